@@ -1,0 +1,40 @@
+"""Fixtures that every tier shares: the shared data (or the reason to skip) and a fresh home.
+
+Belongs here: what two tiers need. Does not belong here: fixtures of one topic.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twin_resources.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    folder = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("shared data absent: set TWIN_SHARED_DATA to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_posts(shared_data: Path) -> Path:
+    return shared_data / "posts"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a fresh home, which `TWIN_HOME` names for everything that reads it."""
+    for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
+        if name not in {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}:
+            monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("TWIN_HOME", str(folder))
+    return load_settings()

@@ -1,0 +1,63 @@
+"""The one place that sees all three floors: assets, checks, resources, jobs, sensors.
+
+Belongs here: `build_defs` and the list of modules that make the graph. Does not belong here: any
+asset, resource or job; `build_defs(resources=…)` is the seam by which a test replaces a resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from twin_assets.corpus import cleaned_documents, raw_posts
+from twin_assets.evaluation import checkpoint_evaluation
+from twin_assets.instructions import instruction_dataset
+from twin_assets.knowledge import chunks, embeddings
+from twin_assets.serving import released_model, routing_policy
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_assets.training import checkpoints
+from twin_resources import dagster_resources as shells
+from twin_sensors import jobs
+
+ASSET_MODULES = (
+    raw_posts,
+    cleaned_documents,
+    chunks,
+    embeddings,
+    instruction_dataset,
+    checkpoints,
+    checkpoint_evaluation,
+    released_model,
+    routing_policy,
+)
+
+
+def default_resources() -> dict[str, Any]:
+    """Every resource by the name that assets ask for, reading `TWIN_HOME` when it is used."""
+    return {
+        "embedder": shells.EmbedderResource(),
+        "langfuse": shells.LangfuseResource(),
+        "model_server": shells.ModelServerResource(),
+        "registry": shells.RegistryResource(),
+        "retriever": shells.RetrieverResource(),
+        "settings": shells.SettingsResource(),
+        "state": shells.StateResource(),
+        "tables": shells.TablesResource(),
+        "tables_io": TablesIOManager(),
+        "training": shells.TrainingLauncherResource(),
+    }
+
+
+def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The code location `llm-twin`; `resources` replaces defaults by name."""
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(list(ASSET_MODULES)),
+        asset_checks=dg.load_asset_checks_from_modules(list(ASSET_MODULES)),
+        jobs=[jobs.import_posts, jobs.retrain_twin],
+        resources=default_resources() | dict(resources or {}),
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,11 @@
+"""The one partitions definition: an author is a partition of every asset.
+
+Belongs here: the definition. Does not belong here: who the authors are (`settings.Author`, one TOML
+file each) or when a partition is added (`twin up`, the sensors).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+authors = dg.DynamicPartitionsDefinition(name="authors")

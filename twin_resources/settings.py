@@ -1,0 +1,266 @@
+"""The one settings object: the environment, and one TOML file an author.
+
+Belongs here: every value that a person may set, its default, and the paths that follow from it.
+Belongs here: every value that a person may set, its default, and the paths that follow from it.
+in a file of their own (`secrets.json`, mode 600, see `load_secrets`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets as random_source
+import tomllib
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from twin_resources.errors import TwinError
+
+EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
+EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
+
+
+class Settings(BaseSettings):
+    """Everything that the environment (`TWIN_<NAME>`) can set; the defaults run on one machine.
+
+    Paths that are not set follow from `home`. `load_settings()` is the way to get one.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TWIN_", extra="ignore", frozen=True)
+
+    home: Path = Path(".twin")
+    tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
+    state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
+    base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
+    embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
+    host: str = "127.0.0.1"
+    gateway_port: int = 4000
+    dagster_port: int = 3000
+    traces_port: int = 4318
+    model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
+    model_server_key: str = ""
+    teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
+    judge_model: str = ""
+    paid_model: str = ""  # the paid route exists only with a model and a budget
+    paid_budget_per_day: float | None = None  # US dollars
+    # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
+    self_hosted_usd_per_hour: float = 0.02
+    train_ranks: int = 2
+    langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
+    langfuse_public_key: str = Field(default="", validation_alias="LANGFUSE_PUBLIC_KEY")
+    langfuse_secret_key: str = Field(default="", validation_alias="LANGFUSE_SECRET_KEY")
+
+    @property
+    def tables_base(self) -> str:
+        """Base URI of the Lance tables: `<base>/<author>/<asset>.lance`."""
+        return self.tables_uri or str(self.home / "tables")
+
+    @property
+    def state_address(self) -> str:
+        """SQLAlchemy URL of the state store."""
+        return self.state_url or f"sqlite:///{self.home / 'state.sqlite'}"
+
+    @property
+    def authors_dir(self) -> Path:
+        return self.home / "authors"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """`<checkpoints_dir>/<author>/<checkpoint hash>/manifest.json`."""
+        return self.home / "checkpoints"
+
+    @property
+    def weights_dir(self) -> Path:
+        """Prepared base models and embedders, one folder each, by name and revision."""
+        return self.home / "weights"
+
+    @property
+    def work_dir(self) -> Path:
+        """Scratch of running jobs; safe to delete when nothing runs."""
+        return self.home / "work"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def policy_path(self) -> Path:
+        """The policy object that the gateway reads live (`gateway/policy.py`)."""
+        return self.home / "policy.json"
+
+    @property
+    def servers_path(self) -> Path:
+        """Which model servers are up: written by the fleet, read by the gateway."""
+        return self.home / "servers.json"
+
+    @property
+    def has_paid_route(self) -> bool:
+        return bool(self.paid_model) and self.paid_budget_per_day is not None
+
+    @property
+    def has_real_langfuse(self) -> bool:
+        return bool(self.langfuse_host and self.langfuse_public_key and self.langfuse_secret_key)
+
+
+def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
+    """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute."""
+    values: dict[str, Any] = {} if home is None else {"home": Path(home)}
+    settings = Settings(**values)
+    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+
+
+@dataclass(frozen=True)
+class Author:
+    """`authors/<slug>.toml`: who is speaking and how. Data: a change needs no retraining.
+
+    Attributes:
+        slug: partition key and alias (`twin/<slug>`), ASCII.
+        name: the name as people write it.
+        sources: absolute folders or files that `raw_posts` imports.
+        language: ISO 639-1 code, or empty when the corpus decides.
+        persona: one line about the author for the system prompt; empty: made from the name.
+        refused_topics: topics that the twin declines to speak about.
+        temperature, max_tokens: sampling of an answer.
+        disclosure: the sentence that tells a reader that a model wrote this.
+        recipe: name of the training recipe; empty: the one that fits the base model.
+        base_model: empty: `Settings.base_model`.
+        release_mode: `gate`, `shadow` or `canary` (DESIGN 3.2).
+        consent: how the author agreed; free text, shown in reports.
+    """
+
+    slug: str
+    name: str
+    sources: tuple[str, ...] = ()
+    language: str = ""
+    persona: str = ""
+    refused_topics: tuple[str, ...] = ()
+    temperature: float = 0.3
+    max_tokens: int = 200
+    disclosure: str = ""
+    recipe: str = ""
+    base_model: str = ""
+    release_mode: str = "gate"
+    consent: str = ""
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def disclosure_line(self) -> str:
+        return self.disclosure or (
+            f"Written by a language model trained on {self.name}'s posts, not by {self.name}."
+        )
+
+
+def slug_of(name: str) -> str:
+    """ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
+
+    A name without ASCII letters gets a stable slug from its code points, so that two runs agree.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-")
+    if slug:
+        return slug[:48].strip("-")
+    digits = "-".join(f"{ord(character):x}" for character in name.strip()[:8])
+    if not digits:
+        raise TwinError("name the author", found="an empty name", next_step="pass --author NAME")
+    return f"author-{digits}"
+
+
+def read_author(settings: Settings, slug: str) -> Author:
+    """Read one author's file.
+
+    Raises:
+        TwinError: the file is missing or is not valid TOML.
+    """
+    path = settings.authors_dir / f"{slug}.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"no file {path}",
+            next_step="run `twin up PATH --author NAME` or write the file",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"{path}: {error}",
+            next_step="mend the TOML",
+        ) from error
+    known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
+    values = {name: document[name] for name in known if name in document}
+    for name in ("sources", "refused_topics"):
+        if name in values:
+            values[name] = tuple(values[name])
+    values.setdefault("name", slug)
+    extra = {name: value for name, value in document.items() if name not in known}
+    return Author(slug=slug, **values, extra=extra)
+
+
+def list_authors(settings: Settings) -> list[Author]:
+    """Every author of this home, by slug."""
+    return [
+        read_author(settings, path.stem) for path in sorted(settings.authors_dir.glob("*.toml"))
+    ]
+
+
+def write_author(settings: Settings, author: Author) -> Path:
+    """Write one author's file; defaults are left out, so that they can move on."""
+    import tomli_w
+
+    document: dict[str, Any] = {"name": author.name, "sources": list(author.sources)}
+    for name, spec in Author.__dataclass_fields__.items():
+        if name in {"slug", "name", "sources", "extra"}:
+            continue
+        value = getattr(author, name)
+        if value != spec.default:
+            document[name] = list(value) if isinstance(value, tuple) else value
+    document |= author.extra
+    path = settings.authors_dir / f"{author.slug}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".toml.partial")
+    partial.write_text(tomli_w.dumps(document), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The keys of one home, made at first start, mode 600, never logged."""
+
+    gateway_master_key: str
+    gateway_key: str
+    traces_public_key: str
+    traces_secret_key: str
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+
+def load_secrets(settings: Settings) -> Secrets:
+    """Read `secrets.json`, or make it (mode 600) when this home has none yet."""
+    path = settings.home / "secrets.json"
+    if not path.exists():
+        made = {
+            "gateway_master_key": "sk-twin-admin-" + random_source.token_urlsafe(32),
+            "gateway_key": "sk-twin-" + random_source.token_urlsafe(32),
+            "traces_public_key": "pk-lf-" + random_source.token_hex(16),
+            "traces_secret_key": "sk-lf-" + random_source.token_hex(24),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"secrets.{os.getpid()}.partial")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(made, stream)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            made = {}  # the first of two racing starts wins; nobody overwrites keys in use
+        finally:
+            partial.unlink()
+    return Secrets(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,1 @@
+"""When things happen: sensors, schedules, and jobs by asset key."""

@@ -1,0 +1,35 @@
+"""The jobs, named by verbs and selected by asset key, so that this floor imports no asset.
+
+Belongs here: which assets run together and how often a step is tried. Does not belong here: when
+they run (sensors, schedules) and what they do.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+IMPORT_ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings")
+RETRAIN_ASSETS = (
+    "instruction_dataset",
+    "fine_tuned_checkpoint",
+    "preference_tuned_checkpoint",
+    "checkpoint_evaluation",
+    "released_model",
+    "routing_policy",
+)
+
+import_posts = dg.define_asset_job(
+    "import_posts",
+    selection=dg.AssetSelection.assets(*IMPORT_ASSETS),
+    description="Read an author's sources and make the change searchable.",
+    # One process: the four steps take seconds, and a process each would cost 3 s to start.
+    executor_def=dg.in_process_executor,
+)
+
+retrain_twin = dg.define_asset_job(
+    "retrain_twin",
+    selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
+    description="Dataset, checkpoint, gate, release and policy of one author.",
+    # A process a step: the trainer's and the gate's memory is given back when each ends.
+    executor_def=dg.multiprocess_executor.configured({"max_concurrent": 1}),
+)
