@@ -1,12 +1,13 @@
 """The one settings object: the environment, and one TOML file an author.
 
 Belongs here: every value that a person may set, its default, and the paths that follow from it.
-Belongs here: every value that a person may set, its default, and the paths that follow from it.
-in a file of their own (`secrets.json`, mode 600, see `load_secrets`).
+Does not belong here: hyper-parameters (recipes, YAML) and anything that is measured. The secrets
+are in a file of their own (`secrets.json`, mode 600, see `load_secrets`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -257,10 +258,9 @@ def load_secrets(settings: Settings) -> Secrets:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(made, stream)
-        try:
+        # A link refuses an existing target: the first of two racing starts wins, and nobody
+        # overwrites keys that are in use.
+        with contextlib.suppress(FileExistsError):
             os.link(partial, path)
-        except FileExistsError:
-            made = {}  # the first of two racing starts wins; nobody overwrites keys in use
-        finally:
-            partial.unlink()
+        partial.unlink()
     return Secrets(**json.loads(path.read_text(encoding="utf-8")))
