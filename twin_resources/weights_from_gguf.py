@@ -1,0 +1,203 @@
+"""A Llama-architecture GGUF file turned into a transformers folder, without torch.
+
+Belongs here: reading tensors, tokenizer and chat template out of a GGUF file and writing them in
+transformers' layout. Does not belong here: where the file came from (`weights.py`), writing GGUF
+(`gguf.py`).
+Source: the GGUF specification, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and
+llama.cpp's conversion, whose permutation of the query and key rows is undone here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+    from numpy.typing import NDArray
+
+CONTROL_TOKEN = 3  # gguf.TokenType.CONTROL
+
+# blk.N.<key> → model.layers.N.<value>
+_LAYER_TENSORS = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_OTHER_TENSORS = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+
+
+def write_transformers_folder(gguf_file: Path, into: Path) -> None:
+    """Write config, tokenizer, chat template and `model.safetensors` (float16) of one GGUF file.
+
+    Quantised blocks are `scale * q + offset` with float16 scale and offset; they are dequantised to
+    float32 and stored in float16, the type of the served GGUF, so that what is trained on and what
+    is served are the same numbers.
+
+    Args:
+        gguf_file: a GGUF of architecture `llama` with a byte-level BPE tokenizer of kind `smollm`.
+        into: an existing, empty folder.
+
+    Raises:
+        TwinError: the file is of another architecture or tokenizer kind, or holds unknown tensors.
+    """
+    from gguf import GGUFReader
+
+    reader = GGUFReader(str(gguf_file))
+    _require(reader, "general.architecture", "llama", gguf_file)
+    _require(reader, "tokenizer.ggml.model", "gpt2", gguf_file)
+    _require(reader, "tokenizer.ggml.pre", "smollm", gguf_file)
+    tensors = _tensors(reader, gguf_file)
+    config = _config(reader, tied="lm_head.weight" not in tensors)
+    _write_tokenizer(reader, into)
+    _write_json(into / "config.json", config)
+    token_ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    _write_json(into / "generation_config.json", token_ids)
+
+    from safetensors.numpy import save_file
+
+    save_file(tensors, into / "model.safetensors", metadata={"format": "pt"})
+
+
+def _value(reader: GGUFReader, key: str) -> Any:
+    field = reader.get_field(key)
+    return None if field is None else field.contents()
+
+
+def _require(reader: GGUFReader, key: str, wanted: str, gguf_file: Path) -> None:
+    found = _value(reader, key)
+    if found != wanted:
+        raise TwinError(
+            f"convert {gguf_file.name} to a transformers folder",
+            found=f"{key} is {found!r}, not {wanted!r}",
+            next_step="name a Hugging Face model id or a transformers folder with --base-model",
+        )
+
+
+def _config(reader: GGUFReader, *, tied: bool) -> dict[str, Any]:
+    hidden = int(_value(reader, "llama.embedding_length"))
+    heads = int(_value(reader, "llama.attention.head_count"))
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": int(_value(reader, "tokenizer.ggml.bos_token_id")),
+        "dtype": "float16",
+        "eos_token_id": int(_value(reader, "tokenizer.ggml.eos_token_id")),
+        "head_dim": hidden // heads,
+        "hidden_act": "silu",
+        "hidden_size": hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": int(_value(reader, "llama.feed_forward_length")),
+        "max_position_embeddings": int(_value(reader, "llama.context_length")),
+        "mlp_bias": False,
+        "num_attention_heads": heads,
+        "num_hidden_layers": int(_value(reader, "llama.block_count")),
+        "num_key_value_heads": int(_value(reader, "llama.attention.head_count_kv")),
+        "pad_token_id": int(_value(reader, "tokenizer.ggml.padding_token_id")),
+        # stored as float32 in GGUF: seven digits give back the number that was meant (1e-05)
+        "rms_norm_eps": float(f"{_value(reader, 'llama.attention.layer_norm_rms_epsilon'):.7g}"),
+        "rope_parameters": {
+            "rope_theta": float(_value(reader, "llama.rope.freq_base")),
+            "rope_type": "default",
+        },
+        "tie_word_embeddings": tied,
+        "vocab_size": int(_value(reader, "llama.vocab_size")),
+    }
+
+
+def _tensors(reader: GGUFReader, gguf_file: Path) -> dict[str, NDArray[np.float16]]:
+    from gguf import dequantize
+
+    heads = {
+        "attn_q": int(_value(reader, "llama.attention.head_count")),
+        "attn_k": int(_value(reader, "llama.attention.head_count_kv")),
+    }
+    tensors: dict[str, NDArray[np.float16]] = {}
+    for tensor in reader.tensors:
+        parts = tensor.name.split(".")
+        kind = parts[2] if parts[0] == "blk" and len(parts) == 4 else ""
+        if tensor.name in _OTHER_TENSORS:
+            name = _OTHER_TENSORS[tensor.name]
+        elif kind in _LAYER_TENSORS:
+            name = f"model.layers.{parts[1]}.{_LAYER_TENSORS[kind]}.{parts[3]}"
+        else:
+            raise TwinError(
+                f"convert {gguf_file.name} to a transformers folder",
+                found=f"the unknown tensor {tensor.name}",
+                next_step="name a Hugging Face model id or a transformers folder with --base-model",
+            )
+        array = dequantize(tensor.data, tensor.tensor_type)
+        if kind in heads:
+            array = _unpermute(array, heads[kind])
+        tensors[name] = np.ascontiguousarray(array, dtype=np.float16)
+    return tensors
+
+
+def _unpermute(array: NDArray[Any], heads: int) -> NDArray[Any]:
+    """Rows of a query or key projection from llama.cpp's interleaved rotary order to halves."""
+    rows, columns = array.shape
+    return (
+        array.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
+    )
+
+
+def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    tokens: list[str] = _value(reader, "tokenizer.ggml.tokens")
+    kinds: list[int] = _value(reader, "tokenizer.ggml.token_type")
+    merges = [tuple(merge.split(" ")) for merge in _value(reader, "tokenizer.ggml.merges")]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    # llama.cpp's pre-tokenizer "smollm": every digit alone, then GPT-2's pattern
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL_TOKEN]
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in control]
+    )
+    tokenizer.save(str(into / "tokenizer.json"), pretty=False)
+
+    def name(key: str) -> str:
+        return tokens[int(_value(reader, f"tokenizer.ggml.{key}_token_id"))]
+
+    _write_json(
+        into / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": name("bos"),
+            "eos_token": name("eos"),
+            "unk_token": name("unknown"),
+            "pad_token": name("padding"),
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": int(_value(reader, "llama.context_length")),
+        },
+    )
+    template = _value(reader, "tokenizer.chat_template")
+    (into / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

