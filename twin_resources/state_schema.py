@@ -1,0 +1,90 @@
+"""The tables of the state store, and the number that says which code may read them.
+
+Belongs here: the SQL tables of leases, remembered inputs, model versions, verdicts and moves.
+Does not belong here: queries (each stands beside its meaning: `state.py`, `state_lease.py`,
+`registry.py`) and anything that is a Lance table.
+Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
+
+metadata = sa.MetaData()
+
+schema_number = sa.Table(
+    "schema_number",
+    metadata,
+    sa.Column("store", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.String(32), nullable=False),
+    sa.Column("machine", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("process_started", sa.Text, nullable=False),
+    sa.Column("acquired_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
+# Inputs for which a table's function gave no row: there is no row that could carry their hash.
+empty_inputs = sa.Table(
+    "empty_inputs",
+    metadata,
+    sa.Column("table_uri", sa.Text, primary_key=True),
+    sa.Column("input_key", sa.Text, primary_key=True),
+    sa.Column("input_hash", sa.LargeBinary(32), nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+)
+
+model_versions = sa.Table(
+    "model_versions",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("checkpoint", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("tainted", sa.Boolean, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("adapter_gguf", sa.Text),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("base_gguf", sa.Text, nullable=False),
+    sa.Column("template", sa.Text, nullable=False),
+    sa.Column("dataset_version", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.UniqueConstraint("author", "checkpoint"),
+)
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("checkpoint", sa.Text, nullable=False, index=True),
+    sa.Column("gate_version", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("claims", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
+moves = sa.Table(
+    "moves",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("from_state", sa.String(16), nullable=False),
+    sa.Column("to_state", sa.String(16), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False),
+    sa.Column("moved_at", sa.Text, nullable=False),
+)
