@@ -1,0 +1,166 @@
+"""Versioned prompt templates: the one place where a prompt is put together.
+
+Belongs here: the texts of the templates, their hashes, and `render`, which the gateway, the
+training data and the evaluation call, so that a prompt in training looks like a prompt in
+production.
+Does not belong here: choosing passages (`retrieval.py`), the model's own chat markup (its
+tokenizer's `chat_template` does that), the author's settings (`settings.Author`).
+
+A template that a checkpoint was trained with is never edited: write a new one and keep the old one
+in `TEMPLATES`, because dataset, checkpoint and trace name it by hash. Message format: the
+`messages` of https://platform.openai.com/docs/api-reference/chat
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from types import MappingProxyType
+from typing import Protocol
+
+from twin_resources.errors import TwinError
+
+Message = dict[str, str]
+
+
+class Excerpt(Protocol):
+    """What a template shows of a passage; `retrieval.Passage` is one."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def published_at(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True)
+class Template:
+    """The texts around a question. Fields in braces are filled by `render`.
+
+    Attributes:
+        id: a readable name; the hash is what counts.
+        system: the system message; `{author}`.
+        persona: added to the system message when the author has a persona line; `{persona}`.
+        refusal: added when the author refuses topics; `{topics}`, separated by commas.
+        passages: stands before the passages.
+        passage: one passage; `{number}` from 1, `{title}`, `{date}` (ISO, or `undated`), `{text}`.
+        question: the reader's question below passages; `{question}`.
+        bare_question: the question when no passage was found; `{question}`.
+    """
+
+    id: str
+    system: str
+    persona: str
+    refusal: str
+    passages: str
+    passage: str
+    question: str
+    bare_question: str
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over every text of the template, 16 hexadecimal digits."""
+        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+DEFAULT_TEMPLATE = Template(
+    id="excerpts-then-question-1",
+    system=(
+        "You answer readers in the voice of {author}, from what {author} has published. "
+        "Write plain prose in the first person."
+    ),
+    persona="{persona}",
+    refusal="Decline to speak about: {topics}.",
+    passages="From my posts:",
+    passage="[{number}] {title} ({date})\n{text}",
+    question="Question: {question}",
+    bare_question="Question: {question}",
+)
+
+TEMPLATES: Mapping[str, Template] = MappingProxyType(
+    {template.hash: template for template in (DEFAULT_TEMPLATE,)}
+)
+
+
+def template_by_hash(template_hash: str) -> Template:
+    """The template that a dataset, a checkpoint or a trace names.
+
+    Raises:
+        TwinError: this code does not hold the template, so a prompt made with another one would not
+            be what the checkpoint was trained on.
+    """
+    if template_hash not in TEMPLATES:
+        raise TwinError(
+            f"find the prompt template {template_hash}",
+            found=f"only {', '.join(TEMPLATES)}",
+            next_step="run the release of the code that trained this checkpoint, or retrain",
+        )
+    return TEMPLATES[template_hash]
+
+
+def render(
+    template: Template,
+    *,
+    author_name: str,
+    question: str,
+    persona: str = "",
+    refused_topics: Sequence[str] = (),
+    passages: Iterable[Excerpt] = (),
+    history: Sequence[Mapping[str, str]] = (),
+) -> list[Message]:
+    """Put a question, the passages found for it and the author's settings into messages.
+
+    Args:
+        template: which texts to use.
+        author_name: the author's display name.
+        question: the reader's last message.
+        persona: one line about the author; empty: none.
+        refused_topics: what the twin declines to speak about.
+        passages: best first; none gives the bare question.
+        history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
+
+    Returns:
+        One `system` message, the history, and one `user` message. Every content is stripped: a
+        leading newline merges with the chat markup of some models and cost 31 of 200 training
+        samples once.
+
+    Raises:
+        TwinError: a turn of the history has another role.
+    """
+    system = [template.system.format(author=author_name)]
+    if persona.strip():
+        system.append(template.persona.format(persona=persona.strip()))
+    if refused_topics:
+        system.append(template.refusal.format(topics=", ".join(refused_topics)))
+    messages = [{"role": "system", "content": " ".join(system).strip()}]
+    for turn in history:
+        if turn["role"] not in {"user", "assistant"}:
+            raise TwinError(
+                "render the conversation so far",
+                found=f"a message of role {turn['role']!r}",
+                next_step="send user and assistant messages only; the system message is ours",
+            )
+        messages.append({"role": turn["role"], "content": turn["content"].strip()})
+    shown = [
+        template.passage.format(
+            number=number,
+            title=passage.title.strip(),
+            date=passage.published_at.date().isoformat() if passage.published_at else "undated",
+            text=passage.text.strip(),
+        )
+        for number, passage in enumerate(passages, start=1)
+    ]
+    if shown:
+        asked = template.question.format(question=question.strip())
+        content = "\n\n".join([template.passages, *shown, asked])
+    else:
+        content = template.bare_question.format(question=question.strip())
+    messages.append({"role": "user", "content": content.strip()})
+    return messages
