@@ -1,0 +1,94 @@
+"""Which port each service of the stack listens on.
+
+Belongs here: whether a port is free, who has it, and the choice. Does not belong here: the defaults
+(`settings.py`) and the services (`stack.py`).
+
+A port that a person asked for is used or refused; a default that is taken gives way to the next
+free one, so that a second stack, or somebody's Grafana on 3000, stops nobody.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection, Mapping
+
+import psutil
+
+from twin_resources.errors import TwinError
+
+SEARCHED = 200
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # What a server does: addresses in TIME_WAIT do not count, a listener does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """Who listens there, for a message: `nginx (pid 812)`, or `another process` if hidden."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.laddr and connection.laddr[1] == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        return "another process"
+    return "another process"
+
+
+def choose_ports(
+    wanted: Mapping[str, int],
+    *,
+    host: str,
+    requested: Collection[str] = (),
+    preferred: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """One free port a service.
+
+    Args:
+        wanted: service → port of the settings.
+        host: address that the services will listen on.
+        requested: services whose port a person asked for by flag or variable.
+        preferred: service → port of this home's last start, taken when it is free, so that
+            bookmarks and `.twin/env` of yesterday still hold.
+
+    Raises:
+        TwinError: a requested port is taken, or none of the next 200 is free.
+    """
+    chosen: dict[str, int] = {}
+    for service, port in wanted.items():
+        if service in requested:
+            if not is_free(host, port) or port in chosen.values():
+                raise TwinError(
+                    f"start {service} on port {port}",
+                    found=f"the port is in use by {holder(port)}",
+                    next_step=f"stop it, or choose another with --{service}-port",
+                )
+            chosen[service] = port
+            continue
+        known = (preferred or {}).get(service)
+        candidates = [*([known] if known else []), *range(port, min(port + SEARCHED, 65_536))]
+        free = (
+            candidate
+            for candidate in candidates
+            if candidate not in chosen.values() and is_free(host, candidate)
+        )
+        try:
+            chosen[service] = next(free)
+        except StopIteration:
+            raise TwinError(
+                f"find a free port for {service}",
+                found=f"every port from {port} to {port + SEARCHED - 1} is in use",
+                next_step=f"choose one with --{service}-port",
+            ) from None
+    return chosen
