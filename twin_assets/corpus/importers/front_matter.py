@@ -1,0 +1,137 @@
+"""Front matter of a post: YAML between `---` lines, TOML between `+++` lines, or none.
+
+Belongs here: splitting it off and parsing it, and the few fields that every generator shares.
+Does not belong here: reading files, dates in file names (`posts`), cleaning.
+
+Formats: https://jekyllrb.com/docs/front-matter/, https://gohugo.io/content-management/front-matter/
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import yaml
+
+_FENCE = re.compile(
+    r"\A(---|\+\+\+)[ \t]*\r?\n(.*?)^\1[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
+)
+_OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
+# The names of zones that mail and older blog engines write; dateutil knows UTC and GMT by itself.
+_ZONES = {
+    name: hours * 3600
+    for hours, names in {-4: "EDT", -5: "EST CDT", -6: "CST MDT", -7: "MST PDT", -8: "PST"}.items()
+    for name in names.split()
+}
+
+
+class BrokenFrontMatterError(ValueError):
+    """The block is there and cannot be parsed; the message is the parser's, in one line."""
+
+
+def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """Split `text` into its fields (empty when there is no front matter) and its body.
+
+    A `---` line that opens no mapping is a thematic break and stays in the body.
+
+    Raises:
+        BrokenFrontMatterError: the block does not parse, or is never closed.
+    """
+    match = _FENCE.match(text)
+    if match is None:
+        if _OPENING.match(text):
+            raise BrokenFrontMatterError("it is opened and never closed")
+        return {}, text
+    fence, block = match[1], match[2]
+    try:
+        fields: object = (
+            tomllib.loads(block.replace("\r\n", "\n"))
+            if fence == "+++"
+            else yaml.load(block, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        )
+    # ValueError: PyYAML builds dates while it parses, so 2021-13-45 fails there.
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
+        raise BrokenFrontMatterError(" ".join(str(error).split())) from error
+    if fields is None:
+        return {}, text[match.end() :]
+    if not isinstance(fields, dict):
+        return {}, text
+    named = {
+        str(key).strip().lower(): value for key, value in cast("dict[object, Any]", fields).items()
+    }
+    return named, text[match.end() :]
+
+
+def text_field(fields: Mapping[str, Any], *names: str) -> str:
+    """The first of `names` that holds a scalar, as one line of text; "" when none does."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            line = " ".join(str(value).split())
+            if line:
+                return line
+    return ""
+
+
+def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
+    """The values of all `names`: lists as they are, a string split at commas or else at spaces."""
+    found: list[str] = []
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str):
+            found += value.split(",") if "," in value else value.split()
+        elif isinstance(value, list):
+            found += [str(item) for item in cast("list[object]", value) if item is not None]
+    return list(dict.fromkeys(tag.strip() for tag in found if tag.strip()))
+
+
+def byline(fields: Mapping[str, Any]) -> str:
+    """Who the post says wrote it: a name, a list of names, or mappings with a `name`."""
+    for name in ("author", "authors", "byline"):
+        value = fields.get(name)
+        people: list[object] = cast("list[object]", value) if isinstance(value, list) else [value]
+        names: list[str] = []
+        for person in people:
+            if isinstance(person, dict):
+                names.append(text_field(cast("dict[str, Any]", person), "name", "display_name"))
+            else:
+                names.append(text_field({"name": person}, "name"))
+        if joined := ", ".join(name for name in names if name):
+            return joined
+    return ""
+
+
+def moment(value: object, zone: ZoneInfo | None = None) -> datetime | None:
+    """A front matter date in UTC; None when it is not one.
+
+    A date without a zone is taken in `zone` (the site's, else UTC): Jekyll and Hugo do the same.
+    """
+    from dateutil import parser
+
+    if isinstance(value, str) and value.strip():
+        try:
+            value = parser.parse(value.strip(), default=datetime(1, 1, 1), tzinfos=_ZONES)
+        except (ValueError, OverflowError, TypeError):
+            return None
+        if value.year == 1:  # a bare weekday or time: dateutil filled the year from the default
+            return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
+    if not isinstance(value, datetime):
+        return None
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=zone or UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def is_draft(fields: Mapping[str, Any]) -> bool:
+    """Whether the author held it back: `draft: true` (Hugo) or `published: false` (Jekyll)."""
+    return fields.get("draft") in (True, "true") or fields.get("published") in (False, "false")

@@ -1,0 +1,54 @@
+"""What an HTML post says about itself: its title, first heading and `<meta>` elements.
+
+Belongs here: reading those. Does not belong here: the post's text (`html_cleaning`).
+The names are those of https://ogp.me/ and https://html.spec.whatwg.org/multipage/semantics.html#meta.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Head:
+    """`title` is the first `<h1>`, else `<title>`; `meta` has lower case names (`og:url`)."""
+
+    title: str = ""
+    meta: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def read_head(content: str) -> Head:
+    """Read the head of a page or of a bare fragment; nothing found: empty fields."""
+    lxml_html: Any = import_module("lxml.html")  # lxml has no types
+    document = parse_html(content)
+    if document is None:
+        return Head()
+    meta: dict[str, str] = {}
+    for element in document.iter("meta"):
+        name = element.get("name") or element.get("property")
+        if name and element.get("content"):
+            meta.setdefault(str(name).lower(), str(element.get("content")))
+    for tag in ("h1", "title"):
+        for element in document.iter(tag):
+            if isinstance(element, lxml_html.HtmlElement):
+                title = " ".join(str(element.text_content()).split())
+                if title:
+                    return Head(title=title, meta=meta)
+    return Head(meta=meta)
+
+
+def parse_html(content: str) -> Any:
+    """An lxml tree of a page or a fragment; None when there is nothing to parse.
+
+    Bytes go in, because lxml refuses text that names an encoding in an XML declaration.
+    """
+    lxml_html: Any = import_module("lxml.html")
+    etree: Any = import_module("lxml.etree")
+    try:
+        parser = lxml_html.HTMLParser(encoding="utf-8")
+        return lxml_html.document_fromstring(content.encode("utf-8", "replace"), parser=parser)
+    except etree.ParserError:
+        return None

@@ -1,0 +1,232 @@
+"""One file of a post folder, read: bytes → title, date, byline, tags, body, or why not.
+
+Belongs here: decoding, the fields that come from front matter, file name and first heading.
+Does not belong here: which files are posts (`folders`), cleaning the body (`cleaning`).
+
+Dates in file names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import html
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.html_head import Head, read_head
+
+MAX_POST_BYTES = 4_000_000
+"""A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
+
+_NAME_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[-_ ]+|$)")
+_ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
+_TAG = re.compile(r"<[^>]+>")
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class UnreadablePostError(ValueError):
+    """A post that cannot be imported; `reason` is the word that its row carries in `problem`."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a folder's own configuration says about every post: its address and its time zone."""
+
+    url: str = ""
+    timezone: str = ""
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The zone of dates that name none; None (UTC) when the site names no zone we know."""
+        try:
+            return ZoneInfo(self.timezone) if self.timezone else None
+        except (ZoneInfoNotFoundError, ValueError):
+            return None
+
+    def as_json(self) -> str:
+        return json.dumps([self.url, self.timezone])
+
+    @classmethod
+    def from_json(cls, text: str) -> Site:
+        url, timezone = json.loads(text)
+        return cls(url=str(url), timezone=str(timezone))
+
+
+@dataclass(frozen=True)
+class Post:
+    """The fields of a `raw_posts` row that come from the file itself (`schema.RawPosts`)."""
+
+    title: str
+    text: str
+    markup: str
+    kind: str
+    url: str
+    author: str
+    created_at: datetime | None
+    updated_at: datetime | None
+    tags: list[str]
+
+
+def markup_of(name: str) -> str:
+    """`markdown` or `html` by the file's suffix; "" for every other file."""
+    suffix = name.rsplit(".", 1)[-1].lower() if "." in name else ""
+    if suffix in {"md", "markdown", "mdown", "mkd", "mkdn", "mdx"}:
+        return "markdown"
+    return "html" if suffix in {"html", "htm", "xhtml"} else ""
+
+
+def decode(body: bytes, *, markup: str) -> str:
+    """Bytes → text: by byte order mark, by the charset an HTML page declares, else strictly UTF-8.
+
+    Raises:
+        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes) or `not_utf8`.
+    """
+    if len(body) > MAX_POST_BYTES:
+        raise UnreadablePostError("too_large")
+    if not body.strip():
+        raise UnreadablePostError("empty")
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if body.startswith(mark):
+            return _decoded(body, encoding)
+    if b"\0" in body:
+        raise UnreadablePostError("binary")
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        declared = _CHARSET.search(body[:4096]) if markup == "html" else None
+        if declared is None:
+            raise UnreadablePostError("not_utf8") from error
+        return _decoded(body, declared[1].decode("ascii"))
+
+
+def _decoded(body: bytes, encoding: str) -> str:
+    try:
+        return body.decode(encoding)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise UnreadablePostError("not_utf8") from error
+
+
+def read_post(body: bytes, *, source_id: str, site: Site | None = None) -> Post:
+    """Read one post.
+
+    Args:
+        body: the file's bytes.
+        source_id: its path in the source folder, with `/`; the name may carry date and title.
+        site: the folder's configuration.
+
+    Raises:
+        UnreadablePostError: as `decode`, or `broken_front_matter`, or `empty` (front matter only).
+    """
+    site = site or Site()
+    name = source_id.rsplit("/", 1)[-1]
+    markup = markup_of(name) or "markdown"
+    text = decode(body, markup=markup)
+    try:
+        fields, content = front_matter.split_front_matter(text)
+    except front_matter.BrokenFrontMatterError as error:
+        raise UnreadablePostError("broken_front_matter") from error
+    if not content.strip():
+        raise UnreadablePostError("empty")
+    name_date, name_title = date_and_title_in_name(source_id)
+    page = read_head(content) if markup == "html" else Head()
+    created = next(
+        (
+            found
+            for value in (
+                *(fields.get(key) for key in ("date", "published_at", "publishdate", "created")),
+                page.meta.get("article:published_time"),
+                name_date,
+            )
+            if (found := front_matter.moment(value, site.zone))
+        ),
+        None,
+    )
+    updated = next(
+        (
+            found
+            for key in ("updated", "updated_at", "lastmod", "last_modified_at", "modified")
+            if (found := front_matter.moment(fields.get(key), site.zone))
+        ),
+        None,
+    )
+    draft = front_matter.is_draft(fields) or "_drafts" in source_id.split("/")[:-1]
+    return Post(
+        title=front_matter.text_field(fields, "title")
+        or (page.title if markup == "html" else _plain(first_heading(content)))
+        or name_title,
+        text=content,
+        markup=markup,
+        kind="draft" if draft else "post" if created else "note",
+        url=_address(fields, page.meta, site),
+        author=front_matter.byline(fields) or " ".join(page.meta.get("author", "").split()),
+        created_at=created,
+        updated_at=updated,
+        tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
+    )
+
+
+def date_and_title_in_name(source_id: str) -> tuple[str, str]:
+    """`2009-04-16-short-url.html` → ("2009-04-16", "Short url"); no date: ("", …).
+
+    A page bundle (`my-post/index.md`) is named by its folder.
+    """
+    parts = source_id.split("/")
+    stem = parts[-1].rsplit(".", 1)[0] if "." in parts[-1] else parts[-1]
+    if stem.lower() == "index" and len(parts) > 1:
+        stem = parts[-2]
+    match = _NAME_DATE.match(stem)
+    day = "-".join(match.groups()) if match else ""
+    slug = stem[match.end() :] if match else stem
+    words = " ".join(re.split(r"[-_\s]+", slug)).strip() or stem
+    return day, words[:1].upper() + words[1:]
+
+
+def first_heading(markdown: str) -> str:
+    """The first level-one ATX heading outside fenced code, without its marks; none: ""."""
+    fence = ""
+    for line in markdown.splitlines():
+        stripped = line.lstrip()
+        if stripped.startswith(("```", "~~~")):
+            fence = "" if stripped[:3] == fence else fence or stripped[:3]
+        elif not fence and (match := _ATX_HEADING.match(line)):
+            return match[1].strip()
+    return ""
+
+
+def content_hash(text: str) -> str:
+    """SHA-256 of a body, NFC, white space collapsed: equal for two posts that say the same."""
+    normal = " ".join(unicodedata.normalize("NFC", text).split())
+    return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(inline: str) -> str:
+    """A heading without tags, entities and link targets; code and emphasis marks stay."""
+    without_links = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
+    return " ".join(html.unescape(without_links).split())
+
+
+def _address(fields: dict[str, object], meta: dict[str, str], site: Site) -> str:
+    """The post's public address where the post says one; a path counts when the site has a host."""
+    named = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
+    named = named or meta.get("og:url", "")
+    if re.match(r"https?://", named):
+        return named
+    if named.startswith("/") and ":" not in named and site.url:
+        return site.url.rstrip("/") + named
+    return ""
