@@ -1,0 +1,97 @@
+"""Values as the API writes them: instants, numbers, and metadata that is stored as text.
+
+Belongs here: how one value looks on the wire and how metadata is flattened and read back.
+Does not belong here: which fields an observation or a score has.
+Source of the behaviour: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+MAX_SAFE_INTEGER = 2**53 - 1  # larger ones lose digits in a JavaScript reader, so they stay text
+
+
+def instant(milliseconds: int | None) -> str | None:
+    """Unix milliseconds → `2026-11-20T06:52:02.316Z`."""
+    if milliseconds is None:
+        return None
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def milliseconds_of(moment: str) -> int:
+    """ISO 8601 (a missing zone is UTC) → Unix milliseconds, rounded down.
+
+    Raises:
+        ValueError: not a date.
+    """
+    parsed = datetime.fromisoformat(moment.strip())
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=UTC)
+    return math.floor(parsed.timestamp() * 1000 + 1e-6)
+
+
+def number(value: float) -> int | float:
+    """Whole numbers without a fraction: 1.0 → 1, as JSON from JavaScript has it."""
+    return int(value) if float(value).is_integer() and abs(value) <= MAX_SAFE_INTEGER else value
+
+
+def text_of(value: Any) -> str:
+    """A string as it is, everything else as compact JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
+    """Nested objects → dotted names with text values; lists stay JSON; empty objects vanish.
+
+    A name that occurs twice keeps its last value: the author's own metadata are laid over the rest.
+    """
+    flat: dict[str, str] = {}
+    for name, item in value.items():
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(item, Mapping):
+            flat.update(flatten(cast(Mapping[str, Any], item), prefix=path))
+        elif item is not None:
+            flat[path] = text_of(item)
+    return flat
+
+
+def metadata_of(value: Any) -> dict[str, str]:
+    """A score's metadata as stored: one text a name; anything but an object under `metadata`."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        entries = cast(Mapping[str, Any], value)
+        return {str(name): text_of(item) for name, item in entries.items()}
+    return {"metadata": text_of(value)}
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if abs(int(digits)) <= MAX_SAFE_INTEGER else digits
+
+
+def _fraction(digits: str) -> float | int | str:
+    value = float(digits)
+    # more digits than a double holds would come back changed: such a number stays text
+    significant = digits.lstrip("+-").split("e")[0].split("E")[0].replace(".", "").strip("0")
+    return number(value) if math.isfinite(value) and len(significant) <= 15 else digits
+
+
+def _not_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def read_back(text: str) -> Any:
+    """Stored metadata text → what a reader gets: JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=_fraction, parse_constant=_not_json)
+    except ValueError:
+        return text

@@ -1,0 +1,231 @@
+"""Spans as they arrive: the OTLP trace export, protobuf or JSON, as plain values.
+
+Belongs here: decoding (gzip, protobuf, JSON) and nothing that gives an attribute a meaning.
+Does not belong here: what the attributes mean (`observations.py`), storage.
+Format: https://opentelemetry.io/docs/specs/otlp/ (OTLP/JSON writes ids in hex, int64 as strings).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+MAX_EXPORT_BYTES = 64 * 1024 * 1024  # unpacked; a gzip bomb must not take the store's memory
+
+
+class ExportRefused(TwinError):
+    """The export cannot be read; no span of it was stored. `answer` is what the sender is told."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+        super().__init__(
+            "read an OTLP trace export",
+            found=answer,
+            next_step="send OTLP traces as protobuf or JSON, gzip or plain",
+        )
+
+
+@dataclass(frozen=True)
+class Span:
+    """One span with what its resource and scope add to it.
+
+    Attributes:
+        trace_id, span_id, parent_span_id: lower-case hex; the parent is empty for a root span.
+        start_ns, end_ns: Unix nanoseconds; 0 when the sender left it out.
+        status: OTLP status code (2 is an error).
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    start_ns: int
+    end_ns: int
+    attributes: Mapping[str, Any]
+    resource: Mapping[str, Any]
+    scope_name: str
+    scope_version: str
+    scope_attributes: Mapping[str, Any]
+    status: int = 0
+    status_message: str = ""
+
+
+def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -> list[Span]:
+    """Decode one export.
+
+    Args:
+        body: the request's bytes as sent.
+        content_type: `application/x-protobuf` or `application/json`, parameters ignored.
+        content_encoding: `gzip` or empty.
+
+    Raises:
+        ExportRefused: wrong type, broken bytes, or a span without ids; nothing is stored.
+    """
+    if "gzip" in content_encoding.lower():
+        body = _gunzip(body)
+    kind = content_type.lower()
+    if "application/x-protobuf" in kind:
+        return _check(_read_protobuf(body))
+    if "application/json" in kind:
+        return _check(_read_json(body))
+    raise ExportRefused("Invalid content type")
+
+
+def _gunzip(body: bytes) -> bytes:
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = decompressor.decompress(body, MAX_EXPORT_BYTES)
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise ExportRefused("Failed to decompress request body") from error
+    if decompressor.unconsumed_tail:
+        raise ExportRefused(f"Request body unpacks to more than {MAX_EXPORT_BYTES} bytes")
+    if not decompressor.eof:
+        raise ExportRefused("Failed to decompress request body")
+    return unpacked
+
+
+def _check(spans: list[Span]) -> list[Span]:
+    """A span without ids means that something else (logs, say) was sent here: refuse the whole."""
+    broken = sum(1 for span in spans if not span.trace_id or not span.span_id)
+    if broken:
+        raise ExportRefused(
+            f"Invalid OTLP trace export: {broken} of {len(spans)} span(s) have no traceId or "
+            "spanId. The entire export was rejected and no spans were ingested."
+        )
+    return spans
+
+
+def _read_protobuf(body: bytes) -> list[Span]:
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    try:
+        export = ExportTraceServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise ExportRefused("Failed to parse OTel Protobuf Trace") from error
+    spans: list[Span] = []
+    for resource_spans in export.resource_spans:
+        resource = _plain_attributes(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            scope = scope_spans.scope
+            scope_attributes = _plain_attributes(scope.attributes)
+            spans += [
+                Span(
+                    trace_id=span.trace_id.hex(),
+                    span_id=span.span_id.hex(),
+                    parent_span_id=span.parent_span_id.hex(),
+                    name=span.name,
+                    start_ns=span.start_time_unix_nano,
+                    end_ns=span.end_time_unix_nano,
+                    attributes=_plain_attributes(span.attributes),
+                    resource=resource,
+                    scope_name=scope.name,
+                    scope_version=scope.version,
+                    scope_attributes=scope_attributes,
+                    status=int(span.status.code),
+                    status_message=span.status.message,
+                )
+                for span in scope_spans.spans
+            ]
+    return spans
+
+
+def _plain_attributes(attributes: Iterable[KeyValue]) -> dict[str, Any]:
+    return {attribute.key: _plain(attribute.value) for attribute in attributes}
+
+
+def _plain(value: AnyValue) -> Any:
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    if kind == "array_value":
+        return [_plain(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {item.key: _plain(item.value) for item in value.kvlist_value.values}
+    if kind == "bytes_value":
+        return value.bytes_value.hex()
+    return getattr(value, kind)
+
+
+def _read_json(body: bytes) -> list[Span]:
+    try:
+        export = json.loads(body)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ExportRefused("Failed to parse OTel JSON Trace") from error
+    try:
+        return list(_json_spans(export))
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ExportRefused(
+            f"Invalid OTLP trace export ({error}): scopeSpans, spans and attributes are arrays, "
+            "an attribute has a key and a value. The entire export was rejected."
+        ) from error
+
+
+def _json_spans(export: Any) -> Iterable[Span]:
+    for resource_spans in _entries(export, "resourceSpans"):
+        resource = _json_attributes(_entry(resource_spans, "resource"))
+        for scope_spans in _entries(resource_spans, "scopeSpans"):
+            scope = _entry(scope_spans, "scope")
+            scope_attributes = _json_attributes(scope)
+            for span in _entries(scope_spans, "spans"):
+                status = _entry(span, "status")
+                yield Span(
+                    trace_id=str(span.get("traceId") or "").lower(),
+                    span_id=str(span.get("spanId") or "").lower(),
+                    parent_span_id=str(span.get("parentSpanId") or "").lower(),
+                    name=str(span.get("name") or ""),
+                    start_ns=int(span.get("startTimeUnixNano") or 0),
+                    end_ns=int(span.get("endTimeUnixNano") or 0),
+                    attributes=_json_attributes(span),
+                    resource=resource,
+                    scope_name=str(scope.get("name") or ""),
+                    scope_version=str(scope.get("version") or ""),
+                    scope_attributes=scope_attributes,
+                    status=2 if status.get("code") in (2, "STATUS_CODE_ERROR") else 0,
+                    status_message=str(status.get("message") or ""),
+                )
+
+
+def _entry(owner: Mapping[str, Any], name: str) -> dict[str, Any]:
+    entry = owner.get(name)
+    if entry is not None and not isinstance(entry, dict):
+        raise TypeError(f"{name} is not an object")
+    return cast(dict[str, Any], entry or {})
+
+
+def _entries(owner: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(owner, dict):
+        raise TypeError(f"what holds {name} is not an object")
+    entries = cast(dict[str, Any], owner).get(name)
+    if entries is not None and not isinstance(entries, list):
+        raise TypeError(f"{name} is not an array")
+    return cast(list[dict[str, Any]], entries or [])
+
+
+def _json_attributes(owner: Mapping[str, Any], name: str = "attributes") -> dict[str, Any]:
+    return {
+        str(entry["key"]): _json_value(_entry(entry, "value")) for entry in _entries(owner, name)
+    }
+
+
+def _json_value(value: Mapping[str, Any]) -> Any:
+    if "intValue" in value:
+        return int(value["intValue"])
+    if "arrayValue" in value:
+        return [_json_value(item) for item in _entries(_entry(value, "arrayValue"), "values")]
+    if "kvlistValue" in value:
+        return _json_attributes(_entry(value, "kvlistValue"), "values")
+    for kind in ("stringValue", "boolValue", "doubleValue", "bytesValue"):
+        if kind in value:
+            return value[kind]
+    return None
