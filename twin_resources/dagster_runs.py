@@ -1,0 +1,113 @@
+"""What Dagster says of a run: the run itself and the lines of its log, as values.
+
+Belongs here: reading the GraphQL rows into frozen values, and the `progress {json}` lines by which
+training and other long steps report. Does not belong here: asking for them (`dagster_http.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+IN_PROGRESS = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
+WITH_A_WORKER = ("STARTING", "STARTED", "CANCELING")
+FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+
+# what a query must ask for, so that `run_of` can read the row
+RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key value }"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. Times are seconds since the epoch; `status` is Dagster's word."""
+
+    run_id: str
+    job: str
+    status: str
+    created: float
+    started: float | None
+    ended: float | None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in FINISHED
+
+    @property
+    def retry_run_id(self) -> str:
+        """Run that Dagster started in place of this one, whose worker had died; empty: none."""
+        return self.tags.get("dagster/auto_retry_run_id", "")
+
+    @property
+    def will_be_retried(self) -> bool:
+        return self.status == "FAILURE" and self.tags.get("dagster/will_retry") == "true"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a run's log.
+
+    Attributes:
+        kind: GraphQL type name (`LogMessageEvent`, `ExecutionStepStartEvent` …).
+        message: its text.
+        step: step key or empty.
+        timestamp: seconds since the epoch.
+        errors: messages from the outermost error to its first cause.
+        check: name of an evaluated asset check, or empty.
+        passed: its result.
+    """
+
+    kind: str
+    message: str
+    step: str
+    timestamp: float
+    errors: tuple[str, ...] = ()
+    check: str = ""
+    passed: bool | None = None
+
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """What a line `progress {json}` reports; None for every other line."""
+        start = self.message.find("progress {")
+        if start < 0:
+            return None
+        try:
+            report = json.loads(self.message[start + len("progress ") :])
+        except json.JSONDecodeError:
+            return None  # a sentence that happens to contain the words
+        return cast("dict[str, Any]", report) if isinstance(report, dict) else None
+
+
+def run_of(row: Mapping[str, Any]) -> Run:
+    """A run from a GraphQL row with `RUN_FIELDS`."""
+    return Run(
+        run_id=row["runId"],
+        job=row["jobName"],
+        status=row["status"],
+        created=row["creationTime"],
+        started=row["startTime"],
+        ended=row["endTime"],
+        tags={tag["key"]: tag["value"] for tag in row["tags"]},
+    )
+
+
+def event_of(row: Mapping[str, Any]) -> Event:
+    """A line of a run's log from a GraphQL row of `logsForRun`."""
+    error = row.get("error")
+    messages: list[str] = []
+    if error:
+        messages = [error["message"].strip()]
+        messages += [link["error"]["message"].strip() for link in error["errorChain"]]
+    evaluation: Mapping[str, Any] = row.get("evaluation") or {}
+    return Event(
+        kind=row["__typename"],
+        message=row.get("message") or "",
+        step=row.get("stepKey") or "",
+        timestamp=float(row.get("timestamp") or 0) / 1000,
+        errors=tuple(messages),
+        check=evaluation.get("checkName", ""),
+        passed=evaluation.get("success"),
+    )
