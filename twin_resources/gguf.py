@@ -1,10 +1,9 @@
-"""GGUF files from Hugging Face folders, with the `gguf` package alone: what llama.cpp's server
-loads.
+"""GGUF files from Hugging Face folders: what llama.cpp's server loads.
 
-Belongs here: the f16 file of a Llama-architecture model, the adapter file of a PEFT LoRA, and the
-way back to arrays in Hugging Face's names and row order.
-Does not belong here: quantised files (they change answers), fetching weights (`weights.py`),
-serving.
+Belongs here: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, by
+the `gguf` package alone.
+Does not belong here: quantised files (they change answers), reading GGUF (`weights_from_gguf.py`),
+fetching weights (`weights.py`), serving (`model_server.py`).
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 Llama's rotary embedding pairs neighbouring rows in GGUF and half-apart rows in Hugging Face, so
@@ -109,8 +108,9 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
 def write_adapter(
     adapter_folder: Path, base_config: Path | Mapping[str, Any], out_path: Path
 ) -> Path:
-    """Write one PEFT LoRA as a GGUF adapter: `blk.N.<name>.weight.lora_a` (r, in), `.lora_b` (out,
-    r), f32.
+    """Write one PEFT LoRA as a GGUF adapter, f32.
+
+    Tensors are `blk.N.<name>.weight.lora_a` (r, in) and `.lora_b` (out, r).
 
     Args:
         adapter_folder: adapter_config.json and adapter_model.safetensors, as PEFT saves them.
@@ -126,15 +126,14 @@ def write_adapter(
             biases …).
     """
     from gguf import GGUFWriter
-    from safetensors.numpy import load_file
 
     config = read_config(base_config)
     lora = json.loads((adapter_folder / "adapter_config.json").read_text(encoding="utf-8"))
-    names_of = {
+    expressible = {
         "peft_type": "LORA", "use_dora": False, "fan_in_fan_out": False, "bias": "none",
         "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, "lora_bias": False,
     }  # fmt: skip
-    for name, plain in names_of.items():
+    for name, plain in expressible.items():
         if lora.get(name, plain) not in (plain, None, []):
             raise _refusal(adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json")
     rank = int(lora["r"])
@@ -142,15 +141,16 @@ def write_adapter(
     alpha = float(lora["lora_alpha"]) * (math.sqrt(rank) if lora.get("use_rslora") else 1.0)
     gguf_name = _gguf_names(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}
-    for name, tensor in sorted(load_file(adapter_folder / "adapter_model.safetensors").items()):
+    for name, values in _stored(adapter_folder / "adapter_model.safetensors"):
         module, _, part = name.removeprefix(_LORA_PREFIX).rpartition(".lora_")
         if part not in ("A.weight", "B.weight"):
             raise _refusal(adapter_folder, f"a tensor {name} that is no LoRA matrix")
-        values = np.asarray(tensor, dtype=np.float32)
-        if part == "B.weight":
-            values = _to_gguf_rows(f"{module}.weight", values, config)
-        suffix = "lora_a" if part == "A.weight" else "lora_b"
-        tensors[f"{gguf_name(f'{module}.weight')}.{suffix}"] = np.ascontiguousarray(values)
+        target = gguf_name(f"{module}.weight")
+        if part == "A.weight":
+            tensors[f"{target}.lora_a"] = values
+        else:
+            rows = _to_gguf_rows(f"{module}.weight", values, config)
+            tensors[f"{target}.lora_b"] = np.ascontiguousarray(rows)
 
     def build(path: Path) -> None:
         writer = GGUFWriter(path, "llama")
@@ -163,34 +163,6 @@ def write_adapter(
             writer.close()
 
     return _publish(out_path, build)
-
-
-def dequantize(gguf_path: Path) -> dict[str, Array]:
-    """Read a Llama GGUF of any quantisation into float32 arrays under Hugging Face's names and row
-    order.
-
-    Shapes are (out, in) for matrices, (vocabulary, hidden) for the embedding; tied output weights
-    are absent.
-    """
-    from gguf import GGUFReader
-    from gguf.quants import dequantize as dequantize_blocks
-
-    reader = GGUFReader(gguf_path)
-    read = {name: field.contents() for name, field in reader.fields.items() if name[:6] == "llama."}
-    config = {
-        "num_hidden_layers": read["llama.block_count"],
-        "num_attention_heads": read["llama.attention.head_count"],
-        "num_key_value_heads": read["llama.attention.head_count_kv"],
-    }
-    hf_name = {name: hf for hf, name in _llama_names(config["num_hidden_layers"])}
-    tensors: dict[str, Array] = {}
-    for tensor in reader.tensors:
-        if tensor.name == "rope_freqs.weight":  # follows from the configuration
-            continue
-        values = dequantize_blocks(tensor.data, tensor.tensor_type).astype(np.float32)
-        name = hf_name[tensor.name]
-        tensors[name] = _to_hugging_face_rows(name, values, config)
-    return tensors
 
 
 def _refusal(folder: Path, found: str) -> TwinError:
@@ -225,14 +197,6 @@ def _to_gguf_rows(name: str, values: Array, config: Mapping[str, Any]) -> Array:
     return halves.swapaxes(1, 2).reshape(values.shape)
 
 
-def _to_hugging_face_rows(name: str, values: Array, config: Mapping[str, Any]) -> Array:
-    heads = _heads(name, config)
-    if heads is None:
-        return values
-    pairs = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(values.shape)
-
-
 def _gguf_names(layers: int) -> Callable[[str], str]:
     from gguf import MODEL_ARCH, get_tensor_name_map
 
@@ -249,23 +213,8 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
     return name_of
 
 
-def _llama_names(layers: int) -> Iterator[tuple[str, str]]:
-    """(Hugging Face name, GGUF name) of every weight that a Llama model can have."""
-    name_of = _gguf_names(layers)
-    plain = ["model.embed_tokens", "model.norm", "lm_head"]
-    parts = [f"self_attn.{part}_proj" for part in "qkvo"] + [
-        f"mlp.{part}_proj" for part in ("gate", "up", "down")
-    ]
-    parts += ["input_layernorm", "post_attention_layernorm"]
-    plain += [f"model.layers.{layer}.{part}" for layer in range(layers) for part in parts]
-    for module in plain:
-        yield f"{module}.weight", name_of(f"{module}.weight")
-
-
 def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> Array | None:
-    """Write the hyper-parameters; returns the rotary factors (head dimension / 2,) where scaling
-    needs them.
-    """
+    """Write the hyper-parameters; returns rotary factors (head dimension / 2,) or None."""
     from transformers import LlamaConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -354,26 +303,32 @@ def _model_tensors(
     extra: Mapping[str, Array],
 ) -> Iterator[tuple[str, Array]]:
     """Every tensor under its GGUF name, one in memory at a time; matrices f16, vectors f32."""
-    from safetensors import safe_open
-
     yield from extra.items()
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise _refusal(folder, "no *.safetensors")
     for path in files:
-        # numpy has no bfloat16, so torch reads the file
-        with safe_open(path, framework="pt") as stored:
-            for name in sorted(stored.keys()):
-                if name.endswith("rotary_emb.inv_freq") or (
-                    name == "lm_head.weight" and config.get("tie_word_embeddings")
-                ):
-                    continue
-                values = _to_gguf_rows(name, stored.get_tensor(name).float().numpy(), config)
-                if values.ndim > 1:
-                    if float(np.abs(values).max()) > float(np.finfo(np.float16).max):
-                        raise _refusal(folder, f"a weight in {name} that does not fit f16")
-                    values = values.astype(np.float16)
-                yield names(name), np.ascontiguousarray(values)
+        for name, values in _stored(path):
+            if name.endswith("rotary_emb.inv_freq") or (
+                name == "lm_head.weight" and config.get("tie_word_embeddings")
+            ):
+                continue
+            if values.ndim == 1:
+                yield names(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
+                continue
+            if float(np.abs(values).max()) > float(np.finfo(np.float16).max):
+                raise _refusal(folder, f"a weight in {name} that does not fit f16")
+            rows = _to_gguf_rows(name, values, config).astype(np.float16)
+            yield names(name), np.ascontiguousarray(rows)
+
+
+def _stored(path: Path) -> Iterator[tuple[str, Array]]:
+    """Every tensor of one safetensors file as float32; torch reads it: numpy has no bfloat16."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stored:
+        for name in sorted(stored.keys()):
+            yield name, stored.get_tensor(name).float().numpy()
 
 
 def _stream_tensors(writer: GGUFWriter, tensors: Callable[[], Iterator[tuple[str, Array]]]) -> None:
