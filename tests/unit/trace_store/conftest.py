@@ -1,0 +1,80 @@
+"""The trace store in process, with a clock that the test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from twin_resources.langfuse.json_values import milliseconds_of
+from twin_resources.langfuse.local_store import Keys, build_app
+from twin_resources.langfuse.trace_tables import TraceTables
+
+KEYS = Keys("pk-lf-test", "sk-lf-test")
+
+
+@dataclass
+class Store:
+    """The store's application, its tables and its clock."""
+
+    http: TestClient
+    tables: TraceTables
+    now_ms: int = 1_790_000_000_123
+
+    def at(self, moment: str) -> Store:
+        self.now_ms = milliseconds_of(moment)
+        return self
+
+    def get(self, path: str, **parameters: str) -> Any:
+        answer = self.http.get(f"/api/public/{path}", params=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post_spans(self, *spans: dict[str, Any]) -> None:
+        """Export spans as OTLP/JSON: dicts with plain `attributes`, maybe `scope`, `resource`."""
+        for given in spans:
+            span = dict(given)
+            scope = span.pop("scope", {"name": "litellm"})
+            scope = scope | {"attributes": attributes(scope.get("attributes", {}))}
+            span["attributes"] = attributes(span.get("attributes", {}))
+            body = {
+                "resourceSpans": [
+                    {
+                        "resource": {"attributes": attributes(span.pop("resource", {}))},
+                        "scopeSpans": [{"scope": scope, "spans": [span]}],
+                    }
+                ]
+            }
+            answer = self.http.post("/api/public/otel/v1/traces", json=body)
+            assert (answer.status_code, answer.json()) == (200, {})
+
+
+def attributes(plain: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": _value(value)} for name, value in plain.items()]
+
+
+def _value(value: Any) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_value(item) for item in value]}}
+    return {"stringValue": value}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    tables = TraceTables(tmp_path / "traces.sqlite")
+    made: list[Store] = []
+    app = build_app(tables, keys=KEYS, now_ms=lambda: made[0].now_ms)
+    with TestClient(app) as http:
+        http.auth = (KEYS.public, KEYS.secret)
+        made.append(Store(http, tables))
+        yield made[0]

@@ -1,0 +1,366 @@
+"""The trace store on fixtures of our own: what it takes, refuses, pages, filters and forgets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.unit.trace_store.conftest import KEYS, Store
+from twin_resources.errors import TwinError
+from twin_resources.langfuse.json_values import instant
+from twin_resources.langfuse.otlp import MAX_EXPORT_BYTES
+from twin_resources.langfuse.trace_tables import SCHEMA, TraceTables
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+GENERATION = {
+    "traceId": TRACE,
+    "spanId": "b7ad6b7169203331",
+    "name": "litellm_request",
+    "startTimeUnixNano": "1790000000000000000",
+    "endTimeUnixNano": "1790000001500000000",
+    "attributes": {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.input": '[{"role": "user", "content": "Why C?"}]',
+        "langfuse.observation.output": '{"role": "assistant", "content": "Small."}',
+        "langfuse.trace.name": "twin/ada",
+        "langfuse.trace.metadata.twin.author": "ada",
+        "langfuse.trace.metadata.twin.chunks": ",".join(f"chunk-{n:04d}" for n in range(60)),
+        "langfuse.trace.metadata.twin.cost_usd": "0.0000125",
+        "langfuse.trace.tags": ["a", "b"],
+        "langfuse.environment": "Production",
+        "user.id": "reader-1",
+        "llm.model_name": "smollm2",
+        "llm.token_count.prompt": 100,
+        "llm.token_count.completion": 20,
+        "llm.cost.total": 1.25e-05,
+    },
+}
+
+
+def span(number: int, *, trace: str = TRACE, **fields: Any) -> dict[str, Any]:
+    start = 1_790_000_000_000 + number
+    times = {"startTimeUnixNano": f"{start}000000", "endTimeUnixNano": f"{start}000000"}
+    return {"traceId": trace, "spanId": f"{number:016x}", "name": f"span {number}"} | times | fields
+
+
+def test_a_generation_is_answered_with_everything(store: Store) -> None:
+    store.post_spans(GENERATION)
+    fields = "io,metadata,model,usage,trace_context,metrics"
+    row = store.get("v2/observations", traceId=TRACE, fields=fields)["data"][0]
+    assert row["type"] == "GENERATION"
+    assert json.loads(row["output"])["content"] == "Small."
+    assert (row["model"], row["traceName"], row["tags"]) == ("smollm2", "twin/ada", ["a", "b"])
+    assert row["usageDetails"] == {"input": 100, "output": 20, "total": 120}
+    assert (row["costDetails"], row["totalCost"]) == ({"total": 1.25e-05}, 1.25e-05)
+    assert row["latency"] == 1.5
+    assert row["metadata"]["twin.author"] == "ada"
+    assert row["metadata"]["twin.cost_usd"] == 1.25e-05  # JSON text is read back as JSON
+    assert "environment" not in row  # `basic` was not asked for
+    basic = store.get("v2/observations")["data"][0]
+    assert (basic["userId"], basic["environment"]) == ("reader-1", "production")
+
+
+def test_long_metadata_are_cut_unless_expanded(store: Store) -> None:
+    store.post_spans(GENERATION)
+    whole = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]
+    cut = store.get("v2/observations", fields="metadata")["data"][0]["metadata"]
+    assert cut["twin.chunks"] == whole[:200]
+    expanded = store.get("v2/observations", fields="metadata", expandMetadata="twin.chunks")
+    assert expanded["data"][0]["metadata"]["twin.chunks"] == whole
+
+
+def test_protobuf_and_gzip_say_the_same_as_json(store: Store) -> None:
+    store.post_spans(GENERATION)
+    export = ExportTraceServiceRequest()
+    sent = export.resource_spans.add().scope_spans.add()
+    sent.scope.name = "litellm"
+    record = sent.spans.add(name="litellm_request", span_id=bytes.fromhex("c" * 16))
+    record.trace_id = bytes.fromhex(TRACE)
+    record.start_time_unix_nano = 1_790_000_000_000_000_000
+    record.end_time_unix_nano = 1_790_000_001_500_000_000
+    for name, value in GENERATION["attributes"].items():
+        attribute = record.attributes.add(key=name)
+        if isinstance(value, list):
+            for item in value:
+                attribute.value.array_value.values.add(string_value=item)
+        elif isinstance(value, str):
+            attribute.value.string_value = value
+        elif isinstance(value, int):
+            attribute.value.int_value = value
+        else:
+            attribute.value.double_value = value
+    answer = store.http.post(
+        "/api/public/otel/v1/traces",
+        content=gzip.compress(export.SerializeToString()),
+        headers={"content-type": "application/x-protobuf", "content-encoding": "gzip"},
+    )
+    assert (answer.status_code, answer.json()) == (200, {})
+    every = "basic,io,metadata,model,usage,metrics,trace_context"
+    two = store.get("v2/observations", fields=every)["data"]
+    assert len(two) == 2
+    assert two[0] | {"id": ""} == two[1] | {"id": ""}
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "message"),
+    [
+        (b"x", {"content-type": "text/plain"}, "Invalid content type"),
+        (b"\xff\xff", {"content-type": "application/x-protobuf"}, "Failed to parse OTel Protobuf"),
+        (b"{", {"content-type": "application/json"}, "Failed to parse OTel JSON"),
+        (
+            b"no gzip",
+            {"content-type": "application/json", "content-encoding": "gzip"},
+            "Failed to decompress",
+        ),
+        (b'{"resourceSpans": {}}', {"content-type": "application/json"}, "not an array"),
+        (
+            b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "a log"}]}]}]}',
+            {"content-type": "application/json"},
+            "1 of 1 span(s) have no traceId",
+        ),
+        (
+            b"{}",
+            {"content-type": "application/json", "x-langfuse-ingestion-version": "5"},
+            "Unsupported x-langfuse-ingestion-version",
+        ),
+    ],
+)
+def test_an_unreadable_export_is_refused_whole(
+    store: Store, content: bytes, headers: dict[str, str], message: str
+) -> None:
+    answer = store.http.post("/api/public/otel/v1/traces", content=content, headers=headers)
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]
+    assert store.get("v2/observations")["data"] == []
+
+
+def test_a_gzip_bomb_is_not_unpacked(store: Store) -> None:
+    answer = store.http.post(
+        "/api/public/otel/v1/traces",
+        content=gzip.compress(b" " * (MAX_EXPORT_BYTES + 1), compresslevel=1),
+        headers={"content-type": "application/json", "content-encoding": "gzip"},
+    )
+    assert (answer.status_code, "unpacks to more than" in answer.json()["error"]) == (400, True)
+
+
+def test_pages_of_equal_instants_neither_lose_nor_repeat(store: Store) -> None:
+    for number in range(7):
+        store.post_spans(span(0, trace=f"{number:032x}"))
+        store.http.post("/api/public/scores", json={"name": "s", "value": 1, "traceId": "t"})
+    for path in ("v2/observations", "v3/scores"):
+        seen: list[tuple[str, str]] = []
+        cursor: dict[str, str] = {}
+        for expected in (3, 3, 1):
+            page = store.get(path, limit="3", **cursor)
+            assert len(page["data"]) == expected
+            seen += [(row["id"], row.get("traceId", "")) for row in page["data"]]
+            cursor = {"cursor": page["meta"].get("cursor", "")}
+        assert cursor == {"cursor": ""}
+        assert len(set(seen)) == 7
+        assert seen == sorted(seen, key=lambda key: (key[1], key[0]), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ({"type": "string", "column": "name", "operator": "=", "value": "span 2"}, [2]),
+        ({"type": "string", "column": "name", "operator": "ends with", "value": "3"}, [3]),
+        (
+            {"type": "string", "column": "name", "operator": "starts with", "value": "span"},
+            [3, 2, 1],
+        ),
+        (
+            {"type": "string", "column": "name", "operator": "does not contain", "value": "2"},
+            [3, 1],
+        ),
+        ({"type": "stringOptions", "column": "type", "operator": "any of", "value": ["TOOL"]}, [2]),
+        (
+            {"type": "arrayOptions", "column": "tags", "operator": "all of", "value": ["x", "y"]},
+            [1],
+        ),
+        ({"type": "arrayOptions", "column": "tags", "operator": "none of", "value": ["x"]}, [3]),
+        (
+            {
+                "type": "stringObject",
+                "column": "metadata",
+                "key": "k",
+                "operator": "=",
+                "value": "7",
+            },
+            [3],
+        ),
+        (
+            {"type": "numberObject", "column": "metadata", "key": "k", "operator": ">", "value": 5},
+            [3],
+        ),
+        (
+            {
+                "type": "datetime",
+                "column": "startTime",
+                "operator": "<",
+                "value": instant(1_790_000_000_002),
+            },
+            [1],
+        ),
+        ({"type": "boolean", "column": "isRootObservation", "operator": "=", "value": False}, [3]),
+        ({"type": "null", "column": "userId", "operator": "is not null", "value": ""}, [2]),
+    ],
+)
+def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) -> None:
+    store.post_spans(
+        span(1, attributes={"langfuse.trace.tags": ["x", "y"]}),
+        span(
+            2,
+            attributes={
+                "langfuse.trace.tags": ["x"],
+                "langfuse.observation.type": "tool",
+                "user.id": "u",
+            },
+        ),
+        span(3, parentSpanId="1", attributes={"langfuse.observation.metadata.k": 7}),
+    )
+    found = store.get("v2/observations", filter=json.dumps([condition]))["data"]
+    assert [int(row["id"], 16) for row in found] == expected
+
+
+def test_a_filter_that_cannot_be_read_is_refused(store: Store) -> None:
+    for text in ("{", "{}", '[{"type": "string"}]', '[{"type":"string","column":"1;--"}]'):
+        answer = store.http.get("/api/public/v2/observations", params={"filter": text})
+        assert (answer.status_code, "message" in answer.json()) == (400, True)
+
+
+def test_scores_of_every_kind_read_back(store: Store) -> None:
+    kinds: list[tuple[Any, str | None, Any, str]] = [
+        (0.25, None, 0.25, "NUMERIC"),
+        (3, "NUMERIC", 3, "NUMERIC"),
+        (0, "BOOLEAN", False, "BOOLEAN"),
+        ("good", None, "good", "CATEGORICAL"),
+        ("a longer remark", "TEXT", "a longer remark", "TEXT"),
+        ("the better answer", "CORRECTION", "the better answer", "CORRECTION"),
+    ]
+    for number, (value, data_type, _, _) in enumerate(kinds):
+        body = {"id": f"s{number}", "name": "n", "traceId": TRACE, "value": value}
+        body |= {} if data_type is None else {"dataType": data_type}
+        assert store.http.post("/api/public/scores", json=body).json() == {"id": f"s{number}"}
+    rows = {row["id"]: row for row in store.get("v3/scores")["data"]}
+    for number, (_, _, value, data_type) in enumerate(kinds):
+        assert (rows[f"s{number}"]["value"], rows[f"s{number}"]["dataType"]) == (value, data_type)
+    found = store.get("v3/scores", dataType="boolean", value="false")["data"]
+    assert [row["id"] for row in found] == ["s2"]
+    found = store.get("v3/scores", dataType="NUMERIC", valueMin="1")["data"]
+    assert [row["id"] for row in found] == ["s1"]
+
+
+def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
+    """`timestamp` is no change feed: what changes is `updatedAt`."""
+    body = {"id": "one", "name": "n", "traceId": TRACE, "value": 1}
+    store.at("2026-11-20T06:00:00.500Z").http.post("/api/public/scores", json=body)
+    store.at("2026-11-21T06:00:00.500Z").http.post("/api/public/scores", json=body | {"value": 0})
+    row = store.get("v3/scores")["data"][0]
+    assert row["value"] == 0
+    assert row["timestamp"] == "2026-11-20T06:00:00.500Z"
+    assert row["updatedAt"] == "2026-11-21T06:00:00.500Z"
+
+
+def test_an_array_of_scores_is_accepted_as_far_as_it_is_right(store: Store) -> None:
+    good = {"id": "good", "name": "n", "traceId": TRACE, "value": 1}
+    answer = store.http.post("/api/public/scores", json=[good])
+    assert (answer.status_code, answer.json()) == (202, {"message": "Accepted"})
+    answer = store.http.post("/api/public/scores", json=[good, {"name": "n"}])
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (207, 1, 1)
+    assert answer.json()["errors"][0]["message"].startswith("1: ")
+    assert len(store.get("v3/scores")["data"]) == 1
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer x", "Basic !!!", "Basic cGstbGYtdGVzdDp3cm9uZw==", "Basic OnNrLWxmLXRlc3Q="],
+)
+def test_wrong_keys_open_nothing(store: Store, authorization: str) -> None:
+    store.http.auth = None
+    headers = {"authorization": authorization} if authorization else {}
+    for method, path in (
+        ("GET", "projects"),
+        ("GET", "v3/scores"),
+        ("GET", "v2/observations"),
+        ("POST", "scores"),
+        ("POST", "otel/v1/traces"),
+        ("DELETE", "scores/x"),
+        ("DELETE", "traces/x"),
+        ("DELETE", "traces"),
+    ):
+        answer = store.http.request(method, f"/api/public/{path}", headers=headers)
+        assert (path, answer.status_code) == (path, 401)
+        assert KEYS.secret not in answer.text
+    assert store.http.get("/api/public/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "traces"),
+        ("GET", "scores"),
+        ("GET", "v2/scores"),
+        ("GET", "observations"),
+        ("GET", "metrics"),
+        ("GET", "v2/metrics"),
+        ("POST", "ingestion"),
+        ("GET", "v2/prompts"),
+        ("PUT", "scores"),
+        ("GET", "otel/v1/traces"),
+        ("GET", "health/"),
+    ],
+)
+def test_every_other_endpoint_is_404(store: Store, method: str, path: str) -> None:
+    assert store.http.request(method, f"/api/public/{path}").status_code == 404
+    assert store.http.get("/").status_code == 404
+
+
+def test_a_deleted_trace_is_nowhere_in_the_file(store: Store) -> None:
+    canary = "canary-4711-in-the-answer"
+    other = "f" * 32
+    secret = GENERATION["attributes"] | {"langfuse.observation.output": canary * 300}
+    store.post_spans(GENERATION | {"attributes": secret}, span(9, trace=other))
+    score = {"id": "s", "name": "n", "value": 1, "comment": canary}
+    store.http.post("/api/public/scores", json=score | {"traceId": TRACE})
+    store.http.post("/api/public/scores", json={**score, "id": "kept", "traceId": other})
+    files = list(store.tables.path.parent.iterdir())
+    assert any(canary.encode() in path.read_bytes() for path in files)
+    assert store.http.delete("/api/public/scores/kept").status_code == 202
+    answer = store.http.request("DELETE", "/api/public/traces", json={"traceIds": [TRACE]})
+    assert answer.json() == {"message": "Traces deleted successfully"}
+    for path in store.tables.path.parent.iterdir():
+        assert canary.encode() not in path.read_bytes(), path
+    assert [row["traceId"] for row in store.get("v2/observations")["data"]] == [other]
+    assert store.http.delete(f"/api/public/traces/{other}").status_code == 200
+    assert store.get("v2/observations")["data"] == []
+
+
+def test_rows_outlive_the_process(tmp_path: Path, store: Store) -> None:
+    store.post_spans(GENERATION)
+    again = TraceTables(store.tables.path)
+    from twin_resources.langfuse.queries import observation_query
+
+    rows, more = again.observations(observation_query({}))
+    assert ([row.id for row in rows], more) == (["b7ad6b7169203331"], False)
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    with pytest.raises(TwinError, match="update llm-twin"):
+        TraceTables(path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.sqlite"
+    path.write_bytes(b"this is no database at all, only a text of some length" * 40)
+    with pytest.raises(TwinError, match="move the file away"):
+        TraceTables(path)

@@ -1,0 +1,346 @@
+"""Reads and writes of traces and scores, on the embedded trace store or a real Langfuse.
+
+Belongs here: HTTP to the endpoints that both have, paging, and failures as `TwinError`.
+Does not belong here: what a score means (sensors, assets), retries that must survive a dead server
+(an outbox), prompts and datasets.
+API: https://api.reference.langfuse.com. A failed read raises; it never looks like an empty one.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, cast
+from urllib.parse import quote
+
+import httpx
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings, load_secrets
+
+ALL_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
+SCORE_GROUPS = "core,details,subject,annotation"
+SCORE_PAGE = 100  # the API's most
+OBSERVATION_PAGE = 200  # with input, output and metadata a row is some KB
+MAX_PAGES = 10_000  # a cursor that leads back to itself must not loop for ever
+
+
+class TraceStoreError(TwinError):
+    """A call to the trace store failed. `status` is the HTTP status, None when nothing answered."""
+
+    def __init__(self, tried: str, *, found: str, next_step: str, status: int | None) -> None:
+        self.status = status
+        super().__init__(tried, found=found, next_step=next_step)
+
+
+class LangfuseClient:
+    """One project of a trace store.
+
+    Args:
+        host: base URL without a path, `http://127.0.0.1:4318` or a Langfuse's address.
+        public_key, secret_key: the project's key pair.
+        timeout_s: of one call.
+    """
+
+    def __init__(
+        self, host: str, *, public_key: str, secret_key: str, timeout_s: float = 20.0
+    ) -> None:
+        self.host = host.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.host,
+            auth=(public_key, secret_key),
+            timeout=timeout_s,
+            # a proxy that the environment names is for outside, not for the loopback
+            trust_env=httpx.URL(self.host).host not in ("127.0.0.1", "localhost", "::1"),
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> LangfuseClient:
+        """The Langfuse that the three LANGFUSE_ variables name, else the store of this home."""
+        if settings.has_real_langfuse:
+            return cls(
+                settings.langfuse_host,
+                public_key=settings.langfuse_public_key,
+                secret_key=settings.langfuse_secret_key,
+            )
+        secrets = load_secrets(settings)
+        return cls(
+            f"http://127.0.0.1:{settings.traces_port}",
+            public_key=secrets.traces_public_key,
+            secret_key=secrets.traces_secret_key,
+        )
+
+    def __enter__(self) -> LangfuseClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def health(self) -> dict[str, Any]:
+        """`{"status": "OK", "version": …}`.
+
+        Raises:
+            TraceStoreError: nothing answers there, or it is not well.
+        """
+        return self._call("GET", "/api/public/health", tried="ask the trace store how it is")
+
+    def projects(self) -> list[dict[str, Any]]:
+        """The project of this key pair; also the check that the keys are right."""
+        return self._list(
+            self._call("GET", "/api/public/projects", tried="ask which project the keys open")
+        )
+
+    def observations(
+        self,
+        *,
+        trace_id: str = "",
+        type: str = "",
+        name: str = "",
+        user_id: str = "",
+        session_id: str = "",
+        version: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        filter: Sequence[Mapping[str, Any]] = (),
+        fields: str = ALL_GROUPS,
+        expand_metadata: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Observations, newest first, page after page as they are taken.
+
+        Args:
+            since, until: start time ≥ and <.
+            filter: conditions in the API's grammar, joined by AND.
+            fields: field groups, comma-separated.
+            expand_metadata: names whose values are wanted in full; else cut at 200 characters.
+            limit: at most this many; None: all.
+
+        Raises:
+            TraceStoreError: a page could not be read.
+        """
+        asked = {
+            "traceId": trace_id,
+            "type": type,
+            "name": name,
+            "userId": user_id,
+            "sessionId": session_id,
+            "version": version,
+            "fromStartTime": _instant(since),
+            "toStartTime": _instant(until),
+            "filter": json.dumps(list(filter)) if filter else "",
+            "expandMetadata": ",".join(expand_metadata),
+            "fields": fields,
+        }
+        return self._pages("/api/public/v2/observations", asked, page=OBSERVATION_PAGE, limit=limit)
+
+    def trace(self, trace_id: str, *, expand_metadata: Sequence[str] = ()) -> dict[str, Any]:
+        """One trace: `{"id", "observations": […], "metadata": {…}}`, oldest observation first.
+
+        `metadata` joins the metadata of all its observations, without the names that the transport
+        adds (`attributes.`, `resourceAttributes.`, `scope.`); a generation's values win.
+
+        Raises:
+            TraceStoreError: the read failed, or there is no such trace (`status` 404).
+        """
+        found = list(self.observations(trace_id=trace_id, expand_metadata=expand_metadata))
+        if not found:
+            raise TraceStoreError(
+                f"read trace {trace_id} from {self.host}",
+                found="no observation of it",
+                next_step="check the id; a trace arrives some seconds after its answer",
+                status=404,
+            )
+        found.reverse()
+        metadata: dict[str, Any] = {}
+        for observation in sorted(found, key=lambda item: item["type"] == "GENERATION"):
+            metadata |= {
+                name: value
+                for name, value in cast(dict[str, Any], observation["metadata"] or {}).items()
+                if not name.startswith(("attributes.", "resourceAttributes.", "scope."))
+            }
+        return {"id": trace_id, "observations": found, "metadata": metadata}
+
+    def scores(
+        self,
+        *,
+        trace_id: Sequence[str] = (),
+        id: Sequence[str] = (),
+        name: Sequence[str] = (),
+        data_type: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        fields: str = SCORE_GROUPS,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Scores, newest first, page after page as they are taken.
+
+        `timestamp` is no change feed: a score may come late, be changed or be deleted, so a reader
+        takes an overlapping window.
+
+        Args:
+            since, until: timestamp ≥ and <.
+            limit: at most this many; None: all.
+
+        Raises:
+            TraceStoreError: a page could not be read.
+        """
+        asked = {
+            "traceId": ",".join(trace_id),
+            "id": ",".join(id),
+            "name": ",".join(name),
+            "dataType": data_type,
+            "fromTimestamp": _instant(since),
+            "toTimestamp": _instant(until),
+            "fields": fields,
+        }
+        return self._pages("/api/public/v3/scores", asked, page=SCORE_PAGE, limit=limit)
+
+    def post_score(
+        self,
+        name: str,
+        value: float | bool | str,
+        *,
+        trace_id: str = "",
+        observation_id: str = "",
+        session_id: str = "",
+        id: str = "",
+        data_type: str = "",
+        comment: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        environment: str = "",
+    ) -> str:
+        """Write one score (one object a call: an array is refused by server 4.16) and give its id.
+
+        The same `id` replaces the score. A bool is written as BOOLEAN.
+
+        Raises:
+            TraceStoreError: it was not accepted.
+        """
+        if isinstance(value, bool):
+            value, data_type = int(value), data_type or "BOOLEAN"
+        body = {
+            "id": id,
+            "traceId": trace_id,
+            "observationId": observation_id,
+            "sessionId": session_id,
+            "name": name,
+            "dataType": data_type,
+            "comment": comment,
+            "environment": environment,
+        }
+        posted: dict[str, Any] = {key: text for key, text in body.items() if text}
+        posted["value"] = value
+        if metadata is not None:
+            posted["metadata"] = dict(metadata)
+        answer = self._call(
+            "POST", "/api/public/scores", tried=f"write score {name!r}", json=posted
+        )
+        return str(answer["id"])
+
+    def delete_score(self, score_id: str) -> None:
+        """Forget one score; none of that id is no error."""
+        path = f"/api/public/scores/{quote(score_id, safe='')}"
+        self._call("DELETE", path, tried=f"delete score {score_id}")
+
+    def delete_trace(self, trace_id: str) -> None:
+        """Forget one trace with its observations and scores; none of that id is no error."""
+        path = f"/api/public/traces/{quote(trace_id, safe='')}"
+        self._call("DELETE", path, tried=f"delete trace {trace_id}")
+
+    def _pages(
+        self, path: str, asked: Mapping[str, str], *, page: int, limit: int | None
+    ) -> Iterator[dict[str, Any]]:
+        parameters = {name: value for name, value in asked.items() if value}
+        taken = 0
+        for _ in range(MAX_PAGES):
+            wanted = page if limit is None else min(page, limit - taken)
+            if wanted <= 0:
+                return
+            answer = self._call(
+                "GET",
+                path,
+                tried=f"read {path.rsplit('/', 1)[1]} from {self.host}",
+                params=parameters | {"limit": str(wanted)},
+            )
+            rows = self._list(answer)
+            yield from rows
+            taken += len(rows)
+            cursor = answer.get("meta", {}).get("cursor")
+            if not cursor or not rows:
+                return
+            if cursor == parameters.get("cursor"):
+                break
+            parameters["cursor"] = str(cursor)
+        raise TraceStoreError(
+            f"read {path} from {self.host}",
+            found="a cursor that does not come to an end",
+            next_step="narrow the time window",
+            status=200,
+        )
+
+    def _list(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = answer.get("data")
+        if not isinstance(rows, list):
+            raise TraceStoreError(
+                f"read from {self.host}",
+                found="an answer without `data`",
+                next_step="check that LANGFUSE_HOST names a Langfuse of version 4.16 or later",
+                status=200,
+            )
+        return cast(list[dict[str, Any]], rows)
+
+    def _call(self, method: str, path: str, *, tried: str, **request: Any) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise TraceStoreError(
+                tried,
+                found=f"{self.host} does not answer ({type(error).__name__}: {error})",
+                next_step="see whether the trace store runs: `twin status`",
+                status=None,
+            ) from error
+        if not response.is_success:
+            raise TraceStoreError(
+                tried,
+                found=f"HTTP {response.status_code}: {response.text[:500]}",
+                next_step=_next_step(response.status_code),
+                status=response.status_code,
+            )
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise TraceStoreError(
+                tried,
+                found=f"an answer that is not JSON: {response.text[:200]!r}",
+                next_step="check that the address is a trace store's and no web page's",
+                status=response.status_code,
+            ) from error
+        return cast(dict[str, Any], answer)
+
+
+def _next_step(status: int) -> str:
+    if status in (401, 403):
+        return "check the key pair: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or the home's own"
+    if status == 404:
+        return "check the address; a Langfuse older than 4.16 does not have this endpoint"
+    if status == 429:
+        return "wait: the server limits how often it is asked"
+    return "mend the request" if status < 500 else "look into the trace store's log"
+
+
+def _instant(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
