@@ -1,0 +1,116 @@
+"""Which samples are trained on, in which order, by which rank.
+
+Belongs here: the plan of a whole training, made before its first step from lengths alone, so that a
+resumed training continues the same plan. Does not belong here: tokens and tensors (`train.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from twin_assets.training.samples import TokenizedSample
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every step of a training.
+
+    Attributes:
+        steps: for each step the indices of its samples, longest first.
+        tokens: what passes the model over all steps, padding left out.
+        epochs: that, as a share of one pass over all samples.
+    """
+
+    steps: tuple[tuple[int, ...], ...]
+    tokens: int
+    epochs: float
+
+
+def plan_training(
+    samples: Sequence[TokenizedSample],
+    *,
+    token_budget: int,
+    max_epochs: int,
+    samples_per_step: int,
+    seed: int,
+) -> Plan:
+    """Fill the budget with whole steps.
+
+    The order covers the author's documents evenly: each document gives one sample before any gives
+    its second. Order and therefore weights follow from the samples' ids and the seed alone.
+
+    Args:
+        token_budget: tokens; at least one step is planned, the last one may reach past it by less
+            than half a step.
+
+    Raises:
+        ValueError: fewer samples than one step takes.
+    """
+    if len(samples) < samples_per_step:
+        raise ValueError(f"{len(samples)} samples do not fill one step of {samples_per_step}")
+    epoch_tokens = sum(len(sample.tokens) for sample in samples)
+    order = _order(samples, max_epochs=max_epochs, seed=seed)
+    steps: list[tuple[int, ...]] = []
+    tokens = 0
+    for group in _groups(order, samples_per_step):
+        size = sum(len(samples[index].tokens) for index in group)
+        if steps and tokens + size / 2 > token_budget:
+            break
+        steps.append(tuple(sorted(group, key=lambda index: (-len(samples[index].tokens), index))))
+        tokens += size
+    return Plan(steps=tuple(steps), tokens=tokens, epochs=tokens / epoch_tokens)
+
+
+def micro_batches(
+    step: Sequence[int], *, rank: int, ranks: int, micro_batch_size: int
+) -> tuple[tuple[int, ...], ...]:
+    """The batches of one rank in one step.
+
+    Neighbours in length are dealt to different ranks at the same time, because ranks wait for each
+    other after every micro-batch.
+
+    Args:
+        step: sample indices, longest first; a multiple of ranks × micro_batch_size.
+    """
+    at_once = ranks * micro_batch_size
+    return tuple(
+        tuple(step[start + rank : start + at_once : ranks])
+        for start in range(0, len(step), at_once)
+    )
+
+
+def padded(length: int, bucket: int) -> int:
+    """The next multiple of `bucket`: few lengths, so that kernels are prepared once for each."""
+    return -(-length // bucket) * bucket
+
+
+def _order(samples: Sequence[TokenizedSample], *, max_epochs: int, seed: int) -> Iterator[int]:
+    for epoch in range(max_epochs):
+        lots = [_lot(seed, epoch, sample.sample_id) for sample in samples]
+        of_document: dict[str, list[int]] = defaultdict(list)
+        for index in sorted(range(len(samples)), key=lambda index: lots[index]):
+            of_document[samples[index].document_id].append(index)
+        turn = {
+            index: position
+            for indices in of_document.values()
+            for position, index in enumerate(indices)
+        }
+        yield from sorted(turn, key=lambda index: (turn[index], lots[index]))
+
+
+def _lot(seed: int, epoch: int, sample_id: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{epoch}/{sample_id}".encode()).digest()
+
+
+def _groups(order: Iterator[int], size: int) -> Iterator[list[int]]:
+    """Whole groups; a rest that does not fill one is left out."""
+    group: list[int] = []
+    for index in order:
+        group.append(index)
+        if len(group) == size:
+            yield group
+            group = []

@@ -1,0 +1,146 @@
+"""The job that a training is handed: one JSON file, and the folder it works in.
+
+Belongs here: what `train.py` reads and where it writes. Does not belong here: how its processes are
+started (`training_launcher.py`), what is done with its output (`fine_tuning.py`).
+
+    <folder>/job.json             this
+    <folder>/samples.parquet      sample_id, document_id, messages
+    <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
+    <folder>/failure.json         why it stopped for good: nothing that a retry would mend
+    <folder>/output/              adapter/ and result.json; there only when the training is complete
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_assets.training.recipe import Recipe
+from twin_resources.errors import TwinError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        folder: as the module's docstring shows; absolute.
+        base_name: how the adapter names its base model.
+        base_folder: transformers folder of the base model.
+        ranks: processes; the training refuses to run with another number.
+        recipe: effective hyper-parameters.
+    """
+
+    folder: Path
+    base_name: str
+    base_folder: Path
+    ranks: int
+    recipe: Recipe
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "job.json"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples.parquet"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def failure(self) -> Path:
+        return self.folder / "failure.json"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+
+def write_job(job: Job) -> Path:
+    """Write `job.json` (atomically) and return its path."""
+    document = {
+        "schema": SCHEMA,
+        "base_name": job.base_name,
+        "base_folder": str(job.base_folder),
+        "ranks": job.ranks,
+        "recipe": job.recipe.model_dump(),
+    }
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_json(job.path, document)
+    return job.path
+
+
+def read_job(path: Path) -> Job:
+    """Read a `job.json`; the folder is the one it lies in.
+
+    Raises:
+        TwinError: a newer schema than this code knows.
+    """
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if document["schema"] > SCHEMA:
+        raise TwinError(
+            f"read {path}",
+            found=f"schema {document['schema']}, this version knows {SCHEMA}",
+            next_step="run the same release here as where the job was written",
+        )
+    return Job(
+        folder=path.resolve().parent,
+        base_name=document["base_name"],
+        base_folder=Path(document["base_folder"]),
+        ranks=document["ranks"],
+        recipe=Recipe.model_validate(document["recipe"]),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a complete training says about itself (`output/result.json`).
+
+    Attributes:
+        steps: optimizer steps.
+        tokens: tokens that passed the model, padding left out.
+        epochs: that as a share of one pass over all samples.
+        samples: samples that could be trained on.
+        left_out: how many could not, by reason.
+        tokens_per_second: over the steps, start and checkpoints left out.
+        seconds: wall time of the steps, summed over all attempts.
+        rss_mb: resident memory of all ranks at the end, in MB.
+        precision: `bf16` or `fp32`.
+        resumed_at: the steps at which a killed training went on.
+        history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
+            log-likelihood of an answer token.
+    """
+
+    steps: int
+    tokens: int
+    epochs: float
+    samples: int
+    left_out: dict[str, int]
+    tokens_per_second: float
+    seconds: float
+    rss_mb: int
+    precision: str
+    resumed_at: list[int]
+    history: list[dict[str, float]]
+
+
+def write_result(path: Path, result: TrainingResult) -> None:
+    write_json(path, asdict(result))
+
+
+def read_result(path: Path) -> TrainingResult:
+    return TrainingResult(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a file that is complete whenever it exists."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,168 @@
+"""Recipes (hyper-parameters) and launch configurations (ZeRO stage, precision), read from YAML.
+
+Belongs here: the two schemas, their validation, and the learning rate that follows from a recipe.
+Does not belong here: the loop (`train.py`), starting processes (`training_launcher.py`), values
+(the YAML files in `recipes/` and `launch/`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from twin_resources.errors import TwinError
+
+_HERE = Path(__file__).parent
+DEFAULT_RECIPE = "smollm2-135m-cpu"
+
+
+class _Strict(BaseModel):
+    """Values that are checked when read and never change; an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoraShape(_Strict):
+    """Low-rank adapters: rank, scale alpha / rank, dropout, and the linear layers that get one."""
+
+    rank: PositiveInt
+    alpha: PositiveInt
+    dropout: NonNegativeFloat
+    target_modules: tuple[str, ...]
+
+
+class Recipe(_Strict):
+    """Hyper-parameters of one supervised fine-tuning.
+
+    Attributes:
+        launch: name of a launch configuration, or a path to one.
+        token_budget: tokens that pass the model, prompts included, padding not.
+        max_epochs: upper bound, whatever the budget.
+        samples_per_step: samples between two optimizer steps, over all ranks.
+        micro_batch_size: sequences that one rank takes at once.
+        max_length: longest sample in tokens; longer ones are left out and counted.
+        bucket: lengths are padded to a multiple of it.
+        warmup_share: share of the steps with a linearly rising learning rate.
+        final_learning_rate_share: what the cosine ends at, as a share of `learning_rate`.
+        checkpoint_every_steps: distance of the checkpoints that a killed training resumes from.
+    """
+
+    name: str
+    launch: str
+    seed: int
+    token_budget: PositiveInt
+    max_epochs: PositiveInt
+    samples_per_step: PositiveInt
+    micro_batch_size: PositiveInt
+    max_length: PositiveInt
+    bucket: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_share: NonNegativeFloat
+    final_learning_rate_share: NonNegativeFloat
+    weight_decay: NonNegativeFloat
+    max_grad_norm: PositiveFloat
+    checkpoint_every_steps: PositiveInt
+    lora: LoraShape
+
+    def accumulation(self, ranks: int) -> int:
+        """Micro-batches that one rank adds up before an optimizer step.
+
+        Raises:
+            TwinError: the samples of a step cannot be dealt evenly.
+        """
+        at_once = ranks * self.micro_batch_size
+        if self.samples_per_step % at_once:
+            raise TwinError(
+                f"deal {self.samples_per_step} samples a step to {ranks} ranks",
+                found=f"it is no multiple of {ranks} × micro_batch_size {self.micro_batch_size}",
+                next_step=f"change samples_per_step in recipe {self.name} or TWIN_TRAIN_RANKS",
+            )
+        return self.samples_per_step // at_once
+
+
+class Launch(_Strict):
+    """How the processes of a training are started.
+
+    Attributes:
+        threads_per_rank: `auto`: cores / ranks.
+        mixed_precision: `auto`: bf16 where the processor computes in it, else fp32.
+        environment: set for every rank.
+        deepspeed: DeepSpeed's own configuration; empty: accelerate alone.
+    """
+
+    name: str
+    device: Literal["cpu", "cuda"]
+    threads_per_rank: PositiveInt | Literal["auto"] = "auto"
+    mixed_precision: Literal["auto", "bf16", "fp32"] = "auto"
+    environment: dict[str, str] = {}
+    deepspeed: dict[str, Any] = {}
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a recipe by name (`recipes/<name>.yaml`) or path.
+
+    Raises:
+        TwinError: no such recipe, or a value that is missing, unknown or of the wrong kind.
+    """
+    return _read(Recipe, name_or_path, folder="recipes")
+
+
+def load_launch(name_or_path: str) -> Launch:
+    """Read a launch configuration by name (`launch/<name>.yaml`) or path.
+
+    Raises:
+        TwinError: as `load_recipe`.
+    """
+    return _read(Launch, name_or_path, folder="launch")
+
+
+def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
+    """Learning rate of step 0 … steps−1: linear warm-up, then a cosine to the final share."""
+    warmup = max(1, round(recipe.warmup_share * steps))
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    along = (step - warmup) / max(1, steps - warmup)
+    share = recipe.final_learning_rate_share
+    return recipe.learning_rate * (share + (1 - share) * 0.5 * (1 + math.cos(math.pi * along)))
+
+
+_Kind = TypeVar("_Kind", Recipe, Launch)
+
+
+def _read(kind: type[_Kind], name_or_path: str, *, folder: str) -> _Kind:
+    tried = f"read the {kind.__name__.lower()} {name_or_path!r}"
+    path = Path(name_or_path).expanduser()
+    if path.suffix not in {".yaml", ".yml"}:
+        path = _HERE / folder / f"{name_or_path}.yaml"
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(file.stem for file in (_HERE / folder).glob("*.yaml")))
+        raise TwinError(
+            tried,
+            found=f"no file {path}",
+            next_step=f"name one of: {known}; or a path that ends in .yaml",
+        ) from error
+    except yaml.YAMLError as error:
+        raise TwinError(tried, found=str(error), next_step="mend the YAML") from error
+    if not isinstance(document, dict):
+        raise TwinError(tried, found="no mapping", next_step="write one `name: value` a line")
+    try:
+        return kind.model_validate({"name": path.stem} | cast(dict[str, Any], document))
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()
+        )
+        raise TwinError(tried, found=wrong, next_step=f"correct {path}") from error

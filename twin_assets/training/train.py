@@ -1,0 +1,341 @@
+"""Supervised fine-tuning of a LoRA adapter: the loop, and nothing around it.
+
+Belongs here: model, optimizer, steps, and reporting from rank 0. Does not belong here: what is
+trained on (`samples.py`, `batches.py`), starting and retrying (`training_launcher.py`), publishing
+(`fine_tuning.py`), Dagster beyond its Pipes protocol.
+
+Started as `accelerate launch … -m twin_assets.training.train --job job.json`, with or without
+DeepSpeed, on any number of ranks; everything that decides the weights is in the job's folder. It
+goes on from the last complete checkpoint in that folder.
+Method: LoRA, https://arxiv.org/abs/2106.09685; ZeRO, https://arxiv.org/abs/1910.02054.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import torch
+from accelerate import Accelerator
+from torch.nn import functional
+
+from twin_assets.training.batches import Plan, micro_batches, padded, plan_training
+from twin_assets.training.job import Job, TrainingResult, read_job, write_json, write_result
+from twin_assets.training.recipe import Recipe, learning_rate
+from twin_assets.training.samples import TokenizedSample, tokenize_samples
+from twin_assets.training.training_state import (
+    last_complete,
+    load_optimizer,
+    load_weights,
+    master_weights,
+    save_state,
+)
+from twin_resources.errors import TwinError
+from twin_resources.training_launcher import OWNER_VARIABLE, owner_is_alive
+
+NO_LOSS = -100  # label of a token that is prompt or padding
+Report = Callable[[str], None]
+
+
+def train(job: Job, report: Report, accelerator: Accelerator) -> None:
+    """Run or resume a training; on return `job.output` is there.
+
+    Raises:
+        TwinError: what a retry cannot mend: too few samples, a loss that is not a number.
+    """
+    recipe = job.recipe
+    torch.manual_seed(recipe.seed)
+    samples, left_out = _read_samples(job)
+    plan = _plan(samples, recipe)
+    model, named = _model_with_adapter(job)
+    found = last_complete(job.state)
+    position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
+    if found is not None:
+        load_weights(named, found[0])
+        position = found[1]
+        position["resumed_at"].append(position["step"])
+        report(f"resuming after step {position['step']} of {len(plan.steps)}")
+    optimizer = torch.optim.AdamW(
+        [parameter for _, parameter in named],
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+    if found is not None:
+        load_optimizer(accelerator, named, optimizer, found[0], step=position["step"])
+
+    steps = len(plan.steps)
+    for step in range(position["step"], steps):
+        started = time.perf_counter()
+        rate = learning_rate(recipe, step, steps=steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss, norm = _step(accelerator, model, optimizer, samples, plan.steps[step], step, recipe)
+        seconds = time.perf_counter() - started
+        tokens = sum(len(samples[index].tokens) for index in plan.steps[step])
+        position["step"] = step + 1
+        position["seconds"] += seconds
+        position["history"].append(
+            {
+                "step": step + 1,
+                "loss": round(loss, 5),
+                "lr": rate,
+                "grad_norm": round(norm, 5),
+                "tokens_per_s": round(tokens / seconds, 1),
+            }
+        )
+        memory = _rss_mb(accelerator)
+        _report_progress(report, position, steps, memory)
+        if (step + 1) % recipe.checkpoint_every_steps == 0 and step + 1 < steps:
+            save_state(accelerator, named, optimizer, job.state, position)
+
+    result = TrainingResult(
+        steps=steps,
+        tokens=plan.tokens,
+        epochs=plan.epochs,
+        samples=len(samples),
+        left_out=dict(left_out),
+        tokens_per_second=plan.tokens / position["seconds"],
+        seconds=position["seconds"],
+        rss_mb=_rss_mb(accelerator),
+        precision="bf16" if accelerator.mixed_precision == "bf16" else "fp32",
+        resumed_at=position["resumed_at"],
+        history=position["history"],
+    )
+    weights = master_weights(named)
+    if accelerator.is_main_process:
+        _write_output(job, accelerator.unwrap_model(model), weights, result)
+    accelerator.wait_for_everyone()
+
+
+def _step(
+    accelerator: Accelerator,
+    model: Any,
+    optimizer: Any,
+    samples: Sequence[TokenizedSample],
+    chosen: Sequence[int],
+    step: int,
+    recipe: Recipe,
+) -> tuple[float, float]:
+    """One optimizer step; returns the mean loss of its answer tokens and the gradient's norm."""
+    ranks = accelerator.num_processes
+    batches = micro_batches(
+        chosen,
+        rank=accelerator.process_index,
+        ranks=ranks,
+        micro_batch_size=recipe.micro_batch_size,
+    )
+    answer_tokens = sum(samples[index].answer_tokens for index in chosen)
+    total = torch.zeros((), device=accelerator.device)
+    norm: Any = 0.0
+    for batch in batches:
+        _stop_without_owner()
+        with accelerator.accumulate(model):
+            loss = _loss_sum(model, [samples[index] for index in batch], recipe.bucket)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise TwinError(
+                    f"take training step {step + 1}",
+                    found=f"a loss of {value} on {[samples[index].sample_id for index in batch]}",
+                    next_step="look at these samples, or lower learning_rate in the recipe",
+                )
+            total += value
+            # ranks and micro-batches are averaged later; each token of the step weighs the same
+            accelerator.backward(loss * (ranks * len(batches) / answer_tokens))
+            if accelerator.sync_gradients:
+                norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+    reduced: Any = accelerator.reduce(total, reduction="sum")
+    return reduced.item() / answer_tokens, float(norm if norm is not None else 0.0)
+
+
+def _loss_sum(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
+    """Summed negative log-likelihood of the answers of one micro-batch.
+
+    Padding stands on the right, where a causal model never looks at it, so no attention mask is
+    needed. Logits are computed from the first answer on: the vocabulary is a fifth of the model.
+    """
+    width = padded(max(len(sample.tokens) for sample in batch), bucket)
+    tokens = torch.zeros(len(batch), width, dtype=torch.long)
+    labels = torch.full((len(batch), width), NO_LOSS, dtype=torch.long)
+    for row, sample in enumerate(batch):
+        tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
+        answer = slice(sample.answer_start, sample.answer_end)
+        labels[row, answer] = torch.tensor(sample.tokens[answer])
+    first = min(sample.answer_start for sample in batch)
+    last = max(sample.answer_end for sample in batch)
+    predicting = torch.arange(first - 1, last - 1)
+    device = next(model.parameters()).device
+    logits = model(
+        input_ids=tokens.to(device), use_cache=False, logits_to_keep=predicting.to(device)
+    ).logits
+    return functional.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels[:, first:last].to(device).flatten(),
+        ignore_index=NO_LOSS,
+        reduction="sum",
+    )
+
+
+def _read_samples(job: Job) -> tuple[list[TokenizedSample], Counter[str]]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
+    rows = pl.read_parquet(job.samples).sort("sample_id").to_dicts()
+    return tokenize_samples(rows, tokenizer, max_length=job.recipe.max_length)
+
+
+def _plan(samples: Sequence[TokenizedSample], recipe: Recipe) -> Plan:
+    if len(samples) < recipe.samples_per_step:
+        raise TwinError(
+            "plan the training",
+            found=f"{len(samples)} usable samples, one step takes {recipe.samples_per_step}",
+            next_step="import more posts, or lower samples_per_step in the recipe",
+        )
+    return plan_training(
+        samples,
+        token_budget=recipe.token_budget,
+        max_epochs=recipe.max_epochs,
+        samples_per_step=recipe.samples_per_step,
+        seed=recipe.seed,
+    )
+
+
+def _model_with_adapter(job: Job) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(
+        job.base_folder, dtype=torch.float32, use_safetensors=True
+    )
+    lora = job.recipe.lora
+    model = get_peft_model(
+        base,
+        LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=list(lora.target_modules),
+            task_type="CAUSAL_LM",
+        ),
+    )
+    model.train()
+    return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def _write_output(
+    job: Job, model: Any, weights: dict[str, torch.Tensor], result: TrainingResult
+) -> None:
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    partial = job.folder / "output.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    adapter = partial / "adapter"
+    adapter.mkdir(parents=True)
+    state = get_peft_model_state_dict(model, state_dict=weights)
+    save_file(state, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = job.base_name  # the folder is this machine's business
+    config.inference_mode = True
+    config.save_pretrained(adapter)
+    write_result(partial / "result.json", result)
+    partial.rename(job.output)
+
+
+def _rss_mb(accelerator: Accelerator) -> int:
+    own = torch.tensor(psutil.Process().memory_info().rss / 1e6, device=accelerator.device)
+    reduced: Any = accelerator.reduce(own, reduction="sum")
+    return round(reduced.item())
+
+
+def _report_progress(report: Report, position: dict[str, Any], steps: int, rss_mb: int) -> None:
+    last = position["history"][-1]
+    ahead = (steps - position["step"]) * position["seconds"] / position["step"]
+    values = {name: last[name] for name in ("step", "loss", "lr", "tokens_per_s", "grad_norm")}
+    values |= {"steps": steps, "rss_mb": rss_mb, "eta_s": round(ahead)}
+    report(f"progress {json.dumps(values)}")
+
+
+def _stop_without_owner() -> None:
+    """End this rank when the process that launched the training is gone (killed, rebooted)."""
+    owner = os.environ.get(OWNER_VARIABLE, "")
+    if owner and not owner_is_alive(owner):
+        raise SystemExit(f"the launcher ({owner}) is gone; stopping")
+
+
+@contextmanager
+def _reporting(is_main: bool) -> Iterator[Report]:
+    """Rank 0 speaks: on stdout, and into the Dagster run when one is listening."""
+    if not is_main:
+        yield lambda _: None
+        return
+
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
+        yield say
+        return
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+
+        def say_twice(line: str) -> None:
+            say(line)
+            pipes.log.info(line)
+
+        yield say_twice
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Train the LoRA adapter that a job describes.")
+    parser.add_argument("--job", type=Path, required=True)
+    job = read_job(parser.parse_args(arguments).job)
+    if not torch.cuda.is_available():
+        import deepspeed.ops
+
+        # DeepSpeed's shared-memory collectives are compiled for 22 s at first use, need gcc, and
+        # leave segments behind when a rank is killed. An adapter's gradients are small: gloo does.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    rank = int(os.environ.get("RANK", "0"))
+    with _reporting(rank == 0) as report:
+        try:
+            report("starting the ranks")
+            accelerator = Accelerator(
+                gradient_accumulation_steps=job.recipe.accumulation(job.ranks)
+            )
+            if accelerator.num_processes != job.ranks:
+                raise TwinError(
+                    f"train on {job.ranks} ranks",
+                    found=f"accelerate started {accelerator.num_processes}",
+                    next_step="look at the launch configuration and the log",
+                )
+            train(job, report, accelerator)
+            accelerator.end_training()
+        except TwinError as error:
+            write_json(
+                job.failure,
+                {"tried": error.tried, "found": error.found, "next_step": error.next_step},
+            )
+            sys.stderr.write(f"{error}\n")
+            return 3
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

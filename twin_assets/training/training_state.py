@@ -1,0 +1,180 @@
+"""The complete state of a training between two steps: written, found again, put back.
+
+Belongs here: master weights, optimizer moments, random number generators and position, as
+safetensors and JSON. Does not belong here: the adapter that is published (`train.py`).
+Source: DeepSpeed's accessors of partitioned state,
+https://deepspeed.readthedocs.io/en/latest/zero3.html#debugging. Its own checkpoints are pickles,
+which this project neither writes nor reads; and tensors by parameter name do not depend on the
+number of ranks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.training.job import write_json
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+Named = list[tuple[str, "torch.nn.Parameter"]]
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps for each weight, beside the step count
+
+
+def master_weights(named: Iterable[tuple[str, torch.nn.Parameter]]) -> dict[str, torch.Tensor]:
+    """The float32 weights that the optimizer updates, whole, on the CPU; every rank calls it."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    weights: dict[str, torch.Tensor] = {}
+    for name, parameter in named:
+        whole = safe_get_full_fp32_param(parameter)
+        # without DeepSpeed the parameter is its own master
+        weights[name] = (parameter if whole is None else whole).detach().float().cpu().contiguous()
+    return weights
+
+
+def save_state(
+    accelerator: Accelerator, named: Named, optimizer: Any, folder: Path, position: dict[str, Any]
+) -> None:
+    """Write a complete checkpoint and drop the one before; every rank calls it.
+
+    Args:
+        named: trainable parameters by name.
+        optimizer: as `accelerator.prepare` returned it, at least one step old.
+        folder: holds one `step-<n>` folder.
+        position: JSON values; `step` is the number of steps done.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    final = folder / f"step-{position['step']:06d}"
+    partial = folder / "partial"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    weights = master_weights(named)
+    moments = {key: _moments(named, optimizer, key) for key in MOMENTS}
+    accelerator.wait_for_everyone()
+    generator = {"torch": torch.get_rng_state()}
+    save_file(generator, partial / f"generator-{accelerator.process_index}.safetensors")
+    if accelerator.is_main_process:
+        save_file(weights, partial / "weights.safetensors")
+        for key, tensors in moments.items():
+            save_file(tensors, partial / f"{key}.safetensors")
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        files = {path.name: _digest(path) for path in sorted(partial.glob("*.safetensors"))}
+        write_json(partial / "state.json", position | {"files": files})
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        for older in folder.glob("step-*"):
+            if older != final:
+                shutil.rmtree(older)
+    accelerator.wait_for_everyone()
+
+
+def last_complete(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint whose files are the ones its manifest names, and that manifest."""
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        manifest = path / "state.json"
+        if not manifest.is_file():
+            continue
+        position: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        present = {file.name: _digest(file) for file in path.glob("*.safetensors")}
+        if present == position["files"]:
+            return path, position
+    return None
+
+
+def load_weights(named: Named, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint into the model, before `accelerator.prepare`."""
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(checkpoint / "weights.safetensors")
+    _same_names(named, weights, checkpoint)
+    with torch.no_grad():
+        for name, parameter in named:
+            parameter.copy_(weights[name])
+
+
+def load_optimizer(
+    accelerator: Accelerator, named: Named, optimizer: Any, checkpoint: Path, *, step: int
+) -> None:
+    """Put master weights, moments and random state back, after `accelerator.prepare`.
+
+    The masters are set again because DeepSpeed makes them from the bf16 weights.
+    """
+    import torch
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+    from safetensors.torch import load_file
+
+    weights = load_file(checkpoint / "weights.safetensors")
+    moments = {key: load_file(checkpoint / f"{key}.safetensors") for key in MOMENTS}
+    inner = _torch_optimizer(optimizer)
+    for group in inner.param_groups:
+        for flat in group["params"]:  # under ZeRO: this rank's share of all parameters
+            inner.state[flat] = {
+                "step": torch.tensor(float(step)),
+                **{key: torch.zeros_like(flat) for key in MOMENTS},
+            }
+    zero = _zero_optimizer(optimizer)
+    if zero is not None:
+        # DeepSpeed does this after its first step; a resumed training has that step behind it
+        zero._lazy_init_hp_params_optimizer_state()
+    for name, parameter in named:
+        if zero is None:
+            for key in MOMENTS:
+                inner.state[parameter][key].copy_(moments[key][name])
+        else:
+            safe_set_full_fp32_param(parameter, weights[name])
+            for key in MOMENTS:
+                safe_set_full_optimizer_state(parameter, moments[key][name], key)
+    generator = checkpoint / f"generator-{accelerator.process_index}.safetensors"
+    if generator.is_file():  # absent when resumed with more ranks; it drives dropout alone
+        torch.set_rng_state(load_file(generator)["torch"])
+
+
+def _moments(named: Named, optimizer: Any, key: str) -> dict[str, torch.Tensor]:
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    inner = _torch_optimizer(optimizer)
+    tensors: dict[str, torch.Tensor] = {}
+    for name, parameter in named:
+        whole = safe_get_full_optimizer_state(parameter, key)
+        value = inner.state[parameter][key] if whole is None else whole
+        tensors[name] = value.detach().float().cpu().contiguous()
+    return tensors
+
+
+def _zero_optimizer(optimizer: Any) -> Any | None:
+    """DeepSpeed's optimizer under accelerate's wrapper; None without DeepSpeed."""
+    wrapped = optimizer.optimizer
+    return wrapped if hasattr(wrapped, "_lazy_init_hp_params_optimizer_state") else None
+
+
+def _torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
+    zero = _zero_optimizer(optimizer)
+    return optimizer.optimizer if zero is None else zero.optimizer
+
+
+def _same_names(named: Named, weights: dict[str, Any], checkpoint: Path) -> None:
+    wanted = {name for name, _ in named}
+    if wanted != weights.keys():
+        raise TwinError(
+            f"resume from {checkpoint}",
+            found=f"{len(wanted ^ weights.keys())} weights that only one side has",
+            next_step=f"remove {checkpoint.parent} and train from the start",
+        )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
