@@ -88,3 +88,11 @@ moves = sa.Table(
     sa.Column("forced", sa.Boolean, nullable=False),
     sa.Column("moved_at", sa.Text, nullable=False),
 )
+
+routing = sa.Table(
+    "routing",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("table", sa.JSON, nullable=False),
+    sa.Column("written_at", sa.Text, nullable=False),
+)

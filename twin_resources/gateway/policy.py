@@ -1,0 +1,182 @@
+"""The policy object: which version of which author is served, and with what weight.
+
+Belongs here: its dataclasses, its file (written whole, read whole), building it from the registry.
+Does not belong here: choosing an arm for a request (`choice.py`), which moves are legal
+(`registry_moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
+Method: DESIGN 3.2: every move rewrites the policy from registry and routing table.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    from twin_resources.registry_moves import ModelVersion
+
+SCHEMA_NUMBER = 1
+CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`
+
+
+class PolicyMissing(TwinError):
+    """No policy has been written yet."""
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version as the gateway and the fleet need it.
+
+    Attributes:
+        version: number of the version; its server is `<author>/v<version>`.
+        checkpoint, template: hashes.
+        folder: checkpoint folder.
+        adapter_gguf: path of the adapter; None: the base file holds the merged weights.
+        base, base_gguf: folder of the base model, and the file that llama.cpp loads.
+    """
+
+    version: int
+    checkpoint: str
+    template: str
+    folder: str
+    adapter_gguf: str | None
+    base: str
+    base_gguf: str
+
+
+@dataclass(frozen=True)
+class AuthorPolicy:
+    """One author: what is served, with what weight, and the author's routing table.
+
+    Attributes:
+        stable: None: base model + retrieval answer.
+        canary: the version on trial, if one is.
+        weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
+        routing: what the asset `routing_policy` wrote.
+    """
+
+    stable: ServedVersion | None = None
+    canary: ServedVersion | None = None
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The whole object; an author without an entry is served by base model + retrieval.
+
+    Attributes:
+        written_at: ISO 8601, UTC.
+        gate_version: of the newest verdict; empty when there is none.
+    """
+
+    written_at: str = ""
+    gate_version: str = ""
+    authors: Mapping[str, AuthorPolicy] = field(default_factory=dict[str, AuthorPolicy])
+
+
+class PolicySource(Protocol):
+    """What a policy is built from; `registry.Registry` is one."""
+
+    def authors(self) -> list[str]: ...
+    def versions(self, author: str) -> Sequence[ModelVersion]: ...
+    def gate_version(self) -> str: ...
+
+
+def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]]) -> Policy:
+    """The policy that registry and routing table call for now.
+
+    A tainted version is not served: its author falls back to base model + retrieval.
+    """
+    slugs = sorted({*registry.authors(), *routing})
+    authors = {slug: _author(registry.versions(slug), routing.get(slug, {})) for slug in slugs}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return Policy(written_at=now, gate_version=registry.gate_version(), authors=authors)
+
+
+def _author(versions: Sequence[ModelVersion], routing: Mapping[str, Any]) -> AuthorPolicy:
+    served = {item.state: _served(item) for item in versions if not item.tainted}
+    stable = served.get("stable")
+    canary = served.get("canary") if stable else None
+    weights: dict[str, float] = {"stable": 1.0} if stable else {}
+    if canary:
+        share = min(max(float(routing.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
+        weights = {"stable": 1.0 - share, "canary": share}
+    return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
+
+
+def _served(item: ModelVersion) -> ServedVersion:
+    return ServedVersion(
+        version=item.version,
+        checkpoint=item.checkpoint,
+        template=item.template,
+        folder=item.folder,
+        adapter_gguf=item.adapter_gguf,
+        base=item.base,
+        base_gguf=item.base_gguf,
+    )
+
+
+def write_policy(path: Path, policy: Policy) -> None:
+    """Write the file whole: a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump({"schema": SCHEMA_NUMBER, **asdict(policy)}, stream, indent=1, sort_keys=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def read_policy(path: Path) -> Policy:
+    """Read the file.
+
+    Raises:
+        PolicyMissing: it is not there yet.
+        TwinError: it is not a policy, or its schema number is newer than this code's.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        number = int(document["schema"])
+        if number > SCHEMA_NUMBER:
+            raise TwinError(
+                f"read the policy {path}",
+                found=f"schema number {number}; this code knows up to {SCHEMA_NUMBER}",
+                next_step="run the newer llm-twin that wrote it",
+            )
+        authors = {slug: _author_of(entry) for slug, entry in document["authors"].items()}
+        return Policy(document["written_at"], document["gate_version"], authors)
+    except FileNotFoundError as error:
+        raise PolicyMissing(
+            f"read the policy {path}",
+            found="no such file",
+            next_step="materialize `released_model`, or run `twin up`",
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TwinError(
+            f"read the policy {path}",
+            found=f"{type(error).__name__}: {error}",
+            next_step="materialize `released_model`: it writes the file anew from the registry",
+        ) from error
+
+
+def same_policy(path: Path, policy: Policy) -> bool:
+    """Whether the file says this already, whenever it was written; an unreadable one does not."""
+    try:
+        return replace(read_policy(path), written_at=policy.written_at) == policy
+    except TwinError:
+        return False
+
+
+def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
+    stable, canary = (
+        ServedVersion(**entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
+    )
+    return AuthorPolicy(stable, canary, weights=entry["weights"], routing=entry["routing"])

@@ -1,0 +1,222 @@
+"""Model versions, verdicts, and which moves between states are legal: values and pure functions.
+
+Belongs here: the dataclasses of the registry, the table of legal moves, `legal_moves`.
+Does not belong here: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
+Method: DESIGN 3.2.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+VersionState = Literal[
+    "candidate", "shadow", "canary", "stable", "retired", "refused", "parked", "rolled_back"
+]
+Outcome = Literal["passed", "failed", "not_decided"]
+Mode = Literal["gate", "shadow", "canary"]
+Finding = Literal["promote", "roll_back", "undecided", "exhausted"]
+
+# From → to by whom: a reconciliation, or a person. The former stable's own move (to retired, to
+# rolled_back) is never asked for: it follows from its successor's.
+BY_ITSELF: Mapping[VersionState, frozenset[VersionState]] = {
+    "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
+    "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
+    "canary": frozenset({"stable", "refused", "parked", "rolled_back"}),
+}
+BY_HAND: Mapping[VersionState, frozenset[VersionState]] = {
+    "retired": frozenset({"stable"}),
+    "parked": frozenset({"candidate"}),
+}
+BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
+    "refused": frozenset({"stable"}),
+    "parked": frozenset({"stable"}),
+}
+# A version enters these only with a PASSED verdict, since it then answers (or competes to).
+NEEDS_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One check of the gate.
+
+    Attributes:
+        passed: None: could not be decided.
+        value, threshold: in the unit that `detail` names; None when there is no number.
+    """
+
+    name: str
+    passed: bool | None
+    value: float | None
+    threshold: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found for one checkpoint.
+
+    Attributes:
+        gate_version: of the gate's code; a new one asks for a new verdict.
+        created_at: ISO 8601, UTC.
+    """
+
+    author: str
+    checkpoint: str
+    gate_version: str
+    outcome: Outcome
+    claims: tuple[Claim, ...]
+    created_at: str
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of an author's model.
+
+    Attributes:
+        checkpoint: hash of weights, base revision and template.
+        tainted: trained on something since forgotten; never served.
+        forced: a person released it against the gate; never an anchor.
+        folder: checkpoint folder; `adapter_gguf`: the adapter as llama.cpp loads it, if it is one.
+        base, base_gguf: folder of the prepared base model, and its GGUF file.
+        template: hash of the prompt template that it was trained with.
+        dataset_version: data version of the instruction dataset.
+        created_at: ISO 8601, UTC.
+    """
+
+    author: str
+    version: int
+    checkpoint: str
+    state: VersionState
+    tainted: bool
+    forced: bool
+    folder: str
+    adapter_gguf: str | None
+    base: str
+    base_gguf: str
+    template: str
+    dataset_version: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """One entry of the history; `number` orders all moves of a registry."""
+
+    number: int
+    author: str
+    version: int
+    from_state: VersionState
+    to_state: VersionState
+    actor: str
+    reason: str
+    forced: bool
+    moved_at: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the test of a version against the stable one says so far (DESIGN 3.2)."""
+
+    finding: Finding
+    reason: str
+
+
+@dataclass(frozen=True)
+class LegalMove:
+    """A move that the rules call for now."""
+
+    version: int
+    to: VersionState
+    reason: str
+
+
+def legal_moves(
+    versions: Sequence[ModelVersion],
+    verdicts: Mapping[str, Verdict],
+    evidence: Mapping[int, Evidence],
+    *,
+    gate_version: str,
+    mode: Mode,
+) -> list[LegalMove]:
+    """The moves that one author's versions call for; empty when nothing moves.
+
+    Args:
+        versions: all of the author's.
+        verdicts: checkpoint hash to its newest verdict; one of another gate version does not count.
+        evidence: version number to what its shadow pairs or canary say.
+        gate_version: the gate's version now.
+        mode: the author's release mode.
+
+    The moves are about different versions and may be applied in order; then ask again.
+    """
+    has_passed = {
+        item.version
+        for item in versions
+        if (verdict := verdicts.get(item.checkpoint)) is not None
+        and verdict.gate_version == gate_version
+        and verdict.outcome == "passed"
+    }
+    moves = [
+        move
+        for item in versions
+        if (move := _by_evidence(item, evidence.get(item.version), has_passed)) is not None
+    ]
+    has_stable = any(item.state == "stable" for item in versions)
+    on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
+    passed: list[ModelVersion] = []
+    for item in versions:
+        if item.state != "candidate":
+            continue
+        verdict = verdicts.get(item.checkpoint)
+        if item.tainted:
+            moves.append(LegalMove(item.version, "refused", "trained on something since forgotten"))
+        elif verdict is None or verdict.gate_version != gate_version:
+            continue  # not judged by this gate: it waits, and is not served meanwhile
+        elif item.version in has_passed:
+            passed.append(item)
+        else:
+            moves.append(LegalMove(item.version, "refused", refusal(verdict)))
+    if not passed:
+        return moves
+    newest = max(passed, key=lambda item: item.version)
+    moves += [
+        LegalMove(item.version, "parked", f"superseded by v{newest.version}")
+        for item in passed
+        if item is not newest
+    ]
+    if mode == "gate" or not has_stable:
+        why = "passed the gate" if has_stable else "passed the gate, first model of the author"
+        moves.append(LegalMove(newest.version, "stable", why))
+    elif not on_trial:
+        moves.append(LegalMove(newest.version, mode, f"passed the gate, on trial as {mode}"))
+    return moves
+
+
+def refusal(verdict: Verdict) -> str:
+    """Why the gate refused: its unmet claims, with their numbers."""
+    unmet = [claim for claim in verdict.claims if claim.passed is not True]
+    said = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet)
+    outcome = "the gate refused" if verdict.outcome == "failed" else "the gate could not decide"
+    return f"{outcome}: {said}" if said else outcome
+
+
+def _by_evidence(
+    item: ModelVersion, said: Evidence | None, has_passed: set[int]
+) -> LegalMove | None:
+    if item.state not in {"shadow", "canary"}:
+        return None
+    if item.tainted:
+        return LegalMove(item.version, "refused", "trained on something since forgotten")
+    if said is None or said.finding == "undecided":
+        return None
+    if said.finding == "promote" and item.version not in has_passed:
+        return None  # the gate has changed since: it must pass that one first
+    to: Mapping[str, VersionState] = {
+        "promote": "stable",
+        "roll_back": "rolled_back",
+        "exhausted": "parked",
+    }
+    return LegalMove(item.version, to[said.finding], said.reason)
