@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,6 +69,50 @@ def clean_posts(posts: pl.DataFrame) -> pl.DataFrame:
             row["duplicate_of"] = original
     frame = pl.DataFrame(rows, schema=columns_of(CleanedDocuments))
     return validated(frame, CleanedDocuments)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Numbers of posts, for the claim that none was lost between import and cleaning."""
+
+    imported: int
+    kept: int
+    dropped: int
+    missing: int
+    unknown: int
+    twice: int
+    without_reason: int
+
+    @property
+    def balanced(self) -> bool:
+        faults = self.missing + self.unknown + self.twice + self.without_reason
+        return not faults and self.kept + self.dropped == self.imported
+
+
+def account_for(raw: pl.DataFrame, cleaned: pl.DataFrame) -> Account:
+    """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
+
+    Counted by identity, not by sums: one post lost and another doubled would still add up.
+    """
+    imported, documents = set(raw["source_id"]), set(cleaned["source_id"])
+    kept = cleaned.filter(pl.col("kept"))
+    dropped = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
+    return Account(
+        imported=len(imported),
+        kept=kept.height,
+        dropped=dropped.height,
+        missing=len(imported - documents),
+        unknown=len(documents - imported),
+        twice=cleaned.height - len(documents),
+        without_reason=cleaned.height - kept.height - dropped.height,
+    )
+
+
+def dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
+    """Reason → number of dropped posts, from the column `dropped_because`, most frequent first."""
+    dropped = cleaned.filter(pl.col("dropped_because") != "")
+    counts = dropped.group_by("dropped_because").len().sort("len", "dropped_because")
+    return {str(reason): int(count) for reason, count in reversed(counts.rows())}
 
 
 def document_id_of(source_id: str) -> str:

@@ -1,0 +1,306 @@
+"""A document → chunks that its embedder reads whole, with exact places in the text.
+
+Belongs here: where to cut, and the contract of `document_chunks`. Does not belong here: tokenizing
+(`twin_resources.embedder`), embedding, storing.
+
+Own code and not a chunker of a library, because the offsets must be exact and the embedder's limit
+must hold: chonkie 1.7 (RecursiveChunker) splits a long word by decoding token ids, which an uncased
+WordPiece turns into other text, so `text[start:end]` is no longer the chunk; it sums the tokens of
+parts instead of counting those of the chunk; it does not know special tokens or code blocks.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dataframely as dy
+import polars as pl
+
+if TYPE_CHECKING:
+    from twin_resources.embedder import EmbedderTokenizer
+
+CHUNKING_VERSION = "1"
+"""Version of `chunk_documents`; the asset adds the embedder's revision and limit to it."""
+
+SMALLEST_LIMIT = 32
+# One unknown word of any length is one [UNK] to WordPiece, and so is a run of a script that it does
+# not know; English has 4.5 characters a token. Without this bound such a chunk would have no end.
+_CHARACTERS_PER_TOKEN = 8
+
+DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept")
+"""What `chunk_documents` reads of `cleaned_documents`."""
+
+_PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
+_FENCE = re.compile(r"^ {0,12}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
+_HEADING = re.compile(r"#{1,6} [^\n]*")
+# Where a text that is too long for one chunk is cut, the best place first.
+_PROSE_CUTS = (
+    _PARAGRAPH_BREAK,
+    re.compile(r"\n"),
+    re.compile(r"(?<=[.!?…])[\"'”’)\]*_]*\s+(?=\S)|(?<=[。！？])"),
+    re.compile(r"\s+"),
+)
+_CODE_CUTS = (_PARAGRAPH_BREAK, re.compile(r"\n"), re.compile(r"\s+"))
+
+
+class DocumentChunks(dy.Schema):
+    """One row a chunk; `text` is the document's `text[start:end]`, offsets count characters.
+
+    `token_count` is the embedder's own, special tokens included; `position` counts from 0 within
+    the document. `chunk_id` follows from the document and the text: an edit of one paragraph keeps
+    the names, and so the vectors, of the other chunks.
+    """
+
+    chunk_id = dy.String(primary_key=True, min_length=1)
+    document_id = dy.String(min_length=1)
+    title = dy.String()
+    url = dy.String()
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    position = dy.Int64(min=0)
+    start = dy.Int64(min=0)
+    end = dy.Int64(min=1)
+    text = dy.String(min_length=1)
+    token_count = dy.Int64(min=1)
+
+    @dy.rule()
+    def offsets_fit_the_text(cls) -> pl.Expr:
+        return pl.col("end") - pl.col("start") == pl.col("text").str.len_chars()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk: `text == document[start:end]`, `token_count` with special tokens."""
+
+    start: int
+    end: int
+    text: str
+    token_count: int
+
+
+def chunk_columns() -> Mapping[str, pl.DataType]:
+    """Column → type of `document_chunks`, as `tables.rework` wants it."""
+    return {name: column.dtype for name, column in DocumentChunks.columns().items()}
+
+
+def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl.DataFrame:
+    """Cut every kept document.
+
+    Args:
+        documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
+        tokenizer: the embedder's; its `token_limit` counts special tokens.
+
+    Returns:
+        `DocumentChunks`, no to many rows a document.
+    """
+    rows: list[dict[str, Any]] = []
+    for document in documents.filter(pl.col("kept")).to_dicts():
+        seen: Counter[str] = Counter()
+        for position, chunk in enumerate(cut(str(document["text"]), tokenizer)):
+            digest = hashlib.sha256(chunk.text.encode()).hexdigest()[:12]
+            seen[digest] += 1
+            repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
+            rows.append(
+                {
+                    "chunk_id": f"{document['document_id']}-{digest}{repeat}",
+                    **{name: document[name] for name in ("document_id", "title", "url")},
+                    "published_at": document["published_at"],
+                    "position": position,
+                    "start": chunk.start,
+                    "end": chunk.end,
+                    "text": chunk.text,
+                    "token_count": chunk.token_count,
+                }
+            )
+    return DocumentChunks.validate(pl.DataFrame(rows, schema=dict(chunk_columns())))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Chunks counted again; `longest` in tokens, special tokens included."""
+
+    chunks: int
+    longest: int
+    too_long: int
+    miscounted: int
+
+
+def measure(chunks: pl.DataFrame, tokenizer: EmbedderTokenizer) -> Measured:
+    """Count the tokens of stored chunks (`text`, `token_count`) again: 1,000 chunks take 0.15 s."""
+    counts = pl.Series(
+        "counted",
+        [
+            count
+            for part in chunks["text"].to_frame().iter_slices(1000)
+            for count in tokenizer.count_tokens(part["text"].to_list())
+        ],
+        dtype=pl.Int64,
+    )
+    return Measured(
+        chunks=chunks.height,
+        longest=max(counts.to_list(), default=0),
+        too_long=int((counts > tokenizer.token_limit).sum()),
+        miscounted=int((counts != chunks["token_count"]).sum()),
+    )
+
+
+def cut(text: str, tokenizer: EmbedderTokenizer) -> list[Chunk]:
+    """Cut one text into chunks of at most `tokenizer.token_limit` tokens.
+
+    Paragraphs, lists and code blocks are kept whole where they fit, and chunks are filled with
+    them; a heading goes with what follows it. What does not fit is cut at lines, sentences, words
+    and at last between characters. Every character that is not white space is in exactly one chunk.
+
+    Raises:
+        ValueError: the limit is below 32 tokens.
+    """
+    if tokenizer.token_limit < SMALLEST_LIMIT:
+        raise ValueError(f"cannot cut to {tokenizer.token_limit} tokens, at least {SMALLEST_LIMIT}")
+    special = tokenizer.tokenizer.num_special_tokens_to_add(False)
+    ruler = _Ruler(text, tokenizer)
+    spans = list(_fill(ruler, 0, len(text), room=tokenizer.token_limit - special))
+    counts = tokenizer.count_tokens([text[start:end] for start, end in spans])
+    chunks: list[Chunk] = []
+    for (start, end), count in zip(spans, counts, strict=True):
+        if count <= tokenizer.token_limit:
+            chunks.append(Chunk(start, end, text[start:end], count))
+        else:
+            chunks += _cut_smaller(ruler, start, end, tokenizer, room=count - special)
+    return chunks
+
+
+def _cut_smaller(
+    ruler: _Ruler, start: int, end: int, tokenizer: EmbedderTokenizer, *, room: int
+) -> Iterator[Chunk]:
+    """Cut a span that counts more tokens alone than it did inside its document.
+
+    That happens where a cut makes new words of one (parts of a word of over 100 characters), so the
+    room is halved until the tokenizer agrees.
+    """
+    for begin, stop in _fill(ruler, start, end, room=max(1, room // 2)):
+        text = ruler.text[begin:stop]
+        count = tokenizer.count_tokens([text])[0]
+        if count <= tokenizer.token_limit or stop - begin == 1:
+            yield Chunk(begin, stop, text, count)
+        else:
+            yield from _cut_smaller(ruler, begin, stop, tokenizer, room=max(1, room // 2))
+
+
+class _Ruler:
+    """Measures spans of one text in tokens, from one tokenization of the whole."""
+
+    def __init__(self, text: str, tokenizer: EmbedderTokenizer) -> None:
+        self.text = text
+        encoding = tokenizer.tokenizer.encode(text, add_special_tokens=False)
+        self._token_starts: list[int] = [start for start, _ in encoding.offsets]
+
+    def cost(self, start: int, end: int) -> int:
+        tokens = bisect_left(self._token_starts, end) - bisect_left(self._token_starts, start)
+        return max(tokens, -(-(end - start) // _CHARACTERS_PER_TOKEN))
+
+
+def _fill(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
+    """Spans of at most `room` tokens, each filled with as many whole parts as fit."""
+    begin = stop = -1
+    for part_start, part_end in _parts(ruler, start, end, room=room):
+        if begin >= 0 and ruler.cost(begin, part_end) > room:
+            yield begin, stop
+            begin = part_start
+        elif begin < 0:
+            begin = part_start
+        stop = part_end
+    if begin >= 0:
+        yield begin, stop
+
+
+def _parts(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
+    """The smallest parts that a chunk may be made of, each at most `room` tokens, in order."""
+    blocks = list(_blocks(ruler.text, start, end))
+    position = 0
+    while position < len(blocks):
+        begin, stop, code = blocks[position]
+        position += 1
+        while (
+            not code
+            and _HEADING.fullmatch(ruler.text, begin, stop)
+            and position < len(blocks)
+            and ruler.cost(begin, blocks[position][1]) <= room
+        ):
+            _, stop, code = blocks[position]
+            position += 1
+        yield from _split(ruler, begin, stop, _CODE_CUTS if code else _PROSE_CUTS, room=room)
+
+
+def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """Paragraphs, lists and fenced code blocks between empty lines: (start, end, is code)."""
+    position = start
+    while position < end:
+        opening = _FENCE.search(text, position, end)
+        stop = opening.start() if opening else end
+        for begin, finish in _between(text, position, stop, _PARAGRAPH_BREAK):
+            yield begin, finish, False
+        if opening is None:
+            return
+        closing = re.compile(rf"^ {{0,12}}{re.escape(opening[1])}[ \t]*$", re.MULTILINE)
+        closed = closing.search(text, min(opening.end() + 1, end), end)
+        position = closed.end() if closed else end
+        yield opening.start(), position, True
+
+
+def _split(
+    ruler: _Ruler, start: int, end: int, cuts: Sequence[re.Pattern[str]], *, room: int
+) -> Iterator[tuple[int, int]]:
+    if ruler.cost(start, end) <= room:
+        yield start, end
+    elif cuts:
+        for begin, stop in _between(ruler.text, start, end, cuts[0]):
+            yield from _split(ruler, begin, stop, cuts[1:], room=room)
+    else:
+        yield from _characters(ruler, start, end, room=room)
+
+
+def _between(text: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """The spans between the matches of `cut`, white space at their ends left out."""
+    position = start
+    for found in cut.finditer(text, start, end):
+        # Quotes and brackets that close a sentence belong to it; only the white space is dropped.
+        yield from _trimmed(text, position, found.end())
+        position = found.end()
+    yield from _trimmed(text, position, end)
+
+
+def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    while start < end and text[start] == "\n":
+        start += 1
+    if text[start:end].strip():
+        yield start, end
+
+
+def _characters(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
+    """Cut a word: as many characters as fit, accents and joined characters not torn off."""
+    while start < end:
+        low, high = start + 1, min(end, start + room * _CHARACTERS_PER_TOKEN)
+        while low < high:  # the longest piece that fits; cost grows with length
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if ruler.cost(start, middle) <= room else (low, middle - 1)
+        stop = low
+        while start + 1 < stop < end and _joins(ruler.text[stop - 1], ruler.text[stop]):
+            stop -= 1
+        if stop == start + 1 < low and _joins(ruler.text[stop - 1], ruler.text[stop]):
+            stop = low  # nothing but joined characters: they are torn after all
+        yield start, stop
+        start = stop
+
+
+def _joins(before: str, after: str) -> bool:
+    """Whether `after` is drawn onto `before`: combining marks, and what a joiner joins."""
+    return unicodedata.category(after) in {"Mn", "Mc", "Me", "Cf"} or before == "\u200d"

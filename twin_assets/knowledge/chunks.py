@@ -1,0 +1,68 @@
+"""The asset `document_chunks` and its check: no chunk is longer than the embedder reads.
+
+Belongs here: the asset and the check. Does not belong here: where to cut (`chunking`), embedding.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from twin_assets.corpus.cleaned_documents import cleaned_documents
+from twin_assets.knowledge import chunking
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.embedder import load_tokenizer
+from twin_resources.tables import Upstream
+
+
+@dg.asset(
+    deps=[cleaned_documents],
+    partitions_def=authors,
+    group_name="knowledge",
+    io_manager_key="tables_io",
+    kinds={"lance"},
+    code_version=chunking.CHUNKING_VERSION,
+)
+def document_chunks(
+    context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
+) -> dg.MaterializeResult:
+    """Chunks bounded by the embedder's own tokenizer, with document and offsets."""
+    author = context.partition_key
+    tokenizer = load_tokenizer(settings.settings())
+    done = tables.tables().rework(
+        Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
+        "document_chunks",
+        author=author,
+        key="document_id",
+        function=lambda documents: chunking.chunk_documents(documents, tokenizer),
+        # Another embedder counts other tokens, so it cuts elsewhere.
+        version=f"{chunking.CHUNKING_VERSION}:{tokenizer.revision}:{tokenizer.token_limit}",
+        schema=chunking.chunk_columns(),
+        row_key="chunk_id",
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(done.data_version),
+        metadata={**done.metadata(), "token_limit": tokenizer.token_limit},
+    )
+
+
+@dg.asset_check(asset=document_chunks, partitions_def=authors, blocking=True)
+def no_chunk_is_truncated(
+    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Counted again by the embedder's tokenizer, no chunk is longer than its limit."""
+    tokenizer = load_tokenizer(settings.settings())
+    chunks = tables.tables().read(
+        "document_chunks", context.partition_key, columns=["chunk_id", "text", "token_count"]
+    )
+    measured = chunking.measure(chunks, tokenizer)
+    return dg.AssetCheckResult(
+        passed=measured.too_long == 0 and measured.miscounted == 0,
+        metadata={
+            "chunks": measured.chunks,
+            "longest": measured.longest,
+            "token_limit": tokenizer.token_limit,
+            "too_long": measured.too_long,
+            "miscounted": measured.miscounted,
+        },
+    )
