@@ -8,7 +8,7 @@ Method: DESIGN 2.1; Lance (https://lance.org), openable as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -198,14 +198,38 @@ class Tables:
                 next_step=f"choose from {table.columns}",
             )
         try:
-            frame = store.read_columns(table, list({*wanted, table.row_key}), where=where)
+            return _without_bookkeeping(table, wanted, where=where)
         except ValueError as error:
             raise TwinError(
                 f"read {asset} of {author} where {where}",
                 found=str(error).splitlines()[0],
                 next_step="mend the SQL filter",
             ) from error
-        return frame.sort(table.row_key).select(wanted)
+
+    def scan(self, asset: str, author: str, *, version: int | str | None = None) -> pl.LazyFrame:
+        """A table as a LazyFrame: only the columns that the query uses are read, and when it runs.
+
+        The version is the one of this call, whatever is written before the query runs.
+
+        Raises:
+            TableMissing: nobody has materialized the asset for this author.
+        """
+        from polars.io.plugins import register_io_source
+
+        table = self._open(asset, author, version=version)
+
+        def source(
+            with_columns: list[str] | None,
+            predicate: pl.Expr | None,
+            n_rows: int | None,
+            _batch_size: int | None,
+        ) -> Iterator[pl.DataFrame]:
+            frame = _without_bookkeeping(table, with_columns, where=None)
+            if n_rows is not None:
+                frame = frame.head(n_rows)
+            yield frame if predicate is None else frame.filter(predicate)
+
+        return register_io_source(source, schema=store.polars_schema(table))
 
     def exists(self, asset: str, author: str) -> bool:
         """Whether the table is there (it may have no rows)."""
@@ -290,3 +314,12 @@ class Tables:
             return rows, fetch
         values = grouped[group] if isinstance(group, str) else group(grouped)
         return rows.with_columns(values.alias("group")), fetch
+
+
+def _without_bookkeeping(
+    table: StoredTable, columns: Sequence[str] | None, *, where: str | None
+) -> pl.DataFrame:
+    """User columns ordered by row key: equal rows give an equal frame, whatever wrote them when."""
+    wanted = list(table.columns if columns is None else columns)
+    read = list(dict.fromkeys([*wanted, table.row_key]))
+    return store.read_columns(table, read, where=where).sort(table.row_key).select(wanted)

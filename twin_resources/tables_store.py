@@ -193,6 +193,12 @@ def create(
     return _described(dataset, uri)
 
 
+def polars_schema(table: StoredTable) -> pl.Schema:
+    """The user columns with their Polars types."""
+    empty = pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table()))
+    return empty.select(table.columns).schema
+
+
 def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:

@@ -1,0 +1,90 @@
+"""Between assets and their Lance tables: what a downstream asset or a person is handed.
+
+Belongs here: loading a table as the annotation asks, and refusing a frame as an asset's output.
+Does not belong here: writing (assets write by `Tables.rework`, at the cost of what changed).
+Method: https://docs.dagster.io/guides/build/io-managers/defining-a-custom-io-manager
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_origin
+
+import dagster as dg
+import polars as pl
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import load_settings
+from twin_resources.tables import Rework, Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Frame = pl.DataFrame | pl.LazyFrame
+
+
+class TablesIOManager(dg.ConfigurableIOManager):
+    """Loads `pl.DataFrame` (also without annotation), `pl.LazyFrame`, or a dict of them by author.
+
+    An unpartitioned asset over a partitioned one annotates `dict[str, pl.LazyFrame]` (or
+    `dict[str, pl.DataFrame]`). Metadata of the input: `columns`, a list, reads those only;
+    `allow_missing_partitions`, true, leaves out authors whose table nobody has materialized.
+    """
+
+    home: str = ""
+
+    def load_input(self, context: dg.InputContext) -> Frame | dict[str, Frame]:
+        """Read the upstream asset's table of each partition asked for.
+
+        Raises:
+            TableMissing: the upstream asset was never materialized for a partition.
+            TwinError: several partitions, but the annotation is one frame.
+        """
+        wanted = context.dagster_type.typing_type
+        asset = context.asset_key.path[-1]
+        authors = list(context.asset_partition_keys) if context.has_asset_partitions else []
+        metadata = context.definition_metadata or {}
+        columns: Sequence[str] | None = metadata.get("columns")
+        tables = self._tables()
+        if get_origin(wanted) is dict or wanted is dict:
+            if metadata.get("allow_missing_partitions"):
+                authors = [author for author in authors if tables.exists(asset, author)]
+            lazy = pl.LazyFrame in getattr(wanted, "__args__", ())
+            return {author: _frame(tables, asset, author, columns, lazy) for author in authors}
+        if len(authors) != 1:
+            raise TwinError(
+                f"load {asset} as one frame",
+                found=f"{len(authors)} partitions",
+                next_step="annotate the input as dict[str, pl.LazyFrame], or name a partition_key",
+            )
+        return _frame(tables, asset, authors[0], columns, wanted is pl.LazyFrame)
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Take a `Rework` (its numbers become metadata) or None; the table is written already.
+
+        Raises:
+            TwinError: anything else, since nobody would store it.
+        """
+        if obj is None:
+            return
+        if not isinstance(obj, Rework):
+            raise TwinError(
+                f"store the output of {context.asset_key.to_user_string()}",
+                found=f"a value of type {type(obj).__name__}",
+                next_step="write the table by `Tables.rework` and return its result or nothing",
+            )
+        context.add_output_metadata(obj.metadata())
+
+    def _tables(self) -> Tables:
+        from twin_resources.state import State
+
+        settings = load_settings(self.home or None)
+        return Tables(settings.tables_base, state=State.open(settings.state_address))
+
+
+def _frame(
+    tables: Tables, asset: str, author: str, columns: Sequence[str] | None, lazy: bool
+) -> Frame:
+    if not lazy:
+        return tables.read(asset, author, columns=columns)
+    frame = tables.scan(asset, author)
+    return frame.select(columns) if columns else frame
