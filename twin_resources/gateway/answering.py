@@ -1,0 +1,171 @@
+"""One answer on its way: what was chosen and found for it, and what the reader and the trace are
+told.
+
+Belongs here: the record of a request, its `twin` field, its two headers and the flat metadata of
+its trace.
+Does not belong here: how it came about (`choice.py`, `plugin.py`), how a span is sent
+(`tracing.py`).
+
+Trace ids: https://www.w3.org/TR/trace-context/
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import secrets as random_source
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from twin_resources.gateway.choice import Chosen
+from twin_resources.gateway.cost import Throughput, answer_usd
+from twin_resources.gateway.prompt_classes import CLASSIFIER
+from twin_resources.gateway.request_body import Asked
+from twin_resources.settings import Author
+
+TRACE_HEADER = "x-twin-trace-id"
+SOURCES_HEADER = "x-twin-sources"
+MAX_SOURCES_BYTES = 2048  # proxies on the way drop answers with larger headers
+
+
+class Source(Protocol):
+    """What an answer says about a passage it rests on; `retrieval.Passage` is one."""
+
+    @property
+    def chunk_id(self) -> str: ...
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+
+
+@dataclass
+class Answering:
+    """The record of one request, from the choice of the version to the end of its answer.
+
+    Attributes:
+        asked, author, chosen: the question, whom it asks, who answers.
+        reader: hashed key.
+        prompt_class: see `prompt_classes.py`.
+        template: hash of the template that the prompt was rendered with.
+        sources: the passages in the prompt, best first.
+        degraded: what did not go as the policy wanted it, one short clause each.
+        declined: the refused topic that was answered with a fixed sentence, or empty.
+        trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
+        usd_per_hour: price of the machine that answers.
+        meter: measures that machine's tokens per second; None when nothing of ours answers.
+        cost_usd, tokens_per_second, findings: known when the answer is over.
+    """
+
+    asked: Asked
+    author: Author
+    chosen: Chosen
+    reader: str
+    prompt_class: str
+    template: str
+    sources: Sequence[Source]
+    degraded: tuple[str, ...]
+    usd_per_hour: float
+    meter: Throughput | None
+    declined: str = ""
+    trace_id: str = field(default_factory=lambda: random_source.token_hex(16))
+    span_id: str = field(default_factory=lambda: random_source.token_hex(8))
+    cost_usd: float | None = None
+    tokens_per_second: float = 0.0
+    findings: tuple[str, ...] = ()
+    _over: bool = False
+
+    def begin(self) -> None:
+        """The request goes to its server."""
+        if self.meter is not None:
+            self.meter.begin()
+
+    def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
+        """The answer is over, or failed with 0 tokens; only the first call counts.
+
+        Args:
+            tokens: prompt and answer tokens together.
+            paid_usd: what a paid model asked for it; None: its own machine answered.
+        """
+        if self._over:
+            return
+        self._over = True
+        if self.meter is not None:
+            self.meter.end(tokens)
+            self.tokens_per_second = self.meter.tokens_per_second
+        if paid_usd is not None:
+            self.cost_usd = paid_usd
+        elif tokens and self.tokens_per_second > 0:
+            self.cost_usd = answer_usd(
+                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
+            )
+        elif self.declined:
+            self.cost_usd = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+    def headers(self) -> dict[str, str]:
+        """The two headers of the answer; known before its first token."""
+        return {TRACE_HEADER: self.trace_id, SOURCES_HEADER: sources_header(self.sources)}
+
+    def twin_field(self) -> dict[str, Any]:
+        """The structured field `twin` of the answer (on a stream: of its last content chunk)."""
+        return {
+            "trace_id": self.trace_id,
+            "version": self.chosen.version,
+            "sources": [
+                {
+                    "chunk_id": source.chunk_id,
+                    "document_id": source.document_id,
+                    "title": source.title,
+                    "url": source.url,
+                }
+                for source in self.sources
+            ],
+            "disclosure": self.author.disclosure_line,
+            "cost_usd": self.cost_usd,
+            "degraded": list(self.degraded),
+        }
+
+    def trace_metadata(self) -> Mapping[str, str]:
+        """The flat metadata of the trace; every value is text, because Langfuse filters on text."""
+        return {
+            "twin.author": self.asked.author,
+            "twin.version": self.chosen.version,
+            "twin.checkpoint": self.chosen.checkpoint,
+            "twin.route": self.chosen.route,
+            "twin.propensity": f"{self.chosen.propensity:.6g}",
+            "twin.class": self.prompt_class,
+            "twin.classifier": CLASSIFIER,
+            "twin.template": self.template,
+            "twin.chunks": ",".join(source.chunk_id for source in self.sources),
+            "twin.cost_usd": "" if self.cost_usd is None else f"{self.cost_usd:.9f}",
+            "twin.tokens_per_second": f"{self.tokens_per_second:.1f}",
+            "twin.degraded": "; ".join(self.degraded),
+            "twin.reader": self.reader,
+            "twin.declined_topic": self.declined,
+            "twin.safety": ",".join(self.findings),
+        }
+
+
+def sources_header(sources: Sequence[Source]) -> str:
+    """Chunk ids, best first, separated by commas: ASCII (percent-encoded), whole ids, at most 2
+    KB."""
+    kept: list[str] = []
+    size = 0
+    for source in sources:
+        encoded = quote(source.chunk_id, safe="-._~/#:")
+        size += len(encoded) + 1
+        if size > MAX_SOURCES_BYTES:
+            break
+        kept.append(encoded)
+    return ",".join(kept)

@@ -1,0 +1,36 @@
+"""The ASGI application that granian serves: the door around the LiteLLM proxy.
+
+Belongs here: the order in which environment, configuration and LiteLLM come together.
+Does not belong here: starting a server (`__main__.py`), the settings of LiteLLM (`config.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import cast
+
+from twin_resources.gateway.config import proxy_environment, trace_store, write_proxy_config
+from twin_resources.gateway.routes import Application, Door
+from twin_resources.settings import load_secrets, load_settings
+
+
+def application() -> Door:
+    """Build the application of the home that `TWIN_HOME` names.
+
+    Changes `os.environ`: LiteLLM reads its switches when it is imported.
+    """
+    settings = load_settings()
+    secrets = load_secrets(settings)
+    config = write_proxy_config(settings)
+    os.environ.update(proxy_environment(config, secrets, trace_store(settings, secrets)))
+
+    from litellm.proxy.proxy_server import app
+
+    from twin_resources.gateway import process
+
+    return Door(
+        proxy=cast(Application, app),
+        keyring=process.keyring,
+        live=process.live,
+        background=process.following,
+    )

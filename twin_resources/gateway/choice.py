@@ -1,0 +1,283 @@
+"""Which version answers: the policy's weights, sticky per reader key, day and version.
+
+Belongs here: resolving a model name against one snapshot, as pure functions.
+Does not belong here: reading files (`live.py`), calling a server (`plugin.py`), writing weights
+(`policy.py`).
+
+A draw is a hash, not a random number: the same reader gets the same version all day on every
+gateway, is drawn anew the next day, and anew when the versions change. The propensity logged is the
+probability of the version that *answered*, given which servers were ready; off-policy estimates are
+wrong without it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.request_body import Asked
+from twin_resources.settings import Author
+
+BASE = "base"
+PAID = "paid"
+# Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
+_SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
+
+
+@dataclass(frozen=True)
+class Server:
+    """One entry of `servers.json`.
+
+    Attributes:
+        url: OpenAI-compatible address, ends in `/v1`.
+        alias: the model name that it answers to.
+        key: its API key, or empty.
+        ready: whether it takes requests.
+    """
+
+    url: str
+    alias: str
+    key: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a choice rests on, read at one moment.
+
+    Attributes:
+        authors: by slug.
+        policy: None until one could be read.
+        servers: by version key: `base` or `<author>/v<version>`.
+        has_paid_route: whether `@paid` exists.
+        problems: why something shared is missing or old, one short clause each; they degrade every
+            answer.
+        author_problems: the same for one author's settings.
+    """
+
+    authors: Mapping[str, Author]
+    policy: Policy | None
+    servers: Mapping[str, Server]
+    has_paid_route: bool = False
+    problems: tuple[str, ...] = ()
+    author_problems: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def problems_of(self, author: str) -> tuple[str, ...]:
+        own = self.author_problems.get(author)
+        return (*self.problems, own) if own else self.problems
+
+    def policy_of(self, author: str) -> AuthorPolicy | None:
+        return self.policy.authors.get(author) if self.policy else None
+
+    def is_ready(self, server_key: str) -> bool:
+        server = self.servers.get(server_key)
+        return server is not None and server.ready
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The version that answers.
+
+    Attributes:
+        server_key: key of `servers.json` and name of the model group in LiteLLM's router.
+        version: `v3`, `base` or `paid`.
+        checkpoint: its hash, or empty for base and paid.
+        template: hash of the prompt template it was trained with; empty: the default one.
+        route: the arm that answers (`stable`, `canary`, `base`, `paid`); `alias:<arm>` when the
+            client named it, so that estimates about the policy leave it out.
+        propensity: probability of this arm under the policy, given the ready servers; 1 for an
+            alias.
+        degraded: why this is not what the policy wanted; empty when it is.
+    """
+
+    server_key: str
+    version: str
+    checkpoint: str
+    template: str
+    route: str
+    propensity: float
+    degraded: tuple[str, ...] = ()
+
+
+def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
+    """The model names of one author that can be asked now, the policy's own first."""
+    names = [f"twin/{author}"]
+    policy = snapshot.policy_of(author)
+    if policy and policy.stable:
+        names.append(f"twin/{author}@stable")
+    if policy and policy.canary:
+        names.append(f"twin/{author}@canary")
+    names.append(f"twin/{author}@{BASE}")
+    if snapshot.has_paid_route:
+        names.append(f"twin/{author}@{PAID}")
+    return names
+
+
+def models_for(snapshot: Snapshot, key: Key) -> list[str]:
+    """Every model name that this key may ask, by author."""
+    return [
+        name
+        for author in sorted(snapshot.authors)
+        if key.may_ask(author)
+        for name in aliases_of(snapshot, author)
+    ]
+
+
+def choose(snapshot: Snapshot, asked: Asked, *, key: Key, day: date) -> Chosen:
+    """Choose the version that answers.
+
+    Args:
+        asked: names author and alias.
+        key: who asks; its `reader` makes the draw sticky.
+        day: the UTC day of the draw.
+
+    Raises:
+        Refused: 404 no such author or alias, 403 not for this key, 503 no server is ready.
+    """
+    _check_reach(snapshot, asked, key)
+    policy = snapshot.policy_of(asked.author)
+    if asked.alias == PAID:
+        return Chosen(PAID, PAID, "", "", "alias:paid", 1.0)
+    if asked.alias:
+        chosen = _arm(policy, asked.author, asked.alias, propensity=1.0, by_name=True)
+        if not snapshot.is_ready(chosen.server_key):
+            raise _not_ready(asked, chosen.server_key)
+        return chosen
+    weights = arm_weights(policy)
+    drawn = draw(weights, reader=key.reader, day=day, versions=_versions(policy))
+    answering = _answering_arm(snapshot, policy, asked.author, drawn)
+    if answering is None:
+        raise _not_ready(asked, _arm(policy, asked.author, drawn, propensity=1.0).server_key)
+    propensity = sum(
+        weight
+        for arm, weight in weights.items()
+        if _answering_arm(snapshot, policy, asked.author, arm) == answering
+    )
+    degraded = () if answering == drawn else (f"{drawn} not ready: answered by {answering}",)
+    return _arm(policy, asked.author, answering, propensity=propensity, degraded=degraded)
+
+
+def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
+    """The weights of the arms that exist, scaled to 1; base alone when no version is stable."""
+    if policy is None or policy.stable is None:
+        return {BASE: 1.0}
+    there = {"stable": policy.stable, "canary": policy.canary}
+    weights = {
+        arm: weight for arm, weight in policy.weights.items() if weight > 0 and there.get(arm)
+    }
+    total = sum(weights.values())
+    if total <= 0:
+        return {"stable": 1.0}
+    return {arm: weights[arm] / total for arm in sorted(weights)}
+
+
+def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str) -> str:
+    """Draw an arm: the same for the same reader, day and versions.
+
+    Args:
+        weights: they sum to 1.
+        reader: hashed key.
+        day: UTC.
+        versions: names the versions on offer; a new one draws anew.
+    """
+    digest = hashlib.sha256(f"{reader}|{day.isoformat()}|{versions}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    reached = 0.0
+    arm = BASE
+    for arm, weight in weights.items():
+        reached += weight
+        if point < reached:
+            return arm
+    return arm  # rounding left the sum a hair below 1
+
+
+def _answering_arm(
+    snapshot: Snapshot, policy: AuthorPolicy | None, author: str, drawn: str
+) -> str | None:
+    for arm in (drawn, *_SUBSTITUTES[drawn]):
+        if snapshot.is_ready(_arm(policy, author, arm, propensity=1.0).server_key):
+            return arm
+    return None
+
+
+def _arm(
+    policy: AuthorPolicy | None,
+    author: str,
+    arm: str,
+    *,
+    propensity: float,
+    degraded: tuple[str, ...] = (),
+    by_name: bool = False,
+) -> Chosen:
+    served = _served(policy, arm)
+    route = f"alias:{arm}" if by_name else arm
+    if served is None:
+        return Chosen(BASE, BASE, "", "", route, propensity, degraded)
+    return Chosen(
+        server_key=f"{author}/v{served.version}",
+        version=f"v{served.version}",
+        checkpoint=served.checkpoint,
+        template=served.template,
+        route=route,
+        propensity=propensity,
+        degraded=degraded,
+    )
+
+
+def _served(policy: AuthorPolicy | None, arm: str) -> ServedVersion | None:
+    if policy is None or arm == BASE:
+        return None
+    return policy.stable if arm == "stable" else policy.canary
+
+
+def _versions(policy: AuthorPolicy | None) -> str:
+    served = (policy.stable, policy.canary) if policy else ()
+    return "|".join(str(version.version) for version in served if version)
+
+
+def _check_reach(snapshot: Snapshot, asked: Asked, key: Key) -> None:
+    mine = sorted(author for author in snapshot.authors if key.may_ask(author))
+    listed = ", ".join(f"twin/{author}" for author in mine[:20]) or "no twin at all"
+    if asked.author not in snapshot.authors:
+        raise Refused(
+            404,
+            "unknown_author",
+            tried=f"ask {asked.model}",
+            found=f"no author {asked.author!r}; this key reaches {listed}",
+            next_step="ask one of these, or import posts: twin up PATH --author NAME",
+            param="model",
+        )
+    if not key.may_ask(asked.author):
+        raise Refused(
+            403,
+            "author_not_allowed",
+            tried=f"ask {asked.model}",
+            found=f"a key that reaches {listed}",
+            next_step="ask one of these, or ask the owner for a key for this author",
+            param="model",
+        )
+    if asked.model not in aliases_of(snapshot, asked.author):
+        raise Refused(
+            404,
+            "unknown_alias",
+            tried=f"ask {asked.model}",
+            found=f"only {', '.join(aliases_of(snapshot, asked.author))}",
+            next_step="ask one of these",
+            param="model",
+        )
+
+
+def _not_ready(asked: Asked, server_key: str) -> Refused:
+    return Refused(
+        503,
+        "no_server_ready",
+        tried=f"answer with {asked.model}",
+        found=f"the model server {server_key!r} is not ready",
+        next_step="wait some seconds and ask again; `twin status` and the log `models` say why",
+    )

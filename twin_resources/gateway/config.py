@@ -1,0 +1,134 @@
+"""The configuration of the LiteLLM proxy, and where its traces go.
+
+Belongs here: `config.yaml` and the switches in the environment without which LiteLLM is noisy, asks
+the network at start, or listens to `.env` files.
+Does not belong here: which process gets which environment (`child_environment.py`), the model
+servers: the plugin adds and removes them while the proxy runs, so the list of models starts empty.
+
+Settings: https://docs.litellm.ai/docs/proxy/config_settings
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Secrets, Settings
+
+# An idle connection that llama.cpp has closed costs one failed attempt; a server that is replaced
+# costs two.
+RETRIES = 3
+REQUEST_TIMEOUT_S = 300
+SPAN_DELAY_MS = (
+    500  # OpenTelemetry's default of 5 s would let `twin explain` look for a trace too early
+)
+
+
+@dataclass(frozen=True)
+class TraceStore:
+    """Where traces go: a Langfuse, or the local store that speaks its API."""
+
+    host: str
+    public_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return f"TraceStore({self.host})"
+
+
+def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
+    """The trace store of this home.
+
+    Always an explicit address: with none, LiteLLM and the Langfuse SDK send to two different
+    clouds.
+
+    Raises:
+        TwinError: some of the three LANGFUSE_ variables are set, but not all.
+    """
+    if settings.has_real_langfuse:
+        host = settings.langfuse_host.rstrip("/")
+        return TraceStore(host, settings.langfuse_public_key, settings.langfuse_secret_key)
+    given = {
+        "LANGFUSE_HOST": settings.langfuse_host,
+        "LANGFUSE_PUBLIC_KEY": settings.langfuse_public_key,
+        "LANGFUSE_SECRET_KEY": settings.langfuse_secret_key,
+    }
+    if any(given.values()):
+        missing = ", ".join(name for name, value in given.items() if not value)
+        raise TwinError(
+            "find the trace store",
+            found=f"a Langfuse that is named only in part: {missing} missing",
+            next_step="set all three LANGFUSE_ variables, or none for the local store",
+        )
+    host = f"http://127.0.0.1:{settings.traces_port}"
+    return TraceStore(host, secrets.traces_public_key, secrets.traces_secret_key)
+
+
+def proxy_config() -> dict[str, Any]:
+    """The document that becomes `config.yaml`; it holds no secret."""
+    return {
+        "model_list": [],
+        "litellm_settings": {
+            "callbacks": [
+                "twin_resources.gateway.process.plugin",
+                "twin_resources.gateway.process.trace_logger",
+            ],
+            "telemetry": False,
+            "request_timeout": REQUEST_TIMEOUT_S,
+            "enable_post_custom_auth_checks": True,
+        },
+        "router_settings": {
+            "num_retries": RETRIES,
+            "retry_after": 0,
+            "disable_cooldowns": True,  # one deployment a version: cooling it down refuses requests
+        },
+        "general_settings": {
+            "master_key": "os.environ/LITELLM_MASTER_KEY",
+            "custom_auth": "twin_resources.gateway.process.authenticate",
+            "trusted_proxy_ranges": [],
+            "disable_spend_logs": True,
+            "disable_error_logs": True,
+            "disable_adding_master_key_hash_to_db": True,
+            "store_model_in_db": False,
+        },
+    }
+
+
+def write_proxy_config(settings: Settings) -> Path:
+    """Write `<home>/gateway/config.yaml` and return its path."""
+    import yaml
+
+    path = settings.home / "gateway" / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".yaml.partial")
+    note = "# Written at every start of the gateway; an edit is lost.\n"
+    partial.write_text(note + yaml.safe_dump(proxy_config(), sort_keys=False), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapping[str, str]:
+    """Variables that LiteLLM reads when it is imported and when it starts."""
+    return {
+        "CONFIG_FILE_PATH": str(config),
+        "LITELLM_MASTER_KEY": secrets.gateway_master_key,
+        "LITELLM_MODE": "PRODUCTION",  # else it loads the .env files of the working folder
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_TELEMETRY": "False",
+        "DISABLE_ADMIN_UI": "True",
+        "NO_DOCS": "True",
+        "NO_REDOC": "True",
+        "LANGFUSE_HOST": store.host,
+        "LANGFUSE_PUBLIC_KEY": store.public_key,
+        "LANGFUSE_SECRET_KEY": store.secret_key,
+        "OTEL_BSP_SCHEDULE_DELAY": str(SPAN_DELAY_MS),
+        "OTEL_SDK_DISABLED": "false",
+        # A proxy of the environment must not carry what goes to the loopback.
+        "NO_PROXY": "127.0.0.1,localhost,::1",
+        "no_proxy": "127.0.0.1,localhost,::1",
+    }

@@ -1,0 +1,152 @@
+"""What the gateway follows without a restart: policy, servers and authors, read when they change.
+
+Belongs here: noticing a change by modification time and size, reading it, and keeping the last good
+value with a note when the new one cannot be read.
+Does not belong here: what follows from it (`choice.py`), the router's list of servers
+(`plugin.py`).
+
+Every file is replaced by its writer with a rename, so a read sees the old or the new one, never
+half.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from twin_resources.errors import TwinError
+from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.gateway.policy import Policy, read_policy
+from twin_resources.settings import Author, Settings, read_author
+
+POLL_SECONDS = 0.5
+SERVERS_SCHEMA = 1
+_Mark = tuple[int, int, int]
+_T = TypeVar("_T")
+
+
+@dataclass
+class _Followed(Generic[_T]):
+    """One file: its last good value, and the note about what is wrong with it now."""
+
+    path: Path
+    read: Callable[[Path], _T]
+    value: _T | None = None
+    problem: str = ""
+    mark: _Mark | None = None
+    seen: bool = False
+
+    def refresh(self, name: str) -> bool:
+        """Read the file again when it has changed; True when value or note did."""
+        mark = _mark(self.path)
+        if self.seen and mark == self.mark:
+            return False
+        self.seen, self.mark = True, mark
+        if mark is None:
+            changed = bool(self.problem) or self.value is not None
+            self.value, self.problem = None, ""
+            return changed
+        try:
+            self.value, self.problem = self.read(self.path), ""
+        except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
+            kept = "the last good one is used" if self.value is not None else "nothing is used"
+            self.problem = f"{name} unreadable ({type(error).__name__}): {kept}"
+        return True
+
+
+@dataclass
+class Live:
+    """The files of one home that the gateway follows; `current` is replaced, never changed.
+
+    Attributes:
+        settings: which home.
+        current: the snapshot of the last refresh; a request takes it once and keeps it.
+    """
+
+    settings: Settings
+    current: Snapshot = field(
+        default_factory=lambda: Snapshot(authors={}, policy=None, servers={}), init=False
+    )
+    _policy: _Followed[Policy] = field(init=False)
+    _servers: _Followed[dict[str, Server]] = field(init=False)
+    _authors: dict[str, _Followed[Author]] = field(
+        default_factory=dict[str, _Followed[Author]], init=False
+    )
+
+    def __post_init__(self) -> None:
+        self._policy = _Followed(self.settings.policy_path, read_policy)
+        self._servers = _Followed(self.settings.servers_path, read_servers)
+
+    def refresh(self) -> bool:
+        """Look at every file once (about 10 µs each); True when `current` was replaced."""
+        changed = self._policy.refresh("policy")
+        changed |= self._servers.refresh("servers")
+        changed |= self._refresh_authors()
+        if changed:
+            self.current = self._snapshot()
+        return changed
+
+    def _refresh_authors(self) -> bool:
+        folder = self.settings.authors_dir
+        there = {path.stem: path for path in folder.glob("*.toml")} if folder.is_dir() else {}
+        changed = False
+        for slug in set(self._authors) - set(there):
+            del self._authors[slug]
+            changed = True
+        for slug, path in there.items():
+            if slug not in self._authors:
+                self._authors[slug] = _Followed(
+                    path, lambda path: read_author(self.settings, path.stem)
+                )
+            changed |= self._authors[slug].refresh(f"author {slug}")
+        return changed
+
+    def _snapshot(self) -> Snapshot:
+        shared = (self._policy, self._servers)
+        return Snapshot(
+            authors={slug: author.value for slug, author in self._authors.items() if author.value},
+            policy=self._policy.value,
+            servers=self._servers.value or {},
+            has_paid_route=self.settings.has_paid_route,
+            problems=tuple(one.problem for one in shared if one.problem),
+            author_problems={
+                slug: author.problem for slug, author in self._authors.items() if author.problem
+            },
+        )
+
+
+def read_servers(path: Path) -> dict[str, Server]:
+    """Read `servers.json`, the list that the fleet publishes.
+
+    Raises:
+        TwinError: it is no such list, or a newer code wrote it.
+    """
+    document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    if document.get("schema", 0) > SERVERS_SCHEMA:
+        raise TwinError(
+            f"read {path}",
+            found=f"schema {document['schema']}; this code knows {SERVERS_SCHEMA}",
+            next_step="run gateway and model servers from the same release",
+        )
+    servers = cast("dict[str, dict[str, Any]]", document["servers"])
+    return {
+        name: Server(
+            url=str(entry["url"]),
+            alias=str(entry["alias"]),
+            key=str(entry.get("key") or ""),
+            ready=bool(entry.get("ready")),
+        )
+        for name, entry in servers.items()
+    }
+
+
+def _mark(path: Path) -> _Mark | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,58 @@
+"""The objects of this one gateway process; LiteLLM's configuration names three of them.
+
+Belongs here: building path, plugin, trace logger, keyring and background from the settings of
+`TWIN_HOME`.
+Does not belong here: what they do. Importing this module reads the settings and imports LiteLLM, so
+only the server process does it (`app.py`), once: a module beside config.yaml would be executed once
+per reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twin_resources.gateway.config import trace_store
+from twin_resources.gateway.following import Following
+from twin_resources.gateway.keys import keyring_of
+from twin_resources.gateway.live import Live
+from twin_resources.gateway.paid_budget import PaidBudget
+from twin_resources.gateway.passages import passages_of
+from twin_resources.gateway.plugin import TraceLogger, TwinPlugin, authenticator
+from twin_resources.gateway.request_path import RequestPath
+from twin_resources.settings import load_secrets, load_settings
+from twin_resources.state import State
+
+
+def _find_router() -> Any:
+    from litellm.proxy import proxy_server
+
+    return proxy_server.llm_router
+
+
+def _paid_budget() -> PaidBudget | None:
+    if not settings.has_paid_route or settings.paid_budget_per_day is None:
+        return None
+    return PaidBudget(
+        State.open(settings.state_address),
+        model=settings.paid_model,
+        usd_per_day=settings.paid_budget_per_day,
+    )
+
+
+settings = load_settings()
+secrets = load_secrets(settings)
+store = trace_store(settings, secrets)
+keyring = keyring_of(settings)
+live = Live(settings)
+path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
+plugin = TwinPlugin(path, _paid_budget())
+trace_logger = TraceLogger(plugin, store)
+authenticate = authenticator(keyring)
+following = Following(
+    path=path,
+    store=store,
+    find_router=_find_router,
+    paid_model=settings.paid_model if settings.has_paid_route else "",
+    throughput_path=settings.home / "gateway" / "throughput.json",
+    flush_traces=trace_logger.flush,
+)

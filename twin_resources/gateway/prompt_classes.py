@@ -1,0 +1,53 @@
+"""Which class a question belongs to: the stratum of the detector, the table of the router.
+
+Belongs here: the rule and its class names.
+Does not belong here: what is done with a class (`choice.py`, the detector).
+
+The rule is a list of patterns, first match wins: it costs microseconds, explains itself, and does
+not change when a model does. Changing it changes what a class means, so every trace names
+`CLASSIFIER`.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+
+CLASSIFIER = "rules-1"
+
+_RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "small_talk",
+        re.compile(r"^\W*(hi|hello|hey|thanks|thank you|good (morning|evening))\b[\w\s]{0,20}\W*$"),
+    ),
+    (
+        "how_to",
+        re.compile(r"\b(how (do|can|should|would|to)|what is the best way|steps? to|show me)\b"),
+    ),
+    (
+        "comparison",
+        re.compile(
+            r"\b(versus|vs\.?|compared? (to|with)|better than|difference between|rather than)\b"
+        ),
+    ),
+    (
+        "opinion",
+        re.compile(
+            r"\b(do you (think|like|prefer|use|recommend)|your (opinion|view|favou?rite|advice)"
+            r"|should (i|we|one))\b"
+        ),
+    ),
+    ("explanation", re.compile(r"^\W*(why|explain|what (is|are|does)|how (does|is|are|did))\b")),
+    (
+        "fact",
+        re.compile(r"^\W*(when|where|who|which|is|are|does|did|was|were|have)\b"),
+    ),
+)
+
+CLASSES = (*(name for name, _ in _RULES), "other")
+
+
+def classify(question: str) -> str:
+    """The class of a question: one of `CLASSES`."""
+    text = question.strip().lower()
+    return next((name for name, pattern in _RULES if pattern.search(text)), "other")

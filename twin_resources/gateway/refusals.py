@@ -1,0 +1,45 @@
+"""What a reader gets when a request is refused: a status, a code, and the three parts of a
+`TwinError`.
+
+Belongs here: the exception and its OpenAI-shaped JSON body.
+Does not belong here: the rules that refuse (`request_body.py`, `keys.py`, `choice.py`,
+`routes.py`).
+
+Shape of an error: https://platform.openai.com/docs/guides/error-codes
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.errors import TwinError
+
+
+class Refused(TwinError):
+    """A request that gets no answer.
+
+    Args:
+        status: HTTP status code.
+        code: a short word that a program can test, as `unknown_author`.
+        param: the key of the body that is at fault, or empty.
+        tried, found, next_step: see `TwinError`.
+    """
+
+    def __init__(
+        self, status: int, code: str, *, tried: str, found: str, next_step: str, param: str = ""
+    ) -> None:
+        super().__init__(tried, found=found, next_step=next_step)
+        self.status = status
+        self.code = code
+        self.param = param
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The JSON document of the answer; the `openai` client reads its message from it."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {
+            "error": {
+                "message": str(self),
+                "type": kind,
+                "param": self.param or None,
+                "code": self.code,
+            }
+        }

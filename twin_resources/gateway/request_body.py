@@ -1,0 +1,298 @@
+"""Reading the body of a chat request: an allow-list of keys, and what the reader asked.
+
+Belongs here: which keys a client may send, their types and bounds, and the split of a conversation
+into question, history and search text.
+Does not belong here: whether the author exists or may be asked by this key (`choice.py`,
+`keys.py`).
+
+The list is an allow-list because LiteLLM hands every unknown key on to the model server: a
+client-sent `lora` or `extra_body` would choose another author's adapter, an `api_base` another
+machine. Keys: https://platform.openai.com/docs/api-reference/chat/create
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, cast
+
+from twin_resources.gateway.refusals import Refused
+
+ALLOWED_KEYS = frozenset(
+    {
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+    }
+)
+SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "temperature": (0.0, 2.0),
+        "top_p": (0.0, 1.0),
+        "presence_penalty": (-2.0, 2.0),
+        "frequency_penalty": (-2.0, 2.0),
+    }
+)
+MAX_BODY_BYTES = 256 * 1024
+# A 135M model has a context of 2,048 tokens and 700 of them are passages: what does not fit is left
+# out, the oldest turns first, and the answer says so.
+MAX_HISTORY_TURNS = 6
+MAX_HISTORY_CHARACTERS = 2400
+SEARCH_TURNS = 3
+MAX_SEARCH_CHARACTERS = 1000
+MAX_QUESTION_CHARACTERS = 6000
+MAX_ANSWER_TOKENS = 4096
+
+_MODEL = re.compile(r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid))?")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to one author's twin.
+
+    Attributes:
+        model: the name as it was sent, `twin/<author>` or `twin/<author>@<alias>`.
+        author: slug.
+        alias: `stable`, `canary`, `base`, `paid`, or empty when the policy decides.
+        question: the last message, stripped.
+        history: earlier turns that fit, oldest first, as `{"role", "content"}`.
+        turns_left_out: how many earlier turns did not fit.
+        search_text: what retrieval looks for: the question, then the reader's turns before it.
+        stream: answer as server-sent events.
+        include_usage: the client asked for the usage chunk of a stream.
+        sampling: the sampling parameters that were sent.
+    """
+
+    model: str
+    author: str
+    alias: str
+    question: str
+    history: tuple[Mapping[str, str], ...]
+    turns_left_out: int
+    search_text: str
+    stream: bool
+    include_usage: bool
+    sampling: Mapping[str, Any]
+
+
+def parse_body(raw: bytes) -> Mapping[str, Any]:
+    """Decode a body and hold it against the allow-list.
+
+    Raises:
+        Refused: 413 too large, 400 no JSON object or a key that is not on the list.
+    """
+    if len(raw) > MAX_BODY_BYTES:
+        raise too_large(len(raw))
+    try:
+        document = json.loads(raw)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _bad(
+            "", found=f"no JSON ({error})", next_step="send a JSON object in UTF-8"
+        ) from error
+    if not isinstance(document, dict):
+        raise _bad("", found=f"a JSON {type(document).__name__}", next_step="send a JSON object")
+    body = cast("dict[str, Any]", document)
+    refused = sorted(set(body) - ALLOWED_KEYS)
+    if refused:
+        raise _bad(
+            refused[0],
+            found=f"the key{'s' if len(refused) > 1 else ''} {', '.join(map(repr, refused))}",
+            next_step=f"send only {', '.join(sorted(ALLOWED_KEYS))}",
+            code="key_not_allowed",
+        )
+    return body
+
+
+def read_question(body: Mapping[str, Any]) -> Asked:
+    """Read an allowed body.
+
+    Raises:
+        Refused: 404 a model name that is no twin, 400 messages or parameters of a wrong shape.
+    """
+    model = body.get("model")
+    match = _MODEL.fullmatch(model) if isinstance(model, str) else None
+    if match is None:
+        raise Refused(
+            404,
+            "model_not_found",
+            tried="find the model",
+            found=f"{model!r}, which names no twin",
+            next_step="ask for twin/<author>; GET /v1/models lists them",
+            param="model",
+        )
+    turns = _read_messages(body.get("messages"))
+    question = turns[-1]["content"]
+    history, left_out = _fit_history(turns[:-1])
+    stream = _read_flag(body, "stream")
+    return Asked(
+        model=match.string,
+        author=match["author"],
+        alias=match["alias"] or "",
+        question=question,
+        history=history,
+        turns_left_out=left_out,
+        search_text=_search_text(turns),
+        stream=stream,
+        include_usage=_read_include_usage(body.get("stream_options")),
+        sampling=_read_sampling(body),
+    )
+
+
+def too_large(size: int) -> Refused:
+    """The refusal of a body of `size` bytes (or of its first bytes beyond the limit)."""
+    return Refused(
+        413,
+        "body_too_large",
+        tried="read the request",
+        found=f"{size:,} bytes or more",
+        next_step=f"send at most {MAX_BODY_BYTES:,} bytes; shorten the conversation",
+    )
+
+
+def _bad(param: str, *, found: str, next_step: str, code: str = "bad_request") -> Refused:
+    return Refused(
+        400, code, tried="read the request", found=found, next_step=next_step, param=param
+    )
+
+
+def _read_flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise _bad(name, found=f"{name} = {value!r}", next_step="send true or false")
+
+
+def _read_include_usage(options: object) -> bool:
+    if options is None:
+        return False
+    if isinstance(options, dict):
+        fields = cast("dict[str, Any]", options)
+        if not set(fields) - {"include_usage"}:
+            return _read_flag(fields, "include_usage")
+    raise _bad(
+        "stream_options",
+        found="other options than include_usage",
+        next_step="send {'include_usage': true}",
+    )
+
+
+def _read_messages(value: object) -> list[dict[str, str]]:
+    if not isinstance(value, list) or not value:
+        raise _bad("messages", found="no messages", next_step="send at least one user message")
+    turns: list[dict[str, str]] = []
+    for position, message in enumerate(cast("list[object]", value)):
+        if not isinstance(message, dict):
+            raise _bad(
+                "messages", found=f"message {position} is no object", next_step="see the API"
+            )
+        fields = cast("dict[str, Any]", message)
+        role = fields.get("role")
+        if role not in {"user", "assistant"}:
+            raise _bad(
+                "messages",
+                found=f"message {position} has the role {role!r}",
+                next_step="send user and assistant messages; the system message is the twin's",
+            )
+        turns.append({"role": role, "content": _read_content(fields.get("content"), position)})
+    if turns[-1]["role"] != "user" or not turns[-1]["content"]:
+        raise _bad("messages", found="no question at the end", next_step="end with a user message")
+    if len(turns[-1]["content"]) > MAX_QUESTION_CHARACTERS:
+        raise _bad(
+            "messages",
+            found=f"a question of {len(turns[-1]['content']):,} characters",
+            next_step=f"ask in at most {MAX_QUESTION_CHARACTERS:,} characters",
+        )
+    return turns
+
+
+def _read_content(content: object, position: int) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content.strip()
+    if isinstance(content, list):
+        parts = cast("list[object]", content)
+        texts = [
+            cast("dict[str, Any]", part).get("text")
+            for part in parts
+            if isinstance(part, dict) and cast("dict[str, Any]", part).get("type") == "text"
+        ]
+        if len(texts) == len(parts) and all(isinstance(text, str) for text in texts):
+            return "\n".join(cast("list[str]", texts)).strip()
+    raise _bad(
+        "messages",
+        found=f"message {position} holds something else than text",
+        next_step="send text; a twin reads no images, audio or files",
+    )
+
+
+def _fit_history(
+    turns: Sequence[Mapping[str, str]],
+) -> tuple[tuple[Mapping[str, str], ...], int]:
+    kept: list[Mapping[str, str]] = []
+    characters = 0
+    for turn in reversed(turns):
+        characters += len(turn["content"])
+        if len(kept) == MAX_HISTORY_TURNS or characters > MAX_HISTORY_CHARACTERS:
+            break
+        kept.append(turn)
+    kept.reverse()
+    return tuple(turn for turn in kept if turn["content"]), len(turns) - len(kept)
+
+
+def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
+    """The newest turn first: an embedder cuts off at the end, and the question must survive."""
+    asked = [turn["content"] for turn in turns if turn["role"] == "user"]
+    return "\n".join(asked[: -SEARCH_TURNS - 1 : -1])[:MAX_SEARCH_CHARACTERS]
+
+
+def _read_sampling(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    sampling: dict[str, Any] = {}
+    for name, (low, high) in SAMPLING_BOUNDS.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise _bad(name, found=f"{name} = {value!r}", next_step=f"send {low} to {high}")
+        sampling[name] = value
+    for name in ("max_tokens", "max_completion_tokens"):
+        value = body.get(name)
+        if value is None:
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or not 1 <= value <= MAX_ANSWER_TOKENS
+        ):
+            raise _bad(
+                name, found=f"{name} = {value!r}", next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
+            )
+        sampling["max_tokens"] = value
+    if body.get("seed") is not None:
+        if isinstance(body["seed"], bool) or not isinstance(body["seed"], int):
+            raise _bad("seed", found=f"seed = {body['seed']!r}", next_step="send a whole number")
+        sampling["seed"] = body["seed"]
+    if body.get("stop") is not None:
+        stop: object = body["stop"]
+        stops = cast("list[object]", stop if isinstance(stop, list) else [stop])
+        if not all(isinstance(text, str) and text for text in stops) or len(stops) > 4:
+            raise _bad("stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings")
+        sampling["stop"] = stops
+    return sampling

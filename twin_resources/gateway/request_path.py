@@ -1,0 +1,144 @@
+"""The way of a question to its prompt, in the order of DESIGN 4, without LiteLLM.
+
+Belongs here: choose the version → class → input check → passages → the template that the version
+names.
+Does not belong here: reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from twin_resources.gateway import safety
+from twin_resources.gateway.answering import Answering
+from twin_resources.gateway.choice import BASE, PAID, Chosen, Snapshot, choose
+from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.live import Live
+from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.prompt_classes import classify
+from twin_resources.gateway.request_body import Asked
+from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
+from twin_resources.settings import Author
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that is ready to be called.
+
+    Attributes:
+        answering: its record.
+        messages: the rendered prompt.
+        sampling: what was sent, over the author's defaults.
+        fixed_answer: the sentence that answers a refused topic; empty: a model answers.
+    """
+
+    answering: Answering
+    messages: list[dict[str, str]]
+    sampling: Mapping[str, Any]
+    fixed_answer: str
+
+
+@dataclass
+class RequestPath:
+    """Prepares questions.
+
+    Attributes:
+        live: the files that are followed.
+        passages: retrieval.
+        usd_per_hour: price of the machine.
+        trace_problem: why traces do not arrive now, or empty; the watch over the trace store sets
+            it.
+        meters: throughput by server key.
+    """
+
+    live: Live
+    passages: Passages
+    usd_per_hour: float
+    trace_problem: str = ""
+    meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
+
+    async def prepare(self, asked: Asked, key: Key, *, today: date | None = None) -> Prepared:
+        """Choose, look up and render.
+
+        Raises:
+            Refused: see `choice.choose`.
+        """
+        snapshot = self.live.current
+        chosen = choose(snapshot, asked, key=key, day=today or datetime.now(UTC).date())
+        author = snapshot.authors[asked.author]
+        chosen, template, renamed = _with_template(snapshot, chosen)
+        topic = safety.refused_topic(asked.question, author.refused_topics)
+        found, missing = (), ""
+        if not topic:
+            found, missing = await self.passages.find(asked.author, asked.search_text)
+        answering = Answering(
+            asked=asked,
+            author=author,
+            chosen=chosen,
+            reader=key.reader,
+            prompt_class=classify(asked.question),
+            template=template.hash,
+            sources=tuple(found),
+            degraded=tuple(
+                note
+                for note in (
+                    *snapshot.problems_of(asked.author),
+                    *chosen.degraded,
+                    renamed,
+                    missing,
+                    self.trace_problem,
+                    f"{asked.turns_left_out} earlier turns left out"
+                    if asked.turns_left_out
+                    else "",
+                )
+                if note
+            ),
+            usd_per_hour=self.usd_per_hour,
+            meter=self._meter(chosen, declined=bool(topic)),
+            declined=topic,
+        )
+        messages = render(
+            template,
+            author_name=author.name,
+            persona=author.persona,
+            refused_topics=author.refused_topics,
+            question=asked.question,
+            passages=found,
+            history=asked.history,
+        )
+        return Prepared(
+            answering=answering,
+            messages=messages,
+            sampling=_sampling(asked, author),
+            fixed_answer=safety.declined(author.name, topic) if topic else "",
+        )
+
+    def _meter(self, chosen: Chosen, *, declined: bool) -> Throughput | None:
+        if declined or chosen.server_key == PAID:
+            return None
+        return self.meters.setdefault(chosen.server_key, Throughput())
+
+
+def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template, str]:
+    """The template that the version names; a version whose template is unknown here gives way to
+    base."""
+    if not chosen.template:
+        return chosen, DEFAULT_TEMPLATE, ""
+    known = TEMPLATES.get(chosen.template)
+    if known is not None:
+        return chosen, known, ""
+    note = f"template {chosen.template} of {chosen.version} unknown here"
+    if snapshot.is_ready(BASE):
+        base = replace(chosen, server_key=BASE, version=BASE, checkpoint="", template="")
+        return base, DEFAULT_TEMPLATE, f"{note}: answered by base"
+    return chosen, DEFAULT_TEMPLATE, f"{note}: the default one is used"
+
+
+def _sampling(asked: Asked, author: Author) -> dict[str, Any]:
+    defaults = {"temperature": author.temperature, "max_tokens": author.max_tokens}
+    return defaults | dict(asked.sampling)
