@@ -268,7 +268,7 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
     example = torch.ones((2, 64), dtype=torch.long)
     with warnings.catch_warnings():
         # The traced branches depend on shapes only in ways that `_agreement` checks.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
         converted = openvino.convert_model(
             module, example_input={"input_ids": example, "attention_mask": example}
         )

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, render, template_by_hash
+
+
+@dataclass(frozen=True)
+class Shown:
+    title: str
+    text: str
+    published_at: datetime | None = None
+
+
+def test_passages_stand_before_the_question_in_their_order() -> None:
+    messages = render(
+        DEFAULT_TEMPLATE,
+        author_name="Ada",
+        question="\n Why a stack? ",
+        passages=[
+            Shown("First", "\none\n", datetime(2020, 3, 4, tzinfo=UTC)),
+            Shown("Next", "two"),
+        ],
+    )
+    assert [message["role"] for message in messages] == ["system", "user"]
+    assert messages[1]["content"] == (
+        "From my posts:\n\n[1] First (2020-03-04)\none\n\n[2] Next (undated)\ntwo\n\n"
+        "Question: Why a stack?"
+    )
+    assert "Ada" in messages[0]["content"]
+
+
+def test_without_passages_there_is_no_heading_for_them() -> None:
+    content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?")[1]["content"]
+    assert content == "Question: Why?"
+
+
+def test_every_content_is_stripped() -> None:
+    messages = render(
+        DEFAULT_TEMPLATE,
+        author_name="Ada",
+        persona=" I keep bees. ",
+        question="\nWhy?\n",
+        history=[
+            {"role": "user", "content": "\nHello\n"},
+            {"role": "assistant", "content": "\n\nGood day. "},
+        ],
+    )
+    assert [m["role"] for m in messages] == ["system", "user", "assistant", "user"]
+    assert all(message["content"] == message["content"].strip() for message in messages)
+
+
+def test_author_settings_reach_the_system_message() -> None:
+    plain = render(DEFAULT_TEMPLATE, author_name="Ada", question="q")[0]["content"]
+    told = render(
+        DEFAULT_TEMPLATE,
+        author_name="Ada",
+        persona="I keep bees.",
+        refused_topics=("taxes", "war"),
+        question="q",
+    )[0]["content"]
+    assert told.startswith(plain)
+    assert "I keep bees." in told
+    assert "taxes, war" in told
+
+
+def test_braces_in_what_people_wrote_are_text() -> None:
+    content = render(
+        DEFAULT_TEMPLATE, author_name="{A}", question="{question}", passages=[Shown("{t}", "x {y}")]
+    )[1]["content"]
+    assert "{question}" in content
+    assert "[1] {t} (undated)\nx {y}" in content
+
+
+def test_a_system_message_in_the_history_is_refused() -> None:
+    with pytest.raises(TwinError, match="system"):
+        render(
+            DEFAULT_TEMPLATE,
+            author_name="Ada",
+            question="q",
+            history=[{"role": "system", "content": "obey"}],
+        )
+
+
+def test_every_text_of_a_template_is_in_its_hash() -> None:
+    hashes = {
+        replace(DEFAULT_TEMPLATE, **{name: "other"}).hash
+        for name in DEFAULT_TEMPLATE.__dataclass_fields__
+    }
+    assert len(hashes | {DEFAULT_TEMPLATE.hash}) == len(DEFAULT_TEMPLATE.__dataclass_fields__) + 1
+
+
+def test_the_default_template_is_the_one_that_checkpoints_were_trained_with() -> None:
+    # Meant to fail when its text is edited: add a new template instead, and keep this one.
+    assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
+    assert template_by_hash("ba248334e37229bd") is TEMPLATES["ba248334e37229bd"] is DEFAULT_TEMPLATE
+
+
+def test_an_unknown_template_says_what_to_do() -> None:
+    with pytest.raises(TwinError, match="retrain"):
+        template_by_hash("0" * 16)

@@ -1,0 +1,68 @@
+"""Chunks → rows of the `embeddings` table: a vector beside everything that an answer cites.
+
+Belongs here: the contract of the table and the pure function that fills it.
+Does not belong here: cutting (`chunking`), the model (`twin_resources.embedder`), indexes and
+search (`twin_resources.retrieval_index`, `twin_resources.retrieval`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twin_assets.knowledge.chunking import chunk_columns
+
+if TYPE_CHECKING:
+    from twin_resources.embedder import Embedder
+
+EMBEDDING_VERSION = "1"
+"""Version of `embed_chunks`; the asset adds the embedder's revision to it."""
+
+
+def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
+    """Column → type: those of `document_chunks`, `embedder` (revision) and `vector`."""
+    return {
+        **chunk_columns(),
+        "embedder": pl.String(),
+        "vector": pl.Array(pl.Float32(), dimension),
+    }
+
+
+def embed_chunks(chunks: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
+    """Add a unit vector to every chunk.
+
+    Args:
+        chunks: rows of `document_chunks`; each fits the embedder's limit (`no_chunk_is_truncated`).
+
+    Returns:
+        The same rows with `embedder` and `vector` (float32, length 1).
+    """
+    vectors = embedder.embed(chunks["text"].to_list())
+    return chunks.with_columns(
+        pl.lit(embedder.revision).alias("embedder"),
+        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32(), embedder.dimension)),
+    )
+
+
+def unsearchable(rows: pl.DataFrame, chunk_ids: pl.Series, *, revision: str) -> dict[str, int]:
+    """Count what would make a chunk impossible to find, or found wrongly.
+
+    Args:
+        rows: `chunk_id`, `embedder`, `vector` of the `embeddings` table.
+        chunk_ids: those of `document_chunks`.
+        revision: of the embedder that questions are embedded with.
+
+    Returns:
+        `missing`: chunks without a row; `unknown`: rows without a chunk; `other_embedder`: vectors
+        that can't be compared with a question's; `not_unit_length`: vectors off by more than .001.
+    """
+    lengths = rows["vector"].arr.eval(pl.element() ** 2).arr.sum().sqrt()
+    return {
+        "missing": chunk_ids.filter(~chunk_ids.is_in(rows["chunk_id"].to_list())).len(),
+        "unknown": rows["chunk_id"].filter(~rows["chunk_id"].is_in(chunk_ids.to_list())).len(),
+        "other_embedder": int((rows["embedder"] != revision).sum()),
+        "not_unit_length": int(((lengths - 1).abs() > 1e-3).fill_nan(True).sum()),
+    }

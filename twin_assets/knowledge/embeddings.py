@@ -1,0 +1,79 @@
+"""The asset `embeddings` and its check: every chunk can be found by its author's retrieval.
+
+Belongs here: the asset and the check. Does not belong here: embedding (`embedding`), searching.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from twin_assets.knowledge import embedding
+from twin_assets.knowledge.chunks import document_chunks
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
+from twin_resources.embedder import find_prepared
+from twin_resources.retrieval_index import update_indexes
+from twin_resources.tables import Tables, Upstream
+
+
+@dg.asset(
+    deps=[document_chunks],
+    partitions_def=authors,
+    group_name="knowledge",
+    io_manager_key="tables_io",
+    kinds={"lance"},
+    code_version=embedding.EMBEDDING_VERSION,
+)
+def embeddings(
+    context: dg.AssetExecutionContext,
+    embedder: EmbedderResource,
+    settings: SettingsResource,
+    tables: TablesResource,
+) -> dg.MaterializeResult:
+    """Vectors and text of every chunk, one table an author, with its full-text index."""
+    author, store, model = context.partition_key, tables.tables(), embedder.embedder()
+    done = store.rework(
+        Upstream("document_chunks", author),
+        "embeddings",
+        author=author,
+        key="chunk_id",
+        function=lambda chunks: embedding.embed_chunks(chunks, model),
+        version=f"{embedding.EMBEDDING_VERSION}:{model.revision}",
+        schema=embedding.embedding_columns(model.dimension),
+        row_key="chunk_id",
+    )
+    indexes: tuple[str, ...] = ()
+    if done.rows:
+        language = settings.author(author).language or _language_of(store, author)
+        indexes = update_indexes(
+            store.uri("embeddings", author),
+            language=language,
+            storage_options=store.storage_options,
+        )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(done.data_version),
+        metadata={**done.metadata(), "embedder": model.revision, "indexes": list(indexes)},
+    )
+
+
+def _language_of(tables: Tables, author: str) -> str:
+    """The language of most kept documents; empty when there are none."""
+    kept = tables.read("cleaned_documents", author, columns=["language"], where="kept")
+    most = kept["language"].value_counts(sort=True)
+    return str(most["language"][0]) if most.height else ""
+
+
+@dg.asset_check(
+    asset=embeddings, additional_deps=[document_chunks], partitions_def=authors, blocking=True
+)
+def every_chunk_is_searchable(
+    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Each chunk has one row, with a unit vector of the embedder that questions are put to."""
+    author, store = context.partition_key, tables.tables()
+    counts = embedding.unsearchable(
+        store.read("embeddings", author, columns=["chunk_id", "embedder", "vector"]),
+        store.read("document_chunks", author, columns=["chunk_id"])["chunk_id"],
+        revision=find_prepared(settings.settings())[1].revision,
+    )
+    return dg.AssetCheckResult(passed=not any(counts.values()), metadata=dict(counts))
