@@ -16,15 +16,20 @@ import polars as pl
 
 from twin_resources import tables_rework as reworking
 from twin_resources import tables_store as store
+from twin_resources import tables_upkeep as upkeep
 from twin_resources.errors import TwinError
 from twin_resources.tables_changes import compare, input_hashes
 from twin_resources.tables_hashing import row_hashes
 from twin_resources.tables_store import StoredTable, TableMissing
+from twin_resources.tables_upkeep import Forgotten
 
 if TYPE_CHECKING:
-    from twin_resources.state import State
+    from contextlib import AbstractContextManager
 
-__all__ = ["Rework", "TableMissing", "Tables", "Upstream"]
+    from twin_resources.state import State
+    from twin_resources.state_lease import Lease
+
+__all__ = ["Forgotten", "Rework", "TableMissing", "Tables", "Upstream"]
 
 BATCH_ROWS = 1000
 
@@ -140,7 +145,7 @@ class Tables:
             f"{into} of {author}", key, row_key, version, schema, function, fetch, batch_rows
         )
         inputs = input_hashes(rows)
-        with self.state.lease(f"table {target}", wait_s=self.lease_wait_s) as lease:
+        with self._lease(into, author) as lease:
             table = store.open_table(target, storage_options=self.storage_options)
             if table is None:
                 table = store.create(target, arrow, storage_options=self.storage_options)
@@ -156,6 +161,9 @@ class Tables:
                 done = reworking.rebuild(
                     task, changes, table, schema=arrow, empty=empty, lease=lease
                 )
+            if done.bytes_written:
+                done.table, tidied = upkeep.tidy(done.table, lease)
+                done.bytes_written += tidied
         return Rework(
             into,
             author,
@@ -258,6 +266,36 @@ class Tables:
         else:
             tags.create(tag, pinned)
         return pinned
+
+    def ensure_index(
+        self, asset: str, author: str, column: str, *, kind: str = "BTREE", **options: Any
+    ) -> int:
+        """Make an index (`BTREE`, `FTS`, …), or bring the one that is there up to date.
+
+        Returns the Lance version; the data version stays as it is.
+        """
+        with self._lease(asset, author) as lease:
+            table = upkeep.ensure_index(self._open(asset, author), column, kind, options, lease)
+        return table.dataset.version
+
+    def optimize_indices(self, asset: str, author: str) -> int:
+        """Bring all indexes up to date with the rows; returns the Lance version."""
+        with self._lease(asset, author) as lease:
+            return upkeep.optimize_indices(self._open(asset, author), lease).dataset.version
+
+    def forget(self, asset: str, author: str, keys: Sequence[str]) -> Forgotten:
+        """Remove rows by row key from every version, index and file of the table.
+
+        What upstream still has comes back at the next rework: forget there first. A tag on a
+        version that holds one of the rows is taken off (`Forgotten.untagged`).
+        """
+        with self._lease(asset, author) as lease:
+            forgotten = upkeep.forget(self._open(asset, author), keys, lease)
+            reworking.forget_empty(self.state, self.uri(asset, author), keys)
+        return forgotten
+
+    def _lease(self, asset: str, author: str) -> AbstractContextManager[Lease]:
+        return self.state.lease(f"table {self.uri(asset, author)}", wait_s=self.lease_wait_s)
 
     def _find(self, asset: str, author: str) -> StoredTable | None:
         uri = self.uri(asset, author)
