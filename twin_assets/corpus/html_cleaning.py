@@ -35,7 +35,7 @@ _DROPPED = (
     "form",
 )
 _BLOCK = re.compile(
-    "p|div|section|article|header|footer|main|aside|ul|ol|li|dl|dt|dd|blockquote|table|tr|td|th|pre|"
+    "p|div|section|article|header|footer|main|aside|ul|ol|li|dl|dt|dd|blockquote|table|tr|pre|"
     "h[1-6]|figure|figcaption|details|summary|br|hr|center"
 )
 _PLACEHOLDER = re.compile(r"twincodeblock(\d+)end")
@@ -163,6 +163,8 @@ def _words_by_block(tree: Any) -> str:
         if _BLOCK.fullmatch(tag):
             heading = "#" * int(tag[1]) + " " if re.fullmatch("h[1-6]", tag) else ""
             blocks.append(heading or ("- " if tag == "li" else ""))
+        if tag in {"td", "th"}:
+            blocks[-1] += " "
         mark = "`" if tag == "code" else ""
         blocks[-1] += mark + (element.text or "")
         for child in element:

@@ -46,6 +46,7 @@ _INVENTORY_SCHEMA = {
     "site": pl.String(),
     "problem": pl.String(),
     "deleted": pl.Boolean(),
+    "again": pl.Boolean(),
 }
 
 
@@ -139,16 +140,21 @@ def inventory_frame(inventory: Inventory, stored: pl.DataFrame | None = None) ->
             "site": folder.site.as_json(),
             "problem": file.problem,
             "deleted": False,
+            "again": False,
         }
         before = known.get(source_id)
-        if file.problem == "unreadable" and before is not None and not before["deleted"]:
-            row |= _as_before(before)
+        if before is not None and not before["deleted"]:
+            if file.problem == "unreadable":
+                row |= _as_before(before)
+            elif before["problem"] == "unreadable":
+                # It was there at the scan and gone at the read: the same bytes deserve a new try.
+                row["again"] = before["file_hash"] == file.file_hash
         rows.append(row)
     for source_id, before in known.items():
         if source_id in inventory.posts:
             continue
         folder = _folder_that_hides(inventory, before)
-        row = {key: before[key] for key in ("source_id", "source", "path")}
+        row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": False}
         if folder is not None and not before["deleted"]:
             row |= {"site": folder.site.as_json(), "deleted": False} | _as_before(before)
         else:

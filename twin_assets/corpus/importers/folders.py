@@ -178,10 +178,10 @@ def _why_no_post(source_id: str, *, layout: str) -> str:
     """Why a file is no post, in words that a summary shows; "" when it is one."""
     *folders, name = source_id.split("/")
     stem = name.rsplit(".", 1)[0] if "." in name else name
-    if not markup_of(name):
-        return "other file" if stem == name else f"{name.rsplit('.', 1)[-1].lower()} file"
     if is_about_the_folder(source_id):
         return "about the folder (README, LICENSE …)"
+    if not markup_of(name):
+        return "other file" if stem == name else f"{name.rsplit('.', 1)[-1].lower()} file"
     if layout == "jekyll" and not {"_posts", "_drafts"} & set(folders):
         return "page outside _posts"
     if layout == "hugo" and folders[:1] != ["content"]:

@@ -1,0 +1,252 @@
+"""What a folder of posts holds, before anything is prepared, trained or stored.
+
+Belongs here: `python -m twin_assets.corpus.preview PATH … --author NAME [--embedder ID] [--json]`;
+the import and the cleaning of the assets, run in memory. Does not belong here: Dagster, writing
+anything.
+
+Exit codes: 0; 2 when there is nothing to import (with `--json`: `{"error": {tried, found,
+next_step}}`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twin_assets.corpus import cleaning, importing
+from twin_assets.corpus.questions import questions_about, typical_posts
+from twin_resources.errors import TwinError
+from twin_resources.settings import (
+    EMBEDDED_EMBEDDER,
+    Settings,
+    list_authors,
+    load_settings,
+    slug_of,
+)
+
+if TYPE_CHECKING:
+    from twin_resources.tables import Tables
+
+_FEW = 0.02
+"""Below this share a language or byline is a detail (a quotation, a guest), not worth a warning."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What was found; `found == kept + sum(dropped.values())`.
+
+    Attributes:
+        author: display name.
+        layouts: `jekyll`, `hugo`, `notes` or `file`, one a source.
+        found, kept: posts.
+        dropped: reason → posts.
+        skipped: reason → files that are no posts and are not counted in `found`.
+        dates: first and last of the kept posts, ISO 8601; empty when none has a date.
+        dated: kept posts with a date.
+        words: of the kept posts.
+        languages: ISO 639-1 code → kept posts; `und` where it cannot be told.
+        bylines: name → posts that carry it.
+        titles: three of the author's typical posts.
+        questions: what a reader could ask about them.
+        warnings: sentences for the person who runs this.
+        changes: added, edited, deleted since the stored import; None when there is none.
+    """
+
+    author: str
+    layouts: list[str]
+    found: int
+    kept: int
+    dropped: dict[str, int]
+    skipped: dict[str, int]
+    dates: list[str]
+    dated: int
+    words: int
+    languages: dict[str, int]
+    bylines: dict[str, int]
+    titles: list[str]
+    questions: list[str]
+    warnings: list[str]
+    changes: dict[str, int] | None
+
+
+def preview(sources: Sequence[str | Path], *, author: str, settings: Settings) -> Preview:
+    """Import and clean in memory.
+
+    Args:
+        sources: folders or files.
+        author: display name; its stored posts, if any, are compared.
+        settings: `embedder` for the language warning, `home` for the stored posts.
+
+    Raises:
+        TwinError: there is nothing to import, or no post is left after cleaning.
+    """
+    inventory = importing.take_inventory(sources)
+    stored = _stored(settings, author)
+    frame = importing.inventory_frame(inventory, stored)
+    raw = importing.read_rows(frame.filter(~pl.col("deleted")), inventory)
+    cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS))
+    kept = cleaned.filter("kept")
+    dates = kept["published_at"].drop_nulls().sort()
+    languages = _counted(kept["language"])
+    bylines = _counted(raw.filter(pl.col("author") != "")["author"])
+    return Preview(
+        author=author,
+        layouts=[folder.layout for folder in inventory.folders],
+        found=cleaned.height,
+        kept=kept.height,
+        dropped=cleaning.dropped_by_reason(cleaned),
+        skipped=inventory.skipped,
+        dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
+        dated=dates.len(),
+        words=int(kept["words"].sum()),
+        languages=languages,
+        bylines=bylines,
+        titles=typical_posts(kept)["title"].to_list(),
+        questions=questions_about(kept),
+        warnings=[
+            *_language_warnings(languages, settings),
+            *_byline_warnings(bylines, author=author, posts=cleaned.height),
+            *([] if kept.height else ["no post can be used: see the reasons above"]),
+        ],
+        changes=importing.changes(frame, stored).counts() if stored is not None else None,
+    )
+
+
+def known_languages(settings: Settings) -> tuple[str, ...]:
+    """ISO 639-1 codes that the embedder knows; empty when nobody says.
+
+    A prepared embedder says it in its manifest; the embedded one knows English.
+    """
+    from twin_resources.embedder import find_prepared
+
+    try:
+        return find_prepared(settings)[1].languages
+    except TwinError:  # not prepared yet: a preview comes before that
+        return ("en",) if settings.embedder == EMBEDDED_EMBEDDER else ()
+
+
+def as_text(found: Preview) -> str:
+    """The preview as lines for a terminal."""
+    lines = [
+        f"{found.author}: {found.found:,} posts ({', '.join(dict.fromkeys(found.layouts))}), "
+        f"{found.kept:,} usable, {found.words:,} words",
+        f"dates: {' to '.join(date[:10] for date in found.dates) or 'none'}"
+        + (f" ({found.dated:,} of {found.kept:,} posts)" if found.dated < found.kept else ""),
+        f"languages: {_listed(found.languages) or 'unknown'}",
+        f"bylines: {_listed(found.bylines) or 'none'}",
+    ]
+    lines += [f"dropped {count:,}: {_words(why)}" for why, count in found.dropped.items()]
+    lines += [f"not a post {count:,}: {why}" for why, count in found.skipped.items()]
+    if found.changes is not None:
+        lines.append(f"since the last import: {_listed(found.changes)}")
+    lines += [f"  · {title}" for title in found.titles]
+    lines += [f"  ? {question}" for question in found.questions]
+    lines += [f"warning: {warning}" for warning in found.warnings]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the preview; see the module for the exit codes."""
+    parser = argparse.ArgumentParser(prog="python -m twin_assets.corpus.preview")
+    parser.add_argument("path", nargs="+", help="folder of Markdown or HTML posts, or one file")
+    parser.add_argument("--author", required=True, help="display name")
+    parser.add_argument("--embedder", default="", help="default: TWIN_EMBEDDER, else the embedded")
+    parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    options = parser.parse_args(arguments)
+    settings = load_settings(options.home)
+    if options.embedder:
+        settings = settings.model_copy(update={"embedder": options.embedder})
+    try:
+        found = preview(options.path, author=options.author, settings=settings)
+    except TwinError as error:
+        if options.json:
+            facts = {"tried": error.tried, "found": error.found, "next_step": error.next_step}
+            _say(json.dumps({"error": facts}, ensure_ascii=False))
+        else:
+            print(error, file=sys.stderr)  # noqa: T201 - this is a command
+        return 2
+    _say(json.dumps(asdict(found), ensure_ascii=False) if options.json else as_text(found))
+    return 0
+
+
+def _stored(settings: Settings, author: str) -> pl.DataFrame | None:
+    """`importing.STORED_COLUMNS` of the author's stored posts; None when this home has none."""
+    named = [known.slug for known in list_authors(settings) if known.name == author]
+    slug = named[0] if named else slug_of(author)
+    if "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists():
+        return None  # nothing imported yet: no need to open, or make, a state store
+    tables = _tables(settings)
+    if not tables.exists("raw_posts", slug):
+        return None
+    return tables.read("raw_posts", slug, columns=list(importing.STORED_COLUMNS))
+
+
+def _tables(settings: Settings) -> Tables:
+    from twin_resources.state import State
+    from twin_resources.tables import Tables
+
+    return Tables(settings.tables_base, state=State.open(settings.state_address))
+
+
+def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
+    known = known_languages(settings)
+    total = sum(languages.values())
+    foreign = {
+        code: count
+        for code, count in languages.items()
+        if known and code not in {*known, "und"} and count > _FEW * total
+    }
+    if not foreign:
+        return []
+    return [
+        f"the embedder {settings.embedder} knows {', '.join(known)}, and {_listed(foreign)} of "
+        f"{total:,} posts are in another language: posts will be found badly; name a multilingual "
+        "one with --embedder (for example intfloat/multilingual-e5-small)"
+    ]
+
+
+def _byline_warnings(bylines: Mapping[str, int], *, author: str, posts: int) -> list[str]:
+    """Posts by somebody else teach the twin somebody else's voice."""
+    others = {
+        name: count
+        for name, count in bylines.items()
+        if author.casefold() not in name.casefold() and name.casefold() not in author.casefold()
+    }
+    if sum(others.values()) <= _FEW * posts:
+        return []
+    return [
+        f"{sum(others.values()):,} of {posts:,} posts carry another byline than {author}: "
+        f"{_listed(others)}; leave them out of the folder if they are not {author}'s"
+    ]
+
+
+def _counted(values: pl.Series) -> dict[str, int]:
+    counts = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
+    return {str(value): int(count) for value, count in counts.rows()}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _words(reason: str) -> str:
+    return reason.replace("_", " ")
+
+
+def _say(text: str) -> None:
+    """Print text that a terminal of any encoding can take."""
+    sys.stdout.buffer.write((text + "\n").encode("utf-8"))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Questions that a reader would ask, made from the titles of an author's typical posts.
+
+Belongs here: choosing posts and wording a question. Does not belong here: questions for training
+(`twin_assets/instructions`), which need many wordings and are checked for leaks.
+
+A title becomes a question by its own form (How to …, Why …, an -ing form, a command); one that has
+none of these is quoted, so that no title is made into a wrong sentence.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+_SUBTITLE = re.compile(r"\s+[–—|]\s+|[:;]\s+")
+_FORMS = (
+    (re.compile(r"How to\s+", re.IGNORECASE), "How do I {rest}?"),
+    (re.compile(r"How I\s+", re.IGNORECASE), "Can you tell me how you {rest}?"),
+    (re.compile(r"Why I\s+", re.IGNORECASE), "Can you tell me why you {rest}?"),
+    (re.compile(r"(?:An? )?Introduction to\s+", re.IGNORECASE), "Can you introduce me to {rest}?"),
+    (
+        re.compile(r"(?=(?!\w*thing)[a-z]{3,}ing\s)", re.IGNORECASE),
+        "What is your advice on {rest}?",
+    ),
+)
+# Words with which notes of the kind "Do this with that" begin. Not a grammar: the first kind is
+# hardly ever a noun, the second is taken for a command only before one of `_DETERMINERS`.
+_COMMANDS = (
+    "access add allow avoid check clear configure connect convert create customize define delete "
+    "determine disable edit enable ensure evaluate exclude execute extract fetch find generate get "
+    "hide ignore include insert inspect install keep launch make manage merge move navigate open "
+    "override parse prevent read remove rename render replace restore retrieve reverse run save "
+    "select send skip sort specify toggle undo use validate verify wrap write"
+)
+_COMMANDS_OR_NOUNS = (
+    "build change clean compare copy count debug display download force format limit list load "
+    "look match measure pass print query redirect repair reset restart return search set show "
+    "split start stop store switch test track turn update view wait watch"
+)
+_DETERMINERS = "a an the your my all any every each multiple only just if whether when for up to"
+# In other languages the title is quoted, because its grammar is not known here.
+_ABOUT = {
+    "en": "Can you tell me more about “{title}”?",
+    "de": "Was schreibst du über „{title}“?",
+    "es": "¿Qué has escrito sobre «{title}»?",
+    "fr": "Qu'avez-vous écrit sur « {title} » ?",
+    "it": "Che cosa hai scritto su «{title}»?",
+    "ja": "「{title}」について何を書きましたか？",
+    "nl": "Wat schrijf je over “{title}”?",
+    "pt": "O que você escreveu sobre “{title}”?",
+    "zh": "你怎么看“{title}”？",
+}
+
+
+def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
+    """Questions about typical posts, spread over the author's years.
+
+    Args:
+        documents: kept rows of `cleaned_documents`: `title`, `text`, `words`, `language`,
+            `published_at`, `source_id`.
+        count: how many; fewer when there are fewer titles.
+
+    Returns:
+        Questions in the posts' language where it is one of nine, else in English.
+    """
+    typical = typical_posts(documents, count=count).to_dicts()
+    return [
+        question_about(str(post["title"]), text=str(post["text"]), language=str(post["language"]))
+        for post in typical
+    ]
+
+
+def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
+    """Posts of usual length whose titles say what they answer, the earliest first."""
+    titled = documents.with_columns(
+        pl.col("title").str.split(" ").list.len().alias("title_words"),
+        pl.col("title").map_elements(_has_form, return_dtype=pl.Boolean).alias("has_form"),
+        (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
+    ).unique("title", keep="first", maintain_order=True)
+    pool = titled
+    for better in (pl.col("title_words").is_between(3, 9), pl.col("has_form")):
+        pool = pool.filter(better) if pool.filter(better).height >= count else pool
+    usual = pool.sort("off_median", "source_id").head(max(count, -(-pool.height // 2)))
+    ordered = usual.sort("published_at", "source_id", nulls_last=True)
+    parts = min(count, ordered.height)
+    size = ordered.height // max(parts, 1)
+    return pl.concat(
+        [
+            ordered.slice(part * size, size).sort("off_median", "source_id").head(1)
+            for part in range(parts)
+        ]
+        or [ordered]
+    )
+
+
+def question_about(title: str, *, text: str = "", language: str = "en") -> str:
+    """One question about a post.
+
+    Args:
+        title: the post's title.
+        text: its text, by which a word of a Title Case Title is known to be a name.
+        language: ISO 639-1.
+    """
+    title = title.strip()
+    if title.endswith(("?", "？")):
+        return title
+    if language in {"en", "und"}:
+        subject = _subject(title)
+        for pattern, wording in _FORMS:
+            if found := pattern.match(subject):
+                return wording.format(rest=in_sentence(subject[found.end() :], text=text))
+        if _is_command(subject):
+            return f"How do I {in_sentence(subject, text=text)}?"
+    return _ABOUT.get(language, _ABOUT["en"]).format(title=title)
+
+
+def in_sentence(title: str, *, text: str = "") -> str:
+    """A title inside a sentence: each word as the text writes it, else in lower case.
+
+    `Find Files With Emacs` → `find files with Emacs`, where the text has "Emacs" and "files".
+    """
+    return " ".join(_as_written(word, text) for word in title.split())
+
+
+def _as_written(word: str, text: str) -> str:
+    if not re.fullmatch(r"\W*(?:A|[A-Z][a-z]['’a-z]*)(?:-[A-Z]?[a-z]+)*\W*", word):
+        return word  # capitals, digits or code inside, or one letter: a name
+    bare = re.escape(word.strip(".,;:!?()[]\"'“”’"))
+    # A capital after a lower-case word does not begin a sentence: there the word is a name.
+    as_name = len(re.findall(rf"[a-z,] {bare}\b", text))
+    return word if as_name > len(re.findall(rf"\b{bare.lower()}\b", text)) else word.lower()
+
+
+def _subject(title: str) -> str:
+    return _SUBTITLE.split(title)[0].strip().rstrip(".!…") or title
+
+
+def _has_form(title: str) -> bool:
+    subject = _subject(title)
+    return (
+        title.endswith("?")
+        or any(pattern.match(subject) for pattern, _ in _FORMS)
+        or _is_command(subject)
+    )
+
+
+def _is_command(subject: str) -> bool:
+    first, _, rest = subject.lower().partition(" ")
+    if first in _COMMANDS.split():
+        return bool(rest)
+    return first in _COMMANDS_OR_NOUNS.split() and rest.split(" ")[0] in _DETERMINERS.split()
