@@ -184,10 +184,11 @@ class Keyring:
                 next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
                 "home is in its endpoints.json",
             )
-        for known, role, label in (
+        of_the_home: tuple[tuple[str, Role, str], ...] = (
             (self.secrets.gateway_master_key, "admin", "admin key of this home"),
             (self.secrets.gateway_key, "reader", "gateway key of this home"),
-        ):
+        )
+        for known, role, label in of_the_home:
             if hmac.compare_digest(sent.encode(), known.encode()):
                 return Key(_reader(sent), role, frozenset({ALL_AUTHORS}), label)
         found = self._look_up(_hash(sent), sent)

@@ -11,6 +11,7 @@ UTC.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -26,6 +27,29 @@ paid_spending = sa.Table(
     sa.Column("day", sa.String(10), primary_key=True),
     sa.Column("usd", sa.Double, nullable=False),
 )
+
+
+def price_of(model: str, *, prompt_tokens: int, answer_tokens: int) -> float:
+    """What a paid model asks for that many tokens, US dollars, by LiteLLM's price map.
+
+    Raises:
+        TwinError: the map knows no price for it.
+    """
+    # Without the switch LiteLLM asks GitHub for its map when it is imported.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    from litellm import cost_per_token
+
+    try:
+        prompt_usd, answer_usd = cost_per_token(
+            model=model, prompt_tokens=prompt_tokens, completion_tokens=answer_tokens
+        )
+    except Exception as error:
+        raise TwinError(
+            f"find the price of {model}",
+            found=f"none in LiteLLM's price map ({type(error).__name__})",
+            next_step="name a model with a known price in TWIN_PAID_MODEL, or leave it empty",
+        ) from error
+    return float(prompt_usd + answer_usd)
 
 
 class PaidBudget:
@@ -44,29 +68,13 @@ class PaidBudget:
         self._state = state
         self._model = model
         self._usd_per_day = usd_per_day
-        self.price(1, 1)
+        self.price(prompt_tokens=1, answer_tokens=1)
         with state.transaction() as connection:
             _metadata.create_all(connection)
 
-    def price(self, prompt_tokens: int, answer_tokens: int) -> float:
-        """What the paid model asks for one answer, US dollars, by LiteLLM's price map.
-
-        Raises:
-            TwinError: it knows no price.
-        """
-        from litellm import cost_per_token
-
-        try:
-            prompt_usd, answer_usd = cost_per_token(
-                model=self._model, prompt_tokens=prompt_tokens, completion_tokens=answer_tokens
-            )
-        except Exception as error:
-            raise TwinError(
-                f"find the price of {self._model}",
-                found=f"none in LiteLLM's price map ({type(error).__name__})",
-                next_step="name a model with a known price in TWIN_PAID_MODEL, or leave it empty",
-            ) from error
-        return float(prompt_usd + answer_usd)
+    def price(self, *, prompt_tokens: int, answer_tokens: int) -> float:
+        """What the paid model asks for one answer, US dollars; see `price_of`."""
+        return price_of(self._model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
 
     def spent_today(self) -> float:
         """US dollars spent since 00:00 UTC."""

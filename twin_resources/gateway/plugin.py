@@ -183,7 +183,9 @@ class TwinPlugin(CustomLogger):
         usage = _usage(response)
         paid_usd = None
         if answering.chosen.server_key == PAID and not answering.is_over and self.budget:
-            paid_usd = self.budget.price(usage.get("input", 0), usage.get("output", 0))
+            paid_usd = self.budget.price(
+                prompt_tokens=usage.get("input", 0), answer_tokens=usage.get("output", 0)
+            )
             self.budget.add(paid_usd)
         answering.end(usage.get("total", 0), paid_usd=paid_usd)
 

@@ -1,0 +1,122 @@
+"""What is decided about routing, and the figures it rests on (DESIGN 3.3).
+
+Belongs here: the routing table of an author, and the cost report that stands beside it.
+Does not belong here: the formulas (`twin_resources/gateway/cost.py`, the gateway counts with the
+same), choosing for one request (`twin_resources/gateway/choice.py`), the policy file.
+
+This first form routes everything to the self-hosted model. A paid model, when one is configured, is
+reached by its alias `@paid` only; gains are not measured yet, so nothing is sent there by itself.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from twin_resources.gateway.cost import (
+    break_even_utilisation,
+    self_hosted_usd_per_million_tokens,
+)
+
+SCHEMA = 1
+# With four passages a prompt has about 700 tokens and an answer about 120.
+PROMPT_SHARE = 0.85
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What the gateway measured on one model server.
+
+    Attributes:
+        tokens_per_second: prompt and answer tokens per busy second.
+        requests: how many answers that rests on.
+    """
+
+    tokens_per_second: float
+    requests: int
+
+
+def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
+    """The decision: which model answers by default, and which paid one may be asked by name.
+
+    Holds no measurement, so that the table changes only when the decision does.
+
+    Args:
+        paid_model: LiteLLM name, or empty.
+        paid_budget_per_day: US dollars; the paid route exists only with both.
+    """
+    table: dict[str, Any] = {"schema": SCHEMA, "default": "self_hosted", "paid": None}
+    if paid_model and paid_budget_per_day is not None:
+        table["paid"] = {
+            "model": paid_model,
+            "budget_usd_per_day": paid_budget_per_day,
+            "by": "alias",
+        }
+    return table
+
+
+def cost_report(
+    usd_per_hour: float, *, measured: Throughput | None, paid_blended: float | None = None
+) -> dict[str, float | int | str]:
+    """What a million tokens cost here, and from which utilisation on that beats the paid model.
+
+    Args:
+        usd_per_hour: price of the machine, US dollars.
+        measured: None: nothing was answered yet, and the report says so.
+        paid_blended: the paid model's price, US dollars a million tokens in the same mix.
+    """
+    if measured is None or measured.tokens_per_second <= 0:
+        return {"throughput": "not measured yet: no answer has passed the gateway"}
+    full, tenth = (
+        self_hosted_usd_per_million_tokens(
+            usd_per_hour, tokens_per_second=measured.tokens_per_second, utilisation=utilisation
+        )
+        for utilisation in (1.0, 0.1)
+    )
+    report: dict[str, float | int | str] = {
+        "tokens_per_second": measured.tokens_per_second,
+        "measured_on_requests": measured.requests,
+        "usd_per_million_tokens": full,
+        "usd_per_million_tokens_at_10_percent": tenth,
+    }
+    if paid_blended:
+        needed = break_even_utilisation(full, paid_blended=paid_blended)
+        report["paid_usd_per_million_tokens"] = paid_blended
+        report["break_even_utilisation"] = needed
+        if needed > 1:
+            report["break_even"] = "never: the paid model is cheaper even at full utilisation"
+    return report
+
+
+def paid_blended_usd(model: str, *, prompt_share: float = PROMPT_SHARE) -> float:
+    """The paid model's price of a million tokens in the mix that readers cause.
+
+    Raises:
+        TwinError: LiteLLM's price map does not know the model.
+    """
+    from twin_resources.gateway.paid_budget import price_of
+
+    prompt = round(prompt_share * 1e6)
+    return price_of(model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)
+
+
+def read_throughput(path: Path, server_key: str) -> Throughput | None:
+    """What the gateway has measured on one server; None when it measured nothing there.
+
+    Args:
+        path: `<home>/gateway/throughput.json`.
+        server_key: `base` or `<author>/v<version>`.
+    """
+    try:
+        document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    servers = cast("Mapping[str, Mapping[str, Any]]", document["servers"])
+    found = servers.get(server_key)
+    if found is None or not found["requests"]:
+        return None
+    return Throughput(float(found["tokens_per_second"]), int(found["requests"]))

@@ -1,0 +1,53 @@
+"""The asset `routing_policy`: which model answers an author's readers; the gateway follows it live.
+
+Belongs here: the asset. Does not belong here: the table and the cost report (`routing`), writing
+the policy object (`twin_resources/registry.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import dagster as dg
+
+from twin_assets.partitions import authors
+from twin_assets.serving import routing
+from twin_resources.dagster_resources import RegistryResource, SettingsResource
+
+
+@dg.asset(
+    deps=["released_model"],
+    partitions_def=authors,
+    group_name="serving",
+    kinds={"json"},
+    code_version=str(routing.SCHEMA),
+)
+def routing_policy(
+    context: dg.AssetExecutionContext, registry: RegistryResource, settings: SettingsResource
+) -> dg.MaterializeResult:
+    """The author's routing table, written into the policy object with the registry's versions."""
+    author, chosen = context.partition_key, settings.settings()
+    table = routing.routing_table(
+        paid_model=chosen.paid_model, paid_budget_per_day=chosen.paid_budget_per_day
+    )
+    policy = registry.registry().set_routing(author, table).authors[author]
+    server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
+    report = routing.cost_report(
+        chosen.self_hosted_usd_per_hour,
+        measured=routing.read_throughput(chosen.home / "gateway" / "throughput.json", server),
+        paid_blended=routing.paid_blended_usd(chosen.paid_model) if table["paid"] else None,
+    )
+    digest = hashlib.sha256(
+        json.dumps([table, server, dict(policy.weights)], sort_keys=True).encode()
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest.hexdigest()),
+        metadata={
+            "answers": server,
+            "weights": dict(policy.weights) or {"base": 1.0},
+            "routing": table,
+            "policy": dg.MetadataValue.path(str(chosen.policy_path)),
+            **report,
+        },
+    )
