@@ -1,0 +1,23 @@
+# Sourced by up.sh and check.sh: a Python that fits, a look at the machine, the environment.
+# Nothing is decided here: preflight.py and installation.py decide, and are tested.
+
+root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+
+find_python() {
+    local candidate
+    for candidate in "$root/.venv/bin/python" "${PYTHON:-python3.11}" python3.11 python3.12 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+            >/dev/null 2>&1; then
+            command -v -- "$candidate"
+            return
+        fi
+    done
+    command -v python3 || true # too old or too new: preflight.py says so
+}
+
+python="$(find_python)"
+if [ -z "$python" ]; then
+    echo "Cannot go on. Tried to find Python 3.11 or 3.12. Found: no python3 at all." \
+        "Next: sudo apt-get install python3 python3-venv python3-dev." >&2
+    exit 1
+fi

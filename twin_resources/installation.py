@@ -1,0 +1,247 @@
+"""The virtual environment of this checkout: made once, renewed when what it rests on changes.
+
+Belongs here: `.venv`, pip, the stamp that makes a second start quick, and what a failed pip means.
+Does not belong here: looking at the machine (`preflight.py`), model weights (`weights.py`), and any
+import outside the standard library: it runs before anything is installed.
+
+    python3 -I twin_resources/installation.py [EXTRA …]      exit code 0: `.venv/bin/twin` is there
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+# On Linux the registry's torch brings 4 GB of CUDA libraries; its makers' own index has it without.
+CPU_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+CLOCK_EVERY_S = 15.0
+KNOWN_FAILURES = (
+    ("No space left on device", "the disk is full", "free some space and run this again"),
+    (
+        "Could not find a version that satisfies",
+        "the package registry does not have a pinned version",
+        "check pip's index settings (`pip config list`) and run this again",
+    ),
+    (
+        "Failed to establish a new connection|Temporary failure in name resolution|Read timed out",
+        "the package registry does not answer",
+        "check the network or pip's proxy settings and run this again",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the package registry's certificate is not trusted",
+        "name your certificates with PIP_CERT and run this again",
+    ),
+)
+
+
+class InstallationFailed(Exception):
+    """What was tried, what was found, what to do next."""
+
+    def __init__(self, tried: str, *, found: str, next_step: str) -> None:
+        super().__init__(f"Tried to {tried}. Found: {found}. Next: {next_step}.")
+
+
+def install(project: Path, extras: Sequence[str]) -> bool:
+    """Bring `.venv` to what pyproject.toml and the constraints say.
+
+    Returns:
+        Whether anything had to be done.
+
+    Raises:
+        InstallationFailed: the environment could not be made or filled.
+    """
+    with _only_one(project):
+        wanted = fingerprint(project)
+        stamp = project / ".venv" / ".installed"
+        before = read_stamp(stamp)
+        have = set(before.get("extras", ())) if before.get("fingerprint") == wanted else None
+        if have is not None and have >= set(extras) and _works(project):
+            return False
+        stamp.unlink(missing_ok=True)
+        if not _works(project):
+            _make_environment(project)
+        _install_torch(project)
+        every = sorted(set(extras) | (have or set()))
+        names = f"[{','.join(every)}]" if every else ""
+        constraints = str(project / "deploy" / "constraints.txt")
+        _pip(
+            project,
+            ["--constraint", constraints, "--editable", f"{project}{names}"],
+            tried=f"install llm-twin{names}",
+        )
+        stamp.write_text(json.dumps({"fingerprint": wanted, "extras": every}), encoding="utf-8")
+        return True
+
+
+@contextmanager
+def _only_one(project: Path) -> Iterator[None]:
+    """Two starts at once would write into the same environment: the second waits."""
+    with (project / "pyproject.toml").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def fingerprint(project: Path) -> str:
+    """What the environment rests on: the two files, the Python, and where the checkout lies."""
+    parts = [
+        (project / "pyproject.toml").read_bytes(),
+        (project / "deploy" / "constraints.txt").read_bytes(),
+        platform.python_version().encode(),
+        str(project).encode(),
+    ]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def read_stamp(stamp: Path) -> dict[str, Any]:
+    """What the last installation left, or nothing when it did not come to its end."""
+    try:
+        found = json.loads(stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _python(project: Path) -> Path:
+    return project / ".venv" / "bin" / "python"
+
+
+def _works(project: Path) -> bool:
+    """Whether the environment's Python runs and is this one (a system upgrade breaks its links)."""
+    code = "import sys, pip; print(sys.version_info[:2])"
+    try:
+        ran = subprocess.run(
+            [str(_python(project)), "-c", code], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return False
+    return ran.returncode == 0 and ran.stdout.strip() == str(sys.version_info[:2])
+
+
+def _make_environment(project: Path) -> None:
+    _say("making .venv")
+    folder = project / ".venv"
+    ran = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode != 0:
+        raise InstallationFailed(
+            f"make the virtual environment {folder}",
+            found=(ran.stdout + ran.stderr).strip()[-500:],
+            next_step="mend what it says (Debian: install the package python3-venv)",
+        )
+
+
+def torch_choices(version: str, *, has_gpu: bool, system: str) -> list[list[str]]:
+    """Ways to get torch, best first, as pip arguments.
+
+    Args:
+        version: as pinned, `2.13.0`.
+        has_gpu: an NVIDIA GPU is there: the registry's build, with CUDA.
+    """
+    plain = [f"torch=={version}"]
+    if has_gpu or system != "Linux":
+        return [plain]
+    without_cuda = ["--no-deps", f"torch=={version}+cpu"]
+    quick = ["--retries", "0", "--timeout", "15", "--index-url", CPU_TORCH_INDEX]
+    return [without_cuda, [*quick, *without_cuda], plain]
+
+
+def _install_torch(project: Path) -> None:
+    pinned = pins(project / "deploy" / "constraints.txt")["torch"]
+    site = next((project / ".venv" / "lib").glob("python3*/site-packages"))
+    if any(site.glob(f"torch-{pinned}*.dist-info")):
+        return
+    choices = torch_choices(
+        pinned, has_gpu=shutil.which("nvidia-smi") is not None, system=platform.system()
+    )
+    for choice in choices[:-1]:
+        if _pip_ran(project, choice, tried="install torch without CUDA") == 0:
+            return
+    _pip(project, choices[-1], tried="install torch")
+
+
+def pins(constraints: Path) -> dict[str, str]:
+    """`name==version` lines as a dict."""
+    lines = constraints.read_text(encoding="utf-8").splitlines()
+    found = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    return {name.strip().lower(): version.strip() for name, version in found}
+
+
+def _pip(project: Path, arguments: Sequence[str], *, tried: str) -> None:
+    if _pip_ran(project, arguments, tried=tried) == 0:
+        return
+    log = project / ".venv" / "install.log"
+    found, next_step = reading_of(log.read_text(encoding="utf-8", errors="replace"))
+    raise InstallationFailed(tried, found=found, next_step=f"{next_step}; all of it is in {log}")
+
+
+def reading_of(log: str) -> tuple[str, str]:
+    """What pip's output says went wrong, and what to do."""
+    for pattern, found, next_step in KNOWN_FAILURES:
+        if re.search(pattern, log):
+            return found, next_step
+    errors = [line.strip() for line in log.splitlines() if line.startswith(("ERROR", "error"))]
+    return (errors or ["pip failed without an error line"])[-1][:500], "read pip's output"
+
+
+def _pip_ran(project: Path, arguments: Sequence[str], *, tried: str) -> int:
+    """Run pip with its output in `.venv/install.log` and a clock; gives its exit code."""
+    log = project / ".venv" / "install.log"
+    command = [str(_python(project)), "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
+    command += ["--disable-pip-version-check", "--prefer-binary", *arguments]
+    started = last = time.monotonic()
+    packages = 0
+    _say(tried)
+    with log.open("w", encoding="utf-8") as copy:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            copy.write(line)
+            packages += line.startswith(("Collecting", "Requirement already"))
+            if time.monotonic() - last >= CLOCK_EVERY_S:
+                last = time.monotonic()
+                _say(f"{tried}: {last - started:.0f} s, {packages} packages; {line.strip()[:60]}")
+        code = process.wait()
+    _say(f"{tried}: {'done' if code == 0 else 'not done'} in {time.monotonic() - started:.0f} s")
+    return code
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"install  {text}\n")
+    sys.stdout.flush()
+
+
+def main(extras: Sequence[str]) -> int:
+    """Install with these extras; 1 and a message when that does not work."""
+    try:
+        if not install(PROJECT, extras):
+            _say("nothing has changed")
+    except InstallationFailed as failed:
+        sys.stderr.write(f"Cannot go on. {failed}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Run the same command again to go on.\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

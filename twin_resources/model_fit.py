@@ -1,0 +1,90 @@
+"""What a model of some size does on this machine: memory, training time, reply speed.
+
+Belongs here: the rule and its figures.
+Does not belong here: looking at the machine (`preflight.py`), and for its sake any import outside
+the standard library and syntax newer than Python 3.9.
+
+It is a rule, not a measurement: it scales what was measured on two cores with bf16 instructions and
+a model of 0.135 billion parameters. There 75,000 training tokens cost 400 CPU seconds, and a reply
+came at 110 tokens per CPU second. Work grows with the parameters; training without bf16
+instructions costs 2.6 times as much; a reply is read from memory, so cores past four do not help
+it. Nothing was measured on a GPU: there the rule is arithmetic on a slow one.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+SIZES = {"135M": 0.135, "1.7B": 1.7, "8B": 8.0}  # billions of parameters
+REFERENCE_BILLION = 0.135
+TRAINING_CPU_S = 400.0
+REPLY_TOKENS_PER_CPU_S = 110.0
+WITHOUT_BF16 = 2.6
+RANKS = 2
+GPU_SUSTAINED_FLOPS = 20e12  # a guess at the low end; no figure of a GPU was taken for it
+TRAINING_TOKENS = 75_000
+GB = 1e9
+
+
+def parameters_of(model: str) -> float | None:
+    """Billions of parameters: of a model folder, or as the name says; None when neither tells."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        # two bytes a parameter: weights are published in bf16 or f16
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        return size / 2 / GB or None
+    match = re.search(r"(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])", model)
+    if not match:
+        return None
+    return float(match.group(1)) * (1.0 if match.group(2) in "bB" else 0.001)
+
+
+def memory_need_gb(billions: float) -> float:
+    """Training beside the stack: two ranks with a copy each, two servers in f16, the rest 4 GB."""
+    return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
+
+
+def expect(billions: float, machine: dict[str, Any]) -> dict[str, Any]:
+    """What a model of this size does on this machine.
+
+    Args:
+        billions: parameters.
+        machine: `cores`, `memory_gb`, `bf16`, `gpus` as (name, GB).
+
+    Returns:
+        `fits`, `on` (CPU or GPU), `needs` (words), `training_minutes`, `reply_tokens_per_s`.
+    """
+    scale = billions / REFERENCE_BILLION
+    graphics = max((memory for _, memory in machine["gpus"]), default=0.0)
+    gpu_need = 2.5 * billions + 4
+    if graphics >= gpu_need:
+        seconds = 6 * billions * 1e9 * TRAINING_TOKENS / GPU_SUSTAINED_FLOPS + 60
+        speed = 0.3 * 300e9 / (2 * billions * 1e9)  # a third of 300 GB/s of memory traffic
+        return _expectation(
+            True, "GPU, not measured", f"{gpu_need:.0f} GB of GPU memory", seconds, speed
+        )
+    need = memory_need_gb(billions)
+    seconds = TRAINING_CPU_S * scale / machine["cores"]
+    seconds *= 1.0 if machine["bf16"] else WITHOUT_BF16
+    speed = REPLY_TOKENS_PER_CPU_S / scale * min(machine["cores"], 4)
+    fits = machine["memory_gb"] >= need
+    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, speed)
+
+
+def _expectation(
+    fits: bool, where: str, needs: str, seconds: float, speed: float
+) -> dict[str, Any]:
+    return {
+        "fits": fits,
+        "on": where,
+        "needs": needs,
+        "training_minutes": round(seconds / 60, 1),
+        "reply_tokens_per_s": round(speed, 1),
+    }
+
+
+def size_name(billions: float) -> str:
+    """1.7 → `1.7B`, 0.135 → `135M`."""
+    return f"{billions:.3g}B" if billions >= 1 else f"{billions * 1000:.0f}M"
