@@ -1,0 +1,105 @@
+"""The asset `checkpoint_evaluation`: the candidate measured, judged, and the verdict stored.
+
+Belongs here: the asset, its blocking checks, its metadata.
+Does not belong here: what is done (`judgement.py`), releasing (`released_model`).
+
+The checks are decided from the evaluation of exactly this checkpoint. A failed one stops the
+release in the same run; a release in any other run is refused by the stored verdict.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from twin_assets.evaluation import gate
+from twin_assets.evaluation.judgement import ACTOR, DATASET, Judged, judge_candidate
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import (
+    ModelServerResource,
+    RegistryResource,
+    SettingsResource,
+    TablesResource,
+)
+
+DESCRIPTIONS = {
+    "beats_base_model": "Held-out perplexity is below the base model's, 95 % interval included.",
+    "not_worse_than_incumbent": "Held-out perplexity is at most 5 % above the stable version's.",
+    "template_hash_matches": "The checkpoint and its samples name the same prompt template.",
+    "served_model_matches": "The served log-probabilities are those of transformers + PEFT.",
+}
+
+
+@dg.asset(
+    group_name="evaluation",
+    partitions_def=authors,
+    deps=[DATASET, "preference_tuned_checkpoint"],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset=ACTOR, description=DESCRIPTIONS[name], blocking=True)
+        for name in gate.CLAIMS
+    ],
+    kinds={"pytorch"},
+)
+def checkpoint_evaluation(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    tables: TablesResource,
+    registry: RegistryResource,
+    model_server: ModelServerResource,
+) -> dg.MaterializeResult:
+    """The candidate against base model and stable version on passages that none was trained on."""
+    judged = judge_candidate(
+        context.partition_key,
+        checkpoints=settings.settings().checkpoints_dir / context.partition_key,
+        tables=tables.tables(),
+        registry=registry.registry(),
+        servers=model_server.servers(),
+        say=context.log.info,
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{judged.verdict.outcome}"),
+        metadata=_metadata(judged),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=claim.name,
+                passed=claim.passed is True,
+                description=claim.detail,
+                metadata={
+                    "checkpoint": judged.verdict.checkpoint,
+                    "decided": claim.passed is not None,
+                    **({} if claim.value is None else {"value": claim.value}),
+                    **({} if claim.threshold is None else {"threshold": claim.threshold}),
+                },
+            )
+            for claim in judged.verdict.claims
+        ],
+    )
+
+
+def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float | bool]:
+    """Numbers and links; no text of a post, because the event log keeps it for ever."""
+    evaluation, verdict = judged.evaluation, judged.verdict
+    measured = evaluation.measured
+    found: dict[str, dg.MetadataValue | str | int | float | bool] = {
+        "verdict": verdict.outcome,
+        "gate_version": verdict.gate_version,
+        "checkpoint": verdict.checkpoint,
+        "measured_now": judged.measured_now,
+        "report": dg.MetadataValue.path(str(judged.report)),
+        "passages": measured.passages,
+        "answer_tokens": evaluation.answer_tokens,
+        "precision": evaluation.precision,
+        "copied_from_training": round(evaluation.copied_from_training, 4),
+        "copied_from_prompt": round(evaluation.copied_from_prompt, 4),
+        "claims": dg.MetadataValue.md(
+            "\n".join(f"- `{claim.name}`: {claim.detail}" for claim in verdict.claims)
+        ),
+        "seconds": dg.MetadataValue.json(evaluation.seconds),
+        "parity": dg.MetadataValue.json(evaluation.parity),
+    }
+    if measured.perplexity is not None:
+        found["perplexity"] = round(measured.perplexity, 3)
+    for name, other in (("base_model", measured.base), ("incumbent", measured.incumbent)):
+        if other is not None:
+            found[f"perplexity_of_{name}"] = round(other.perplexity, 3)
+            found[f"ratio_to_{name}"] = round(other.ratio, 4)
+    return found

@@ -1,0 +1,148 @@
+"""Judging a candidate: measured once, decided by the gate, the verdict stored by its hash.
+
+Belongs here: finding the candidate and what it is compared with, the stored evaluation, the verdict
+and the refusal in the registry.
+Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_assets.evaluation import evaluation_record
+from twin_assets.evaluation.evaluation_record import Evaluation
+from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
+from twin_assets.evaluation.measurement import Question, Subject, measure
+from twin_assets.training.manifest import ADAPTER, read_manifest, read_pointer
+from twin_resources.errors import TwinError
+from twin_resources.registry_moves import ModelVersion, Verdict, refusal
+
+if TYPE_CHECKING:
+    from twin_resources.model_server import ModelServers
+    from twin_resources.registry import Registry
+    from twin_resources.tables import Tables
+
+DATASET = "instruction_dataset"
+ACTOR = "checkpoint_evaluation"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation with its verdict; `measured_now` is false when a stored one still held."""
+
+    evaluation: Evaluation
+    verdict: Verdict
+    report: Path
+    measured_now: bool
+
+
+def judge_candidate(
+    author: str,
+    *,
+    checkpoints: Path,
+    tables: Tables,
+    registry: Registry,
+    servers: ModelServers,
+    say: Callable[[str], object],
+) -> Judged:
+    """Measure an author's candidate, or take the stored evaluation when nothing has changed.
+
+    The verdict is stored by checkpoint hash; a candidate that did not pass becomes `refused`.
+
+    Args:
+        checkpoints: the author's checkpoint folder.
+        say: progress, a line each.
+
+    Raises:
+        TwinError: there is no candidate, no dataset, or the candidate cannot be served.
+    """
+    version = _candidate(author, checkpoints, registry)
+    incumbent = registry.stable(author)
+    if incumbent is not None and incumbent.checkpoint == version.checkpoint:
+        incumbent = None  # nothing stands between a stable version and itself
+    question = _question(author, version, incumbent, tables)
+    rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
+    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
+    report = path.with_suffix(".md")
+    evaluation = evaluation_record.read_evaluation(path)
+    known = registry.verdict(version.checkpoint, GATE_VERSION)
+    if evaluation is not None and evaluation.rests_on == rests_on and known is not None:
+        say(f"v{version.version} was evaluated on exactly this before: {known.outcome}")
+        return Judged(evaluation, known, report, measured_now=False)
+    evaluation = measure(
+        question,
+        rests_on=rests_on,
+        serve=lambda: servers.serve(
+            version.base_gguf or None, version.adapter_gguf, alias=f"{author}/v{version.version}"
+        ),
+        say=say,
+    )
+    verdict = _verdict(author, evaluation)
+    evaluation_record.write_evaluation(path, evaluation)
+    report.write_text(evaluation_record.report(evaluation, verdict), encoding="utf-8")
+    registry.record_verdict(verdict)
+    if verdict.outcome != "passed" and version.state == "candidate":
+        # the failed check stops `released_model` in this run, so the refusal is entered here
+        reason = refusal(verdict)
+        registry.move(author, version.version, "refused", actor=ACTOR, reason=reason)
+    return Judged(evaluation, verdict, report, measured_now=True)
+
+
+def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:
+    checkpoint = read_pointer(checkpoints, "candidate")["checkpoint"]
+    version = registry.by_checkpoint(checkpoint, author=author)
+    if version is None:
+        raise TwinError(
+            f"evaluate the candidate of {author}",
+            found=f"checkpoint {checkpoint[:12]} is not in the registry",
+            next_step="materialize preference_tuned_checkpoint, which enters it",
+        )
+    return version
+
+
+def _question(
+    author: str, version: ModelVersion, incumbent: ModelVersion | None, tables: Tables
+) -> Question:
+    trained_on: set[str] = set()
+    for model in (version, incumbent):
+        if model is not None:
+            trained_on |= _trained_documents(author, model, tables)
+    return Question(
+        checkpoint=version.checkpoint,
+        candidate=_subject("candidate", version),
+        base=Subject("base model", Path(version.base)),
+        incumbent=_subject(f"v{incumbent.version}", incumbent) if incumbent else None,
+        template=version.template,
+        dataset=tables.read(DATASET, author),
+        dataset_version=tables.data_version(DATASET, author) or "",
+        trained_on=frozenset(trained_on),
+    )
+
+
+def _subject(name: str, model: ModelVersion) -> Subject:
+    return Subject(name, Path(model.base), Path(model.folder) / ADAPTER)
+
+
+def _trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:
+    """Documents of the very dataset version that a model was trained on, pinned by its tag."""
+    tag: str = read_manifest(Path(model.folder)).dataset["tag"]
+    trained = tables.read(
+        DATASET, author, columns=["document_id"], where="split = 'train'", version=tag
+    )
+    return set(trained["document_id"])
+
+
+def _verdict(author: str, evaluation: Evaluation) -> Verdict:
+    claims = decide(evaluation.measured)
+    return Verdict(
+        author=author,
+        checkpoint=evaluation.checkpoint,
+        gate_version=GATE_VERSION,
+        outcome=outcome_of(claims),
+        claims=claims,
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )

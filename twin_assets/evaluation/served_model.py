@@ -1,0 +1,107 @@
+"""What the served model says: answers with their log-probabilities over the OpenAI interface.
+
+Belongs here: asking a running server. Does not belong here: starting it (`model_server.py`),
+judging the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from twin_resources.errors import TwinError
+from twin_resources.model_server import RunningServer
+
+ALTERNATIVES = 5
+
+
+@dataclass(frozen=True)
+class ServedAnswer:
+    """One greedy answer.
+
+    Attributes:
+        text: as a reader would get it.
+        tokens: ids of the answer's tokens.
+        log_probabilities: for each token the most probable ids with their natural log-probability.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[Mapping[int, float], ...]
+
+
+def ask(
+    server: RunningServer,
+    prompts: Sequence[Sequence[Mapping[str, str]]],
+    *,
+    max_tokens: int,
+    at_once: int = 2,
+    timeout_s: float = 120.0,
+) -> list[ServedAnswer]:
+    """Ask every prompt once, greedily.
+
+    Args:
+        prompts: messages each.
+        max_tokens: of an answer.
+        at_once: requests in flight.
+
+    Raises:
+        TwinError: the server refuses, or reports no token ids (llama.cpp and vLLM do).
+    """
+    headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
+    with httpx.Client(headers=headers, timeout=timeout_s, trust_env=False) as client:
+
+        def one(prompt: Sequence[Mapping[str, str]]) -> ServedAnswer:
+            return _ask(client, server, prompt, max_tokens=max_tokens)
+
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(one, prompts))
+
+
+def _ask(
+    client: httpx.Client,
+    server: RunningServer,
+    prompt: Sequence[Mapping[str, str]],
+    *,
+    max_tokens: int,
+) -> ServedAnswer:
+    body = {
+        "model": server.alias,
+        "messages": list(prompt),
+        "max_tokens": max_tokens,
+        "temperature": 0.0,
+        "logprobs": True,
+        "top_logprobs": ALTERNATIVES,
+    }
+    if server.pid is None:  # not ours: vLLM gives ids only when asked
+        body["return_tokens_as_token_ids"] = True
+    try:
+        answer = client.post(f"{server.url}/chat/completions", json=body)
+        answer.raise_for_status()
+        choice = answer.json()["choices"][0]
+        content = choice["logprobs"]["content"]
+        return ServedAnswer(
+            text=choice["message"]["content"] or "",
+            tokens=tuple(_token_id(entry) for entry in content),
+            log_probabilities=tuple(
+                {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
+                for entry in content
+            ),
+        )
+    except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
+        raise TwinError(
+            f"ask {server.alias} at {server.url} for log-probabilities",
+            found=f"{type(error).__name__}: {error}",
+            next_step="use llama.cpp's server or vLLM, which report token ids, and read its log",
+        ) from error
+
+
+def _token_id(entry: Mapping[str, Any]) -> int:
+    """llama.cpp: an `id` beside the text; vLLM: the text is `token_id:<id>`."""
+    if "id" in entry:
+        return int(entry["id"])
+    return int(str(entry["token"]).removeprefix("token_id:"))
