@@ -144,3 +144,22 @@ def child_environment(
         "DAGSTER_HOME": str(settings.home / "dagster"),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def withheld_keys(
+    settings: Settings, *, needed_for: Iterable[str], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Provider variables of the stack's environment that one program must not see, made empty.
+
+    Args:
+        needed_for: LiteLLM model names that this program calls.
+    """
+    needed = provider_prefixes(needed_for)
+    if settings.tables_uri.startswith("s3://"):
+        needed += _CLOUD_PREFIXES
+    given = provider_prefixes(named_models(settings))
+    return {
+        name: ""
+        for name in environ
+        if given and name.startswith(given) and not (needed and name.startswith(needed))
+    }

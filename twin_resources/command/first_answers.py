@@ -1,0 +1,84 @@
+"""Stage 4 of `twin up`: the posts made searchable, and three questions answered from them.
+
+Belongs here: the import through the running Dagster, the questions, and keeping the answers for the
+comparison after training. Does not belong here: what an import does (`twin_assets/corpus`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from twin_resources.command.author_progress import Answer, AuthorProgress, write_progress
+from twin_resources.command.clock import StageClock
+from twin_resources.command.conversation import ask, make_client
+from twin_resources.command.presentation import answers_table
+from twin_resources.command.runs import FollowedRun, follow, launch_or_join
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.endpoints import Endpoints
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author
+from twin_resources.stack import Stack
+from twin_resources.stack_programs import urls
+
+IMPORT = "import_posts"
+
+
+def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun:
+    """Import, clean, chunk and embed an author's posts in a Dagster run.
+
+    Raises:
+        TwinError: the run failed; says its first cause and where its page is.
+    """
+    address = urls(stack.settings)["dagster"]
+    dagster = DagsterHTTP(address)
+    dagster.add_author(author)
+    run_id, launched = launch_or_join(dagster, IMPORT, author)
+    clock.say(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
+    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
+    if not followed.succeeded:
+        raise TwinError(
+            f"import the posts of {author}",
+            found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
+            next_step=f"see {address}/runs/{followed.run.run_id}, then run `twin up` again",
+        )
+    clock.say(f"imported in {followed.seconds:.0f} s")
+    return followed
+
+
+def ask_before(
+    stack: Stack,
+    endpoints: Endpoints,
+    author: Author,
+    progress: AuthorProgress,
+    *,
+    clock: StageClock,
+) -> AuthorProgress:
+    """Ask the three questions of base model + retrieval and keep the answers.
+
+    An author who has answers already is not asked again: nothing about them would have changed.
+    """
+    if progress.before or not progress.questions:
+        clock.say("the first answers were given before; ask more with `twin ask`")
+        return progress
+    before = ask_all(endpoints, progress.questions, model=f"twin/{author.slug}@base", clock=clock)
+    clock.show(answers_table(before, author=author.name))
+    progress = replace(progress, before=before)
+    write_progress(stack.settings, author.slug, progress)
+    return progress
+
+
+def ask_all(
+    endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
+) -> tuple[Answer, ...]:
+    """Each question once, by the official client; one line with its time each."""
+    client = make_client(endpoints.gateway, endpoints.gateway_key)
+    answers: list[Answer] = []
+    for question in questions:
+        with clock.bar("asking") as bar:
+            bar.update(question)
+            answer = ask(client, question, model=model)
+        clock.say(f"answered in {answer.seconds:.1f} s, {len(answer.sources)} sources: {question}")
+        answers.append(answer)
+    return tuple(answers)

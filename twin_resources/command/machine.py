@@ -1,0 +1,45 @@
+"""Stage 1 of `twin up`: what this machine is and whether it will do.
+
+Belongs here: showing the preflight, or only what stops, where `deploy/up.sh` has shown it.
+Does not belong here: looking (`preflight.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+
+from twin_resources import preflight
+from twin_resources.command.clock import StageClock
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.stack_programs import project_root
+
+SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before installing
+
+
+def show_machine(settings: Settings, *, clock: StageClock) -> None:
+    """Look at the machine; print what was found.
+
+    Raises:
+        TwinError: something would fail later; says what and what to do.
+    """
+    options = preflight.parse(
+        [
+            *("--base-model", settings.base_model),
+            *("--embedder", settings.embedder),
+            *("--home", str(settings.home)),
+        ]
+    )
+    report = preflight.examine(options, project_root())
+    if os.environ.get(SHOWN_VARIABLE) and report["go_on"]:
+        clock.say("passed, as shown above")
+        return
+    clock.show(preflight.as_text(report))
+    for finding in report["findings"]:
+        if finding["verdict"] == "stop" and not finding["name"].startswith("port"):
+            raise TwinError(
+                f"check the {finding['name']} of this machine",
+                found=finding["found"],
+                next_step=finding["next_step"],
+            )

@@ -1,0 +1,208 @@
+"""What became of a training: tuned, refused by the gate, or failed; and waiting for it.
+
+Belongs here: reading run, verdict and versions into one outcome with an exit code.
+Does not belong here: the gate (`twin_assets/evaluation`) and the registry's moves.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from twin_resources.command.author_progress import AuthorProgress, read_progress
+from twin_resources.command.clock import StageClock
+from twin_resources.command.runs import FollowedRun, follow, run_in_flight
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.dagster_runs import Run
+from twin_resources.errors import TwinError
+from twin_resources.process_identity import find
+from twin_resources.settings import Settings
+from twin_resources.stack import Stack
+from twin_resources.stack_programs import server_is_ready, urls
+
+if TYPE_CHECKING:
+    from twin_resources.registry import ModelVersion, Registry, Verdict
+
+RETRAIN = "retrain_twin"
+
+
+class Outcome(IntEnum):
+    """How it ended; the value is the exit code of `twin status --wait`."""
+
+    TUNED = 0
+    REFUSED = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An outcome and its reasons.
+
+    Attributes:
+        verdict: of the gate, with its claims; None when it was never reached.
+        version: the released version, when tuned.
+        reasons: one sentence each, the first the most important.
+    """
+
+    outcome: Outcome
+    verdict: Verdict | None = None
+    version: ModelVersion | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The registry of this home (moves through it rewrite the policy that the gateway reads)."""
+    from twin_resources.registry import Registry
+    from twin_resources.state import State
+
+    return Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+
+
+def decide(
+    status: str,
+    *,
+    verdict: Verdict | None,
+    verdict_is_fresh: bool,
+    version: ModelVersion | None,
+    refused: Sequence[str] = (),
+    failures: Sequence[str] = (),
+) -> Ending:
+    """The outcome of a finished training run.
+
+    Args:
+        status: of the run, Dagster's word.
+        verdict: the author's latest.
+        verdict_is_fresh: it was given during this run.
+        version: the author's stable version.
+        refused: asset checks that failed in this run.
+        failures: first causes of failed steps.
+    """
+    passed = verdict is not None and verdict.outcome == "passed"
+    if status == "SUCCESS" and passed and version is not None:
+        return Ending(Outcome.TUNED, verdict, version)
+    judged = verdict is not None and not passed and (verdict_is_fresh or status == "SUCCESS")
+    if judged or (refused and not passed):
+        return Ending(Outcome.REFUSED, verdict, None, tuple(refusal_reasons(verdict, refused)))
+    if status == "CANCELED":
+        return Ending(Outcome.FAILED, reasons=("the run was canceled",))
+    reasons = tuple(failures) or (f"the run ended as {status}",)
+    return Ending(Outcome.FAILED, reasons=reasons)
+
+
+def refusal_reasons(verdict: Verdict | None, refused: Sequence[str] = ()) -> list[str]:
+    """One sentence a claim that did not hold, with its number and threshold."""
+    if verdict is None:
+        return [f"the check {name} failed" for name in refused]
+    lines: list[str] = []
+    for claim in verdict.claims:
+        if claim.passed:
+            continue
+        word = "not decided" if claim.passed is None else "refused"
+        numbers = (
+            f" ({claim.value:.4g}, needed {claim.threshold:.4g})"
+            if (claim.value is not None and claim.threshold is not None)
+            else ""
+        )
+        lines.append(f"{claim.name}: {word}{numbers}. {claim.detail}".strip())
+    return lines or [f"the verdict is {verdict.outcome}"]
+
+
+def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
+    """The outcome of a run that has been followed to its end."""
+    registry = open_registry(settings)
+    verdict = registry.latest_verdict(author)
+    return decide(
+        followed.run.status,
+        verdict=verdict,
+        verdict_is_fresh=verdict is not None and _judged_at(verdict) >= followed.run.created,
+        version=registry.stable(author),
+        refused=followed.refused,
+        failures=followed.failures,
+    )
+
+
+def standing_ending(settings: Settings, author: str) -> Ending | None:
+    """The outcome that the registry already holds; None when nothing was ever judged."""
+    registry = open_registry(settings)
+    verdict, version = registry.latest_verdict(author), registry.stable(author)
+    if version is not None:
+        return Ending(Outcome.TUNED, verdict, version)
+    if verdict is None:
+        return None
+    return decide("SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None)
+
+
+def wait_for_ending(
+    stack: Stack, author: str, *, clock: StageClock, timeout_s: float | None = None
+) -> Ending:
+    """Wait until the author's training has ended, or cannot come any more.
+
+    Raises:
+        TwinError: nothing is being trained and nothing was; or `timeout_s` seconds passed.
+    """
+    settings = stack.settings
+    dagster = DagsterHTTP(urls(settings)["dagster"])
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        progress = read_progress(settings, author)
+        run = run_in_flight(dagster, RETRAIN, author) or _last_run(dagster, author, progress)
+        if run is not None:
+            followed = follow(dagster, run.run_id, clock=clock, title="train", stack=stack)
+            return ending_of(settings, author, followed)
+        standing = standing_ending(settings, author)
+        if standing is not None:
+            return standing
+        if progress.training in {"too_small", "not_wanted"}:
+            return untrained_ending(progress)
+        if progress.up is None or find(progress.up) is None:
+            raise TwinError(
+                f"wait for the training of {author}",
+                found="no training was started, and no `twin up` is about to",
+                next_step="run `twin up`, or launch the job retrain_twin in the Dagster UI",
+            )
+        if deadline is not None and time.monotonic() > deadline:
+            raise TwinError(
+                f"wait for the training of {author}",
+                found=f"none began within {timeout_s:.0f} s",
+                next_step="see `twin status`",
+            )
+        time.sleep(1.0)
+
+
+def untrained_ending(progress: AuthorProgress) -> Ending:
+    """Why an author answers by base model + retrieval without any training."""
+    if progress.training == "not_wanted":
+        return Ending(Outcome.REFUSED, reasons=("no training was wanted (--no-train)",))
+    reason = f"the corpus is too small: {progress.kept} usable posts, {progress.words:,} words"
+    return Ending(Outcome.REFUSED, reasons=(reason,))
+
+
+def wait_until_served(
+    settings: Settings, version: ModelVersion, *, timeout_s: float = 120.0
+) -> bool:
+    """Wait until the model server of a released version is up; False when it did not come."""
+    if settings.model_server_url:
+        return True
+    deadline = time.monotonic() + timeout_s
+    while not server_is_ready(settings, f"{version.author}/v{version.version}"):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.3)
+    return True
+
+
+def _last_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:
+    """The run that `twin up` launched last, when it is the author's newest training."""
+    newest = dagster.runs(job=RETRAIN, author=author, limit=1)
+    if not newest or progress.training not in {"launched", "finished"}:
+        return None
+    return newest[0]
+
+
+def _judged_at(verdict: Verdict) -> float:
+    return datetime.fromisoformat(verdict.created_at).timestamp()

@@ -1,0 +1,117 @@
+"""`twin versions`, `twin rollback`, `twin release`: an author's versions, and moves by hand.
+
+Belongs here: the commands, and telling Dagster of the move. Does not belong here: which moves are
+legal (`registry_moves.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from twin_resources.command.outcome import open_registry
+from twin_resources.command.presentation import versions_table
+from twin_resources.command.subject import choose_author
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.stack import find_stack
+from twin_resources.stack_programs import urls
+
+if TYPE_CHECKING:
+    from twin_resources.registry import Move, Registry, Verdict
+
+
+def run_versions(settings: Settings, *, author: str, console: Console) -> int:
+    """Print an author's versions, oldest first; returns the exit code."""
+    chosen = choose_author(settings, author)
+    registry = open_registry(settings)
+    versions = registry.versions(chosen.slug)
+    if not versions:
+        console.print(
+            f"{chosen.name} has no model version yet: base model + retrieval answer", markup=False
+        )
+        return 0
+    verdicts = _verdicts(registry, [version.checkpoint for version in versions])
+    console.print(versions_table(versions, verdicts, registry.moves(chosen.slug)))
+    return 0
+
+
+def run_rollback(
+    settings: Settings, version: str, *, author: str, reason: str, console: Console
+) -> int:
+    """Bring a retired version back; returns the exit code.
+
+    Args:
+        version: `v2`, `2`, or empty for the one that was stable last.
+
+    Raises:
+        TwinError: there is no such version, or it is not retired.
+    """
+    chosen = choose_author(settings, author)
+    registry = open_registry(settings)
+    number = _number(version) if version else None
+    move = registry.rollback(chosen.slug, number, actor=_actor(), reason=reason)
+    return _tell(settings, move, console)
+
+
+def run_release(
+    settings: Settings, version: str, *, author: str, reason: str, console: Console
+) -> int:
+    """Release a refused or parked version by hand; it is marked `forced`. Returns the exit code.
+
+    Raises:
+        TwinError: there is no such version, or it is neither refused nor parked.
+    """
+    chosen = choose_author(settings, author)
+    registry = open_registry(settings)
+    move = registry.move(
+        chosen.slug, _number(version), "stable", actor=_actor(), reason=reason, force=True
+    )
+    return _tell(settings, move, console)
+
+
+def _tell(settings: Settings, move: Move, console: Console) -> int:
+    """Say what moved, and record it in the running Dagster, where the release's history is."""
+    console.print(
+        f"{move.author} v{move.version}: {move.from_state} → {move.to_state} "
+        f"(by {move.actor}: {move.reason})",
+        markup=False,
+    )
+    stack = find_stack(settings)
+    if stack is None:
+        console.print("no stack runs; the next one serves it", markup=False)
+        return 0
+    console.print("the gateway follows within seconds", markup=False)
+    DagsterHTTP(urls(stack.settings)["dagster"]).report_materialization(
+        "released_model",
+        move.author,
+        description=f"v{move.version} {move.from_state} → {move.to_state}: {move.reason}",
+        metadata={"version": move.version, "actor": move.actor, "reason": move.reason},
+    )
+    return 0
+
+
+def _verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
+    gate_version = registry.gate_version()
+    found = {checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints}
+    return {checkpoint: verdict for checkpoint, verdict in found.items() if verdict is not None}
+
+
+def _number(version: str) -> int:
+    try:
+        return int(version.removeprefix("v"))
+    except ValueError as error:
+        raise TwinError(
+            f"find the version {version!r}",
+            found="not a version number",
+            next_step="write it as v2; `twin versions` lists them",
+        ) from error
+
+
+def _actor() -> str:
+    return f"command:{getpass.getuser()}"

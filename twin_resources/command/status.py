@@ -1,0 +1,132 @@
+"""`twin status`: what runs, what is served, and waiting for a verdict.
+
+Belongs here: one look at the stack that costs half a second, and `--wait`.
+Does not belong here: what an outcome means (`outcome.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.gateway.policy import read_policy
+from twin_resources.settings import Settings, list_authors
+from twin_resources.stack import Stack, find_stack, read_record
+from twin_resources.stack_programs import urls
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NOT_RUNNING = 1
+
+
+@dataclass(frozen=True)
+class ProgramStatus:
+    """One program: supervisord's word, pid, and seconds since its start."""
+
+    name: str
+    state: str
+    pid: int
+    up_s: float | None
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """What `twin status --json` prints.
+
+    Attributes:
+        running: the supervisor is alive.
+        crashed: a stack was started and ended without `twin stop`.
+        authors: slug → `v3`, or `base` while no version is released.
+    """
+
+    home: str
+    running: bool
+    crashed: bool
+    urls: dict[str, str]
+    programs: tuple[ProgramStatus, ...]
+    authors: dict[str, str]
+
+
+def look(settings: Settings) -> StackStatus:
+    """One look; asks the supervisor and reads files, nothing else."""
+    stack = find_stack(settings)
+    record = read_record(settings)
+    return StackStatus(
+        home=str(settings.home),
+        running=stack is not None,
+        crashed=stack is None and record is not None and record.supervisor is not None,
+        urls=urls(stack.settings) if stack else {},
+        programs=_programs(stack) if stack else (),
+        authors=_served(settings),
+    )
+
+
+def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
+    """Print the status; exit code 0 when the stack runs, else 1."""
+    status = look(settings)
+    if as_json:
+        document: dict[str, Any] = asdict(status)
+        console.print_json(json.dumps(document, ensure_ascii=False))
+        return 0 if status.running else NOT_RUNNING
+    if not status.running:
+        why = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
+        console.print(f"{status.home}: {why}", markup=False)
+    for program in status.programs:
+        pid = f"pid {program.pid}" if program.pid else ""
+        up = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
+        console.print(f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {up}".rstrip())
+    for name, url in status.urls.items():
+        console.print(f"  {name:<18} {url}", markup=False)
+    for slug, version in status.authors.items():
+        console.print(f"  twin/{slug:<13} {version}", markup=False)
+    return 0 if status.running else NOT_RUNNING
+
+
+def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int:
+    """Wait for the verdict; exit code 0 tuned, 3 refused by the gate, 4 failed.
+
+    Raises:
+        TwinError: no stack runs, or nothing is being trained.
+    """
+    from twin_resources.command.clock import StageClock
+    from twin_resources.command.outcome import wait_for_ending
+    from twin_resources.command.services import stack_in_use
+    from twin_resources.command.subject import choose_author
+    from twin_resources.command.training import compare, tell_ending
+    from twin_resources.endpoints import read_endpoints
+
+    clock = StageClock()
+    stack = stack_in_use(settings)
+    chosen = choose_author(settings, author)
+    ending = wait_for_ending(stack, chosen.slug, clock=clock, timeout_s=timeout_s)
+    tell_ending(ending, clock=clock)
+    compare(stack, read_endpoints(settings.home), chosen, ending, clock=clock)
+    return int(ending.outcome)
+
+
+def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
+    started = {name: identity.started for name, identity in stack.pids().items()}
+    now = time.time()
+    return tuple(
+        ProgramStatus(
+            name=name,
+            state=state.state,
+            pid=state.pid,
+            up_s=round(now - started[name], 1) if name in started else None,
+        )
+        for name, state in stack.supervisor.states().items()
+    )
+
+
+def _served(settings: Settings) -> dict[str, str]:
+    policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
+    served: dict[str, str] = {}
+    for author in list_authors(settings):
+        entry = policy.authors.get(author.slug) if policy else None
+        stable = entry.stable if entry else None
+        served[author.slug] = f"v{stable.version}" if stable else "base"
+    return served

@@ -1,0 +1,54 @@
+"""`twin stop`, and what Ctrl-C does: end the runs, then every process of the stack.
+
+Belongs here: the order of the end and what is said of it. Does not belong here: how processes are
+found and ended (`stack.py`, `process_identity.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.dagster_runs import WITH_A_WORKER
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.stack import Stack, Stopped, find_stack, stop_stack
+from twin_resources.stack_programs import urls
+
+
+def end_stack(settings: Settings, *, say: Callable[[str], object]) -> Stopped:
+    """End the stack of this home; safe to repeat, and when none runs.
+
+    Runs are ended first, so that Dagster knows of it and a trainer can leave its checkpoint whole;
+    queued runs stay queued for the next start.
+    """
+    stack = find_stack(settings)
+    if stack is not None:
+        _end_runs(stack, say)
+    stopped = stop_stack(settings, report=say)
+    if stopped.ended:
+        say(f"ended {stopped.ended} processes that were left over")
+    return stopped
+
+
+def _end_runs(stack: Stack, say: Callable[[str], object]) -> None:
+    dagster = DagsterHTTP(urls(stack.settings)["dagster"], timeout_s=5.0)
+    if not dagster.is_up():
+        return  # still starting: no run of this stack exists
+    try:
+        for run in dagster.runs(statuses=WITH_A_WORKER):
+            reason = dagster.end_run(run.run_id)
+            say(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
+    except TwinError as error:
+        say(f"the runs could not be ended in order ({error.found}); the next start marks them")
+
+
+def run_stop(settings: Settings, *, say: Callable[[str], object]) -> int:
+    """`twin stop`; returns the exit code."""
+    stopped = end_stack(settings, say=say)
+    if stopped.was_running or stopped.ended:
+        say(f"the stack of {settings.home} is stopped")
+    else:
+        say(f"no stack of {settings.home} was running")
+    return 0

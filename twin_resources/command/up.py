@@ -1,0 +1,220 @@
+"""`twin up`: from a folder of posts to a tuned twin behind one endpoint, in six stages.
+
+Belongs here: the order of the stages, and what Ctrl-C and failures mean in each.
+Does not belong here: the work of a stage (the other modules of this package).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+
+from twin_resources.command.author_progress import (
+    AuthorProgress,
+    fingerprint,
+    read_progress,
+    write_progress,
+)
+from twin_resources.command.clock import StageClock, duration
+from twin_resources.command.first_answers import ask_before, import_posts
+from twin_resources.command.presentation import endpoints_table
+from twin_resources.command.preview import changes_line, run_preview, show_preview
+from twin_resources.command.services import publish_endpoints, start_or_attach
+from twin_resources.command.stopping import end_stack
+from twin_resources.command.subject import Subject, choose_subject, remember_subject
+from twin_resources.command.training import plan_training, show_ending, start_training, train
+from twin_resources.process_identity import identify
+from twin_resources.settings import Settings, load_secrets, load_settings
+from twin_resources.stack import Stack, chosen_settings, find_stack, remember_author
+from twin_resources.stack_programs import StackEnded, ensure_alive
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What the command line said; see `twin up --help`."""
+
+    path: Path | None = None
+    author: str = ""
+    base_model: str = ""
+    embedder: str = ""
+    dry_run: bool = False
+    detach: bool = False
+    train: bool = True
+    retrain: bool = False
+    ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    home: Path | None = None
+
+
+def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
+    """Run the stages; returns the exit code.
+
+    0 tuned (or nothing to train), 3 refused by the gate or too small a corpus, 4 failed training,
+    130 interrupted before the stack was complete.
+
+    Raises:
+        TwinError: a stage failed; what this call had started is ended again.
+    """
+    clock = clock or StageClock()
+    settings = settings_of(options)
+    had_stack = find_stack(settings) is not None
+    _stop_on_signals()
+    try:
+        return _Up(options, settings, clock).run()
+    except KeyboardInterrupt:
+        if had_stack:
+            clock.say("interrupted; the stack was running before and goes on")
+            return INTERRUPTED
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
+        clock.say("stopping …")
+        end_stack(settings, say=clock.say)
+        clock.say("everything that this command had started has ended")
+        return INTERRUPTED
+    except StackEnded:
+        raise
+    except Exception:
+        if not had_stack:
+            end_stack(settings, say=clock.say)
+        raise
+
+
+def settings_of(options: UpOptions) -> Settings:
+    """Environment, then what this home was started with, then the flags."""
+    settings = chosen_settings(load_settings(options.home))
+    flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
+    for name in ("base_model", "embedder"):
+        value = getattr(options, name)
+        if value:
+            flags[name] = _absolute_if_folder(value)
+    return settings.model_copy(update=flags)
+
+
+class _Up:
+    """One run of the command, stage by stage."""
+
+    def __init__(self, options: UpOptions, settings: Settings, clock: StageClock) -> None:
+        self.options = options
+        self.settings = settings
+        self.clock = clock
+
+    def run(self) -> int:
+        self._preflight()
+        subject, progress, unchanged = self._preview()
+        if self.options.dry_run:
+            return 0
+        self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remember_subject(self.settings, subject)
+        plan = plan_training(
+            self.settings,
+            subject.slug,
+            progress,
+            wanted=self.options.train,
+            again=self.options.retrain,
+        )
+        progress = replace(progress, training=plan.training, up=identify(os.getpid()))
+        write_progress(self.settings, subject.slug, progress)
+
+        self.clock.stage(3, "prepare and start")
+        stack, started = start_or_attach(
+            self.settings,
+            clock=self.clock,
+            requested_ports=[
+                name
+                for name in ("gateway", "dagster", "traces")
+                if name in self.options.ports or f"{name}_port" in self.settings.model_fields_set
+            ],
+        )
+        remember_author(stack.settings, subject.slug)
+        endpoints = publish_endpoints(stack, first=subject.slug)
+
+        self.clock.stage(4, "first answers")
+        mark = fingerprint(subject.author, self.settings)
+        if not unchanged:
+            import_posts(stack, subject.slug, clock=self.clock)
+            progress = replace(progress, fingerprint=mark)
+            write_progress(stack.settings, subject.slug, progress)
+        progress = ask_before(stack, endpoints, subject.author, progress, clock=self.clock)
+
+        self.clock.stage(5, "train, gate, release")
+        if plan.follows and self.options.detach:
+            start_training(stack, subject.slug, clock=self.clock)
+            self.clock.say("training goes on in the background: `twin status --wait`")
+            code = 0
+        elif plan.follows:
+            code = int(train(stack, endpoints, subject.author, clock=self.clock).outcome)
+        else:
+            code = int(show_ending(plan, clock=self.clock))
+
+        self.clock.stage(6, "ready")
+        endpoints = publish_endpoints(stack, first=subject.slug)
+        self.clock.show(endpoints_table(endpoints, self.settings.home))
+        self.clock.finish()
+        times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
+        self.clock.say(f"where the time went: {times}")
+        if started and not self.options.detach:
+            self._stay(stack)
+        return code
+
+    def _preflight(self) -> None:
+        """Refuse early what would fail late; `deploy/up.sh` has shown the machine already."""
+        from twin_resources.command.machine import show_machine
+        from twin_resources.gateway.config import trace_store
+
+        self.clock.stage(1, "preflight")
+        show_machine(self.settings, clock=self.clock)
+        self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        trace_store(self.settings, load_secrets(self.settings))
+
+    def _preview(self) -> tuple[Subject, AuthorProgress, bool]:
+        self.clock.stage(2, "preview")
+        subject = choose_subject(self.settings, self.options.path, name=self.options.author)
+        progress = read_progress(self.settings, subject.slug)
+        if progress.fingerprint and progress.fingerprint == fingerprint(
+            subject.author, self.settings
+        ):
+            self.clock.say(
+                f"{subject.author.name}: {progress.kept:,} usable posts, {progress.words:,} words"
+            )
+            self.clock.say(changes_line({}))
+            return subject, progress, True
+        preview = run_preview(self.settings, subject)
+        show_preview(self.clock, preview, subject)
+        if preview.too_small:
+            self.clock.say(f"too small to train on: {preview.too_small}", style="yellow")
+        progress = replace(
+            progress,
+            kept=preview.kept,
+            words=preview.words,
+            questions=progress.questions or preview.questions[:3],
+        )
+        return subject, progress, False
+
+    def _stay(self, stack: Stack) -> None:
+        """Stay in the foreground; Ctrl-C ends the stack, `twin stop` elsewhere ends this."""
+        self.clock.say("running; Ctrl-C stops everything", style="bold")
+        while True:
+            ensure_alive(stack)
+            time.sleep(0.5)
+
+
+def _stop_on_signals() -> None:
+    """A closed terminal or a `kill` means the same as Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def _absolute_if_folder(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() else name
