@@ -7,8 +7,6 @@ The checks are decided from the evaluation of exactly this checkpoint. A failed 
 release in the same run; a release in any other run is refused by the stored verdict.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from twin_assets.evaluation import gate
@@ -34,7 +32,13 @@ DESCRIPTIONS = {
     partitions_def=authors,
     deps=[DATASET, "preference_tuned_checkpoint"],
     check_specs=[
-        dg.AssetCheckSpec(name, asset=ACTOR, description=DESCRIPTIONS[name], blocking=True)
+        dg.AssetCheckSpec(
+            name,
+            asset=ACTOR,
+            description=DESCRIPTIONS[name],
+            blocking=True,
+            partitions_def=authors,
+        )
         for name in gate.CLAIMS
     ],
     kinds={"pytorch"},

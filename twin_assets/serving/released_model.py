@@ -7,8 +7,6 @@ A version is released only with a PASSED verdict for exactly its checkpoint unde
 version, in whatever run this asset is materialized; twice in a row moves nothing the second time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 
