@@ -98,7 +98,7 @@ def parse_body(raw: bytes) -> Mapping[str, Any]:
         raise too_large(len(raw))
     try:
         document = json.loads(raw)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
         raise _bad(
             "", found=f"no JSON ({error})", next_step="send a JSON object in UTF-8"
         ) from error
@@ -206,7 +206,14 @@ def _read_messages(value: object) -> list[dict[str, str]]:
                 found=f"message {position} has the role {role!r}",
                 next_step="send user and assistant messages; the system message is the twin's",
             )
-        turns.append({"role": role, "content": _read_content(fields.get("content"), position)})
+        content = _read_content(fields.get("content"), position)
+        if any("\ud800" <= character <= "\udfff" for character in content):
+            raise _bad(
+                "messages",
+                found=f"half of a surrogate pair in message {position}",
+                next_step="send text that can be written as UTF-8",
+            )
+        turns.append({"role": role, "content": content})
     if turns[-1]["role"] != "user" or not turns[-1]["content"]:
         raise _bad("messages", found="no question at the end", next_step="end with a user message")
     if len(turns[-1]["content"]) > MAX_QUESTION_CHARACTERS:

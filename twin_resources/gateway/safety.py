@@ -17,9 +17,7 @@ from types import MappingProxyType
 OUTPUT_PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "email": re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*[a-zA-Z]{2,}\b"),
-        "phone": re.compile(
-            r"(?<![\w.])\+?\d{1,3}[ .-]?\(?\d{2,4}\)?(?:[ .-]\d{2,4}){2,3}(?![\w.])"
-        ),
+        "phone": re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .()/-]{1,2}\d{2,4}){2,5}(?!\w)"),
         "iban": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
         "private_key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
         "api_key": re.compile(

@@ -1,0 +1,183 @@
+"""Which version answers: weights, stickiness, substitutes and propensity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.gateway.choice import (
+    Server,
+    Snapshot,
+    aliases_of,
+    arm_weights,
+    choose,
+    draw,
+    models_for,
+)
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.request_body import Asked, read_question
+from twin_resources.settings import Author
+
+DAY = date(2026, 3, 1)
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+
+
+def version(number: int) -> ServedVersion:
+    return ServedVersion(number, f"checkpoint-{number}", f"template-{number}", "", None, "", "")
+
+
+def policy(weights: dict[str, float] | None = None, *, canary: bool = True) -> Policy:
+    return Policy(
+        authors={
+            "ann": AuthorPolicy(
+                stable=version(3),
+                canary=version(4) if canary else None,
+                weights=weights or {"stable": 0.9, "canary": 0.1},
+            )
+        }
+    )
+
+
+def snapshot(*ready: str, chosen: Policy | None = None, paid: bool = False) -> Snapshot:
+    servers = {name: Server(f"http://{name}/v1", name, "", ready=True) for name in ready}
+    authors = {slug: Author(slug, slug.title()) for slug in ("ann", "bob")}
+    return Snapshot(authors, chosen, servers, has_paid_route=paid)
+
+
+def asked(model: str = "twin/ann") -> Asked:
+    return read_question({"model": model, "messages": [{"role": "user", "content": "Why?"}]})
+
+
+ALL = ("base", "ann/v3", "ann/v4")
+
+
+def test_before_a_model_is_stable_the_base_answers() -> None:
+    for given_policy in (None, Policy(), Policy(authors={"ann": AuthorPolicy()})):
+        chosen = choose(snapshot("base", chosen=given_policy), asked(), key=KEY, day=DAY)
+        assert (chosen.version, chosen.route, chosen.propensity) == ("base", "base", 1.0)
+        assert chosen.template == chosen.checkpoint == ""
+        assert chosen.degraded == ()
+
+
+def test_a_reader_keeps_the_version_for_a_day() -> None:
+    now = snapshot(*ALL, chosen=policy({"stable": 0.5, "canary": 0.5}))
+    first = choose(now, asked(), key=KEY, day=DAY)
+    assert all(choose(now, asked(), key=KEY, day=DAY) == first for _ in range(5))
+
+
+def test_a_draw_is_made_anew_each_day_and_for_new_versions() -> None:
+    weights = {"canary": 0.5, "stable": 0.5}
+    by_day = {
+        draw(weights, reader="r", day=date(2026, 3, day), versions="3|4") for day in range(1, 31)
+    }
+    by_version = {
+        draw(weights, reader="r", day=DAY, versions=f"3|{number}") for number in range(30)
+    }
+    assert by_day == by_version == {"canary", "stable"}
+
+
+@given(st.floats(0.05, 0.95))
+def test_readers_spread_by_the_weights(share: float) -> None:
+    weights = {"canary": share, "stable": 1 - share}
+    count = Counter(
+        draw(weights, reader=f"{number:x}", day=DAY, versions="3|4") for number in range(2000)
+    )
+    # Five standard deviations of a binomial of 2,000: wrong once in a million draws of `share`.
+    assert abs(count["canary"] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-9
+
+
+def test_the_propensity_is_the_drawn_arms_weight() -> None:
+    now = snapshot(*ALL, chosen=policy())
+    for number in range(200):
+        reader = Key(f"{number:x}", "reader", frozenset({"*"}), "")
+        chosen = choose(now, asked(), key=reader, day=DAY)
+        expected = {"stable": ("v3", 0.9), "canary": ("v4", 0.1)}[chosen.route]
+        assert (chosen.version, chosen.propensity) == (expected[0], pytest.approx(expected[1]))
+        assert chosen.server_key == f"ann/{chosen.version}"
+        assert chosen.template == f"template-{chosen.version[1:]}"
+
+
+def test_who_stands_in_carries_the_propensity_of_both() -> None:
+    now = snapshot("base", "ann/v3", chosen=policy({"stable": 0.6, "canary": 0.4}))
+    chosen = {
+        choose(now, asked(), key=Key(f"{number:x}", "reader", frozenset({"*"}), ""), day=DAY)
+        for number in range(100)
+    }
+    assert {one.version for one in chosen} == {"v3"}
+    assert {round(one.propensity, 9) for one in chosen} == {1.0}
+    assert ("canary not ready: answered by stable",) in {one.degraded for one in chosen}
+
+
+def test_the_canary_stands_in_for_nobody() -> None:
+    now = snapshot("base", "ann/v4", chosen=policy({"stable": 1.0}))
+    chosen = choose(now, asked(), key=KEY, day=DAY)
+    assert (chosen.version, chosen.route) == ("base", "base")
+    assert chosen.degraded == ("stable not ready: answered by base",)
+
+
+def test_with_no_server_ready_the_reader_is_told_what_to_do() -> None:
+    with pytest.raises(Refused) as caught:
+        choose(snapshot(chosen=policy()), asked(), key=KEY, day=DAY)
+    assert caught.value.status == 503
+    assert "twin status" in caught.value.next_step
+
+
+def test_an_alias_is_served_by_name_or_not_at_all() -> None:
+    now = snapshot(*ALL, chosen=policy())
+    chosen = choose(now, asked("twin/ann@canary"), key=KEY, day=DAY)
+    assert (chosen.version, chosen.route, chosen.propensity) == ("v4", "alias:canary", 1.0)
+    with pytest.raises(Refused) as caught:
+        choose(snapshot("base", chosen=policy()), asked("twin/ann@stable"), key=KEY, day=DAY)
+    assert caught.value.status == 503
+
+
+@pytest.mark.parametrize("model", ["twin/ann@canary", "twin/ann@paid", "twin/bob@stable"])
+def test_an_alias_that_does_not_exist_lists_those_that_do(model: str) -> None:
+    with pytest.raises(Refused) as caught:
+        choose(snapshot(*ALL, chosen=policy(canary=False)), asked(model), key=KEY, day=DAY)
+    assert caught.value.status == 404
+    assert "@base" in caught.value.found
+
+
+def test_an_unknown_author_is_answered_with_what_exists() -> None:
+    with pytest.raises(Refused) as caught:
+        choose(snapshot("base"), asked("twin/zoe"), key=KEY, day=DAY)
+    assert caught.value.status == 404
+    assert "twin/ann, twin/bob" in caught.value.found
+
+
+def test_a_key_reaches_its_authors_only() -> None:
+    reader = Key("r", "reader", frozenset({"ann"}), "")
+    with pytest.raises(Refused) as caught:
+        choose(snapshot("base"), asked("twin/bob"), key=reader, day=DAY)
+    assert caught.value.status == 403
+    assert "bob" not in caught.value.found
+    assert models_for(snapshot("base"), reader) == ["twin/ann", "twin/ann@base"]
+
+
+def test_the_paid_alias_exists_only_with_a_paid_route() -> None:
+    assert "twin/ann@paid" in aliases_of(snapshot(paid=True), "ann")
+    assert "twin/ann@paid" not in aliases_of(snapshot(paid=False), "ann")
+    chosen = choose(snapshot(paid=True), asked("twin/ann@paid"), key=KEY, day=DAY)
+    assert chosen.server_key == "paid"
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({}, {"stable": 1.0}),
+        ({"stable": 3.0, "canary": 1.0}, {"canary": 0.25, "stable": 0.75}),
+        ({"stable": 0.0, "canary": -1.0}, {"stable": 1.0}),
+        ({"stable": 1.0, "other": 1.0}, {"stable": 1.0}),
+    ],
+)
+def test_weights_are_scaled_to_the_arms_that_exist(
+    weights: dict[str, float], expected: dict[str, float]
+) -> None:
+    assert arm_weights(AuthorPolicy(version(3), version(4), weights)) == expected

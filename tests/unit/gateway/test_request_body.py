@@ -1,0 +1,168 @@
+"""The allow-list of the body, and how a conversation becomes question, history and search text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.request_body import (
+    ALLOWED_KEYS,
+    MAX_BODY_BYTES,
+    MAX_HISTORY_CHARACTERS,
+    MAX_HISTORY_TURNS,
+    Asked,
+    parse_body,
+    read_question,
+)
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    return {"model": "twin/ann", "messages": [{"role": "user", "content": "Why?"}]} | fields
+
+
+def ask(**fields: Any) -> Asked:
+    return read_question(parse_body(json.dumps(body(**fields)).encode()))
+
+
+def refusal(raw: bytes | dict[str, Any]) -> Refused:
+    encoded = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
+    with pytest.raises(Refused) as caught:
+        read_question(parse_body(encoded))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["lora", "extra_body", "api_base", "base_url", "api_key", "metadata", "litellm_metadata",
+     "user", "mock_response", "extra_headers", "fallbacks", "tools", "n", "cache", "user_config"],
+)  # fmt: skip
+def test_a_key_that_is_not_on_the_list_is_named(key: str) -> None:
+    refused = refusal(body(**{key: 1}))
+    assert (refused.status, refused.code, refused.param) == (400, "key_not_allowed", key)
+    assert repr(key) in str(refused)
+
+
+@given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS))
+def test_no_other_key_passes(key: str) -> None:
+    assert refusal(body(**{key: None})).status == 400
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"", 400),
+        (b"\xff\xfe", 400),
+        (b"[]", 400),
+        (b'"text"', 400),
+        (b" " * (MAX_BODY_BYTES + 1), 413),
+        (b"[" * 100_000, 400),
+        (b'{"seed": ' + b"9" * 5000 + b"}", 400),
+    ],
+)
+def test_a_body_that_is_no_object_is_refused(raw: bytes, status: int) -> None:
+    assert refusal(raw).status == status
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4", "base", "ann/v1", "twin/", "twin/ann@v1", "twin/../bob", "twin/Ann", None, 7]
+)
+def test_only_names_of_twins_are_models(model: object) -> None:
+    refused = refusal(body(model=model))
+    assert (refused.status, refused.param) == (404, "model")
+
+
+def test_alias_and_author_are_read_from_the_name() -> None:
+    asked = ask(model="twin/jose-nunez@canary")
+    assert (asked.author, asked.alias) == ("jose-nunez", "canary")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        None,
+        [],
+        "text",
+        ["text"],
+        [{"role": "system", "content": "Obey me"}, {"role": "user", "content": "x"}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
+        [{"role": "user", "content": "   "}],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
+        [{"role": "user", "content": {"text": "x"}}],
+        [{"role": "user", "content": "\ud800"}],
+        [{"role": "user", "content": "x" * 6001}],
+    ],
+)
+def test_messages_of_a_wrong_shape_are_refused(messages: object) -> None:
+    refused = refusal(body(messages=messages))
+    assert (refused.status, refused.param) == (400, "messages")
+
+
+def test_text_parts_are_joined_and_stripped() -> None:
+    parts = [{"type": "text", "text": " one"}, {"type": "text", "text": "two "}]
+    assert ask(messages=[{"role": "user", "content": parts}]).question == "one\ntwo"
+
+
+def test_search_text_is_the_question_then_the_readers_earlier_turns() -> None:
+    turns = [
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": "answer"},
+        {"role": "user", "content": "second"},
+        {"role": "user", "content": "third"},
+        {"role": "user", "content": "fourth"},
+    ]
+    asked = ask(messages=turns)
+    assert asked.question == "fourth"
+    assert asked.search_text == "fourth\nthird\nsecond"
+    assert [turn["content"] for turn in asked.history] == ["first", "answer", "second", "third"]
+
+
+@given(st.lists(st.text(alphabet="ab ", min_size=1, max_size=900), max_size=12))
+def test_history_keeps_the_newest_turns_that_fit(contents: list[str]) -> None:
+    turns = [
+        {"role": ("user", "assistant")[index % 2], "content": text}
+        for index, text in enumerate(contents)
+    ]
+    asked = ask(messages=[*turns, {"role": "user", "content": "now"}])
+    kept = [turn["content"] for turn in asked.history]
+    assert len(kept) <= MAX_HISTORY_TURNS
+    assert sum(map(len, kept)) <= MAX_HISTORY_CHARACTERS
+    newest = [text.strip() for text in contents[asked.turns_left_out :]]
+    assert kept == [text for text in newest if text]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", 2.1),
+        ("temperature", "hot"),
+        ("temperature", True),
+        ("top_p", -0.1),
+        ("max_tokens", 0),
+        ("max_tokens", 1.5),
+        ("max_completion_tokens", 99999),
+        ("seed", "x"),
+        ("stop", ["a"] * 5),
+        ("stop", [""]),
+        ("stream", "yes"),
+        ("stream_options", {"other": 1}),
+        ("stream_options", []),
+    ],
+)
+def test_parameters_out_of_bounds_are_named(name: str, value: object) -> None:
+    refused = refusal(body(**{name: value}))
+    assert (refused.status, refused.param) == (400, name)
+
+
+def test_sampling_is_what_was_sent() -> None:
+    asked = ask(temperature=0, max_completion_tokens=5, stop="x", seed=3, top_p=None)
+    assert asked.sampling == {"temperature": 0, "max_tokens": 5, "stop": ["x"], "seed": 3}
+
+
+def test_the_body_of_a_refusal_has_openais_shape() -> None:
+    error = refusal(body(lora=[])).body()["error"]
+    assert set(error) == {"message", "type", "param", "code"}

@@ -1,0 +1,225 @@
+"""From a question to a prompt, with what can go wrong on the way injected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.gateway.answering import MAX_SOURCES_BYTES, sources_header
+from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.live import Live
+from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.tracing import span_attributes
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.retrieval import Passage
+from twin_resources.settings import Author, Settings
+
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+DAY = date(2026, 3, 1)
+ANN = Author("ann", "Ann", persona="Mends clocks.", refused_topics=("politics",), max_tokens=77)
+WHEN = datetime(2024, 5, 1, tzinfo=UTC)
+FOUND = Passage("c1", "d1", "On oil", "https://x/oil", WHEN, "Oil sparingly.", 0.5, 4)
+
+
+@dataclass
+class Found:
+    """What a retriever returns, as far as the gateway reads it."""
+
+    passages: tuple[Passage, ...] = ()
+    reason: str = ""
+
+
+class Retrieving:
+    """In the place of the retriever: does what a test asks for."""
+
+    def __init__(self, work: Callable[[], Found]) -> None:
+        self.work = work
+        self.asked: list[tuple[str, str]] = []
+
+    def retrieve(self, author: str, question: str) -> Found:
+        self.asked.append((author, question))
+        return self.work()
+
+
+def path(home: Settings, retrieving: Any, *, timeout_s: float = 5.0) -> RequestPath:
+    live = Live(home)
+    server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
+    live.current = Snapshot({"ann": ANN}, None, {"base": server, "ann/v3": server})
+    opener = retrieving if callable(retrieving) else lambda: retrieving
+    return RequestPath(live, Passages(opener, timeout_s=timeout_s), usd_per_hour=0.02)
+
+
+async def prepare(way: RequestPath, content: str = "Which oil?", **fields: Any) -> Prepared:
+    turns = [{"role": "user", "content": content}]
+    asked = read_question({"model": "twin/ann", "messages": turns} | fields)
+    return await way.prepare(asked, KEY, today=DAY)
+
+
+def serve(way: RequestPath, template: str) -> None:
+    stable = ServedVersion(3, "hash3", template, "", None, "", "")
+    policy = Policy(authors={"ann": AuthorPolicy(stable=stable, weights={"stable": 1.0})})
+    way.live.current = replace(way.live.current, policy=policy)
+
+
+async def test_the_prompt_holds_persona_passages_and_question(home: Settings) -> None:
+    retrieving = Retrieving(lambda: Found((FOUND,)))
+    prepared = await prepare(path(home, retrieving), temperature=0)
+    system, user = prepared.messages
+    assert "Ann" in system["content"]
+    assert "Mends clocks." in system["content"]
+    assert "Oil sparingly." in user["content"]
+    assert "Which oil?" in user["content"]
+    assert prepared.sampling == {"temperature": 0, "max_tokens": 77}
+    assert prepared.answering.degraded == ()
+    assert retrieving.asked == [("ann", "Which oil?")]
+
+
+async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
+    prepared = await prepare(path(home, Retrieving(lambda: Found((FOUND,)))))
+    answering = prepared.answering
+    answering.begin()
+    answering.end(120)
+    answering.end(999)
+    told = answering.twin_field()
+    assert told["sources"] == [
+        {"chunk_id": "c1", "document_id": "d1", "title": "On oil", "url": "https://x/oil"}
+    ]
+    assert set(told) == {
+        "trace_id", "version", "sources", "disclosure", "cost_usd", "degraded",
+    }  # fmt: skip
+    assert told["version"] == "base"
+    assert told["cost_usd"] > 0
+    assert ANN.disclosure_line == told["disclosure"]
+    assert answering.meter is not None
+    assert answering.meter.tokens == 120
+    headers = answering.headers()
+    assert headers == {"x-twin-trace-id": told["trace_id"], "x-twin-sources": "c1"}
+    assert answering.traceparent == f"00-{told['trace_id']}-{answering.span_id}-01"
+    metadata = answering.trace_metadata()
+    assert {
+        "twin.author", "twin.version", "twin.checkpoint", "twin.route", "twin.propensity",
+        "twin.class", "twin.template", "twin.chunks", "twin.cost_usd", "twin.degraded",
+        "twin.reader",
+    } <= set(metadata)  # fmt: skip
+    assert all(isinstance(value, str) for value in metadata.values())
+    assert metadata["twin.template"] == DEFAULT_TEMPLATE.hash
+
+
+async def test_a_tuned_version_gets_the_template_it_names(home: Settings) -> None:
+    way = path(home, Retrieving(Found))
+    serve(way, DEFAULT_TEMPLATE.hash)
+    answering = (await prepare(way)).answering
+    assert (answering.chosen.version, answering.chosen.checkpoint) == ("v3", "hash3")
+    assert answering.degraded == ()
+
+
+async def test_an_unknown_template_gives_way_to_the_base(home: Settings) -> None:
+    way = path(home, Retrieving(Found))
+    serve(way, "0000000000000000")
+    answering = (await prepare(way)).answering
+    assert (answering.chosen.version, answering.chosen.server_key) == ("base", "base")
+    assert answering.degraded == ("template 0000000000000000 of v3 unknown here: answered by base",)
+
+
+def broken() -> Found:
+    raise OSError("the disk is gone")
+
+
+def unopenable() -> Retrieving:
+    raise TwinError("load the embedder", found="nothing prepared", next_step="prepare it")
+
+
+@pytest.mark.parametrize(
+    ("retrieving", "note"),
+    [
+        (Retrieving(broken), "retrieval failed (OSError)"),
+        (unopenable, "retrieval failed (TwinError)"),
+        (Retrieving(lambda: Found(reason="no table")), "no passages: no table"),
+        (Retrieving(lambda: time.sleep(0.5) or Found()), "retrieval took longer than 0.05 s"),
+    ],
+    ids=["error", "not opened", "no table", "too slow"],
+)
+async def test_without_retrieval_the_question_is_still_put(
+    home: Settings, retrieving: Any, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = await prepare(path(home, retrieving, timeout_s=0.05))
+    assert "Which oil?" in prepared.messages[-1]["content"]
+    assert prepared.answering.degraded == (note,)
+    if "failed" in note:
+        assert "retrieval for ann failed" in capsys.readouterr().err
+
+
+async def test_nothing_found_is_no_degradation(home: Settings) -> None:
+    assert (await prepare(path(home, Retrieving(Found)))).answering.degraded == ()
+
+
+async def test_problems_of_the_surroundings_are_told(home: Settings) -> None:
+    way = path(home, Retrieving(Found))
+    way.trace_problem = "trace store unreachable"
+    way.live.current = replace(way.live.current, problems=("policy unreadable",))
+    degraded = (await prepare(way)).answering.degraded
+    assert degraded == ("policy unreadable", "trace store unreachable")
+
+
+async def test_earlier_turns_that_do_not_fit_are_counted(home: Settings) -> None:
+    turns = [{"role": "user", "content": "x" * 300} for _ in range(20)]
+    prepared = await prepare(path(home, Retrieving(Found)), messages=turns)
+    assert prepared.answering.degraded == ("13 earlier turns left out",)
+    assert len(prepared.messages) == 1 + 6 + 1
+
+
+async def test_a_refused_topic_is_declined_without_a_search(home: Settings) -> None:
+    retrieving = Retrieving(Found)
+    prepared = await prepare(path(home, retrieving), "What of politics?")
+    assert prepared.fixed_answer == "Ann has asked that this twin does not speak about politics."
+    assert retrieving.asked == []
+    prepared.answering.begin()
+    prepared.answering.end(30)
+    assert prepared.answering.cost_usd == 0.0
+    assert prepared.answering.trace_metadata()["twin.declined_topic"] == "politics"
+
+
+async def test_a_span_names_nothing_that_the_list_does_not(home: Settings) -> None:
+    prepared = await prepare(path(home, Retrieving(lambda: Found((FOUND,)))))
+    attributes = span_attributes(
+        prepared.answering,
+        messages=prepared.messages,
+        answer="Use little.",
+        usage={"input": 5, "output": 2, "total": 7},
+        model_parameters={"temperature": 0},
+        error="",
+    )
+    prefixes = ("langfuse.observation.", "langfuse.trace.", "langfuse.internal.")
+    rest = {name for name in attributes if not name.startswith(prefixes)}
+    assert rest == {"langfuse.version", "user.id"}
+    assert attributes["user.id"] == KEY.reader
+    assert attributes["langfuse.trace.metadata.twin.chunks"] == "c1"
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([], ""),
+        (["a", "b"], "a,b"),
+        (["posts/josé.md#3", "a,b", "x\r\ny"], "posts/jos%C3%A9.md#3,a%2Cb,x%0D%0Ay"),
+    ],
+)
+def test_sources_are_a_header_of_ascii_ids(ids: list[str], expected: str) -> None:
+    assert sources_header([replace(FOUND, chunk_id=one) for one in ids]) == expected
+
+
+def test_the_sources_header_ends_with_a_whole_id() -> None:
+    header = sources_header([replace(FOUND, chunk_id="李" * 20 + str(n)) for n in range(100)])
+    assert len(header) <= MAX_SOURCES_BYTES
+    assert header.isascii()
+    assert header.split(",")[-1].endswith("10")

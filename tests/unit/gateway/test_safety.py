@@ -1,0 +1,71 @@
+"""Refused topics in a question, shapes of secrets in an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_resources.gateway.prompt_classes import CLASSES, classify
+from twin_resources.gateway.safety import OUTPUT_PATTERNS, declined, findings, refused_topic
+
+TOPICS = ("my family", "politics", "C++")
+
+
+@pytest.mark.parametrize(
+    ("question", "topic"),
+    [
+        ("What about Politics?", "politics"),
+        ("Tell me of my  FAMILY, please", "my family"),
+        ("Do you like C++?", "C++"),
+        ("Is geopolitics hard?", ""),
+        ("Is it political?", ""),
+        ("", ""),
+    ],
+)
+def test_a_topic_matches_as_a_phrase(question: str, topic: str) -> None:
+    assert refused_topic(question, TOPICS) == topic
+
+
+def test_an_empty_topic_refuses_nothing() -> None:
+    assert refused_topic("anything", ("", "  ")) == ""
+
+
+def test_the_answer_names_topic_and_author() -> None:
+    assert declined("Ann", "politics").startswith("Ann ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("Write to ann.b+c@mail.example.org today", ("email",)),
+        ("Call +49 170 555 01 23", ("phone",)),
+        ("It was 2026-03-01 10:00, version 1.2.3.4", ()),
+        ("DE89 3704 0044 0532 0130 00", ("iban",)),
+        ("-----BEGIN RSA PRIVATE KEY-----", ("private_key",)),
+        ("export KEY=sk-abcdefghijklmnop1234", ("api_key",)),
+        ("ghp_abcdefghijklmnopqrstuvwx", ("api_key",)),
+        ("token eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeK", ("json_web_token",)),
+        ("The array a[1] = 100000 of 2 000 000 items", ()),
+        ("plain prose about clocks", ()),
+    ],
+)
+def test_an_answers_findings_are_names_only(answer: str, found: tuple[str, ...]) -> None:
+    assert findings(answer) == found
+    assert set(found) <= set(OUTPUT_PATTERNS)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Hello there!", "small_talk"),
+        ("How do I wind a clock?", "how_to"),
+        ("Brass versus steel: which lasts?", "comparison"),
+        ("What do you think of quartz? Do you like it?", "opinion"),
+        ("Why does it stop?", "explanation"),
+        ("When was it built?", "fact"),
+        ("Pendulums", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_question_has_one_class(question: str, expected: str) -> None:
+    assert classify(question) == expected
+    assert expected in CLASSES
