@@ -4,8 +4,6 @@ lost.
 Belongs here: the asset and the check. Does not belong here: how a post is cleaned (`cleaning`).
 """
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

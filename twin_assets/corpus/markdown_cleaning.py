@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
 from twin_assets.corpus.code_blocks import HIGHLIGHT, fenced
-from twin_assets.corpus.html_cleaning import fragment_as_markdown, is_east_asian
+from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
 
 # Template tags and kramdown attributes; the tree has them as text, so code is never touched.
 _TEMPLATE = re.compile(r"\{%.*?%\}|\{\{[<%].*?[%>]\}\}|\{:[^}\n]*\}", re.DOTALL)

@@ -3,8 +3,6 @@
 Belongs here: the asset. Does not belong here: reading files (`importing`, `importers`), cleaning.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from twin_assets.corpus import importing

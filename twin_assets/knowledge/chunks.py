@@ -3,8 +3,6 @@
 Belongs here: the asset and the check. Does not belong here: where to cut (`chunking`), embedding.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from twin_assets.corpus.cleaned_documents import cleaned_documents

@@ -1,0 +1,98 @@
+"""Fixtures of the corpus assets: a folder of posts, an author, and a run of the three assets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.unit.knowledge.small_tokenizer import train_tokenizer
+from twin_assets.corpus.cleaned_documents import cleaned_documents, kept_plus_dropped_is_imported
+from twin_assets.corpus.raw_posts import raw_posts
+from twin_assets.knowledge.chunks import document_chunks, no_chunk_is_truncated
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.embedder import EmbedderManifest, embedder_folder
+from twin_resources.settings import Author, Settings, write_author
+
+SLUG = "jose-nunez"
+ASSETS = [raw_posts, cleaned_documents, document_chunks]
+CHECKS = [kept_plus_dropped_is_imported, no_chunk_is_truncated]
+RESOURCES = {
+    "settings": SettingsResource(),
+    "tables": TablesResource(),
+    "tables_io": TablesIOManager(),
+}
+
+Materialize = Callable[..., dg.ExecuteInProcessResult]
+
+
+def paragraph(subject: str, *, sentences: int = 6) -> str:
+    """A paragraph of its own words for each subject."""
+    return " ".join(
+        f"The {subject} went to the workshop on day {day}, and it didn't come back unchanged."
+        for day in range(sentences)
+    )
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    """Three Jekyll posts in a folder whose name has spaces and letters beyond ASCII."""
+    folder = tmp_path / "my posts by José 李" / "_posts"
+    folder.mkdir(parents=True)
+    for year, subject in ((2019, "clock"), (2020, "boat"), (2021, "lamp")):
+        body = f"{paragraph(subject)}\n\n{paragraph('old ' + subject)}"
+        text = f"---\ntitle: On the {subject}\n---\n\n{body}\n"
+        (folder / f"{year}-05-01-{subject}.md").write_text(text, encoding="utf-8")
+    return folder.parent
+
+
+@pytest.fixture
+def author(home: Settings, posts: Path) -> Author:
+    made = Author(SLUG, "José Núñez", sources=(str(posts),))
+    write_author(home, made)
+    return made
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def tokenizer(home: Settings) -> None:
+    """The tokenizer's half of a prepared embedder: all that chunking reads of one."""
+    manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
+    folder = embedder_folder(home) / manifest.revision
+    folder.mkdir(parents=True)
+    train_tokenizer().save(str(folder / "tokenizer.json"))
+    (folder / "embedder.json").write_text(json.dumps(asdict(manifest)), encoding="utf-8")
+    (folder.parent / "current.json").write_text(json.dumps({"revision": manifest.revision}))
+
+
+@pytest.fixture
+def materialize(instance: dg.DagsterInstance, author: Author, tokenizer: None) -> Materialize:
+    """Run the three assets and their checks for the author."""
+
+    def run(*, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        instance.add_dynamic_partitions("authors", [author.slug])
+        return dg.materialize(
+            [*ASSETS, *CHECKS],
+            partition_key=author.slug,
+            instance=instance,
+            resources=RESOURCES,
+            raise_on_error=raise_on_error,
+        )
+
+    return run
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
+    """Metadata of the asset's one materialization."""
+    [event] = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in event.metadata.items()}

@@ -1,0 +1,264 @@
+"""raw_posts → cleaned_documents → document_chunks on real tables, run by Dagster in process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.graph.corpus.conftest import (
+    ASSETS,
+    RESOURCES,
+    SLUG,
+    Materialize,
+    metadata,
+    paragraph,
+)
+from twin_assets.corpus import cleaning
+from twin_assets.knowledge import chunking
+from twin_resources.embedder import EmbedderTokenizer
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.tables import Tables
+
+NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
+
+
+def computed(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    return {name: metadata(result, name)["computed"] for name in NAMES}
+
+
+def versions(tables: Tables) -> dict[str, str | None]:
+    return {name: tables.data_version(name, SLUG) for name in NAMES}
+
+
+def reasons(tables: Tables) -> dict[str, str]:
+    frame = tables.read("cleaned_documents", SLUG, columns=["source_id", "dropped_because"])
+    return dict(frame.rows())
+
+
+def test_first_import_fills_the_three_tables(materialize: Materialize, tables: Tables) -> None:
+    result = materialize()
+    assert computed(result) == dict.fromkeys(NAMES, 3)
+    raw = tables.read("raw_posts", SLUG)
+    assert raw["source_id"].to_list() == [
+        "_posts/2019-05-01-clock.md",
+        "_posts/2020-05-01-boat.md",
+        "_posts/2021-05-01-lamp.md",
+    ]
+    assert raw["created_at"].dt.year().to_list() == [2019, 2020, 2021]
+    assert raw.schema["created_at"] == pl.Datetime("us", "UTC")
+    documents = tables.read("cleaned_documents", SLUG)
+    assert documents["kept"].all()
+    chunks = tables.read("document_chunks", SLUG)
+    texts = dict(documents.select("document_id", "text").rows())
+    assert chunks.height > 3
+    assert chunks["token_count"].max() <= 64
+    for chunk in chunks.to_dicts():
+        assert texts[chunk["document_id"]][chunk["start"] : chunk["end"]] == chunk["text"]
+    for check in ("kept_plus_dropped_is_imported", "no_chunk_is_truncated"):
+        assert evaluation(result, check).passed, check
+
+
+def test_nothing_changed_computes_and_writes_nothing(
+    materialize: Materialize, tables: Tables, instance: dg.DagsterInstance
+) -> None:
+    materialize()
+    before = versions(tables)
+    lance = [tables.lance_version(name, SLUG) for name in NAMES]
+    second = materialize()
+    assert computed(second) == dict.fromkeys(NAMES, 0)
+    for name in NAMES:
+        numbers = metadata(second, name)
+        assert (numbers["written"], numbers["deleted"], numbers["bytes_written"]) == (0, 0, 0)
+    assert versions(tables) == before
+    assert [tables.lance_version(name, SLUG) for name in NAMES] == lance
+
+
+def test_added_edited_and_deleted_posts_propagate(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    materialize()
+    kept_chunks = chunk_ids(tables, "On the lamp")
+    old_boat = chunk_ids(tables, "On the boat")
+    folder = posts / "_posts"
+    (folder / "2022-01-01-kite.md").write_text(f"# A kite\n\n{paragraph('kite')}\n")
+    boat = folder / "2020-05-01-boat.md"
+    boat.write_text(boat.read_text().replace("old boat", "new boat"))
+    (folder / "2019-05-01-clock.md").unlink()
+
+    result = materialize()
+
+    raw = metadata(result, "raw_posts")
+    assert (raw["added"], raw["edited"], raw["deleted"]) == (1, 1, 1)
+    assert computed(result)["raw_posts"] == 3
+    assert computed(result)["cleaned_documents"] == 3
+    clock = tables.read("raw_posts", SLUG, where="source_id = '_posts/2019-05-01-clock.md'")
+    assert clock.select("deleted", "kind", "text", "title").rows() == [(True, "tombstone", "", "")]
+    assert reasons(tables)["_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
+    assert chunk_ids(tables, "On the clock") == set()
+    assert chunk_ids(tables, "A kite")
+    assert chunk_ids(tables, "On the lamp") == kept_chunks
+    texts = tables.read("document_chunks", SLUG)["text"].str.join(" ")[0]
+    assert "new boat" in texts
+    assert "old boat" not in texts
+    # The first paragraph of the edited post did not change, so its chunks keep their names.
+    assert chunk_ids(tables, "On the boat") & old_boat
+    assert evaluation(result, "kept_plus_dropped_is_imported").passed
+
+    third = materialize()
+    assert computed(third) == dict.fromkeys(NAMES, 0)
+    assert metadata(third, "raw_posts")["deleted"] == 0  # a tombstone is not deleted again
+
+
+def test_a_deleted_post_that_returns_is_a_post_again(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    clock = posts / "_posts" / "2019-05-01-clock.md"
+    text = clock.read_text()
+    materialize()
+    first = versions(tables)
+    clock.unlink()
+    materialize()
+    assert reasons(tables)["_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
+    clock.write_text(text)
+    materialize()
+    assert versions(tables) == first
+
+
+def test_exact_duplicates_collapse_and_come_back(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    original = posts / "_posts" / "2019-05-01-clock.md"
+    copy = posts / "_posts" / "2023-05-01-clock-again.md"
+    copy.write_text(original.read_text().replace("On the clock", "On the clock, again"))
+    materialize()
+    assert reasons(tables)["_posts/2023-05-01-clock-again.md"] == "duplicate"
+    documents = tables.read("cleaned_documents", SLUG)
+    named = dict(documents.select("source_id", "document_id").rows())
+    duplicate = documents.filter(pl.col("dropped_because") == "duplicate")
+    assert duplicate["duplicate_of"].to_list() == [named["_posts/2019-05-01-clock.md"]]
+    # The kept one goes: the other, which did not change itself, takes its place.
+    original.unlink()
+    materialize()
+    assert reasons(tables)["_posts/2023-05-01-clock-again.md"] == ""
+    assert chunk_ids(tables, "On the clock, again")
+
+
+def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    folder = posts / "_posts"
+    (folder / "2022-01-01-latin.md").write_bytes("Ein schöner Tag".encode("latin-1"))
+    (folder / "2022-01-02-binary.md").write_bytes(b"\x00\x01\x02" * 50)
+    (folder / "2022-01-03-broken.md").write_text("---\ntitle: [a, b\n---\ntext\n")
+    (folder / "2022-01-04-huge.md").write_bytes(b"a word " * (50_000_000 // 7))
+    (folder / "2022-01-05-empty.md").write_text("")
+    (folder / "2022-01-06-short.md").write_text("Just three words.")
+    (folder / "2022-01-07-draft.md").write_text(f"---\npublished: false\n---\n{paragraph('x')}")
+    result = materialize()
+    assert reasons(tables) == {
+        "_posts/2019-05-01-clock.md": "",
+        "_posts/2020-05-01-boat.md": "",
+        "_posts/2021-05-01-lamp.md": "",
+        "_posts/2022-01-01-latin.md": "not_utf8",
+        "_posts/2022-01-02-binary.md": "binary",
+        "_posts/2022-01-03-broken.md": "broken_front_matter",
+        "_posts/2022-01-04-huge.md": "too_large",
+        "_posts/2022-01-05-empty.md": "empty",
+        "_posts/2022-01-06-short.md": "too_short",
+        "_posts/2022-01-07-draft.md": "draft",
+    }
+    assert metadata(result, "cleaned_documents")["dropped"] == {
+        reason: 1 for reason in sorted(reasons(tables).values(), reverse=True) if reason
+    }
+    assert evaluation(result, "kept_plus_dropped_is_imported").passed
+
+
+def test_an_unreadable_file_keeps_its_last_import(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    materialize()
+    before = versions(tables)
+    boat = posts / "_posts" / "2020-05-01-boat.md"
+    boat.unlink()
+    os.mkfifo(boat)  # root reads every file whatever its mode; nobody reads a pipe without a writer
+    result = materialize()
+    assert computed(result)["raw_posts"] == 0
+    assert versions(tables) == before
+
+
+def test_a_source_that_vanished_is_an_error_and_no_deletion(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    materialize()
+    before = versions(tables)
+    posts.rename(posts.with_name("moved"))
+    result = materialize(raise_on_error=False)
+    assert not result.success
+    assert versions(tables) == before
+
+
+def test_a_cleaning_that_loses_a_post_fails_the_check_and_stops_the_chunks(
+    materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cleaning.clean_posts
+    monkeypatch.setattr(cleaning, "clean_posts", lambda posts: whole(posts)[1:])
+    result = materialize(raise_on_error=False)
+    found = evaluation(result, "kept_plus_dropped_is_imported")
+    assert not found.passed
+    assert found.metadata["missing"].value == 1
+    assert not result.success
+    assert not result.asset_materializations_for_node("document_chunks")
+
+
+def test_a_cutter_that_ignores_the_limit_fails_the_check(
+    materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole_document(text: str, tokenizer: EmbedderTokenizer) -> list[chunking.Chunk]:
+        return [chunking.Chunk(0, len(text), text, tokenizer.count_tokens([text])[0])]
+
+    monkeypatch.setattr(chunking, "cut", whole_document)
+    result = materialize(raise_on_error=False)
+    found = evaluation(result, "no_chunk_is_truncated")
+    assert not found.passed
+    assert found.metadata["too_long"].value == 3
+
+
+def test_two_sources_are_one_corpus(
+    materialize: Materialize, tables: Tables, posts: Path, home: Settings, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    (notes / "_posts").mkdir(parents=True)
+    (notes / "_posts" / "2019-05-01-clock.md").write_text(f"# Another clock\n\n{paragraph('bell')}")
+    write_author(home, Author(SLUG, "José Núñez", sources=(str(posts), str(notes))))
+    materialize()
+    assert set(reasons(tables)) >= {
+        "_posts/2019-05-01-clock.md",
+        "notes/_posts/2019-05-01-clock.md",
+    }
+    write_author(home, Author(SLUG, "José Núñez", sources=(str(posts),)))
+    materialize()
+    assert reasons(tables)["notes/_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
+
+
+def test_a_frame_is_loaded_by_partition(
+    materialize: Materialize, instance: dg.DagsterInstance
+) -> None:
+    materialize()
+    definitions = dg.Definitions(assets=ASSETS, resources=RESOURCES)
+    frame = definitions.load_asset_value("cleaned_documents", partition_key=SLUG, instance=instance)
+    assert isinstance(frame, pl.DataFrame)
+    assert frame.height == 3
+
+
+def chunk_ids(tables: Tables, title: str) -> set[str]:
+    chunks = tables.read("document_chunks", SLUG, columns=["chunk_id", "title"])
+    return set(chunks.filter(pl.col("title") == title)["chunk_id"])
+
+
+def evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
+    [found] = [found for found in result.get_asset_check_evaluations() if found.check_name == check]
+    return found

@@ -1,0 +1,172 @@
+"""Other platforms' exports are named and refused, whatever they are called and however packed."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from twin_assets.corpus.importers.exports import FORMATS, recognise, refuse_exports
+from twin_resources.errors import TwinError
+
+MEDIUM_PAGE = (
+    "<!DOCTYPE html><html><body><article class='h-entry'><p>Text</p><footer><p>By Ada</p>"
+    '<p>Exported from <a href="https://medium.com">Medium</a> on May 1, 2024.</p></footer>'
+    "</article></body></html>"
+)
+WXR = (
+    '<?xml version="1.0" encoding="UTF-8" ?>\n<!-- generator="WordPress/6.4" -->\n<rss
+    version="2.0"' ' xmlns:wp="http://wordpress.org/export/1.2/"><channel></channel></rss>'
+)
+GHOST = json.dumps({"db": [{"meta": {"exported_on": 1}, "data": {"posts": []}}]})
+OUTBOX = json.dumps(
+    {
+        "@context": "https://www.w3.org/ns/activitystreams",
+        "id": "outbox.json",
+        "type": "OrderedCollection",
+    }
+)
+BLOGGER = "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'><generator>Blogger</generator></feed>"
+TWEETS = 'window.YTD.tweets.part0 = [ {"tweet": {"full_text": "hello"}} ]'
+
+EXPORTS = {
+    "LinkedIn data export": {"Shares.csv": "Date,ShareLink,ShareCommentary\n"},
+    "Substack export": {"posts.csv": "post_id,post_date\n", "posts/1.a-post.html": "<p>Text</p>"},
+    "Medium export": {"posts/2020-01-01_A-title-0123456789ab.html": MEDIUM_PAGE},
+    "X (Twitter) archive": {"data/tweets.js": TWEETS, "Your archive.html": "<html></html>"},
+    "WordPress export (WXR)": {"ada.WordPress.2024-05-01.xml": WXR},
+    "Mastodon archive": {"outbox.json": OUTBOX, "actor.json": "{}"},
+    "Ghost export": {"ada.ghost.2024-05-01.json": GHOST},
+    "Blogger export": {"Takeout/Blogger/Blogs/Ada/feed.atom": BLOGGER},
+    "Tumblr export": {"posts/posts.xml": "<tumblr></tumblr>"},
+    "RSS or Atom feed": {"index.xml": "<?xml version='1.0'?>\n<rss version='2.0'></rss>"},
+}
+
+
+def as_folder(files: dict[str, str], at: Path) -> Path:
+    for name, text in files.items():
+        path = at / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return at
+
+
+def as_zip(files: dict[str, str], at: Path, *, below: str = "") -> Path:
+    with zipfile.ZipFile(at, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(below + name, text)
+    return at
+
+
+def test_every_format_has_an_example_here() -> None:
+    assert set(EXPORTS) == {known.name for known in FORMATS}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_folders_and_archives_are_recognised(name: str, tmp_path: Path) -> None:
+    files = EXPORTS[name]
+    sources = [
+        as_folder(files, tmp_path / "an export"),
+        as_zip(files, tmp_path / "renamed.bin"),
+        as_zip(files, tmp_path / "nested.zip", below="ada-2024/"),
+    ]
+    for source in sources:
+        found = recognise(source)
+        assert found is not None, source
+        assert found.name == name, source
+        with pytest.raises(TwinError) as caught:
+            refuse_exports(source)
+        assert name in caught.value.found
+        assert caught.value.next_step == found.next_step
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("WordPress export (WXR)", WXR),
+        ("Ghost export", GHOST),
+        ("Mastodon archive", OUTBOX),
+        ("X (Twitter) archive", TWEETS),
+        ("Medium export", MEDIUM_PAGE),
+        ("Blogger export", BLOGGER),
+        ("RSS or Atom feed", "\ufeff<rss version='2.0'></rss>"),
+        ("Substack export", "post_id,post_date,is_published\n"),
+    ],
+)
+def test_a_single_file_is_recognised_by_how_it_begins(name: str, text: str, tmp_path: Path) -> None:
+    source = tmp_path / "download"
+    source.write_text(text, encoding="utf-8")
+    found = recognise(source)
+    assert found is not None
+    assert found.name == name
+
+
+def test_a_mastodon_tar_is_recognised(tmp_path: Path) -> None:
+    source = tmp_path / "archive.tar.gz"
+    with tarfile.open(source, "w:gz") as archive:
+        for name, text in EXPORTS["Mastodon archive"].items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    found = recognise(source)
+    assert found is not None
+    assert found.name == "Mastodon archive"
+
+
+def test_an_archive_lying_in_a_folder_without_posts_is_named(tmp_path: Path) -> None:
+    as_zip(EXPORTS["Substack export"], tmp_path / "download.zip")
+    with pytest.raises(TwinError, match="Substack"):
+        refuse_exports(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [(b"%PDF-1.7\n", "PDF"), (b"SQLite format 3\0", "SQLite"), (b"7z\xbc\xaf\x27\x1c", "7-Zip")],
+)
+def test_containers_are_named(head: bytes, found: str, tmp_path: Path) -> None:
+    source = tmp_path / "posts.md"
+    source.write_bytes(head + b"rest")
+    with pytest.raises(TwinError, match=found):
+        refuse_exports(source)
+
+
+def test_a_zip_of_posts_is_to_be_unpacked(tmp_path: Path) -> None:
+    source = as_zip({"posts/a.md": "# A"}, tmp_path / "posts.zip")
+    with pytest.raises(TwinError, match="unpack it"):
+        refuse_exports(source)
+
+
+def test_a_torn_zip_is_no_traceback(tmp_path: Path) -> None:
+    source = as_zip({"Shares.csv": "x" * 10_000}, tmp_path / "posts.zip")
+    source.write_bytes(source.read_bytes()[:200])
+    refuse_exports(
+        source
+    )  # not recognisable as an archive; the folder scan refuses it by its suffix
+
+
+def test_posts_are_never_taken_for_an_export(tmp_path: Path) -> None:
+    """A site's own feed, a zip to download and a post that quotes an export are no export."""
+    as_folder(
+        {
+            "_posts/2020-01-01-a.md": f"My export began with\n\n```xml\n{WXR}\n```\n",
+            "feed.xml": EXPORTS["RSS or Atom feed"]["index.xml"],
+            "index.html": "<html><body><p>Home</p></body></html>",
+        },
+        tmp_path,
+    )
+    as_zip(EXPORTS["Substack export"], tmp_path / "files.zip")
+    refuse_exports(tmp_path)
+    refuse_exports(tmp_path / "_posts/2020-01-01-a.md")
+
+
+def test_a_folder_of_plain_html_posts_is_no_export(tmp_path: Path) -> None:
+    refuse_exports(as_folder({"posts/a.html": "<p>Text</p>", "b.html": "<h1>B</h1>"}, tmp_path))
+
+
+def test_the_shared_folders_are_no_exports(shared_posts: Path) -> None:
+    for folder in ("skeeto", "jbranchaud-til", "skeeto/_posts"):
+        refuse_exports(shared_posts / folder)

@@ -1,0 +1,144 @@
+"""Which files of a folder are posts."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from twin_assets.corpus.importers.folders import scan
+from twin_resources.errors import TwinError
+
+
+def write(folder: Path, *names: str, text: str = "# A post\n\nText\n") -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def ids(folder: Path) -> list[str]:
+    return [post.source_id for post in scan(folder).posts]
+
+
+def test_jekyll_posts_are_those_in_posts(tmp_path: Path) -> None:
+    write(tmp_path, "_posts/2020-01-01-a.md", "_drafts/b.md", "cooking/_posts/2020-01-02-c.html")
+    write(tmp_path, "about/index.md", "_site/2020/a.html", "_layouts/post.html", "README.md")
+    (tmp_path / "_config.yml").write_text("url: https://a.example\ntimezone: Europe/Helsinki\n")
+    folder = scan(tmp_path)
+    assert folder.layout == "jekyll"
+    assert ids(tmp_path) == [
+        "_drafts/b.md",
+        "_posts/2020-01-01-a.md",
+        "cooking/_posts/2020-01-02-c.html",
+    ]
+    assert folder.skipped == {
+        "about the folder (README, LICENSE …)": 1,
+        "page outside _posts": 1,
+        "yml file": 1,
+    }
+    assert (folder.site.url, folder.site.timezone) == ("https://a.example", "Europe/Helsinki")
+
+
+def test_hugo_posts_are_those_in_content(tmp_path: Path) -> None:
+    write(tmp_path, "content/posts/a.md", "content/posts/b/index.md", "content/posts/_index.md")
+    write(tmp_path, "themes/x/README.md", "notes.md", "archetypes/default.md")
+    (tmp_path / "hugo.toml").write_text('baseURL = "https://h.example/"\n')
+    folder = scan(tmp_path)
+    assert folder.layout == "hugo"
+    assert ids(tmp_path) == ["content/posts/a.md", "content/posts/b/index.md"]
+    assert folder.skipped["section page (_index)"] == 1
+    assert folder.skipped["page outside content"] == 1
+    assert folder.site.url == "https://h.example/"
+
+
+def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, "vim/swap.md", "git/security.md", "git/license-your-work.md", "x.HTM")
+    write(tmp_path, "LICENSE-NOTE.md", "README.md", "vim/readme.markdown", "CONTRIBUTING.md")
+    write(
+        tmp_path, "CODE_OF_CONDUCT.md", "LICENSE", "picture.png", ".obsidian/notes.md", ".hidden.md"
+    )
+    folder = scan(tmp_path)
+    assert folder.layout == "notes"
+    assert ids(tmp_path) == ["git/license-your-work.md", "git/security.md", "vim/swap.md", "x.HTM"]
+    assert folder.skipped == {"about the folder (README, LICENSE …)": 6, "png file": 1}
+
+
+def test_one_file_is_a_source_too(tmp_path: Path) -> None:
+    write(tmp_path, "a post.md")
+    folder = scan(tmp_path / "a post.md")
+    assert (folder.layout, [post.source_id for post in folder.posts]) == ("file", ["a post.md"])
+
+
+@pytest.mark.parametrize("name", ["missing", "picture.png"])
+def test_what_is_no_folder_of_posts_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    with pytest.raises(TwinError, match="folder"):
+        scan(tmp_path / name)
+
+
+def test_names_are_the_same_on_every_machine(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "José 李.md")
+    write(tmp_path, f"with spaces/{decomposed}")
+    assert ids(tmp_path) == ["with spaces/José 李.md"]
+    write(tmp_path, "with spaces/José 李.md")
+    folder = scan(tmp_path)
+    assert len(folder.posts) == 1
+    assert folder.skipped == {"same name in another Unicode form": 1}
+
+
+def test_a_name_that_is_not_utf8_can_be_imported_and_stored(tmp_path: Path) -> None:
+    with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9.md"), "wb") as stream:  # noqa: PTH118, PTH123 - bytes
+        stream.write(b"text")
+    [post] = scan(tmp_path).posts
+    assert post.source_id == "caf\\xe9.md"
+    assert post.path.read_bytes() == b"text"
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.md"
+    secret.write_text("private")
+    inside = tmp_path / "posts"
+    write(inside, "a.md", "more/b.md")
+    (inside / "out.md").symlink_to(secret)
+    (inside / "dangling.md").symlink_to(tmp_path / "nowhere.md")
+    (inside / "loop.md").symlink_to(inside / "loop.md")
+    (inside / "again").symlink_to(inside / "more")
+    (inside / "same.md").symlink_to(inside / "a.md")
+    folder = scan(inside)
+    assert [post.source_id for post in folder.posts] == ["a.md", "more/b.md", "same.md"]
+    assert folder.skipped == {"link out of the folder": 3, "linked folder": 1}
+
+
+def test_files_that_cannot_be_read_are_posts_with_a_problem(tmp_path: Path) -> None:
+    write(tmp_path, "a.md")
+    os.mkfifo(tmp_path / "pipe.md")
+    with (tmp_path / "huge.md").open("wb") as stream:
+        stream.truncate(50_000_000)
+    problems = {post.source_id: post.problem for post in scan(tmp_path).posts}
+    assert problems == {"a.md": "", "huge.md": "too_large", "pipe.md": "unreadable"}
+
+
+def test_hashes_follow_the_bytes_not_the_clock(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", text="one")
+    path = tmp_path / "a.md"
+    before, times = scan(tmp_path).posts[0].file_hash, path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert scan(tmp_path).posts[0].file_hash != before
+
+
+def test_a_broken_site_configuration_costs_no_post(tmp_path: Path) -> None:
+    write(tmp_path, "_posts/2020-01-01-a.md")
+    (tmp_path / "_config.yml").write_text("url: [broken")
+    assert len(scan(tmp_path).posts) == 1
+
+
+def test_the_shared_folders_are_told_apart(shared_posts: Path) -> None:
+    skeeto, notes = scan(shared_posts / "skeeto"), scan(shared_posts / "jbranchaud-til")
+    assert (skeeto.layout, len(skeeto.posts)) == ("jekyll", 461)
+    assert (notes.layout, len(notes.posts)) == ("notes", 1871)
+    assert sum(skeeto.skipped.values()) == 3
+    assert sum(notes.skipped.values()) == 4

@@ -1,0 +1,122 @@
+"""Front matter: YAML, TOML, none, and what breaks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.front_matter import (
+    BrokenFrontMatterError,
+    byline,
+    is_draft,
+    list_field,
+    moment,
+    split_front_matter,
+    text_field,
+)
+
+
+def test_yaml_between_dashes_is_split_off() -> None:
+    fields, body = split_front_matter("---\nTitle: A post\ntags: [a, b]\n---\n\nText\n")
+    assert fields == {"title": "A post", "tags": ["a", "b"]}
+    assert body == "\nText\n"
+
+
+def test_toml_between_pluses_is_split_off() -> None:
+    fields, body = split_front_matter(
+        '+++\ntitle = "A post"\ndate = 2021-03-04T05:06:07-08:00\n+++\nText'
+    )
+    assert fields["title"] == "A post"
+    assert moment(fields["date"]) == datetime(2021, 3, 4, 13, 6, 7, tzinfo=UTC)
+    assert body == "Text"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No front matter\n\n---\n\nat all",
+        "---\n\nA thematic break first\n\n---\n\nand one more",
+        "---\njust words\n---\nbody",
+        "",
+        "---",
+    ],
+)
+def test_a_thematic_break_is_no_front_matter(text: str) -> None:
+    assert split_front_matter(text) == ({}, text)
+
+
+def test_empty_block_and_windows_line_ends() -> None:
+    assert split_front_matter("---\n---\nText") == ({}, "Text")
+    assert split_front_matter("---\r\ntitle: A\r\n---\r\nText") == ({"title": "A"}, "Text")
+    assert split_front_matter('+++\r\ntitle = "A"\r\n+++\r\nText') == ({"title": "A"}, "Text")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\ntitle: [a, b\n---\ntext",
+        "---\ntitle: Foo: bar: baz\n---\ntext",
+        "---\ndate: 2021-13-45\n---\ntext",
+        "+++\ntitle = \n+++\ntext",
+        "---\ntitle: never closed\n\ntext",
+        "---\na: " + "[" * 5000 + "\n---\n",
+    ],
+)
+def test_broken_blocks_say_so(text: str) -> None:
+    with pytest.raises(BrokenFrontMatterError):
+        split_front_matter(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2016-12-05 03:48:07 -0500", datetime(2016, 12, 5, 8, 48, 7, tzinfo=UTC)),
+        ("2016-12-05T03:48:07Z", datetime(2016, 12, 5, 3, 48, 7, tzinfo=UTC)),
+        ("December 5, 2016", datetime(2016, 12, 5, tzinfo=UTC)),
+        ("Mon, 05 Dec 2016 03:48:07 EST", datetime(2016, 12, 5, 8, 48, 7, tzinfo=UTC)),
+        ("2016-12-05", datetime(2016, 12, 5, tzinfo=UTC)),
+        ("soon", None),
+        ("Tuesday", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("", None),
+        (17, None),
+        (None, None),
+    ],
+)
+def test_dates_become_utc(value: object, expected: datetime | None) -> None:
+    assert moment(value) == expected
+
+
+def test_a_date_without_zone_is_in_the_sites_zone() -> None:
+    zone = ZoneInfo("America/New_York")
+    assert moment("2016-07-05 12:00", zone) == datetime(2016, 7, 5, 16, tzinfo=UTC)
+    fields, _ = split_front_matter("---\ndate: 2016-07-05\n---\n")
+    assert moment(fields["date"], zone) == datetime(2016, 7, 5, 4, tzinfo=UTC)
+
+
+def test_fields_of_several_spellings() -> None:
+    assert text_field({"title": None, "name": "  A\n name "}, "title", "name") == "A name"
+    assert text_field({"title": 1984}, "title") == "1984"
+    assert text_field({"title": ["a"]}, "title") == ""
+    assert list_field({"tags": "a b", "categories": ["b", "c", None]}, "tags", "categories") == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert list_field({"tags": "two words, one"}, "tags") == ["two words", "one"]
+    assert byline({"author": {"name": "José"}}) == "José"
+    assert byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"
+    assert byline({"title": "x"}) == ""
+    assert is_draft({"draft": True})
+    assert is_draft({"published": False})
+    assert not is_draft({"published": True, "draft": False})
+
+
+def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "---\ntitle: Ünïcode\ndate: 2020-01-02 03:04:05 +0100\n---\nx"
+    quick = split_front_matter(text)
+    monkeypatch.delattr(front_matter.yaml, "CSafeLoader", raising=False)
+    assert split_front_matter(text) == quick

@@ -1,0 +1,110 @@
+"""HTML posts: whole pages and fragments."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from twin_assets.corpus.html_cleaning import clean_html
+from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
+from twin_assets.corpus.importers.folders import scan
+from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.posts import read_post
+
+FRAGMENT = """
+<!-- 16 April 2009 -->
+<p>
+<img src="/img/a.png" alt="" class="left"/>
+It's a <a href="https://a.example/">link with
+<code>code</code></a>, isn't it? Two &lt; three &amp; "four".
+</p>
+<pre class="language-c"><b>int</b> main(void)
+{
+    return a[0] &lt; 1;
+}
+</pre>
+<h2>A heading</h2>
+<ul><li>One thing</li><li>Another thing</li></ul>
+<p>Short.</p>
+"""
+
+
+def test_a_fragment_keeps_all_its_words_and_its_code() -> None:
+    assert clean_html(FRAGMENT) == (
+        "It's a link with `code`, isn't it? Two < three & \"four\".\n\n"
+        "```c\nint main(void)\n{\n    return a[0] < 1;\n}\n```\n\n"
+        "## A heading\n\n- One thing\n- Another thing\n\nShort."
+    )
+
+
+def test_a_page_gives_its_main_text_only() -> None:
+    article = "".join(
+        f"<p>Paragraph {n} of the article, long enough to be taken for one, isn't it?</p>"
+        for n in range(5)
+    )
+    page = (
+        "<!DOCTYPE html><html><head><title>T</title><style>p {color: red}</style></head><body>"
+        '<nav><ul><li><a href="/">Home</a></li><li><a href="/about">About</a></li></ul></nav>'
+        f"<main><article><h1>The title</h1>{article}</article></main>"
+        "<footer><p>Copyright 2020, all rights reserved</p></footer></body></html>"
+    )
+    cleaned = clean_html(page, title="The title")
+    assert cleaned.count("Paragraph") == 5
+    assert "isn't it?" in cleaned
+    for gone in ("Home", "Copyright", "color", "The title"):
+        assert gone not in cleaned
+
+
+def test_jekyll_highlights_in_html_are_code() -> None:
+    text = "<p>Before it all</p>\n{% highlight cl %}\n(if (< a 1) #'b)\n{% endhighlight
+    %}\n<p>After</p>" assert clean_html(text) == "Before it all\n\n```cl\n(if (< a 1)
+    #'b)\n```\n\nAfter"
+
+
+def test_text_between_blocks_is_text_too() -> None:
+    cleaned = clean_html("Loose words first. <p>A paragraph.</p> Loose words last.")
+    assert [line for line in cleaned.split("\n") if line] == [
+        "Loose words first.",
+        "A paragraph.",
+        "Loose words last.",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "<!-- only a comment -->", "<html></html>"])
+def test_nothing_in_nothing_out(text: str) -> None:
+    assert clean_html(text) == ""
+
+
+def test_raw_html_in_markdown_keeps_its_words() -> None:
+    table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>"
+    assert fragment_as_markdown(table) == "a b\n\n1 2"
+    assert (
+        fragment_as_markdown("<details><summary>More</summary>Words</details>") == "More\n\nWords"
+    )
+
+
+def test_scripts_without_spaces() -> None:
+    assert is_east_asian("文")
+    assert is_east_asian("の")
+    assert not is_east_asian("한")
+    assert not is_east_asian("a")
+    assert not is_east_asian("")
+
+
+def test_no_word_of_the_shared_html_posts_is_lost(shared_posts: Path) -> None:
+    """All 95 HTML posts against lxml's own text; `nth` from `<i>n</i>th` counts as one lost."""
+    lost = posts = 0
+    for file in scan(shared_posts / "skeeto").posts:
+        if not file.source_id.endswith(".html"):
+            continue
+        post = read_post(file.path.read_bytes(), source_id=file.source_id)
+        shown = re.sub(r"{%.*?%}|<!--.*?-->|<video.*?</video>", "", post.text, flags=re.DOTALL)
+        tree = parse_html(f"<div>{shown}</div>")
+        expected = Counter(re.findall(r"[^\W_]+", str(tree.text_content())))
+        lost += sum((expected - Counter(re.findall(r"[^\W_]+", clean_html(post.text)))).values())
+        posts += 1
+    assert posts == 95
+    assert lost <= 10

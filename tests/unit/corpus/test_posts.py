@@ -1,0 +1,122 @@
+"""One file → one post."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from twin_assets.corpus.importers.posts import (
+    MAX_POST_BYTES,
+    Site,
+    UnreadablePostError,
+    content_hash,
+    date_and_title_in_name,
+    first_heading,
+    read_post,
+)
+
+
+def test_jekyll_post_takes_date_and_title_from_its_name() -> None:
+    post = read_post(b"---\nlayout: post\n---\nText", source_id="_posts/2009-04-16-short-url.html")
+    assert post.created_at == datetime(2009, 4, 16, tzinfo=UTC)
+    assert (post.title, post.kind, post.markup) == ("Short url", "post", "html")
+
+
+def test_front_matter_wins_over_the_name() -> None:
+    body = b"---\ntitle: Named\ndate: 2010-01-02 03:04:05 +0100\ntags: [x]\nauthor: Ada\n---\nText"
+    post = read_post(body, source_id="2009-04-16-short-url.md")
+    assert post.created_at == datetime(2010, 1, 2, 2, 4, 5, tzinfo=UTC)
+    assert (post.title, post.author, post.tags) == ("Named", "Ada", ["x"])
+
+
+def test_a_note_is_named_by_its_first_heading_and_has_no_date() -> None:
+    body = b"```\n# not this\n```\n\n# Swap `a` and [b](http://b.example) &amp; c #\n\nText"
+    post = read_post(body, source_id="vim/swap.md")
+    assert post.title == "Swap `a` and b & c"
+    assert (post.created_at, post.kind) == (None, "note")
+
+
+def test_a_page_bundle_is_named_by_its_folder() -> None:
+    bundle = "posts/2020-02-03-my-trip/index.md"
+    assert date_and_title_in_name(bundle) == ("2020-02-03", "My trip")
+    assert date_and_title_in_name("index.md") == ("", "Index")
+    assert date_and_title_in_name("2021-03-04 A walk.md") == ("2021-03-04", "A walk")
+    assert date_and_title_in_name("2021-03-04.md") == ("2021-03-04", "2021-03-04")
+
+
+def test_html_page_says_its_title_date_address_and_byline() -> None:
+    page = (
+        '<html><head><title>Site: A page</title><meta name="Author" content="Ada L">'
+        '<meta property="article:published_time" content="2020-05-06T07:08:09+02:00">'
+        '<meta property="og:url" content="https://example.org/a"></head>'
+        "<body><h1>A <em>page</em></h1><p>Text</p></body></html>"
+    )
+    post = read_post(page.encode(), source_id="a.html")
+    assert (post.title, post.author, post.url) == ("A page", "Ada L", "https://example.org/a")
+    assert post.created_at == datetime(2020, 5, 6, 5, 8, 9, tzinfo=UTC)
+
+
+def test_address_is_the_posts_or_its_path_on_the_site() -> None:
+    site = Site(url="https://example.org/")
+    assert read_post(b"---\npermalink: /a/b/\n---\nx", source_id="a.md", site=site).url == (
+        "https://example.org/a/b/"
+    )
+    assert read_post(b"---\npermalink: /a/:title/\n---\nx", source_id="a.md", site=site).url == ""
+    assert read_post(b"---\npermalink: /a/b/\n---\nx", source_id="a.md").url == ""
+
+
+def test_site_travels_as_json_and_an_unknown_zone_is_utc() -> None:
+    site = Site(url="https://example.org", timezone="Europe/Helsinki")
+    assert Site.from_json(site.as_json()) == site
+    assert Site(timezone="Mars/Olympus").zone is None
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty"),
+        (b" \n\t", "empty"),
+        (b"---\ntitle: only this\n---\n\n", "empty"),
+        (b"text\x00text", "binary"),
+        ("Ein schöner Tag".encode("latin-1"), "not_utf8"),
+        (b"\xff\xfe\x00", "not_utf8"),
+        (b"---\ntitle: [\n---\ntext", "broken_front_matter"),
+        (b"x" * (MAX_POST_BYTES + 1), "too_large"),
+    ],
+)
+def test_what_cannot_be_read_says_why(body: bytes, reason: str) -> None:
+    with pytest.raises(UnreadablePostError) as caught:
+        read_post(body, source_id="a.md")
+    assert caught.value.reason == reason
+
+
+def test_byte_order_marks_and_declared_charsets_are_read() -> None:
+    assert read_post("\ufeff# Título".encode(), source_id="a.md").title == "Título"
+    assert read_post("# Título".encode("utf-16"), source_id="a.md").title == "Título"
+    page = '<html><head><meta charset="iso-8859-1"></head><body><h1>Título</h1></body></html>'
+    assert read_post(page.encode("latin-1"), source_id="a.html").title == "Título"
+    wrong = page.replace("iso-8859-1", "no-such-charset")
+    with pytest.raises(UnreadablePostError):
+        read_post(wrong.encode("latin-1"), source_id="a.html")
+
+
+def test_an_xml_declaration_does_not_stop_an_html_post() -> None:
+    page = '<?xml version="1.0" encoding="utf-8"?><html><body><h1>Título</h1></body></html>'
+    assert read_post(page.encode(), source_id="a.xhtml").title == "Título"
+
+
+def test_drafts_are_posts_of_their_own_kind() -> None:
+    assert read_post(b"---\ndraft: true\n---\nx", source_id="a.md").kind == "draft"
+    assert read_post(b"x", source_id="_drafts/2020-01-01-a.md").kind == "draft"
+
+
+def test_first_heading_skips_lower_levels() -> None:
+    assert first_heading("## Second\n\n# First\n") == "First"
+    assert first_heading("#hashtag\n") == ""
+
+
+def test_equal_bodies_have_one_content_hash() -> None:
+    assert content_hash("a  b\r\nc") == content_hash("a b c\n")
+    assert content_hash("Jose\u0301") == content_hash("José")
+    assert content_hash("a b") != content_hash("a c")
