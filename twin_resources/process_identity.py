@@ -59,8 +59,8 @@ def find(identity: ProcessIdentity) -> psutil.Process | None:
         return None
 
 
-def marked_processes(instance: str) -> list[psutil.Process]:
-    """Every process whose environment carries `TWIN_INSTANCE=<instance>`, wherever it was moved to.
+def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> list[psutil.Process]:
+    """Every process whose environment carries `<variable>=<instance>`, wherever it was moved to.
 
     A trainer that made its own session and lost its parent is found all the same. This process and
     its ancestors are left out: a command that runs inside a run of the stack must not end itself.
@@ -73,7 +73,7 @@ def marked_processes(instance: str) -> list[psutil.Process]:
         if process.pid in spared:
             continue
         try:
-            if process.environ().get(INSTANCE_VARIABLE) == instance:
+            if process.environ().get(variable) == instance:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, PermissionError, OSError):
             continue  # ended meanwhile, or another user's: not ours in either case

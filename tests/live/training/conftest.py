@@ -1,0 +1,70 @@
+"""A training job on a tiny model: real DeepSpeed ranks, seconds instead of minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from twin_assets.training.fine_tuning import launched
+from twin_assets.training.job import Job, write_job
+from twin_assets.training.recipe import load_recipe
+from twin_resources.settings import Settings
+from twin_resources.training_launcher import TrainingJob
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack_base_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("tiny"), base_model)
+
+
+def rows(count: int = 60) -> list[dict[str, Any]]:
+    """Samples of 7 documents: questions and answers of varied length."""
+    return [
+        {
+            "sample_id": f"sample-{index:03}",
+            "document_id": f"document-{index % 7}",
+            "messages": [
+                {"role": "system", "content": "You answer readers."},
+                {"role": "user", "content": f"\nQuestion {index}: " + "word " * (index % 9 * 5)},
+                {
+                    "role": "assistant",
+                    "content": "Numbers: "
+                    + " ".join(str((index * 7 + place) % 31) for place in range(12 + index % 30)),
+                },
+            ],
+        }
+        for index in range(count)
+    ]
+
+
+@pytest.fixture
+def make_job(home: Settings, tiny_model: Path) -> Callable[..., TrainingJob]:
+    """Write a job of about nine steps into the home and return how it is launched."""
+
+    def make(
+        name: str, *, samples: list[dict[str, Any]] | None = None, **changes: Any
+    ) -> TrainingJob:
+        values = {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
+        ranks = values.pop("ranks", 2)
+        job = Job(
+            folder=home.work_dir / name,
+            base_name="tiny",
+            base_folder=tiny_model,
+            ranks=ranks,
+            recipe=load_recipe("smollm2-135m-cpu").model_copy(update=values),
+        )
+        write_job(job)
+        pl.DataFrame(samples or rows()).write_parquet(job.samples)
+        return launched(job, name=name)
+
+    return make

@@ -1,0 +1,117 @@
+"""Real DeepSpeed ranks: a training, a killed rank, a cancelled run, a loss that is not a number."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from twin_assets.training.job import read_job, read_result
+from twin_assets.training.training_state import last_complete
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.training_launcher import LocalLauncher, TrainingJob
+
+pytestmark = pytest.mark.live
+
+
+def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
+    """The processes that train a job, by rank."""
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        try:
+            if str(job.folder / "job.json") in process.cmdline():
+                rank = process.environ().get("RANK")
+                if rank is not None:
+                    found[int(rank)] = process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def weights_of(output: Path) -> dict[str, Any]:
+    return load_file(output / "adapter" / "adapter_model.safetensors")
+
+
+def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
+    home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    launcher = LocalLauncher(home)
+    whole = launcher.run(make_job("whole"))
+    job = make_job("killed")
+    messages: list[dict[str, Any]] = []
+
+    def kill_once(message: dict[str, Any]) -> None:
+        messages.append(message)
+        texts = [each for each in messages if "text" in each]
+        if message.get("progress", {}).get("step") == 5 and not texts:
+            os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
+
+    resumed = launcher.run(job, on_message=kill_once)
+
+    result = read_result(resumed / "result.json")
+    assert result.resumed_at, messages
+    assert result.resumed_at[0] in {3, 6}
+    expected, found = weights_of(whole), weights_of(resumed)
+    assert expected.keys() == found.keys()
+    assert all((expected[name] == found[name]).all() for name in expected)
+    assert any(abs(value).max() > 0 for name, value in found.items() if "lora_B" in name)
+    uninterrupted = read_result(whole / "result.json")
+    assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert not ranks_of(job)
+
+
+def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
+    home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    job = make_job("cancelled")
+
+    def interrupt(message: dict[str, Any]) -> None:
+        if message.get("progress", {}).get("step") == 4:
+            _thread.interrupt_main()
+
+    with pytest.raises(KeyboardInterrupt):
+        LocalLauncher(home).run(job, on_message=interrupt)
+
+    assert not ranks_of(job)
+    complete = last_complete(read_job(job.folder / "job.json").state)
+    assert complete is not None
+    output = LocalLauncher(home).run(job)
+    assert read_result(output / "result.json").resumed_at == [complete[1]["step"]]
+
+
+def test_a_loss_that_is_not_a_number_names_step_and_sample_and_is_not_retried(
+    home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    # an absurd learning rate: the weights overflow after the first step
+    job = make_job("broken", learning_rate=1e38, max_grad_norm=1e30)
+    texts: list[str] = []
+
+    with pytest.raises(TwinError) as caught:
+        LocalLauncher(home).run(job, on_message=lambda message: texts.append(str(message)))
+
+    assert "training step" in str(caught.value)
+    assert "sample-" in caught.value.found
+    assert not any("trying again" in text for text in texts)
+
+
+def test_one_rank_without_deepspeed_trains_too(
+    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path
+) -> None:
+    launch = tmp_path / "plain.yaml"
+    launch.write_text("device: cpu\nmixed_precision: fp32\n")
+    job = make_job("plain", launch=str(launch), ranks=1, token_budget=1500)
+
+    output = LocalLauncher(home).run(job)
+
+    result = read_result(output / "result.json")
+    assert result.precision == "fp32"
+    assert result.history[-1]["loss"] < result.history[0]["loss"]

@@ -1,0 +1,256 @@
+"""From an author's instruction dataset to a published checkpoint.
+
+Belongs here: what decides a training (and so whether one is needed), the job, and publishing its
+output. Does not belong here: the loop (`train.py`), processes (`training_launcher.py`), the assets
+(`checkpoints.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_assets.training import manifest as manifests
+from twin_assets.training.job import Job, TrainingResult, read_result, write_job
+from twin_assets.training.manifest import Manifest
+from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_launch, load_recipe
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author, Settings
+from twin_resources.training_launcher import Message, TrainingJob, TrainingLauncher
+from twin_resources.weights import BaseModel, load_base_model
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from twin_resources.tables import Tables
+
+DATASET = "instruction_dataset"
+MODULE = "twin_assets.training.train"
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
+# what decides the weights; a change of any of these files makes a new training
+CODE = ("train.py", "samples.py", "batches.py")
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A published checkpoint and whether this call trained it (or found it)."""
+
+    folder: Path
+    manifest: Manifest
+    trained: bool
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Everything that decides the weights of one author's checkpoint."""
+
+    author: str
+    base: BaseModel
+    recipe: Recipe
+    data_version: str
+    lance_version: int
+    code: str
+
+    @property
+    def hash(self) -> str:
+        """Ranks and precision are left out: they move weights by rounding, not by content."""
+        parts = [self.base.revision, self.data_version, self.recipe.model_dump(), self.code]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def tag(self) -> str:
+        return f"training-{self.hash[:16]}"
+
+
+def fine_tune(
+    author: Author,
+    *,
+    settings: Settings,
+    tables: Tables,
+    launcher: TrainingLauncher,
+    environment: Mapping[str, str] | None = None,
+    on_message: Callable[[Message], None] | None = None,
+) -> FineTuned:
+    """Train this author's adapter, or return the checkpoint that the same inputs gave before.
+
+    A training that was killed earlier goes on from its last complete checkpoint, because its folder
+    is named by the hash of its inputs.
+
+    Args:
+        environment: for every rank (Dagster Pipes).
+        on_message: as `TrainingLauncher.run`.
+
+    Raises:
+        TwinError: no dataset, no training samples, base model not prepared, or the training failed.
+    """
+    inputs = _inputs(author, settings, tables)
+    checkpoints = settings.checkpoints_dir / author.slug
+    folder = manifests.find_trained(checkpoints, inputs.hash)
+    trained = folder is None
+    if folder is None:
+        tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
+        samples = _training_samples(inputs, tables)
+        job = Job(
+            folder=settings.work_dir / "training" / f"{author.slug}-{inputs.hash[:16]}",
+            base_name=inputs.base.name,
+            base_folder=inputs.base.folder,
+            ranks=settings.train_ranks,
+            recipe=inputs.recipe,
+        )
+        write_job(job)
+        samples.select("sample_id", "document_id", "messages").write_parquet(job.samples)
+        output = launcher.run(
+            launched(job, name=author.slug), on_message=on_message, environment=environment
+        )
+        template = str(samples["template"][0])
+        folder = _publish(inputs, job, output, checkpoints, template=template)
+        shutil.rmtree(job.folder)
+    manifest = manifests.read_manifest(folder)
+    manifests.write_pointer(
+        checkpoints,
+        "fine_tuned",
+        {"checkpoint": manifest.checkpoint, "folder": str(folder), "stage": manifest.stage},
+    )
+    return FineTuned(folder=folder, manifest=manifest, trained=trained)
+
+
+def launched(job: Job, *, name: str) -> TrainingJob:
+    """How a job's processes are started: its recipe's launch configuration, filled in."""
+    launch = load_launch(job.recipe.launch)
+    accumulation = job.recipe.accumulation(job.ranks)
+    deepspeed = dict(launch.deepspeed)
+    if deepspeed:
+        deepspeed |= {
+            "train_micro_batch_size_per_gpu": job.recipe.micro_batch_size,
+            "gradient_accumulation_steps": accumulation,
+            "gradient_clipping": job.recipe.max_grad_norm,
+        }
+    threads = launch.threads_per_rank
+    return TrainingJob(
+        name=name,
+        folder=job.folder,
+        module=MODULE,
+        ranks=job.ranks,
+        device=launch.device,
+        threads_per_rank=None if threads == "auto" else threads,
+        mixed_precision=launch.mixed_precision,
+        environment=launch.environment,
+        deepspeed=deepspeed,
+    )
+
+
+def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
+    lance_version = tables.lance_version(DATASET, author.slug)
+    data_version = tables.data_version(DATASET, author.slug)
+    if lance_version is None or data_version is None:
+        raise TwinError(
+            f"train on the instruction dataset of {author.slug}",
+            found="no such table",
+            next_step="materialize instruction_dataset for this author",
+        )
+    here = Path(__file__).parent
+    code = hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE)).hexdigest()
+    return _Inputs(
+        author=author.slug,
+        base=load_base_model(settings, author.base_model or None),
+        recipe=load_recipe(author.recipe or DEFAULT_RECIPE),
+        data_version=data_version,
+        lance_version=lance_version,
+        code=code,
+    )
+
+
+def _training_samples(inputs: _Inputs, tables: Tables) -> pl.DataFrame:
+    frame = tables.read(
+        DATASET,
+        inputs.author,
+        columns=["sample_id", "document_id", "messages", "template"],
+        where="split = 'train'",
+        version=inputs.lance_version,
+    )
+    tried = f"train on the instruction dataset of {inputs.author}"
+    if frame.is_empty():
+        raise TwinError(
+            tried,
+            found="no sample with the split train",
+            next_step="import more posts (20 usable ones with 5,000 words make a start)",
+        )
+    templates = sorted(frame["template"].unique())
+    if len(templates) > 1:
+        raise TwinError(
+            tried,
+            found=f"samples of {len(templates)} prompt templates: {', '.join(templates)}",
+            next_step="materialize instruction_dataset again, so that all use the newest",
+        )
+    return frame
+
+
+def _publish(inputs: _Inputs, job: Job, output: Path, checkpoints: Path, *, template: str) -> Path:
+    from twin_resources import gguf
+
+    made = checkpoints / f"partial-{inputs.hash[:16]}"
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(output / manifests.ADAPTER, made / manifests.ADAPTER)
+    if inputs.base.gguf is not None:
+        adapter = made / manifests.ADAPTER
+        gguf.write_adapter(adapter, inputs.base.folder, made / manifests.ADAPTER_GGUF)
+    result = read_result(output / "result.json")
+    manifest = _manifest(inputs, job, result, made, template=template)
+    return manifests.publish(made, checkpoints, manifest)
+
+
+def _manifest(
+    inputs: _Inputs, job: Job, result: TrainingResult, made: Path, *, template: str
+) -> Manifest:
+    base = inputs.base
+    return Manifest(
+        author=inputs.author,
+        checkpoint=manifests.checkpoint_hash(
+            made / manifests.ADAPTER, base_revision=base.revision, template=template
+        ),
+        training=inputs.hash,
+        stage="sft",
+        base={
+            "name": base.name,
+            "revision": base.revision,
+            "folder": str(base.folder),
+            "gguf": str(base.gguf) if base.gguf else None,
+        },
+        template=template,
+        dataset={
+            "asset": DATASET,
+            "data_version": inputs.data_version,
+            "lance_version": inputs.lance_version,
+            "tag": inputs.tag,
+            "samples": result.samples,
+            "left_out": result.left_out,
+        },
+        recipe=inputs.recipe.model_dump(),
+        launch={
+            "ranks": job.ranks,
+            "precision": result.precision,
+            **load_launch(inputs.recipe.launch).model_dump(),
+        },
+        code=inputs.code,
+        versions={name: version(name) for name in LIBRARIES},
+        tokens=result.tokens,
+        epochs=result.epochs,
+        steps=result.steps,
+        metrics={
+            "first_loss": result.history[0]["loss"],
+            "last_loss": result.history[-1]["loss"],
+            "tokens_per_second": result.tokens_per_second,
+            "seconds": result.seconds,
+            "rss_mb": result.rss_mb,
+            "resumed_at": result.resumed_at,
+        },
+        history=result.history,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
