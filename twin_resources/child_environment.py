@@ -127,7 +127,9 @@ def child_environment(
     if not embedded:
         allowed += ("HF_TOKEN",)  # gated models of the hub
     child = {
-        name: value for name, value in environ.items() if name in _NAMES or name.startswith(allowed)
+        name: value
+        for name, value in environ.items()
+        if (name in _NAMES or name.startswith(allowed)) and name not in _OF_A_SOURCED_FILE
     }
     child |= TELEMETRY_OFF
     if embedded:
@@ -148,8 +150,8 @@ def child_environment(
 
 def withheld_keys(
     settings: Settings, *, needed_for: Iterable[str], environ: Mapping[str, str]
-) -> dict[str, str]:
-    """Provider variables of the stack's environment that one program must not see, made empty.
+) -> tuple[str, ...]:
+    """Provider variables of the stack's environment that one program must not see.
 
     Args:
         needed_for: LiteLLM model names that this program calls.
@@ -158,8 +160,8 @@ def withheld_keys(
     if settings.tables_uri.startswith("s3://"):
         needed += _CLOUD_PREFIXES
     given = provider_prefixes(named_models(settings))
-    return {
-        name: ""
+    return tuple(
+        name
         for name in environ
         if given and name.startswith(given) and not (needed and name.startswith(needed))
-    }
+    )

@@ -208,6 +208,8 @@ def start_stack(
 
 def stop_stack(settings: Settings, *, report: Callable[[str], object] = _say_nothing) -> Stopped:
     """End every process that the stack of this home started, and nothing else. Safe to repeat."""
+    if not _record_path(settings).parent.is_dir():
+        return Stopped(was_running=False, ended=0)  # never started: leave no trace either
     with _lock(settings, report=report):
         record = read_record(settings)
         if record is None:

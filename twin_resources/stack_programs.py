@@ -68,7 +68,7 @@ def stack_programs(
             directory=root,
             autostart=name not in AFTER_PREPARATION,
             stop_s=stop_s,
-            environment=withheld_keys(settings, needed_for=calls, environ=environ),
+            withheld=withheld_keys(settings, needed_for=calls, environ=environ),
         )
 
     host = settings.host

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from xmlrpc.client import Fault, ServerProxy
@@ -50,7 +50,7 @@ class Program:
         start_s: seconds it must stay up to count as started.
         stop_s: seconds between SIGTERM and SIGKILL of its process group.
         retries: failed starts in a row, each one second later than the last, until it is given up.
-        environment: variables set for this program only.
+        withheld: variables of the stack that are empty for this program.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Program:
     start_s: int = 3
     stop_s: int = 8
     retries: int = 8
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def configuration(
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
     for program in programs:
-        pairs = ",".join(f"{name}={quote(text)}" for name, text in program.environment.items())
+        emptied = ",".join(f'{name}=""' for name in program.withheld)
         lines += [
             f"[program:{program.name}]",
             f"command={' '.join(map(quote, program.command))}",
@@ -169,7 +169,7 @@ def configuration(
             "redirect_stderr=true",
             "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=2",
-            *([f"environment={pairs}"] if pairs else []),
+            *([f"environment={emptied}"] if emptied else []),
         ]
     return "\n".join(lines) + "\n"
 

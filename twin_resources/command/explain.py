@@ -4,7 +4,6 @@ Belongs here: following the ids: trace → model version → checkpoint manifest
 chunks → documents → posts. Does not belong here: how each store is read (`langfuse/client.py`,
 `registry.py`, `tables.py`).
 """
-# pyright: strict
 
 from __future__ import annotations
 

@@ -114,7 +114,8 @@ def show_preview(clock: StageClock, preview: Preview, subject: Subject) -> None:
     for reason, count in sorted(preview.dropped.items(), key=lambda item: -item[1]):
         clock.say(f"dropped {count:,}: {reason.replace('_', ' ')}")
     for reason, count in preview.skipped.items():
-        clock.say(f"skipped {count:,} files: {reason.replace('_', ' ')}")
+        files = "1 file" if count == 1 else f"{count:,} files"
+        clock.say(f"skipped {files}: {reason.replace('_', ' ')}")
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
         clock.say(f"bylines: {names}")

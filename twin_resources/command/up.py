@@ -27,10 +27,15 @@ from twin_resources.command.presentation import endpoints_table
 from twin_resources.command.preview import changes_line, run_preview, show_preview
 from twin_resources.command.services import publish_endpoints, start_or_attach
 from twin_resources.command.stopping import end_stack
-from twin_resources.command.subject import Subject, choose_subject, remember_subject
+from twin_resources.command.subject import (
+    Subject,
+    choose_subject,
+    existing_folder,
+    remember_subject,
+)
 from twin_resources.command.training import plan_training, show_ending, start_training, train
 from twin_resources.process_identity import identify
-from twin_resources.settings import Settings, load_secrets, load_settings
+from twin_resources.settings import Secrets, Settings, load_settings
 from twin_resources.stack import Stack, chosen_settings, find_stack, remember_author
 from twin_resources.stack_programs import StackEnded, ensure_alive
 
@@ -63,6 +68,8 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         TwinError: a stage failed; what this call had started is ended again.
     """
     clock = clock or StageClock()
+    if options.path is not None:
+        existing_folder(options.path)  # before anything is looked at
     settings = settings_of(options)
     had_stack = find_stack(settings) is not None
     _stop_on_signals()
@@ -170,8 +177,7 @@ class _Up:
 
         self.clock.stage(1, "preflight")
         show_machine(self.settings, clock=self.clock)
-        self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        trace_store(self.settings, load_secrets(self.settings))
+        trace_store(self.settings, Secrets("", "", "", ""))  # a Langfuse named only in part
 
     def _preview(self) -> tuple[Subject, AuthorProgress, bool]:
         self.clock.stage(2, "preview")
