@@ -15,7 +15,13 @@ import html
 import re
 
 from twin_assets.corpus.code_blocks import HIGHLIGHT
-from twin_assets.corpus.html_fragment import put_code_back, take_code_out, unwrap, words_by_block
+from twin_assets.corpus.html_fragment import (
+    put_code_back,
+    take_code_out,
+    unwrap,
+    words_by_block,
+    wrap_loose_text,
+)
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 
@@ -43,6 +49,7 @@ def clean_html(text: str, *, title: str = "") -> str:
         return ""
     codes = take_code_out(tree)
     unwrap(tree)
+    wrap_loose_text(tree)
     words = len(_WORD.findall(str(tree.text_content())))
     found = trafilatura.extract(
         tree,

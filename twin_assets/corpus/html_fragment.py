@@ -102,6 +102,27 @@ def unwrap(tree: Any) -> None:
             element.tail = re.sub(r"\s+", " ", element.tail)
 
 
+def wrap_loose_text(tree: Any) -> None:
+    """Put text that lies between block elements into paragraphs, or it joins its neighbours."""
+    etree: Any = import_module("lxml.etree")
+    for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
+        children = list(container)
+        if not any(_is_block(child) for child in children):
+            continue
+        loose = etree.Element("p")
+        loose.text, container.text = container.text, None
+        for child in children:
+            if not _is_block(child):
+                loose.append(child)  # its tail comes along
+                continue
+            if "".join(loose.itertext()).strip():
+                child.addprevious(loose)
+            loose = etree.Element("p")
+            loose.text, child.tail = child.tail, None
+        if "".join(loose.itertext()).strip():
+            container.append(loose)
+
+
 def words_by_block(tree: Any) -> str:
     """All text of a tree, a paragraph a block element; headings keep their level, items their
     dash."""
@@ -109,7 +130,7 @@ def words_by_block(tree: Any) -> str:
 
     def collect(element: Any) -> None:
         tag = element.tag if isinstance(element.tag, str) else ""
-        if _BLOCK.fullmatch(tag):
+        if _is_block(element):
             heading = "#" * int(tag[1]) + " " if re.fullmatch("h[1-6]", tag) else ""
             blocks.append(heading or ("- " if tag == "li" else ""))
         if tag in {"td", "th"}:
@@ -119,10 +140,14 @@ def words_by_block(tree: Any) -> str:
         for child in element:
             collect(child)
         blocks[-1] += mark
-        if _BLOCK.fullmatch(tag):
+        if _is_block(element):
             blocks.append("")
         blocks[-1] += element.tail or ""
 
     collect(tree)
     lines = [" ".join(block.split()) for block in blocks]
     return "\n\n".join(line for line in lines if _WORD.search(line))
+
+
+def _is_block(element: Any) -> bool:
+    return isinstance(element.tag, str) and bool(_BLOCK.fullmatch(element.tag))

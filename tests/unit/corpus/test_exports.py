@@ -19,8 +19,8 @@ MEDIUM_PAGE = (
     "</article></body></html>"
 )
 WXR = (
-    '<?xml version="1.0" encoding="UTF-8" ?>\n<!-- generator="WordPress/6.4" -->\n<rss
-    version="2.0"' ' xmlns:wp="http://wordpress.org/export/1.2/"><channel></channel></rss>'
+    '<?xml version="1.0" encoding="UTF-8" ?>\n<!-- generator="WordPress/6.4" -->\n'
+    '<rss version="2.0" xmlns:wp="http://wordpress.org/export/1.2/"><channel></channel></rss>'
 )
 GHOST = json.dumps({"db": [{"meta": {"exported_on": 1}, "data": {"posts": []}}]})
 OUTBOX = json.dumps(
@@ -30,7 +30,10 @@ OUTBOX = json.dumps(
         "type": "OrderedCollection",
     }
 )
-BLOGGER = "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'><generator>Blogger</generator></feed>"
+BLOGGER = (
+    "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'>"
+    "<generator>Blogger</generator></feed>"
+)
 TWEETS = 'window.YTD.tweets.part0 = [ {"tweet": {"full_text": "hello"}} ]'
 
 EXPORTS = {

@@ -59,9 +59,9 @@ def test_a_page_gives_its_main_text_only() -> None:
 
 
 def test_jekyll_highlights_in_html_are_code() -> None:
-    text = "<p>Before it all</p>\n{% highlight cl %}\n(if (< a 1) #'b)\n{% endhighlight
-    %}\n<p>After</p>" assert clean_html(text) == "Before it all\n\n```cl\n(if (< a 1)
-    #'b)\n```\n\nAfter"
+    code = "{% highlight cl %}\n(if (< a 1) #'b)\n{% endhighlight %}"
+    cleaned = clean_html(f"<p>Before it all</p>\n{code}\n<p>After</p>")
+    assert cleaned == "Before it all\n\n```cl\n(if (< a 1) #'b)\n```\n\nAfter"
 
 
 def test_text_between_blocks_is_text_too() -> None:

@@ -111,8 +111,8 @@ def test_plain_paragraphs_pass_unchanged(paragraphs: list[list[str]]) -> None:
 
 
 def test_no_word_of_the_shared_posts_is_lost(shared_posts: Path) -> None:
-    """Against the parser's own HTML, read by another library; the rest is split words
-    (<i>i</i>th).""" lost = total = 0
+    """Against the parser's own HTML, read by another library; `nth` from `*n*th` counts as lost."""
+    lost = total = 0
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     for file in scan(shared_posts / "jbranchaud-til").posts:
         post = read_post(file.path.read_bytes(), source_id=file.source_id)
