@@ -1,0 +1,187 @@
+"""Which posts are kept, and the account of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+import pytest
+
+from twin_assets.corpus import importing
+from twin_assets.corpus.cleaning import (
+    FEWEST_WORDS,
+    RAW_COLUMNS,
+    account_for,
+    clean_posts,
+    document_id_of,
+    dropped_by_reason,
+    normalized,
+)
+from twin_assets.corpus.schema import RawPosts, columns_of, validated
+
+TEXT = "It's a note about clocks, and it has more than ten words in it."
+
+
+def raw(*posts: dict[str, Any]) -> pl.DataFrame:
+    """Rows of `raw_posts` with what matters here; the rest at its plainest."""
+    plain: dict[str, Any] = {
+        "source": "/posts",
+        "path": "/posts/a.md",
+        "url": "",
+        "author": "",
+        "kind": "note",
+        "title": "A title",
+        "text": TEXT,
+        "markup": "markdown",
+        "created_at": None,
+        "updated_at": None,
+        "tags": [],
+        "file_hash": "h",
+        "deleted": False,
+        "problem": "",
+    }
+    rows = [
+        plain | {"source_id": f"{n}.md", "content_hash": str(post.get("text", TEXT))} | post
+        for n, post in enumerate(posts)
+    ]
+    frame = pl.DataFrame(rows, schema=columns_of(RawPosts))
+    return frame.with_columns(pl.col("content_hash").replace("", "none")).select(RAW_COLUMNS)
+
+
+def reasons(frame: pl.DataFrame) -> list[str]:
+    return clean_posts(frame)["dropped_because"].to_list()
+
+
+def test_a_kept_post_is_its_text_words_and_language() -> None:
+    [row] = clean_posts(raw({"title": " A \n title "})).to_dicts()
+    assert row["text"] == TEXT
+    assert (row["title"], row["words"], row["language"]) == ("A title", 14, "en")
+    assert (row["kept"], row["dropped_because"], row["duplicate_of"]) == (True, "", "")
+
+
+@pytest.mark.parametrize(
+    ("post", "reason"),
+    [
+        ({"deleted": True, "kind": "tombstone", "text": "", "title": ""}, "deleted_at_the_source"),
+        ({"problem": "not_utf8", "text": ""}, "not_utf8"),
+        ({"kind": "draft"}, "draft"),
+        ({"text": "Only three words."}, "too_short"),
+        ({"text": "![image](a.png)"}, "no_text"),
+        ({"text": "<html><body></body></html>", "markup": "html"}, "no_text"),
+    ],
+)
+def test_a_dropped_post_is_a_row_with_a_reason(post: dict[str, Any], reason: str) -> None:
+    [row] = clean_posts(raw(post)).to_dicts()
+    assert (row["kept"], row["dropped_because"], row["text"]) == (False, reason, "")
+
+
+def test_short_notes_are_kept() -> None:
+    short = "Use ctrl-w then x to swap two tmux panes quickly."
+    assert len(short.split()) == FEWEST_WORDS
+    assert reasons(raw({"text": short})) == [""]
+
+
+def test_of_equal_posts_the_earliest_is_kept() -> None:
+    old, new = (datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002))
+    frame = clean_posts(
+        raw(
+            {"source_id": "a", "created_at": None},
+            {"source_id": "b", "created_at": new},
+            {"source_id": "c", "created_at": old},
+            {"source_id": "d", "text": TEXT + " And more."},
+        )
+    )
+    assert frame["dropped_because"].to_list() == ["duplicate", "duplicate", "", ""]
+    assert frame["duplicate_of"].to_list() == [document_id_of("c")] * 2 + ["", ""]
+
+
+def test_a_draft_takes_nobodys_place() -> None:
+    assert reasons(
+        raw({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})
+    ) == [
+        "draft",
+        "",
+        "deleted_at_the_source",
+    ]
+
+
+def test_no_rows_in_no_rows_out() -> None:
+    assert clean_posts(raw()).height == 0
+
+
+def test_text_is_nfc_with_plain_line_ends_and_no_invisible_characters() -> None:
+    assert (
+        normalized("Jose\u0301\r\nit\u00a0is\u200b \ufeffso\x00\tya\rno")
+        == "José\nit is so\tya\nno"
+    )
+
+
+def test_documents_are_named_by_their_path_alone() -> None:
+    first = clean_posts(raw({"source_id": "a.md", "text": TEXT}))
+    second = clean_posts(raw({"source_id": "a.md", "text": TEXT + " Edited."}))
+    assert first["document_id"].to_list() == second["document_id"].to_list()
+    assert document_id_of("a.md") != document_id_of("b.md")
+
+
+CLEANED = pl.DataFrame(
+    {
+        "source_id": ["a", "b", "c"],
+        "kept": [True, False, False],
+        "dropped_because": ["", "draft", "draft"],
+    }
+)
+
+
+def test_an_account_that_balances() -> None:
+    account = account_for(pl.DataFrame({"source_id": ["a", "b", "c"]}), CLEANED)
+    assert account.balanced
+    assert (account.imported, account.kept, account.dropped) == (3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("raw_ids", "cleaned", "fault"),
+    [
+        (["a", "b", "c", "d"], CLEANED, "missing"),
+        (["a", "b"], CLEANED, "unknown"),
+        # one lost and one doubled: the sums agree, the account does not
+        (["a", "b", "d"], pl.concat([CLEANED[:2], CLEANED[:1]]), "twice"),
+        (
+            ["a", "b", "c"],
+            CLEANED.with_columns(pl.lit("").alias("dropped_because")),
+            "without_reason",
+        ),
+    ],
+)
+def test_an_account_that_does_not(raw_ids: list[str], cleaned: pl.DataFrame, fault: str) -> None:
+    account = account_for(pl.DataFrame({"source_id": raw_ids}), cleaned)
+    assert not account.balanced
+    assert getattr(account, fault) > 0
+
+
+def test_reasons_are_counted_most_frequent_first() -> None:
+    assert dropped_by_reason(pl.DataFrame({"dropped_because": ["", "b", "a", "b"]})) == {
+        "b": 2,
+        "a": 1,
+    }
+
+
+def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
+    from twin_assets.corpus.schema import CleanedDocuments
+
+    good = clean_posts(raw({}))
+    with pytest.raises(dy.exc.ValidationError):
+        validated(good.with_columns(pl.lit(False).alias("kept")), CleanedDocuments)
+
+
+def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
+    for name, posts, words in (("skeeto", 461, 500_000), ("jbranchaud-til", 1871, 240_000)):
+        inventory = importing.take_inventory([shared_posts / name])
+        rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
+        documents = clean_posts(rows.select(RAW_COLUMNS))
+        assert documents.height == posts
+        assert dropped_by_reason(documents) == {}
+        assert documents["words"].sum() > words
+        assert documents["language"].unique().to_list() == ["en"]

@@ -1,0 +1,159 @@
+"""Inventory, changes, tombstones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from twin_assets.corpus.importers.posts import MAX_POST_BYTES
+from twin_assets.corpus.importing import (
+    STORED_COLUMNS,
+    changes,
+    inventory_frame,
+    read_rows,
+    take_inventory,
+)
+from twin_resources.errors import TwinError
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.md").write_text(f"# {name}\n\nText of {name}\n")
+    return folder
+
+
+def stored_after(folder: Path, stored: pl.DataFrame | None = None) -> pl.DataFrame:
+    """What the table would hold after an import of the folder."""
+    inventory = take_inventory([folder])
+    return read_rows(inventory_frame(inventory, stored), inventory).select(STORED_COLUMNS)
+
+
+def test_the_same_folder_gives_the_same_frame(posts: Path) -> None:
+    inventory = take_inventory([posts])
+    first = inventory_frame(inventory)
+    assert inventory_frame(inventory, stored_after(posts)).equals(first)
+    assert changes(first, None).counts() == {"added": 3, "edited": 0, "deleted": 0}
+    assert changes(first, stored_after(posts)).counts() == {"added": 0, "edited": 0, "deleted": 0}
+
+
+def test_changes_name_what_was_added_edited_and_deleted(posts: Path) -> None:
+    stored = stored_after(posts)
+    (posts / "a.md").unlink()
+    (posts / "b.md").write_text("# b\n\nanother text\n")
+    (posts / "d.md").write_text("# d\n\nText\n")
+    frame = inventory_frame(take_inventory([posts]), stored)
+    found = changes(frame, stored)
+    assert (found.added, found.edited, found.deleted) == (("d.md",), ("b.md",), ("a.md",))
+    after = stored_after(posts, stored)
+    assert after.filter("deleted")["source_id"].to_list() == ["a.md"]
+    assert changes(inventory_frame(take_inventory([posts]), after), after).counts() == {
+        "added": 0,
+        "edited": 0,
+        "deleted": 0,
+    }
+
+
+def test_a_file_that_cannot_be_read_now_keeps_its_row(posts: Path) -> None:
+    stored, before = stored_after(posts), inventory_frame(take_inventory([posts]))
+    (posts / "b.md").unlink()
+    os.mkfifo(posts / "b.md")
+    frame = inventory_frame(take_inventory([posts]), stored)
+    assert frame.equals(before)
+    assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
+
+
+def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
+    os.mkfifo(posts / "pipe.md")
+    with (posts / "huge.md").open("wb") as stream:
+        stream.truncate(MAX_POST_BYTES + 1)
+    inventory = take_inventory([posts])
+    rows = read_rows(inventory_frame(inventory), inventory)
+    problems = dict(rows.filter(pl.col("problem") != "").select("source_id", "problem").rows())
+    assert problems == {"huge.md": "too_large", "pipe.md": "unreadable"}
+    assert rows.height == 5
+
+
+def test_a_file_that_goes_between_scan_and_read_is_tried_again(posts: Path) -> None:
+    inventory = take_inventory([posts])
+    text = (posts / "b.md").read_text()
+    (posts / "b.md").unlink()
+    stored = read_rows(inventory_frame(inventory), inventory)
+    assert stored.filter(source_id="b.md")["problem"].to_list() == ["unreadable"]
+    (posts / "b.md").write_text(text)
+    again = inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
+    assert again.filter("again")["source_id"].to_list() == ["b.md"]
+    assert stored_after(posts, stored.select(STORED_COLUMNS))["problem"].to_list() == [""] * 3
+
+
+def test_a_folder_that_cannot_be_listed_hides_its_posts_and_deletes_none(
+    posts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (posts / "more").mkdir()
+    (posts / "more" / "d.md").write_text("# d\n\nText\n")
+    stored = stored_after(posts)
+    scandir = os.scandir
+
+    def refuse(path: object) -> object:  # root may list every folder, so the system call says no
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    inventory = take_inventory([posts])
+    assert inventory.skipped == {"folder that cannot be listed": 1}
+    frame = inventory_frame(inventory, stored)
+    assert not frame["deleted"].any()
+    assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
+
+
+def test_two_sources_with_one_path_stay_two_posts(posts: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.md").write_text("# Another a\n\nText\n")
+    inventory = take_inventory([posts, other])
+    rows = read_rows(inventory_frame(inventory), inventory)
+    assert dict(rows.select("source_id", "title").rows()) == {
+        "a.md": "a",
+        "b.md": "b",
+        "c.md": "c",
+        "other/a.md": "Another a",
+    }
+
+
+def test_the_sites_zone_counts_where_a_date_names_none(tmp_path: Path) -> None:
+    folder = tmp_path / "_posts"
+    folder.mkdir()
+    (folder / "2020-07-01-a.md").write_text("Text")
+    (tmp_path / "_config.yml").write_text("timezone: America/New_York\n")
+    inventory = take_inventory([tmp_path])
+    rows = read_rows(inventory_frame(inventory), inventory)
+    assert rows["created_at"].dt.strftime("%F %T").to_list() == ["2020-07-01 04:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, "nothing"),
+        ({"a.txt": "text", "b.png": "image", "c.txt": "text"}, "2 × txt file"),
+        ({"README.md": "# About"}, "about the folder"),
+        ({"Shares.csv": "Date,ShareLink,ShareCommentary"}, "LinkedIn"),
+    ],
+)
+def test_a_folder_without_posts_says_what_it_holds(
+    files: dict[str, str], found: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(TwinError, match=found):
+        take_inventory([tmp_path])
+
+
+def test_an_author_without_sources_is_told_so() -> None:
+    with pytest.raises(TwinError, match="without sources"):
+        take_inventory([])
