@@ -1,0 +1,204 @@
+"""The embedder against the model it was made from, and the promises that others build on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twin_resources.embedder import (
+    Embedder,
+    embedder_folder,
+    find_prepared,
+    load_embedder,
+    load_tokenizer,
+)
+from twin_resources.embedder_preparation import fetch_model, prepare, reference_vectors
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+SENTENCES = (
+    "The heap is a tree that pretends to be an array.",
+    "In March the river took the lower fields, as it does.",
+    "She wrote `x = y + 1` on the board and waited.",
+    "Nobody had asked why the cache was warm before the first request.",
+    "Whether a comet returns depends on who else it meets.",
+    "¿Por qué no? 李 said so, and the naïve reader agreed — twice.",
+    "int main(void) { return 0; }",
+    "Bread rises; rules do not.",
+)
+
+
+def texts_of_all_lengths(count: int) -> list[str]:
+    """Texts from a few words to about 230 tokens, all different."""
+    return [
+        " ".join(SENTENCES[(index + step) % len(SENTENCES)] for step in range(1 + index % 18))
+        + f" {index}"
+        for index in range(count)
+    ]
+
+
+def test_vectors_agree_with_transformers_in_fp32(
+    home_with_embedder: Settings, embedder: Embedder, tmp_path: Path
+) -> None:
+    chunks = texts_of_all_lengths(64)
+    counts = embedder.count_tokens(chunks)
+    assert max(counts) <= embedder.token_limit
+    assert max(counts) > 200
+    model = fetch_model(home_with_embedder, into=tmp_path)
+    original = reference_vectors(model, chunks, token_limit=embedder.token_limit)
+    cosines = (embedder.embed(chunks) * original).sum(axis=1)
+    assert cosines.min() >= 0.999
+    # The figure can fail: another text's vector is nowhere near.
+    assert (np.roll(original, 1, axis=0) * original).sum(axis=1).min() < 0.9
+
+
+def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
+    texts = texts_of_all_lengths(40)
+    together = embedder.embed(texts)
+    alone = np.concatenate([embedder.embed([text]) for text in texts])
+    assert np.array_equal(together, alone)
+    assert np.array_equal(embedder.embed(texts[::-1])[::-1], together)
+
+
+def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
+    texts = texts_of_all_lengths(24)
+    expected = embedder.embed(texts)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: embedder.embed([text])[0], texts * 4))
+    assert np.array_equal(np.stack(found), np.concatenate([expected] * 4))
+
+
+def test_vectors_are_unit_float32(embedder: Embedder) -> None:
+    vectors = embedder.embed(["", "one", "two words"])
+    assert vectors.shape == (3, embedder.dimension)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert embedder.embed([]).shape == (0, embedder.dimension)
+
+
+def test_the_end_of_a_text_beyond_the_limit_still_counts(embedder: Embedder) -> None:
+    long = "The tide tables were printed every winter in the harbour office. " * 30
+    assert embedder.count_tokens([long])[0] > embedder.token_limit
+    with_end = long + "Suddenly everything is about garbage collection in Lisp. " * 8
+    question = embedder.embed(["garbage collection in Lisp"])[0]
+    plain, ended = embedder.embed([long, with_end])
+    assert ended @ question > plain @ question + 0.05
+
+
+def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings) -> None:
+    tokenizer = load_tokenizer(home_with_embedder)
+    assert tokenizer.token_limit == 256
+    assert tokenizer.languages == ("en",)
+    # MiniLM's own file truncates to 128 and pads to 128.
+    assert tokenizer.count_tokens(["word " * 500, "a"]) == [502, 3]
+    text = "Don't  panic."
+    encoding = tokenizer.tokenizer.encode(text, add_special_tokens=False)
+    assert [text[start:end] for start, end in encoding.offsets] == ["Don", "'", "t", "panic", "."]
+
+
+def test_an_embedder_that_was_not_prepared_says_how(home: Settings) -> None:
+    with pytest.raises(TwinError, match=r"twin_resources\.embedder prepare"):
+        load_embedder(home)
+
+
+def test_a_newer_folder_is_refused(home_with_embedder: Settings) -> None:
+    folder = embedder_folder(home_with_embedder)
+    source, manifest = find_prepared(home_with_embedder)
+    document = json.loads((source / "embedder.json").read_text()) | {"schema": manifest.schema + 1}
+    folder.unlink()  # the link to the shared one
+    (folder / "next").mkdir(parents=True)
+    (folder / "next" / "embedder.json").write_text(json.dumps(document))
+    (folder / "current.json").write_text('{"revision": "next"}')
+    with pytest.raises(TwinError, match="newer"):
+        load_embedder(home_with_embedder)
+
+
+def test_a_model_with_unknown_layers_is_refused(home: Settings, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(
+        json.dumps({"model_type": "bert", "hidden_size": 8, "max_position_embeddings": 64})
+    )
+    (model / "modules.json").write_text(
+        json.dumps([{"type": "sentence_transformers.models.Transformer"}, {"type": "x.Dense"}])
+    )
+    with pytest.raises(TwinError, match="Dense"):
+        prepare(home.model_copy(update={"embedder": str(model)}))
+
+
+def test_a_folder_is_prepared_with_its_own_weights_and_limit(
+    home_with_embedder: Settings, tmp_path: Path
+) -> None:
+    """A model of one's own: first-token pooling, a shorter limit, no card."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    model = fetch_model(home_with_embedder, into=tmp_path)
+    torch.manual_seed(0)
+    small = BertConfig(
+        vocab_size=30522,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    BertModel(small).save_pretrained(model)
+    (model / "README.md").unlink()
+    (model / "sentence_bert_config.json").write_text('{"max_seq_length": 64}')
+    (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    own = home_with_embedder.model_copy(update={"embedder": str(model)})
+    prepare(own)
+    embedder = load_embedder(own)
+    assert (embedder.dimension, embedder.token_limit, embedder.languages) == (32, 64, ())
+    texts = ["one", "a stack grows downwards"]
+    original = reference_vectors(model, texts, token_limit=64)
+    assert (embedder.embed(texts) * original).sum(axis=1).min() > 0.999
+    assert embedder.revision != load_embedder(home_with_embedder).revision
+
+    lines: list[str] = []
+    prepare(own, report=lines.append)
+    assert lines == []  # ready: nothing is done again
+    torch.manual_seed(1)
+    BertModel(small).save_pretrained(model)
+    prepare(own)
+    assert load_embedder(own).revision != embedder.revision
+
+
+def test_it_runs_without_torch_and_without_telemetry(home_with_embedder: Settings) -> None:
+    script = (
+        "import sys\n"
+        "from twin_resources.embedder import load_embedder\n"
+        "from twin_resources.settings import load_settings\n"
+        f"embedder = load_embedder(load_settings({str(home_with_embedder.home)!r}))\n"
+        "assert embedder.embed(['Why?']).shape == (1, 384)\n"
+        "loaded = {'torch', 'transformers', 'dagster'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    user = home_with_embedder.home / "user"
+    user.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(user), "PATH": "/usr/bin:/bin"},
+        cwd=Path(__file__).resolve().parents[3],
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(user.iterdir()) == []  # OpenVINO's telemetry leaves a client id in ~/intel
+
+
+def test_precision_follows_the_processor(embedder: Embedder, home_with_embedder: Settings) -> None:
+    folder, manifest = find_prepared(home_with_embedder)
+    exact = Embedder(folder, replace(manifest), precision="f32")
+    texts = texts_of_all_lengths(16)
+    cosines = (exact.embed(texts) * embedder.embed(texts)).sum(axis=1)
+    assert cosines.min() >= 0.999
