@@ -1,0 +1,141 @@
+"""Telling changed inputs from unchanged ones, groups, and batches that never cut a group."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.tables_changes import batches, compare, input_hashes
+
+BOOKKEEPING = {"_input_key": pl.String, "_input_hash": pl.Binary, "_version": pl.String}
+
+
+def hashed(text: str) -> bytes:
+    return text.encode().ljust(32, b"\0")
+
+
+def upstream(*rows: tuple[str, str], groups: list[str] | None = None) -> pl.DataFrame:
+    frame = pl.DataFrame(
+        [(key, hashed(content)) for key, content in rows],
+        schema={"key": pl.String, "hash": pl.Binary},
+        orient="row",
+    )
+    return frame if groups is None else frame.with_columns(pl.Series("group", groups))
+
+
+def bookkeeping(*rows: tuple[str, bytes, str]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=BOOKKEEPING, orient="row")
+
+
+def stored_as(inputs: pl.DataFrame, version: str = "1") -> pl.DataFrame:
+    return bookkeeping(
+        *((key, digest, version) for key, digest in inputs.select("key", "input_hash").rows())
+    )
+
+
+NONE = bookkeeping()
+
+
+def changed_keys(
+    inputs: pl.DataFrame, stored: pl.DataFrame, empty: pl.DataFrame = NONE
+) -> list[str]:
+    return compare(inputs, stored=stored, empty=empty, version="1").inputs["key"].to_list()
+
+
+def test_an_input_of_one_row_has_that_rows_hash() -> None:
+    inputs = input_hashes(upstream(("a", "x"), ("b", "y")))
+    assert inputs["input_hash"].to_list() == [hashed("x"), hashed("y")]
+    assert inputs["positions"].to_list() == [[0], [1]]
+
+
+def test_an_input_of_several_rows_does_not_depend_on_their_order() -> None:
+    one = input_hashes(upstream(("a", "x"), ("b", "y"), ("a", "z")))
+    other = input_hashes(upstream(("a", "z"), ("a", "x"), ("b", "y")))
+    assert one["input_hash"].to_list() == other["input_hash"].to_list()
+    assert one["positions"].to_list() == [[0, 2], [1]]
+    assert one["input_hash"][0] not in {hashed("x"), hashed("z")}
+
+
+def test_nothing_stored_means_everything_changed() -> None:
+    assert changed_keys(input_hashes(upstream(("b", "x"), ("a", "y"))), NONE) == ["b", "a"]
+
+
+def test_only_the_edited_and_new_inputs_changed_and_the_absent_vanished() -> None:
+    before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1")))
+    after = input_hashes(upstream(("a", "1"), ("b", "2"), ("d", "1")))
+    found = compare(after, stored=stored_as(before), empty=NONE, version="1")
+    assert found.inputs["key"].to_list() == ["b", "d"]
+    assert found.vanished == ["c"]
+
+
+def test_another_function_version_changes_everything() -> None:
+    inputs = input_hashes(upstream(("a", "1"), ("b", "1")))
+    assert changed_keys(inputs, stored_as(inputs, version="0")) == ["a", "b"]
+
+
+def test_a_remembered_empty_input_is_unchanged_and_forgotten_when_gone() -> None:
+    inputs = input_hashes(upstream(("a", "1")))
+    empty = bookkeeping(("a", hashed("1"), "1"), ("gone", hashed("1"), "1"))
+    found = compare(inputs, stored=NONE, empty=empty, version="1")
+    assert found.inputs.is_empty()
+    assert found.forgotten == ["gone"]
+
+
+def test_a_stored_row_wins_over_what_is_remembered_of_its_input() -> None:
+    inputs = input_hashes(upstream(("a", "1")))
+    stored = bookkeeping(("a", hashed("2"), "1"))
+    assert changed_keys(inputs, stored, bookkeeping(("a", hashed("1"), "1"))) == ["a"]
+
+
+def test_an_input_that_says_two_things_is_computed_again() -> None:
+    inputs = input_hashes(upstream(("a", "1")))
+    stored = bookkeeping(("a", hashed("1"), "1"), ("a", hashed("2"), "1"))
+    assert changed_keys(inputs, stored) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups"),
+    [
+        ([("a", "1"), ("b", "2"), ("c", "1")], ["g", "g", "h"]),  # changed
+        ([("a", "1"), ("c", "1")], ["g", "h"]),  # lost
+        ([("a", "1"), ("b", "1"), ("n", "1"), ("c", "1")], ["g", "g", "g", "h"]),  # gained
+        ([("a", "1"), ("b", "1"), ("c", "1")], ["g", "h2", "h"]),  # split
+    ],
+)
+def test_a_group_that_gained_lost_or_changed_a_member_is_computed_whole(
+    rows: list[tuple[str, str]], groups: list[str]
+) -> None:
+    before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1"), groups=["g", "g", "h"]))
+    after = input_hashes(upstream(*rows, groups=groups))
+    expected = [key for key, _ in rows if key != "c"]
+    assert changed_keys(after, stored_as(before)) == expected
+
+
+def test_a_group_of_another_name_with_the_same_members_is_unchanged() -> None:
+    before = input_hashes(upstream(("a", "1"), ("b", "1"), groups=["g", "g"]))
+    after = input_hashes(upstream(("b", "1"), ("a", "1"), groups=["x", "x"]))
+    assert changed_keys(after, stored_as(before)) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=30),
+    st.integers(1, 7),
+)
+def test_batches_hold_every_input_once_and_never_cut_a_group(
+    rows: list[tuple[int, int]], size: int
+) -> None:
+    group_of = {number: str(group) for number, group in rows}
+    keys = [f"k{number}" for number, _ in rows]
+    frame = upstream(*((key, "x") for key in keys), groups=[group_of[number] for number, _ in rows])
+    inputs = input_hashes(frame)
+    parts = list(batches(inputs, rows=size))
+    assert sorted(key for part in parts for key in part["key"]) == sorted(set(keys))
+    seen: set[str] = set()
+    for part in parts:
+        units = set(part["unit"].to_list())
+        assert not units & seen
+        seen |= units
+        held = sum(len(positions) for positions in part["positions"].to_list())
+        assert held <= size or len(units) == 1

@@ -1,0 +1,203 @@
+"""The same values hash alike anywhere; different values do not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.tables_hashing import (
+    MODULUS,
+    UnhashableColumn,
+    data_version,
+    hash_of,
+    row_hashes,
+    sum_hashes,
+    type_name,
+)
+
+
+def frame() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "text": ["Zürich, it's 李", "", None],
+            "count": [0, -7, None],
+            "share": [0.1, float("nan"), -0.0],
+            "vector": [[1.5, -2.0], [0.0, 0.25], [3.0, 4.0]],
+            "tags": [["a", "b"], [], None],
+            "messages": [
+                [{"role": "user", "content": "hi"}],
+                [{"role": "user", "content": None}],
+                [],
+            ],
+            "kept": [True, False, None],
+            "at": [datetime(2020, 2, 29, 12, tzinfo=UTC), None, datetime(1960, 1, 1, tzinfo=UTC)],
+            "day": [date(2020, 2, 29), date(1960, 1, 1), None],
+            "raw": [b"\x00\xff", b"", None],
+        },
+        schema_overrides={"vector": pl.Array(pl.Float32, 2)},
+    )
+
+
+# Computed once with polars 1.44 and pyarrow 26. A change here makes every stored table recompute.
+PINNED = [
+    "cf09bf1c0988cd5248dea20577fa479746eee83e214af7be7889f6a7a4ca1a69",
+    "b3fab728fc313a9bb44fa4da9dbb09821537569e086619ad71e2fac2fcfd0339",
+    "c8af441e8b58aac155bc40566635c05a004c9f87aebaa78052871df51f6c68c1",
+]
+
+
+def test_hashes_are_pinned() -> None:
+    assert [digest.hex() for digest in row_hashes(frame())] == PINNED
+
+
+def test_another_process_with_another_hash_seed_agrees() -> None:
+    script = (
+        "import json\n"
+        "from tests.unit.tables.test_row_hashes import frame\n"
+        "from twin_resources.tables_hashing import row_hashes\n"
+        "print(json.dumps([digest.hex() for digest in row_hashes(frame())]))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONHASHSEED": "77", "POLARS_MAX_THREADS": "1", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(out.stdout) == PINNED
+
+
+def test_a_row_hashes_alike_whatever_rows_stand_beside_it() -> None:
+    whole = row_hashes(frame()).to_list()
+    alone = [row_hashes(frame()[at]).item() for at in range(3)]
+    reversed_ = row_hashes(frame().reverse()).to_list()[::-1]
+    rechunked = row_hashes(pl.concat([frame()[:1], frame()[1:]], rechunk=False)).to_list()
+    assert alone == whole
+    assert reversed_ == whole
+    assert rechunked == whole
+
+
+def test_a_list_hashes_alike_beside_a_list_with_a_null() -> None:
+    pure = pl.Series([[1, 2]], dtype=pl.List(pl.Int64))
+    mixed = pl.Series([[1, 2], [1, None], [None, 1]], dtype=pl.List(pl.Int64))
+    hashes = row_hashes(mixed.to_frame("a")).to_list()
+    assert row_hashes(pure.to_frame("a")).item() == hashes[0]
+    assert len(set(hashes)) == 3
+
+
+def test_column_order_does_not_count_but_names_do() -> None:
+    one = pl.DataFrame({"a": ["x"], "b": ["y"]})
+    assert row_hashes(one).item() == row_hashes(one.select("b", "a")).item()
+    assert row_hashes(one).item() != row_hashes(one.rename({"a": "b", "b": "a"})).item()
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (pl.Series([7], dtype=pl.Int16), pl.Series([7], dtype=pl.Int64)),
+        (pl.Series([0.0]), pl.Series([-0.0])),
+        (pl.Series(["a"]), pl.Series(["a"], dtype=pl.Categorical)),
+        (
+            pl.Series([datetime(2020, 1, 1, 12, tzinfo=UTC)]),
+            pl.Series([datetime(2020, 1, 1, 14, tzinfo=timezone(timedelta(hours=2)))]),
+        ),
+        (pl.Series([{"a": 1, "b": 2}]), pl.Series([{"b": 2, "a": 1}])),
+        (
+            pl.Series([[1.0, 2.0]], dtype=pl.List(pl.Float32)),
+            pl.Series([[1.0, 2.0]], dtype=pl.Array(pl.Float32, 2)),
+        ),
+    ],
+)
+def test_equal_values_of_different_types_hash_alike(left: pl.Series, right: pl.Series) -> None:
+    assert row_hashes(left.to_frame("a")).item() == row_hashes(right.to_frame("a")).item()
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (pl.Series([""]), pl.Series([None], dtype=pl.String)),
+        (pl.Series([""]), pl.Series([0])),
+        (pl.Series([0]), pl.Series([None], dtype=pl.Int64)),
+        (pl.Series([b"a"]), pl.Series(["a"])),
+        (pl.Series([[]], dtype=pl.List(pl.String)), pl.Series([None], dtype=pl.List(pl.String))),
+        (pl.Series([["ab", "c"]]), pl.Series([["a", "bc"]])),
+        (pl.Series([[["a"], []]]), pl.Series([[[], ["a"]]])),
+        (pl.Series([1]), pl.Series([True])),
+    ],
+)
+def test_different_values_hash_differently(left: pl.Series, right: pl.Series) -> None:
+    assert row_hashes(left.to_frame("a")).item() != row_hashes(right.to_frame("a")).item()
+
+
+values = st.tuples(
+    st.none() | st.text(max_size=4),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3),
+)
+
+
+@given(st.lists(values, max_size=8))
+def test_hashes_are_equal_exactly_when_rows_are(rows: list[tuple[object, ...]]) -> None:
+    schema = {"a": pl.String, "b": pl.Int64, "c": pl.List(pl.String)}
+    hashes = row_hashes(pl.DataFrame(rows, schema=schema, orient="row")).to_list()
+    for one, first in zip(rows, hashes, strict=True):
+        for other, second in zip(rows, hashes, strict=True):
+            assert (one == other) == (first == second)
+
+
+def test_a_frame_without_rows_or_columns_has_no_hashes() -> None:
+    assert row_hashes(pl.DataFrame()).to_list() == []
+    assert row_hashes(pl.DataFrame(schema={"a": pl.String})).to_list() == []
+
+
+def test_an_object_column_is_refused_by_name() -> None:
+    with pytest.raises(UnhashableColumn, match=r"column 'thing'.*Object.*Next: cast"):
+        row_hashes(pl.DataFrame({"thing": pl.Series([object()], dtype=pl.Object)}))
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), max_size=20))
+def test_the_sum_is_that_of_the_numbers(digests: list[bytes]) -> None:
+    expected = sum(int.from_bytes(digest, "big") for digest in digests) % MODULUS
+    assert sum_hashes(digests) == expected
+    assert sum_hashes(list(reversed(digests))) == expected
+
+
+def test_the_sum_wraps_at_two_to_the_256() -> None:
+    assert sum_hashes([b"\xff" * 32, bytes(31) + b"\x02"]) == 1
+
+
+def test_parts_are_kept_apart() -> None:
+    assert hash_of("ab", "c") != hash_of("a", "bc")
+    assert hash_of("a") != hash_of("a", "")
+
+
+def test_the_data_version_is_made_of_rows_types_and_function_version() -> None:
+    types = {"a": "string", "b": "int64"}
+    first = data_version(5, types=types, version="1")
+    assert len(first) == 64
+    assert data_version(5, types=dict(reversed(types.items())), version="1") == first
+    assert data_version(6, types=types, version="1") != first
+    assert data_version(5, types=types | {"b": "int32"}, version="1") != first
+    assert data_version(5, types=types, version="2") != first
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        (pl.String(), "string"),
+        (pl.List(pl.Struct({"b": pl.Int8, "a": pl.String})), "list<struct<a: string, b: int8>>"),
+        (pl.Array(pl.Float32, 384), "array<float32, 384>"),
+        (pl.Datetime("us", "UTC"), "datetime<us, UTC>"),
+        (pl.Datetime("ms"), "datetime<ms, local>"),
+        (pl.Duration("ns"), "duration<ns>"),
+    ],
+)
+def test_type_names_are_our_own(dtype: pl.DataType, name: str) -> None:
+    assert type_name(dtype) == name
