@@ -207,6 +207,10 @@ class Retriever:
 
 
 def _search(table: Any, query: Query, vector: np.ndarray) -> list[Passage]:
+    """The best of both searches, best first; of equally good ones the nearer vector."""
+    from lancedb.query import MatchQuery
+    from lancedb.rerankers import RRFReranker
+
     conditions: list[str] = []
     if query.before is not None:
         moment = query.before.astimezone(UTC).replace(tzinfo=None)
@@ -214,10 +218,25 @@ def _search(table: Any, query: Query, vector: np.ndarray) -> list[Passage]:
     if query.exclude:
         quoted = ", ".join("'" + chunk.replace("'", "''") + "'" for chunk in query.exclude)
         conditions.append(f"chunk_id NOT IN ({quoted})")
-    builder = _hybrid(table, query.question, vector)
-    if conditions:
-        builder = builder.where(" AND ".join(conditions))
-    rows = builder.limit(CANDIDATES).select(_COLUMNS).to_arrow().to_pylist()
+
+    def best(builder: Any, score: str) -> Any:
+        if conditions:
+            builder = builder.where(" AND ".join(conditions))
+        return builder.limit(CANDIDATES).select([*_COLUMNS, score]).with_row_id(True).to_arrow()
+
+    near = best(
+        table.search(vector, vector_column_name="vector").distance_type("cosine"), "_distance"
+    )
+    # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
+    # question without a word is no query at all.
+    words: Any = MatchQuery  # its generated signature lacks the defaults
+    match = words(query.question if re.search(r"\w", query.question) else "?", "text")
+    said = best(table.search(match, query_type="fts"), "_score")
+    reranker: Any = RRFReranker(return_score="all")
+    rows: list[dict[str, Any]] = reranker.rerank_hybrid(query.question, near, said).to_pylist()
+    rows.sort(
+        key=lambda row: (-row["_relevance_score"], _or_last(row["_distance"]), row["chunk_id"])
+    )
     return [
         Passage(
             chunk_id=row["chunk_id"],
@@ -233,17 +252,8 @@ def _search(table: Any, query: Query, vector: np.ndarray) -> list[Passage]:
     ]
 
 
-def _hybrid(table: Any, question: str, vector: np.ndarray) -> Any:
-    """Both searches fused, or the vector's alone for a question without a word (full text has no
-    hits)."""
-    from lancedb.query import MatchQuery
-    from lancedb.rerankers import RRFReranker
-
-    builder = table.search(query_type="hybrid", vector_column_name="vector")
-    # MatchQuery takes the question as words; a bare string would be parsed for operators.
-    words: Any = MatchQuery  # its generated signature lacks the defaults
-    text = words(question if re.search(r"\w", question) else "?", "text")
-    return builder.vector(vector).text(text).distance_type("cosine").rerank(RRFReranker())
+def _or_last(distance: float | None) -> float:
+    return float("inf") if distance is None else distance
 
 
 def _embedder_of(table: Any) -> str:
@@ -255,7 +265,7 @@ def _embedder_of(table: Any) -> str:
 def _within_budget(passages: list[Passage], limit: int, token_budget: int) -> tuple[Passage, ...]:
     kept: list[Passage] = []
     left = token_budget
-    for passage in sorted(passages, key=lambda passage: (-passage.score, passage.chunk_id)):
+    for passage in passages:
         if len(kept) < limit and passage.token_count <= left:
             kept.append(passage)
             left -= passage.token_count

@@ -1,0 +1,250 @@
+"""Retrieval over real tables: what is found, what never is, and how a table changes under it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
+from twin_resources.embedder import Embedder
+from twin_resources.errors import TwinError
+from twin_resources.retrieval import Query, Retriever
+from twin_resources.retrieval_index import update_indexes
+from twin_resources.tables import Tables
+
+POSTS = {
+    "heap": "A binary heap keeps its smallest element at the root and repairs itself in log time.",
+    "bread": "A sourdough starter wants flour, water and patience; mine is called Bertha.",
+    "river": "In March the river floods the lower fields and the herons move in.",
+    "regex": "Backtracking regular expressions can take exponential time on hostile input.",
+    "comet": "The comet returns every seventy-six years and people point telescopes at it.",
+    "sort": "Quicksort partitions around a pivot; a bad pivot makes it quadratic.",
+}
+
+
+def chunks_of(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
+    rows: list[dict[str, Any]] = [
+        {
+            "chunk_id": f"{name}-0",
+            "document_id": name,
+            "title": name.title(),
+            "url": f"https://example.org/{name}",
+            "published_at": None if name == "undated" else datetime(2010 + place, 6, 1, tzinfo=UTC),
+            "position": 0,
+            "start": 0,
+            "end": len(text),
+            "text": text,
+            "token_count": embedder.count_tokens([text])[0],
+        }
+        for place, (name, text) in enumerate(posts.items())
+    ]
+    columns = dict(embedding_columns(embedder.dimension))
+    schema = {name: columns[name] for name in columns if name not in {"embedder", "vector"}}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
+    tables.rework(
+        chunks_of(posts, embedder),
+        "embeddings",
+        author=author,
+        key="chunk_id",
+        function=lambda frame: embed_chunks(frame, embedder),
+        version="1",
+        schema=embedding_columns(embedder.dimension),
+        row_key="chunk_id",
+    )
+    update_indexes(tables.uri("embeddings", author), language="en")
+
+
+@pytest.fixture
+def retriever(tables: Tables, embedder: Embedder) -> Retriever:
+    store(tables, "ada", POSTS, embedder)
+    return Retriever(tables.base_uri, embedder)
+
+
+def found(retriever: Retriever, question: str, **options: Any) -> list[str]:
+    result = retriever.retrieve("ada", question, **options)
+    return [passage.document_id for passage in result.passages]
+
+
+def test_meaning_and_words_both_find(retriever: Retriever) -> None:
+    assert found(retriever, "Which birds come after the flood?", limit=1) == ["river"]
+    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    assert found(retriever, "Is quicksort ever quadratic?", limit=1) == ["sort"]
+
+
+def test_a_passage_carries_what_an_answer_cites(retriever: Retriever) -> None:
+    result = retriever.retrieve("ada", "Who is Bertha?", limit=2)
+    best = result.passages[0]
+    assert (best.chunk_id, best.title, best.url) == (
+        "bread-0",
+        "Bread",
+        "https://example.org/bread",
+    )
+    assert best.published_at == datetime(2011, 6, 1, tzinfo=UTC)
+    assert best.text == POSTS["bread"]
+    assert best.score > result.passages[1].score > 0
+    assert result.reason == ""
+    assert result.vector.shape == (384,)
+
+
+def test_nothing_newer_and_nothing_excluded(retriever: Retriever) -> None:
+    question = "Is quicksort ever quadratic?"
+    assert found(retriever, question)[0] == "sort"
+    older = found(retriever, question, before=datetime(2013, 6, 1, tzinfo=UTC), limit=10)
+    assert set(older) == {"heap", "bread", "river", "regex"}
+    assert "sort" not in found(retriever, question, exclude=["sort-0", "it's-0"], limit=10)
+    assert found(retriever, question, before=datetime(1999, 1, 1, tzinfo=UTC)) == []
+
+
+def test_a_post_without_a_date_may_be_newer(
+    retriever: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
+    question = "Is merge sort quadratic?"
+    assert found(retriever, question)[0] == "undated"
+    assert "undated" not in found(retriever, question, before=datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedder) -> None:
+    everything = retriever.retrieve("ada", "sort the heap", limit=10, token_budget=1000).passages
+    assert len(everything) == len(POSTS)
+    budget = everything[0].token_count + everything[1].token_count
+    fitting = retriever.retrieve("ada", "sort the heap", token_budget=budget).passages
+    assert sum(passage.token_count for passage in fitting) <= budget
+    assert fitting[0] == everything[0]
+    assert retriever.retrieve("ada", "sort the heap", token_budget=3).passages == ()
+
+
+def test_another_authors_text_is_out_of_reach(
+    retriever: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    store(tables, "bob", {"secret": "The launch code is written under the bench."}, embedder)
+    question = "Where is the launch code?"
+    assert "secret" not in found(retriever, question, limit=10)
+    assert retriever.retrieve("bob", question).passages[0].document_id == "secret"
+    for author in ("../bob", "ada/../bob", "", "Bob"):
+        with pytest.raises(TwinError, match="slug"):
+            retriever.retrieve(author, question)
+
+
+def test_a_new_version_of_the_table_is_seen_at_once(
+    retriever: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    question = "When do the tulips open?"
+    assert "tulips" not in found(retriever, question, limit=10)
+    more = {name: text for name, text in POSTS.items() if name != "comet"}
+    store(tables, "ada", more | {"tulips": "The tulips open in the last week of April."}, embedder)
+    assert found(retriever, question, limit=1) == ["tulips"]
+    assert "comet" not in found(retriever, "When does the comet return?", limit=10)
+
+
+def test_rows_that_no_index_holds_yet_are_found(
+    retriever: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    tables.rework(
+        chunks_of(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
+        "embeddings",
+        author="ada",
+        key="chunk_id",
+        function=lambda frame: embed_chunks(frame, embedder),
+        version="1",
+        schema=embedding_columns(embedder.dimension),
+        row_key="chunk_id",
+    )
+    assert found(retriever, "zymurgy", limit=1) == ["zymurgy"]
+
+
+def test_a_missing_table_is_a_reason_and_leaves_no_folder(
+    tables: Tables, embedder: Embedder
+) -> None:
+    result = Retriever(tables.base_uri, embedder).retrieve("nobody", "Why?")
+    assert result.passages == ()
+    assert "nobody has no embeddings yet" in result.reason
+    assert result.vector.shape == (384,)
+    assert not (Path(tables.base_uri) / "nobody").exists()
+
+
+def test_a_table_that_comes_later_is_found(tables: Tables, embedder: Embedder) -> None:
+    retriever = Retriever(tables.base_uri, embedder)
+    assert found(retriever, "Who is Bertha?") == []
+    store(tables, "ada", POSTS, embedder)
+    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+
+
+def test_a_table_that_was_made_anew_is_opened_again(
+    retriever: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
+) -> None:
+    import shutil
+
+    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    shutil.rmtree(Path(tables.base_uri) / "ada")
+    assert retriever.retrieve("ada", "Who is Bertha?").reason != ""
+    store(tables, "ada", {"bread": "My starter is called Bertha now too."}, embedder)
+    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+
+
+def test_vectors_of_another_embedder_are_not_searched(
+    retriever: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    tables.rework(
+        chunks_of(POSTS, embedder),
+        "embeddings",
+        author="ada",
+        key="chunk_id",
+        function=lambda frame: embed_chunks(frame, embedder).with_columns(embedder=pl.lit("old")),
+        version="2",
+        schema=embedding_columns(embedder.dimension),
+        row_key="chunk_id",
+    )
+    result = retriever.retrieve("ada", "Who is Bertha?")
+    assert result.passages == ()
+    assert "made by embedder old" in result.reason
+
+
+@pytest.mark.parametrize("question", ["", "???", "the", "a AND (b OR", 'say "Bertha', "naïve 李"])
+def test_any_question_is_a_question(retriever: Retriever, question: str) -> None:
+    assert len(found(retriever, question, limit=10)) == len(POSTS)
+
+
+def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever) -> None:
+    queries = [
+        Query("Who is Bertha?"),
+        Query("Is quicksort ever quadratic?", before=datetime(2013, 6, 1, tzinfo=UTC)),
+        Query("Which birds come after the flood?", exclude=("river-0",)),
+    ]
+    together = retriever.retrieve_many("ada", queries)
+    for query, result in zip(queries, together, strict=True):
+        alone = retriever.retrieve(
+            "ada", query.question, before=query.before, exclude=query.exclude
+        )
+        assert alone.passages == result.passages
+        assert np.array_equal(alone.vector, result.vector)
+
+
+def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
+    questions = [
+        "Who is Bertha?",
+        "Is quicksort ever quadratic?",
+        "hostile regular expressions",
+    ] * 8
+    with ThreadPoolExecutor(8) as pool:
+        best = list(pool.map(lambda question: found(retriever, question, limit=1), questions))
+    assert best == [["bread"], ["sort"], ["regex"]] * 8
+
+
+def test_words_of_a_language_without_spaces_are_indexed(tables: Tables, embedder: Embedder) -> None:
+    posts = {"tea": "我喜欢在早上喝绿茶。", "train": "火车站离我家很远。"}
+    store(tables, "li", posts, embedder)
+    names = update_indexes(tables.uri("embeddings", "li"), language="zh")
+    assert names == ("chunk_id", "text_words")
+    result = Retriever(tables.base_uri, embedder).retrieve("li", "火车站", limit=1)
+    assert result.passages[0].document_id == "train"
