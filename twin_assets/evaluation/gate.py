@@ -143,7 +143,9 @@ def _template_hash_matches(measured: Measured) -> Claim:
 def _served_model_matches(measured: Measured) -> Claim:
     name, mean, largest = "served_model_matches", measured.parity_mean, measured.parity_largest
     if mean is None or largest is None:
-        return Claim(name, None, None, PARITY_MEAN, "not decided: there is no prompt to ask with")
+        return Claim(
+            name, None, None, PARITY_MEAN, "not decided: the served model gave no token to compare"
+        )
     detail = (
         f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
         f"average (limit {PARITY_MEAN}) and {largest:.4f} at most (limit {PARITY_LARGEST}) over "

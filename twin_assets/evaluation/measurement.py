@@ -194,10 +194,11 @@ def _served(
         )
         first = parity.shortened(answers, PARITY_TOKENS)
         compared = parity.compare(reference, prompts, first, again)
-    say(
-        f"served model: log-probabilities differ by {compared.mean:.4f} on average and "
-        f"{compared.largest:.4f} at most over {compared.compared} values"
-    )
+    found = "every answer was empty"
+    if compared is not None:
+        found = f"log-probabilities differ by {compared.mean:.4f} on average and "
+        found += f"{compared.largest:.4f} at most over {compared.compared} values"
+    say(f"served model: {found}")
     copies = verbatim_copy_rate(
         [answer.text for answer in answers],
         ["\n".join(message["content"] for message in prompt) for prompt in prompts],

@@ -64,6 +64,8 @@ class Reference:
         """Reference values for exactly the ids that the server reported, position by position."""
         import torch
 
+        if not answer.tokens:
+            return []
         tokens = self._tokenizer.apply_chat_template(
             stripped(prompt), tokenize=True, add_generation_prompt=True, return_dict=False
         )
@@ -82,8 +84,12 @@ def compare(
     prompts: Sequence[Sequence[Mapping[str, str]]],
     first: Sequence[ServedAnswer],
     second: Sequence[ServedAnswer],
-) -> Parity:
-    """Compare both rounds of answers with the reference; an answer follows its own tokens."""
+) -> Parity | None:
+    """Compare both rounds of answers with the reference; an answer follows its own tokens.
+
+    Returns:
+        None when every answer was empty: then nothing can be compared.
+    """
     differences: list[float] = []
     repeated: list[float] = []
     diverged = 0
@@ -95,6 +101,8 @@ def compare(
             repeated += _differences(once.log_probabilities, again.log_probabilities)
         else:
             diverged += 1
+    if not differences:
+        return None
     return Parity(
         prompts=len(prompts),
         compared=len(differences),

@@ -83,7 +83,10 @@ def _ask(
         answer = client.post(f"{server.url}/chat/completions", json=body)
         answer.raise_for_status()
         choice = answer.json()["choices"][0]
-        content = choice["logprobs"]["content"]
+        # an answer that ends at once has no tokens, and llama.cpp then leaves `logprobs` out
+        content = (choice.get("logprobs") or {}).get("content") or []
+        if choice["message"]["content"] and not content:
+            raise KeyError("logprobs")
         return ServedAnswer(
             text=choice["message"]["content"] or "",
             tokens=tuple(_token_id(entry) for entry in content),

@@ -1,0 +1,58 @@
+"""A tiny random Llama as f16 GGUF and a random LoRA adapter for it: servers start in a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from twin_resources import gguf
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A base model with an adapter, in both formats."""
+
+    base: Path
+    adapter: Path
+    base_gguf: Path
+    adapter_gguf: Path
+
+
+def make_adapter(base: Path, folder: Path, *, scale: float = 0.1, rslora: bool = False) -> Path:
+    """A PEFT adapter on every projection with random weights on both sides."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    config = LoraConfig(
+        r=4, lora_alpha=8, target_modules=names, task_type="CAUSAL_LM", use_rslora=rslora
+    )
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            weights.data.normal_(0, scale)
+    model.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack_base_model(tmp_path_factory.mktemp("smollm2"))
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> ServedModel:
+    folder = tmp_path_factory.mktemp("served")
+    base = make_tiny_model(folder / "base", smollm2)
+    adapter = make_adapter(base, folder / "adapter")
+    return ServedModel(
+        base=base,
+        adapter=adapter,
+        base_gguf=gguf.write_f16(base, folder / "base.gguf"),
+        adapter_gguf=gguf.write_adapter(adapter, base, folder / "adapter.gguf"),
+    )

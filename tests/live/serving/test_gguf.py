@@ -1,0 +1,231 @@
+"""GGUF files against llama.cpp itself: the served log-probabilities are those of transformers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.serving.conftest import ServedModel, make_adapter
+from twin_assets.evaluation import parity, served_model
+from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
+from twin_resources import gguf
+from twin_resources.errors import TwinError
+from twin_resources.model_server import ModelServers
+from twin_resources.settings import Settings
+
+pytestmark = pytest.mark.live
+
+TOKENS = 8
+PROMPTS = [
+    [
+        {"role": "system", "content": "You answer readers in the voice of Ada."},
+        {"role": "user", "content": text},
+    ]
+    for text in (
+        "What changed between 1984 and 2026, in 12,345 words?",
+        "Quote:\n\n> naïve café – “déjà vu”\n\n```c\nint x = 0xFF;\n```\nWhy?",
+        "Which  clock   keeps time\tbest?",
+        "Why? " + "The pendulum of the tower clock swings once in two seconds. " * 30,
+    )
+]
+
+
+def measure(
+    settings: Settings,
+    base: Path,
+    adapter: Path | None,
+    *,
+    folder: Path,
+    prompts: list[list[dict[str, str]]] = PROMPTS,
+) -> parity.Parity:
+    """Export, serve and compare, each prompt asked twice."""
+    base_gguf = gguf.write_f16(base, folder / "base.gguf")
+    adapter_gguf = gguf.write_adapter(adapter, base, folder / "a.gguf") if adapter else None
+    with ModelServers(settings).serve(base_gguf, adapter_gguf, alias="tested/v1") as server:
+        once = served_model.ask(server, prompts, max_tokens=TOKENS)
+        again = served_model.ask(server, prompts, max_tokens=TOKENS)
+    found = parity.compare(parity.Reference(base, adapter), prompts, once, again)
+    assert found is not None
+    return found
+
+
+def changed(base: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
+    """A copy of a model folder with another configuration, and weights to fit."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    config = change(LlamaConfig.from_pretrained(base))
+    torch.manual_seed(11)
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
+
+
+def with_values(**values: Any) -> Callable[[Any], Any]:
+    def change(config: Any) -> Any:
+        for name, value in values.items():
+            setattr(config, name, value)
+        return config
+
+    return change
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+SHAPES = {
+    "as it is": with_values(),
+    "one key head": with_values(num_key_value_heads=1),
+    "a head for each query": with_values(num_key_value_heads=4),
+    "wide heads": with_values(head_dim=32),
+    "untied output": with_values(tie_word_embeddings=False),
+    "Llama 3 rotary scaling": with_values(rope_parameters=LLAMA3),
+}
+
+
+def test_smollm2_with_an_adapter_is_served_as_transformers_and_peft_compute_it(
+    home: Settings, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate's own limits on the embedded base model: 20 prompts, each asked twice.
+
+    Measured: mean .002, largest .02; with the rows of q and k in the wrong order .1 and more.
+    """
+    adapter = make_adapter(smollm2, tmp_path / "adapter", scale=0.02)
+    prompts = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(20)]
+
+    found = measure(home, smollm2, adapter, folder=tmp_path, prompts=prompts)
+
+    assert found.prompts == 20
+    assert found.compared == 2 * 20 * TOKENS * served_model.ALTERNATIVES
+    assert found.mean < PARITY_MEAN
+    assert found.largest < PARITY_LARGEST
+
+    monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
+    unordered = gguf.write_adapter(adapter, smollm2, tmp_path / "unordered.gguf")
+    with ModelServers(home).serve(tmp_path / "base.gguf", unordered, alias="tested/v1") as server:
+        answers = served_model.ask(server, prompts, max_tokens=TOKENS)
+    wrong = parity.compare(parity.Reference(smollm2, adapter), prompts, answers, answers)
+    assert wrong is not None
+    assert wrong.mean > PARITY_MEAN
+
+
+def test_a_forgotten_adapter_is_seen(home: Settings, served: ServedModel) -> None:
+    with ModelServers(home).serve(served.base_gguf, None, alias="tested/v1") as server:
+        answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
+
+    found = parity.compare(parity.Reference(served.base, served.adapter), PROMPTS, answers, answers)
+
+    assert found is not None
+    assert found.mean > PARITY_MEAN
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_supported_shape(
+    shape: str, home: Settings, served: ServedModel, tmp_path: Path
+) -> None:
+    base = changed(served.base, tmp_path / "base", SHAPES[shape])
+    adapter = make_adapter(base, tmp_path / "adapter", rslora=True)
+
+    found = measure(home, base, adapter, folder=tmp_path)
+    alone = measure(home, base, None, folder=tmp_path)
+
+    # A random model pays little heed to the order of rows (.004 when it is wrong, .0001 when it is
+    # right), so its limits are tighter than the gate's.
+    for parity_found in (found, alone):
+        assert parity_found.mean < 0.001
+        assert parity_found.largest < 0.01
+
+
+def test_the_server_cuts_text_into_the_same_tokens(
+    home: Settings, served: ServedModel, smollm2: Path, shared_posts: Path
+) -> None:
+    import httpx
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
+    posts = sorted((shared_posts / "skeeto").rglob("*.m*"))[::40]
+    assert posts
+    with ModelServers(home).serve(served.base_gguf, alias="base") as server:
+        url = server.url.removesuffix("/v1") + "/tokenize"
+        for post in posts:
+            text = post.read_text(encoding="utf-8")
+            answer = httpx.post(
+                url,
+                json={"content": text, "parse_special": True},
+                headers={"Authorization": f"Bearer {server.key}"},
+                timeout=30,
+            )
+            assert answer.json()["tokens"] == tokenizer.encode(text).ids, post.name
+
+
+def edited(base: Path, folder: Path, name: str, change: Callable[[dict[str, Any]], Any]) -> Path:
+    shutil.copytree(base, folder)
+    document = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(document)
+    (folder / name).write_text(json.dumps(document), encoding="utf-8")
+    return folder
+
+
+REFUSED = {
+    "another architecture": (
+        "config.json",
+        lambda found: found.update(architectures=["Qwen3ForCausalLM"]),
+        "not Llama",
+    ),
+    "unknown rotary scaling": (
+        "config.json",
+        lambda found: found.update(
+            rope_parameters={"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
+        ),
+        "yarn",
+    ),
+    "unknown pre-tokenizer": (
+        "tokenizer.json",
+        lambda found: found.update(pre_tokenizer={"type": "Whitespace"}),
+        "pre-tokenizer",
+    ),
+    "no byte-level BPE": (
+        "tokenizer.json",
+        lambda found: found["model"].update(type="WordPiece"),
+        "WordPiece",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_llama_cpp_would_read_wrongly_is_refused_with_the_way_out(
+    case: str, served: ServedModel, tmp_path: Path
+) -> None:
+    name, change, found = REFUSED[case]
+    folder = edited(served.base, tmp_path / "edited", name, change)
+    out = tmp_path / "out.gguf"
+
+    with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_URL") as refused:
+        gguf.write_f16(folder, out)
+
+    assert found in refused.value.found
+    assert list(tmp_path.glob("out*")) == []
+
+
+def test_an_adapter_that_gguf_cannot_express_is_refused(
+    served: ServedModel, tmp_path: Path
+) -> None:
+    folder = edited(
+        served.adapter,
+        tmp_path / "dora",
+        "adapter_config.json",
+        lambda found: found.update(use_dora=True),
+    )
+
+    with pytest.raises(TwinError, match="use_dora"):
+        gguf.write_adapter(folder, served.base, tmp_path / "out.gguf")
