@@ -164,6 +164,8 @@ class Tables:
             if done.bytes_written:
                 done.table, tidied = upkeep.tidy(done.table, lease)
                 done.bytes_written += tidied
+                # Somebody without the lease may have written in between: then ask the rows.
+                done.record = store.read_record(done.table)
         return Rework(
             into,
             author,
@@ -313,7 +315,7 @@ class Tables:
             return table
         try:
             return store.at_version(table, version)
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # an unknown tag, an unknown version
             raise TwinError(
                 f"read version {version!r} of {asset} of {author}",
                 found=str(error).splitlines()[0],

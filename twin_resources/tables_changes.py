@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from twin_resources.errors import TwinError
 from twin_resources.tables_hashing import HASH_BYTES, hash_of, sum_hashes
 
 
@@ -41,7 +42,12 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
     An input of one row has that row's hash; of several, the sum of theirs. With groups, the hash is
     that of the whole group with all its members' keys: one that gains, loses or changes a member
     changes for every member.
+
+    Raises:
+        TwinError: a key is in several groups.
     """
+    if "group" in rows.columns:
+        _check_one_group(rows)
     inputs = (
         rows.with_row_index("position")
         .group_by("key", maintain_order=True)
@@ -64,6 +70,17 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
         "positions",
     )
     return _hashed_by_group(inputs) if "group" in rows.columns else inputs
+
+
+def _check_one_group(rows: pl.DataFrame) -> None:
+    groups = rows.group_by("key").agg(pl.col("group").n_unique())
+    several = groups.filter(pl.col("group") > 1)["key"].sort().to_list()
+    if several:
+        raise TwinError(
+            "rework a table by groups",
+            found=f"inputs in several groups: {', '.join(map(repr, several[:5]))}",
+            next_step="give all upstream rows of one key one group",
+        )
 
 
 def _hashed_by_group(inputs: pl.DataFrame) -> pl.DataFrame:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
-from twin_resources.tables_hashing import HASH_BYTES, data_version, sum_hashes, type_name
+from twin_resources.tables_hashing import (
+    HASH_BYTES,
+    data_version,
+    row_hashes,
+    sum_hashes,
+    type_name,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,15 +123,21 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
     Strings are Utf8, not LargeUtf8: Lance builds no BTREE on LargeUtf8.
 
     Raises:
+        UnhashableColumn: a type that no row hash knows.
         TwinError: a type that would come back as another one (Categorical, Enum).
     """
     import pyarrow as pa
 
     frame = pl.DataFrame(schema=schema)
+    row_hashes(frame)
     raw = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     fields = [pa.field(field.name, _small(field.type)) for field in raw]
     back = pl.DataFrame(pl.from_arrow(pa.schema(fields).empty_table())).schema
-    changed = [name for name, dtype in frame.schema.items() if back[name] != dtype]
+    changed = [
+        name
+        for name, dtype in frame.schema.items()
+        if back[name] != dtype or isinstance(dtype, pl.Categorical | pl.Enum)
+    ]
     if changed:
         raise TwinError(
             f"declare a table with the columns {changed}",

@@ -1,0 +1,23 @@
+"""Fixtures of the tables' tests: tables in a fresh folder with SQLite beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State.open(f"sqlite:///{tmp_path}/state.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tables(tmp_path: Path, state: State) -> Tables:
+    return Tables(str(tmp_path / "tables"), state=state)

@@ -1,0 +1,64 @@
+"""Killed anywhere between two lines, a rework run again ends where an undisturbed one does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.graph.tables.killed_rework import rework, rework_and_die
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+BEFORE = {"a": "one two", "b": "three four", "c": "", "d": "five", "e": "six seven", "f": "eight"}
+# Words of b, e and f move, c comes to speak, d falls silent, f vanishes, g is new.
+AFTER = {"a": "uno four", "b": "seven", "c": "three", "d": "", "e": "six", "g": "eight nine"}
+
+
+def content(folder: Path) -> list[tuple[str, str]]:
+    state = State.open(f"sqlite:///{folder}/state.sqlite")
+    return Tables(str(folder / "tables"), state=state).read("words", "mara").rows()
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_killed_at_every_boundary(tmp_path: Path, version: str) -> None:
+    start = tmp_path / "start"
+    before = rework(start, BEFORE, "1")
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(start, undisturbed)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.graph.tables.killed_rework"])
+
+    def run(folder: Path, at: int) -> int | None:
+        process = processes.Process(target=rework_and_die, args=(folder, AFTER, version, at))
+        process.start()
+        process.join(60)
+        return process.exitcode
+
+    assert run(undisturbed, -1) == 0
+    boundaries = int((undisturbed / "boundaries").read_text())
+    assert boundaries > 20, "fewer boundaries than writes: the kills miss some"
+    expected = rework(undisturbed, AFTER, version)
+    assert expected.computed == 0
+    for at in range(boundaries):
+        killed = tmp_path / f"killed-{at}"
+        shutil.copytree(start, killed)
+        assert run(killed, at) == -signal.SIGKILL, at
+        set_back = tmp_path / f"set-back-{at}"
+        shutil.copytree(killed, set_back)
+        started = time.monotonic()
+        done = rework(killed, AFTER, version)
+        assert time.monotonic() - started < 10, "the dead holder's lease is taken over at once"
+        assert done.data_version == expected.data_version, at
+        assert content(killed) == content(undisturbed), at
+        assert rework(killed, AFTER, version).computed == 0, at
+        # The sources may as well be set back to what they were before the rework that was killed.
+        back = rework(set_back, BEFORE, "1")
+        assert back.data_version == before.data_version, at
+        assert content(set_back) == content(start), at
+        shutil.rmtree(killed)
+        shutil.rmtree(set_back)

@@ -1,0 +1,165 @@
+"""What a downstream asset or a person is handed, in a real Dagster instance."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.graph.tables.words import SCHEMA, posts, words
+from twin_assets.partitions import authors
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources.dagster_resources import TablesResource
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.tables import Rework
+
+TEXTS = {"mara": {"a": "one two", "b": "three"}, "jose": {"a": "uno"}}
+got: dict[str, object] = {}
+
+
+def rework(tables: TablesResource, author: str) -> Rework:
+    return tables.tables().rework(
+        posts(TEXTS[author]), "all_words", author=author, key="post", function=words, version="1",
+        schema=SCHEMA, row_key="word_id",
+    )  # fmt: skip
+
+
+@dg.asset(partitions_def=authors, io_manager_key="tables_io")
+def all_words(context: dg.AssetExecutionContext, tables: TablesResource) -> dg.MaterializeResult:
+    done = rework(tables, context.partition_key)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(done.data_version), metadata=done.metadata()
+    )
+
+
+@dg.asset(partitions_def=authors, io_manager_key="tables_io")
+def long_words(all_words: pl.DataFrame) -> None:
+    got["frame"] = all_words
+
+
+@dg.asset(partitions_def=authors, io_manager_key="tables_io")
+def lazy_words(all_words: pl.LazyFrame) -> None:
+    got["lazy"] = all_words
+
+
+@dg.asset(io_manager_key="tables_io", ins={"all_words": dg.AssetIn(metadata={"columns": ["word"]})})
+def every_author(all_words: dict[str, pl.LazyFrame]) -> None:
+    got["all"] = all_words
+
+
+@dg.asset(
+    io_manager_key="tables_io",
+    ins={"all_words": dg.AssetIn(metadata={"allow_missing_partitions": True})},
+)
+def every_author_so_far(all_words: dict[str, pl.DataFrame]) -> None:
+    got["so far"] = all_words
+
+
+@dg.asset(io_manager_key="tables_io")
+def one_frame_of_all(all_words: pl.DataFrame) -> None:
+    got["never"] = all_words
+
+
+@dg.asset(name="all_words", partitions_def=authors, io_manager_key="tables_io")
+def returns_a_rework(context: dg.AssetExecutionContext, tables: TablesResource) -> Rework:
+    return rework(tables, context.partition_key)
+
+
+@dg.asset(partitions_def=authors, io_manager_key="tables_io")
+def returns_a_frame() -> pl.DataFrame:
+    return pl.DataFrame({"a": [1]})
+
+
+ASSETS = [all_words, long_words, lazy_words, every_author, every_author_so_far, one_frame_of_all]
+
+
+@pytest.fixture
+def instance(home: Settings) -> Iterator[dg.DagsterInstance]:
+    got.clear()
+    with dg.DagsterInstance.ephemeral() as made:
+        made.add_dynamic_partitions("authors", ["mara", "jose"])
+        yield made
+
+
+def materialize(
+    instance: dg.DagsterInstance, *names: str, author: str | None = None
+) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [*ASSETS, returns_a_frame], selection=list(names), instance=instance, partition_key=author,
+        resources={"tables": TablesResource(), "tables_io": TablesIOManager()}, raise_on_error=True,
+    )  # fmt: skip
+
+
+def test_downstream_gets_a_frame_or_a_lazy_frame(instance: dg.DagsterInstance) -> None:
+    materialize(instance, "all_words", "long_words", "lazy_words", author="mara")
+    expected = words(posts(TEXTS["mara"])).sort("word_id")
+    assert isinstance(got["frame"], pl.DataFrame)
+    assert got["frame"].equals(expected)
+    assert isinstance(got["lazy"], pl.LazyFrame)
+    assert got["lazy"].collect().equals(expected)
+
+
+def test_an_unpartitioned_asset_gets_a_frame_an_author(instance: dg.DagsterInstance) -> None:
+    for author in TEXTS:
+        materialize(instance, "all_words", author=author)
+    materialize(instance, "every_author")
+    frames = got["all"]
+    assert isinstance(frames, dict)
+    assert {author: frame.collect()["word"].to_list() for author, frame in frames.items()} == {
+        "mara": ["one", "two", "three"],
+        "jose": ["uno"],
+    }
+    assert {tuple(frame.collect_schema()) for frame in frames.values()} == {("word",)}
+
+
+def test_an_author_without_a_table_is_an_error_unless_allowed(instance: dg.DagsterInstance) -> None:
+    materialize(instance, "all_words", author="mara")
+    with pytest.raises(TwinError, match="materialize the asset 'all_words' for the partition 'jo"):
+        materialize(instance, "every_author")
+    materialize(instance, "every_author_so_far")
+    assert isinstance(got["so far"], dict)
+    assert set(got["so far"]) == {"mara"}
+
+
+def test_several_partitions_are_not_one_frame(instance: dg.DagsterInstance) -> None:
+    with pytest.raises(TwinError, match=r"Found: 2 partitions.*dict\[str, pl.LazyFrame\]"):
+        materialize(instance, "one_frame_of_all")
+
+
+def test_a_frame_as_output_is_refused(instance: dg.DagsterInstance) -> None:
+    with pytest.raises(TwinError, match=r"type DataFrame.*Tables.rework"):
+        materialize(instance, "returns_a_frame", author="mara")
+
+
+def test_a_rework_as_output_becomes_metadata(instance: dg.DagsterInstance) -> None:
+    result = dg.materialize(
+        [returns_a_rework], instance=instance, partition_key="mara",
+        resources={"tables": TablesResource(), "tables_io": TablesIOManager()},
+    )  # fmt: skip
+    (event,) = result.asset_materializations_for_node("all_words")
+    assert event.metadata["dagster/row_count"].value == 3
+
+
+def test_a_person_loads_a_table_by_name(instance: dg.DagsterInstance) -> None:
+    materialize(instance, "all_words", author="mara")
+    defs = dg.Definitions(
+        assets=ASSETS, resources={"tables": TablesResource(), "tables_io": TablesIOManager()}
+    )
+    frame = defs.load_asset_value("all_words", partition_key="mara", instance=instance)
+    assert frame.equals(words(posts(TEXTS["mara"])).sort("word_id"))
+    lazy = defs.load_asset_value(
+        "all_words", partition_key="mara", instance=instance, python_type=pl.LazyFrame
+    )
+    assert isinstance(lazy, pl.LazyFrame)
+
+
+def test_a_rerun_that_changes_nothing_makes_nothing_stale(instance: dg.DagsterInstance) -> None:
+    def version() -> str:
+        materialize(instance, "all_words", author="mara")
+        event = instance.get_latest_materialization_event(dg.AssetKey("all_words"))
+        assert event is not None
+        assert event.asset_materialization is not None
+        return event.asset_materialization.tags["dagster/data_version"]
+
+    assert version() == version()

@@ -1,0 +1,148 @@
+"""The same tables on `s3://`, against moto's server: a real HTTP endpoint, no account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.graph.tables.words import posts, rework_words, words
+from twin_resources.errors import TwinError
+from twin_resources.state import State
+from twin_resources.tables import TableMissing, Tables, Upstream
+
+TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def options(endpoint: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Storage options of a fresh bucket named after the test."""
+    named = {
+        "aws_endpoint": endpoint,
+        "aws_access_key_id": "tests",
+        "aws_secret_access_key": "tests",
+        "aws_region": "us-east-1",
+        "allow_http": "true",
+    }
+    boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id="tests", aws_secret_access_key="tests",
+        region_name="us-east-1",
+    ).create_bucket(Bucket=bucket(request))  # fmt: skip
+    return named
+
+
+def bucket(request: pytest.FixtureRequest) -> str:
+    return request.node.name.replace("_", "-")[:60]
+
+
+@pytest.fixture
+def on_s3(options: dict[str, str], state: State, request: pytest.FixtureRequest) -> Tables:
+    return Tables(f"s3://{bucket(request)}/twin/tables", state=state, storage_options=options)
+
+
+def test_rework_read_and_tag_as_in_a_folder(on_s3: Tables, tables: Tables) -> None:
+    first = rework_words(on_s3, TEXTS)
+    assert first.data_version == rework_words(tables, TEXTS).data_version
+    assert (first.rows, first.computed) == (6, 4)
+    assert first.bytes_written > 0
+    assert on_s3.tag("words", "mara", "trained") == first.lance_version
+    again = rework_words(on_s3, TEXTS)
+    assert (again.computed, again.lance_version, again.bytes_written) == (0, first.lance_version, 0)
+    edited = rework_words(on_s3, TEXTS | {"b": "", "d": "four"})
+    assert edited.data_version == rework_words(tables, TEXTS | {"b": "", "d": "four"}).data_version
+    assert on_s3.read("words", "mara", where="length = 3", columns=["word"])["word"].to_list() == [
+        "one", "two",
+    ]  # fmt: skip
+    assert on_s3.read("words", "mara", version="trained").height == 6
+    assert on_s3.data_version("words", "mara") == edited.data_version
+
+
+def test_a_stored_upstream_on_s3(on_s3: Tables) -> None:
+    rework_words(on_s3, TEXTS)
+
+    def rework_copy() -> int:
+        from tests.graph.tables.words import SCHEMA
+
+        return on_s3.rework(
+            Upstream("words", "mara"), "copy", author="mara", key="word_id", version="1",
+            function=lambda rows: rows, schema=SCHEMA, row_key="word_id",
+        ).computed  # fmt: skip
+
+    assert rework_copy() == 6
+    assert rework_copy() == 0
+    assert on_s3.read("copy", "mara").sort("word_id").equals(words(posts(TEXTS)).sort("word_id"))
+
+
+def test_forgetting_on_s3_leaves_no_object_with_the_word(
+    on_s3: Tables, endpoint: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    from tests.graph.tables.test_forget import words_of_file
+
+    rework_words(on_s3, TEXTS | {"secret": "canarybird"})
+    on_s3.tag("words", "mara", "trained")
+    rework_words(on_s3, TEXTS)
+    assert on_s3.forget("words", "mara", ["secret#0"]).untagged == ("trained",)
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id="tests", aws_secret_access_key="tests",
+        region_name="us-east-1",
+    )  # fmt: skip
+    objects = client.list_objects_v2(Bucket=bucket(request))["Contents"]
+    decoded = 0
+    for item in objects:
+        file = tmp_path / Path(item["Key"]).name
+        client.download_file(bucket(request), item["Key"], str(file))
+        found = words_of_file(file)
+        decoded += found is not None
+        assert "canarybird" not in (found or "")
+        assert b"canarybird" not in file.read_bytes()
+    assert decoded > 0
+    assert on_s3.read("words", "mara").height == 6
+
+
+def test_missing_is_told_from_unreachable(on_s3: Tables, state: State) -> None:
+    assert not on_s3.exists("words", "mara")
+    assert on_s3.data_version("words", "mara") is None
+    with pytest.raises(TableMissing, match="materialize the asset 'words'"):
+        on_s3.read("words", "mara")
+    nobody = {
+        "aws_endpoint": "http://127.0.0.1:9",
+        "allow_http": "true",
+        "aws_region": "us-east-1",
+        "aws_access_key_id": "a",
+        "aws_secret_access_key": "b",
+        "client_max_retries": "0",
+    }
+    away = Tables("s3://nobody/tables", state=state, storage_options=nobody)
+    with pytest.raises(
+        TwinError, match="TWIN_TABLES_URI, the credentials and the network"
+    ) as caught:
+        away.exists("words", "mara")
+    assert not isinstance(caught.value, TableMissing)
+
+
+def test_the_environment_is_enough(
+    options: dict[str, str],
+    state: State,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT", options["aws_endpoint"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    by_environment = Tables(f"s3://{bucket(request)}/tables", state=state)
+    assert rework_words(by_environment, TEXTS).rows == 6
+    assert by_environment.read("words", "mara").height == 6

@@ -1,0 +1,159 @@
+"""Two processes rework one table: the lease puts one after the other, and nothing is doubled."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+from typing import Any
+
+import lance
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from tests.graph.tables.words import SCHEMA, posts, rework_words, words
+from twin_resources.state import State
+from twin_resources.state_lease import LeaseBusy, LeaseLost
+from twin_resources.tables import Tables
+from twin_resources.tables_hashing import sum_hashes
+from twin_resources.tables_store import open_table, read_columns, read_record
+
+
+def open_tables(folder: Path, *, lease_wait_s: float = 60.0) -> Tables:
+    state = State.open(f"sqlite:///{folder}/state.sqlite")
+    return Tables(str(folder / "tables"), state=state, lease_wait_s=lease_wait_s)
+
+
+def rework_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) -> None:
+    """Rework with a function that notes when it works, slowly enough to be interfered with."""
+
+    def slow(rows: pl.DataFrame) -> pl.DataFrame:
+        started = time.monotonic()
+        time.sleep(0.1)
+        with (folder / f"{name}.log").open("a") as log:
+            log.write(f"{started} {time.monotonic()}\n")
+        return words(rows)
+
+    tables = open_tables(folder)
+    at_once.wait()
+    done = rework_words(tables, texts, function=slow)
+    (folder / f"{name}.done").write_text(f"{done.data_version} {done.computed}")
+
+
+def test_two_processes_take_turns(tmp_path: Path) -> None:
+    texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
+    processes = multiprocessing.get_context("spawn")
+    at_once = processes.Barrier(2)
+    both = [
+        processes.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
+        for name in ("one", "two")
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    results = [(tmp_path / f"{name}.done").read_text().split() for name in ("one", "two")]
+    assert results[0][0] == results[1][0], "both end at the same data version"
+    assert sorted(computed for _, computed in results) == ["0", "8"], "the second found it done"
+    frame = open_tables(tmp_path).read("words", "mara")
+    assert frame.height == 16
+    assert frame["word_id"].is_unique().all()
+
+
+def test_two_processes_with_different_posts_do_not_work_at_the_same_time(tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("spawn")
+    at_once = processes.Barrier(2)
+    wanted = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
+    both = [
+        processes.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
+        for name, texts in wanted.items()
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    spans: list[tuple[float, float]] = []
+    for name in wanted:
+        lines = [line.split() for line in (tmp_path / f"{name}.log").read_text().splitlines()]
+        spans.append((float(lines[0][0]), float(lines[-1][1])))
+    (_, first_end), (second_start, _) = sorted(spans)
+    assert first_end <= second_start
+    last = max(wanted, key=lambda name: (tmp_path / f"{name}.done").stat().st_mtime_ns)
+    assert set(open_tables(tmp_path).read("words", "mara")["post"]) == set(wanted[last])
+
+
+def test_a_busy_table_names_its_holder(tmp_path: Path) -> None:
+    tables = open_tables(tmp_path, lease_wait_s=0.2)
+    with (
+        tables.state.lease(f"table {tables.uri('words', 'mara')}"),
+        pytest.raises(LeaseBusy, match=r"words\.lance.*process \d+ on .* has held it"),
+    ):
+        rework_words(tables, {"a": "x"})
+
+
+def test_a_writer_that_lost_its_lease_writes_no_more(tmp_path: Path) -> None:
+    tables = open_tables(tmp_path)
+    rework_words(tables, {"a": "x"})
+    before = tables.lance_version("words", "mara")
+
+    def robbed(rows: pl.DataFrame) -> pl.DataFrame:
+        from sqlalchemy import update
+
+        from twin_resources.state_schema import leases
+
+        with tables.state.transaction() as connection:  # as after a suspended laptop wakes up
+            connection.execute(update(leases).values(holder="somebody else"))
+        return words(rows)
+
+    with pytest.raises(LeaseLost, match="another process holds it now"):
+        rework_words(tables, {"a": "y"}, function=robbed)
+    assert tables.lance_version("words", "mara") == before
+
+
+def test_a_foreign_commit_is_noticed_and_the_record_made_from_the_rows(tmp_path: Path) -> None:
+    tables = open_tables(tmp_path)
+    texts = {"a": "one two", "b": "three"}
+    done = rework_words(tables, texts)
+    lance.dataset(tables.uri("words", "mara")).delete("word = 'two'")
+    changed = tables.data_version("words", "mara")
+    assert changed != done.data_version
+    alone = tables.rework(
+        posts({"a": "one", "b": "three"}), "words", author="alone", key="post", function=words,
+        version="1", schema=SCHEMA, row_key="word_id",
+    )  # fmt: skip
+    assert changed == alone.data_version
+    again = rework_words(tables, texts)
+    assert again.computed == 0, "the inputs that are there say that they are done"
+    assert again.data_version == changed
+
+
+def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
+    tmp_path: Path,
+) -> None:
+    tables = open_tables(tmp_path)
+    rework_words(tables, {"a": "one"})
+    uri = tables.uri("words", "mara")
+
+    def interfered(rows: pl.DataFrame) -> pl.DataFrame:
+        dataset = lance.dataset(uri)
+        row = dataset.to_table().set_column(0, "word_id", pa.array(["foreign#0"]))
+        lance.write_dataset(row, uri, mode="append")
+        return words(rows)
+
+    done = rework_words(tables, {"a": "one", "b": "two"}, function=interfered)
+    assert tables.read("words", "mara").height == 3
+    table = open_table(uri, storage_options=None)
+    assert table is not None
+    hashes = read_columns(table, ["_row_hash"])["_row_hash"]
+    record = read_record(table)
+    assert (record.row_sum, record.rows, record.exact) == (sum_hashes(hashes), 3, False)
+    assert done.data_version == tables.data_version("words", "mara")
+    assert done.rows == 3
+    healed = rework_words(tables, {"a": "one", "b": "two"})
+    assert healed.data_version == done.data_version
+    table = open_table(uri, storage_options=None)
+    assert table is not None
+    assert read_record(table).exact

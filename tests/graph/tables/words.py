@@ -1,0 +1,66 @@
+"""The small table that these tests rework: one row a word of a post, keyed by post and place.
+
+Belongs here: its schema and function, which other processes import. Does not belong here: tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+from twin_resources.tables import Rework, Tables
+
+SCHEMA: dict[str, pl.DataType] = {
+    "word_id": pl.String(),
+    "post": pl.String(),
+    "word": pl.String(),
+    "length": pl.Int64(),
+}
+
+
+def posts(texts: Mapping[str, str]) -> pl.DataFrame:
+    """Posts as a frame: `post`, `text`."""
+    return pl.DataFrame(
+        {"post": list(texts), "text": list(texts.values())},
+        schema={"post": pl.String, "text": pl.String},
+    )
+
+
+def words(rows: pl.DataFrame) -> pl.DataFrame:
+    """The words of each post; an empty post has none."""
+    return (
+        rows.filter(pl.col("text") != "")
+        .with_columns(pl.col("text").str.split(" ").alias("word"))
+        .explode("word")
+        .with_columns(pl.int_range(pl.len()).over("post").alias("place"))
+        .select(
+            pl.format("{}#{}", "post", "place").alias("word_id"),
+            "post",
+            "word",
+            pl.col("word").str.len_chars().cast(pl.Int64).alias("length"),
+        )
+    )
+
+
+def rework_words(
+    tables: Tables,
+    texts: Mapping[str, str],
+    *,
+    author: str = "mara",
+    version: str = "1",
+    batch_rows: int = 2,
+    function: Callable[[pl.DataFrame], pl.DataFrame] = words,
+) -> Rework:
+    """Rework the table `words` of an author."""
+    return tables.rework(
+        posts(texts),
+        "words",
+        author=author,
+        key="post",
+        function=function,
+        version=version,
+        schema=SCHEMA,
+        row_key="word_id",
+        batch_rows=batch_rows,
+    )
