@@ -128,6 +128,7 @@ def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapp
         "LANGFUSE_SECRET_KEY": store.secret_key,
         "OTEL_BSP_SCHEDULE_DELAY": str(SPAN_DELAY_MS),
         "OTEL_SDK_DISABLED": "false",
+        "LANCE_LOG": "error",  # two warnings a search otherwise
         # A proxy of the environment must not carry what goes to the loopback.
         "NO_PROXY": "127.0.0.1,localhost,::1",
         "no_proxy": "127.0.0.1,localhost,::1",

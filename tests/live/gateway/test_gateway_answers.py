@@ -1,0 +1,177 @@
+"""What a reader gets from the running gateway, through the official client."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import openai
+import pytest
+
+from tests.live.gateway.stack import PASSAGES, Stack
+from twin_resources.langfuse.client import LangfuseClient
+
+pytestmark = pytest.mark.live
+QUESTION = [{"role": "user", "content": "How much oil does a clock need?"}]
+
+
+def ask(stack: Stack, model: str = "twin/ann", **fields: Any) -> tuple[dict[str, Any], Any]:
+    """Ask; returns the field `twin` and the raw answer."""
+    sent = {"messages": QUESTION} | fields
+    raw = stack.client().chat.completions.with_raw_response.create(model=model, **sent)
+    return raw.parse().model_extra["twin"], raw
+
+
+def test_an_answer_rests_on_the_authors_posts(stack: Stack) -> None:
+    twin, raw = ask(stack)
+    answer = raw.parse()
+    assert answer.model == "twin/ann"
+    assert answer.choices[0].message.content.strip()
+    assert answer.usage.completion_tokens <= 24
+    assert twin["version"] == "base"
+    assert twin["degraded"] == []
+    assert twin["sources"][0] == {
+        "chunk_id": "post-0-c0",
+        "document_id": "post-0",
+        "title": PASSAGES[0][0],
+        "url": "https://clocks.example/0",
+    }
+    assert twin["cost_usd"] > 0
+    assert "Ann Bell" in twin["disclosure"]
+    assert raw.headers["x-twin-trace-id"] == twin["trace_id"]
+    ids = [source["chunk_id"] for source in twin["sources"]]
+    assert raw.headers["x-twin-sources"].split(",") == ids
+    assert not [name for name in raw.headers if name.startswith(("x-litellm", "llm_provider"))]
+
+
+def test_a_stream_carries_the_same(stack: Stack) -> None:
+    raw = stack.client().chat.completions.with_raw_response.create(
+        model="twin/ann", messages=QUESTION, stream=True
+    )
+    assert len(raw.headers["x-twin-trace-id"]) == 32
+    chunks = list(raw.parse())
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text.strip()
+    assert len(chunks) > 5
+    assert all(chunk.usage is None for chunk in chunks)
+    with_field = [chunk for chunk in chunks if "twin" in (chunk.model_extra or {})]
+    assert with_field == [chunks[-1]]
+    assert chunks[-1].choices[0].finish_reason in {"stop", "length"}
+    twin = chunks[-1].model_extra["twin"]
+    assert twin["trace_id"] == raw.headers["x-twin-trace-id"]
+    assert raw.headers["x-twin-sources"].startswith("post-0-c0")
+    assert twin["cost_usd"] > 0
+    assert stack.trace(twin["trace_id"])
+
+
+def test_a_stream_tells_its_usage_when_asked(stack: Stack) -> None:
+    chunks = list(
+        stack.client().chat.completions.create(
+            model="twin/ann",
+            messages=QUESTION,
+            stream=True,
+            max_tokens=3,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 3
+    assert [bool((chunk.model_extra or {}).get("twin")) for chunk in chunks[-2:]] == [True, False]
+
+
+def test_the_conversation_counts(stack: Stack) -> None:
+    turns = [
+        *QUESTION,
+        {"role": "assistant", "content": "One drop on each pivot."},
+        {"role": "user", "content": "And for how long?"},
+    ]
+    twin, _ = ask(stack, messages=turns)
+    assert "post-0-c0" in [source["chunk_id"] for source in twin["sources"]]
+    recorded = str(stack.trace(twin["trace_id"]))
+    assert "One drop on each pivot." in recorded
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refused_topic_is_declined_by_no_model(stack: Stack, stream: bool) -> None:
+    answer: Any = stack.client().chat.completions.create(
+        model="twin/ann",
+        messages=[{"role": "user", "content": "What of politics?"}],
+        stream=stream,
+    )
+    last = list(answer)[-1] if stream else answer
+    # LiteLLM writes these chunks by a path that drops unknown fields; see `_put_twin_field`.
+    twin = last.model_extra["twin"]
+    assert (twin["sources"], twin["cost_usd"]) == ([], 0.0)
+    assert "politics" in str(stack.trace(twin["trace_id"]))
+
+
+def test_a_trace_says_how_the_answer_came_about_and_nothing_of_the_reader(stack: Stack) -> None:
+    stack.release("ann", 1)
+    stack.wait(lambda: ask(stack)[0]["version"] == "v1", seconds=10)
+    agent = "a-very-special-agent/7"
+    answer = stack.post(
+        {"model": "twin/ann", "messages": QUESTION},
+        **{
+            "User-Agent": agent,
+            "X-Forwarded-For": "203.0.113.9",
+            "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+            "langfuse_trace_user_id": "mallory",
+            "x-litellm-tags": "mallory",
+        },
+    ).json()
+    trace = stack.trace(answer["twin"]["trace_id"])
+    with LangfuseClient.from_settings(stack.settings) as client:
+        spans = list(client.observations(trace_id=answer["twin"]["trace_id"]))
+    assert len(spans) == 1
+    assert spans[0]["type"] == "GENERATION"
+    metadata = spans[0]["metadata"]
+    sources = ",".join(source["chunk_id"] for source in answer["twin"]["sources"])
+    expected = {
+        "twin.author": "ann",
+        "twin.version": "v1",
+        "twin.checkpoint": "checkpoint-1",
+        "twin.route": "stable",
+        "twin.propensity": "1",
+        "twin.class": "other",
+        "twin.chunks": sources,
+        "twin.degraded": "",
+        "twin.declined_topic": "",
+    }
+    assert {name: str(metadata[name]) for name in expected} == expected
+    assert float(metadata["twin.cost_usd"]) == pytest.approx(answer["twin"]["cost_usd"], abs=1e-8)
+    assert json.loads(spans[0]["output"])["content"] == answer["choices"][0]["message"]["content"]
+    everything = f"{trace}{spans}"
+    for private in (agent, "203.0.113.9", "127.0.0.1", "mallory", stack.key, stack.key[-12:]):
+        assert private not in everything
+    assert "a" * 32 not in everything
+
+
+def test_a_refused_request_leaves_no_trace(stack: Stack) -> None:
+    with LangfuseClient.from_settings(stack.settings) as client:
+        ask(stack)
+        time.sleep(2)
+        before = len(list(client.observations()))
+        assert stack.post({"model": "twin/zoe", "messages": QUESTION}).status_code == 404
+        assert stack.post({"model": "twin/ann", "messages": QUESTION}, key="x").status_code == 401
+        assert stack.post({"model": "twin/ann", "messages": []}).status_code == 400
+        time.sleep(2)
+        assert len(list(client.observations())) == before
+
+
+def test_the_client_library_understands_the_refusals(stack: Stack) -> None:
+    with pytest.raises(openai.AuthenticationError, match=r"endpoints\.json"):
+        stack.client("sk-wrong").chat.completions.create(model="twin/ann", messages=QUESTION)
+    with pytest.raises(openai.NotFoundError, match="twin/ann, twin/bob"):
+        stack.client().chat.completions.create(model="twin/zoe", messages=QUESTION)
+    listed = [model.id for model in stack.client().models.list()]
+    assert listed == ["twin/ann", "twin/ann@base", "twin/bob", "twin/bob@base"]
+
+
+def test_a_question_that_is_too_long_for_the_model_is_the_clients_error(stack: Stack) -> None:
+    cuneiform = "\U00012000" * 5000  # four tokens each
+    turns = [{"role": "user", "content": cuneiform}]
+    answer = stack.post({"model": "twin/ann", "messages": turns})
+    assert answer.status_code == 400
+    assert "shorten question and conversation" in answer.json()["error"]["message"]
+    assert ask(stack)[0]["degraded"] == []
