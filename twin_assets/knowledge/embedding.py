@@ -64,5 +64,5 @@ def unsearchable(rows: pl.DataFrame, chunk_ids: pl.Series, *, revision: str) -> 
         "missing": chunk_ids.filter(~chunk_ids.is_in(rows["chunk_id"].to_list())).len(),
         "unknown": rows["chunk_id"].filter(~rows["chunk_id"].is_in(chunk_ids.to_list())).len(),
         "other_embedder": int((rows["embedder"] != revision).sum()),
-        "not_unit_length": int(((lengths - 1).abs() > 1e-3).fill_nan(True).sum()),
+        "not_unit_length": int((~lengths.is_between(0.999, 1.001)).fill_null(True).sum()),
     }

@@ -3,8 +3,6 @@
 Belongs here: the asset and the check. Does not belong here: embedding (`embedding`), searching.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from twin_assets.knowledge import embedding
