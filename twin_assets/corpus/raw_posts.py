@@ -39,11 +39,12 @@ def raw_posts(
         schema=columns_of(RawPosts),
         row_key="source_id",
     )
+    changed = importing.changes(frame, stored)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(done.data_version),
         metadata={
             **done.metadata(),
-            **importing.changes(frame, stored).counts(),
+            **{f"posts_{kind}": count for kind, count in changed.counts().items()},
             "posts": len(inventory.posts),
             "layouts": [folder.layout for folder in inventory.folders],
             "files_that_are_no_posts": inventory.skipped,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -92,7 +93,7 @@ def materialize(instance: dg.DagsterInstance, author: Author, tokenizer: None) -
     return run
 
 
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """Metadata of the asset's one materialization."""
     [event] = result.asset_materializations_for_node(asset)
     return {name: value.value for name, value in event.metadata.items()}

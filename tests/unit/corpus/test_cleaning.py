@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import dataframely as dy
 import polars as pl
 import pytest
+from dataframely.exc import ValidationError
 
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import (
@@ -172,7 +172,7 @@ def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
     from twin_assets.corpus.schema import CleanedDocuments
 
     good = clean_posts(raw({}))
-    with pytest.raises(dy.exc.ValidationError):
+    with pytest.raises(ValidationError):
         validated(good.with_columns(pl.lit(False).alias("kept")), CleanedDocuments)
 
 

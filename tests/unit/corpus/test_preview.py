@@ -1,0 +1,160 @@
+"""The preview: what it counts, warns of and refuses; and what it must not load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_assets.corpus import importing
+from twin_assets.corpus.preview import as_text, main, preview
+from twin_assets.corpus.schema import RawPosts, columns_of
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+SENTENCES = " ".join(f"This is sentence number {n} of a post about old clocks." for n in range(8))
+
+
+@pytest.fixture
+def posts(tmp_path: Path) -> Path:
+    folder = tmp_path / "the posts of José" / "_posts"
+    folder.mkdir(parents=True)
+    for year, title in (
+        (2001, "How to mend a clock"),
+        (2002, "Why do lamps go out?"),
+        (2003, "Notes"),
+    ):
+        text = f"---\ntitle: {title}\n---\n\n{title} {SENTENCES}\n"
+        (folder / f"{year}-01-01-{year}.md").write_text(text)
+    (folder / "2004-01-01-short.md").write_text("Too short.")
+    (folder / "2004-01-02-latin.md").write_bytes("schön".encode("latin-1"))
+    (folder.parent / "README.md").write_text("# About")
+    return folder.parent
+
+
+def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:
+    found = preview([posts], author="José", settings=home)
+    assert (found.found, found.kept) == (5, 3)
+    assert found.dropped == {"too_short": 1, "not_utf8": 1}
+    assert found.found == found.kept + sum(found.dropped.values())
+    assert found.skipped == {"about the folder (README, LICENSE …)": 1}
+    assert found.dates == ["2001-01-01T00:00:00+00:00", "2003-01-01T00:00:00+00:00"]
+    assert found.languages == {"en": 3}
+    assert set(found.titles) == {"How to mend a clock", "Why do lamps go out?", "Notes"}
+    assert "How do I mend a clock?" in found.questions
+    assert found.warnings == []
+    assert found.changes is None
+    assert list(home.home.iterdir()) == []  # it wrote nothing
+    text = as_text(found)
+    for part in ("5 posts (jekyll), 3 usable", "dropped 1: not utf8", "2001-01-01 to 2003-01-01"):
+        assert part in text
+
+
+def test_a_language_that_the_embedder_does_not_know_is_a_warning(
+    tmp_path: Path, home: Settings
+) -> None:
+    folder = tmp_path / "beiträge"
+    folder.mkdir()
+    satz = "Die alte Uhr in der Werkstatt ist stehen geblieben, und niemand weiß warum. " * 3
+    for n in range(3):
+        (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{satz} Nummer {n}.\n")
+    [warning] = preview([folder], author="Ada", settings=home).warnings
+    assert "all-minilm-l6-v2 knows en" in warning
+    assert "de 3" in warning
+    other = home.model_copy(update={"embedder": "intfloat/multilingual-e5-small"})
+    assert preview([folder], author="Ada", settings=other).warnings == []
+
+
+def test_other_peoples_bylines_are_a_warning(posts: Path, home: Settings) -> None:
+    guest = posts / "_posts" / "2005-01-01-guest.md"
+    guest.write_text(f"---\nauthor: Grace Hopper\n---\nA guest. {SENTENCES}")
+    found = preview([posts], author="José", settings=home)
+    assert found.bylines == {"Grace Hopper": 1}
+    assert "Grace Hopper 1" in found.warnings[0]
+    assert preview([posts], author="Grace Hopper", settings=home).warnings == []
+
+
+def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Settings) -> None:
+    write_author(home, Author("jose", "José", sources=(str(posts),)))
+    inventory = importing.take_inventory([posts])
+    Tables(home.tables_base, state=State.open(home.state_address)).rework(
+        importing.inventory_frame(inventory),
+        "raw_posts",
+        author="jose",
+        key="source_id",
+        function=lambda rows: importing.read_rows(rows, inventory),
+        version=importing.IMPORT_VERSION,
+        schema=columns_of(RawPosts),
+        row_key="source_id",
+    )
+    folder = posts / "_posts"
+    (folder / "2001-01-01-2001.md").unlink()
+    (folder / "2002-01-01-2002.md").write_text(f"# Edited\n\n{SENTENCES}")
+    (folder / "2006-01-01-new.md").write_text(f"# New\n\nNew! {SENTENCES}")
+    found = preview([posts], author="José", settings=home)
+    assert found.changes == {"added": 1, "edited": 1, "deleted": 1}
+    assert found.found == 5
+
+
+def test_json_for_programs(
+    posts: Path, home: Settings, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert main([str(posts), "--author", "José", "--json"]) == 0
+    document = json.loads(capfdbinary.readouterr().out)
+    assert document["author"] == "José"
+    assert document["kept"] == 3
+    assert len(document["questions"]) == 3
+
+
+@pytest.mark.parametrize("name", ["missing", "empty folder", "export.zip"])
+def test_unusable_input_is_exit_2_and_says_what_to_do(
+    name: str, tmp_path: Path, home: Settings, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (tmp_path / "empty folder").mkdir()
+    (tmp_path / "export.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
+    path = str(tmp_path / name)
+    assert main([path, "--author", "A", "--json"]) == 2
+    error: dict[str, Any] = json.loads(capfdbinary.readouterr().out)["error"]
+    assert set(error) == {"tried", "found", "next_step"}
+    assert main([path, "--author", "A"]) == 2
+    captured = capfdbinary.readouterr()
+    assert captured.out == b""
+    assert error["next_step"].encode() in captured.err
+    assert b"Traceback" not in captured.err
+
+
+def test_no_post_left_is_said(tmp_path: Path, home: Settings) -> None:
+    (tmp_path / "a.md").write_text("Short.")
+    found = preview([tmp_path], author="A", settings=home)
+    assert (found.found, found.kept, found.questions) == (1, 0, [])
+    assert "no post can be used" in found.warnings[0]
+
+
+HEAVY = ("dagster", "torch", "transformers", "lancedb", "lance", "openvino", "litellm")
+
+
+def test_it_loads_nothing_heavy(posts: Path, home: Settings) -> None:
+    program = (
+        "import sys\nfrom twin_assets.corpus.preview import main\n"
+        f"code = main([{str(posts)!r}, '--author', 'José'])\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(f'loaded {loaded}' if loaded else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_shared_notes_take_seconds(shared_posts: Path, home: Settings) -> None:
+    started = time.process_time()
+    found = preview([shared_posts / "jbranchaud-til"], author="Josh Branchaud", settings=home)
+    assert (found.found, found.kept, found.dated) == (1871, 1871, 0)
+    assert len(found.questions) == 3
+    assert time.process_time() - started < 10

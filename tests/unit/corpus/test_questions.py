@@ -1,0 +1,98 @@
+"""Questions from titles."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from twin_assets.corpus.questions import in_sentence, question_about, questions_about, typical_posts
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "question"),
+    [
+        ("How to Write Portable C", "", "How do I write portable C?"),
+        ("Why do clocks stop?", "", "Why do clocks stop?"),
+        (
+            "Introduction to Emacs Lisp",
+            "I like Emacs and Lisp",
+            "Can you introduce me to Emacs Lisp?",
+        ),
+        ("Mending a Clock: Part Two", "", "What is your advice on mending a clock?"),
+        ("Find Files With fd", "", "How do I find files with fd?"),
+        ("Set A Seed", "", "How do I set a seed?"),
+        ("Set Theory", "", "Can you tell me more about “Set Theory”?"),
+        ("Everything is Broken", "", "Can you tell me more about “Everything is Broken”?"),
+        ("Why I Left Berlin", "when I left Berlin", "Can you tell me why you left Berlin?"),
+        ("Clay Klein Bottle", "", "Can you tell me more about “Clay Klein Bottle”?"),
+    ],
+)
+def test_a_title_becomes_a_question_by_its_form(title: str, text: str, question: str) -> None:
+    assert question_about(title, text=text) == question
+
+
+def test_other_languages_quote_the_title() -> None:
+    assert (
+        question_about("Uhren reparieren", language="de")
+        == "Was schreibst du über „Uhren reparieren“?"
+    )
+    assert question_about("時計の修理", language="ja") == "「時計の修理」について何を書きましたか？"
+    assert question_about("Kellot", language="fi") == "Can you tell me more about “Kellot”?"
+
+
+def test_names_keep_their_capitals() -> None:
+    text = "The Emacs of today uses the JIT. We set files and Windows aside, as files go."
+    assert in_sentence("Emacs With JIT And Files", text=text) == "Emacs with JIT and files"
+    assert in_sentence("C++ std::regex in C", text="") == "C++ std::regex in C"
+
+
+TYPES = {
+    "title": pl.String,
+    "text": pl.String,
+    "words": pl.Int64,
+    "language": pl.String,
+    "source_id": pl.String,
+}
+
+
+def documents(*titles: str, words: int = 100) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "title": titles,
+            "text": ["Some text."] * len(titles),
+            "words": [words + n for n in range(len(titles))],
+            "language": ["en"] * len(titles),
+            "source_id": [f"{n}.md" for n in range(len(titles))],
+            "published_at": [datetime(2000 + n, 1, 1, tzinfo=UTC) for n in range(len(titles))],
+        },
+        schema={**TYPES, "published_at": pl.Datetime("us", "UTC")},
+    )
+
+
+def test_titles_that_say_what_they_answer_are_preferred_and_the_years_spread() -> None:
+    titles = (
+        "Links",
+        "How to mend a clock",
+        "News",
+        "Mending a small boat",
+        "Why do lamps go out?",
+    )
+    frame = documents(*titles, "Untitled thoughts of today")
+    assert questions_about(frame) == [
+        "How do I mend a clock?",
+        "What is your advice on mending a small boat?",
+        "Why do lamps go out?",
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_few_posts_give_few_questions(count: int) -> None:
+    frame = documents(*(f"Title {n}" for n in range(count)))
+    assert len(questions_about(frame)) == min(count, 3)
+    assert typical_posts(frame).height == min(count, 3)
+
+
+def test_equal_titles_are_asked_about_once() -> None:
+    assert len(questions_about(documents("Week notes", "Week notes", "Week notes"))) == 1

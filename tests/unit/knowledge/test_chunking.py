@@ -1,0 +1,193 @@
+"""Chunks: exact offsets, never above the limit, nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.knowledge.small_tokenizer import small_tokenizer
+from twin_assets.corpus import importing
+from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
+from twin_assets.knowledge.chunking import (
+    DOCUMENT_COLUMNS,
+    Chunk,
+    chunk_columns,
+    chunk_documents,
+    cut,
+    measure,
+)
+
+SENTENCE = "The clock went to the workshop on day one, and it didn't come back unchanged."
+
+
+def assert_holds(text: str, *, token_limit: int) -> list[Chunk]:
+    """The contract of `cut`: exact, bounded, complete, in order."""
+    tokenizer = small_tokenizer(token_limit=token_limit)
+    chunks = cut(text, tokenizer)
+    position = 0
+    for chunk in chunks:
+        assert text[chunk.start : chunk.end] == chunk.text
+        assert chunk.text.strip()
+        assert tokenizer.count_tokens([chunk.text]) == [chunk.token_count]
+        assert chunk.token_count <= token_limit
+        assert not text[position : chunk.start].strip(), "words between two chunks"
+        assert chunk.start >= position
+        position = chunk.end
+    assert not text[position:].strip(), "words after the last chunk"
+    return chunks
+
+
+odd_text = st.text(
+    alphabet=st.one_of(
+        st.characters(exclude_categories=["Cs"]),
+        st.sampled_from("ab .,!?\n\n\n`#-|*中文。한글\u0301\u200d👩‍🚀 \t"),
+    ),
+    max_size=1500,
+)
+long_words = st.lists(st.text("abcxyz/_=+é", min_size=1, max_size=400), max_size=8).map(" ".join)
+markdown = st.lists(
+    st.sampled_from(
+        [
+            SENTENCE,
+            f"{SENTENCE} {SENTENCE} {SENTENCE}",
+            "# A heading",
+            "- a point\n- another point\n- a third one",
+            "```python\ndef main(argument):\n    return argument\n\n\nmain(1)\n```",
+            "```\n" + "x = 1\n" * 80 + "```",
+            "```\nnever closed",
+            "時計は水の中で動かない。" * 12,
+            "| a | b |\n| --- | --- |\n" + "| 1 | 2 |\n" * 30,
+        ]
+    ),
+    max_size=10,
+).map("\n\n".join)
+
+
+@settings(deadline=None, max_examples=150)
+@given(text=st.one_of(odd_text, long_words, markdown), token_limit=st.sampled_from([32, 64, 256]))
+@example(text="a" * 5000, token_limit=32)
+@example(text="\u0301" * 3000, token_limit=32)
+@example(text="中" * 3000, token_limit=64)
+@example(text="ﷺ" * 300, token_limit=32)
+@example(text="👩‍🚀" * 400, token_limit=32)
+@example(text="", token_limit=32)
+@example(text="\n \n\t\n", token_limit=32)
+def test_any_text_is_cut_exactly_within_the_limit_and_completely(
+    text: str, token_limit: int
+) -> None:
+    assert_holds(text, token_limit=token_limit)
+
+
+def test_what_fits_is_one_chunk() -> None:
+    text = f"# A heading\n\n{SENTENCE}\n\n- one\n- two"
+    assert [chunk.text for chunk in assert_holds(text, token_limit=256)] == [text]
+
+
+def test_chunks_are_filled_with_whole_paragraphs() -> None:
+    text = "\n\n".join([SENTENCE] * 12)
+    chunks = assert_holds(text, token_limit=64)
+    size = small_tokenizer().count_tokens([SENTENCE])[0] - 2
+    assert all(chunk.text.split("\n\n") == [SENTENCE] * ((64 - 2) // size) for chunk in chunks[:-1])
+
+
+def test_a_long_paragraph_is_cut_between_sentences() -> None:
+    chunks = assert_holds(" ".join([SENTENCE] * 12), token_limit=64)
+    assert len(chunks) > 1
+    assert all(chunk.text.startswith("The ") and chunk.text.endswith(".") for chunk in chunks)
+
+
+def test_sentences_without_spaces_are_cut_at_their_marks() -> None:
+    chunks = assert_holds("時計は水の中で動かない。" * 40, token_limit=64)
+    assert all(chunk.text.endswith("。") for chunk in chunks)
+
+
+def test_a_code_block_that_fits_is_whole() -> None:
+    code = "```python\ndef main(argument):\n\n    return argument\n```"
+    text = "\n\n".join([SENTENCE, SENTENCE, code, SENTENCE, SENTENCE, code])
+    assert sum(code in chunk.text for chunk in assert_holds(text, token_limit=64)) == 2
+
+
+def test_a_code_block_that_does_not_fit_is_cut_between_lines() -> None:
+    text = "```\n" + "\n".join(f"value_{n} = {n}" for n in range(60)) + "\n```"
+    lines = [
+        line for chunk in assert_holds(text, token_limit=64) for line in chunk.text.split("\n")
+    ]
+    assert lines == text.split("\n")
+
+
+def test_a_heading_goes_with_what_follows() -> None:
+    text = "\n\n".join([SENTENCE, SENTENCE, "## A heading", SENTENCE])
+    for chunk in assert_holds(text, token_limit=64):
+        assert not chunk.text.endswith("heading")
+
+
+def test_joined_characters_are_not_torn() -> None:
+    for chunk in assert_holds("e\u0301" * 400, token_limit=32):
+        assert not chunk.text.startswith("\u0301")
+
+
+def test_a_limit_too_small_to_cut_to_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 32"):
+        cut("text", small_tokenizer(token_limit=16))
+
+
+def documents(*texts: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "document_id": [f"d{n}" for n in range(len(texts))],
+            "title": "T",
+            "url": "",
+            "published_at": None,
+            "text": texts,
+            "kept": [bool(text) for text in texts],
+        },
+        schema_overrides={"published_at": pl.Datetime("us", "UTC")},
+    ).select(DOCUMENT_COLUMNS)
+
+
+def test_rows_name_their_document_and_place() -> None:
+    frame = chunk_documents(documents("\n\n".join([SENTENCE] * 9), "", SENTENCE), small_tokenizer())
+    assert dict(frame.schema) == dict(chunk_columns())
+    assert frame["document_id"].unique(maintain_order=True).to_list() == ["d0", "d2"]
+    assert frame.filter(document_id="d0")["position"].to_list() == [0, 1, 2]
+    assert frame["chunk_id"].is_unique().all()
+
+
+def test_an_edit_keeps_the_names_of_the_other_chunks() -> None:
+    paragraphs = [f"{SENTENCE} Number {word}. " * 2 for word in ("one", "two", "three")]
+    before = chunk_documents(documents("\n\n".join(paragraphs)), small_tokenizer())
+    paragraphs[0] = paragraphs[0].replace("clock", "boat")
+    after = chunk_documents(documents("\n\n".join(paragraphs)), small_tokenizer())
+    assert before["chunk_id"].to_list()[1:] == after["chunk_id"].to_list()[1:]
+    assert before["chunk_id"][0] != after["chunk_id"][0]
+
+
+def test_no_documents_no_chunks() -> None:
+    assert chunk_documents(documents(""), small_tokenizer()).height == 0
+
+
+def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
+    tokenizer = small_tokenizer()
+    chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
+    stored = chunks["token_count"]
+    good = measure(chunks, stored, tokenizer)
+    assert (good.too_long, good.miscounted, good.chunks) == (0, 0, 3)
+    assert good.longest <= 64
+    long = chunks.with_columns(pl.lit(" ".join([SENTENCE] * 6)).alias("text"))
+    assert measure(long, stored, tokenizer).too_long == 3
+    wrong = chunks.with_columns(pl.lit(1, pl.Int64).alias("token_count"))
+    assert measure(wrong, stored, tokenizer).miscounted == 3
+    # Not among those counted again, and its stored count says it is too long.
+    assert measure(chunks[:1], pl.Series([60, 65]), tokenizer).too_long == 1
+    assert measure(chunks.clear(), stored.clear(), tokenizer).longest == 0
+
+
+def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
+    inventory = importing.take_inventory([shared_posts / "skeeto"])
+    rows = importing.read_rows(importing.inventory_frame(inventory)[:60], inventory)
+    for text in clean_posts(rows.select(RAW_COLUMNS))["text"]:
+        assert_holds(text, token_limit=256)
