@@ -147,6 +147,7 @@ def configuration(
         f"identifier={identifier}",
         "nodaemon=true",
         "silent=true",
+        "strip_ansi=true",
         "umask=077",
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",

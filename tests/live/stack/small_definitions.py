@@ -1,0 +1,45 @@
+"""A code location with the platform's names and steps that take no time."""
+
+import json
+import time
+
+import dagster as dg
+
+authors = dg.DynamicPartitionsDefinition(name="authors")
+
+
+@dg.asset(partitions_def=authors)
+def posts(context: dg.AssetExecutionContext) -> None:
+    if context.partition_key == "broken":
+        raise ValueError("no space left on device")
+
+
+@dg.asset(partitions_def=authors, deps=[posts])
+def checkpoint(context: dg.AssetExecutionContext) -> None:
+    for step in (1, 2):
+        context.log.info("progress %s", json.dumps({"step": step, "steps": 2, "loss": 3.0 - step}))
+    if context.partition_key == "slow":
+        time.sleep(300)
+
+
+@dg.asset_check(asset=checkpoint, blocking=True, partitions_def=authors)
+def beats_base_model(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=context.partition_key != "worse")
+
+
+@dg.asset(partitions_def=authors, deps=[checkpoint])
+def released_model() -> None: ...
+
+
+defs = dg.Definitions(
+    assets=[posts, checkpoint, released_model],
+    asset_checks=[beats_base_model],
+    jobs=[
+        dg.define_asset_job("import_posts", [posts], executor_def=dg.in_process_executor),
+        dg.define_asset_job(
+            "retrain_twin",
+            dg.AssetSelection.assets(checkpoint, released_model),
+            executor_def=dg.in_process_executor,
+        ),
+    ],
+)

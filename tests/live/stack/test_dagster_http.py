@@ -1,0 +1,179 @@
+"""A real webserver and daemon under the real supervisor, on a small code location."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from tests.conftest import ROOT
+from twin_resources.command.clock import StageClock
+from twin_resources.command.runs import follow, launch_or_join
+from twin_resources.command.stopping import end_stack
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.dagster_runs import WITH_A_WORKER
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings, load_settings
+from twin_resources.stack import Stack, start_stack, stop_stack
+from twin_resources.stack_programs import urls, wait_until
+from twin_resources.supervisor import Program
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+
+
+def dagster_programs(settings: Settings) -> Sequence[Program]:
+    home = settings.home / "dagster"
+    home.mkdir(exist_ok=True)
+    shutil.copyfile(ROOT / "deploy" / "local" / "dagster.yaml", home / "dagster.yaml")
+    workspace = home / "workspace.yaml"
+    workspace.write_text(
+        "load_from:\n  - python_file:\n"
+        f"      relative_path: {Path(__file__).with_name('small_definitions.py')}\n"
+        "      location_name: llm-twin\n"
+    )
+    served = ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(settings.dagster_port))
+    daemon = ("dagster._daemon", "run", "-w", str(workspace))
+    return [
+        Program("dagster-webserver", (sys.executable, "-m", "dagster_webserver", *served), home),
+        Program("dagster-daemon", (sys.executable, "-m", *daemon), home),
+    ]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = load_settings(tmp_path_factory.mktemp("home"))
+    started = start_stack(settings, programs=dagster_programs)
+    dagster = DagsterHTTP(urls(started.settings)["dagster"])
+    try:
+        wait_until(
+            started,
+            lambda: dagster.is_up() and dagster.location_is_loaded(),
+            program="dagster-webserver",
+            deadline_s=120,
+        )
+        yield started
+    finally:
+        stop_stack(settings)
+
+
+@pytest.fixture
+def dagster(stack: Stack) -> DagsterHTTP:
+    return DagsterHTTP(urls(stack.settings)["dagster"])
+
+
+@pytest.fixture
+def clock() -> StageClock:
+    return StageClock(Console(file=io.StringIO(), width=200))
+
+
+def said(clock: StageClock) -> str:
+    assert isinstance(clock.console.file, io.StringIO)
+    return clock.console.file.getvalue()
+
+
+def test_an_author_is_added_once(dagster: DagsterHTTP) -> None:
+    assert dagster.add_author("jose")
+    assert not dagster.add_author("jose")
+
+
+def test_a_run_is_launched_followed_and_joined(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("jose")
+    run_id, launched = launch_or_join(dagster, "retrain_twin", "jose")
+    assert launched
+    assert launch_or_join(dagster, "retrain_twin", "jose") == (run_id, False)
+    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    assert followed.succeeded
+    assert followed.run.tags["dagster/partition"] == "jose"
+    assert not followed.refused
+    assert "checkpoint done" in said(clock)
+    reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
+    assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
+    assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
+
+
+def test_a_failed_step_gives_its_first_cause(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("broken")
+    run_id, _ = launch_or_join(dagster, "import_posts", "broken")
+    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
+    assert followed.run.status == "FAILURE"
+    assert not followed.run.will_be_retried  # an answer is not tried again
+    assert any("no space left on device" in cause for cause in followed.failures)
+
+
+def test_a_refusing_check_is_named(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+    dagster.add_author("worse")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "worse")
+    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    assert followed.refused == ("beats_base_model",)
+
+
+def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP) -> None:
+    dagster.report_materialization(
+        "released_model", "jose", description="v1 retired → stable", metadata={"version": 1}
+    )
+    query = '{ assetOrError(assetKey: {path: ["released_model"]}) { ... on Asset { \
+        assetMaterializations(limit: 1) { partition description } } } }'
+    answer = httpx.post(f"{dagster.url}/graphql", json={"query": query}).json()
+    found = answer["data"]["assetOrError"]["assetMaterializations"][0]
+    assert found == {"partition": "jose", "description": "v1 retired → stable"}
+
+
+def test_what_dagster_refuses_is_said_in_its_words(dagster: DagsterHTTP) -> None:
+    with pytest.raises(TwinError, match="no_such_job"):
+        dagster.launch("no_such_job", "jose")
+    with pytest.raises(TwinError, match="RunNotFoundError"):
+        dagster.run("00000000-0000-0000-0000-000000000000")
+
+
+def test_a_killed_worker_is_run_again_and_the_retry_followed(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("slow")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    deadline = time.monotonic() + 60
+    while dagster.run(run_id).status != "STARTED":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    said_by_dagster = " ".join(event.message for event in dagster.events(run_id)[0])
+    started = re.search(r"Started process for run \(pid: (\d+)\)", said_by_dagster)
+    assert started is not None
+    os.kill(int(started[1]), signal.SIGKILL)
+    while not dagster.run(run_id).retry_run_id:
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.3)
+    retry = dagster.run(run_id).retry_run_id
+    assert retry != run_id
+    dagster.end_run(retry)
+    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    assert followed.run.run_id == retry
+    assert followed.run.status == "CANCELED"
+    assert "worker died" in said(clock)
+
+
+def test_an_orderly_end_cancels_the_runs_first(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    """Last in this file: it ends the stack."""
+    dagster.add_author("slow")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    deadline = time.monotonic() + 60
+    while dagster.run(run_id).status not in WITH_A_WORKER:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert end_stack(stack.settings, say=clock.say).was_running
+    assert f"run {run_id[:8]} (retrain_twin) canceled" in said(clock)
+    assert not dagster.is_up()
