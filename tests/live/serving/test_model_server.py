@@ -1,0 +1,170 @@
+"""Model servers as processes: they answer for one version, with a key, and end when they should."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from openai import OpenAI
+
+from tests.live.serving.conftest import ServedModel
+from twin_resources.errors import TwinError
+from twin_resources.model_server import ModelServers, ServerProcess, serve_warmed_up
+from twin_resources.settings import Settings
+
+pytestmark = pytest.mark.live
+
+
+def wait_for_end(process: psutil.Process, *, within_s: float = 8.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_the_official_client_gets_an_answer_and_the_process_ends_with_the_context(
+    home: Settings, served: ServedModel
+) -> None:
+    with ModelServers(home).serve(served.base_gguf, served.adapter_gguf, alias="ada/v1") as server:
+        client = OpenAI(base_url=server.url, api_key=server.key)
+        answer = client.chat.completions.create(
+            model=server.alias, messages=[{"role": "user", "content": "Hello"}], max_tokens=4
+        )
+        assert [model.id for model in client.models.list()] == ["ada/v1"]
+        process = psutil.Process(server.pid)
+        listening = {found.laddr.ip for found in process.net_connections() if not found.raddr}
+        assert os.getpgid(process.pid) == process.pid
+
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+    assert listening == {"127.0.0.1"}
+    assert wait_for_end(process, within_s=1)
+
+
+def test_without_the_key_nothing_is_answered_and_the_key_is_not_in_the_arguments(
+    home: Settings, served: ServedModel
+) -> None:
+    with ModelServers(home).serve(served.base_gguf, alias="base") as server:
+        body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        assert httpx.post(f"{server.url}/chat/completions", json=body).status_code == 401
+        root = server.url.removesuffix("/v1")
+        assert httpx.get(f"{root}/metrics").status_code == 401
+        keyed = {"Authorization": f"Bearer {server.key}"}
+        assert httpx.get(f"{root}/slots", headers=keyed).status_code == 501
+        assert server.key not in " ".join(psutil.Process(server.pid).cmdline())
+        log = (home.logs_dir / "model-server-base.log").read_text(errors="replace")
+        assert server.key not in log
+
+
+def test_a_file_that_is_no_model_is_an_error_with_the_end_of_the_log(
+    home: Settings, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(200))
+
+    with (
+        pytest.raises(TwinError, match="its process ended") as raised,
+        ModelServers(home).serve(broken, alias="base"),
+    ):
+        pytest.fail("a broken file was served")
+
+    assert "empty log" not in str(raised.value)
+    assert not list((home.work_dir / "model-servers").iterdir())
+
+
+def test_a_missing_file_is_named(home: Settings, tmp_path: Path) -> None:
+    with (
+        pytest.raises(TwinError, match=r"gone\.gguf"),
+        ModelServers(home).serve(tmp_path / "gone.gguf", alias="base"),
+    ):
+        pytest.fail("a missing file was served")
+
+
+def test_a_port_in_use_is_an_error_and_not_a_wait(home: Settings, served: ServedModel) -> None:
+    with ModelServers(home).serve(served.base_gguf, alias="one") as server:
+        port = int(server.url.split(":")[2].removesuffix("/v1"))
+        with (
+            pytest.raises(TwinError, match="two"),
+            ModelServers(home).serve(served.base_gguf, alias="two", port=port),
+        ):
+            pytest.fail("two servers on one port")
+
+
+def test_a_server_ends_when_its_parent_is_killed(
+    home: Settings, served: ServedModel, tmp_path: Path
+) -> None:
+    script = """
+import sys, time
+from twin_resources.model_server import ModelServers
+from twin_resources.settings import load_settings
+with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
+    print(server.pid, flush=True)
+    time.sleep(60)
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(served.base_gguf)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    server = psutil.Process(int(parent.stdout.readline()))
+    assert server.is_running()
+
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+
+    assert wait_for_end(server)
+
+
+def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -> None:
+    process = ServerProcess(home, served.base_gguf, alias="base")
+    try:
+        server = process.wait_until_ready(within_s=60)
+        assert serve_warmed_up(server) < 30
+        assert process.busy() == 0
+        client = OpenAI(base_url=server.url, api_key=server.key)
+        stream = client.chat.completions.create(
+            model="base",
+            messages=[{"role": "user", "content": "Go on."}],
+            max_tokens=4000,
+            stream=True,
+            extra_body={"ignore_eos": True},
+        )
+        next(iter(stream))
+        assert process.busy() == 1
+        stream.close()
+    finally:
+        process.end()
+    assert process.has_ended()
+
+
+def test_a_server_elsewhere_is_used_by_its_names(home: Settings, served: ServedModel) -> None:
+    """Any OpenAI-compatible URL: here llama.cpp's own, started apart from the settings."""
+    with ModelServers(home).serve(
+        served.base_gguf, served.adapter_gguf, alias="ada/v1"
+    ) as elsewhere:
+        settings = home.model_copy(
+            update={"model_server_url": elsewhere.url, "model_server_key": elsewhere.key}
+        )
+        servers = ModelServers(settings)
+        with servers.serve(None, alias="ada/v1") as named:
+            assert (named.url, named.key, named.pid) == (elsewhere.url, elsewhere.key, None)
+            assert serve_warmed_up(named) > 0
+        with (
+            pytest.raises(TwinError, match="--lora-modules ada/v2"),
+            servers.serve(None, alias="ada/v2"),
+        ):
+            pytest.fail("a version that is not offered was served")
+        wrong = ModelServers(settings.model_copy(update={"model_server_key": "sk-wrong"}))
+        with (
+            pytest.raises(TwinError, match="TWIN_MODEL_SERVER_KEY"),
+            wrong.serve(None, alias="ada/v1"),
+        ):
+            pytest.fail("a wrong key was accepted")
