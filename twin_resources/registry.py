@@ -5,6 +5,7 @@ Does not belong here: which moves are called for (`registry_moves.py`), the shap
 (`gateway/policy.py`), measuring a model.
 Method: DESIGN 3.2.
 """
+# pyright: strict
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 Belongs here: SQL on `model_versions`, `verdicts` and `moves`, one statement or two a function.
 Does not belong here: rules (`registry_moves.py`), transactions and the policy (`registry.py`).
 """
+# pyright: strict
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from twin_resources import state_schema
 from twin_resources.errors import TwinError
@@ -58,12 +58,12 @@ class State:
             with state.transaction() as connection:
                 _check_schema_number(connection, shown)
                 state_schema.metadata.create_all(connection)
-        except OperationalError as error:
+        except DatabaseError as error:
             engine.dispose()
             raise StateError(
                 f"open the state store {shown}",
                 found=str(error.orig or error).strip(),
-                next_step="check TWIN_STATE_URL: is the server up, the folder writable",
+                next_step="see TWIN_STATE_URL: is the server up, the folder writable",
             ) from error
         except StateError:
             engine.dispose()

@@ -5,6 +5,7 @@ Does not belong here: Lance, the state store, row values beyond keys and hashes.
 Method: build systems with content hashes, Mokhov, Mitchell and Peyton Jones, "Build Systems à la
 Carte", 2018 (https://doi.org/10.1145/3236774): a verifying trace of (input hash, function version).
 """
+# pyright: strict
 
 from __future__ import annotations
 

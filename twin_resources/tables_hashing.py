@@ -7,6 +7,10 @@ Method: an incremental multiset hash by addition, Bellare and Micciancio, "A New
 Collision-Free Hashing", 1997 (https://cseweb.ucsd.edu/~daniele/papers/IncHash.html), over BLAKE2b
 (https://www.rfc-editor.org/rfc/rfc7693). It detects change; it is no defence against a forger.
 """
+# pyright: strict
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# The two lines above are for pyarrow, which has no types.
 
 from __future__ import annotations
 

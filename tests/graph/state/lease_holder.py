@@ -1,0 +1,48 @@
+"""What other processes of the lease tests run. Belongs here: no test, no expectation."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from twin_resources.state import State
+from twin_resources.state_schema import routing
+
+
+def hold_until_killed(url: str, sign: Path, ttl_s: float) -> None:
+    """Take the lease `table`, say so by making the file `sign`, and sit on it."""
+    with State.open(url).lease("table", ttl_s=ttl_s):
+        sign.touch()
+        time.sleep(600)
+
+
+def open_when_all_are_ready(url: str, at_once: Any) -> None:
+    """Open a store at the same moment as others, twenty times over."""
+    at_once.wait()
+    for _ in range(20):
+        State.open(url).close()
+
+
+def count_up(url: str, times: int) -> None:
+    """Raise a stored number by one, `times` times, reading it first."""
+    state = State.open(url)
+    for _ in range(times):
+        with state.transaction() as connection:
+            before = connection.execute(sa.select(routing.c.table)).scalar_one()["n"]
+            connection.execute(sa.update(routing).values(table={"n": before + 1}))
+    state.close()
+
+
+def append_under_lease(url: str, log: Path, name: str, times: int) -> None:
+    """Under the lease, write when this process entered and left."""
+    state = State.open(url)
+    for _ in range(times):
+        with state.lease("table", wait_s=60):
+            entered = time.monotonic()
+            time.sleep(0.02)
+            with log.open("a") as lines:
+                lines.write(f"{name} {entered} {time.monotonic()}\n")
+    state.close()

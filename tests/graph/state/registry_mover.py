@@ -1,0 +1,27 @@
+"""What other processes of the registry tests run. Belongs here: no test, no expectation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from twin_resources.registry import Registry, reconcile
+from twin_resources.state import State
+
+GATE = "gate-1"
+
+
+def reconcile_when_all_are_ready(url: str, policy: Path, at_once: Any, out: Path) -> None:
+    """Reconcile at the same moment as another, and write down the moves made."""
+    registry = Registry(State.open(url), policy_path=policy)
+    at_once.wait()
+    done = reconcile(registry, "mara", gate_version=GATE, mode="gate", actor="test")
+    out.write_text(json.dumps([[move.version, move.to_state] for move in done]))
+
+
+def route_many_times(url: str, policy: Path, author: str, times: int) -> None:
+    """Store routing tables one after the other; each rewrites the policy."""
+    registry = Registry(State.open(url), policy_path=policy)
+    for number in range(times):
+        registry.set_routing(author, {"number": number})

@@ -1,0 +1,311 @@
+"""The registry on SQLite and PostgreSQL: versions, verdicts, moves, and the policy they write."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
+from twin_resources.errors import TwinError
+from twin_resources.gateway.policy import read_policy
+from twin_resources.registry import (
+    Claim,
+    Evidence,
+    ModelVersion,
+    Move,
+    MoveRefused,
+    Registry,
+    Verdict,
+    reconcile,
+)
+from twin_resources.registry_moves import Mode, Outcome
+from twin_resources.state import State
+
+
+@pytest.fixture
+def registry(state: State, tmp_path: Path) -> Registry:
+    return Registry(state, policy_path=tmp_path / "policy.json")
+
+
+def register(registry: Registry, checkpoint: str, author: str = "mara") -> ModelVersion:
+    return registry.register(
+        author=author,
+        checkpoint=checkpoint,
+        folder=f"/checkpoints/{author}/{checkpoint}",
+        adapter_gguf=None,
+        base="/weights/base",
+        base_gguf="/weights/base.gguf",
+        template="template-1",
+        dataset_version="dataset-1",
+    )
+
+
+def judge(
+    registry: Registry, checkpoint: str, outcome: Outcome = "passed", gate: str = GATE
+) -> Verdict:
+    claims = (
+        Claim("beats_base_model", outcome == "passed", 23.5, 34.6, "perplexity 23.5, base 34.6"),
+        Claim("not_worse_than_incumbent", None, None, None, "there is no incumbent"),
+    )
+    verdict = Verdict("mara", checkpoint, gate, outcome, claims, "2026-01-01T00:00:00+00:00")
+    registry.record_verdict(verdict)
+    return verdict
+
+
+def release(registry: Registry, *checkpoints: str) -> None:
+    for checkpoint in checkpoints:
+        register(registry, checkpoint)
+        judge(registry, checkpoint)
+        reconcile_all(registry)
+
+
+def reconcile_all(registry: Registry, mode: Mode = "gate", **evidence: Evidence) -> list[Move]:
+    by_version = {int(name[1:]): said for name, said in evidence.items()}
+    return reconcile(
+        registry, "mara", gate_version=GATE, mode=mode, actor="dagster", evidence=by_version
+    )
+
+
+def states(registry: Registry) -> list[str]:
+    return [item.state for item in registry.versions("mara")]
+
+
+def served(registry: Registry) -> int | None:
+    stable = read_policy(registry.policy_path).authors["mara"].stable
+    return stable.version if stable else None
+
+
+def test_versions_are_numbered_by_author(registry: Registry) -> None:
+    assert [register(registry, name).version for name in ("h1", "h2")] == [1, 2]
+    assert register(registry, "j1", author="josé").version == 1
+    assert registry.authors() == ["josé", "mara"]
+    assert registry.get("mara", 2).checkpoint == "h2"
+    assert registry.by_checkpoint("j1") == registry.get("josé", 1)
+    assert registry.by_checkpoint("j1", author="mara") is None
+    with pytest.raises(TwinError, match=r"find v9 of mara.*v1, v2"):
+        registry.get("mara", 9)
+
+
+def test_a_known_checkpoint_makes_no_new_version_and_its_paths_are_renewed(
+    registry: Registry,
+) -> None:
+    first = register(registry, "h1")
+    again = registry.register(
+        author="mara", checkpoint="h1", folder="/moved", adapter_gguf="/moved/adapter.gguf",
+        base="/b", base_gguf="/g", template="template-1", dataset_version="dataset-1",
+    )  # fmt: skip
+    moved = {"folder": "/moved", "adapter_gguf": "/moved/adapter.gguf", "base": "/b"}
+    assert again == replace(first, **moved, base_gguf="/g")
+    assert len(registry.versions("mara")) == 1
+
+
+def test_a_retired_checkpoint_that_training_gives_again_is_a_candidate_again(
+    registry: Registry,
+) -> None:
+    release(registry, "h1", "h2")
+    assert states(registry) == ["retired", "stable"]
+    assert register(registry, "h1").state == "candidate"
+    assert registry.moves("mara")[-1].reason == "training gave this checkpoint again"
+    assert register(registry, "h2").state == "stable", "a serving one stays as it is"
+
+
+def test_a_verdict_comes_back_whole_and_the_newest_counts(registry: Registry) -> None:
+    first = judge(registry, "h1", "failed")
+    assert registry.verdict("h1", GATE) == first
+    assert registry.verdict("h1", "gate-2") is None
+    assert registry.verdict("h2", GATE) is None
+    second = judge(registry, "h1")
+    assert registry.verdict("h1", GATE) == second
+    assert registry.latest_verdict("mara") == second
+    assert registry.latest_verdict("jose") is None
+
+
+@pytest.mark.parametrize("outcome", [None, "failed", "not_decided"])
+def test_a_release_without_a_passed_verdict_is_refused(
+    registry: Registry, outcome: Outcome | None
+) -> None:
+    register(registry, "h1")
+    if outcome:
+        judge(registry, "h1", outcome)
+    judge(registry, "another checkpoint")
+    judge(registry, "h1", gate="gate-0")
+    for to in ("stable", "shadow", "canary"):
+        with pytest.raises(MoveRefused, match="no PASSED verdict of gate gate-1 for checkpoint h1"):
+            registry.move("mara", 1, to, actor="me", reason="please", gate_version=GATE)
+    with pytest.raises(MoveRefused, match="no gate version was named"):
+        registry.move("mara", 1, "stable", actor="me", reason="please")
+    assert states(registry) == ["candidate"]
+    assert registry.moves("mara") == []
+    assert served(registry) is None
+
+
+def test_the_first_that_passes_becomes_stable_and_is_served(registry: Registry) -> None:
+    register(registry, "h1")
+    assert reconcile_all(registry) == [], "not judged yet"
+    judge(registry, "h1")
+    (move,) = reconcile_all(registry)
+    assert (move.from_state, move.to_state, move.actor) == ("candidate", "stable", "dagster")
+    assert reconcile_all(registry) == []
+    stable = registry.stable("mara")
+    assert stable is not None
+    assert stable.version == served(registry) == 1
+    assert read_policy(registry.policy_path).gate_version == GATE
+
+
+def test_a_refused_one_is_not_served_and_says_why(registry: Registry) -> None:
+    release(registry, "h1")
+    register(registry, "h2")
+    judge(registry, "h2", "failed")
+    (move,) = reconcile_all(registry)
+    assert move.to_state == "refused"
+    assert "perplexity 23.5, base 34.6" in move.reason
+    assert states(registry) == ["stable", "refused"]
+    assert served(registry) == 1
+
+
+def test_a_successor_retires_and_a_rollback_rolls_back(registry: Registry) -> None:
+    release(registry, "h1", "h2", "h3")
+    assert states(registry) == ["retired", "retired", "stable"]
+    assert served(registry) == 3
+    move = registry.rollback("mara", actor="chris", reason="it rambles")
+    assert (move.version, move.to_state) == (2, "stable")
+    assert states(registry) == ["retired", "stable", "rolled_back"]
+    assert served(registry) == 2
+    registry.rollback("mara", 1, actor="chris", reason="further back")
+    assert states(registry) == ["stable", "rolled_back", "rolled_back"]
+    with pytest.raises(MoveRefused, match="no retired version"):
+        registry.rollback("mara", actor="chris", reason="still further")
+    with pytest.raises(MoveRefused, match="from rolled_back it may go to nowhere"):
+        registry.rollback("mara", 2, actor="chris", reason="forward")
+    assert reconcile_all(registry) == [], "a reconciliation does not undo a person's rollback"
+
+
+def test_a_person_may_force_a_refused_one_and_it_is_marked(registry: Registry) -> None:
+    register(registry, "h1")
+    judge(registry, "h1", "not_decided")
+    reconcile_all(registry)
+    with pytest.raises(MoveRefused, match="force it, with a reason"):
+        registry.move("mara", 1, "stable", actor="chris", reason="small corpus")
+    move = registry.move("mara", 1, "stable", actor="chris", reason="small corpus", force=True)
+    assert move.forced
+    assert registry.get("mara", 1).forced
+    assert served(registry) == 1
+    assert reconcile_all(registry) == []
+
+
+def test_force_is_for_refused_and_parked_only(registry: Registry) -> None:
+    register(registry, "h1")
+    with pytest.raises(MoveRefused, match="from candidate it may go to nowhere"):
+        registry.move("mara", 1, "stable", actor="chris", reason="now", force=True)
+
+
+def test_a_parked_one_becomes_candidate_by_hand(registry: Registry) -> None:
+    register(registry, "h1")
+    registry.move("mara", 1, "parked", actor="chris", reason="not yet")
+    registry.move("mara", 1, "candidate", actor="chris", reason="now")
+    assert states(registry) == ["candidate"]
+
+
+def test_a_canary_is_served_beside_the_stable_one_until_it_is_decided(registry: Registry) -> None:
+    release(registry, "h1")
+    register(registry, "h2")
+    judge(registry, "h2")
+    reconcile_all(registry, mode="canary")
+    author = read_policy(registry.policy_path).authors["mara"]
+    assert author.canary is not None
+    assert author.canary.version == 2
+    assert author.weights == {"stable": 0.9, "canary": 0.1}
+    reconcile_all(registry, mode="canary", v2=Evidence("roll_back", "D = 21 after 33 pairs"))
+    assert states(registry) == ["stable", "rolled_back"]
+    assert read_policy(registry.policy_path).authors["mara"].canary is None
+
+
+def test_a_tainted_stable_version_is_served_no_longer(registry: Registry) -> None:
+    release(registry, "h1", "h2")
+    registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
+    assert served(registry) is None
+    stable = registry.stable("mara")
+    assert stable is not None
+    assert stable.tainted
+    registry.taint("mara", 1, actor="forget", reason="a post was forgotten")
+    with pytest.raises(MoveRefused, match="the version is tainted"):
+        registry.rollback("mara", actor="chris", reason="go back")
+
+
+def test_the_history_tells_who_moved_what_and_why(registry: Registry) -> None:
+    release(registry, "h1", "h2")
+    history = [(move.version, move.from_state, move.to_state) for move in registry.moves("mara")]
+    assert history == [
+        (1, "candidate", "stable"),
+        (1, "stable", "retired"),
+        (2, "candidate", "stable"),
+    ]
+    retired = registry.moves("mara")[1]
+    assert retired.reason == "v2 became stable: passed the gate"
+    assert retired.actor == "dagster"
+    numbers = [move.number for move in registry.moves("mara")]
+    assert numbers == sorted(set(numbers))
+
+
+def test_two_reconciliations_at_once_move_each_version_once(
+    registry: Registry, store_url: str, tmp_path: Path
+) -> None:
+    release(registry, "h1")
+    register(registry, "h2")
+    judge(registry, "h2")
+    spawn = multiprocessing.get_context("spawn")
+    at_once = spawn.Barrier(2)
+    outs = [tmp_path / f"moves-{name}" for name in "ab"]
+    processes = [
+        spawn.Process(
+            target=reconcile_when_all_are_ready,
+            args=(store_url, registry.policy_path, at_once, out),
+        )
+        for out in outs
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert sorted(json.loads(out.read_text()) for out in outs) == [[], [[2, "stable"]]]
+    assert states(registry) == ["retired", "stable"]
+
+
+def test_the_policy_never_goes_back_to_an_older_state(registry: Registry, store_url: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    processes = [
+        spawn.Process(target=route_many_times, args=(store_url, registry.policy_path, author, 30))
+        for author in ("mara", "jose")
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    policy = read_policy(registry.policy_path)
+    assert {slug: entry.routing for slug, entry in policy.authors.items()} == {
+        "mara": {"number": 29},
+        "jose": {"number": 29},
+    }
+
+
+def test_a_lost_policy_file_is_written_anew(registry: Registry) -> None:
+    release(registry, "h1")
+    registry.policy_path.unlink()
+    assert reconcile_all(registry) == []
+    assert served(registry) == 1
+    registry.policy_path.write_text("{half a fi")
+    assert reconcile_all(registry) == []
+    assert served(registry) == 1
+
+
+def test_an_unchanged_policy_keeps_its_file(registry: Registry) -> None:
+    release(registry, "h1")
+    before = registry.policy_path.stat().st_mtime_ns
+    assert reconcile_all(registry) == []
+    assert registry.policy_path.stat().st_mtime_ns == before, "the gateway follows the mtime"

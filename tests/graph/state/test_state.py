@@ -1,0 +1,251 @@
+"""Transactions, the schema number and leases, alike on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.graph.state.lease_holder import (
+    append_under_lease,
+    count_up,
+    hold_until_killed,
+    open_when_all_are_ready,
+)
+from twin_resources.errors import TwinError
+from twin_resources.state import State, StateError
+from twin_resources.state_lease import LeaseBusy, LeaseLost, process_started
+from twin_resources.state_schema import leases, routing, schema_number
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def put(connection: sa.Connection, number: int) -> None:
+    row = {"author": "mara", "table": {"n": number}, "written_at": ""}
+    connection.execute(sa.insert(routing).values(**row))
+
+
+def stored(state: State) -> list[Any]:
+    with state.reading() as connection:
+        return list(connection.execute(sa.select(routing.c.table)).scalars())
+
+
+def started(target: Callable[..., None], *args: object) -> BaseProcess:
+    process = SPAWN.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def wait_for(sign: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not sign.exists():
+        assert time.monotonic() < deadline, "the other process never took the lease"
+        time.sleep(0.02)
+
+
+def test_an_exception_rolls_back(state: State) -> None:
+    def fail() -> None:
+        with state.transaction() as connection:
+            put(connection, 1)
+            raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert stored(state) == []
+    with state.transaction() as connection:
+        put(connection, 2)
+    assert stored(state) == [{"n": 2}]
+
+
+def test_a_reader_sees_one_moment_and_does_not_wait_for_a_writer(state: State) -> None:
+    with state.transaction() as connection:
+        put(connection, 1)
+    with state.reading() as reader:
+        assert reader.execute(sa.select(routing.c.table)).scalar_one() == {"n": 1}
+        with state.transaction() as writer:
+            writer.execute(sa.update(routing).values(table={"n": 2}))
+            assert stored(state) == [{"n": 1}], "uncommitted"
+        assert reader.execute(sa.select(routing.c.table)).scalar_one() == {"n": 1}
+    assert stored(state) == [{"n": 2}]
+
+
+def test_writers_of_several_processes_lose_no_update(state: State, store_url: str) -> None:
+    with state.transaction() as connection:
+        put(connection, 0)
+    writers = [started(count_up, store_url, 25) for _ in range(3)]
+    for writer in writers:
+        writer.join(120)
+        assert writer.exitcode == 0
+    assert stored(state) == [{"n": 75}]
+
+
+def test_opening_again_keeps_what_is_there(state: State, store_url: str) -> None:
+    with state.transaction() as connection:
+        put(connection, 5)
+    again = State.open(store_url)
+    assert stored(again) == [{"n": 5}]
+    again.close()
+
+
+def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:
+    at_once = SPAWN.Barrier(4)
+    processes = [started(open_when_all_are_ready, store_url, at_once) for _ in range(4)]
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(state: State, store_url: str) -> None:
+    with state.transaction() as connection:
+        connection.execute(sa.update(schema_number).values(number=2))
+    with pytest.raises(StateError, match=r"schema number 2; this code knows up to 1.*TWIN_STATE"):
+        State.open(store_url)
+
+
+def test_a_store_that_cannot_be_reached_says_so_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"is the server up") as caught:
+        State.open("postgresql://twin:geheim@127.0.0.1:9/twin")
+    assert "geheim" not in str(caught.value)
+    folder = tmp_path / "state.sqlite"
+    folder.mkdir()
+    with pytest.raises(StateError, match="the folder writable"):
+        State.open(f"sqlite:///{folder}")
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "state.sqlite"
+    file.write_text("these are not the bytes of a database, and there are many of them" * 20)
+    with pytest.raises(TwinError, match="file is not a database"):
+        State.open(f"sqlite:///{file}")
+
+
+def test_a_lease_is_held_by_one_at_a_time(state: State) -> None:
+    with state.lease("table"):
+        with (
+            pytest.raises(LeaseBusy, match=rf"'table'.*process {os.getpid()} on"),
+            state.lease("table", wait_s=0.1),
+        ):
+            pytest.fail("two holders")
+        with state.lease("another name", wait_s=0.1):
+            pass
+    with state.lease("table", wait_s=0.1):
+        pass
+
+
+def test_a_lease_ends_with_an_exception(state: State) -> None:
+    with pytest.raises(KeyError), state.lease("table"):
+        raise KeyError("no")
+    with state.lease("table", wait_s=0.1):
+        pass
+
+
+def test_the_next_holder_comes_in_as_soon_as_the_lease_ends(state: State) -> None:
+    entered: list[float] = []
+
+    def wait_for_it() -> None:
+        with state.lease("table", wait_s=30):
+            entered.append(time.monotonic())
+
+    with state.lease("table"):
+        other = threading.Thread(target=wait_for_it)
+        other.start()
+        time.sleep(0.3)
+        assert entered == []
+        left = time.monotonic()
+    other.join(10)
+    assert entered[0] >= left
+
+
+def test_processes_hold_it_one_after_the_other(
+    store_url: str, state: State, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    processes = [started(append_under_lease, store_url, log, name, 5) for name in ("a", "b")]
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    spans = sorted((float(x), float(y)) for _, x, y in map(str.split, log.read_text().splitlines()))
+    assert len(spans) == 10
+    for (_, left), (entered, _) in pairwise(spans):
+        assert left <= entered
+
+
+def test_a_dead_holder_is_replaced_at_once(store_url: str, state: State, tmp_path: Path) -> None:
+    sign = tmp_path / "held"
+    holder = started(hold_until_killed, store_url, sign, 600.0)
+    wait_for(sign)
+    with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+        pytest.fail("the holder lives")
+    assert holder.pid is not None
+    os.kill(holder.pid, signal.SIGKILL)
+    began = time.monotonic()
+    with state.lease("table", wait_s=10):  # not joined yet: a zombie holds nothing either
+        assert time.monotonic() - began < 2
+    holder.join()
+
+
+def test_a_reused_process_number_is_not_the_holder(state: State) -> None:
+    with state.lease("table") as first:
+        with state.transaction() as connection:
+            connection.execute(sa.update(leases).values(process_started="1"))
+        with state.lease("table", wait_s=1):
+            pass
+        with pytest.raises(LeaseLost):
+            first.confirm()
+
+
+def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> None:
+    with state.lease("table", ttl_s=600):
+        with state.transaction() as connection:
+            connection.execute(sa.update(leases).values(machine="elsewhere/boot/pid", pid=1))
+        with (
+            pytest.raises(LeaseBusy, match="process 1 on elsewhere"),
+            state.lease("table", wait_s=0.2),
+        ):
+            pytest.fail("taken from a living holder")
+        with state.transaction() as connection:
+            past = state.now(connection) - 1
+            connection.execute(sa.update(leases).values(expires_at=past))
+        with state.lease("table", wait_s=0.2):
+            pass
+
+
+def test_a_living_holder_renews(state: State) -> None:
+    with state.lease("table", ttl_s=0.6) as lease:
+        with state.transaction() as connection:
+            connection.execute(sa.update(leases).values(machine="elsewhere/boot/pid"))
+        with pytest.raises(LeaseBusy), state.lease("table", wait_s=1.5):
+            pytest.fail("the holder renews every .2 s")
+        lease.confirm()
+
+
+def test_confirming_a_lost_lease_tells(state: State) -> None:
+    with state.lease("table") as lease:
+        with state.transaction() as connection:
+            connection.execute(sa.delete(leases))
+        with pytest.raises(LeaseLost, match="nothing was written after the lease was lost"):
+            lease.confirm()
+
+
+def test_ending_a_lost_lease_leaves_the_new_holders(state: State) -> None:
+    with state.lease("table"), state.transaction() as connection:
+        connection.execute(sa.update(leases).values(holder="somebody else"))
+    with state.reading() as connection:
+        assert connection.execute(sa.select(leases.c.holder)).scalar_one() == "somebody else"
+
+
+def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
+    mine = process_started(os.getpid())
+    assert mine is not None
+    assert mine == process_started(os.getpid())
+    assert process_started(2**22 + 1) is None
