@@ -196,6 +196,13 @@ def reading_of(log: str) -> tuple[str, str]:
     for pattern, found, next_step in KNOWN_FAILURES:
         if re.search(pattern, log):
             return found, next_step
+    conflict = re.search(r"The conflict is caused by:\n((?: .*\n)+)", log)
+    if conflict:
+        lines = [line.strip() for line in conflict.group(1).splitlines()]
+        return (
+            f"pins that contradict each other ({'; '.join(lines)})",
+            "mend deploy/constraints.txt",
+        )
     errors = [line.strip() for line in log.splitlines() if line.startswith(("ERROR", "error"))]
     return (errors or ["pip failed without an error line"])[-1][:500], "read pip's output"
 
@@ -205,23 +212,33 @@ def _pip_ran(project: Path, arguments: Sequence[str], *, tried: str) -> int:
     log = project / ".venv" / "install.log"
     command = [str(_python(project)), "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
     command += ["--disable-pip-version-check", "--prefer-binary", *arguments]
-    started = last = time.monotonic()
-    packages = 0
+    started = time.monotonic()
     _say(tried)
-    with log.open("w", encoding="utf-8") as copy:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            copy.write(line)
-            packages += line.startswith(("Collecting", "Requirement already"))
-            if time.monotonic() - last >= CLOCK_EVERY_S:
-                last = time.monotonic()
-                _say(f"{tried}: {last - started:.0f} s, {packages} packages; {line.strip()[:60]}")
-        code = process.wait()
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while True:
+                try:
+                    code = process.wait(timeout=CLOCK_EVERY_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    so_far = progress_of(log.read_text(encoding="utf-8", errors="replace"))
+                    _say(f"{tried}: {time.monotonic() - started:.0f} s, {so_far}")
+        except BaseException:
+            process.kill()  # Ctrl-C reached pip too; it must not go on in the background
+            process.wait()
+            raise
     _say(f"{tried}: {'done' if code == 0 else 'not done'} in {time.monotonic() - started:.0f} s")
     return code
+
+
+def progress_of(log: str) -> str:
+    """How far pip is, from what it has printed."""
+    lines = log.splitlines()
+    if any(line.startswith("Installing collected packages") for line in lines):
+        return "unpacking"
+    count = sum(line.startswith(("Collecting", "Processing", "Requirement")) for line in lines)
+    return f"{count} packages found"
 
 
 def _say(text: str) -> None:

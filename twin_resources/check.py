@@ -1,0 +1,180 @@
+"""`twin check`: lint, floors, types, shell syntax and every test that needs no GPU or account.
+
+Belongs here: which stage runs when, its clock, and the sum at the end.
+Does not belong here: the tests, and for which reasons one may be skipped (`tests/reporting.py`).
+
+    twin check [--fast | --long] [PYTEST ARGUMENTS]
+    --fast   lint, types, unit and graph tests; no live tests
+    --long   the long forms as well (tests marked `long`)
+Paths among the pytest arguments choose the tests; other arguments go to every pytest run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+PYTEST_NOTHING_COLLECTED = 5
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command with its name."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    """What the stages gave so far."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: Counter[str] = field(default_factory=Counter[str])
+    broken: list[str] = field(default_factory=list[str])
+    clocks: list[tuple[str, float, str]] = field(default_factory=list[tuple[str, float, str]])
+
+    def add(self, name: str, seconds: float, *, ok: bool) -> None:
+        self.clocks.append((name, seconds, "ok" if ok else "FAILED"))
+        if not ok:
+            self.broken.append(name)
+
+
+def static_stages(project: Path) -> list[Stage]:
+    """Everything that reads the code without running it."""
+    bin_dir = Path(sys.executable).parent
+    scripts = sorted(str(path) for path in (project / "deploy").glob("*.sh"))
+    return [
+        Stage("ruff check", (str(bin_dir / "ruff"), "check", ".")),
+        Stage("ruff format", (str(bin_dir / "ruff"), "format", "--check", ".")),
+        Stage("floors", (str(bin_dir / "lint-imports"),)),
+        Stage("types", (str(bin_dir / "basedpyright"),)),
+        Stage("shell", ("bash", "-n", *scripts, str(project / ".ci" / "run"))),
+    ]
+
+
+def pytest_stages(arguments: Sequence[str], *, fast: bool, long: bool) -> list[Stage]:
+    """The pytest runs: unit and graph tests on two workers, then live tests one after the other."""
+    base = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q"]
+    base += [] if long else ["-m", "not long"]
+    paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
+    rest = [item for item in arguments if item not in paths]
+    if paths:
+        return [Stage("tests", (*base, *rest, *paths))]
+    parallel = ("-n", str(WORKERS), "--dist", "loadfile")
+    stages = [Stage("unit and graph", (*base, *parallel, *rest, "tests/unit", "tests/graph"))]
+    if not fast:
+        stages.append(Stage("live", (*base, *rest, "tests/live")))
+    return stages
+
+
+def _is_test_path(item: str) -> bool:
+    return (PROJECT / item.split("::", maxsplit=1)[0]).exists()
+
+
+def run_static(stages: Sequence[Stage], outcome: Outcome, *, cwd: Path) -> None:
+    """Run them side by side; what a failed one printed is shown whole."""
+    started = time.monotonic()
+    running = [
+        (
+            stage,
+            subprocess.Popen(
+                stage.command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ),
+        )
+        for stage in stages
+    ]
+    for stage, process in running:
+        printed, _ = process.communicate()
+        ok = process.returncode == 0
+        outcome.add(stage.name, time.monotonic() - started, ok=ok)
+        _say(f"{stage.name}: {'ok' if ok else 'FAILED'}")
+        if not ok:
+            outcome.failed += 1
+            sys.stdout.write(printed)
+
+
+def run_pytest(stage: Stage, outcome: Outcome, *, cwd: Path) -> bool:
+    """One pytest run, its output passed on. Gives whether it ran any test."""
+    _say(stage.name)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.jsonl"
+        # one thread a worker: two workers with two threads each are slower than one
+        environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
+        ran = subprocess.run(stage.command, cwd=cwd, env=environment, check=False)
+        lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
+    counts = [json.loads(line) for line in lines]
+    empty = ran.returncode == PYTEST_NOTHING_COLLECTED
+    failed = sum(count["failed"] for count in counts)
+    ok = empty or ran.returncode == 0
+    outcome.passed += sum(count["passed"] for count in counts)
+    outcome.skipped += sum(count["skipped"] for count in counts)
+    outcome.failed += failed if ok or failed else 1  # a run that broke off is a failure of its own
+    for count in counts:
+        outcome.reasons.update(count["reasons"])
+    outcome.add(stage.name, time.monotonic() - started, ok=ok)
+    return not empty
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stages; 0 when every one passed and at least one test ran.
+
+    Args:
+        argv: what follows `twin check`.
+    """
+    parser = argparse.ArgumentParser(prog="twin check", allow_abbrev=False)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--fast", action="store_true", help="no live tests")
+    length.add_argument("--long", action="store_true", help="the long forms as well")
+    options, arguments = parser.parse_known_args(argv)
+    if not (PROJECT / "tests").is_dir():
+        sys.stderr.write(
+            f"Tried to run the checks. Found: no tests beside {PROJECT / 'twin_resources'}. "
+            "Next: run deploy/check.sh in a checkout.\n"
+        )
+        return 1
+    started, outcome = time.monotonic(), Outcome()
+    run_static(static_stages(PROJECT), outcome, cwd=PROJECT)
+    stages = pytest_stages(arguments, fast=options.fast, long=options.long)
+    ran_tests = [run_pytest(stage, outcome, cwd=PROJECT) for stage in stages]
+    if not any(ran_tests):
+        outcome.failed += 1
+        outcome.broken.append("no test was chosen")
+    _say(f"all stages: {_clock(time.monotonic() - started)}")
+    for name, seconds, verdict in outcome.clocks:
+        sys.stdout.write(f"  {_clock(seconds)}  {name}: {verdict}\n")
+    for reason, number in sorted(outcome.reasons.items()):
+        sys.stdout.write(f"  skipped {number} × {reason}\n")
+    for name in outcome.broken:
+        sys.stdout.write(f"  FAILED: {name}\n")
+    sys.stdout.write(
+        f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped\n"
+    )
+    return 1 if outcome.failed or outcome.broken else 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"check  {text}\n")
+    sys.stdout.flush()
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
