@@ -17,14 +17,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from twin_resources.errors import TwinError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 HASH_BYTES = 32
 MODULUS = 1 << 256
@@ -167,7 +164,7 @@ def _as_instance(dtype: Any) -> pl.DataType:
     return dtype() if isinstance(dtype, type) else dtype
 
 
-def _one_chunk(column: pa.ChunkedArray, pa: Any) -> Any:
+def _one_chunk(column: Any, pa: Any) -> Any:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

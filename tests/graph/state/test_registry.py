@@ -25,6 +25,9 @@ from twin_resources.registry import (
 from twin_resources.registry_moves import Mode, Outcome
 from twin_resources.state import State
 
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.graph.state.registry_mover"])
+
 
 @pytest.fixture
 def registry(state: State, tmp_path: Path) -> Registry:
@@ -257,11 +260,10 @@ def test_two_reconciliations_at_once_move_each_version_once(
     release(registry, "h1")
     register(registry, "h2")
     judge(registry, "h2")
-    spawn = multiprocessing.get_context("spawn")
-    at_once = spawn.Barrier(2)
+    at_once = PROCESSES.Barrier(2)
     outs = [tmp_path / f"moves-{name}" for name in "ab"]
     processes = [
-        spawn.Process(
+        PROCESSES.Process(
             target=reconcile_when_all_are_ready,
             args=(store_url, registry.policy_path, at_once, out),
         )
@@ -277,9 +279,10 @@ def test_two_reconciliations_at_once_move_each_version_once(
 
 
 def test_the_policy_never_goes_back_to_an_older_state(registry: Registry, store_url: str) -> None:
-    spawn = multiprocessing.get_context("spawn")
     processes = [
-        spawn.Process(target=route_many_times, args=(store_url, registry.policy_path, author, 30))
+        PROCESSES.Process(
+            target=route_many_times, args=(store_url, registry.policy_path, author, 30)
+        )
         for author in ("mara", "jose")
     ]
     for process in processes:

@@ -27,7 +27,8 @@ from twin_resources.state import State, StateError
 from twin_resources.state_lease import LeaseBusy, LeaseLost, process_started
 from twin_resources.state_schema import leases, routing, schema_number
 
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.graph.state.lease_holder"])
 
 
 def put(connection: sa.Connection, number: int) -> None:
@@ -41,7 +42,7 @@ def stored(state: State) -> list[Any]:
 
 
 def started(target: Callable[..., None], *args: object) -> BaseProcess:
-    process = SPAWN.Process(target=target, args=args)
+    process = PROCESSES.Process(target=target, args=args)
     process.start()
     return process
 
@@ -98,7 +99,7 @@ def test_opening_again_keeps_what_is_there(state: State, store_url: str) -> None
 
 
 def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:
-    at_once = SPAWN.Barrier(4)
+    at_once = PROCESSES.Barrier(4)
     processes = [started(open_when_all_are_ready, store_url, at_once) for _ in range(4)]
     for process in processes:
         process.join(120)

@@ -355,3 +355,24 @@ def test_a_function_that_fails_leaves_finished_batches_and_the_next_rework_does_
     done = rework_words(tables, TEXTS)
     assert done.computed == 2, "the batch that failed, c and d, and no other"
     assert done.data_version == rebuilt(tables, TEXTS)
+
+
+def test_a_rebuild_for_another_schema_that_fails_leaves_the_old_table(tables: Tables) -> None:
+    first = rework_words(tables, TEXTS)
+
+    def failing(rows: pl.DataFrame) -> pl.DataFrame:
+        if "d" in rows["post"].to_list():
+            raise OSError("the disk is full")
+        return words(rows).drop("length")
+
+    schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
+    with pytest.raises(OSError, match="the disk is full"):
+        tables.rework(
+            posts(TEXTS), "words", author="mara", key="post", function=failing, version="2",
+            schema=schema, row_key="word_id", batch_rows=1,
+        )  # fmt: skip
+    assert tables.data_version("words", "mara") == first.data_version
+    assert tables.read("words", "mara").height == 6
+    again = rework_words(tables, TEXTS)
+    assert again.data_version == first.data_version
+    assert again.computed <= 1, "c, which gives no row, is the only input that was forgotten"

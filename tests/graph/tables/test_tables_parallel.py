@@ -19,6 +19,10 @@ from twin_resources.tables import Tables
 from twin_resources.tables_hashing import sum_hashes
 from twin_resources.tables_store import open_table, read_columns, read_record
 
+# Not fork: Lance is not fork-safe. The server has the imports done and no thread started.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.graph.tables.killed_rework"])
+
 
 def open_tables(folder: Path, *, lease_wait_s: float = 60.0) -> Tables:
     state = State.open(f"sqlite:///{folder}/state.sqlite")
@@ -43,10 +47,9 @@ def rework_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) 
 
 def test_two_processes_take_turns(tmp_path: Path) -> None:
     texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
-    processes = multiprocessing.get_context("spawn")
-    at_once = processes.Barrier(2)
+    at_once = PROCESSES.Barrier(2)
     both = [
-        processes.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
+        PROCESSES.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
         for name in ("one", "two")
     ]
     for process in both:
@@ -63,11 +66,10 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
 
 
 def test_two_processes_with_different_posts_do_not_work_at_the_same_time(tmp_path: Path) -> None:
-    processes = multiprocessing.get_context("spawn")
-    at_once = processes.Barrier(2)
+    at_once = PROCESSES.Barrier(2)
     wanted = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
     both = [
-        processes.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
+        PROCESSES.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
         for name, texts in wanted.items()
     ]
     for process in both:
