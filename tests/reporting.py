@@ -26,8 +26,9 @@ KNOWN_SKIPS = (
     "no account:",
     "no network namespaces:",
     "no bf16 instructions:",
-    "no PostgreSQL:",
-    "no Redis:",
+    "PostgreSQL binaries absent",
+    "embedder wheel absent:",
+    "no /proc on this machine",
     "long form:",
 )
 

@@ -1,0 +1,58 @@
+"""The closed network itself: it must see what it is there to see, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.live.closed_network import destination_of, run_closed
+
+pytestmark = pytest.mark.live
+
+LOOPBACK = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname())
+client.sendall(b"hello")
+print(server.accept()[0].recv(5).decode(), socket.gethostbyname("localhost"))
+"""
+OUTSIDE = """
+import socket, subprocess, sys
+try:
+    socket.create_connection(("203.0.113.7", 443), timeout=0.5)
+except OSError as error:
+    print("refused:", error)
+else:
+    sys.exit("connected to nowhere")
+code = "import socket; socket.gethostbyname('telemetry.example.org')"
+sys.exit(subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode == 0)
+"""
+
+
+def test_the_loopback_works_and_is_no_attempt(process_logs: Path) -> None:
+    log = process_logs / "loopback.log"
+    run = run_closed([sys.executable, "-c", LOOPBACK], log=log)
+    assert (run.returncode, log.read_text().split()) == (0, ["hello", "127.0.0.1"])
+    assert (dict(run.attempts), run.sent_packets) == ({}, 0)
+
+
+def test_an_address_and_a_name_outside_are_attempts(process_logs: Path) -> None:
+    """Also those of a child process; the kernel's count and the list agree."""
+    run = run_closed([sys.executable, "-c", OUTSIDE], log=process_logs / "outside.log")
+    assert run.returncode == 0
+    assert run.attempts["tcp 203.0.113.7:443"] >= 1
+    asked = [name for name in run.attempts if name.endswith("name telemetry.example.org")]
+    assert asked
+    assert all(name.startswith("udp 192.0.2.53:53 ") for name in asked)
+    assert run.sent_packets == sum(run.attempts.values())
+
+
+def test_the_command_s_exit_code_comes_back(process_logs: Path) -> None:
+    run = run_closed([sys.executable, "-c", "raise SystemExit(3)"], log=process_logs / "exit.log")
+    assert run.returncode == 3
+
+
+def test_a_packet_that_is_not_ip_is_named() -> None:
+    assert destination_of(b"\xff" * 12 + b"\x08\x06" + b"\0" * 28) == "ethernet type 0x0806"
