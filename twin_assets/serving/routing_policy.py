@@ -4,8 +4,6 @@ Belongs here: the asset. Does not belong here: the table and the cost report (`r
 the policy object (`twin_resources/registry.py`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 

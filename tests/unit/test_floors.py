@@ -1,0 +1,104 @@
+"""The floors hold: what an import costs, and what it must not drag in.
+
+Each measurement runs in a fresh interpreter: this one has long since imported everything.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = (
+    "torch",
+    "transformers",
+    "deepspeed",
+    "accelerate",
+    "peft",
+    "litellm",
+    "lancedb",
+    "lance",
+    "dagster_aws",
+    "ray",
+    "openvino",
+    "xllamacpp",
+    "trafilatura",
+    "langfuse",
+)
+PROBE = """
+import json, sys, time
+before = time.process_time()
+import {module}
+spent = time.process_time() - before
+print(json.dumps({{"cpu": spent, "modules": sorted(sys.modules)}}))
+"""
+
+
+def modules_after(module: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(module=module)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_definitions_load_nothing_heavy() -> None:
+    loaded = set(modules_after("twin_assets.definitions")["modules"])
+    assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["twin_resources.cli", "twin_resources.gateway.plugin", "twin_assets.corpus.preview"],
+)
+def test_what_runs_outside_dagster_does_not_import_it(module: str) -> None:
+    loaded = set(modules_after(module)["modules"])
+    assert not [name for name in loaded if name == "dagster" or name.startswith("dagster.")]
+
+
+def test_lazy_names_resolve_without_their_neighbours() -> None:
+    code = (
+        "import sys; from twin_assets import cleaned_documents;"
+        "from twin_resources import LangfuseResource;"
+        "print('twin_assets.evaluation.checkpoint_evaluation' in sys.modules,"
+        " 'twin_resources.retrieval' in sys.modules, cleaned_documents.key.to_user_string(),"
+        " LangfuseResource.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["False", "False", "cleaned_documents", "LangfuseResource"]
+
+
+def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
+    from twin_assets import definitions
+
+    thin = {Path(module.__file__ or "").resolve() for module in definitions.ASSET_MODULES}
+    for module in ("definitions", "partitions", "tables_io_manager", "training/fine_tuning"):
+        thin.add(ROOT / "twin_assets" / f"{module}.py")
+    importing = {
+        path
+        for path in (ROOT / "twin_assets").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(name.name == "dagster" for name in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dagster")
+    }
+    assert importing <= thin, sorted(str(path) for path in importing - thin)
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    import twin_assets
+    import twin_resources
+
+    for package in (twin_assets, twin_resources):
+        with pytest.raises(AttributeError, match="no attribute 'nothing_here'"):
+            package.nothing_here  # noqa: B018
