@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -43,6 +44,10 @@ POLL_S = 0.2
 GRACE_S = 5.0
 
 Message = dict[str, Any]
+
+
+class TrainingDied(TwinError):
+    """The processes ended without a reason of their own: another try may go better."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class TrainingLauncher(Protocol):
             The folder `output` of the job.
 
         Raises:
-            TwinError: the training failed, with the end of its log and where the log is.
+            TrainingDied: its processes died twice; with the reason from the log, and where that is.
+            TwinError: what a retry does not mend, in the script's own words.
         """
         ...
 
@@ -166,9 +172,9 @@ class LocalLauncher:
             return output
         if failure.is_file():
             raise TwinError(**json.loads(failure.read_text(encoding="utf-8")))
-        raise TwinError(
+        raise TrainingDied(
             f"train {job.name}",
-            found=f"{ended.how}; the log ends with: {_tail(log)}",
+            found=f"{ended.how}: {_reason(log, ended.log_start)}",
             next_step=f"read {log}; a new run goes on from the last complete checkpoint",
         )
 
@@ -180,6 +186,7 @@ class LocalLauncher:
         environment: Mapping[str, str],
     ) -> _Ended:
         mark = uuid.uuid4().hex
+        log_start = log.stat().st_size if log.is_file() else 0
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 _command(job),
@@ -190,7 +197,7 @@ class LocalLauncher:
                 start_new_session=True,
             )
         try:
-            return _watch(process, job, log, say)
+            return _watch(process, job, log, say, log_start=log_start)
         finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
             _end(process, mark)
 
@@ -210,8 +217,11 @@ class LocalLauncher:
 
 @dataclass(frozen=True)
 class _Ended:
+    """How an attempt ended: in words, whether another may go better, where its log starts."""
+
     how: str
     retry: bool
+    log_start: int
 
 
 def _command(job: TrainingJob) -> list[str]:
@@ -259,10 +269,12 @@ def _watch(
     job: TrainingJob,
     log: Path,
     say: Callable[[Message], None],
+    *,
+    log_start: int,
 ) -> _Ended:
     started = heard = time.monotonic()
     with log.open("rb") as stream:
-        stream.seek(0, os.SEEK_END)
+        stream.seek(log_start)
         rest = b""
         while True:
             code = process.poll()
@@ -272,12 +284,12 @@ def _watch(
                 for line in lines:
                     _pass_on(line.decode("utf-8", "replace"), say)
             if code is not None:
-                return _Ended(f"the training ended with exit code {code}", retry=code != 0)
+                return _Ended(f"exit code {code}", retry=code != 0, log_start=log_start)
             now = time.monotonic()
             if now - started > job.timeout_s:
-                return _Ended(f"no end within {job.timeout_s:.0f} s", retry=False)
+                return _Ended(f"no end within {job.timeout_s:.0f} s", False, log_start)
             if now - heard > job.silence_s:
-                return _Ended(f"no sign of life for {job.silence_s:.0f} s", retry=True)
+                return _Ended(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
             time.sleep(POLL_S)
 
 
@@ -298,7 +310,16 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
     process.wait()
 
 
-def _tail(log: Path, lines: int = 12) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    wanted = [line for line in text if line.strip() and not line.startswith("progress {")]
-    return " | ".join(wanted[-lines:]) or "nothing"
+def _reason(log: Path, log_start: int) -> str:
+    """The line of an attempt's log that says most about why it ended."""
+    with log.open("rb") as stream:
+        stream.seek(log_start)
+        lines = stream.read().decode("utf-8", "replace").splitlines()
+    # torch's launcher only says that a child failed
+    errors = [line for line in lines if re.search(r"\w(Error|Exception)\b: ", line)]
+    errors = [line.strip() for line in errors if "ChildFailedError" not in line]
+    if errors:
+        return errors[-1]
+    if any("SIGKILL" in line for line in lines):
+        return "a rank was killed (SIGKILL; when nobody sent it: out of memory)"
+    return next((line.strip() for line in reversed(lines) if line.strip()), "an empty log")

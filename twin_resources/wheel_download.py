@@ -24,7 +24,7 @@ from twin_resources.errors import TwinError
 
 WHEELS_VARIABLE = "TWIN_WHEELS_DIR"
 _NO_NETWORK = re.compile(
-    r"connection|name resolution|timed out|unreachable|proxy|ssl|retries exceeded|network", re.I
+    r"connection|name resolution|timed? ?out|unreachable|proxy|ssl|retries exceeded|network", re.I
 )
 _NO_SPACE = re.compile(r"no space left|disk quota", re.I)
 

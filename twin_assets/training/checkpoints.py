@@ -5,8 +5,6 @@ checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether 
 (`checkpoint_evaluation`).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import dagster as dg
@@ -26,6 +24,8 @@ from twin_resources.dagster_resources import (
     TablesResource,
     TrainingLauncherResource,
 )
+from twin_resources.errors import TwinError
+from twin_resources.training_launcher import TrainingDied
 
 LOSS_ROWS = 24
 NO_PREFERENCES = "no preference pairs yet: the supervised checkpoint is the candidate"
@@ -47,22 +47,28 @@ def fine_tuned_checkpoint(
 ) -> dg.MaterializeResult:
     """LoRA adapter trained on the author's instruction dataset (accelerate + DeepSpeed).
 
-    With the same data, recipe, base model and code nothing is trained again.
+    With the same data, recipe, base model and code nothing is trained again. Only processes that
+    died are worth a retry: everything else would fail the same way.
     """
     with dg.open_pipes_session(
         context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
     ) as session:
-        tuned = fine_tune(
-            settings.author(context.partition_key),
-            settings=settings.settings(),
-            tables=tables.tables(),
-            launcher=training.launcher(),
-            environment=session.get_bootstrap_env_vars(),
-            # steps reach the run through Pipes, from rank 0
-            on_message=lambda message: (
-                context.log.info(message["text"]) if "text" in message else None
-            ),
-        )
+        try:
+            tuned = fine_tune(
+                settings.author(context.partition_key),
+                settings=settings.settings(),
+                tables=tables.tables(),
+                launcher=training.launcher(),
+                environment=session.get_bootstrap_env_vars(),
+                # steps reach the run through Pipes, from rank 0
+                on_message=lambda message: (
+                    context.log.info(message["text"]) if "text" in message else None
+                ),
+            )
+        except TrainingDied:
+            raise
+        except TwinError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
         data_version=dg.DataVersion(tuned.manifest.checkpoint), metadata=_metadata(tuned)
     )

@@ -59,7 +59,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     torch.manual_seed(recipe.seed)
     samples, left_out = _read_samples(job)
     plan = _plan(samples, recipe)
-    model, named = _model_with_adapter(job)
+    model, named = _model_with_adapter(job, bf16=accelerator.mixed_precision == "bf16")
     found = last_complete(job.state)
     position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
     if found is not None:
@@ -214,12 +214,14 @@ def _plan(samples: Sequence[TokenizedSample], recipe: Recipe) -> Plan:
     )
 
 
-def _model_with_adapter(job: Job) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
+def _model_with_adapter(
+    job: Job, *, bf16: bool
+) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     base = AutoModelForCausalLM.from_pretrained(
-        job.base_folder, dtype=torch.float32, use_safetensors=True
+        job.base_folder, dtype=torch.bfloat16 if bf16 else torch.float32, use_safetensors=True
     )
     lora = job.recipe.lora
     model = get_peft_model(

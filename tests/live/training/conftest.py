@@ -48,6 +48,13 @@ def rows(count: int = 60) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
+def home(home: Settings, process_logs: Path) -> Settings:
+    """The fresh home, with its logs where a failed live test names them."""
+    home.logs_dir.symlink_to(process_logs)
+    return home
+
+
+@pytest.fixture
 def make_job(home: Settings, tiny_model: Path) -> Callable[..., TrainingJob]:
     """Write a job of about nine steps into the home and return how it is launched."""
 

@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_a_number_names_step_and_sample_and_is_not_retried(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     # an absurd learning rate: the weights overflow after the first step
-    job = make_job("broken", learning_rate=1e38, max_grad_norm=1e30)
+    job = make_job("broken", learning_rate=1e30, max_grad_norm=1e30)
     texts: list[str] = []
 
     with pytest.raises(TwinError) as caught:

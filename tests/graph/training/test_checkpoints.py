@@ -1,0 +1,139 @@
+"""The assets without a training: what is missing is named, what stands is passed on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from twin_assets.training import manifest as manifests
+from twin_assets.training.checkpoints import (
+    fine_tuned_checkpoint,
+    preference_tuned_checkpoint,
+)
+from twin_assets.training.manifest import Manifest
+from twin_resources import dagster_resources as shells
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author, Settings, write_author
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", ["ann"])
+        yield instance
+
+
+def materialize(
+    asset: dg.AssetsDefinition, home: Settings, instance: dg.DagsterInstance
+) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [asset],
+        partition_key="ann",
+        instance=instance,
+        resources={
+            "settings": shells.SettingsResource(home=str(home.home)),
+            "tables": shells.TablesResource(home=str(home.home)),
+            "registry": shells.RegistryResource(home=str(home.home)),
+            "training": shells.TrainingLauncherResource(home=str(home.home)),
+        },
+        raise_on_error=False,
+    )
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """The message of the failed step, or of the last of its tries."""
+    texts = [
+        event.event_specific_data.error.to_string()
+        for event in result.all_events
+        if event.event_type_value in {"STEP_FAILURE", "STEP_UP_FOR_RETRY"}
+    ]
+    return texts[-1]
+
+
+def published(home: Settings) -> Path:
+    made = home.checkpoints_dir / "ann" / "made"
+    (made / "adapter").mkdir(parents=True)
+    save_file({"lora_A": np.ones((2, 2))}, made / "adapter" / "adapter_model.safetensors")
+    (made / "adapter.gguf").write_bytes(b"gguf")
+    manifest = Manifest(
+        author="ann",
+        checkpoint="c" * 64,
+        training="t",
+        stage="sft",
+        base={"name": "tiny", "revision": "r", "folder": "/base", "gguf": "/base.gguf"},
+        template="template",
+        dataset={"data_version": "7"},
+        recipe={},
+        launch={},
+        code="c",
+        versions={},
+        tokens=10,
+        epochs=0.5,
+        steps=1,
+        metrics={},
+        history=[],
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    folder = manifests.publish(made, home.checkpoints_dir / "ann", manifest)
+    pointer = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
+    manifests.write_pointer(home.checkpoints_dir / "ann", "fine_tuned", pointer)
+    return folder
+
+
+def test_without_a_dataset_the_asset_to_materialize_is_named(
+    home: Settings, instance: dg.DagsterInstance
+) -> None:
+    write_author(home, Author(slug="ann", name="Ann"))
+    node = fine_tuned_checkpoint.with_attributes()
+    result = materialize(node, home, instance)
+    assert not result.success
+    assert "materialize instruction_dataset" in failure_of(result)
+
+
+def test_the_supervised_checkpoint_becomes_the_candidate_with_a_reason(
+    home: Settings, instance: dg.DagsterInstance
+) -> None:
+    folder = published(home)
+    result = materialize(preference_tuned_checkpoint, home, instance)
+    assert result.success
+    candidate = json.loads((home.checkpoints_dir / "ann" / "candidate.json").read_text())
+    assert candidate["stage"] == "sft"
+    assert candidate["reason"]
+    (version,) = shells.RegistryResource(home=str(home.home)).registry().versions("ann")
+    assert version.checkpoint == candidate["checkpoint"] == "c" * 64
+    assert version.folder == str(folder)
+    assert version.adapter_gguf == str(folder / "adapter.gguf")
+    assert version.dataset_version == "7"
+
+
+def test_the_same_checkpoint_is_registered_once(
+    home: Settings, instance: dg.DagsterInstance
+) -> None:
+    published(home)
+    for _ in range(2):
+        assert materialize(preference_tuned_checkpoint, home, instance).success
+    assert len(shells.RegistryResource(home=str(home.home)).registry().versions("ann")) == 1
+
+
+def test_without_a_supervised_checkpoint_the_candidate_is_refused(
+    home: Settings, instance: dg.DagsterInstance
+) -> None:
+    result = materialize(preference_tuned_checkpoint, home, instance)
+    assert not result.success
+    assert "materialize fine_tuned_checkpoint" in failure_of(result)
+
+
+def test_trainings_share_one_pool_and_are_retried() -> None:
+    assert fine_tuned_checkpoint.op.pool == "training"
+    assert fine_tuned_checkpoint.op.retry_policy is not None
+
+
+def test_an_unknown_backend_is_refused(home: Settings) -> None:
+    with pytest.raises(TwinError, match="only `local` exists"):
+        shells.TrainingLauncherResource(home=str(home.home), backend="cloud").launcher()

@@ -1,0 +1,163 @@
+"""The two assets on a tiny model: real tables, real ranks, the run's log, the registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.live.training.conftest import rows
+from twin_assets.training.checkpoints import (
+    fine_tuned_checkpoint,
+    preference_tuned_checkpoint,
+)
+from twin_assets.training.manifest import read_manifest, read_pointer
+from twin_resources import dagster_resources as shells
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.state import State
+from twin_resources.tables import Tables
+from twin_resources.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+RECIPE = """
+launch: cpu-zero2
+seed: 1
+token_budget: 1500
+max_epochs: 2
+samples_per_step: 4
+micro_batch_size: 1
+max_length: 512
+bucket: 64
+learning_rate: 0.001
+warmup_share: 0.1
+final_learning_rate_share: 0.1
+weight_decay: 0.0
+max_grad_norm: 1.0
+checkpoint_every_steps: 2
+lora: {rank: 4, alpha: 8, dropout: 0.0, target_modules: [q_proj, k_proj, v_proj, down_proj]}
+"""
+
+SCHEMA = {
+    "sample_id": pl.String(),
+    "document_id": pl.String(),
+    "split": pl.String(),
+    "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
+    "template": pl.String(),
+}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", ["ann"])
+        yield instance
+
+
+@pytest.fixture
+def ann(home: Settings, tiny_model: Path, tmp_path: Path) -> Settings:
+    """An author with a dataset, a recipe of a few steps, and a prepared tiny base model."""
+    recipe = tmp_path / "few-steps.yaml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    write_author(
+        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
+    )
+    prepare_base_model(home, str(tiny_model))
+    write_dataset(home, count=40)
+    return home
+
+
+def write_dataset(home: Settings, *, count: int) -> None:
+    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    frame = pl.DataFrame(
+        [
+            row | {"split": "held_out" if place % 10 == 9 else "train", "template": "abc"}
+            for place, row in enumerate(rows(count))
+        ],
+        schema=SCHEMA,
+    ).with_columns(source=pl.col("sample_id"))
+    tables.rework(
+        frame,
+        "instruction_dataset",
+        author="ann",
+        key="source",
+        function=lambda changed: changed,
+        version="1",
+        schema=SCHEMA,
+        row_key="sample_id",
+    )
+
+
+def materialize(home: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    result = dg.materialize(
+        [fine_tuned_checkpoint, preference_tuned_checkpoint],
+        partition_key="ann",
+        instance=instance,
+        resources={
+            "settings": shells.SettingsResource(home=str(home.home)),
+            "tables": shells.TablesResource(home=str(home.home)),
+            "registry": shells.RegistryResource(home=str(home.home)),
+            "training": shells.TrainingLauncherResource(home=str(home.home)),
+        },
+    )
+    assert result.success
+    return result
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
+    (event,) = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_train_register_reuse_and_train_again_when_the_data_changed(
+    ann: Settings, instance: dg.DagsterInstance
+) -> None:
+    first = materialize(ann, instance)
+
+    checkpoints = ann.checkpoints_dir / "ann"
+    candidate = read_pointer(checkpoints, "candidate")
+    folder = Path(candidate["folder"])
+    manifest = read_manifest(folder)
+    assert candidate["stage"] == manifest.stage == "sft"
+    assert "no preference pairs" in candidate["reason"]
+    assert folder.name == manifest.checkpoint == candidate["checkpoint"]
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert (folder / "adapter.gguf").is_file()
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert not Path(config["base_model_name_or_path"]).is_relative_to(ann.home)
+    assert manifest.dataset["samples"] == 36
+    assert manifest.launch["ranks"] == 2
+    assert 0 < manifest.epochs < 2
+    assert not list((ann.work_dir / "training").iterdir())
+
+    metadata = metadata_of(first, "fine_tuned_checkpoint")
+    assert metadata["trained"] is True
+    assert metadata["checkpoint"] == manifest.checkpoint
+    progress = [
+        event.message for event in instance.all_logs(first.run_id) if "progress {" in event.message
+    ]
+    assert len(progress) == manifest.steps  # through Dagster Pipes, from rank 0 alone
+    values = json.loads(progress[-1][progress[-1].index("{") :])
+    assert {"step", "steps", "loss", "lr", "tokens_per_s", "rss_mb", "eta_s"} <= values.keys()
+
+    registry = shells.RegistryResource(home=str(ann.home)).registry()
+    (version,) = registry.versions("ann")
+    assert (version.state, version.checkpoint) == ("candidate", manifest.checkpoint)
+    assert version.adapter_gguf == str(folder / "adapter.gguf")
+    tables = shells.TablesResource(home=str(ann.home)).tables()
+    pinned = tables.read("instruction_dataset", "ann", version=manifest.dataset["tag"])
+    assert pinned.height == 40
+
+    again = materialize(ann, instance)
+    assert metadata_of(again, "fine_tuned_checkpoint")["trained"] is False
+    assert len(registry.versions("ann")) == 1
+
+    write_dataset(ann, count=50)
+    changed = materialize(ann, instance)
+    assert metadata_of(changed, "fine_tuned_checkpoint")["trained"] is True
+    assert len(registry.versions("ann")) == 2
+    assert tables.read("instruction_dataset", "ann", version=manifest.dataset["tag"]).height == 40

@@ -1,0 +1,88 @@
+"""The plan fills the budget evenly, is the same every time, and loses no sample between ranks."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_assets.training.batches import micro_batches, padded, plan_training
+from twin_assets.training.samples import TokenizedSample
+
+
+def sample(index: int, length: int = 100, documents: int = 10) -> TokenizedSample:
+    return TokenizedSample(
+        sample_id=f"sample-{index}",
+        document_id=f"document-{index % documents}",
+        tokens=tuple(range(length)),
+        answer_start=length // 2,
+        answer_end=length,
+    )
+
+
+def plan(samples: list[TokenizedSample], **changes: int):
+    values = {"token_budget": 2000, "max_epochs": 2, "samples_per_step": 4, "seed": 1} | changes
+    return plan_training(samples, **values)
+
+
+def test_the_budget_is_met_within_half_a_step() -> None:
+    samples = [sample(index, length=50 + index % 97) for index in range(200)]
+    made = plan(samples, token_budget=5000)
+    largest = max(sum(len(samples[index].tokens) for index in step) for step in made.steps)
+    assert abs(made.tokens - 5000) <= largest
+    assert made.epochs == pytest.approx(made.tokens / sum(len(each.tokens) for each in samples))
+
+
+def test_documents_are_covered_evenly() -> None:
+    # one document has nine tenths of all samples
+    samples = [sample(index, documents=1) for index in range(90)]
+    samples += [
+        TokenizedSample(f"rare-{index}", f"rare-{index}", tuple(range(100)), 50, 100)
+        for index in range(11)
+    ]
+    made = plan(samples, token_budget=1200)
+    documents = Counter(samples[index].document_id for step in made.steps for index in step)
+    assert documents == Counter({"document-0": 1} | {f"rare-{index}": 1 for index in range(11)})
+
+
+def test_a_small_corpus_is_seen_at_most_max_epochs_times() -> None:
+    samples = [sample(index) for index in range(40)]
+    made = plan(samples, token_budget=1_000_000, max_epochs=2)
+    seen = Counter(index for step in made.steps for index in step)
+    assert set(seen.values()) == {2}
+    assert made.epochs == pytest.approx(2)
+
+
+def test_the_order_follows_from_ids_and_seed() -> None:
+    samples = [sample(index) for index in range(60)]
+    assert plan(samples).steps == plan(samples).steps
+    assert plan(samples).steps != plan(samples, seed=2).steps
+
+
+def test_fewer_samples_than_a_step_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 samples"):
+        plan([sample(index) for index in range(3)])
+
+
+@given(st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 1)]), st.integers(1, 4))
+def test_ranks_share_a_step_without_loss_and_with_neighbours_in_length(
+    shape: tuple[int, int], rounds: int
+) -> None:
+    ranks, micro_batch_size = shape
+    step = tuple(range(ranks * micro_batch_size * rounds))
+    dealt = [
+        micro_batches(step, rank=rank, ranks=ranks, micro_batch_size=micro_batch_size)
+        for rank in range(ranks)
+    ]
+    assert sorted(index for batches in dealt for batch in batches for index in batch) == list(step)
+    assert {len(batches) for batches in dealt} == {rounds}
+    for position in range(rounds):
+        together = [index for batches in dealt for index in batches[position]]
+        assert max(together) - min(together) < ranks * micro_batch_size
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1, 64), (64, 64), (65, 128), (200, 256)])
+def test_padding_reaches_the_next_bucket(length: int, expected: int) -> None:
+    assert padded(length, 64) == expected

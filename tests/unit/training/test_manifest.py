@@ -1,0 +1,95 @@
+"""Checkpoint hash and publishing: same weights, same folder; anything else, another one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from twin_assets.training import manifest as manifests
+from twin_assets.training.manifest import Manifest, checkpoint_hash
+from twin_resources.errors import TwinError
+
+
+def adapter(folder: Path, *, value: float = 1.0, alpha: int = 32) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"lora_A": np.full((2, 2), value)}, folder / "adapter_model.safetensors")
+    config = {"r": 16, "lora_alpha": alpha, "target_modules": ["q", "v"], "use_rslora": False}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def made_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
+    return Manifest(
+        author="ann",
+        checkpoint=checkpoint,
+        training=training,
+        stage="sft",
+        base={"name": "tiny", "revision": "r", "folder": "/b", "gguf": None},
+        template="template",
+        dataset={"data_version": "v"},
+        recipe={},
+        launch={},
+        code="c",
+        versions={},
+        tokens=10,
+        epochs=0.5,
+        steps=1,
+        metrics={},
+        history=[],
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_the_hash_follows_weights_shape_base_and_template(tmp_path: Path) -> None:
+    def of(folder: Path, base: str = "b", template: str = "t") -> str:
+        return checkpoint_hash(folder, base_revision=base, template=template)
+
+    one = adapter(tmp_path / "one")
+    assert of(one) == of(adapter(tmp_path / "same"))
+    others = [
+        of(adapter(tmp_path / "weights", value=2.0)),
+        of(adapter(tmp_path / "alpha", alpha=16)),
+        of(one, base="other"),
+        of(one, template="other"),
+    ]
+    assert len({of(one), *others}) == 5
+
+
+def test_a_published_checkpoint_is_found_again_by_its_training(tmp_path: Path) -> None:
+    adapter(tmp_path / "made" / "adapter")
+    folder = manifests.publish(tmp_path / "made", tmp_path / "ann", made_manifest("abc"))
+    assert folder == tmp_path / "ann" / "abc"
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert manifests.find_trained(tmp_path / "ann", "t") == folder
+    assert manifests.find_trained(tmp_path / "ann", "other") is None
+    assert manifests.read_manifest(folder) == made_manifest("abc")
+
+
+def test_the_same_weights_trained_again_keep_the_first_folder(tmp_path: Path) -> None:
+    for training in ("first", "second"):
+        adapter(tmp_path / "made" / "adapter")
+        manifest = made_manifest("abc", training=training)
+        folder = manifests.publish(tmp_path / "made", tmp_path / "ann", manifest)
+    assert [path.name for path in (tmp_path / "ann").iterdir()] == ["abc"]
+    assert manifests.find_trained(tmp_path / "ann", "second") == folder
+
+
+def test_a_newer_schema_and_a_missing_manifest_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match="materialize fine_tuned_checkpoint"):
+        manifests.read_manifest(tmp_path)
+    manifests.write_manifest(tmp_path, made_manifest("abc"))
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(document | {"schema": 99}))
+    with pytest.raises(TwinError, match="schema 99"):
+        manifests.read_manifest(tmp_path)
+
+
+def test_a_missing_pointer_names_the_asset_to_materialize(tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match="preference_tuned_checkpoint"):
+        manifests.read_pointer(tmp_path / "ann", "candidate")
+    manifests.write_pointer(tmp_path, "candidate", {"checkpoint": "abc"})
+    assert manifests.read_pointer(tmp_path, "candidate") == {"checkpoint": "abc"}

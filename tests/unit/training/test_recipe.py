@@ -1,0 +1,66 @@
+"""Recipes say what is wrong with them; the learning rate warms up and falls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twin_assets.training.recipe import (
+    DEFAULT_RECIPE,
+    learning_rate,
+    load_launch,
+    load_recipe,
+)
+from twin_resources.errors import TwinError
+
+RECIPES = Path(load_recipe.__code__.co_filename).parent / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_and_its_launch_configuration_are_valid(path: Path) -> None:
+    recipe = load_recipe(path.stem)
+    assert recipe.max_epochs <= 3
+    assert load_launch(recipe.launch).name == recipe.launch
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(TwinError, match=DEFAULT_RECIPE):
+        load_recipe("no-such-recipe")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("token_budget: 75000", "token_budget: many", "token_budget"),
+        ("token_budget: 75000", "token_budget: 0", "token_budget"),
+        ("token_budget: 75000", "tokenbudget: 75000", "tokenbudget"),
+        ("  rank: 16", "  rank: [16", "mend the YAML"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, before: str, after: str, said: str) -> None:
+    text = (RECIPES / f"{DEFAULT_RECIPE}.yaml").read_text(encoding="utf-8")
+    assert before in text
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    with pytest.raises(TwinError) as caught:
+        load_recipe(str(path))
+    assert said in str(caught.value)
+
+
+def test_the_learning_rate_warms_up_peaks_and_ends_at_its_share() -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    rates = [learning_rate(recipe, step, steps=100) for step in range(100)]
+    peak = rates.index(max(rates))
+    assert max(rates) == recipe.learning_rate
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    floor = recipe.learning_rate * recipe.final_learning_rate_share
+    assert floor <= rates[-1] < 1.01 * floor
+
+
+def test_samples_that_ranks_cannot_share_are_refused() -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    assert recipe.accumulation(2) * 2 * recipe.micro_batch_size == recipe.samples_per_step
+    with pytest.raises(TwinError, match="samples_per_step"):
+        recipe.accumulation(7)
