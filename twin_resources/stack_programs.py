@@ -31,7 +31,11 @@ AFTER_PREPARATION = ("models", "gateway")
 
 
 class StackEnded(TwinError):
-    """The stack was ended by another command, or its supervisor died, while it was waited for."""
+    """The supervisor of the stack died while it was waited for."""
+
+
+class StackStopped(StackEnded):
+    """The stack was ended by `twin stop`, or replaced, while it was waited for."""
 
 
 def project_root() -> Path:
@@ -181,12 +185,17 @@ def wait_until(
 
 
 def ensure_alive(stack: Stack) -> None:
-    """Raise `StackEnded` when the stack's supervisor is gone, saying whether that was wanted."""
+    """Do nothing while the stack's supervisor runs.
+
+    Raises:
+        StackStopped: another command ended it.
+        StackEnded: it died.
+    """
     if stack.is_alive():
         return
     record = read_record(stack.settings)
     if record is None or record.supervisor is None or record.instance != stack.record.instance:
-        raise StackEnded(
+        raise StackStopped(
             f"use the stack of {stack.settings.home}",
             found="it was stopped by `twin stop`",
             next_step="start it again with `twin up`",

@@ -329,7 +329,9 @@ class Supervisor:
                 yield remote
         except OSError as error:
             raise TwinError(
-                tried, found=f"the supervisor does not answer ({error})", next_step="run `twin up`"
+                tried,
+                found=f"the supervisor does not answer ({error})",
+                next_step="`twin stop`, then `twin up`",
             ) from error
 
 

@@ -19,6 +19,7 @@ from twin_resources.settings import Settings, list_authors, load_secrets
 from twin_resources.stack import Stack, find_stack, read_record, start_stack
 from twin_resources.stack_programs import (
     AFTER_PREPARATION,
+    ensure_alive,
     service_is_ready,
     stack_programs,
     urls,
@@ -50,7 +51,11 @@ def start_or_attach(
     else:
         _ensure_same_models(settings, stack)
         clock.say(f"attached to the running stack (supervisor pid {stack.identity.pid})")
-    prepare_models(stack.settings, instance=stack.record.instance, clock=clock)
+    try:
+        prepare_models(stack.settings, instance=stack.record.instance, clock=clock)
+    except TwinError:
+        ensure_alive(stack)  # `twin stop` elsewhere ends a preparation: that is the cause then
+        raise
     for name in AFTER_PREPARATION:
         if not stack.supervisor.states()[name].is_up:
             stack.supervisor.start_program(name)

@@ -76,7 +76,8 @@ def plan_training(
         again: True with `--retrain`: also where a verdict exists.
     """
     standing = standing_ending(settings, author)
-    if standing is not None and not again:
+    judged = standing is not None and standing.outcome is not Outcome.FAILED
+    if judged and not again:
         return TrainingPlan("judged", standing)
     if not wanted:
         return TrainingPlan(

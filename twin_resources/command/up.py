@@ -23,6 +23,7 @@ from twin_resources.command.author_progress import (
 )
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.first_answers import ask_before, import_posts
+from twin_resources.command.outcome import Outcome
 from twin_resources.command.presentation import endpoints_table
 from twin_resources.command.preview import changes_line, run_preview, show_preview
 from twin_resources.command.services import publish_endpoints, start_or_attach
@@ -33,11 +34,18 @@ from twin_resources.command.subject import (
     existing_folder,
     remember_subject,
 )
-from twin_resources.command.training import plan_training, show_ending, start_training, train
+from twin_resources.command.training import (
+    TrainingPlan,
+    plan_training,
+    show_ending,
+    start_training,
+    train,
+)
+from twin_resources.errors import TwinError
 from twin_resources.process_identity import identify
 from twin_resources.settings import Secrets, Settings, load_settings
-from twin_resources.stack import Stack, chosen_settings, find_stack, remember_author
-from twin_resources.stack_programs import StackEnded, ensure_alive
+from twin_resources.stack import SERVICES, Stack, chosen_settings, find_stack, remember_author
+from twin_resources.stack_programs import StackEnded, StackStopped, ensure_alive
 
 INTERRUPTED = 130
 
@@ -61,36 +69,42 @@ class UpOptions:
 def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     """Run the stages; returns the exit code.
 
-    0 tuned (or nothing to train), 3 refused by the gate or too small a corpus, 4 failed training,
-    130 interrupted before the stack was complete.
+    0 tuned (or, detached, on its way), 3 refused by the gate or too small a corpus, 4 failed
+    import or training, 130 interrupted before the last stage.
 
     Raises:
-        TwinError: a stage failed; what this call had started is ended again.
+        TwinError: a stage failed before anything was served; what this call had started is ended.
     """
-    clock = clock or StageClock()
     if options.path is not None:
         existing_folder(options.path)  # before anything is looked at
     settings = settings_of(options)
     had_stack = find_stack(settings) is not None
     _stop_on_signals()
+    up = _Up(options, settings, clock or StageClock())
     try:
-        return _Up(options, settings, clock).run()
+        return up.run()
     except KeyboardInterrupt:
-        if had_stack:
-            clock.say("interrupted; the stack was running before and goes on")
-            return INTERRUPTED
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
-        clock.say("stopping …")
-        end_stack(settings, say=clock.say)
-        clock.say("everything that this command had started has ended")
-        return INTERRUPTED
+        return _interrupted(up, had_stack=had_stack)
     except StackEnded:
-        raise
+        raise  # there is nothing left to end
     except Exception:
-        if not had_stack:
-            end_stack(settings, say=clock.say)
+        if not had_stack and not up.serves:
+            end_stack(settings, say=up.clock.say)
         raise
+
+
+def _interrupted(up: _Up, *, had_stack: bool) -> int:
+    """End what this command had started; the exit code is the outcome's once all is done."""
+    code = INTERRUPTED if up.code is None else up.code
+    if had_stack:
+        up.clock.say("interrupted; the stack was running before and goes on")
+        return code
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
+    up.clock.say("stopping …")
+    end_stack(up.settings, say=up.clock.say)
+    up.clock.say("everything that this command had started has ended")
+    return code
 
 
 def settings_of(options: UpOptions) -> Settings:
@@ -111,6 +125,8 @@ class _Up:
         self.options = options
         self.settings = settings
         self.clock = clock
+        self.serves = False  # from here on a failure leaves something worth keeping
+        self.code: int | None = None  # known after the last stage
 
     def run(self) -> int:
         self._preflight()
@@ -131,17 +147,40 @@ class _Up:
 
         self.clock.stage(3, "prepare and start")
         stack, started = start_or_attach(
-            self.settings,
-            clock=self.clock,
-            requested_ports=[
-                name
-                for name in ("gateway", "dagster", "traces")
-                if name in self.options.ports or f"{name}_port" in self.settings.model_fields_set
-            ],
+            self.settings, clock=self.clock, requested_ports=self._requested_ports()
         )
+        self.serves = True
         remember_author(stack.settings, subject.slug)
-        endpoints = publish_endpoints(stack, first=subject.slug)
+        stays = started and not self.options.detach
+        try:
+            code = self._answer_and_train(stack, subject, progress, plan, unchanged=unchanged)
+        except TwinError as error:
+            if isinstance(error, StackEnded) or not stays:
+                raise
+            self.clock.say(str(error), style="bold red")
+            code = int(Outcome.FAILED)
 
+        self.clock.stage(6, "ready")
+        endpoints = publish_endpoints(stack, first=subject.slug)
+        self.clock.show(endpoints_table(endpoints, self.settings.home))
+        self.clock.finish()
+        times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
+        self.clock.say(f"where the time went: {times}")
+        self.code = code
+        if stays:
+            self._stay(stack)
+        return code
+
+    def _answer_and_train(
+        self,
+        stack: Stack,
+        subject: Subject,
+        progress: AuthorProgress,
+        plan: TrainingPlan,
+        *,
+        unchanged: bool,
+    ) -> int:
+        endpoints = publish_endpoints(stack, first=subject.slug)
         self.clock.stage(4, "first answers")
         mark = fingerprint(subject.author, self.settings)
         if not unchanged:
@@ -151,24 +190,18 @@ class _Up:
         progress = ask_before(stack, endpoints, subject.author, progress, clock=self.clock)
 
         self.clock.stage(5, "train, gate, release")
-        if plan.follows and self.options.detach:
+        if not plan.follows:
+            return int(show_ending(plan, clock=self.clock))
+        if self.options.detach:
             start_training(stack, subject.slug, clock=self.clock)
             self.clock.say("training goes on in the background: `twin status --wait`")
-            code = 0
-        elif plan.follows:
-            code = int(train(stack, endpoints, subject.author, clock=self.clock).outcome)
-        else:
-            code = int(show_ending(plan, clock=self.clock))
+            return 0
+        return int(train(stack, endpoints, subject.author, clock=self.clock).outcome)
 
-        self.clock.stage(6, "ready")
-        endpoints = publish_endpoints(stack, first=subject.slug)
-        self.clock.show(endpoints_table(endpoints, self.settings.home))
-        self.clock.finish()
-        times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
-        self.clock.say(f"where the time went: {times}")
-        if started and not self.options.detach:
-            self._stay(stack)
-        return code
+    def _requested_ports(self) -> list[str]:
+        """Services whose port was asked for, by flag or by `TWIN_<SERVICE>_PORT`."""
+        asked = {*self.options.ports, *self.settings.model_fields_set}
+        return [name for name in SERVICES if name in asked or f"{name}_port" in asked]
 
     def _preflight(self) -> None:
         """Refuse early what would fail late; `deploy/up.sh` has shown the machine already."""
@@ -206,9 +239,12 @@ class _Up:
     def _stay(self, stack: Stack) -> None:
         """Stay in the foreground; Ctrl-C ends the stack, `twin stop` elsewhere ends this."""
         self.clock.say("running; Ctrl-C stops everything", style="bold")
-        while True:
-            ensure_alive(stack)
-            time.sleep(0.5)
+        try:
+            while True:
+                ensure_alive(stack)
+                time.sleep(0.5)
+        except StackStopped:
+            self.clock.say("stopped by another command")
 
 
 def _stop_on_signals() -> None:
@@ -218,7 +254,8 @@ def _stop_on_signals() -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP on purpose
+            signal.signal(number, interrupt)
 
 
 def _absolute_if_folder(name: str) -> str:

@@ -1,0 +1,108 @@
+"""What a person reads, as text."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+
+from twin_resources.command.author_progress import Answer
+from twin_resources.command.clock import StageClock, duration
+from twin_resources.command.presentation import (
+    answers_table,
+    endpoints_table,
+    usage_text,
+    verdict_table,
+)
+from twin_resources.command.preview import Preview
+from twin_resources.endpoints import Endpoints
+from twin_resources.registry_moves import Claim, Verdict
+
+SOURCE = {"chunk_id": "c1", "document_id": "d1", "title": "On [bold]clocks[/]", "url": "http://x/1"}
+
+
+def text_of(renderable: RenderableType, *, width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_before_and_after_stand_beside_the_posts_they_rest_on() -> None:
+    before = Answer("How?", "Slowly.", (SOURCE,), version="base", seconds=2.0)
+    after = Answer("How?", "[red]Like this[/].", (SOURCE,), version="v1", seconds=3.0)
+    shown = text_of(answers_table([before], [after], author="Ada"))
+    for part in ("“How?”", "before (base)", "after (v1)", "Slowly.", "[red]Like this[/]."):
+        assert part in shown
+    assert shown.count("On [bold]clocks[/]") == 1
+    assert "not by Ada" in shown
+
+
+def test_an_answer_without_sources_says_so() -> None:
+    shown = text_of(answers_table([Answer("How?", "Hm.", degraded="no table")], author="Ada"))
+    assert "no post was found" in shown
+    assert "degraded: no table" in shown
+
+
+def test_a_verdict_shows_each_claim_with_number_and_threshold() -> None:
+    claims = (
+        Claim("beats_base_model", False, 33.12, 32.4, "perplexity"),
+        Claim("template_hash_matches", True, None, None, ""),
+        Claim("enough_passages", None, 12, 30, ""),
+    )
+    verdict = Verdict("ada", "abcdef0123456789", "3", "not_decided", claims, "2026-01-01")
+    shown = text_of(verdict_table(verdict))
+    for part in ("33.12", "32.4", "beats_base_model", "not decided", "gate 3", "abcdef012345"):
+        assert part in shown
+
+
+def test_the_last_table_shows_no_key() -> None:
+    endpoints = Endpoints(
+        home="/h",
+        dagster="http://127.0.0.1:3000",
+        gateway="http://127.0.0.1:4000/v1",
+        gateway_key="sk-secret",
+        models=("twin/ada",),
+        traces="http://127.0.0.1:4318",
+        traces_public_key="pk",
+        traces_secret_key="sk-traces",
+        logs="/h/logs",
+        pids={},
+    )
+    shown = text_of(endpoints_table(endpoints, Path("/h")))
+    for part in ("http://127.0.0.1:3000", "/h/endpoints.json", "twin stop", "curl", "OpenAI()"):
+        assert part in shown
+    assert "sk-secret" not in shown
+    assert "sk-traces" not in shown
+
+
+def test_the_python_snippet_compiles() -> None:
+    _, _, snippet = usage_text(model="twin/ada", env=Path("/h/env")).partition("\n\n")
+    compile(snippet, "snippet", "exec")
+
+
+def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, width=100))
+    clock.stage(1, "preflight")
+    clock.say("two\nlines [not markup]")
+    with clock.bar("train") as bar:
+        bar.update("step 1", done=1, total=2)  # within 15 s of the start: nothing yet
+    clock.stage(2, "preview")
+    clock.finish()
+    shown = file.getvalue()
+    assert "[1/6] preflight" in shown
+    assert "[not markup]" in shown
+    assert "step 1" not in shown
+    assert set(clock.times) == {"preflight", "preview"}
+    assert (duration(7), duration(754), duration(3723)) == ("0:07", "12:34", "1:02:03")
+
+
+def test_a_corpus_too_small_to_train_on_is_named() -> None:
+    def preview(kept: int, words: int) -> Preview:
+        return Preview(kept, kept, {}, {}, words, (), {}, {}, (), (), (), None)
+
+    assert preview(19, 50_000).too_small == "19 usable posts; training needs 20"
+    assert preview(20, 4_999).too_small == "4,999 words; training needs 5,000"
+    assert preview(20, 5_000).too_small == ""
