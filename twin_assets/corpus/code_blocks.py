@@ -1,23 +1,39 @@
 """Code in a post: how it is fenced, and the template tags by which site generators mark it.
 
-Belongs here: what Markdown and HTML cleaning share about code. Does not belong here: either
-cleaning.
+Belongs here: what cleaning and language detection share about code. Does not belong here: either.
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/shortcodes/highlight/
+
+Everything here takes time in proportion to the text: one pattern from a tag to its end tag would
+take hours on a megabyte of tags that are never closed.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-# {% highlight c %} … {% endhighlight %} (Jekyll) and {{< highlight c >}} … {{< /highlight >}}
-# (Hugo); group 1 is the language, group 2 the code.
-HIGHLIGHT = re.compile(
-    r"\{(?:%-?|\{[<%])\s*highlight\s+([\w+#-]*)[^%>}]*(?:-?%|[%>]\})\}[ \t]*\n?"
-    r"(.*?)"
-    r"\n?[ \t]*\{(?:%-?|\{[<%])\s*(?:/\s*|end)highlight\s*(?:-?%|[%>]\})\}",
-    re.DOTALL,
+# {% highlight c %} … {% endhighlight %} (Jekyll), {{< highlight c >}} … {{< /highlight >}} (Hugo)
+_OPENING = re.compile(
+    r"\{(?:%-?|\{[<%])[ \t]*highlight[ \t]+([\w+#-]{0,40})[^%>}\n]{0,200}(?:-?%|[%>]\})\}"
+    r"[ \t]*\n?"
 )
+_CLOSING = re.compile(r"\{(?:%-?|\{[<%])[ \t]*(?:/[ \t]*|end)highlight[ \t]*(?:-?%|[%>]\})\}")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+
+
+def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str:
+    """Replace each highlight tag pair by `replacement(code, language)`; one never closed stays."""
+    pieces: list[str] = []
+    position = 0
+    while opening := _OPENING.search(text, position):
+        closing = _CLOSING.search(text, opening.end())
+        if closing is None:
+            break
+        code = text[opening.end() : closing.start()].rstrip(" \t").removesuffix("\n")
+        pieces += [text[position : opening.start()], replacement(code, opening[1])]
+        position = closing.end()
+    return "".join([*pieces, text[position:]])
 
 
 def fenced(code: str, language: str = "") -> str:
@@ -25,3 +41,18 @@ def fenced(code: str, language: str = "") -> str:
     runs = (len(run) for run in re.findall(r"^[ \t]*(`{3,})", code, re.MULTILINE))
     fence = "`" * (max(runs, default=2) + 1)
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
+
+
+def without_code(markdown: str) -> str:
+    """Markdown without its fenced blocks and inline code: the prose."""
+    lines: list[str] = []
+    fence = ""
+    for line in markdown.split("\n"):
+        mark = _FENCE.match(line)
+        if not fence:
+            fence = mark[1] if mark else ""
+            if not mark:
+                lines.append(line)
+        elif mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
+            fence = ""
+    return re.sub(r"`[^`\n]*`", " ", "\n".join(lines))

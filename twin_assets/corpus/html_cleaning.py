@@ -14,7 +14,7 @@ from __future__ import annotations
 import html
 import re
 
-from twin_assets.corpus.code_blocks import HIGHLIGHT
+from twin_assets.corpus.code_blocks import replace_highlights
 from twin_assets.corpus.html_fragment import (
     put_code_back,
     take_code_out,
@@ -69,6 +69,7 @@ def clean_html(text: str, *, title: str = "") -> str:
 
 
 def _with_code_elements(text: str) -> str:
-    return HIGHLIGHT.sub(
-        lambda found: f'<pre class="language-{found[1]}">{html.escape(found[2])}</pre>', text
+    return replace_highlights(
+        text,
+        lambda code, language: f'<pre class="language-{language}">{html.escape(code)}</pre>',
     )

@@ -13,12 +13,13 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from twin_assets.corpus.code_blocks import without_code
+
 UNDETERMINED = "und"
 """ISO 639-2 code of a text whose language cannot be told."""
 
 _ENOUGH_LETTERS = 20
 _LOOKED_AT = 2000
-_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,}).*?^ {0,3}\1[ \t]*$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 _LETTER = re.compile(r"[^\W\d_]")
 # An ideograph or kana is a word of its own; elsewhere a word is a run between spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\-.]*[^\W_])?")
@@ -29,7 +30,7 @@ def detect_language(text: str) -> str:
 
     "und" for fewer than 20 letters of prose.
     """
-    prose = " ".join(_CODE.sub(" ", text).split())
+    prose = " ".join(without_code(text).split())
     if len(_LETTER.findall(prose[:_LOOKED_AT])) < _ENOUGH_LETTERS:
         return UNDETERMINED
     found = _detector().detect(prose[:_LOOKED_AT], model="lite", k=1)

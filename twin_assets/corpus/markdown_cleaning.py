@@ -20,12 +20,13 @@ from functools import lru_cache
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from twin_assets.corpus.code_blocks import HIGHLIGHT, fenced
+from twin_assets.corpus.code_blocks import fenced, replace_highlights
 from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
 
-# Template tags and kramdown attributes; the tree has them as text, so code is never touched.
-_TEMPLATE = re.compile(r"\{%.*?%\}|\{\{[<%].*?[%>]\}\}|\{:[^}\n]*\}", re.DOTALL)
-_FOOTNOTE_MARK = re.compile(r"\[\^[^\]\s]+\]:?[ \t]?")
+# Template tags and kramdown attributes; the tree has them as text, so code is never touched. Their
+# length is bounded, because a megabyte of opening marks would else be searched to its end for each.
+_TEMPLATE = re.compile(r"\{%.{0,500}?%\}|\{\{[<%].{0,500}?[%>]\}\}|\{:[^{}\n]{0,200}\}", re.DOTALL)
+_FOOTNOTE_MARK = re.compile(r"\[\^[^\[\]\s]{1,100}\]:?[ \t]?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
@@ -39,8 +40,7 @@ def clean_markdown(text: str, *, title: str = "") -> str:
     Returns:
         Markdown: blocks apart by one empty line, a paragraph is one line, code as it was.
     """
-    with_fences = HIGHLIGHT.sub(lambda found: fenced(found[2], found[1]), text)
-    tree = SyntaxTreeNode(_parser().parse(with_fences))
+    tree = SyntaxTreeNode(_parser().parse(replace_highlights(text, fenced)))
     blocks = list(tree.children)
     if blocks and _is_title(blocks[0], title):
         blocks = blocks[1:]

@@ -7,12 +7,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
 from twin_assets.corpus.importers.folders import scan
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import read_post
+from twin_assets.corpus.language import detect_language
+from twin_assets.corpus.markdown_cleaning import clean_markdown
 
 FRAGMENT = """
 <!-- 16 April 2009 -->
@@ -92,6 +96,41 @@ def test_scripts_without_spaces() -> None:
     assert not is_east_asian("한")
     assert not is_east_asian("a")
     assert not is_east_asian("")
+
+
+tags = st.sampled_from(["p", "div", "span", "a", "pre", "code", "ul", "li", "h1", "td", "b", "!--"])
+pieces = st.one_of(
+    tags.map("<{}>".format),
+    tags.map("</{}>".format),
+    st.text(max_size=20),
+    st.just("&lt;&#0;&bogus;"),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(pieces, max_size=40).map("".join), st.booleans())
+def test_no_tag_soup_breaks_it(text: str, page: bool) -> None:
+    assert isinstance(clean_html(f"<html><body>{text}" if page else text), str)
+    assert isinstance(fragment_as_markdown(text), str)
+
+
+@pytest.mark.parametrize(("depth", "found"), [(100, True), (3000, False)])
+def test_deep_nesting_breaks_nothing(depth: int, found: bool) -> None:
+    """libxml2 stops at 256 levels: such a post has no text, which is a reason, not a crash."""
+    deep = "<div>" * depth + "words enough to be a sentence of their own" + "</div>" * depth
+    assert ("words enough" in clean_html(deep)) is found
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "mark", ["[", "![", "*a", "[^", "{%", "{{<", "<", "<p>", "`", "~", "- a\n"]
+)
+def test_the_time_follows_the_length(mark: str) -> None:
+    """50 KB of marks that are never closed: a second each, hours if the time were quadratic."""
+    text = mark * (50_000 // len(mark))
+    assert isinstance(clean_html(text), str)
+    assert isinstance(clean_markdown(text), str)
+    assert isinstance(detect_language(text), str)
 
 
 def test_no_word_of_the_shared_html_posts_is_lost(shared_posts: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from twin_assets.corpus.importers.posts import (
     MAX_POST_BYTES,
@@ -14,6 +17,18 @@ from twin_assets.corpus.importers.posts import (
     date_and_title_in_name,
     first_heading,
     read_post,
+)
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.datetimes()
+    | st.dates()
+    | st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -120,3 +135,23 @@ def test_equal_bodies_have_one_content_hash() -> None:
     assert content_hash("a  b\r\nc") == content_hash("a b c\n")
     assert content_hash("Jose\u0301") == content_hash("José")
     assert content_hash("a b") != content_hash("a c")
+
+
+@given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)), st.booleans())
+def test_any_bytes_are_a_post_or_a_reason(body: bytes, html: bool) -> None:
+    name = "2020-01-01-a.html" if html else "a.md"
+    try:
+        post = read_post(body, source_id=name)
+    except UnreadablePostError as error:
+        reason = error.reason
+    else:
+        reason = ""
+        assert post.title
+        assert post.text.strip()
+    assert reason in {"", "empty", "binary", "not_utf8", "broken_front_matter"}
+
+
+@given(st.dictionaries(st.sampled_from(["title", "date", "tags", "author", "draft"]), ANYTHING))
+def test_any_front_matter_is_a_post(fields: dict[str, object]) -> None:
+    body = f"---\n{yaml.safe_dump(fields, allow_unicode=True)}---\nText"
+    assert read_post(body.encode(), source_id="a.md").text == "Text"

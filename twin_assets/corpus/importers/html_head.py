@@ -7,9 +7,12 @@ The names are those of https://ogp.me/ and https://html.spec.whatwg.org/multipag
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
+
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,18 @@ def read_head(content: str) -> Head:
 def parse_html(content: str) -> Any:
     """An lxml tree of a page or a fragment; None when there is nothing to parse.
 
-    Bytes go in, because lxml refuses text that names an encoding in an XML declaration.
+    Bytes go in, because lxml refuses text that names an encoding in an XML declaration. Characters
+    that XML forbids are left out: lxml reads them (`&#8;`) and then refuses to write them.
     """
     lxml_html: Any = import_module("lxml.html")
     etree: Any = import_module("lxml.etree")
     try:
         parser = lxml_html.HTMLParser(encoding="utf-8")
-        return lxml_html.document_fromstring(content.encode("utf-8", "replace"), parser=parser)
+        tree = lxml_html.document_fromstring(content.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError:
         return None
+    for node in tree.iter():
+        node.tail = _FORBIDDEN.sub("", node.tail or "") or None
+        if isinstance(node.tag, str):  # else a comment, which nobody reads
+            node.text = _FORBIDDEN.sub("", node.text or "") or None
+    return tree

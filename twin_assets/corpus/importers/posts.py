@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.html_head import Head, read_head
 
-MAX_POST_BYTES = 4_000_000
+MAX_POST_BYTES = 2_000_000
 """A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
 
 _NAME_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[-_ ]+|$)")
