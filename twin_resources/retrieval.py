@@ -78,11 +78,14 @@ class Query:
         before: only passages of posts that are not newer than this; a post without a date may be
             newer, so it is left out too.
         exclude: chunk ids.
+        exclude_documents: document ids; taken out of the candidates, so give a set where they are
+            many.
     """
 
     question: str
     before: datetime | None = None
     exclude: Collection[str] = ()
+    exclude_documents: Collection[str] = ()
 
 
 class Retriever:
@@ -110,6 +113,11 @@ class Retriever:
         self._tables: dict[str, Any] = {}
         self._versions: dict[str, int] = {}  # at which the table's embedder was looked at
         self._opening = Lock()
+
+    @property
+    def embedder_revision(self) -> str:
+        """Of the embedder that questions are put to."""
+        return self._embedder.revision
 
     def retrieve(
         self,
@@ -249,6 +257,7 @@ def _search(table: Any, query: Query, vector: np.ndarray) -> list[Passage]:
             token_count=int(row["token_count"]),
         )
         for row in rows
+        if row["document_id"] not in query.exclude_documents
     ]
 
 

@@ -1,0 +1,319 @@
+"""The three tables of the instruction stage, brought up to date one after the other.
+
+Belongs here: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`,
+and rendering a sample. Does not belong here: the decisions (`splits.py`, `drafts.py`,
+`contexts.py`, `leakage.py`), dagster.
+
+Method: DESIGN 3.5. Samples are planned from narrow columns; only those whose plan changed are
+rendered, so that a run with nothing new reads ids, questions and dates, and writes nothing.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.instructions import contexts, drafts, leakage, splits
+from twin_assets.instructions.schema import (
+    DocumentSplits,
+    InstructionDataset,
+    InstructionDrafts,
+)
+from twin_resources.prompt import DEFAULT_TEMPLATE, Template, render
+from twin_resources.tables import BATCH_ROWS, Upstream
+
+if TYPE_CHECKING:
+    from twin_resources.retrieval import Retriever
+    from twin_resources.settings import Author
+    from twin_resources.tables import Rework, Tables
+
+DATASET_VERSION = "1"
+_TEACHER_BATCH = 20  # documents; paid questions are stored after each batch
+
+
+def update_splits(tables: Tables, author: str) -> pl.DataFrame:
+    """Draw a split for every kept document that has none yet; returns `document_id`, `split`.
+
+    Rows of documents that vanished stay: one that comes back takes its split again.
+    """
+    stored = pl.DataFrame(schema=columns_of(DocumentSplits))
+    if tables.exists("document_splits", author):
+        stored = tables.read("document_splits", author)
+    kept = tables.read(
+        "cleaned_documents", author, columns=["document_id", "published_at"], where="kept"
+    )
+    new = kept.join(stored, on="document_id", how="anti")
+    texts = dict(
+        _read_by_id(
+            tables, "cleaned_documents", author, "document_id", new["document_id"], ["text"]
+        ).iter_rows()
+    )
+    drawn = [
+        splits.Draw(row["document_id"], row["split"], row["because"], tuple(row["sketch"]))
+        for row in stored.to_dicts()
+    ]
+    documents = [
+        splits.Document(row["document_id"], row["published_at"], texts[row["document_id"]])
+        for row in new.to_dicts()
+    ]
+    made = [
+        {**vars(draw), "sketch": list(draw.sketch)}
+        for draw in splits.draw_splits(documents, drawn=drawn)
+    ]
+    rows = pl.concat([stored, pl.DataFrame(made, schema=columns_of(DocumentSplits))])
+    tables.rework(
+        rows,
+        "document_splits",
+        author=author,
+        key="document_id",
+        function=lambda frame: validated(frame, DocumentSplits),
+        version="1",
+        schema=columns_of(DocumentSplits),
+        row_key="document_id",
+    )
+    return rows.select("document_id", "split")
+
+
+def update_drafts(tables: Tables, author: str, *, teacher_model: str) -> Rework:
+    """Draft the passages of new and changed documents."""
+    return tables.rework(
+        Upstream("cleaned_documents", author, columns=drafts.DOCUMENT_COLUMNS),
+        "instruction_drafts",
+        author=author,
+        key="document_id",
+        function=lambda frame: drafts.draft_documents(frame, teacher_model=teacher_model),
+        version=drafts.drafts_version(teacher_model),
+        schema=columns_of(InstructionDrafts),
+        row_key="sample_id",
+        batch_rows=_TEACHER_BATCH if teacher_model else BATCH_ROWS,
+    )
+
+
+def update_dataset(
+    tables: Tables,
+    author: Author,
+    *,
+    retriever: Retriever,
+    teacher_model: str = "",
+    template: Template = DEFAULT_TEMPLATE,
+) -> Rework:
+    """Bring all three tables up to date.
+
+    The prompts name the author but hold neither persona nor refused topics: these are settings that
+    may change without a retraining.
+
+    Raises:
+        TableMissing: an upstream asset was never materialized.
+        TwinError: chunks or embeddings are behind the documents, or the teacher can't be reached.
+    """
+    drawn = update_splits(tables, author.slug)
+    update_drafts(tables, author.slug, teacher_model=teacher_model)
+    plan = _plan(tables, author.slug, drawn, retriever).with_columns(
+        pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
+    )
+    return tables.rework(
+        plan,
+        "instruction_dataset",
+        author=author.slug,
+        key="sample_id",
+        function=lambda rows: _render(rows, tables, author.slug, template),
+        version=DATASET_VERSION,
+        schema=columns_of(InstructionDataset),
+        row_key="sample_id",
+    )
+
+
+def _plan(tables: Tables, author: str, drawn: pl.DataFrame, retriever: Retriever) -> pl.DataFrame:
+    """One narrow row a sample: everything that its rendered row follows from."""
+    drafted = tables.read(
+        "instruction_drafts",
+        author,
+        columns=[
+            "sample_id",
+            "document_id",
+            "start",
+            "end",
+            "question",
+            "title",
+            "published_at",
+            "answer_sketch",
+            "instruction_source",
+        ],
+    )
+    chunks = tables.read(
+        "document_chunks",
+        author,
+        columns=["chunk_id", "document_id", "start", "end", "published_at", "token_count"],
+    )
+    samples = drafted.join(drawn, on="document_id", how="left", maintain_order="left").join(
+        contexts.own_chunks(drafted, chunks), on="sample_id", how="left", maintain_order="left"
+    )
+    out = leakage.left_out(
+        [
+            leakage.Candidate(
+                row["sample_id"],
+                row["split"],
+                row["question"],
+                tuple(row["answer_sketch"]),
+                row["published_at"],
+            )
+            for row in samples.to_dicts()
+        ]
+    )
+    samples = samples.with_columns(
+        pl.when(pl.col("sample_id").is_in(list(out)))
+        .then(pl.lit("left_out"))
+        .otherwise("split")
+        .alias("split"),
+        pl.lit(contexts.retrieval_name(retriever.embedder_revision)).alias("retrieval"),
+    )
+    shown = _contexts(tables, author, samples, chunks, drawn, retriever)
+    return samples.with_columns(
+        pl.Series(
+            "context_chunk_ids",
+            [list(shown[sample_id]) for sample_id in samples["sample_id"].to_list()],
+            dtype=pl.List(pl.String),
+        )
+    ).drop("answer_sketch", "own_chunks")
+
+
+def _contexts(
+    tables: Tables,
+    author: str,
+    samples: pl.DataFrame,
+    chunks: pl.DataFrame,
+    drawn: pl.DataFrame,
+    retriever: Retriever,
+) -> dict[str, tuple[str, ...]]:
+    """The context of every sample: the stored one while it is good, else looked up."""
+    published: dict[str, datetime | None] = dict(
+        chunks.select("chunk_id", "published_at").iter_rows()
+    )
+    stored = _stored_contexts(tables, author)
+    kept: dict[str, Sequence[str]] = {}
+    missing: list[dict[str, Any]] = []
+    for row in samples.to_dicts():
+        before = stored.get(row["sample_id"])
+        asked = (row["question"], row["retrieval"])
+        if (
+            before
+            and before.asked == asked
+            and contexts.still_good(_sample(row, ""), before.chunk_ids, published)
+        ):
+            kept[row["sample_id"]] = before.chunk_ids
+        else:
+            missing.append(row)
+    ids = pl.Series("sample_id", [row["sample_id"] for row in missing], dtype=pl.String)
+    answers = dict(
+        _read_by_id(tables, "instruction_drafts", author, "sample_id", ids, ["answer"]).iter_rows()
+    )
+    held_documents = frozenset(drawn.filter(pl.col("split") == "held_out")["document_id"].to_list())
+    found = contexts.find_contexts(
+        [_sample(row, answers[row["sample_id"]]) for row in missing],
+        retriever=retriever,
+        author=author,
+        held_out=held_documents,
+    )
+    held_samples = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())
+    return contexts.apart(
+        {**kept, **found},
+        held_out=held_samples,
+        tokens=dict(chunks.select("chunk_id", "token_count").iter_rows()),
+    )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    asked: tuple[str, str]
+    chunk_ids: tuple[str, ...]
+
+
+def _stored_contexts(tables: Tables, author: str) -> Mapping[str, _Stored]:
+    if not tables.exists("instruction_dataset", author):
+        return {}
+    columns = ["sample_id", "question", "retrieval", "context_chunk_ids"]
+    rows = tables.read("instruction_dataset", author, columns=columns).iter_rows()
+    return {
+        sample_id: _Stored((question, retrieval), tuple(chunk_ids))
+        for sample_id, question, retrieval, chunk_ids in rows
+    }
+
+
+def _sample(row: Mapping[str, Any], answer: str) -> contexts.Sample:
+    return contexts.Sample(
+        sample_id=row["sample_id"],
+        question=row["question"],
+        answer=answer,
+        published_at=row["published_at"],
+        split=row["split"],
+        own_chunks=tuple(row["own_chunks"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A chunk as the template shows it."""
+
+    title: str
+    text: str
+    published_at: datetime | None
+
+
+def _render(rows: pl.DataFrame, tables: Tables, author: str, template: Template) -> pl.DataFrame:
+    """Whole rows of the dataset for rows of the plan."""
+    answers = dict(
+        _read_by_id(
+            tables, "instruction_drafts", author, "sample_id", rows["sample_id"], ["answer"]
+        ).iter_rows()
+    )
+    chunk_ids = rows["context_chunk_ids"].explode().drop_nulls().unique()
+    columns = ["title", "text", "published_at"]
+    shown = {
+        chunk_id: _Shown(title, text, published_at)
+        for chunk_id, title, text, published_at in _read_by_id(
+            tables, "document_chunks", author, "chunk_id", chunk_ids, columns
+        ).iter_rows()
+    }
+    messages = [
+        [
+            *render(
+                template,
+                author_name=row["author_name"],
+                question=row["question"],
+                passages=[shown[chunk_id] for chunk_id in row["context_chunk_ids"]],
+            ),
+            {"role": "assistant", "content": answers[row["sample_id"]].strip()},
+        ]
+        for row in rows.to_dicts()
+    ]
+    types = columns_of(InstructionDataset)
+    whole = rows.with_columns(
+        pl.Series("messages", messages, dtype=types["messages"]),
+        pl.Series("answer", [answers[sample_id] for sample_id in rows["sample_id"].to_list()]),
+    )
+    return validated(whole, InstructionDataset)
+
+
+def _read_by_id(
+    tables: Tables, asset: str, author: str, key: str, ids: pl.Series, columns: Sequence[str]
+) -> pl.DataFrame:
+    """The rows with these ids, `key` first; a thousand ids a filter."""
+    wanted = [key, *columns]
+    parts = [
+        tables.read(asset, author, columns=wanted, where=_is_one_of(key, part["id"]))
+        for part in ids.alias("id").to_frame().iter_slices(1000)
+    ]
+    if not parts:
+        return tables.read(asset, author, columns=wanted, where="false")
+    return pl.concat(parts)
+
+
+def _is_one_of(key: str, ids: pl.Series) -> str:
+    quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids.to_list())
+    return f"{key} IN ({quoted})"

@@ -1,0 +1,103 @@
+"""Documents → drafts: each passage that can be an answer, with its question.
+
+Belongs here: putting passages, templates and the teacher together.
+Does not belong here: splits, context and rendering (`building.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.instructions.back_translation import (
+    TEMPLATES_VERSION,
+    Instruction,
+    write_questions,
+)
+from twin_assets.instructions.near_duplicates import shingles, sketch
+from twin_assets.instructions.passages import passages_of
+from twin_assets.instructions.schema import InstructionDrafts
+from twin_assets.instructions.teacher import TEACHER_VERSION, Asked, ask_teacher
+
+DRAFTS_VERSION = "1"
+DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")
+"""What `draft_documents` reads of `cleaned_documents`."""
+
+ANSWER_SHINGLE_WORDS = 5
+ANSWER_SKETCH_SIZE = 32
+
+Teacher = Callable[[str, Sequence[Asked]], list[str]]
+
+
+def drafts_version(teacher_model: str) -> str:
+    """Version of `draft_documents` with this teacher (empty: templates)."""
+    teacher = f"{TEACHER_VERSION}:{teacher_model}" if teacher_model else "templates"
+    return f"{DRAFTS_VERSION}:{TEMPLATES_VERSION}:{teacher}"
+
+
+def draft_documents(
+    documents: pl.DataFrame, *, teacher_model: str = "", teacher: Teacher = ask_teacher
+) -> pl.DataFrame:
+    """Draft every passage of every kept document.
+
+    Args:
+        documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
+        teacher_model: LiteLLM name; empty: templates. Where it gives no usable question, the
+            template's stands, and `instruction_source` says so.
+
+    Returns:
+        `InstructionDrafts`. `sample_id` follows from the document and the answer: an edit of one
+        paragraph keeps the other samples' names.
+    """
+    rows: list[dict[str, Any]] = []
+    for document in documents.filter(pl.col("kept")).to_dicts():
+        rows += _draft(document)
+    if teacher_model and rows:
+        asked = [Asked(row["title"], row["answer"]) for row in rows]
+        for row, question in zip(rows, teacher(teacher_model, asked), strict=True):
+            if question:
+                row |= {"question": question, "instruction_source": f"teacher:{teacher_model}"}
+    return validated(pl.DataFrame(rows, schema=columns_of(InstructionDrafts)), InstructionDrafts)
+
+
+def _draft(document: dict[str, Any]) -> list[dict[str, Any]]:
+    text: str = document["text"]
+    passages = passages_of(text)
+    instructions: list[Instruction] = write_questions(
+        passages,
+        document_id=document["document_id"],
+        title=document["title"],
+        text=text,
+        language=document["language"],
+    )
+    seen: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    for passage, instruction in zip(passages, instructions, strict=True):
+        answer = text[passage.start : passage.end]
+        digest = hashlib.sha256(answer.encode()).hexdigest()[:12]
+        seen[digest] += 1
+        repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
+        rows.append(
+            {
+                "sample_id": f"{document['document_id']}-{digest}{repeat}",
+                "document_id": document["document_id"],
+                "title": document["title"],
+                "published_at": document["published_at"],
+                "start": passage.start,
+                "end": passage.end,
+                "words": passage.words,
+                "answer": answer,
+                "answer_sketch": sketch(
+                    shingles(answer, width=ANSWER_SHINGLE_WORDS), size=ANSWER_SKETCH_SIZE
+                ),
+                "question": instruction.question,
+                "instruction_source": instruction.source,
+            }
+        )
+    return rows

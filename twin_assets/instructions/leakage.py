@@ -1,0 +1,154 @@
+"""Samples that would leak across the splits although their documents are apart.
+
+Belongs here: which samples are left out, and counting what leaks in a finished dataset.
+Does not belong here: drawing splits (`splits.py`), shared context (`contexts.apart`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
+from twin_assets.instructions.near_duplicates import (
+    shingles,
+    similar_pairs,
+    sketched_similarity,
+    words_of,
+)
+
+SAME_QUESTION = 0.7  # Jaccard of words
+SAME_ANSWER = 0.5  # Jaccard of 5-word sequences, by sketch
+SAME_PROMPT = 0.8  # Jaccard of 3-word sequences of the whole user message
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What of a sample decides whether it leaks; `split` is its document's."""
+
+    sample_id: str
+    split: str
+    question: str
+    answer_sketch: tuple[int, ...]
+    published_at: datetime | None
+
+
+def left_out(candidates: Sequence[Candidate]) -> set[str]:
+    """Sample ids that are neither trained on nor measured.
+
+    A training sample gives way to a held-out one that asks or answers nearly the same. Of samples
+    that ask exactly the same, the one held out, else the oldest, stays.
+    """
+    first: dict[str, str] = {}
+    out: set[str] = set()
+    for candidate in sorted(candidates, key=_standing):
+        question = " ".join(words_of(candidate.question))
+        if first.setdefault(question, candidate.sample_id) != candidate.sample_id:
+            out.add(candidate.sample_id)
+    train = [one for one in candidates if one.split == "train" and one.sample_id not in out]
+    held = [one for one in candidates if one.split == "held_out"]
+    out |= {
+        pair.left
+        for pair in similar_pairs(_questions(train), _questions(held), threshold=SAME_QUESTION)
+    }
+    # A sketch keeps the share that two texts have in common only roughly: look at more pairs, and
+    # decide by the estimate that allows for it.
+    sketches = {one.sample_id: one.answer_sketch for one in candidates}
+    pairs = similar_pairs(_sketches(train), _sketches(held), threshold=SAME_ANSWER / 2)
+    out |= {
+        pair.left
+        for pair in pairs
+        if sketched_similarity(sketches[pair.left], sketches[pair.right], size=ANSWER_SKETCH_SIZE)
+        >= SAME_ANSWER
+    }
+    return out
+
+
+def _standing(candidate: Candidate) -> tuple[bool, bool, float, str]:
+    at = candidate.published_at
+    moment = at.timestamp() if at else 0.0
+    return (candidate.split != "held_out", at is None, moment, candidate.sample_id)
+
+
+def _questions(candidates: Sequence[Candidate]) -> dict[str, frozenset[str]]:
+    return {one.sample_id: frozenset(words_of(one.question)) for one in candidates}
+
+
+def _sketches(candidates: Sequence[Candidate]) -> dict[str, frozenset[int]]:
+    return {one.sample_id: frozenset(one.answer_sketch) for one in candidates}
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What of the training split is also in the held-out split; `same_question` also within one.
+
+    Attributes:
+        documents: in both.
+        same_prompt: user messages that are equal, letter case and spaces aside.
+        same_question: questions that are asked twice in the dataset.
+        near_question, near_prompt: pairs across the splits above the thresholds.
+        held_out_shown: training prompts that show a passage of a held-out document.
+    """
+
+    documents: int
+    same_prompt: int
+    same_question: int
+    near_question: int
+    near_prompt: int
+    held_out_shown: int
+
+    @property
+    def none(self) -> bool:
+        return not any(vars(self).values())
+
+
+def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
+    """Measure a finished dataset, from its rendered messages.
+
+    Args:
+        dataset: `sample_id`, `document_id`, `split`, `question`, `messages`, `context_chunk_ids`.
+        chunks: `chunk_id`, `document_id`.
+    """
+    used = dataset.filter(pl.col("split") != "left_out")
+    train = used.filter(pl.col("split") == "train").to_dicts()
+    held = used.filter(pl.col("split") == "held_out").to_dicts()
+    prompts = [{row["sample_id"]: _asked(row) for row in rows} for rows in (train, held)]
+    plain = [{" ".join(words_of(text)) for text in side.values()} for side in prompts]
+    held_documents = {row["document_id"] for row in held}
+    document_of = dict(chunks.select("chunk_id", "document_id").iter_rows())
+    questions = [" ".join(words_of(row["question"])) for row in (*train, *held)]
+    return Leaks(
+        documents=len(held_documents & {row["document_id"] for row in train}),
+        same_prompt=len(plain[0] & plain[1]),
+        same_question=len(questions) - len(set(questions)),
+        near_question=_near(
+            *(
+                {row["sample_id"]: frozenset(words_of(row["question"])) for row in rows}
+                for rows in (train, held)
+            ),
+            threshold=SAME_QUESTION,
+        ),
+        near_prompt=_near(
+            *({key: shingles(text, width=3) for key, text in side.items()} for side in prompts),
+            threshold=SAME_PROMPT,
+        ),
+        held_out_shown=sum(
+            any(document_of.get(chunk) in held_documents for chunk in row["context_chunk_ids"])
+            for row in train
+        ),
+    )
+
+
+def _asked(row: dict[str, Any]) -> str:
+    return next(part["content"] for part in reversed(row["messages"]) if part["role"] == "user")
+
+
+def _near(
+    train: dict[str, frozenset[Any]], held: dict[str, frozenset[Any]], *, threshold: float
+) -> int:
+    return sum(1 for _ in similar_pairs(train, held, threshold=threshold))

@@ -1,0 +1,70 @@
+"""The data contract of the instruction stage: splits, drafts and samples.
+
+Belongs here: columns, types and rules of the three tables. Does not belong here: how a row is made.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import dataframely as dy
+
+FEWEST_WORDS = 40
+MOST_WORDS = 160
+
+
+class DocumentSplits(dy.Schema):
+    """Table `document_splits`: one row for every document ever seen; a row never changes.
+
+    `because`: `newest` (of the first import), `hash`, or `like <document_id>` of which it is a
+    (near-)duplicate. `sketch`: what later documents are compared with (`near_duplicates.sketch`).
+    """
+
+    document_id = dy.String(primary_key=True, min_length=1)
+    split = dy.Enum(["train", "held_out"])
+    because = dy.String(min_length=1)
+    sketch = dy.List(dy.Int64())
+
+
+class InstructionDrafts(dy.Schema):
+    """Table `instruction_drafts`: every passage that can be an answer, and the question for it.
+
+    `answer` is the document's `text[start:end]`, offsets count characters. `instruction_source` is
+    `template:<name>` or `teacher:<model>`: a question that a teacher was paid for is asked once.
+    """
+
+    sample_id = dy.String(primary_key=True, min_length=1)
+    document_id = dy.String(min_length=1)
+    title = dy.String()
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    start = dy.Int64(min=0)
+    end = dy.Int64(min=1)
+    words = dy.Int64(min=FEWEST_WORDS, max=MOST_WORDS)
+    answer = dy.String(min_length=1)
+    answer_sketch = dy.List(dy.Int64())
+    question = dy.String(min_length=1)
+    instruction_source = dy.String(min_length=1)
+
+
+class InstructionDataset(dy.Schema):
+    """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
+
+    `split` is the document's, or `left_out` for a sample that would leak across splits. `messages`
+    are the gateway's, its last one is the answer; `context_chunk_ids` are the passages shown in it,
+    best first. `retrieval` names what found them, `template` the prompt template's hash.
+    """
+
+    sample_id = dy.String(primary_key=True, min_length=1)
+    document_id = dy.String(min_length=1)
+    chunk_id = dy.String(min_length=1)
+    split = dy.Enum(["train", "held_out", "left_out"])
+    question = dy.String(min_length=1)
+    answer = dy.String(min_length=1)
+    start = dy.Int64(min=0)
+    end = dy.Int64(min=1)
+    context_chunk_ids = dy.List(dy.String())
+    messages = dy.List(dy.Struct({"role": dy.String(), "content": dy.String()}))
+    template = dy.String(min_length=1)
+    retrieval = dy.String(min_length=1)
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    title = dy.String()
+    instruction_source = dy.String(min_length=1)

@@ -1,0 +1,121 @@
+"""Which documents are trained on and which are held out: drawn once a document, and stored.
+
+Belongs here: the draw (DESIGN 3.5). Does not belong here: storing it, and samples that leak
+although their documents are apart (`leakage.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from twin_assets.instructions.near_duplicates import shingles, sketch, sketched_similarity
+
+NEWEST_SHARE = 0.10  # of the first import: what the author writes now
+HASH_SHARE = 0.10
+SHINGLE_WORDS = 5
+SKETCH_SIZE = 64
+NEAR_DUPLICATE = 0.5  # Jaccard of 5-word sequences: half of one post is in the other
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document that may be new; `published_at` None: undated."""
+
+    document_id: str
+    published_at: datetime | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One row of `document_splits`."""
+
+    document_id: str
+    split: str
+    because: str
+    sketch: tuple[int, ...]
+
+
+def sketch_of(text: str) -> tuple[int, ...]:
+    """What a document is compared by."""
+    return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
+
+
+def draw_splits(documents: Iterable[Document], *, drawn: Sequence[Draw]) -> list[Draw]:
+    """Draw a split for each document that has none.
+
+    Args:
+        documents: all kept ones or only new ones; those that are in `drawn` are passed over.
+        drawn: every earlier draw of this author; none makes this the first import.
+
+    Returns:
+        The new draws, oldest document first. A document takes the split of the earlier document
+        that it repeats; else, in the first import, the newest tenth of the dated ones are held
+        out; else a tenth by a hash of the id.
+    """
+    known = {draw.document_id for draw in drawn}
+    new = sorted(
+        (document for document in documents if document.document_id not in known), key=_age
+    )
+    newest: set[str] = set()
+    if not drawn:
+        dated = [document.document_id for document in new if document.published_at is not None]
+        newest = set(dated[len(dated) - round(len(dated) * NEWEST_SHARE) :])
+    seen = _Seen(drawn)
+    made: list[Draw] = []
+    for document in new:
+        of_text = sketch_of(document.text)
+        repeated = seen.repeated_by(of_text)
+        if repeated is not None:
+            split, because = repeated.split, f"like {repeated.document_id}"
+        elif document.document_id in newest:
+            split, because = "held_out", "newest"
+        else:
+            split = "held_out" if _lot(document.document_id) < HASH_SHARE else "train"
+            because = "hash"
+        draw = Draw(document.document_id, split, because, of_text)
+        seen.add(draw)
+        made.append(draw)
+    return made
+
+
+def _age(document: Document) -> tuple[bool, float, str]:
+    at = document.published_at
+    return (at is None, at.timestamp() if at else 0.0, document.document_id)
+
+
+def _lot(document_id: str) -> float:
+    """Uniform in [0, 1), the same for this document for ever."""
+    return int.from_bytes(hashlib.sha256(f"split/{document_id}".encode()).digest()[:8]) / 2**64
+
+
+class _Seen:
+    """The documents drawn so far, found by what their sketches share."""
+
+    def __init__(self, drawn: Iterable[Draw]) -> None:
+        self._by_element: dict[int, list[Draw]] = defaultdict(list)
+        for draw in drawn:
+            self.add(draw)
+
+    def add(self, draw: Draw) -> None:
+        for element in draw.sketch:
+            self._by_element[element].append(draw)
+
+    def repeated_by(self, of_text: Sequence[int]) -> Draw | None:
+        """The most similar earlier document, if it is similar enough; of several, by id."""
+        candidates = {
+            draw.document_id: draw
+            for element in of_text
+            for draw in self._by_element.get(element, ())
+        }
+        rated = [
+            (-sketched_similarity(of_text, draw.sketch, size=SKETCH_SIZE), name)
+            for name, draw in candidates.items()
+        ]
+        best = min(rated, default=(0.0, ""))
+        return candidates[best[1]] if -best[0] >= NEAR_DUPLICATE else None
