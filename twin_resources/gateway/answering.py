@@ -133,7 +133,7 @@ class Answering:
             ],
             "disclosure": self.author.disclosure_line,
             "cost_usd": self.cost_usd,
-            "degraded": list(self.degraded),
+            "degraded": "; ".join(self.degraded),
         }
 
     def trace_metadata(self) -> Mapping[str, str]:

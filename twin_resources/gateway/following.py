@@ -75,6 +75,7 @@ def deployment_of(name: str, server: Server) -> Any:
         model=f"openai/{server.alias}",
         api_base=server.url,
         api_key=server.key or "none",
+        max_retries=0,  # the router tries again; the client under it would multiply that
         input_cost_per_token=0.0,
         output_cost_per_token=0.0,
     )

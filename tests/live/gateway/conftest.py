@@ -30,10 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path) -> 
 
 
 @pytest.fixture
-def stack(running: Stack) -> Iterator[Stack]:
-    """The running stack, with nothing released before and after a test."""
-    running.unrelease()
-    running.publish()
-    yield running
-    running.unrelease()
-    running.publish()
+def stack(running: Stack) -> Stack:
+    """The running stack, with nothing released."""
+    running.reset()
+    return running

@@ -28,6 +28,7 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.embedder import load_embedder
+from twin_resources.gateway.live import POLL_SECONDS
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.model_server import ServerProcess
@@ -119,6 +120,20 @@ class Stack:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"schema": 1, "servers": listed}), encoding="utf-8")
         partial.replace(path)
+
+    def reset(self) -> None:
+        """Nothing released, every server listed, and the gateway knows it."""
+        self.publish()
+        before = self.settings.policy_path.exists() and self.settings.policy_path.read_bytes()
+        self.unrelease()
+        if before != self.settings.policy_path.read_bytes():
+            time.sleep(2 * POLL_SECONDS)
+
+        def knows() -> bool:
+            listed = httpx.get(f"{self.url}/health/readiness", trust_env=False).json()["servers"]
+            return listed == sorted(self.servers)
+
+        self.wait(knows, seconds=10)
 
     def release(self, author: str, version: int, *, template: str = DEFAULT_TEMPLATE.hash) -> None:
         """Write a policy in which that version is stable."""
@@ -276,7 +291,7 @@ def new_stack(
         Author("ann", "Ann Bell", refused_topics=("politics",), max_tokens=24, temperature=0.0),
     )
     write_author(settings, Author("bob", "Bob Stone", max_tokens=24))
-    stack = Stack(settings, wheel / EMBEDDED_GGUF, environ or {})
+    stack = Stack(settings, wheel / EMBEDDED_GGUF, {} if environ is None else environ)
     try:
         yield stack
     finally:

@@ -30,7 +30,7 @@ def test_an_answer_rests_on_the_authors_posts(stack: Stack) -> None:
     assert answer.choices[0].message.content.strip()
     assert answer.usage.completion_tokens <= 24
     assert twin["version"] == "base"
-    assert twin["degraded"] == []
+    assert twin["degraded"] == ""
     assert twin["sources"][0] == {
         "chunk_id": "post-0-c0",
         "document_id": "post-0",
@@ -174,4 +174,4 @@ def test_a_question_that_is_too_long_for_the_model_is_the_clients_error(stack: S
     answer = stack.post({"model": "twin/ann", "messages": turns})
     assert answer.status_code == 400
     assert "shorten question and conversation" in answer.json()["error"]["message"]
-    assert ask(stack)[0]["degraded"] == []
+    assert ask(stack)[0]["degraded"] == ""

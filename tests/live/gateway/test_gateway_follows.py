@@ -1,0 +1,221 @@
+"""The gateway follows policy, servers and authors while it answers, and answers when parts fail."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live.gateway.stack import Stack
+from twin_resources.settings import read_author, write_author
+
+pytestmark = pytest.mark.live
+MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
+BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 4}
+
+
+def twin(stack: Stack, **fields: Any) -> dict[str, Any]:
+    answer = stack.post(BODY | fields)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["twin"]
+
+
+@contextmanager
+def readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, str]]]:
+    """Ask without a pause, every second one a stream; collects (time, status, version)."""
+    seen: list[tuple[float, int, str]] = []
+    over = threading.Event()
+
+    def read(number: int) -> None:
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            while not over.is_set():
+                stream = number % 2 == 1
+                answer = client.post(
+                    f"{stack.url}/v1/chat/completions",
+                    json=BODY | {"stream": stream},
+                    headers={"Authorization": f"Bearer {stack.key}"},
+                )
+                if stream and answer.status_code == 200:
+                    assert answer.text.rstrip().endswith("[DONE]")
+                    found = [line for line in answer.text.splitlines() if '"twin":' in line]
+                    document = json.loads(found[-1].removeprefix("data: "))
+                else:
+                    document = answer.json()
+                version = document.get("twin", {}).get("version", answer.text[:200])
+                seen.append((time.monotonic(), answer.status_code, version))
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
+    stack.release("ann", 1)
+    stack.wait(lambda: twin(stack)["version"] == "v1", seconds=10)
+    switched: list[tuple[float, str]] = []
+    with readers(stack) as seen:
+        for version in (2, 1, 2):
+            time.sleep(1.5)
+            stack.release("ann", version)
+            switched.append((time.monotonic(), f"v{version}"))
+        time.sleep(1.5)
+    assert {status for _, status, _ in seen} == {200}
+    assert {version for _, _, version in seen} == {"v1", "v2"}
+    for moment, version in switched:
+        first = min(at for at, _, which in seen if which == version and at > moment)
+        assert first - moment < 3.0  # polled twice a second, and an answer takes its time here
+
+
+def test_a_server_that_is_replaced_loses_no_request(stack: Stack) -> None:
+    """As the fleet does it: the new one is published, takes traffic, then the old one ends."""
+    stack.release("ann", 1)
+    stack.wait(lambda: twin(stack)["version"] == "v1", seconds=10)
+    with readers(stack, count=2) as seen:
+        old = stack.models.pop("ann/v1")
+        stack.start_model("ann/v1")
+        time.sleep(2)
+        stack.wait(lambda: old.busy() == 0, seconds=30)
+        old.end()
+        time.sleep(1.5)
+    assert {status for _, status, _ in seen} == {200}
+    assert {version for _, _, version in seen} == {"v1"}
+
+
+def test_a_version_that_leaves_the_list_falls_back_to_the_base(stack: Stack) -> None:
+    stack.release("ann", 2)
+    stack.wait(lambda: twin(stack)["version"] == "v2", seconds=10)
+    with readers(stack, count=2) as seen:
+        stack.publish(ready=lambda name: name != "ann/v2")
+        time.sleep(2)
+    assert {status for _, status, _ in seen} == {200}
+    told = twin(stack)
+    assert told["version"] == "base"
+    assert told["degraded"] == "stable not ready: answered by base"
+
+
+def test_an_authors_settings_are_followed(stack: Stack) -> None:
+    before = read_author(stack.settings, "bob")
+    try:
+        write_author(stack.settings, replace(before, disclosure="A machine wrote this."))
+        stack.wait(
+            lambda: twin(stack, model="twin/bob")["disclosure"] == "A machine wrote this.",
+            seconds=5,
+        )
+        write_author(stack.settings, replace(before, slug="cyd", name="Cyd"))
+        stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 200, seconds=5)
+    finally:
+        (stack.settings.authors_dir / "cyd.toml").unlink(missing_ok=True)
+        write_author(stack.settings, before)
+    stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 404, seconds=5)
+
+
+def test_an_author_without_posts_is_answered_by_the_base_and_told_so(stack: Stack) -> None:
+    told = twin(stack, model="twin/bob")
+    assert told["sources"] == []
+    assert told["version"] == "base"
+    assert told["degraded"].startswith("no passages: ")
+
+
+def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
+    table = stack.settings.home / "tables" / "ann" / "embeddings.lance"
+    hidden = table.with_name("hidden")
+    table.rename(hidden)
+    try:
+        table.mkdir()
+        (table / "_versions").mkdir()
+        (table / "_versions" / "1.manifest").write_bytes(b"not a manifest")
+        told = twin(stack)
+        assert told["sources"] == []
+        assert "retrieval failed" in told["degraded"] or "no passages" in told["degraded"]
+    finally:
+        for path in sorted(table.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        table.rmdir()
+        hidden.rename(table)
+    stack.wait(lambda: twin(stack)["sources"], seconds=10)
+
+
+def test_an_unreadable_policy_keeps_the_last_one(stack: Stack) -> None:
+    stack.release("ann", 1)
+    stack.wait(lambda: twin(stack)["version"] == "v1", seconds=10)
+    stack.settings.policy_path.write_text("{", encoding="utf-8")
+    stack.wait(lambda: twin(stack)["degraded"], seconds=5)
+    told = twin(stack)
+    assert told["version"] == "v1"
+    assert "policy unreadable" in told["degraded"]
+    # The recorded trace says it as well.
+    assert "policy unreadable" in stack.trace(told["trace_id"])["metadata"]["twin.degraded"]
+
+
+def test_a_version_with_a_template_of_the_future_is_not_prompted_wrongly(stack: Stack) -> None:
+    stack.release("ann", 1, template="ffffffffffffffff")
+    stack.wait(lambda: twin(stack)["degraded"], seconds=5)
+    told = twin(stack)
+    assert told["version"] == "base"
+    assert "template ffffffffffffffff" in told["degraded"]
+
+
+def test_with_the_trace_store_down_answers_go_out(stack: Stack) -> None:
+    stack.stop_traces()
+    try:
+        stack.wait(lambda: twin(stack)["degraded"], seconds=10)
+        assert "trace store unreachable" in twin(stack)["degraded"]
+        started = time.monotonic()
+        twin(stack)
+        assert time.monotonic() - started < 10
+    finally:
+        stack.start_traces()
+    stack.wait(lambda: not twin(stack)["degraded"], seconds=10)
+    assert stack.trace(twin(stack)["trace_id"])
+
+
+def test_a_model_server_that_died_gives_a_503_with_what_to_do(stack: Stack) -> None:
+    stack.release("ann", 2)
+    stack.wait(lambda: twin(stack)["version"] == "v2", seconds=10)
+    stack.models.pop("ann/v2").end()
+    for stream in (False, True):
+        answer = stack.post(BODY | {"stream": stream})
+        assert answer.status_code == 503
+        message = answer.json()["error"]["message"]
+        assert "'ann/v2' does not answer" in message
+        assert "twin status" in message
+    stack.start_model("ann/v2")
+    stack.wait(lambda: stack.post(BODY).status_code == 200, seconds=5)
+
+
+def test_no_server_ready_is_a_503(stack: Stack) -> None:
+    stack.publish(ready=lambda _: False)
+    stack.wait(lambda: stack.post(BODY).status_code == 503, seconds=5)
+    ready = httpx.get(f"{stack.url}/health/readiness", trust_env=False)
+    assert (ready.status_code, ready.json()["servers"]) == (503, [])
+    assert httpx.get(f"{stack.url}/health/liveliness", trust_env=False).status_code == 200
+
+
+def test_a_reader_who_leaves_disturbs_nobody(stack: Stack) -> None:
+    for _ in range(3):
+        with stack.client().chat.completions.create(
+            model="twin/ann", messages=MESSAGES, stream=True, max_tokens=200
+        ) as chunks:
+            next(iter(chunks))
+    assert twin(stack)["degraded"] == ""
+
+
+def test_throughput_is_measured_for_the_routing_policy(stack: Stack) -> None:
+    path = stack.settings.home / "gateway" / "throughput.json"
+    stack.wait(path.exists, seconds=15)
+    base = json.loads(path.read_text(encoding="utf-8"))["servers"]["base"]
+    assert base["requests"] > 0
+    assert base["tokens_per_second"] > 0

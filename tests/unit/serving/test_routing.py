@@ -1,0 +1,55 @@
+"""The routing table and the cost report beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twin_assets.serving.routing import (
+    Throughput,
+    cost_report,
+    read_throughput,
+    routing_table,
+)
+from twin_resources.gateway.cost import Throughput as Meter
+from twin_resources.gateway.following import write_throughput
+
+
+@pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])
+def test_without_model_and_budget_there_is_no_paid_route(model: str, budget: float | None) -> None:
+    table = routing_table(paid_model=model, paid_budget_per_day=budget)
+    assert table == {"schema": 1, "default": "self_hosted", "paid": None}
+
+
+def test_a_paid_route_is_reached_by_its_alias_only() -> None:
+    table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
+    assert table["default"] == "self_hosted"
+    assert table["paid"] == {"model": "openai/gpt-4o", "budget_usd_per_day": 0.0, "by": "alias"}
+
+
+def test_the_report_says_when_nothing_was_measured() -> None:
+    assert "not measured yet" in str(cost_report(0.02, measured=None)["throughput"])
+
+
+def test_the_report_compares_with_the_paid_model() -> None:
+    measured = Throughput(tokens_per_second=1000, requests=7)
+    report = cost_report(3.6, measured=measured, paid_blended=4.0)
+    assert report["usd_per_million_tokens"] == pytest.approx(1.0)
+    assert report["usd_per_million_tokens_at_10_percent"] == pytest.approx(10.0)
+    assert report["break_even_utilisation"] == pytest.approx(0.25)
+    assert "break_even" not in report
+    dear = cost_report(3.6, measured=measured, paid_blended=0.5)
+    assert str(dear["break_even"]).startswith("never")
+
+
+def test_what_the_gateway_writes_is_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "gateway" / "throughput.json"
+    assert read_throughput(path, "base") is None
+    meter = Meter(tokens=1200, requests=3, busy_seconds=4.0)
+    write_throughput(path, {"base": meter, "ann/v1": Meter()})
+    assert read_throughput(path, "base") == Throughput(300.0, 3)
+    assert read_throughput(path, "ann/v1") is None
+    assert read_throughput(path, "bob/v1") is None
+    assert json.loads(path.read_text(encoding="utf-8"))["schema"] == 1
