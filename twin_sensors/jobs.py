@@ -30,6 +30,7 @@ retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Dataset, checkpoint, gate, release and policy of one author.",
-    # A process a step: the trainer's and the gate's memory is given back when each ends.
-    executor_def=dg.multiprocess_executor.configured({"max_concurrent": 1}),
+    # One process here too: each of its ten steps and checks would start one for 3 to 5 s, the
+    # trainer is a process tree of its own, and the gate's memory goes when the run's worker ends.
+    executor_def=dg.in_process_executor,
 )
