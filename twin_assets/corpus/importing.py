@@ -88,9 +88,8 @@ def take_inventory(sources: Sequence[str | Path]) -> Inventory:
     one's is prefixed with its folder's name.
 
     Raises:
-        TwinError: there is no source, one cannot be read, is another platform's export, or no
-        source
-            has a post.
+        TwinError: there is no source, or one cannot be read, is another platform's export, or has
+            no post (an unmounted folder looks like an empty one, and is no reason to delete all).
     """
     if not sources:
         raise TwinError(
@@ -105,6 +104,7 @@ def take_inventory(sources: Sequence[str | Path]) -> Inventory:
     skipped: Counter[str] = Counter()
     posts: dict[str, tuple[Folder, PostFile]] = {}
     for folder in folders:
+        _require_posts(folder)
         skipped.update(folder.skipped)
         name = folder.source.rstrip("/").rsplit("/", 1)[-1]
         for file in folder.posts:
@@ -112,14 +112,18 @@ def take_inventory(sources: Sequence[str | Path]) -> Inventory:
             while source_id in posts:
                 source_id = f"{name}/{source_id}"
             posts[source_id] = (folder, file)
-    if not posts:
-        there = ", ".join(f"{count} × {reason}" for reason, count in skipped.items()) or "nothing"
-        raise TwinError(
-            f"import posts from {', '.join(folder.source for folder in folders)}",
-            found=f"no Markdown or HTML post ({there})",
-            next_step="name the folder that holds the posts (.md, .markdown or .html)",
-        )
     return Inventory(tuple(folders), posts, dict(sorted(skipped.items())))
+
+
+def _require_posts(folder: Folder) -> None:
+    if folder.posts:
+        return
+    there = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
+    raise TwinError(
+        f"import posts from {folder.source}",
+        found=f"no Markdown or HTML post ({there or 'nothing'})",
+        next_step="name the folder that holds the posts (.md, .markdown or .html)",
+    )
 
 
 def inventory_frame(inventory: Inventory, stored: pl.DataFrame | None = None) -> pl.DataFrame:

@@ -11,6 +11,7 @@ none of these is quoted, so that no title is made into a wrong sentence.
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import polars as pl
 
@@ -40,6 +41,9 @@ _COMMANDS_OR_NOUNS = (
     "split start stop store switch test track turn update view wait watch"
 )
 _DETERMINERS = "a an the your my all any every each multiple only just if whether when for up to"
+_COMMON = 0.4
+"""A word in more of an author's posts than this share says nothing about any one of them."""
+
 # In other languages the title is quoted, because its grammar is not known here.
 _ABOUT = {
     "en": "Can you tell me more about “{title}”?",
@@ -77,10 +81,16 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
     titled = documents.with_columns(
         pl.col("title").str.split(" ").list.len().alias("title_words"),
         pl.col("title").map_elements(_has_form, return_dtype=pl.Boolean).alias("has_form"),
+        _topic_words(documents).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
     ).unique("title", keep="first", maintain_order=True)
     pool = titled
-    for better in (pl.col("title_words").is_between(3, 9), pl.col("has_form")):
+    for better in (
+        pl.col("topic_words") >= 1,
+        pl.col("title_words").is_between(3, 9),
+        pl.col("has_form"),
+        pl.col("topic_words") >= 2,
+    ):
         pool = pool.filter(better) if pool.filter(better).height >= count else pool
     usual = pool.sort("off_median", "source_id").head(max(count, -(-pool.height // 2)))
     ordered = usual.sort("published_at", "source_id", nulls_last=True)
@@ -131,6 +141,25 @@ def _as_written(word: str, text: str) -> str:
     # A capital after a lower-case word does not begin a sentence: there the word is a name.
     as_name = len(re.findall(rf"[a-z,] {bare}\b", text))
     return word if as_name > len(re.findall(rf"\b{bare.lower()}\b", text)) else word.lower()
+
+
+def _topic_words(documents: pl.DataFrame) -> pl.Series:
+    """How many words of each title say what its post is about: in its text, and in few others.
+
+    `Where are we?` has none, `How to carry a clock` has two.
+    """
+    vocabularies = [
+        set(re.findall(r"[^\W_]{3,}", text.lower())) for text in documents["text"].to_list()
+    ]
+    frequency = Counter(word for words in vocabularies[:500] for word in words)
+    common = max(2, _COMMON * min(len(vocabularies), 500))
+    counts = [
+        sum(
+            word in words and frequency[word] < common for word in re.findall(r"\w+", title.lower())
+        )
+        for title, words in zip(documents["title"].to_list(), vocabularies, strict=True)
+    ]
+    return pl.Series(counts, dtype=pl.Int64)
 
 
 def _subject(title: str) -> str:

@@ -56,6 +56,7 @@ def test_hugo_posts_are_those_in_content(tmp_path: Path) -> None:
 
 def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
     write(tmp_path, "vim/swap.md", "git/security.md", "git/license-your-work.md", "x.HTM")
+    write(tmp_path, "index.html")
     write(tmp_path, "LICENSE-NOTE.md", "README.md", "vim/readme.markdown", "CONTRIBUTING.md")
     write(
         tmp_path, "CODE_OF_CONDUCT.md", "LICENSE", "picture.png", ".obsidian/notes.md", ".hidden.md"
@@ -63,7 +64,11 @@ def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
     folder = scan(tmp_path)
     assert folder.layout == "notes"
     assert ids(tmp_path) == ["git/license-your-work.md", "git/security.md", "vim/swap.md", "x.HTM"]
-    assert folder.skipped == {"about the folder (README, LICENSE …)": 6, "png file": 1}
+    assert folder.skipped == {
+        "about the folder (README, LICENSE …)": 6,
+        "home page (index)": 1,
+        "png file": 1,
+    }
 
 
 def test_one_file_is_a_source_too(tmp_path: Path) -> None:

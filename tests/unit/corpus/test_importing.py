@@ -154,6 +154,14 @@ def test_a_folder_without_posts_says_what_it_holds(
         take_inventory([tmp_path])
 
 
+def test_one_empty_source_among_several_is_an_error_and_no_deletion(
+    posts: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "unmounted").mkdir()
+    with pytest.raises(TwinError, match="unmounted"):
+        take_inventory([posts, tmp_path / "unmounted"])
+
+
 def test_an_author_without_sources_is_told_so() -> None:
     with pytest.raises(TwinError, match="without sources"):
         take_inventory([])

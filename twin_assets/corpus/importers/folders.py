@@ -184,6 +184,8 @@ def _why_no_post(source_id: str, *, layout: str) -> str:
         return "other file" if stem == name else f"{name.rsplit('.', 1)[-1].lower()} file"
     if layout == "jekyll" and not {"_posts", "_drafts"} & set(folders):
         return "page outside _posts"
+    if layout == "notes" and not folders and stem.lower() in {"index", "404"}:
+        return "home page (index)"
     if layout == "hugo" and folders[:1] != ["content"]:
         return "page outside content"
     if layout == "hugo" and stem.split(".")[0] == "_index":
