@@ -19,7 +19,7 @@ UNDETERMINED = "und"
 """ISO 639-2 code of a text whose language cannot be told."""
 
 _ENOUGH_LETTERS = 20
-_LOOKED_AT = 2000
+_LOOKED_AT = 1000
 _LETTER = re.compile(r"[^\W\d_]")
 # An ideograph or kana is a word of its own; elsewhere a word is a run between spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\-.]*[^\W_])?")
