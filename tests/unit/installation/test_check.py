@@ -1,0 +1,126 @@
+"""`twin check` and the reporting plugin: stages, passed-through arguments, skips by reason."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.reporting import is_known
+from twin_resources import check
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_stages_by_length() -> None:
+    fast = check.pytest_stages([], fast=True, long=False)
+    assert [stage.name for stage in fast] == ["unit and graph"]
+    assert "not long" in fast[0].command
+    short = check.pytest_stages(["-k", "tables", "-x"], fast=False, long=False)
+    assert [stage.name for stage in short] == ["unit and graph", "live"]
+    assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
+    assert "-n" in short[0].command
+    assert "-n" not in short[1].command  # live tests share the machine's two cores
+    whole = check.pytest_stages([], fast=False, long=True)
+    assert all("not long" not in stage.command for stage in whole)
+
+
+def test_a_named_test_is_the_only_one() -> None:
+    path = "tests/unit/installation/test_check.py::test_stages_by_length"
+    stages = check.pytest_stages([path, "-vv"], fast=False, long=False)
+    assert [stage.name for stage in stages] == ["tests"]
+    assert stages[0].command[-2:] == ("-vv", path)
+
+
+def test_every_static_stage_is_a_real_command() -> None:
+    stages = check.static_stages(ROOT)
+    assert [stage.name for stage in stages] == [
+        "ruff check",
+        "ruff format",
+        "floors",
+        "types",
+        "shell",
+    ]
+    for stage in stages:
+        assert Path(stage.command[0]).exists() or stage.command[0] == "bash"
+
+
+def run_tests(folder: Path, source: str, *arguments: str) -> check.Outcome:
+    """A pytest run of its own with the plugin, as `twin check` starts one."""
+    (folder / "test_sample.py").write_text(source)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    base = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *arguments)
+    # PYTHONPATH, because the run's folder is not the project; the other plugins take a second each
+    variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
+    command = ("env", *variables, *base, str(folder / "test_sample.py"))
+    outcome = check.Outcome()
+    check.run_pytest(check.Stage("sample", command), outcome, cwd=folder)
+    return outcome
+
+
+@pytest.mark.parametrize("arguments", [(), ("-p", "xdist", "-n", "2")])
+def test_outcomes_are_counted_once_and_by_reason(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    source = """
+import pytest
+
+def test_right(): pass
+def test_wrong(): assert False
+@pytest.mark.skip(reason="no GPU: an NVIDIA GPU would run this")
+def test_left_out(): pass
+@pytest.fixture
+def broken():
+    yield
+    raise RuntimeError("in teardown")
+def test_breaks_at_its_end(broken): pass
+"""
+    outcome = run_tests(tmp_path, source, *arguments)
+    assert (outcome.passed, outcome.failed, outcome.skipped) == (1, 2, 1)
+    assert outcome.reasons == {"no GPU: an NVIDIA GPU would run this": 1}
+    assert outcome.broken == ["sample"]
+    assert "1 × no GPU: an NVIDIA GPU would run this" in capfd.readouterr().out
+
+
+def test_an_unknown_reason_fails_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = """
+import pytest
+
+def test_right(): pass
+def test_left_out(): pytest.skip("did not feel like it")
+"""
+    outcome = run_tests(tmp_path, source)
+    assert outcome.broken == ["sample"]
+    assert outcome.failed == 1
+    assert "does not know: did not feel like it" in capfd.readouterr().out
+    assert not is_known("did not feel like it")
+    assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
+
+
+def test_a_file_that_does_not_import_is_a_failure(tmp_path: Path) -> None:
+    outcome = run_tests(tmp_path, "import a_module_that_is_nowhere\n")
+    assert (outcome.failed, outcome.broken) == (1, ["sample"])
+
+
+def test_no_test_chosen_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "static_stages", lambda _project: [])
+    path = "tests/unit/installation/test_check.py"
+    assert check.main([path, "-k", "no_test_has_this_name"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "0 passed, 1 failed, 0 skipped"
+    assert "  FAILED: no test was chosen" in lines
+
+
+def test_the_last_line_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = check.Stage("lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)"))
+    monkeypatch.setattr(check, "static_stages", lambda _project: [failing])
+    path = "tests/unit/installation/test_check.py::test_stages_by_length"
+    assert check.main([path]) == 1
+    printed = capsys.readouterr().out
+    assert "x.py:1" in printed  # what a failed stage said is shown
+    assert printed.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"

@@ -1,0 +1,134 @@
+"""Installation: when it has nothing to do, which torch it takes, what a failed pip means."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twin_resources import installation
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A checkout with a path that has a space, and an environment that works."""
+    folder = tmp_path / "my twin"
+    (folder / "deploy").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    (folder / "deploy" / "constraints.txt").write_text("torch==2.13.0\nrich==13.9.4\n")
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    return folder
+
+
+def stamp(project: Path, *extras: str) -> None:
+    found = {"fingerprint": installation.fingerprint(project), "extras": list(extras)}
+    (project / ".venv" / ".installed").write_text(json.dumps(found))
+
+
+def fail(*_: object, **__: object) -> None:
+    raise installation.InstallationFailed("install", found="it was called", next_step="look")
+
+
+def test_nothing_has_changed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "_works", lambda _project: True)
+    monkeypatch.setattr(installation, "_pip", fail)
+    monkeypatch.setattr(installation, "_install_torch", lambda _project: None)
+    stamp(project, "dev", "aws")
+    assert installation.install(project, ["dev"]) is False
+    with pytest.raises(installation.InstallationFailed):  # an extra that is not there yet
+        installation.install(project, ["ray"])
+    stamp(project, "dev")
+    (project / "pyproject.toml").write_text("[project]\nname = 'y'\n")
+    with pytest.raises(installation.InstallationFailed):
+        installation.install(project, [])
+    assert not (project / ".venv" / ".installed").exists()  # half done is not done
+
+
+def test_a_stamp_that_was_cut_short_counts_for_nothing(project: Path) -> None:
+    path = project / ".venv" / ".installed"
+    for text in ("", "{", "[]"):
+        path.write_text(text)
+        assert installation.read_stamp(path) == {}
+
+
+def test_torch_without_cuda_comes_first_where_there_is_no_gpu() -> None:
+    choices = installation.torch_choices("2.13.0", has_gpu=False, system="Linux")
+    assert [choice[-1] for choice in choices] == ["torch==2.13.0+cpu"] * 2 + ["torch==2.13.0"]
+    assert installation.torch_choices("2.13.0", has_gpu=True, system="Linux") == [["torch==2.13.0"]]
+    assert installation.torch_choices("2.13.0", has_gpu=False, system="Darwin") == [
+        ["torch==2.13.0"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        ("ERROR: [Errno 28] No space left on device", "the disk is full"),
+        ("ERROR: Could not find a version that satisfies the requirement x", "does not have"),
+        ("... Temporary failure in name resolution ...", "does not answer"),
+        ("The conflict is caused by:\n    a needs b<1\n    b==2\n\nTo fix", "a needs b<1; b==2"),
+        ("ERROR: something new\n", "something new"),
+        ("", "without an error line"),
+    ],
+)
+def test_what_pip_said_is_read(log: str, found: str) -> None:
+    assert found in installation.reading_of(log)[0]
+    assert installation.reading_of(log)[1]
+
+
+def test_a_failed_pip_is_a_message_with_its_log(project: Path) -> None:
+    """A real pip that is asked for what no registry has."""
+    with pytest.raises(installation.InstallationFailed) as failed:
+        installation._pip(
+            project,
+            ["--no-index", "--target", str(project / "t"), "no-such-package-anywhere==1"],
+            tried="install a package",
+        )
+    assert "install.log" in str(failed.value)
+    assert "Tried to install a package. Found: " in str(failed.value)
+
+
+def test_constraints_are_pins_and_nothing_else() -> None:
+    pins = installation.pins(ROOT / "deploy" / "constraints.txt")
+    lines = (ROOT / "deploy" / "constraints.txt").read_text().splitlines()
+    assert len(pins) == len(lines)
+    for name, version in pins.items():
+        assert "/" not in name + version
+        assert "+" not in version
+    assert {"torch", "dagster", "lancedb", "litellm", "pytest"} <= set(pins)
+
+
+def test_the_scripts_are_short_and_parse() -> None:
+    for name in ("deploy/up.sh", "deploy/check.sh", "deploy/prepare.sh", ".ci/run"):
+        path = ROOT / name
+        assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
+        assert len(path.read_text().splitlines()) < 40
+    assert "deploy/check.sh" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_up_sh_stops_at_the_preflight_with_its_message(tmp_path: Path) -> None:
+    """From another folder, by a path with a space; nothing is installed before the preflight."""
+    checkout = tmp_path / "a checkout"
+    (checkout / "twin_resources").mkdir(parents=True)
+    shutil.copytree(ROOT / "deploy", checkout / "deploy")
+    for name in ("__init__.py", "preflight.py", "model_fit.py", "installation.py"):
+        shutil.copy(ROOT / "twin_resources" / name, checkout / "twin_resources")
+    ran = subprocess.run(
+        ["bash", str(checkout / "deploy" / "up.sh"), "posts", "--base-model", "a/giant-900B"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[-1].startswith("Cannot go on. ")
+    assert "choose a smaller one with --base-model" in ran.stdout
+    assert not (checkout / ".venv").exists()

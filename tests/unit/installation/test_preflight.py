@@ -1,0 +1,167 @@
+"""Preflight: what it finds, what it stops for, and that an old Python is told so."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_resources import model_fit, preflight
+
+ROOT = Path(__file__).resolve().parents[3]
+LAPTOP: dict[str, Any] = {"cores": 2, "memory_gb": 16.0, "bf16": True, "gpus": []}
+
+
+def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, Any]]:
+    """As up.sh runs it: a file, isolated, from a folder that is not the project."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
+    ran = subprocess.run(
+        [sys.executable, "-I", str(ROOT / "twin_resources" / "preflight.py"), "--json", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env=kept | {"TWIN_HOME": str(home)} | variables,
+        timeout=30,
+        check=False,
+    )
+    assert ran.stderr == ""
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def stops(report: dict[str, Any]) -> list[dict[str, str]]:
+    return [finding for finding in report["findings"] if finding["verdict"] == "stop"]
+
+
+def test_this_machine_in_time(tmp_path: Path) -> None:
+    code, report = run("some/posts", "--author", "Ada", "--dry-run", home=tmp_path)
+    assert report["seconds"] < 10
+    assert code == (0 if report["go_on"] else 1)
+    assert report["machine"]["cores"] >= 1
+    assert {finding["name"] for finding in report["findings"]} >= {"python", "disk", "compiler"}
+    assert set(report["models"]) == {"135M", "1.7B", "8B"}
+
+
+def test_only_the_standard_library_and_syntax_of_3_9() -> None:
+    for name in ("preflight.py", "model_fit.py", "installation.py"):
+        source = (ROOT / "twin_resources" / name).read_text(encoding="utf-8")
+        tree = ast.parse(source, feature_version=(3, 9))
+        modules = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        tops = {module.split(".")[0] for module in modules} - {"twin_resources"}
+        assert tops <= set(sys.stdlib_module_names)
+
+
+def test_a_version_that_does_not_fit_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.sys, "version_info", (3, 13, 0))
+    found = preflight.look_at_python()
+    assert [(item["verdict"], item["name"]) for item in found] == [("stop", "python")]
+    assert "3.11 or 3.12" in found[0]["next_step"]
+
+
+def test_no_compiler_stops_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.shutil, "which", lambda _name: None)
+    found = preflight.look_at_compiler()[0]
+    assert (found["verdict"], "g++" in found["found"]) == ("stop", True)
+    assert "install" in found["next_step"]
+
+
+def test_no_disk_space_stops_and_adds_up_what_lies_together(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free / 1e9
+    both = preflight.look_at_disk(tmp_path, tmp_path / "a" / "b", kept_gb=free * 0.6, home_gb=free)
+    assert [item["verdict"] for item in both] == ["stop"]
+    assert "TWIN_HOME" in both[0]["next_step"]
+    fine = preflight.look_at_disk(tmp_path, tmp_path / "a" / "b", kept_gb=0.001, home_gb=0.001)
+    assert [item["verdict"] for item in fine] == ["ok"]
+
+
+def test_a_port_that_was_asked_for_must_be_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, report = run("--gateway-port", port, home=tmp_path)
+        assert code == 1
+        assert [item["name"] for item in stops(report)] == [f"port {port}"]
+        assert "--gateway-port" in stops(report)[0]["next_step"]
+        _, by_variable = run(home=tmp_path, TWIN_TRACES_PORT=port)
+        assert [item["name"] for item in stops(by_variable)] == [f"port {port}"]
+        pids = {"pids": {"gateway": {"pid": os.getpid(), "started": 0.0}}}
+        (tmp_path / "endpoints.json").write_text(json.dumps(pids))
+        _, own = run("--gateway-port", port, home=tmp_path)
+        assert stops(own) == []  # this home's own stack has it
+
+
+def test_a_default_port_that_is_taken_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for service in preflight.PORTS:
+        monkeypatch.delenv(f"TWIN_{service.upper()}_PORT", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setitem(preflight.PORTS, "gateway", taken.getsockname()[1])
+        found = preflight.look_at_ports(preflight.parse([]), tmp_path)
+    assert found[0]["verdict"] == "note"
+    assert "next free port" in found[0]["next_step"]
+
+
+def test_a_port_that_is_none_is_said(tmp_path: Path) -> None:
+    for wrong in ("eighty", "99999"):
+        code, report = run("--dagster-port", wrong, home=tmp_path)
+        assert (code, len(stops(report))) == (1, 1)
+
+
+def test_what_fits_follows_from_memory_and_cores() -> None:
+    small, large = (model_fit.expect(size, LAPTOP) for size in (0.135, 8.0))
+    assert (small["fits"], large["fits"]) == (True, False)
+    assert small["training_minutes"] == pytest.approx(400 / 2 / 60, abs=0.1)
+    assert small["reply_tokens_per_s"] == pytest.approx(220)
+    slow = model_fit.expect(0.135, LAPTOP | {"bf16": False})
+    assert slow["training_minutes"] == pytest.approx(2.6 * 400 / 2 / 60, abs=0.1)
+    twice = model_fit.expect(0.27, LAPTOP)
+    assert twice["reply_tokens_per_s"] == pytest.approx(110)
+    gpu = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})
+    assert (gpu["fits"], gpu["on"]) == (True, "GPU, not measured")
+
+
+def test_the_size_of_a_model_is_read_from_its_name_or_its_files(tmp_path: Path) -> None:
+    named = {
+        "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1.7,
+        "smollm2-135m-instruct": 0.135,
+        "meta-llama/Llama-3.1-8B": 8.0,
+        "gpt2": None,
+    }
+    for name, billions in named.items():
+        assert model_fit.parameters_of(name) == (
+            None if billions is None else pytest.approx(billions)
+        )
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 2000)
+    assert model_fit.parameters_of(str(tmp_path)) == pytest.approx(1e-6)
+
+
+def test_a_model_that_cannot_run_here_stops(tmp_path: Path) -> None:
+    found = preflight.look_at_model("org/model-70B", LAPTOP)[0]
+    assert (found["verdict"], "--base-model" in found["next_step"]) == ("stop", True)
+    assert preflight.look_at_model("org/model-1.7B", LAPTOP)[0]["verdict"] == "note"
+    assert preflight.look_at_model("org/model", LAPTOP)[0]["verdict"] == "note"
+    code, report = run("--base-model", "org/model-900B", home=tmp_path)
+    assert code == 1
+    assert report["download_gb"] > 1000
+
+
+def test_the_text_ends_with_what_stops_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = preflight.main(["--home", str(tmp_path), "--base-model", "x-900B", "--check"])
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 1
+    assert lines[-1].startswith("Cannot go on. ")
+    assert any("135M" in line and "expected" not in line for line in lines)
