@@ -16,12 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
+from twin_resources.retrieval_search import MOST_IN_MEMORY, InMemory, Passage, Query, search
+
+__all__ = ["PASSAGES", "TOKEN_BUDGET", "Passage", "Query", "Retrieved", "Retriever"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,28 +34,8 @@ if TYPE_CHECKING:
 TABLE = "embeddings"
 PASSAGES = 4
 TOKEN_BUDGET = 700  # of the passages together, in tokens of the embedder
-CANDIDATES = 20  # of each search, before fusion: 5 for each passage that is shown
-_COLUMNS = ["chunk_id", "document_id", "title", "url", "published_at", "text", "token_count"]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
-
-@dataclass(frozen=True)
-class Passage:
-    """One chunk of a post, as the prompt shows it and the trace names it.
-
-    Attributes:
-        score: reciprocal rank fusion score; comparable within one answer only.
-        token_count: tokens of `text` in the embedder's tokens.
-    """
-
-    chunk_id: str
-    document_id: str
-    title: str
-    url: str
-    published_at: datetime | None
-    text: str
-    score: float
-    token_count: int
+_MANY = 32  # questions for which reading all vectors once is cheaper than scanning for each
 
 
 @dataclass(frozen=True)
@@ -68,24 +51,6 @@ class Retrieved:
     passages: tuple[Passage, ...]
     vector: np.ndarray
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Query:
-    """A question and what must not be found for it.
-
-    Attributes:
-        before: only passages of posts that are not newer than this; a post without a date may be
-            newer, so it is left out too.
-        exclude: chunk ids.
-        exclude_documents: document ids; taken out of the candidates, so give a set where they are
-            many.
-    """
-
-    question: str
-    before: datetime | None = None
-    exclude: Collection[str] = ()
-    exclude_documents: Collection[str] = ()
 
 
 class Retriever:
@@ -167,8 +132,13 @@ class Retriever:
         table, reason = self._table(author)
         if table is None:
             return [Retrieved((), vector, reason) for vector in vectors]
+        many = len(queries) >= _MANY and table.count_rows() <= MOST_IN_MEMORY
+        memory = InMemory(table) if many else None
         return [
-            Retrieved(_within_budget(_search(table, query, vector), limit, token_budget), vector)
+            Retrieved(
+                _within_budget(search(table, query, vector, memory=memory), limit, token_budget),
+                vector,
+            )
             for query, vector in zip(queries, vectors, strict=True)
         ]
 
@@ -212,57 +182,6 @@ class Retriever:
             )
         self._tables[author], self._versions[author] = table, version
         return table, ""
-
-
-def _search(table: Any, query: Query, vector: np.ndarray) -> list[Passage]:
-    """The best of both searches, best first; of equally good ones the nearer vector."""
-    from lancedb.query import MatchQuery
-    from lancedb.rerankers import RRFReranker
-
-    conditions: list[str] = []
-    if query.before is not None:
-        moment = query.before.astimezone(UTC).replace(tzinfo=None)
-        conditions.append(f"published_at <= timestamp '{moment.isoformat(sep=' ')}'")
-    if query.exclude:
-        quoted = ", ".join("'" + chunk.replace("'", "''") + "'" for chunk in query.exclude)
-        conditions.append(f"chunk_id NOT IN ({quoted})")
-
-    def best(builder: Any, score: str) -> Any:
-        if conditions:
-            builder = builder.where(" AND ".join(conditions))
-        return builder.limit(CANDIDATES).select([*_COLUMNS, score]).with_row_id(True).to_arrow()
-
-    near = best(
-        table.search(vector, vector_column_name="vector").distance_type("cosine"), "_distance"
-    )
-    # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
-    # question without a word is no query at all.
-    words: Any = MatchQuery  # its generated signature lacks the defaults
-    match = words(query.question if re.search(r"\w", query.question) else "?", "text")
-    said = best(table.search(match, query_type="fts"), "_score")
-    reranker: Any = RRFReranker(return_score="all")
-    rows: list[dict[str, Any]] = reranker.rerank_hybrid(query.question, near, said).to_pylist()
-    rows.sort(
-        key=lambda row: (-row["_relevance_score"], _or_last(row["_distance"]), row["chunk_id"])
-    )
-    return [
-        Passage(
-            chunk_id=row["chunk_id"],
-            document_id=row["document_id"],
-            title=row["title"] or "",
-            url=row["url"] or "",
-            published_at=row["published_at"],
-            text=row["text"],
-            score=float(row["_relevance_score"]),
-            token_count=int(row["token_count"]),
-        )
-        for row in rows
-        if row["document_id"] not in query.exclude_documents
-    ]
-
-
-def _or_last(distance: float | None) -> float:
-    return float("inf") if distance is None else distance
 
 
 def _embedder_of(table: Any) -> str:

@@ -28,17 +28,17 @@ from twin_assets.instructions.passages import AnswerPassage
 TEMPLATES_VERSION = "1"
 
 # Name → wording. Each names the subject; one whose fields a passage can't fill is passed over. They
-# are short, so that two questions of one template differ in most of their words.
+# have few words of their own: with seven, a fifth of all questions was nearly like another.
 TEMPLATES = {
     "under_heading": "In “{title}”, what do you say about {subject} under “{heading}”?",
     "point": "What is your point about {subject} in “{title}”?",
-    "together": "How do {subject} and {second} go together?",
+    "together": "How do {subject}, {second} and {third} go together?",
     "was_reading": "I was reading “{title}”. Could you tell me more about {subject}?",
     "by_form": "{title_question} I care most about {subject}.",
-    "beginner": "How would you explain {subject} and {second} to a beginner?",
-    "experience": "What is your experience with {subject}, thinking of {second}?",
+    "explain": "Explain {subject}, {second} and {third} to me.",
+    "experience": "Any experience with {subject}, {second} and {third}?",
     "why_matters": "Why does {subject} come up in “{title}”?",
-    "opinion": "{subject_first}, {second}: what do you think?",
+    "opinion": "{subject_first}, {second}, {third}: what do you think?",
 }
 # For languages whose grammar is not known here: quoted parts and no sentence around them.
 PLAIN_TEMPLATES = {
@@ -155,8 +155,11 @@ def _fields(
     if subjects:
         fields["subject"] = subjects[0]
         fields["subject_first"] = subjects[0][:1].upper() + subjects[0][1:]
-        second = next((other for other in subjects[1:] if not _overlap(other, subjects[0])), "")
-        fields |= {"second": second} if second else {}
+        others: list[str] = []
+        for other in subjects[1:]:
+            if not any(_overlap(other, one) for one in (subjects[0], *others)):
+                others.append(other)
+        fields |= dict(zip(("second", "third"), others, strict=False))
     if title.strip():
         fields["title"] = title.strip().strip('“”"')
         question = question_about(title, text=text) if sentences else ""
@@ -261,7 +264,8 @@ _EMPTY_ENGLISH = (
     "put puts let means mean work works working worked try tries trying tried turn turns turned "
     "give gives given gave say says said see seen saw show shows shown write writes wrote written "
     "read reads happen happens happened able unable won't cannot doesn following above below "
-    "our ours here there video link links page file blog here's isn another else etc via per yet "
+    "our ours your yours my mine his her hers their theirs me him them us myself yourself itself "
+    "themselves here there video link links page file blog here's isn another else etc via per yet "
     "ever except "
 )
 

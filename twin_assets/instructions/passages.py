@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
+ENOUGH_WORDS = 60  # a shorter passage takes the next paragraph in
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_`]*(?:\s|$)")
 _ASIDE = re.compile(r"([*_]{1,3})[^*_].*\1", re.DOTALL)
 _LEADS_ON = re.compile(r"[:：][*_`]*$")
@@ -65,9 +66,9 @@ class AnswerPassage:
 def passages_of(text: str) -> list[AnswerPassage]:
     """The passages of a document (Markdown), in order, none overlapping another.
 
-    Each is one prose paragraph, or several blocks in a row where one is too short or leads on to
-    the next with a colon: 40 to 160 words of prose, more characters of prose than of code. It never
-    crosses a heading and holds no quotation (somebody else's words), table or HTML.
+    Each begins with a prose paragraph and goes on with the next blocks while it has under 60 words
+    or leads on with a colon: 40 to 160 words of prose, more characters of prose than of code. It
+    never crosses a heading and holds no quotation (somebody else's words), table or HTML.
     """
     found: list[AnswerPassage] = []
     heading, section = "", list[Block]()
@@ -104,21 +105,22 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
     if blocks[first].kind != "paragraph" or not _is_prose(blocks[first]):
         return None
     words = prose = code = 0
+    last: int | None = None
     for place in range(first, len(blocks)):
         block = blocks[place]
-        if block.kind == "other":
-            return None
         if block.kind == "code":
             code += block.end - block.start
         else:
             words += block.words
             prose += block.end - block.start
-        if words > MOST_WORDS:
-            return None
+        if block.kind == "other" or words > MOST_WORDS:
+            return last
         leads_on = block.kind == "paragraph" and _LEADS_ON.search(block.plain)
         if words >= FEWEST_WORDS and prose > code and not leads_on:
-            return place
-    return None
+            last = place
+            if words >= ENOUGH_WORDS:
+                return last
+    return last
 
 
 def _is_prose(block: Block) -> bool:

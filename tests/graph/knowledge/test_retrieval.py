@@ -14,7 +14,7 @@ import pytest
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_resources.embedder import Embedder
 from twin_resources.errors import TwinError
-from twin_resources.retrieval import Query, Retriever
+from twin_resources.retrieval import Query, Retrieved, Retriever
 from twin_resources.retrieval_index import update_indexes
 from twin_resources.tables import Tables
 
@@ -221,13 +221,36 @@ def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever)
         Query("Is quicksort ever quadratic?", before=datetime(2013, 6, 1, tzinfo=UTC)),
         Query("Which birds come after the flood?", exclude=("river-0",)),
     ]
-    together = retriever.retrieve_many("ada", queries)
-    for query, result in zip(queries, together, strict=True):
-        alone = retriever.retrieve(
-            "ada", query.question, before=query.before, exclude=query.exclude
-        )
-        assert alone.passages == result.passages
-        assert np.array_equal(alone.vector, result.vector)
+    # From 32 questions on, the vectors are read into memory once.
+    for together in (retriever.retrieve_many("ada", queries), many(retriever, queries)):
+        for query, result in zip(queries, together, strict=True):
+            alone = retriever.retrieve(
+                "ada", query.question, before=query.before, exclude=query.exclude
+            )
+            assert alone.passages == result.passages
+            assert np.array_equal(alone.vector, result.vector)
+
+
+def many(retriever: Retriever, queries: list[Query]) -> list[Retrieved]:
+    return retriever.retrieve_many("ada", queries * 20)[: len(queries)]
+
+
+def test_documents_can_be_left_out(retriever: Retriever) -> None:
+    query = Query("Who is Bertha?", exclude_documents={"bread"})
+    for result in [*retriever.retrieve_many("ada", [query], limit=10), *many(retriever, [query])]:
+        assert result.passages
+        assert "bread" not in {passage.document_id for passage in result.passages}
+
+
+def test_in_memory_an_undated_passage_may_be_newer_too(
+    retriever: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
+    late = Query("Is merge sort quadratic?", before=datetime(2030, 1, 1, tzinfo=UTC))
+    (dated,) = many(retriever, [late])
+    assert {"undated"}.isdisjoint(passage.document_id for passage in dated.passages)
+    (free,) = many(retriever, [Query("Is merge sort quadratic?")] * 2)[:1]
+    assert free.passages[0].document_id == "undated"
 
 
 def test_threads_may_share_a_retriever(retriever: Retriever) -> None:

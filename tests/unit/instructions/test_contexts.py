@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from twin_assets.instructions.contexts import (
+    SAME_CONTEXT,
+    Sample,
+    apart,
+    gets_context,
+    own_chunks,
+    still_good,
+)
+from twin_resources.errors import TwinError
+
+TOKENS = {"a": 200, "b": 150, "c": 100, "d": 50}
+
+
+def share(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+    size = lambda chunks: sum(TOKENS[chunk] for chunk in chunks)  # noqa: E731
+    return size(set(one) & set(other)) / max(size(set(one) | set(other)), 1)
+
+
+def test_a_training_prompt_gives_up_what_a_held_out_prompt_shows() -> None:
+    contexts = {"h": ("a", "b", "c"), "t": ("c", "b", "a"), "u": ("a", "d"), "v": ()}
+    result = apart(contexts, held_out={"h"}, tokens=TOKENS)
+    assert result["h"] == ("a", "b", "c")
+    assert result["u"] == ("a", "d")
+    assert result["v"] == ()
+    assert result["t"] == ("c", "b")
+    assert share(result["t"], result["h"]) < SAME_CONTEXT <= share(contexts["t"], contexts["h"])
+
+
+def test_several_held_out_prompts_are_all_kept_apart() -> None:
+    contexts = {"h": ("a", "b"), "i": ("b",), "j": ("c", "d"), "t": ("a", "b", "d")}
+    result = apart(contexts, held_out={"h", "i", "j"}, tokens=TOKENS)
+    assert all(share(result["t"], result[held]) < SAME_CONTEXT for held in "hij")
+    assert apart(result, held_out={"h", "i", "j"}, tokens=TOKENS) == result
+
+
+def test_training_prompts_may_show_the_same() -> None:
+    contexts = {"t": ("a", "b"), "u": ("a", "b")}
+    assert apart(contexts, held_out=set(), tokens=TOKENS) == contexts
+
+
+def test_a_fifth_of_the_samples_gets_no_context() -> None:
+    without = sum(not gets_context(f"sample-{number}") for number in range(2000))
+    assert 0.17 < without / 2000 < 0.23
+
+
+def test_the_chunk_of_a_sample_is_the_one_with_most_of_its_answer() -> None:
+    drafts = pl.DataFrame(
+        {"sample_id": ["s", "t"], "document_id": ["d", "d"], "start": [50, 0], "end": [250, 100]}
+    )
+    chunks = pl.DataFrame(
+        {
+            "chunk_id": ["one", "two", "three", "other"],
+            "document_id": ["d", "d", "d", "e"],
+            "start": [0, 101, 260, 0],
+            "end": [100, 258, 300, 300],
+        }
+    )
+    found = own_chunks(drafts, chunks).sort("sample_id")
+    assert found["chunk_id"].to_list() == ["two", "one"]
+    assert found["own_chunks"].to_list() == [["two", "one"], ["one"]]
+    with pytest.raises(TwinError, match="document_chunks"):
+        own_chunks(drafts, chunks.filter(pl.col("chunk_id") == "three"))
+
+
+def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
+    at = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
+    sample = Sample("s", "q", "a", at[2015], "train", ("own",))
+    published = {"old": at[2010], "new": at[2020], "undated": None, "own": at[2010]}
+    assert still_good(sample, ("old",), published)
+    assert still_good(sample, (), published)
+    for bad in ("new", "undated", "own", "vanished"):
+        assert not still_good(sample, ("old", bad), published)

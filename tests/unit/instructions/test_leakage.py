@@ -1,0 +1,114 @@
+"""What leaks is found: each count of `leaks_of` has data that raises it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
+from twin_assets.instructions.leakage import Candidate, leaks_of, left_out
+from twin_assets.instructions.near_duplicates import shingles, sketch
+
+CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
+
+
+def row(
+    sample: str, document: str, split: str, question: str, shown: str = "", **other: Any
+) -> Any:
+    messages = [
+        {"role": "system", "content": "You answer."},
+        {"role": "user", "content": f"{shown}\n\nQuestion: {question}".strip()},
+        {"role": "assistant", "content": "An answer."},
+    ]
+    return {
+        "sample_id": sample,
+        "document_id": document,
+        "split": split,
+        "question": question,
+        "messages": messages,
+        "context_chunk_ids": [],
+    } | other
+
+
+CLEAN = [
+    row("1", "a", "train", "How do tides and harbours go together?"),
+    row("2", "a", "train", "Why does copper come up in “Roofs”?"),
+    row("3", "b", "held_out", "What is your point about violins in “Music”?"),
+]
+
+
+def leaks(*more: Any) -> dict[str, int]:
+    return vars(leaks_of(pl.DataFrame([*CLEAN, *more]), CHUNKS))
+
+
+def test_a_clean_dataset_leaks_nothing() -> None:
+    assert leaks_of(pl.DataFrame(CLEAN), CHUNKS).none
+
+
+@pytest.mark.parametrize(
+    ("count", "leak"),
+    [
+        ("documents", row("9", "b", "train", "Who tunes the piano before a concert?")),
+        ("same_prompt", row("9", "c", "train", "What is your point about VIOLINS in 'Music'?")),
+        ("same_question", row("9", "a", "train", "how do tides and harbours go together")),
+        ("near_question", row("9", "c", "train", "What is your point on violins in “Music”?")),
+        (
+            "held_out_shown",
+            row("9", "c", "train", "Who mends lanterns here?", context_chunk_ids=["c-1", "b-1"]),
+        ),
+    ],
+)
+def test_each_leak_is_counted(count: str, leak: Any) -> None:
+    assert leaks()[count] == 0
+    assert leaks(leak)[count] == 1
+    assert not leaks_of(pl.DataFrame([*CLEAN, leak]), CHUNKS).none
+
+
+def test_prompts_that_show_nearly_the_same_are_counted() -> None:
+    shown = " ".join(f"word{number}" for number in range(300))
+    train = row("8", "c", "train", "Who mends lanterns in the old harbour?", shown)
+    held = row("9", "b", "held_out", "Where did the orchard end before the war?", shown)
+    assert leaks(train, held)["near_prompt"] == 1
+    assert leaks(train, held | {"split": "left_out"})["near_prompt"] == 0
+
+
+ANSWER = " ".join(f"answer{number}" for number in range(80))
+
+
+def candidate(sample: str, split: str, question: str, answer: str, year: int = 2020) -> Candidate:
+    of_answer = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
+    return Candidate(sample, split, question, tuple(of_answer), datetime(year, 1, 1, tzinfo=UTC))
+
+
+TRAIN = candidate("t", "train", "How do tides and harbours go together?", "one two three four five")
+HELD = candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
+
+
+def test_nothing_is_left_out_without_a_reason() -> None:
+    assert left_out([TRAIN, HELD]) == set()
+
+
+def test_the_training_sample_gives_way() -> None:
+    near = replace(TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?")
+    assert left_out([near, TRAIN, HELD]) == {"n"}
+    repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
+    assert left_out([repeats, TRAIN, HELD]) == {"r"}
+    same = replace(TRAIN, sample_id="s", question=HELD.question.upper())
+    assert left_out([same, TRAIN, HELD]) == {"s"}
+
+
+def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:
+    older = replace(TRAIN, sample_id="z", published_at=datetime(2010, 1, 1, tzinfo=UTC))
+    undated = replace(TRAIN, sample_id="a", published_at=None)
+    for order in ([TRAIN, older, undated], [undated, TRAIN, older]):
+        assert left_out(order) == {"t", "a"}
+
+
+def test_what_a_newcomer_changes_is_only_itself() -> None:
+    before = left_out([TRAIN, HELD])
+    newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
+    assert left_out([TRAIN, HELD, newer]) - before == {"new"}

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from twin_assets.instructions.splits import Document, Draw, draw_splits
+
+WORDS = ("lorem", "tide", "harbour", "engine", "willow", "copper", "lantern", "orchard")
+
+
+def text_of(number: int) -> str:
+    """A text of 200 words that shares no run of five words with another number's."""
+    return " ".join(
+        f"{WORDS[(number * 7 + step) % 8]}{number * 1000 + step}" for step in range(200)
+    )
+
+
+def documents(count: int, *, dated: bool = True, first: int = 0) -> list[Document]:
+    start = datetime(2015, 1, 1, tzinfo=UTC)
+    return [
+        Document(f"doc-{n:04d}", start + timedelta(days=n) if dated else None, text_of(n))
+        for n in range(first, first + count)
+    ]
+
+
+def split_of(draws: list[Draw]) -> dict[str, str]:
+    return {draw.document_id: draw.split for draw in draws}
+
+
+def test_the_newest_tenth_of_the_first_import_is_held_out() -> None:
+    draws = draw_splits(documents(100), drawn=[])
+    newest = {draw.document_id for draw in draws if draw.because == "newest"}
+    assert newest == {f"doc-{n:04d}" for n in range(90, 100)}
+    assert all(draw.split == "held_out" for draw in draws if draw.because == "newest")
+
+
+def test_a_tenth_of_the_others_is_held_out_by_hash() -> None:
+    draws = draw_splits(documents(1000), drawn=[])
+    by_hash = [draw for draw in draws if draw.because == "hash"]
+    held = sum(draw.split == "held_out" for draw in by_hash)
+    assert 0.07 < held / len(by_hash) < 0.13
+
+
+def test_later_posts_are_drawn_by_hash_alone() -> None:
+    first = draw_splits(documents(100), drawn=[])
+    later = draw_splits(documents(300), drawn=first)
+    assert len(later) == 200
+    assert {draw.because for draw in later} == {"hash"}
+    assert 0.04 < sum(draw.split == "held_out" for draw in later) / 200 < 0.16
+
+
+def test_a_draw_never_changes_and_order_does_not_matter() -> None:
+    first = draw_splits(documents(50), drawn=[])
+    assert split_of(draw_splits(documents(50)[::-1], drawn=[])) == split_of(first)
+    assert draw_splits(documents(50), drawn=first) == []
+
+
+def test_undated_documents_are_drawn_by_hash() -> None:
+    draws = draw_splits(documents(200, dated=False), drawn=[])
+    assert {draw.because for draw in draws} == {"hash"}
+
+
+def test_a_near_duplicate_takes_the_split_of_the_one_already_there() -> None:
+    drawn = draw_splits(documents(100), drawn=[])
+    for split in ("train", "held_out"):
+        for earlier in [draw for draw in drawn if draw.split == split][:5]:
+            number = int(earlier.document_id[-4:])
+            words = text_of(number).split()
+            words[100] = "changed"
+            copy = Document("copy", datetime(2030, 1, 1, tzinfo=UTC), " ".join(words))
+            (draw,) = draw_splits([copy], drawn=drawn)
+            assert (draw.split, draw.because) == (split, f"like {earlier.document_id}")
+
+
+def test_near_duplicates_within_the_first_import_are_not_torn_apart() -> None:
+    old, *others = documents(100)
+    repost = Document("repost", datetime(2030, 1, 1, tzinfo=UTC), old.text + " and a last word")
+    draws = {draw.document_id: draw for draw in draw_splits([repost, old, *others], drawn=[])}
+    assert draws["repost"].because == f"like {old.document_id}"
+    assert draws["repost"].split == draws[old.document_id].split
+
+
+def test_a_text_that_shares_little_is_no_duplicate() -> None:
+    drawn = draw_splits(documents(20), drawn=[])
+    half = Document("half", None, " ".join(text_of(3).split()[:60]) + " " + text_of(500))
+    (draw,) = draw_splits([half], drawn=drawn)
+    assert draw.because == "hash"

@@ -1,0 +1,165 @@
+"""One search of one table: the nearest vectors and the best words, fused by rank.
+
+Belongs here: the two searches, what they leave out, and the fusion.
+Does not belong here: which table, and how much of the result is shown (`retrieval.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CANDIDATES = 20  # of each search, before fusion: 5 for each passage that is shown
+MOST_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
+_COLUMNS = ["chunk_id", "document_id", "title", "url", "published_at", "text", "token_count"]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One chunk of a post, as the prompt shows it and the trace names it.
+
+    Attributes:
+        score: reciprocal rank fusion score; comparable within one answer only.
+        token_count: tokens of `text` in the embedder's tokens.
+    """
+
+    chunk_id: str
+    document_id: str
+    title: str
+    url: str
+    published_at: datetime | None
+    text: str
+    score: float
+    token_count: int
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question and what must not be found for it.
+
+    Attributes:
+        before: only passages of posts that are not newer than this; a post without a date may be
+            newer, so it is left out too.
+        exclude: chunk ids.
+        exclude_documents: document ids; taken out of the candidates, so give a set where they are
+            many.
+    """
+
+    question: str
+    before: datetime | None = None
+    exclude: Collection[str] = ()
+    exclude_documents: Collection[str] = ()
+
+
+class InMemory:
+    """All rows of a table, for many searches in a row: the same nearest vectors at a tenth the
+    cost.
+
+    Args:
+        table: an open LanceDB table with at most `MOST_IN_MEMORY` rows.
+    """
+
+    def __init__(self, table: Any) -> None:
+        import numpy as np
+
+        rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
+        read: Any = rows.limit(MOST_IN_MEMORY).to_arrow().combine_chunks()
+        flat = read["vector"].combine_chunks().flatten().to_numpy()
+        self._rows = read.drop_columns(["vector"])
+        self._vectors: np.ndarray = flat.reshape(read.num_rows, -1)
+        dates = read["published_at"].cast("int64").to_pylist()
+        # A passage without a date is never old enough.
+        self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
+        self._place = {chunk: place for place, chunk in enumerate(read["chunk_id"].to_pylist())}
+
+    def nearest(self, query: Query, vector: np.ndarray) -> Any:
+        """The same rows as `nearest`, as a pyarrow table."""
+        import numpy as np
+
+        pa: Any = import_module("pyarrow")  # without type information
+        distances = 1.0 - self._vectors @ vector
+        if query.before is not None:
+            distances[self._dates > _microseconds(query.before)] = np.inf
+        excluded = [self._place[chunk] for chunk in query.exclude if chunk in self._place]
+        distances[excluded] = np.inf
+        order = np.argsort(distances, kind="stable")[:CANDIDATES]
+        order = order[np.isfinite(distances[order])]
+        found: Any = self._rows.take(pa.array(order))
+        return found.append_column("_distance", pa.array(distances[order], pa.float32()))
+
+
+_LATEST = 2**63 - 1
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.astimezone(UTC).timestamp() * 1_000_000)
+
+
+def nearest(table: Any, query: Query, vector: np.ndarray) -> Any:
+    """The rows with the nearest vectors (cosine), exactly: there is no vector index."""
+    builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
+    return _best(builder, query, "_distance")
+
+
+def search(
+    table: Any, query: Query, vector: np.ndarray, *, memory: InMemory | None
+) -> list[Passage]:
+    """The best of both searches, best first; of equally good ones the nearer vector.
+
+    Args:
+        memory: the rows of `table`; None: it is scanned.
+    """
+    from lancedb.query import MatchQuery
+    from lancedb.rerankers import RRFReranker
+
+    near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
+    # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
+    # question without a word is no query at all.
+    words: Any = MatchQuery  # its generated signature lacks the defaults
+    match = words(query.question if re.search(r"\w", query.question) else "?", "text")
+    said = _best(table.search(match, query_type="fts"), query, "_score")
+    reranker: Any = RRFReranker(return_score="all")
+    rows: list[dict[str, Any]] = reranker.rerank_hybrid(query.question, near, said).to_pylist()
+    rows.sort(
+        key=lambda row: (-row["_relevance_score"], _or_last(row["_distance"]), row["chunk_id"])
+    )
+    return [
+        Passage(
+            chunk_id=row["chunk_id"],
+            document_id=row["document_id"],
+            title=row["title"] or "",
+            url=row["url"] or "",
+            published_at=row["published_at"],
+            text=row["text"],
+            score=float(row["_relevance_score"]),
+            token_count=int(row["token_count"]),
+        )
+        for row in rows
+        if row["document_id"] not in query.exclude_documents
+    ]
+
+
+def _best(builder: Any, query: Query, score: str) -> Any:
+    """The first candidates that a query allows, with row ids and their score."""
+    conditions: list[str] = []
+    if query.before is not None:
+        moment = query.before.astimezone(UTC).replace(tzinfo=None)
+        conditions.append(f"published_at <= timestamp '{moment.isoformat(sep=' ')}'")
+    if query.exclude:
+        quoted = ", ".join("'" + chunk.replace("'", "''") + "'" for chunk in query.exclude)
+        conditions.append(f"chunk_id NOT IN ({quoted})")
+    if conditions:
+        builder = builder.where(" AND ".join(conditions))
+    return builder.limit(CANDIDATES).select([*_COLUMNS, score]).with_row_id(True).to_arrow()
+
+
+def _or_last(distance: float | None) -> float:
+    return float("inf") if distance is None else distance
