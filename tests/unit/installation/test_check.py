@@ -103,24 +103,44 @@ def test_a_file_that_does_not_import_is_a_failure(tmp_path: Path) -> None:
     assert (outcome.failed, outcome.broken) == (1, ["sample"])
 
 
+@pytest.fixture
+def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one test, on which `twin check` runs instead of on this one."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_one.py").write_text("def test_one(): pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = long: long form\n")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setattr(check, "PROJECT", tmp_path)
+    return tmp_path
+
+
 def test_no_test_chosen_is_a_failure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(check, "static_stages", lambda _project: [])
-    path = "tests/unit/installation/test_check.py"
-    assert check.main([path, "-k", "no_test_has_this_name"]) == 1
+    assert check.main(["tests/test_one.py", "-k", "no_test_has_this_name"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "0 passed, 1 failed, 0 skipped"
     assert "  FAILED: no test was chosen" in lines
 
 
 def test_the_last_line_counts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing = check.Stage("lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)"))
     monkeypatch.setattr(check, "static_stages", lambda _project: [failing])
-    path = "tests/unit/installation/test_check.py::test_stages_by_length"
-    assert check.main([path]) == 1
+    assert check.main(["tests/test_one.py"]) == 1
     printed = capsys.readouterr().out
     assert "x.py:1" in printed  # what a failed stage said is shown
     assert printed.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+    monkeypatch.setattr(check, "static_stages", lambda _project: [])
+    assert check.main(["--fast", "tests/test_one.py"]) == 0
+
+
+def test_an_installed_package_has_no_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "PROJECT", tmp_path)
+    assert check.main([]) == 1
+    assert "run deploy/check.sh in a checkout" in capsys.readouterr().err
