@@ -176,6 +176,7 @@ class DagsterHTTP:
                 __typename ... on EventConnection { cursor events { __typename
                   ... on MessageEvent { message stepKey timestamp }
                   ... on ErrorEvent { error { message errorChain { error { message } } } }
+                  ... on MaterializationEvent { assetKey { path } }
                   ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
                 ... on Error { message } } }""",
             {"id": run_id, "after": after},

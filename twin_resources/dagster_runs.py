@@ -56,6 +56,7 @@ class Event:
         step: step key or empty.
         timestamp: seconds since the epoch.
         errors: messages from the outermost error to its first cause.
+        asset: key of a materialized asset, or empty.
         check: name of an evaluated asset check, or empty.
         passed: its result.
     """
@@ -65,6 +66,7 @@ class Event:
     step: str
     timestamp: float
     errors: tuple[str, ...] = ()
+    asset: str = ""
     check: str = ""
     passed: bool | None = None
 
@@ -101,6 +103,7 @@ def event_of(row: Mapping[str, Any]) -> Event:
     if error:
         messages = [error["message"].strip()]
         messages += [link["error"]["message"].strip() for link in error["errorChain"]]
+    asset_key: Mapping[str, Any] = row.get("assetKey") or {}
     evaluation: Mapping[str, Any] = row.get("evaluation") or {}
     return Event(
         kind=row["__typename"],
@@ -108,6 +111,7 @@ def event_of(row: Mapping[str, Any]) -> Event:
         step=row.get("stepKey") or "",
         timestamp=float(row.get("timestamp") or 0) / 1000,
         errors=tuple(messages),
+        asset="/".join(asset_key.get("path", ())),
         check=evaluation.get("checkName", ""),
         passed=evaluation.get("success"),
     )

@@ -33,6 +33,7 @@ from twin_resources.process_identity import ProcessIdentity, find, identify
 # path with its pid appended and then links it to its place.
 LONGEST_SOCKET_PATH = 104 - 1 - len(".4194304")
 
+GROUP = "twin"
 _STATES_UP = ("STARTING", "RUNNING")
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
@@ -148,10 +149,11 @@ def configuration(
         "nodaemon=true",
         "silent=true",
         "strip_ansi=true",
-        "umask=077",
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
+    # One group: its programs are stopped at the same time, separate ones one after another.
+    lines += [f"[group:{GROUP}]", f"programs={','.join(program.name for program in programs)}"]
     for program in programs:
         emptied = ",".join(f'{name}=""' for name in program.withheld)
         lines += [
@@ -160,6 +162,7 @@ def configuration(
             f"directory={value(program.directory)}",
             f"autostart={str(program.autostart).lower()}",
             "autorestart=true",
+            "umask=077",
             f"startsecs={program.start_s}",
             f"startretries={program.retries}",
             f"stopwaitsecs={program.stop_s}",
@@ -279,9 +282,8 @@ class Supervisor:
         with self._remote_or_error(f"{verb} the program {name}") as remote:
             call = remote.startProcess if verb == "start" else remote.stopProcess
             try:
-                call(
-                    name, verb == "stop"
-                )  # a start is not waited for: readiness is checked over HTTP
+                # a start is not waited for: readiness is checked over HTTP
+                call(f"{GROUP}:{name}", verb == "stop")
             except Fault as fault:
                 if fault.faultCode != ignored:
                     raise TwinError(

@@ -121,11 +121,14 @@ def _note(
         bar.update(progress_line(report), done=report.get("step"), total=report.get("steps"))
     elif event.kind == "ExecutionStepStartEvent":
         bar.update(event.step.replace("_", " "))
-    elif event.kind == "ExecutionStepSuccessEvent":
-        clock.say(f"{event.step.replace('_', ' ')} done")
+    elif event.asset:
+        clock.say(f"{event.asset.replace('_', ' ')} done")
+    elif event.check and event.passed:
+        clock.say(f"check holds: {event.check.replace('_', ' ')}")
     elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
         failures.append(event.errors[-1])
-    elif event.check and event.passed is False:
+    elif event.check:
+        clock.say(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
         refused.append(event.check)
 
 

@@ -119,10 +119,10 @@ def _wait_for_services(stack: Stack, *, clock: StageClock, started: bool) -> Non
         )
         clock.say(f"{service} ready")
         if service == "dagster-webserver" and started:
-            _mark_lost_runs(stack, dagster, clock=clock)
+            mark_lost_runs(stack, dagster, clock=clock)
 
 
-def _mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
+def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
     """Runs that a crash cut short would be "in progress" for ever: no worker of theirs is left."""
     lost = dagster.runs(statuses=WITH_A_WORKER, updated_before=stack.identity.started)
     for run in lost:

@@ -155,7 +155,8 @@ class _Up:
         try:
             code = self._answer_and_train(stack, subject, progress, plan, unchanged=unchanged)
         except TwinError as error:
-            if isinstance(error, StackEnded) or not stays:
+            ensure_alive(stack)  # a stack that is gone explains every other error
+            if not stays:
                 raise
             self.clock.say(str(error), style="bold red")
             code = int(Outcome.FAILED)

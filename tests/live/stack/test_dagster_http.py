@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -19,10 +19,12 @@ from rich.console import Console
 from tests.conftest import ROOT
 from twin_resources.command.clock import StageClock
 from twin_resources.command.runs import follow, launch_or_join
+from twin_resources.command.services import mark_lost_runs
 from twin_resources.command.stopping import end_stack
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
+from twin_resources.process_identity import marked_processes
 from twin_resources.settings import Settings, load_settings
 from twin_resources.stack import Stack, start_stack, stop_stack
 from twin_resources.stack_programs import urls, wait_until
@@ -49,25 +51,32 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
     ]
 
 
+def start(settings: Settings) -> Stack:
+    """A stack whose Dagster has loaded its code."""
+    started = start_stack(settings, programs=dagster_programs)
+    dagster = DagsterHTTP(urls(started.settings)["dagster"])
+    wait_until(
+        started,
+        lambda: dagster.is_up() and dagster.location_is_loaded(),
+        program="dagster-webserver",
+        deadline_s=120,
+    )
+    return started
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = load_settings(tmp_path_factory.mktemp("home"))
-    started = start_stack(settings, programs=dagster_programs)
-    dagster = DagsterHTTP(urls(started.settings)["dagster"])
     try:
-        wait_until(
-            started,
-            lambda: dagster.is_up() and dagster.location_is_loaded(),
-            program="dagster-webserver",
-            deadline_s=120,
-        )
-        yield started
+        yield start(settings)
     finally:
         stop_stack(settings)
 
 
 @pytest.fixture
-def dagster(stack: Stack) -> DagsterHTTP:
+def dagster(stack: Stack, process_logs: Path) -> DagsterHTTP:
+    for name in ("supervisor", "dagster-webserver", "dagster-daemon"):
+        (process_logs / f"{name}.log").symlink_to(stack.settings.logs_dir / f"{name}.log")
     return DagsterHTTP(urls(stack.settings)["dagster"])
 
 
@@ -79,6 +88,13 @@ def clock() -> StageClock:
 def said(clock: StageClock) -> str:
     assert isinstance(clock.console.file, io.StringIO)
     return clock.console.file.getvalue()
+
+
+def wait_for_status(dagster: DagsterHTTP, run_id: str, statuses: Collection[str]) -> None:
+    deadline = time.monotonic() + 60
+    while dagster.run(run_id).status not in statuses:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_an_author_is_added_once(dagster: DagsterHTTP) -> None:
@@ -144,16 +160,14 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
 ) -> None:
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
-    deadline = time.monotonic() + 60
-    while dagster.run(run_id).status != "STARTED":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for_status(dagster, run_id, ["STARTED"])
     said_by_dagster = " ".join(event.message for event in dagster.events(run_id)[0])
     started = re.search(r"Started process for run \(pid: (\d+)\)", said_by_dagster)
     assert started is not None
     os.kill(int(started[1]), signal.SIGKILL)
+    deadline = time.monotonic() + 60
     while not dagster.run(run_id).retry_run_id:
-        assert time.monotonic() < deadline + 60
+        assert time.monotonic() < deadline
         time.sleep(0.3)
     retry = dagster.run(run_id).retry_run_id
     assert retry != run_id
@@ -167,13 +181,34 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
 def test_an_orderly_end_cancels_the_runs_first(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
-    """Last in this file: it ends the stack."""
+    """After the others: it ends their stack."""
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
-    deadline = time.monotonic() + 60
-    while dagster.run(run_id).status not in WITH_A_WORKER:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for_status(dagster, run_id, WITH_A_WORKER)
     assert end_stack(stack.settings, say=clock.say).was_running
     assert f"run {run_id[:8]} (retrain_twin) canceled" in said(clock)
     assert not dagster.is_up()
+
+
+def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
+    tmp_path: Path, process_logs: Path, clock: StageClock
+) -> None:
+    settings = load_settings(tmp_path / "home")
+    settings.home.mkdir()
+    settings.logs_dir.symlink_to(process_logs)
+    try:
+        crashed = start(settings)
+        dagster = DagsterHTTP(urls(crashed.settings)["dagster"])
+        dagster.add_author("slow")
+        run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+        wait_for_status(dagster, run_id, ["STARTED"])
+        for process in marked_processes(crashed.record.instance):
+            process.kill()  # as a power cut does: all of them at once
+        again = start(settings)
+        assert again.record.ports == crashed.record.ports
+        assert dagster.run(run_id).status == "STARTED"
+        mark_lost_runs(again, dagster, clock=clock)
+        assert dagster.run(run_id).status == "CANCELED"
+        assert "cut short" in said(clock)
+    finally:
+        stop_stack(settings)

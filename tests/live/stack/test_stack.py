@@ -45,7 +45,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def settings(home: Settings) -> Iterator[Settings]:
+def settings(home: Settings, process_logs: Path) -> Iterator[Settings]:
+    home.logs_dir.symlink_to(process_logs)
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
     chosen = home.model_copy(update=ports)
     yield chosen

@@ -34,7 +34,8 @@ def parsed(programs: list[Program], folder: Path) -> dict[str, Any]:
     path.write_text(text)
     options = ServerOptions()
     options.realize(["-c", str(path)])
-    return {group.name: group.process_configs[0] for group in options.process_group_configs}
+    (group,) = options.process_group_configs  # one group stops at once, several in a row
+    return {process.name: process for process in group.process_configs}
 
 
 @pytest.mark.filterwarnings("ignore")
