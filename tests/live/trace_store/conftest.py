@@ -1,0 +1,69 @@
+"""The trace store as its own process, as the stack runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from twin_resources.langfuse.client import LangfuseClient
+
+PUBLIC_KEY, SECRET_KEY = "pk-lf-live", "sk-lf-live-secret"
+
+
+@dataclass
+class Running:
+    """A running store. `host` is its base URL."""
+
+    host: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def client(self) -> LangfuseClient:
+        return LangfuseClient(self.host, public_key=PUBLIC_KEY, secret_key=SECRET_KEY)
+
+
+Start = Callable[[], Running]
+
+
+@pytest.fixture
+def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
+    """Start the store on this test's database; a second call is a restart on the same file."""
+    started: list[Running] = []
+
+    def start() -> Running:
+        port_file = tmp_path / f"port-{len(started)}"
+        log = process_logs / f"trace-store-{len(started)}.log"
+        keys = {"TWIN_TRACES_PUBLIC_KEY": PUBLIC_KEY, "TWIN_TRACES_SECRET_KEY": SECRET_KEY}
+        command = [sys.executable, "-m", "twin_resources.langfuse.local_store", "--port", "0"]
+        command += ["--db", str(tmp_path / "traces.sqlite"), "--home", str(tmp_path)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "--port-file", str(port_file)],
+                env=os.environ | keys,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + 30
+        while not port_file.exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the store did not come up in 30 s"
+            time.sleep(0.02)
+        started.append(Running(f"http://127.0.0.1:{port_file.read_text()}", process, log))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.process.terminate()
+        assert running.process.wait(timeout=20) in (0, -15, -9)
+
+
+@pytest.fixture
+def running(start_store: Start) -> Running:
+    return start_store()

@@ -1,0 +1,107 @@
+"""The trace store's process and its client: restarts, keys, ports, pages, failed reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.live.trace_store.conftest import SECRET_KEY, Running, Start
+from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.settings import Settings, load_secrets
+
+pytestmark = pytest.mark.live
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_the_client_writes_pages_and_deletes(running: Running) -> None:
+    with running.client() as client:
+        assert client.health()["status"] == "OK"
+        assert [project["name"] for project in client.projects()] == ["twin"]
+        for number in range(205):
+            client.post_score("style", number / 205, trace_id=TRACE, id=f"s-{number:03d}")
+        rows = list(client.scores(name=["style"]))
+        assert [row["id"] for row in rows] == sorted({row["id"] for row in rows}, reverse=True)
+        assert len(rows) == 205
+        assert len(list(client.scores(limit=101))) == 101
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        assert list(client.scores(since=tomorrow)) == []
+        assert client.post_score("thumbs", True, trace_id=TRACE, metadata={"k": "v"})
+        thumbs = next(client.scores(name=["thumbs"]))
+        assert (thumbs["dataType"], thumbs["value"], thumbs["metadata"]) == (
+            "BOOLEAN",
+            True,
+            {"k": "v"},
+        )
+        client.delete_score("s-000")
+        assert list(client.scores(id=["s-000"])) == []
+        client.delete_trace(TRACE)
+        assert list(client.scores(trace_id=[TRACE])) == []
+
+
+def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
+    with LangfuseClient(running.host, public_key="pk-lf-live", secret_key="wrong") as client:
+        with pytest.raises(TraceStoreError, match="check the key pair") as refused:
+            list(client.scores())
+        assert refused.value.status == 401
+        assert SECRET_KEY not in str(refused.value)
+    with running.client() as client:
+        with pytest.raises(TraceStoreError, match="no observation of it") as missing:
+            client.trace(TRACE)
+        assert missing.value.status == 404
+        with pytest.raises(TraceStoreError, match="HTTP 400"):
+            client.post_score("", 1, trace_id=TRACE)
+        running.process.terminate()
+        running.process.wait(timeout=20)
+        for read in (client.scores, client.observations):
+            with pytest.raises(TraceStoreError, match="does not answer"):
+                list(read())
+
+
+def test_what_was_accepted_outlives_a_kill(start_store: Start) -> None:
+    first = start_store()
+    with first.client() as client:
+        for number in range(20):
+            client.post_score("style", number, trace_id=TRACE, id=f"s{number}")
+    os.kill(first.process.pid, signal.SIGKILL)
+    first.process.wait(timeout=20)
+    with start_store().client() as client:
+        assert len(list(client.scores())) == 20
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "twin_resources.langfuse.local_store", "--port", port]
+        ran = subprocess.run(
+            [*command, "--home", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert f"127.0.0.1:{port}" in ran.stderr
+    assert "TWIN_TRACES_PORT" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_client_from_settings_takes_the_home_or_the_named_langfuse(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = LangfuseClient.from_settings(home)
+    assert client.host == f"http://127.0.0.1:{home.traces_port}"
+    assert load_secrets(home).traces_secret_key not in repr(client)
+    monkeypatch.setenv("LANGFUSE_HOST", "https://langfuse.example.org/")
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk")
+    from twin_resources.settings import load_settings
+
+    assert LangfuseClient.from_settings(load_settings()).host == "https://langfuse.example.org"

@@ -1,0 +1,155 @@
+"""Who writes to the trace store in earnest: the langfuse SDK and LiteLLM's exporter, as processes.
+
+Each runs in a fresh interpreter with only the three LANGFUSE_ variables, as a user would have it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.live.closed_network import run_closed
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
+
+pytestmark = pytest.mark.live
+
+SDK = """
+from langfuse import Langfuse, propagate_attributes
+
+client = Langfuse()
+assert client.auth_check()
+with propagate_attributes(user_id="reader-7", session_id="s-1", tags=["one"], version="v3"):
+    with client.start_as_current_observation(as_type="span", name="request") as span:
+        with client.start_as_current_observation(
+            as_type="generation", name="answer", model="smollm2",
+            input=[{"role": "user", "content": "Why?"}], output="Because.",
+            usage_details={"input": 5, "output": 7}, cost_details={"total": 0.001},
+            metadata={"twin.version": "v3"},
+        ):
+            trace = client.get_current_trace_id()
+client.create_score(trace_id=trace, name="thumbs", value=1, data_type="BOOLEAN", score_id="one")
+client.create_score(trace_id=trace, name="style", value=0.25, comment="dry")
+client.flush()
+print(trace)
+read = client.api.observations.get_many(trace_id=trace, fields="core,basic,usage")
+assert {item.name for item in read.data} == {"request", "answer"}, read
+scores = client.api.scores.get_many(trace_id=trace).data
+assert {score.name for score in scores} == {"thumbs", "style"}, scores
+client.shutdown()
+"""
+
+LITELLM = """
+import time
+import litellm
+
+litellm.callbacks = ["langfuse_otel"]
+answer = litellm.completion(
+    model="openai/smollm2", api_key="none", mock_response="Small and old.",
+    messages=[{"role": "user", "content": "Why C?"}],
+    metadata={
+        "trace_name": "twin/ada", "trace_user_id": "reader-9", "session_id": "s-2",
+        "tags": ["twin"], "trace_version": "v3", "trace_release": "r1",
+        "trace_metadata": {"twin.author": "ada", "twin.version": "v3"},
+    },
+)
+assert answer.choices[0].message.content == "Small and old."
+time.sleep(1)  # the callback runs in a thread; the exporter sends the rest when Python ends
+"""
+
+
+def sender_environment(host: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | {
+        "LANGFUSE_HOST": host,
+        "LANGFUSE_PUBLIC_KEY": PUBLIC_KEY,
+        "LANGFUSE_SECRET_KEY": SECRET_KEY,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+
+
+def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    log.write_text(ran.stdout + ran.stderr, encoding="utf-8")
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout
+
+
+def test_the_sdk_writes_and_reads_back(running: Running, process_logs: Path) -> None:
+    """Its scores go out as an array, which a server of 4.16 refuses and this store takes."""
+    said = run_python(
+        SDK, environment=sender_environment(running.host), log=process_logs / "sdk.log"
+    )
+    trace_id = said.split()[0]
+    with running.client() as client:
+        trace = client.trace(trace_id)
+        scores = {score["name"]: score for score in client.scores(trace_id=[trace_id])}
+    request, answer = trace["observations"]
+    assert (request["type"], request["name"], request["isRootObservation"]) == (
+        "SPAN",
+        "request",
+        True,
+    )
+    assert (answer["type"], answer["parentObservationId"]) == ("GENERATION", request["id"])
+    assert (answer["model"], answer["output"]) == ("smollm2", "Because.")
+    assert answer["usageDetails"] == {"input": 5, "output": 7, "total": 12}
+    assert (answer["totalCost"], answer["version"]) == (0.001, "v3")
+    assert (answer["userId"], answer["sessionId"], answer["tags"]) == ("reader-7", "s-1", ["one"])
+    assert trace["metadata"]["twin.version"] == "v3"
+    assert (scores["thumbs"]["id"], scores["thumbs"]["value"]) == ("one", True)
+    assert (scores["style"]["value"], scores["style"]["comment"]) == (0.25, "dry")
+
+
+def test_litellm_exports_a_generation(running: Running, process_logs: Path) -> None:
+    environment = sender_environment(running.host)
+    run_python(LITELLM, environment=environment, log=process_logs / "litellm.log")
+    with running.client() as client:
+        found = list(client.observations(type="GENERATION"))
+        assert len(found) == 1, running.log.read_text()
+        trace = client.trace(found[0]["traceId"])
+    answer = found[0]
+    assert (answer["name"], answer["traceName"]) == ("litellm_request", "twin/ada")
+    assert "Small and old." in answer["output"]
+    assert "Why C?" in answer["input"]
+    assert (answer["userId"], answer["sessionId"], answer["tags"]) == ("reader-9", "s-2", ["twin"])
+    assert (answer["version"], answer["release"]) == ("v3", "r1")
+    assert answer["usageDetails"]["output"] > 0
+    assert trace["metadata"] == {"twin.author": "ada", "twin.version": "v3"}
+
+
+def test_store_and_senders_want_nothing_from_outside(tmp_path: Path, process_logs: Path) -> None:
+    """The store, the SDK and LiteLLM in a network that has only the loopback."""
+    script = tmp_path / "together.sh"
+    (tmp_path / "sdk.py").write_text(SDK)
+    (tmp_path / "litellm_call.py").write_text(LITELLM)
+    script.write_text(
+        f"""set -eu
+"{sys.executable}" -m twin_resources.langfuse.local_store --port 0 --db "{tmp_path}/t.sqlite" \\
+    --home "{tmp_path}" --port-file "{tmp_path}/port" &
+store=$!
+trap 'kill $store' EXIT
+until [ -e "{tmp_path}/port" ]; do sleep 0.1; done
+export LANGFUSE_HOST="http://127.0.0.1:$(cat "{tmp_path}/port")"
+"{sys.executable}" "{tmp_path}/sdk.py"
+"{sys.executable}" "{tmp_path}/litellm_call.py"
+"""
+    )
+    keys = {"TWIN_TRACES_PUBLIC_KEY": PUBLIC_KEY, "TWIN_TRACES_SECRET_KEY": SECRET_KEY}
+    run = run_closed(
+        ["bash", str(script)],
+        log=process_logs / "together.log",
+        environment=sender_environment("") | keys,
+    )
+    assert run.returncode == 0, (process_logs / "together.log").read_text()[-3000:]
+    assert (dict(run.attempts), run.sent_packets) == ({}, 0)
