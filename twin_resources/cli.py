@@ -249,9 +249,9 @@ def _settings(home: Path | None) -> Settings:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from twin_resources.command.console import make_console
 
-    return Console(highlight=False, soft_wrap=True)
+    return make_console()
 
 
 def _say(text: str, *, to_error: bool = False) -> None:

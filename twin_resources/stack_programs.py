@@ -14,17 +14,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 import twin_resources
 from twin_resources.child_environment import named_models, withheld_keys
-from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.stack import Stack, read_record
 from twin_resources.supervisor import Program, tail
+
+if TYPE_CHECKING:
+    from twin_resources.dagster_http import DagsterHTTP
 
 # They need prepared weights; everything else starts at once, while those are prepared.
 AFTER_PREPARATION = ("models", "gateway")
@@ -208,6 +208,8 @@ def ensure_alive(stack: Stack) -> None:
 
 
 def _answers(url: str, *, key: str = "") -> bool:
+    import httpx  # here, because it costs `twin status` 0.1 s and is not needed there
+
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         answer = httpx.get(url, headers=headers, timeout=3.0, trust_env=False)

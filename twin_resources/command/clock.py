@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from twin_resources.command.console import make_console
+
 STAGES = 6
 QUIET_S = 15.0  # without a terminal: a line at most this often
 
@@ -57,7 +59,7 @@ class StageClock:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or make_console()
         self._began = time.monotonic()
         self._stage_began = self._began
         self.times: dict[str, float] = {}
