@@ -38,6 +38,7 @@ from twin_resources.process_identity import (
 from twin_resources.settings import Settings
 
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank without it stops
+RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
 MARK_VARIABLE = "TWIN_TRAINING_MARK"  # in every process of one attempt, however deep
 _ROOT = Path(__file__).resolve().parents[1]  # where a checkout that is not installed lies
 POLL_S = 0.2
@@ -200,6 +201,7 @@ class LocalLauncher:
             return _watch(process, job, log, say, log_start=log_start)
         finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
             _end(process, mark)
+            _rendezvous(job, mark).unlink(missing_ok=True)
 
     @contextmanager
     def _only_one(self, say: Callable[[Message], None]) -> Iterator[None]:
@@ -234,9 +236,17 @@ def _command(job: TrainingJob) -> list[str]:
         path = job.folder / "deepspeed.json"
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
         command += ["--use_deepspeed", "--deepspeed_config_file", str(path)]
+    elif job.ranks > 1 and job.device == "cuda":
+        command += ["--multi_gpu"]
     elif job.ranks > 1:
-        command += ["--multi_gpu"] if job.device == "cuda" else ["--multi_cpu"]
+        raise TwinError(
+            f"train on {job.ranks} CPU ranks without DeepSpeed",
+            found="accelerate starts only one process then",
+            next_step="name a launch configuration with a section deepspeed, or one rank",
+        )
     command += ["--num_processes", str(job.ranks), "--num_machines", "1"]
+    # Ranks of one machine meet in a file: torch's own meeting point listens on every interface.
+    command += ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
     command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
     command += ["--dynamo_backend", "no", "--main_process_port", "0"]
     return [*command, "-m", job.module, "--job", str(job.folder / "job.json")]
@@ -257,11 +267,18 @@ def _environment(job: TrainingJob, mark: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         OWNER_VARIABLE: f"{own.pid}:{own.create_time()}",
         MARK_VARIABLE: mark,
+        RENDEZVOUS_VARIABLE: str(_rendezvous(job, mark)),
     }
+    if platform.system() == "Linux":
+        values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
         values |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
         values |= {"DS_ACCELERATOR": "cpu"}
     return values | dict(job.environment)
+
+
+def _rendezvous(job: TrainingJob, mark: str) -> Path:
+    return job.folder / f"rendezvous-{mark}"
 
 
 def _watch(

@@ -43,7 +43,7 @@ from twin_assets.training.training_state import (
     save_state,
 )
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import OWNER_VARIABLE, owner_is_alive
+from twin_resources.training_launcher import OWNER_VARIABLE, RENDEZVOUS_VARIABLE, owner_is_alive
 
 NO_LOSS = -100  # label of a token that is prompt or padding
 Report = Callable[[str], None]
@@ -279,6 +279,18 @@ def _stop_without_owner() -> None:
         raise SystemExit(f"the launcher ({owner}) is gone; stopping")
 
 
+def _meet(rank: int) -> None:
+    """Join the other ranks through the launcher's file; without one accelerate has its own way."""
+    path = os.environ.get(RENDEZVOUS_VARIABLE)
+    if path and "WORLD_SIZE" in os.environ:
+        torch.distributed.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            init_method=f"file://{path}",
+            rank=rank,
+            world_size=int(os.environ["WORLD_SIZE"]),
+        )
+
+
 @contextmanager
 def _reporting(is_main: bool) -> Iterator[Report]:
     """Rank 0 speaks: on stdout, and into the Dagster run when one is listening."""
@@ -315,6 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
         # leave segments behind when a rank is killed. An adapter's gradients are small: gloo does.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     rank = int(os.environ.get("RANK", "0"))
+    _meet(rank)
     with _reporting(rank == 0) as report:
         try:
             report("starting the ranks")

@@ -36,6 +36,19 @@ def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
     return found
 
 
+def addresses_of(job: TrainingJob) -> set[str]:
+    """What the processes of a training, its launcher's child included, listen on."""
+    ranks = list(ranks_of(job).values())
+    parents = [parent for rank in ranks for parent in rank.parents()[:1]]
+    assert len(ranks) == job.ranks
+    return {
+        connection.laddr.ip
+        for process in {*ranks, *parents}
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
 def weights_of(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
@@ -44,7 +57,14 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     launcher = LocalLauncher(home)
-    whole = launcher.run(make_job("whole"))
+    listening: set[str] = set()
+    whole_job = make_job("whole")
+
+    def look(message: dict[str, Any]) -> None:
+        if message.get("progress", {}).get("step") == 2:
+            listening.update(addresses_of(whole_job))
+
+    whole = launcher.run(whole_job, on_message=look)
     job = make_job("killed")
     messages: list[dict[str, Any]] = []
 
@@ -67,6 +87,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert not ranks_of(job)
+    assert listening <= {"127.0.0.1", "::1"}
 
 
 def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
