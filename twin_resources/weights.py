@@ -102,7 +102,7 @@ def prepare_base_model(
     """
     name = name or settings.base_model
     home = settings.weights_dir / _folder_name(name)
-    with _lock(home), _disk_errors(f"prepare the base model {name!r}", home):
+    with _disk_errors(f"prepare the base model {name!r}", home), _lock(home):
         found = _prepared(settings, name)
         if found is not None:
             return found
@@ -275,7 +275,7 @@ def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
     except OSError as error:
         raise TwinError(
             tried,
-            found=f"{error.strerror or error} at {error.filename or folder}",
+            found=f"{error.strerror or error} ({error.filename or folder})",
             next_step="free space or mend the permissions there, or name another TWIN_HOME",
         ) from error
 

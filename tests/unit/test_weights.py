@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.weights import load_base_model, prepare_base_model
+from twin_resources.weights import load_base_model, main, prepare_base_model
 
 
 @pytest.fixture
@@ -97,3 +100,34 @@ def test_a_newer_record_is_refused(other_server: Settings, tmp_path: Path) -> No
     record.write_text(json.dumps(json.loads(record.read_text()) | {"schema": 99}))
     with pytest.raises(TwinError, match="schema 99"):
         load_base_model(other_server, str(folder))
+
+
+def test_a_disk_that_cannot_be_written_is_a_clear_message(home: Settings) -> None:
+    home.weights_dir.write_text("a file where the folder should be")
+    with pytest.raises(TwinError, match="free space or mend the permissions"):
+        prepare_base_model(home)
+
+
+def test_the_command_prints_one_line_and_no_traceback(
+    home: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "Next: run `python -m twin_resources.weights prepare`" in said.err
+
+
+def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> None:
+    # a fresh interpreter, because the hub's client reads its address when it is imported
+    done = subprocess.run(
+        [sys.executable, "-m", "twin_resources.weights", "prepare", "--base-model", "owner/name"],
+        env=os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9"},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "check the id, the network and HF_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr
