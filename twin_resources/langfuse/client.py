@@ -25,6 +25,7 @@ ALL_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_conte
 SCORE_GROUPS = "core,details,subject,annotation"
 SCORE_PAGE = 100  # the API's most
 OBSERVATION_PAGE = 200  # with input, output and metadata a row is some KB
+LONG_METADATA = ("twin.chunks",)  # a list of ids soon has more than the 200 characters answered
 MAX_PAGES = 10_000  # a cursor that leads back to itself must not loop for ever
 
 
@@ -144,7 +145,9 @@ class LangfuseClient:
         }
         return self._pages("/api/public/v2/observations", asked, page=OBSERVATION_PAGE, limit=limit)
 
-    def trace(self, trace_id: str, *, expand_metadata: Sequence[str] = ()) -> dict[str, Any]:
+    def trace(
+        self, trace_id: str, *, expand_metadata: Sequence[str] = LONG_METADATA
+    ) -> dict[str, Any]:
         """One trace: `{"id", "observations": […], "metadata": {…}}`, oldest observation first.
 
         `metadata` joins the metadata of all its observations, without the names that the transport

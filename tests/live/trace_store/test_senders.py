@@ -29,7 +29,7 @@ with propagate_attributes(user_id="reader-7", session_id="s-1", tags=["one"], ve
             as_type="generation", name="answer", model="smollm2",
             input=[{"role": "user", "content": "Why?"}], output="Because.",
             usage_details={"input": 5, "output": 7}, cost_details={"total": 0.001},
-            metadata={"twin.version": "v3"},
+            metadata={"twin.version": "v3", "twin.chunks": ",".join(["chunk-0123456789"] * 30)},
         ):
             trace = client.get_current_trace_id()
 client.create_score(trace_id=trace, name="thumbs", value=1, data_type="BOOLEAN", score_id="one")
@@ -107,6 +107,7 @@ def test_the_sdk_writes_and_reads_back(running: Running, process_logs: Path) -> 
     assert (answer["totalCost"], answer["version"]) == (0.001, "v3")
     assert (answer["userId"], answer["sessionId"], answer["tags"]) == ("reader-7", "s-1", ["one"])
     assert trace["metadata"]["twin.version"] == "v3"
+    assert trace["metadata"]["twin.chunks"].count("chunk-") == 30  # 509 characters, none cut off
     assert (scores["thumbs"]["id"], scores["thumbs"]["value"]) == ("one", True)
     assert (scores["style"]["value"], scores["style"]["comment"]) == (0.25, "dry")
 
