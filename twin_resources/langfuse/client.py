@@ -148,7 +148,7 @@ class LangfuseClient:
     def trace(
         self, trace_id: str, *, expand_metadata: Sequence[str] = LONG_METADATA
     ) -> dict[str, Any]:
-        """One trace: `{"id", "observations": […], "metadata": {…}}`, oldest observation first.
+        """One trace: `{"id", "observations": […], "metadata": {…}}`, oldest and outermost first.
 
         `metadata` joins the metadata of all its observations, without the names that the transport
         adds (`attributes.`, `resourceAttributes.`, `scope.`); a generation's values win.
@@ -164,7 +164,7 @@ class LangfuseClient:
                 next_step="check the id; a trace arrives some seconds after its answer",
                 status=404,
             )
-        found.reverse()
+        found.sort(key=lambda item: (item["startTime"], _depth(item, found)))
         metadata: dict[str, Any] = {}
         for observation in sorted(found, key=lambda item: item["type"] == "GENERATION"):
             metadata |= {
@@ -330,6 +330,15 @@ class LangfuseClient:
                 status=response.status_code,
             ) from error
         return cast(dict[str, Any], answer)
+
+
+def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
+    """How many observations of the trace lie above: a parent may start in its child's millisecond."""
+    parents = {item["id"]: item["parentObservationId"] for item in trace}
+    depth, above = 0, observation["parentObservationId"]
+    while above in parents and depth < len(parents):
+        depth, above = depth + 1, parents[above]
+    return depth
 
 
 def _next_step(status: int) -> str:
