@@ -77,7 +77,7 @@ def run_explain(settings: Settings, trace_id: str, *, as_json: bool, console: Co
 
         console.print_json(json.dumps(asdict(explanation), ensure_ascii=False, default=str))
     else:
-        console.print(explanation_tree(explanation))
+        console.print(explanation_tree(explanation), soft_wrap=False)
     return 0
 
 
@@ -233,7 +233,9 @@ def _texts(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
                 asked = asked[-1].get("content")
             if isinstance(answered, dict):
                 answered = answered.get("content")
-            return str(asked or ""), str(answered or "")
+            # the prompt's last paragraph: the retrieved passages stand before it
+            question = str(asked or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
+            return question, str(answered or "")
     return "", ""
 
 

@@ -19,7 +19,7 @@ from twin_resources.errors import TwinError
 from twin_resources.stack import Stack
 from twin_resources.stack_programs import ensure_alive
 
-POLL_S = 0.7
+POLL_S = 1.0
 
 
 @dataclass(frozen=True)

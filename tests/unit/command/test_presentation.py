@@ -106,3 +106,15 @@ def test_a_corpus_too_small_to_train_on_is_named() -> None:
     assert preview(19, 50_000).too_small == "19 usable posts; training needs 20"
     assert preview(20, 4_999).too_small == "4,999 words; training needs 5,000"
     assert preview(20, 5_000).too_small == ""
+
+
+def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, force_terminal=True, width=100, height=20))
+    with clock.bar("train") as bar:
+        bar.update("waiting for its turn")
+        bar.update("step 1/2  loss 3.10", done=1, total=2)
+        clock.say("a line above the bar")
+    shown = file.getvalue()
+    assert "step 1/2  loss 3.10" in shown
+    assert "a line above the bar" in shown
