@@ -164,7 +164,7 @@ class LangfuseClient:
                 next_step="check the id; a trace arrives some seconds after its answer",
                 status=404,
             )
-        found.sort(key=lambda item: (item["startTime"], _depth(item, found)))
+        ordered = sorted(found, key=lambda item: (item["startTime"], _depth(item, found)))
         metadata: dict[str, Any] = {}
         for observation in sorted(found, key=lambda item: item["type"] == "GENERATION"):
             metadata |= {
@@ -172,7 +172,7 @@ class LangfuseClient:
                 for name, value in cast(dict[str, Any], observation["metadata"] or {}).items()
                 if not name.startswith(("attributes.", "resourceAttributes.", "scope."))
             }
-        return {"id": trace_id, "observations": found, "metadata": metadata}
+        return {"id": trace_id, "observations": ordered, "metadata": metadata}
 
     def scores(
         self,
@@ -333,7 +333,7 @@ class LangfuseClient:
 
 
 def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
-    """How many observations of the trace lie above: a parent may start in its child's millisecond."""
+    """How many of the trace lie above: a parent may start in its child's millisecond."""
     parents = {item["id"]: item["parentObservationId"] for item in trace}
     depth, above = 0, observation["parentObservationId"]
     while above in parents and depth < len(parents):

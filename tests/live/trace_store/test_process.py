@@ -10,9 +10,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.live.trace_store.conftest import SECRET_KEY, Running, Start
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Start
 from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings, load_secrets
 
@@ -63,6 +64,24 @@ def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
         for read in (client.scores, client.observations):
             with pytest.raises(TraceStoreError, match="does not answer"):
                 list(read())
+
+
+def test_a_trace_is_ordered_by_time_and_depth(running: Running) -> None:
+    """Three generations of spans in one millisecond, whose ids sort the other way round."""
+    ids = ["c" * 16, "b" * 16, "a" * 16]
+    times = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000000000000000"}
+    spans = [
+        {"traceId": TRACE, "spanId": own, "parentSpanId": above, "name": own, **times}
+        for own, above in zip(ids, ["", *ids], strict=False)
+    ]
+    answer = httpx.post(
+        f"{running.host}/api/public/otel/v1/traces",
+        json={"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]},
+        auth=(PUBLIC_KEY, SECRET_KEY),
+    )
+    assert answer.status_code == 200
+    with running.client() as client:
+        assert [span["id"] for span in client.trace(TRACE)["observations"]] == ids
 
 
 def test_what_was_accepted_outlives_a_kill(start_store: Start) -> None:
