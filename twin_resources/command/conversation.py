@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.command.author_progress import Answer
+from twin_resources.command.retold_errors import retold
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def _readable_errors(client: OpenAI, model: str) -> Generator[None]:
             tried, found="nothing answers there", next_step="see `twin status`; run `twin up`"
         ) from error
     except openai.APIStatusError as error:
+        told = retold(_message(error.body))
+        if told is not None:
+            raise told from error
         raise TwinError(
             tried,
             found=f"{error.status_code}: {_message(error.body) or error.message}",

@@ -14,6 +14,7 @@ from twin_resources.command.author_progress import Answer, AuthorProgress, write
 from twin_resources.command.clock import StageClock
 from twin_resources.command.conversation import ask, make_client
 from twin_resources.command.presentation import answers_table
+from twin_resources.command.retold_errors import retold
 from twin_resources.command.runs import FollowedRun, follow, launch_or_join
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.endpoints import Endpoints
@@ -38,10 +39,14 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
     clock.say(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
     followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
     if not followed.succeeded:
+        page = f"{address}/runs/{followed.run.run_id}"
+        told = retold(followed.failures[0]) if followed.failures else None
+        if told is not None:
+            raise TwinError(told.tried, found=told.found, next_step=f"{told.next_step}; see {page}")
         raise TwinError(
             f"import the posts of {author}",
             found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
-            next_step=f"see {address}/runs/{followed.run.run_id}, then run `twin up` again",
+            next_step=f"see {page}, then run `twin up` again",
         )
     clock.say(f"imported in {followed.seconds:.0f} s")
     return followed
