@@ -268,6 +268,7 @@ def _environment(job: TrainingJob, mark: str) -> dict[str, str]:
         OWNER_VARIABLE: f"{own.pid}:{own.create_time()}",
         MARK_VARIABLE: mark,
         RENDEZVOUS_VARIABLE: str(_rendezvous(job, mark)),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
     if platform.system() == "Linux":
         values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
