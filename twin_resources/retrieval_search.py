@@ -85,7 +85,8 @@ class InMemory:
         import numpy as np
 
         pa: Any = import_module("pyarrow")  # without type information
-        distances = 1.0 - self._vectors @ vector
+        # Not `@`: the threads of a matrix library wait for each other in a busy loop.
+        distances = 1.0 - np.einsum("ij,j->i", self._vectors, vector)
         if query.before is not None:
             distances[self._dates > _microseconds(query.before)] = np.inf
         excluded = [self._place[chunk] for chunk in query.exclude if chunk in self._place]
