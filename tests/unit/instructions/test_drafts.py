@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+import pytest
+
+from twin_assets.instructions.drafts import DOCUMENT_COLUMNS, draft_documents, drafts_version
+from twin_assets.instructions.teacher import Asked, usable_question
+
+PARAGRAPH = (
+    "The quarry gave the town its granite, and the granite gave the town its name. When the quarry "
+    "closed, the {number} masons went to the harbour and built boats from oak, which they said was "
+    "softer but never complained. The granite stayed where it was, in every doorstep, and the town "
+    "kept the name although nobody could remember what the hammer had sounded like in winter."
+)
+
+
+def documents(*texts: str) -> pl.DataFrame:
+    rows = [
+        {
+            "document_id": f"d{number}",
+            "title": "Granite",
+            "published_at": None,
+            "text": text,
+            "language": "en",
+            "kept": text != "",
+        }
+        for number, text in enumerate(texts)
+    ]
+    return pl.DataFrame(rows, schema_overrides={"published_at": pl.Datetime("us", "UTC")}).select(
+        DOCUMENT_COLUMNS
+    )
+
+
+def text_of(*numbers: int) -> str:
+    return "\n\n".join(PARAGRAPH.format(number=number) for number in numbers)
+
+
+def test_answers_are_cut_out_of_the_text() -> None:
+    text = "# Granite\n\n" + text_of(3, 4)
+    rows = draft_documents(documents(text, "")).to_dicts()
+    assert [row["answer"] for row in rows] == [PARAGRAPH.format(number=n) for n in (3, 4)]
+    for row in rows:
+        assert text[row["start"] : row["end"]] == row["answer"]
+        assert row["instruction_source"].startswith("template:")
+
+
+def test_an_edit_of_one_paragraph_keeps_the_names_of_the_others() -> None:
+    before = draft_documents(documents(text_of(1, 2, 3)))["sample_id"].to_list()
+    after = draft_documents(documents("# A heading of its own\n\n" + text_of(1, 9, 3)))
+    assert [name in before for name in after["sample_id"]].count(True) == 2
+
+
+def test_a_repeated_paragraph_gets_a_name_of_its_own() -> None:
+    rows = draft_documents(documents(text_of(1, 1, 1)))
+    assert rows["sample_id"].n_unique() == rows.height == 3
+
+
+def test_no_documents_make_no_drafts() -> None:
+    assert draft_documents(documents("")).is_empty()
+
+
+def test_the_teacher_writes_what_it_can_and_templates_the_rest() -> None:
+    seen: list[Asked] = []
+
+    def teacher(model: str, asked: Sequence[Asked]) -> list[str]:
+        seen.extend(asked)
+        return ["What did the masons build then?", ""]
+
+    rows = draft_documents(documents(text_of(1, 2)), teacher_model="m", teacher=teacher).to_dicts()
+    assert [row["instruction_source"][:8] for row in rows] == ["teacher:", "template"]
+    assert rows[0]["question"] == "What did the masons build then?"
+    assert [one.passage for one in seen] == [row["answer"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("said", "used"),
+    [
+        ("What is granite for?", "What is granite for?"),
+        ('"**What is granite for?**"\n\nI hope this helps!', "What is granite for?"),
+        ("\n\n“Why did it close?”", "Why did it close?"),
+        ("", ""),
+        ("Why?", ""),
+        ("word " * 41, ""),
+    ],
+)
+def test_what_is_used_of_a_teachers_answer(said: str, used: str) -> None:
+    assert usable_question(said) == used
+
+
+def test_another_teacher_is_another_version() -> None:
+    assert len({drafts_version(model) for model in ("", "a", "b")}) == 3
