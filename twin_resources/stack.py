@@ -56,6 +56,7 @@ class StackRecord:
         ports: service → port.
         base_model, embedder: as chosen at the start; the next start keeps them unless told.
         author: slug that was brought up last.
+        stopping: `twin stop` is at work; who waits for the stack need not wait any longer.
     """
 
     instance: str
@@ -64,6 +65,7 @@ class StackRecord:
     base_model: str
     embedder: str
     author: str = ""
+    stopping: bool = False
     schema: int = SCHEMA
 
 
@@ -226,8 +228,15 @@ def stop_stack(settings: Settings, *, report: Callable[[str], object] = _say_not
         survivors = [process for process in of_session if process.is_running()]
         ended = end_processes([*survivors, *marked_processes(record.instance)])
         remove_endpoints(settings.home)
-        _write_record(settings, replace(record, supervisor=None))
+        _write_record(settings, replace(record, supervisor=None, stopping=False))
         return Stopped(was_running=was_running, ended=ended)
+
+
+def announce_stop(settings: Settings) -> None:
+    """Tell every command that waits for this stack that it is about to end."""
+    record = read_record(settings)
+    if record is not None:
+        _write_record(settings, replace(record, stopping=True))
 
 
 def remember_author(settings: Settings, slug: str) -> None:

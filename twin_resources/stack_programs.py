@@ -191,15 +191,20 @@ def ensure_alive(stack: Stack) -> None:
         StackStopped: another command ended it.
         StackEnded: it died.
     """
-    if stack.is_alive():
-        return
     record = read_record(stack.settings)
-    if record is None or record.supervisor is None or record.instance != stack.record.instance:
+    if (
+        record is None
+        or record.instance != stack.record.instance
+        or record.supervisor is None
+        or record.stopping
+    ):
         raise StackStopped(
             f"use the stack of {stack.settings.home}",
             found="it was stopped by `twin stop`",
             next_step="start it again with `twin up`",
         )
+    if stack.is_alive():
+        return
     raise StackEnded(
         f"use the stack of {stack.settings.home}",
         found=f"its supervisor (pid {stack.identity.pid}) died",

@@ -21,7 +21,7 @@ from twin_resources.endpoints import Endpoints
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author
 from twin_resources.stack import Stack
-from twin_resources.stack_programs import urls
+from twin_resources.stack_programs import ensure_alive, urls
 
 IMPORT = "import_posts"
 
@@ -39,6 +39,7 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
     clock.say(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
     followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
     if not followed.succeeded:
+        ensure_alive(stack)
         page = f"{address}/runs/{followed.run.run_id}"
         told = retold(followed.failures[0]) if followed.failures else None
         if told is not None:

@@ -13,7 +13,7 @@ from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.stack import Stack, Stopped, find_stack, stop_stack
+from twin_resources.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
 from twin_resources.stack_programs import urls
 
 
@@ -25,6 +25,7 @@ def end_stack(settings: Settings, *, say: Callable[[str], object]) -> Stopped:
     """
     stack = find_stack(settings)
     if stack is not None:
+        announce_stop(settings)
         _end_runs(stack, say)
     stopped = stop_stack(settings, report=say)
     if stopped.ended:

@@ -35,7 +35,7 @@ from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.endpoints import Endpoints
 from twin_resources.settings import Author, Settings
 from twin_resources.stack import Stack
-from twin_resources.stack_programs import urls
+from twin_resources.stack_programs import ensure_alive, urls
 
 Why = Literal["train", "not_wanted", "too_small", "judged"]
 
@@ -105,6 +105,8 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     run_id = start_training(stack, author.slug, clock=clock)
     dagster = DagsterHTTP(urls(stack.settings)["dagster"])
     followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    if followed.run.status == "CANCELED":
+        ensure_alive(stack)  # `twin stop` cancels runs first: that is the cause then
     clock.say(f"training, gate and release took {duration(followed.seconds)}")
     ending = ending_of(stack.settings, author.slug, followed)
     tell_ending(ending, clock=clock)
