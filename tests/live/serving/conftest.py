@@ -9,6 +9,7 @@ import pytest
 
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from twin_resources import gguf
+from twin_resources.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ def make_adapter(base: Path, folder: Path, *, scale: float = 0.1, rslora: bool =
             weights.data.normal_(0, scale)
     model.save_pretrained(str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_kept(home: Settings, process_logs: Path) -> None:
+    """What the servers of a test write lies in the folder that its failure names."""
+    home.logs_dir.symlink_to(process_logs, target_is_directory=True)
 
 
 @pytest.fixture(scope="session")

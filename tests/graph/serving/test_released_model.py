@@ -1,0 +1,168 @@
+"""`released_model` in Dagster: a release rests on the verdict of exactly this checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.partitions import authors
+from twin_assets.serving.released_model import released_model
+from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.gateway.policy import read_policy
+from twin_resources.registry import Claim, Registry, Verdict
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.state import State
+
+
+@pytest.fixture
+def registry(home: Settings) -> Registry:
+    for slug in ("ada", "bob"):
+        write_author(home, Author(slug, slug.title()))
+    return Registry(State.open(home.state_address), policy_path=home.policy_path)
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
+    return instance
+
+
+def candidate(registry: Registry, author: str, checkpoint: str) -> None:
+    registry.register(
+        author=author,
+        checkpoint=checkpoint,
+        folder=f"/checkpoints/{checkpoint}",
+        adapter_gguf=f"/checkpoints/{checkpoint}/adapter.gguf",
+        base="/base",
+        base_gguf="/base.gguf",
+        template="t",
+        dataset_version="d",
+    )
+
+
+def judge(
+    registry: Registry, author: str, checkpoint: str, outcome: Any, *, gate: str = GATE_VERSION
+) -> None:
+    met = {"passed": True, "failed": False, "not_decided": None}[outcome]
+    claim = Claim("beats_base_model", met, 1.2, 1.0, "perplexity 24 against 20")
+    registry.record_verdict(Verdict(author, checkpoint, gate, outcome, (claim,), "2026-01-01"))
+
+
+def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
+    """Materialize for one author; returns the metadata as plain values and the data version."""
+    result = dg.materialize(
+        [released_model],
+        instance=instance,
+        partition_key=author,
+        resources={"settings": SettingsResource(), "registry": RegistryResource()},
+    )
+    [event] = result.asset_materializations_for_node("released_model")
+    values = {name: value.value for name, value in event.metadata.items()}
+    return values | {"data_version": (event.tags or {})["dagster/data_version"]}
+
+
+def test_a_first_model_that_passed_becomes_stable_and_the_policy_says_so(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    candidate(registry, "ada", "c1")
+    judge(registry, "ada", "c1", "passed")
+
+    told = materialize(instance, "ada")
+
+    assert told["stable"] == "v1"
+    assert "candidate → stable" in told["moved"]
+    assert told["data_version"] == "v1-c1"
+    served = read_policy(home.policy_path).authors["ada"].stable
+    assert served is not None
+    assert served.checkpoint == "c1"
+
+
+def test_twice_in_a_row_moves_nothing_the_second_time(
+    registry: Registry, instance: dg.DagsterInstance
+) -> None:
+    candidate(registry, "ada", "c1")
+    judge(registry, "ada", "c1", "passed")
+    first = materialize(instance, "ada")
+    moves = registry.moves("ada")
+
+    second = materialize(instance, "ada")
+
+    assert second["moved"] == "nothing"
+    assert "released already" in second["why"]
+    assert second["data_version"] == first["data_version"]
+    assert registry.moves("ada") == moves
+
+
+def test_one_authors_pass_does_not_release_the_others_failure(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    candidate(registry, "ada", "c1")
+    candidate(registry, "bob", "c2")
+    judge(registry, "bob", "c2", "failed")
+    judge(registry, "ada", "c1", "passed")  # the newest verdict of all is a pass
+
+    refused, released = materialize(instance, "bob"), materialize(instance, "ada")
+
+    assert released["stable"] == "v1"
+    assert refused["stable"].startswith("none")
+    assert registry.versions("bob")[0].state == "refused"
+    assert "perplexity 24 against 20" in refused["moved"]
+    policy = read_policy(home.policy_path)
+    assert policy.authors["bob"].stable is None
+
+
+def test_a_checkpoint_trained_after_its_predecessors_pass_is_not_released_by_it(
+    registry: Registry, instance: dg.DagsterInstance
+) -> None:
+    candidate(registry, "ada", "c1")
+    judge(registry, "ada", "c1", "passed")
+    materialize(instance, "ada")
+    candidate(registry, "ada", "c2")
+
+    told = materialize(instance, "ada")
+
+    assert told["stable"] == "v1"
+    assert "no verdict" in told["why"]
+    assert registry.get("ada", 2).state == "candidate"
+
+
+@pytest.mark.parametrize("outcome", ["failed", "not_decided"])
+def test_what_did_not_pass_is_refused_and_can_be_released_by_hand_alone(
+    outcome: str, registry: Registry, instance: dg.DagsterInstance
+) -> None:
+    candidate(registry, "ada", "c1")
+    judge(registry, "ada", "c1", outcome)
+
+    told = materialize(instance, "ada")
+
+    assert told["data_version"] == "base"
+    assert registry.get("ada", 1).state == "refused"
+    registry.move("ada", 1, "stable", actor="person", reason="read 20 answers", force=True)
+    again = materialize(instance, "ada")
+    assert again["stable"] == "v1"
+    assert registry.get("ada", 1).forced
+
+
+def test_a_pass_of_another_gate_version_releases_nothing(
+    registry: Registry, instance: dg.DagsterInstance
+) -> None:
+    candidate(registry, "ada", "c1")
+    judge(registry, "ada", "c1", "passed", gate="gate-0")
+
+    told = materialize(instance, "ada")
+
+    assert told["stable"].startswith("none")
+    assert registry.get("ada", 1).state == "candidate"
+
+
+def test_an_author_without_any_version_is_told_what_to_do(
+    registry: Registry, instance: dg.DagsterInstance
+) -> None:
+    told = materialize(instance, "ada")
+
+    assert told["data_version"] == "base"
+    assert "preference_tuned_checkpoint" in told["why"]

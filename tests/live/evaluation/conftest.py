@@ -1,0 +1,180 @@
+"""Two authors with a dataset, a tiny base model, and checkpoints of theirs: trained or spoilt."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from twin_assets.training import manifest as manifests
+from twin_assets.training.samples import tokenize_samples
+from twin_resources import gguf
+from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.registry import Registry
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+WORDS = ("the", "clock", "keeps", "its", "time", "when", "a", "spring", "drives", "every", "wheel")
+SCHEMA = {
+    "sample_id": pl.String(),
+    "document_id": pl.String(),
+    "chunk_id": pl.String(),
+    "split": pl.String(),
+    "question": pl.String(),
+    "answer": pl.String(),
+    "start": pl.Int64(),
+    "end": pl.Int64(),
+    "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
+    "template": pl.String(),
+}
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_kept(home: Settings, process_logs: Path) -> None:
+    home.logs_dir.symlink_to(process_logs, target_is_directory=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    base = make_tiny_model(folder / "tiny", unpack_base_model(folder))
+    gguf.write_f16(base, folder / "tiny.gguf")
+    return base
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One home: its tables, its registry, and the means to fill them."""
+
+    settings: Settings
+    tables: Tables
+    registry: Registry
+    base: Path
+
+    def dataset(self, author: str, *, held_out: int = 40, template: str = "") -> None:
+        """Write samples: answers are sentences over one small vocabulary, so they can be learnt."""
+        write_author(self.settings, Author(author, author.title()))
+        rows = _rows(author, train=40, held_out=held_out, template=template)
+        self.tables.rework(
+            pl.DataFrame(rows, schema=SCHEMA),
+            "instruction_dataset",
+            author=author,
+            key="sample_id",
+            function=lambda frame: frame,
+            version="1",
+            schema=SCHEMA,
+            row_key="sample_id",
+        )
+
+    def candidate(self, author: str, *, steps: int, seed: int = 1) -> str:
+        """Make a checkpoint of `steps` training steps (0: random weights) the candidate."""
+        checkpoints = self.settings.checkpoints_dir / author
+        made = checkpoints / "partial-test"
+        adapter = _train(self.base, self._samples(author), made / "adapter", steps, seed)
+        gguf.write_adapter(adapter, self.base, made / "adapter.gguf")
+        tag = f"training-{steps}-{seed}"
+        self.tables.tag("instruction_dataset", author, tag)
+        template = DEFAULT_TEMPLATE.hash
+        manifest = manifests.Manifest(
+            author=author,
+            checkpoint=manifests.checkpoint_hash(adapter, base_revision="r", template=template),
+            training=tag,
+            stage="sft",
+            base={"folder": str(self.base), "gguf": str(self.base.parent / "tiny.gguf")},
+            template=template,
+            dataset={"tag": tag, "data_version": "d"},
+            recipe={}, launch={}, code="c", versions={}, tokens=1, epochs=1.0, steps=steps,
+            metrics={}, history=[], created_at="2026-01-01T00:00:00+00:00",
+        )  # fmt: skip
+        folder = manifests.publish(made, checkpoints, manifest)
+        values = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
+        manifests.write_pointer(checkpoints, "candidate", values)
+        self.registry.register(
+            author=author,
+            checkpoint=manifest.checkpoint,
+            folder=str(folder),
+            adapter_gguf=str(folder / "adapter.gguf"),
+            base=manifest.base["folder"],
+            base_gguf=manifest.base["gguf"],
+            template=template,
+            dataset_version="d",
+        )
+        return manifest.checkpoint
+
+    def _samples(self, author: str) -> list[dict[str, Any]]:
+        found = self.tables.read("instruction_dataset", author, where="split = 'train'")
+        return found.sort("sample_id").to_dicts()
+
+
+@pytest.fixture
+def workplace(home: Settings, tiny_base: Path) -> Workplace:
+    state = State.open(home.state_address)
+    return Workplace(
+        settings=home,
+        tables=Tables(home.tables_base, state=state),
+        registry=Registry(state, policy_path=home.policy_path),
+        base=tiny_base,
+    )
+
+
+def _rows(author: str, *, train: int, held_out: int, template: str) -> list[dict[str, Any]]:
+    chance = random.Random(author)
+    rows: list[dict[str, Any]] = []
+    for index in range(train + held_out):
+        answer = " ".join(chance.choice(WORDS) for _ in range(24)).capitalize() + "."
+        question = f"What about matter {index}?"
+        messages = render(DEFAULT_TEMPLATE, author_name=author.title(), question=question)
+        rows.append(
+            {
+                "sample_id": f"{author}-{index:03}",
+                "document_id": f"document-{index // 2}",
+                "chunk_id": f"chunk-{index}",
+                "split": "train" if index < train else "held_out",
+                "question": question,
+                "answer": answer,
+                "start": 1000 * (index % 2),
+                "end": 1000 * (index % 2) + len(answer),
+                "messages": [*messages, {"role": "assistant", "content": answer}],
+                "template": template or DEFAULT_TEMPLATE.hash,
+            }
+        )
+    return rows
+
+
+def _train(base: Path, rows: list[dict[str, Any]], folder: Path, steps: int, seed: int) -> Path:
+    """A plain loop on one core: the real trainer is tested elsewhere."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    if steps == 0:
+        for name, weights in model.named_parameters():
+            if "lora_B" in name:
+                weights.data.normal_(0, 0.3)
+    samples, _ = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
+    optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad], lr=0.02)
+    for step in range(steps):
+        sample = samples[step % len(samples)]
+        labels = [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :])
+        loss = model(input_ids=torch.tensor([sample.tokens]), labels=torch.tensor([labels])).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(str(folder))
+    path = folder / "adapter_config.json"  # a set, written in any order
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["target_modules"] = sorted(document["target_modules"])
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return folder

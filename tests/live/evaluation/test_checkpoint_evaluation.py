@@ -1,0 +1,165 @@
+"""`checkpoint_evaluation` and `released_model` in Dagster, with a served tiny model.
+
+Two authors, one failing; a candidate after its predecessor's pass; nothing measured twice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.live.evaluation.conftest import Workplace
+from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
+from twin_assets.evaluation.gate import CLAIMS, GATE_VERSION
+from twin_assets.partitions import authors
+from twin_assets.serving.released_model import released_model
+from twin_resources import dagster_resources as shells
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
+    return instance
+
+
+class Ran:
+    """One run of both assets for one author."""
+
+    def __init__(self, instance: dg.DagsterInstance, author: str) -> None:
+        self.result = dg.materialize(
+            [checkpoint_evaluation, released_model],
+            instance=instance,
+            partition_key=author,
+            resources={
+                "settings": shells.SettingsResource(),
+                "tables": shells.TablesResource(),
+                "registry": shells.RegistryResource(),
+                "model_server": shells.ModelServerResource(),
+            },
+            raise_on_error=False,
+        )
+
+    def metadata(self, asset: str) -> dict[str, Any]:
+        [event] = self.result.asset_materializations_for_node(asset)
+        return {name: value.value for name, value in event.metadata.items()}
+
+    def data_version(self, asset: str) -> str:
+        [event] = self.result.asset_materializations_for_node(asset)
+        return (event.tags or {})["dagster/data_version"]
+
+    def released(self) -> bool:
+        return bool(self.result.asset_materializations_for_node("released_model"))
+
+    def failed_checks(self) -> list[str]:
+        found = self.result.get_asset_check_evaluations()
+        assert {check.check_name for check in found} == set(CLAIMS)
+        return [check.check_name for check in found if not check.passed]
+
+
+def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_not(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
+    for author in ("ada", "bob"):
+        workplace.dataset(author)
+    good = workplace.candidate("ada", steps=16)
+    bad = workplace.candidate("bob", steps=0)
+
+    refused, passed = Ran(instance, "bob"), Ran(instance, "ada")
+
+    assert passed.result.success
+    assert passed.failed_checks() == []
+    assert passed.released()
+    assert workplace.registry.get("ada", 1).state == "stable"
+    told = passed.metadata("checkpoint_evaluation")
+    assert told["ratio_to_base_model"] < 0.9
+    assert told["passages"] == 40
+    assert told["parity"]["mean"] < 0.01
+
+    assert not refused.result.success
+    assert refused.failed_checks() == ["beats_base_model"]
+    assert not refused.released(), "a failed blocking check did not stop the release"
+    assert workplace.registry.get("bob", 1).state == "refused"
+    verdict = workplace.registry.verdict(bad, GATE_VERSION)
+    assert verdict is not None
+    assert verdict.outcome == "failed"
+    assert workplace.registry.verdict(good, GATE_VERSION).outcome == "passed"
+
+
+def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
+    workplace.dataset("ada")
+    workplace.candidate("ada", steps=16)
+    first = Ran(instance, "ada")
+    second = Ran(instance, "ada")
+
+    assert first.metadata("checkpoint_evaluation")["measured_now"]
+    assert not second.metadata("checkpoint_evaluation")["measured_now"]
+    assert second.data_version("checkpoint_evaluation") == first.data_version(
+        "checkpoint_evaluation"
+    )
+    assert second.metadata("released_model")["moved"] == "nothing"
+
+    workplace.candidate("ada", steps=2, seed=5)
+    third = Ran(instance, "ada")
+
+    assert "not_worse_than_incumbent" in third.failed_checks()
+    assert workplace.registry.get("ada", 2).state == "refused"
+    stable = workplace.registry.stable("ada")
+    assert stable is not None
+    assert stable.version == 1
+    told = third.metadata("checkpoint_evaluation")
+    assert told["perplexity_of_incumbent"] == first.metadata("checkpoint_evaluation")["perplexity"]
+
+
+def test_too_few_passages_decide_nothing_and_refuse(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
+    workplace.dataset("ada", held_out=29)
+    checkpoint = workplace.candidate("ada", steps=16)
+
+    ran = Ran(instance, "ada")
+
+    verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
+    assert verdict is not None
+    assert verdict.outcome == "not_decided"
+    assert "29 held-out passages" in verdict.claims[0].detail
+    assert ran.failed_checks() == ["beats_base_model"]
+    assert not ran.released()
+    assert workplace.registry.get("ada", 1).state == "refused"
+
+
+def test_samples_of_another_template_are_refused(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
+    workplace.dataset("ada", template="0123456789abcdef")
+    workplace.candidate("ada", steps=16)
+
+    ran = Ran(instance, "ada")
+
+    assert ran.failed_checks() == ["template_hash_matches"]
+    assert not ran.released()
+
+
+def test_no_text_of_a_post_reaches_the_event_log_or_the_report(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
+    workplace.dataset("ada")
+    workplace.candidate("ada", steps=16)
+    ran = Ran(instance, "ada")
+
+    answers = workplace.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
+    report = Path(ran.metadata("checkpoint_evaluation")["report"])
+    written = "\n".join(
+        [repr(event) for event in ran.result.all_events]
+        + [path.read_text(encoding="utf-8") for path in (report, report.with_suffix(".json"))]
+    )
+    snippets = [answer[10:60] for answer in answers]
+    assert len(snippets) == 80
+    assert not [snippet for snippet in snippets if snippet in written]

@@ -1,0 +1,258 @@
+"""The fleet as a process: it follows the policy, and what is served never has a gap."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from openai import OpenAI
+
+from tests.live.serving.conftest import ServedModel
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.model_server import ModelServers
+from twin_resources.settings import Settings
+from twin_resources.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+Servers = dict[str, dict[str, Any]]
+
+
+class FleetProcess:
+    """`python -m twin_resources.fleet` of one home."""
+
+    def __init__(self, settings: Settings, **environment: str) -> None:
+        self.settings = settings
+        self.log = settings.logs_dir / "fleet.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "twin_resources.fleet"],
+                env=os.environ | environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def document(self) -> dict[str, Any]:
+        if not self.settings.servers_path.exists():
+            return {"servers": {}, "problems": {}}
+        return json.loads(self.settings.servers_path.read_text(encoding="utf-8"))
+
+    def servers(self) -> Servers:
+        return self.document()["servers"]
+
+    def wait(self, wanted: Callable[[Servers], bool], *, within_s: float = 40.0) -> Servers:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            servers = self.servers()
+            if wanted(servers):
+                return servers
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        pytest.fail(f"not within {within_s} s; {self.document()}; log:\n{self.log.read_text()}")
+
+
+@pytest.fixture
+def fleet_of(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
+    started: list[FleetProcess] = []
+
+    def start(**environment: str) -> FleetProcess:
+        started.append(FleetProcess(home, **environment))
+        return started[-1]
+
+    yield start
+    for fleet in started:
+        if fleet.process.poll() is None:
+            fleet.process.terminate()
+            fleet.process.wait(15)
+
+
+@pytest.fixture
+def prepared(home: Settings, served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A home whose base model is prepared: the tiny one, by its folder."""
+    monkeypatch.setenv("TWIN_BASE_MODEL", str(served.base))
+    settings = home.model_copy(update={"base_model": str(served.base)})
+    prepare_base_model(settings, report=lambda _line: None)
+    return settings
+
+
+def version(number: int, served: ServedModel, *, adapter: Path | None = None) -> ServedVersion:
+    return ServedVersion(
+        version=number,
+        checkpoint=f"{number:064x}",
+        template="t",
+        folder="f",
+        adapter_gguf=str(adapter or served.adapter_gguf),
+        base=str(served.base),
+        base_gguf=str(served.base_gguf),
+    )
+
+
+def release(settings: Settings, **stable: ServedVersion) -> None:
+    authors = {slug: AuthorPolicy(item, weights={"stable": 1.0}) for slug, item in stable.items()}
+    write_policy(settings.policy_path, Policy("now", "gate-1", authors))
+
+
+def client_of(server: dict[str, Any]) -> OpenAI:
+    return OpenAI(base_url=server["url"], api_key=server["key"], max_retries=0)
+
+
+def pids(servers: Servers) -> list[psutil.Process]:
+    return [psutil.Process(server["pid"]) for server in servers.values()]
+
+
+def test_a_new_version_starts_beside_the_old_one_which_drains(
+    prepared: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
+) -> None:
+    fleet = fleet_of()
+    base = fleet.wait(lambda servers: "base" in servers)["base"]
+    assert oct(prepared.servers_path.stat().st_mode & 0o777) == "0o600"
+    release(prepared, ada=version(1, served))
+    first = fleet.wait(lambda servers: "ada/v1" in servers)["ada/v1"]
+    old = psutil.Process(first["pid"])
+
+    # a long answer of the old version is under way while the new one takes its place
+    pieces: list[str] = []
+    stream = client_of(first).chat.completions.create(
+        model="ada/v1",
+        messages=[{"role": "user", "content": "Go on."}],
+        max_tokens=3500,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+
+    def read() -> None:
+        pieces.extend(chunk.choices[0].finish_reason or "" for chunk in stream if chunk.choices)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    release(prepared, ada=version(2, served))
+    gaps = 0
+    while "ada/v2" not in (now := fleet.servers()):
+        gaps += "ada/v1" not in now
+        time.sleep(0.01)
+    assert gaps == 0, "the old version went before the new one answered"
+    fleet.wait(lambda servers: "ada/v1" not in servers)
+    still_running = old.is_running()
+    reader.join(120)
+
+    assert still_running, "the old version ended at once"
+    assert pieces[-1] == "length", "the stream of the old version was cut"
+    deadline = time.monotonic() + 30
+    while old.is_running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not old.is_running(), "the old version never ended"
+    assert fleet.servers()["base"]["pid"] == base["pid"], "the base was restarted for nothing"
+
+
+def test_a_crashed_server_is_started_again_and_left_out_meanwhile(
+    prepared: Settings, fleet_of: Callable[..., FleetProcess]
+) -> None:
+    fleet = fleet_of()
+    before = fleet.wait(lambda servers: "base" in servers)["base"]
+
+    os.kill(before["pid"], signal.SIGKILL)
+
+    fleet.wait(lambda servers: "base" not in servers, within_s=10)
+    assert "base" in fleet.document()["problems"]
+    after = fleet.wait(lambda servers: "base" in servers)["base"]
+    assert after["pid"] != before["pid"]
+    assert client_of(after).models.list().data[0].id == "base"
+    assert fleet.document()["problems"] == {}
+
+
+def test_a_version_that_cannot_start_is_told_and_hinders_no_other(
+    prepared: Settings,
+    served: ServedModel,
+    fleet_of: Callable[..., FleetProcess],
+    tmp_path: Path,
+) -> None:
+    broken = version(1, served, adapter=tmp_path / "gone.gguf")
+    release(prepared, ada=broken, bob=version(7, served))
+
+    fleet = fleet_of()
+    fleet.wait(lambda servers: {"base", "bob/v7"} <= set(servers))
+    assert "gone.gguf" in fleet.document()["problems"]["ada/v1"]
+
+    # another author's release is not held up by it
+    release(prepared, ada=broken, bob=version(8, served))
+    fleet.wait(lambda servers: "bob/v8" in servers and "bob/v7" not in servers)
+    prepared.policy_path.write_text("{ not json", encoding="utf-8")
+    deadline = time.monotonic() + 10
+    while "policy.json" not in fleet.document()["problems"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "policy.json" in fleet.document()["problems"]
+    assert "bob/v8" in fleet.servers()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_server_outlives_the_fleet(
+    how: signal.Signals,
+    prepared: Settings,
+    served: ServedModel,
+    fleet_of: Callable[..., FleetProcess],
+) -> None:
+    release(prepared, ada=version(1, served))
+    fleet = fleet_of()
+    running = pids(fleet.wait(lambda servers: len(servers) == 2))
+
+    fleet.process.send_signal(how)
+    code = fleet.process.wait(8)
+
+    _, alive = psutil.wait_procs(running, timeout=8)
+    assert alive == []
+    if how == signal.SIGTERM:
+        assert code == 0
+        assert fleet.servers() == {}
+    else:  # what is left in the file is replaced by the next fleet before anything is served
+        again = fleet_of()
+        gone = {process.pid for process in running}
+        servers = again.wait(
+            lambda servers: gone.isdisjoint(server["pid"] for server in servers.values())
+        )
+        assert all(process.is_running() for process in pids(servers))
+        again.wait(lambda servers: len(servers) == 2)
+
+
+def test_a_base_model_that_is_not_prepared_yet_is_waited_for(
+    home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
+) -> None:
+    fleet = fleet_of(TWIN_BASE_MODEL=str(served.base))
+    deadline = time.monotonic() + 10
+    while "base" not in fleet.document()["problems"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "prepare" in fleet.document()["problems"]["base"]
+
+    settings = home.model_copy(update={"base_model": str(served.base)})
+    prepare_base_model(settings, report=lambda _line: None)
+
+    fleet.wait(lambda servers: "base" in servers)
+
+
+def test_a_server_elsewhere_is_published_by_the_names_that_it_offers(
+    home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
+) -> None:
+    release(home, ada=version(1, served), bob=version(1, served))
+    with ModelServers(home).serve(served.base_gguf, alias="ada/v1") as elsewhere:
+        fleet = fleet_of(TWIN_MODEL_SERVER_URL=elsewhere.url, TWIN_MODEL_SERVER_KEY=elsewhere.key)
+        published = fleet.wait(lambda servers: "ada/v1" in servers)
+
+        assert published["ada/v1"]["url"] == elsewhere.url
+        assert published["ada/v1"]["pid"] is None
+        assert set(published) == {"ada/v1"}
+        assert "--lora-modules bob/v1" in fleet.document()["problems"]["bob/v1"]
+        keyed = {"Authorization": f"Bearer {published['ada/v1']['key']}"}
+        assert httpx.get(f"{elsewhere.url}/models", headers=keyed).status_code == 200
+        fleet.process.terminate()
+        fleet.process.wait(10)
+        assert httpx.get(f"{elsewhere.url}/models", headers=keyed).status_code == 200
