@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psutil
 import pytest
 from safetensors.numpy import load_file
@@ -74,8 +75,19 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
         if message.get("progress", {}).get("step") == 5 and not texts:
             os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
 
-    resumed = launcher.run(job, on_message=kill_once)
+    @dg.asset
+    def trained(context):
+        with dg.open_pipes_session(
+            context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+        ) as session:
+            launcher.run(job, on_message=kill_once, environment=session.get_bootstrap_env_vars())
+        return dg.MaterializeResult()
 
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize([trained], instance=instance)
+        said = " ".join(event.message for event in instance.all_logs(run.run_id))
+
+    resumed = job.folder / "output"
     result = read_result(resumed / "result.json")
     assert result.resumed_at, messages
     assert result.resumed_at[0] in {3, 6}
@@ -87,6 +99,9 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert not ranks_of(job)
+    # both attempts spoke into the run, and every step did
+    assert f"resuming after step {result.resumed_at[0]} of {result.steps}" in said
+    assert all(f'"step": {step + 1}, ' in said for step in range(result.steps))
     assert listening <= {"127.0.0.1", "::1"}
 
 
