@@ -1,10 +1,17 @@
-"""The console of every command. Belongs here: its width and style. Does not belong here: output."""
+"""The console of every command, and how this very command is typed.
+
+Belongs here: width and style; the name by which the shell finds `twin`.
+Does not belong here: output.
+"""
 # pyright: strict
 
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
@@ -15,3 +22,21 @@ def make_console() -> Console:
     """A console as wide as the terminal, or 110 columns into a pipe or file."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH if piped else None)
+
+
+def typed(arguments: str, *, home: Path) -> str:
+    """`twin <arguments>` as it can be typed in this shell and folder for this home.
+
+    `deploy/up.sh` installs `twin` into `.venv`, which is not on the search path.
+    """
+    program = Path(sys.executable).with_name("twin")
+    found = shutil.which("twin")
+    if found is not None and Path(found).resolve() == program.resolve():
+        name = "twin"
+    elif program.is_relative_to(Path.cwd()):
+        name = str(program.relative_to(Path.cwd()))
+    else:
+        name = str(program)
+    default = Path(os.environ.get("TWIN_HOME") or ".twin").expanduser().resolve()
+    suffix = "" if home == default else f" --home {shlex.quote(str(home))}"
+    return f"{shlex.quote(name)} {arguments}{suffix}"

@@ -91,8 +91,12 @@ def verdict_table(verdict: Verdict) -> Table:
     return table
 
 
-def endpoints_table(endpoints: Endpoints, home: Path) -> RenderableType:
-    """Where everything is, and the three ways to use it."""
+def endpoints_table(endpoints: Endpoints, home: Path, *, stop: str) -> RenderableType:
+    """Where everything is, and the three ways to use it.
+
+    Args:
+        stop: the command that ends the stack, as this person can type it.
+    """
     model = next(iter(endpoints.models), "twin/AUTHOR")
     rows = {
         "Dagster UI": endpoints.dagster,
@@ -101,7 +105,7 @@ def endpoints_table(endpoints: Endpoints, home: Path) -> RenderableType:
         "models": ", ".join(endpoints.models),
         "trace store": endpoints.traces,
         "logs": endpoints.logs,
-        "stop": "twin stop",
+        "stop": stop,
     }
     table = Table(box=box.SIMPLE_HEAD, show_header=False, show_edge=False)
     table.add_column(no_wrap=True, style="bold")

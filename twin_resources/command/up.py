@@ -22,6 +22,7 @@ from twin_resources.command.author_progress import (
     write_progress,
 )
 from twin_resources.command.clock import StageClock, duration
+from twin_resources.command.console import typed
 from twin_resources.command.first_answers import ask_before, import_posts
 from twin_resources.command.outcome import Outcome
 from twin_resources.command.presentation import endpoints_table
@@ -163,7 +164,8 @@ class _Up:
 
         self.clock.stage(6, "ready")
         endpoints = publish_endpoints(stack, first=subject.slug)
-        self.clock.show(endpoints_table(endpoints, self.settings.home))
+        stop = typed("stop", home=self.settings.home)
+        self.clock.show(endpoints_table(endpoints, self.settings.home, stop=stop))
         self.clock.finish()
         times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
         self.clock.say(f"where the time went: {times}")
@@ -195,7 +197,8 @@ class _Up:
             return int(show_ending(plan, clock=self.clock))
         if self.options.detach:
             start_training(stack, subject.slug, clock=self.clock)
-            self.clock.say("training goes on in the background: `twin status --wait`")
+            wait = typed("status --wait", home=self.settings.home)
+            self.clock.say(f"training goes on in the background; wait for it with: {wait}")
             return 0
         return int(train(stack, endpoints, subject.author, clock=self.clock).outcome)
 

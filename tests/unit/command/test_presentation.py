@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console, RenderableType
 
 from twin_resources.command.author_progress import Answer
 from twin_resources.command.clock import StageClock, duration
+from twin_resources.command.console import typed
 from twin_resources.command.presentation import (
     answers_table,
     endpoints_table,
@@ -70,11 +73,30 @@ def test_the_last_table_shows_no_key() -> None:
         logs="/h/logs",
         pids={},
     )
-    shown = text_of(endpoints_table(endpoints, Path("/h")))
-    for part in ("http://127.0.0.1:3000", "/h/endpoints.json", "twin stop", "curl", "OpenAI()"):
+    shown = text_of(endpoints_table(endpoints, Path("/h"), stop=".venv/bin/twin stop"))
+    for part in (
+        "http://127.0.0.1:3000",
+        "/h/endpoints.json",
+        ".venv/bin/twin stop",
+        "curl",
+        "OpenAI()",
+    ):
         assert part in shown
     assert "sk-secret" not in shown
     assert "sk-traces" not in shown
+
+
+def test_a_command_is_shown_as_it_can_be_typed_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Path(sys.executable).with_name("twin")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TWIN_HOME", str(tmp_path / "h"))
+    monkeypatch.chdir(program.parent.parent)
+    assert typed("stop", home=tmp_path / "h") == f"{program.parent.name}/twin stop"
+    monkeypatch.chdir(tmp_path)
+    assert typed("stop", home=tmp_path / "h") == f"{program} stop"
+    assert typed("stop", home=tmp_path / "o h").endswith(f"stop --home '{tmp_path}/o h'")
 
 
 def test_the_python_snippet_compiles() -> None:
