@@ -29,6 +29,7 @@ from twin_resources.gateway.tracing import trace_problem, watch_seconds
 
 LEAVING_S = 120.0
 THROUGHPUT_SECONDS = 10.0
+WARM_UP_S = 60.0
 
 
 class Router(Protocol):
@@ -121,7 +122,7 @@ class Following:
         self._every(POLL_SECONDS, lambda: _now(self._follow_files, servers))
         self._every(watch_seconds(self.store), self._watch_traces)
         self._every(THROUGHPUT_SECONDS, lambda: _now(self._write_throughput))
-        self._tasks.append(asyncio.create_task(self._warm_up()))
+        await self._warm_up()
 
     async def stop(self) -> None:
         """Called when the server ends."""
@@ -154,9 +155,11 @@ class Following:
             write_throughput(self.throughput_path, self.path.meters)
 
     async def _warm_up(self) -> None:
-        authors = sorted(self.path.live.current.authors)[:1]
+        """Imports and embedder of retrieval cost a second: no question shall pay for them."""
+        author = min(self.path.live.current.authors, default="nobody")
+        work = asyncio.to_thread(self.path.passages.warm_up, author)
         try:
-            await asyncio.to_thread(self.path.passages.warm_up, authors)
+            await asyncio.wait_for(work, WARM_UP_S)
         except Exception as error:  # noqa: BLE001 - the first question meets it again and tells it
             sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
 

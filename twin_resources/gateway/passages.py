@@ -60,10 +60,9 @@ class Passages:
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
             return (), f"retrieval failed ({type(error).__name__})"
 
-    def warm_up(self, authors: Sequence[str]) -> None:
-        """Load the embedder and open the tables before the first question; runs in a thread."""
-        for author in authors:
-            self._retrieve(author, "warm up")
+    def warm_up(self, author: str) -> None:
+        """Load the embedder and the search before the first question; any slug will do."""
+        self._retrieve(author, "warm up")
 
     def _retrieve(self, author: str, text: str) -> tuple[Sequence[Passage], str]:
         found = self._open().retrieve(author, text)

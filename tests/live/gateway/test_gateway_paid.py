@@ -33,9 +33,12 @@ BODY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def paid(tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path) -> Iterator[Stack]:
+def paid(
+    tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
+) -> Iterator[Stack]:
     environ: dict[str, str] = {}
-    with new_stack(tmp_path_factory.mktemp("paid"), gateway_weights, environ=environ) as stack:
+    folder = tmp_path_factory.mktemp("paid")
+    with new_stack(folder, gateway_weights, tiny_gguf, environ=environ) as stack:
         for name in ("base", "elsewhere"):
             stack.start_model(name)
         api = stack.servers.pop("elsewhere")
