@@ -6,4 +6,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 
 "$python" -I "$root/twin_resources/preflight.py" "$@"
 "$python" -I "$root/twin_resources/installation.py"
+export TWIN_PREFLIGHT_SHOWN=1 # `twin up` looks again and prints only what would stop it
 exec "$root/.venv/bin/twin" up "$@"
