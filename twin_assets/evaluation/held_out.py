@@ -64,17 +64,18 @@ def within_budget(
     return chosen
 
 
-def prompts_of(samples: pl.DataFrame, *, count: int, most_characters: int) -> list[list[Any]]:
-    """Messages without their answers, short ones first choice, to ask a server with.
+def prompts_of(samples: pl.DataFrame, *, count: int, drawn: int) -> list[list[Any]]:
+    """Messages without their answers, to ask a server with.
 
     Args:
         samples: in the order of preference.
-        count: how many, as far as there are.
-        most_characters: longer prompts come last: 20 prompts of 1,000 tokens take a minute on
-            two cores.
+        count: how many prompts, as far as there are.
+        drawn: so many come in the given order, whatever their length; the shortest ones fill up:
+            llama.cpp reads about 170 tokens a second on one core, 20 long prompts take two minutes.
     """
     prompts: list[list[Any]] = [messages[:-1] for messages in samples["messages"].to_list()]
-    return sorted(prompts, key=lambda prompt: _characters(prompt) > most_characters)[:count]
+    rest = sorted(prompts[drawn:], key=_characters)
+    return [*prompts[:drawn], *rest][:count]
 
 
 def _characters(prompt: Sequence[dict[str, str]]) -> int:

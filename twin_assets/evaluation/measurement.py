@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 MOST_TOKENS = 2048  # of a sample
 PARITY_PROMPTS = 20
 PARITY_TOKENS = 16  # compared of each answer
-PARITY_CHARACTERS = 1600  # longer prompts are a second choice
-ANSWER_TOKENS = 48  # generated, for the copy rate
+PARITY_DRAWN = 4  # of any length, the others are short ones
+ANSWER_TOKENS = 40  # generated, for the copy rate
 
 Serve = Callable[[], AbstractContextManager["RunningServer"]]
 
@@ -182,7 +182,7 @@ def _served(
     """Ask the served candidate, held-out prompts first; training prompts fill up to the number."""
     training = question.dataset.filter(pl.col("split") == "train")
     asked = pl.concat([passages, held_out.in_drawn_order(training)], how="diagonal")
-    prompts = held_out.prompts_of(asked, count=PARITY_PROMPTS, most_characters=PARITY_CHARACTERS)
+    prompts = held_out.prompts_of(asked, count=PARITY_PROMPTS, drawn=PARITY_DRAWN)
     if not prompts:
         return None, CopyRate(0, 0.0, 0.0)
     with clock.part("served model"), serve() as server:

@@ -10,7 +10,7 @@ because the second answer comes from the key-value cache of the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,23 +59,31 @@ class Reference:
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def log_probabilities(
-        self, prompt: Sequence[Mapping[str, str]], answer: ServedAnswer
+        self,
+        prompt: Sequence[Mapping[str, str]],
+        tokens: Sequence[int],
+        reported: Sequence[Collection[int]],
     ) -> list[dict[int, float]]:
-        """Reference values for exactly the ids that the server reported, position by position."""
+        """Reference values, position by position.
+
+        Args:
+            tokens: the answer that follows the prompt.
+            reported: for each of its positions the ids whose log-probability is wanted.
+        """
         import torch
 
-        if not answer.tokens:
+        if not tokens:
             return []
-        tokens = self._tokenizer.apply_chat_template(
+        before = self._tokenizer.apply_chat_template(
             stripped(prompt), tokenize=True, add_generation_prompt=True, return_dict=False
         )
-        inputs = torch.tensor([[*tokens, *answer.tokens[:-1]]], device=self._model.device)
+        inputs = torch.tensor([[*before, *tokens[:-1]]], device=self._model.device)
         with torch.inference_mode():
             hidden = self._model.base_model(input_ids=inputs).last_hidden_state
-            values = log_probabilities(self._model, hidden[0, len(tokens) - 1 :])
+            values = log_probabilities(self._model, hidden[0, len(before) - 1 :])
         return [
-            {token: float(row[token]) for token in reported}
-            for row, reported in zip(values, answer.log_probabilities, strict=True)
+            {token: float(row[token]) for token in wanted}
+            for row, wanted in zip(values, reported, strict=True)
         ]
 
 
@@ -94,13 +102,21 @@ def compare(
     repeated: list[float] = []
     diverged = 0
     for prompt, once, again in zip(prompts, first, second, strict=True):
-        for answer in (once, again):
-            expected = reference.log_probabilities(prompt, answer)
-            differences += _differences(expected, answer.log_probabilities)
-        if once.tokens == again.tokens:
+        if once.tokens == again.tokens:  # one pass of the reference serves both
+            groups = [(once, again)]
             repeated += _differences(once.log_probabilities, again.log_probabilities)
         else:
+            groups = [(once,), (again,)]
             diverged += 1
+        for group in groups:
+            served = [answer.log_probabilities for answer in group]
+            reported = [
+                {token for values in position for token in values}
+                for position in zip(*served, strict=True)
+            ]
+            expected = reference.log_probabilities(prompt, group[0].tokens, reported)
+            for values in served:
+                differences += _differences(expected, values)
     if not differences:
         return None
     return Parity(

@@ -65,8 +65,9 @@ def test_the_budget_is_met_but_never_below_the_fewest() -> None:
     assert len(within_budget(samples[:3], fewest=5, most=8, token_budget=1000)) == 3
 
 
-def test_prompts_come_without_answers_and_long_ones_last() -> None:
-    found = prompts_of(dataset(), count=3, most_characters=20)
+def test_prompts_come_without_answers_some_as_drawn_and_the_others_short() -> None:
+    found = prompts_of(dataset().reverse(), count=5, drawn=2)
 
     assert all(message["role"] == "user" for prompt in found for message in prompt)
-    assert [len(prompt[0]["content"]) for prompt in found] == [0, 5, 10]
+    assert [len(prompt[0]["content"]) // 5 for prompt in found] == [11, 10, 0, 1, 2]
+    assert len(prompts_of(dataset(3), count=5, drawn=4)) == 3
