@@ -113,8 +113,8 @@ def test_smollm2_with_an_adapter_is_served_as_transformers_and_peft_compute_it(
     monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
     unordered = gguf.write_adapter(adapter, smollm2, tmp_path / "unordered.gguf")
     with ModelServers(home).serve(tmp_path / "base.gguf", unordered, alias="tested/v1") as server:
-        answers = served_model.ask(server, prompts, max_tokens=TOKENS)
-    wrong = parity.compare(parity.Reference(smollm2, adapter), prompts, answers, answers)
+        answers = served_model.ask(server, prompts[:5], max_tokens=TOKENS)
+    wrong = parity.compare(parity.Reference(smollm2, adapter), prompts[:5], answers, answers)
     assert wrong is not None
     assert wrong.mean > PARITY_MEAN
 

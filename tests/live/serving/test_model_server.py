@@ -15,6 +15,7 @@ import pytest
 from openai import OpenAI
 
 from tests.live.serving.conftest import ServedModel
+from twin_assets.evaluation import served_model
 from twin_resources.errors import TwinError
 from twin_resources.model_server import ModelServers, ServerProcess, serve_warmed_up
 from twin_resources.settings import Settings
@@ -157,6 +158,10 @@ def test_a_server_elsewhere_is_used_by_its_names(home: Settings, served: ServedM
         with servers.serve(None, alias="ada/v1") as named:
             assert (named.url, named.key, named.pid) == (elsewhere.url, elsewhere.key, None)
             assert serve_warmed_up(named) > 0
+            [answer] = served_model.ask(
+                named, [[{"role": "user", "content": "Hello"}]], max_tokens=3
+            )
+            assert len(answer.log_probabilities[0]) == served_model.ALTERNATIVES
         with (
             pytest.raises(TwinError, match="--lora-modules ada/v2"),
             servers.serve(None, alias="ada/v2"),
