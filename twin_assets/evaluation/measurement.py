@@ -35,6 +35,8 @@ PARITY_TOKENS = 16  # compared of each answer
 PARITY_DRAWN = 4  # of any length, the others are short ones
 ANSWER_TOKENS = 40  # generated, for the copy rate
 
+TOLD_EVERY_S = 3.0
+
 Serve = Callable[[], AbstractContextManager["RunningServer"]]
 
 
@@ -105,19 +107,20 @@ def measure(
     enough = len(chosen) >= FEWEST_PASSAGES
     precision = perplexity.evaluation_precision()
     likelihoods: dict[str, perplexity.AnswerLikelihood] = {}
+    subjects = [question.base, question.candidate]
+    subjects += [question.incumbent] if question.incumbent else []
+    progress = Progress(say, (len(subjects) * len(chosen) if enough else 0) + 3 * PARITY_PROMPTS)
     if enough:
-        subjects = [question.base, question.candidate]
-        subjects += [question.incumbent] if question.incumbent else []
         for subject in subjects:
             with clock.part(f"perplexity of {subject.name}"):
-                likelihoods[subject.name] = _likelihood(subject, chosen, precision)
+                likelihoods[subject.name] = _likelihood(subject, chosen, precision, progress)
             say(
                 f"{subject.name}: perplexity {likelihoods[subject.name].perplexity:.3f} on "
                 f"{len(chosen)} passages in {clock.seconds[f'perplexity of {subject.name}']:.1f} s"
             )
     else:
         say(f"{len(chosen)} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
-    compared, copies = _served(question, passages, serve, clock, say)
+    compared, copies = _served(question, passages, serve, clock, progress)
     mine = likelihoods.get(question.candidate.name)
     measured = Measured(
         passages=len(chosen),
@@ -154,10 +157,12 @@ def _tokenized(rows: pl.DataFrame, base_folder: Path) -> tuple[list[TokenizedSam
 
 
 def _likelihood(
-    subject: Subject, samples: Sequence[TokenizedSample], precision: str
+    subject: Subject, samples: Sequence[TokenizedSample], precision: str, progress: Progress
 ) -> perplexity.AnswerLikelihood:
     model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
-    return perplexity.answer_likelihood(model, samples)
+    return perplexity.answer_likelihood(
+        model, samples, advance=progress.of(f"perplexity of {subject.name}")
+    )
 
 
 def _comparison(
@@ -177,7 +182,7 @@ def _served(
     passages: pl.DataFrame,
     serve: Serve,
     clock: _Clock,
-    say: Callable[[str], object],
+    progress: Progress,
 ) -> tuple[parity.Parity | None, CopyRate]:
     """Ask the served candidate, held-out prompts first; training prompts fill up to the number."""
     training = question.dataset.filter(pl.col("split") == "train")
@@ -186,25 +191,58 @@ def _served(
     if not prompts:
         return None, CopyRate(0, 0.0, 0.0)
     with clock.part("served model"), serve() as server:
-        answers = served_model.ask(server, prompts, max_tokens=ANSWER_TOKENS)
-        again = served_model.ask(server, prompts, max_tokens=PARITY_TOKENS)
+        advance = progress.of("answers of the served model")
+        answers = served_model.ask(server, prompts, max_tokens=ANSWER_TOKENS, advance=advance)
+        again = served_model.ask(server, prompts, max_tokens=PARITY_TOKENS, advance=advance)
     with clock.part("reference"):
         reference = parity.Reference(
             question.candidate.base_folder, question.candidate.adapter_folder
         )
         first = parity.shortened(answers, PARITY_TOKENS)
-        compared = parity.compare(reference, prompts, first, again)
+        advance = progress.of("reference of the served model")
+        compared = parity.compare(reference, prompts, first, again, advance=advance)
     found = "every answer was empty"
     if compared is not None:
         found = f"log-probabilities differ by {compared.mean:.4f} on average and "
         found += f"{compared.largest:.4f} at most over {compared.compared} values"
-    say(f"served model: {found}")
+    progress.say(f"served model: {found}")
     copies = verbatim_copy_rate(
         [answer.text for answer in answers],
         ["\n".join(message["content"] for message in prompt) for prompt in prompts],
         training["answer"].to_list(),
     )
     return compared, copies
+
+
+class Progress:
+    """Lines `progress {step, steps, eta_s, message}` for whoever follows the run.
+
+    A step is a passage, an answer or a prompt: about a second each on two cores.
+
+    Args:
+        say: gets the lines.
+        steps: how many there will be at most.
+    """
+
+    def __init__(self, say: Callable[[str], object], steps: int) -> None:
+        self.say = say
+        self._steps = steps
+        self._done = 0
+        self._started = self._told = time.monotonic()
+
+    def of(self, message: str) -> Callable[[int], None]:
+        """What to call with the number of steps that one part has made."""
+
+        def advance(steps: int) -> None:
+            self._done = min(self._done + steps, self._steps)
+            now = time.monotonic()
+            if now - self._told >= TOLD_EVERY_S:
+                self._told = now
+                left = (now - self._started) / self._done * (self._steps - self._done)
+                report = {"step": self._done, "steps": self._steps, "message": message}
+                self.say("progress " + json.dumps(report | {"eta_s": round(left)}))
+
+        return advance
 
 
 @dataclass

@@ -10,7 +10,7 @@ because the second answer comes from the key-value cache of the first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,13 @@ def compare(
     prompts: Sequence[Sequence[Mapping[str, str]]],
     first: Sequence[ServedAnswer],
     second: Sequence[ServedAnswer],
+    *,
+    advance: Callable[[int], object] = lambda _prompts: None,
 ) -> Parity | None:
     """Compare both rounds of answers with the reference; an answer follows its own tokens.
+
+    Args:
+        advance: called with 1 after each prompt.
 
     Returns:
         None when every answer was empty: then nothing can be compared.
@@ -117,6 +122,7 @@ def compare(
             expected = reference.log_probabilities(prompt, group[0].tokens, reported)
             for values in served:
                 differences += _differences(expected, values)
+        advance(1)
     if not differences:
         return None
     return Parity(

@@ -14,7 +14,7 @@ same passages, with the standard error of a ratio estimator over passages
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,9 +121,15 @@ def load_model(
 
 
 def answer_likelihood(
-    model: PreTrainedModel, samples: Sequence[TokenizedSample]
+    model: PreTrainedModel,
+    samples: Sequence[TokenizedSample],
+    *,
+    advance: Callable[[int], object] = lambda _passages: None,
 ) -> AnswerLikelihood:
     """Log-likelihood of each sample's answer, its end-of-turn token left out.
+
+    Args:
+        advance: called with the number of passages after each batch of them.
 
     Logits are computed in fp32 from the last hidden states, and only where an answer stands: in
     bf16 a logit of 16 is rounded by .06.
@@ -142,6 +148,7 @@ def answer_likelihood(
                 targets = inputs[row, sample.answer_start : end].to(model.device)
                 chosen = log_probabilities(model, states).gather(1, targets[:, None])
                 likelihoods[index] = -float(chosen.sum())
+            advance(len(batch))
     return AnswerLikelihood(
         tuple(likelihoods), tuple(sample.answer_tokens - 1 for sample in samples)
     )

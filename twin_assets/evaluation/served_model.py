@@ -6,7 +6,7 @@ judging the answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,7 @@ def ask(
     *,
     max_tokens: int,
     at_once: int = 2,
+    advance: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = 120.0,
 ) -> list[ServedAnswer]:
     """Ask every prompt once, greedily.
@@ -48,6 +49,7 @@ def ask(
         prompts: messages each.
         max_tokens: of an answer.
         at_once: requests in flight.
+        advance: called with 1 after each answer.
 
     Raises:
         TwinError: the server refuses, or reports no token ids (llama.cpp and vLLM do).
@@ -59,7 +61,11 @@ def ask(
             return _ask(client, server, prompt, max_tokens=max_tokens)
 
         with ThreadPoolExecutor(at_once) as pool:
-            return list(pool.map(one, prompts))
+            answers: list[ServedAnswer] = []
+            for answer in pool.map(one, prompts):
+                answers.append(answer)
+                advance(1)
+            return answers
 
 
 def _ask(

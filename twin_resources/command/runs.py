@@ -97,7 +97,7 @@ def follow(
 
 
 def progress_line(report: Mapping[str, Any]) -> str:
-    """A `progress {json}` report in words: loss, speed, time left."""
+    """A `progress {json}` report in words: what is done, loss, speed, time left."""
     parts: list[str] = []
     if "step" in report and "steps" in report:
         parts.append(f"step {report['step']}/{report['steps']}")
@@ -108,8 +108,8 @@ def progress_line(report: Mapping[str, Any]) -> str:
     left = report.get("eta_s")
     if isinstance(left, (int, float)):
         parts.append(f"{duration(left)} left")
-    if not parts:
-        parts = [str(report.get("message", ""))]
+    if report.get("message"):
+        parts.insert(0, str(report["message"]))
     return "  ".join(parts)
 
 
