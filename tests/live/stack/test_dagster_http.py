@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from rich.console import Console
 
@@ -202,8 +203,10 @@ def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
         dagster.add_author("slow")
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        for process in marked_processes(crashed.record.instance):
+        lost = marked_processes(crashed.record.instance)
+        for process in lost:
             process.kill()  # as a power cut does: all of them at once
+        psutil.wait_procs(lost, timeout=20)
         again = start(settings)
         assert again.record.ports == crashed.record.ports
         assert dagster.run(run_id).status == "STARTED"
