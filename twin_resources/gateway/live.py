@@ -13,14 +13,14 @@ half.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.policy import Policy, read_policy
+from twin_resources.gateway.policy import AuthorPolicy, Policy, read_policy
 from twin_resources.settings import Author, Settings, read_author
 
 POLL_SECONDS = 0.5
@@ -105,18 +105,43 @@ class Live:
             changed |= self._authors[slug].refresh(f"author {slug}")
         return changed
 
+    def _answering_policy(self, servers: Mapping[str, Server]) -> Policy | None:
+        """The newest policy; where an author's new stable version is not warm yet, what answered
+        before, as long as its server does."""
+        newest, before = self._policy.value, self.current.policy
+        if newest is None or before is None:
+            return newest
+        authors = {
+            slug: before.authors[slug]
+            if slug in before.authors
+            and wanted.stable is not None
+            and not _is_ready(wanted, slug, servers)
+            and _is_ready(before.authors[slug], slug, servers)
+            else wanted
+            for slug, wanted in newest.authors.items()
+        }
+        return replace(newest, authors=authors)
+
     def _snapshot(self) -> Snapshot:
         shared = (self._policy, self._servers)
+        servers = self._servers.value or {}
         return Snapshot(
             authors={slug: author.value for slug, author in self._authors.items() if author.value},
-            policy=self._policy.value,
-            servers=self._servers.value or {},
+            policy=self._answering_policy(servers),
+            servers=servers,
             has_paid_route=self.settings.has_paid_route,
             problems=tuple(one.problem for one in shared if one.problem),
             author_problems={
                 slug: author.problem for slug, author in self._authors.items() if author.problem
             },
         )
+
+
+def _is_ready(policy: AuthorPolicy, author: str, servers: Mapping[str, Server]) -> bool:
+    if policy.stable is None:
+        return False
+    server = servers.get(f"{author}/v{policy.stable.version}")
+    return server is not None and server.ready
 
 
 def read_servers(path: Path) -> dict[str, Server]:

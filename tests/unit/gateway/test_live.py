@@ -131,3 +131,38 @@ def test_a_file_of_the_same_size_and_time_is_seen_by_its_inode(home: Settings) -
     replace(home.servers_path, text.replace("true", "tru2").replace("tru2", "true"))
     os.utime(home.servers_path, ns=(stamp, stamp))
     assert live.refresh() is True
+
+
+def test_a_new_version_answers_when_its_server_is_warm_and_not_before(home: Settings) -> None:
+    write_author(home, Author("ann", "Ann"))
+    write_servers(home, base=True, **{"ann/v3": True})
+    write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=SERVED)}))
+    live = Live(home)
+    live.refresh()
+
+    fourth = AuthorPolicy(stable=ServedVersion(4, "d", "t", "", None, "", ""))
+    write_policy(home.policy_path, Policy(authors={"ann": fourth}))
+    assert live.refresh() is True
+    assert live.current.policy_of("ann") == AuthorPolicy(stable=SERVED)
+
+    write_servers(home, base=True, **{"ann/v3": True, "ann/v4": True})
+    assert live.refresh() is True
+    assert live.current.policy_of("ann") == fourth
+
+    # back to no version at all is followed at once, whatever is warm
+    write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=None)}))
+    live.refresh()
+    assert live.current.policy_of("ann") == AuthorPolicy(stable=None)
+
+
+def test_a_new_version_is_followed_at_once_when_the_old_server_is_gone(home: Settings) -> None:
+    write_author(home, Author("ann", "Ann"))
+    write_servers(home, base=True, **{"ann/v3": True})
+    write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=SERVED)}))
+    live = Live(home)
+    live.refresh()
+    fourth = AuthorPolicy(stable=ServedVersion(4, "d", "t", "", None, "", ""))
+    write_policy(home.policy_path, Policy(authors={"ann": fourth}))
+    write_servers(home, base=True)
+    live.refresh()
+    assert live.current.policy_of("ann") == fourth
