@@ -4,7 +4,7 @@ Belongs here: the allow-list, which provider keys a named model earns, and the s
 each package is told to send nothing. Does not belong here: settings, ports and secrets themselves.
 
 An allow-list, because the next provider's variable has a name that nobody knows today: a key merely
-found in the environment reaches no child process (DESIGN 3.3).
+found in the environment reaches no child process (architecture.md).
 """
 # pyright: strict
 

@@ -3,7 +3,7 @@
 Belongs here: storing them in the state store, and writing the policy object after every change.
 Does not belong here: which moves are called for (`registry_moves.py`), the shape of the policy
 (`gateway/policy.py`), measuring a model.
-Method: DESIGN 3.2.
+Method: architecture.md.
 """
 # pyright: strict
 

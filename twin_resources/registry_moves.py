@@ -2,7 +2,7 @@
 
 Belongs here: the dataclasses of the registry, the table of legal moves, `legal_moves`.
 Does not belong here: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
-Method: DESIGN 3.2.
+Method: architecture.md.
 """
 # pyright: strict
 
@@ -118,7 +118,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the test of a version against the stable one says so far (DESIGN 3.2)."""
+    """What the test of a version against the stable one says so far (architecture.md)."""
 
     finding: Finding
     reason: str

@@ -131,7 +131,7 @@ class Author:
         disclosure: the sentence that tells a reader that a model wrote this.
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
-        release_mode: `gate`, `shadow` or `canary` (DESIGN 3.2).
+        release_mode: `gate`, `shadow` or `canary` (architecture.md).
         consent: how the author agreed; free text, shown in reports.
     """
 

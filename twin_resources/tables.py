@@ -2,7 +2,7 @@
 
 Belongs here: the words that assets use: rework, read, data_version, tag, forget.
 Does not belong here: what the rows mean; how Lance stores them (`tables_store.py`).
-Method: DESIGN 2.1; Lance (https://lance.org), openable as
+Method: architecture.md; Lance (https://lance.org), openable as
 `lancedb.connect(f"{base}/{author}").open_table(asset)`.
 """
 

@@ -2,8 +2,8 @@
 
 Belongs here: the loop over changed inputs, and what one batch writes, deletes and records.
 Does not belong here: Lance calls (`tables_store.py`), telling what changed (`tables_changes.py`).
-Method: DESIGN 2.1. Each batch is one Lance commit that carries its own record, so a process that
-dies between any two lines leaves whole inputs, and the next rework does the others.
+Method: architecture.md. Each batch is one Lance commit that carries its own record, so a process
+that dies between any two lines leaves whole inputs, and the next rework does the others.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: compaction, indexes, clean-up of old versions, physical deletion.
 Does not belong here: what rows say, and the lease (the caller holds it).
-Method: https://lance.org/guide/performance/ and FACTS: Lance keeps deleted rows decodable until
+Method: https://lance.org/guide/performance/: Lance keeps deleted rows decodable until
 their fragment is compacted and every version that names the old file is gone.
 """
 

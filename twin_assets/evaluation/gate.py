@@ -3,7 +3,8 @@
 Belongs here: the measured values that the gate looks at, thresholds, claims, outcome.
 Does not belong here: measuring (`measurement.py`), storing the verdict (`registry.py`), moving a
 version.
-Method: DESIGN 3.2, mode `gate`. A claim that could not be decided refuses like one that is not met.
+Method: deploy/docs/architecture.md, The gate. A claim that could not be decided refuses like one
+that is not met.
 """
 # pyright: strict
 

@@ -4,7 +4,7 @@ Belongs here: reading and writing `document_splits`, `instruction_drafts` and `i
 and rendering a sample. Does not belong here: the decisions (`splits.py`, `drafts.py`,
 `contexts.py`, `leakage.py`), dagster.
 
-Method: DESIGN 3.5. Samples are planned from narrow columns; only those whose plan changed are
+Method: architecture.md. Samples are planned from narrow columns; only those whose plan changed are
 rendered, so that a run with nothing new reads ids, questions and dates, and writes nothing.
 """
 # pyright: strict

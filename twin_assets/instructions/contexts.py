@@ -4,8 +4,8 @@ Belongs here: who gets a context, keeping one that is still good, and what a con
 Does not belong here: the search (`twin_resources.retrieval`, the gateway's own), rendering.
 
 A context is looked up once and kept until a passage in it vanishes, so that ten new posts cost ten
-posts' worth of searches. Rules of DESIGN 3.5: never the answer's own chunk, nothing newer than the
-answer, some samples without any.
+posts' worth of searches. The rules: never the answer's own chunk, nothing newer than the answer,
+some samples without any.
 """
 # pyright: strict
 

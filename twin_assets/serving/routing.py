@@ -1,4 +1,4 @@
-"""What is decided about routing, and the figures it rests on (DESIGN 3.3).
+"""What is decided about routing, and the figures it rests on (architecture.md).
 
 Belongs here: the routing table of an author, and the cost report that stands beside it.
 Does not belong here: the formulas (`twin_resources/gateway/cost.py`, the gateway counts with the

@@ -1,5 +1,4 @@
-"""What an answer costs on a machine of one's own, and when a paid model would be cheaper (DESIGN
-3.3).
+"""What an answer costs on a machine of one's own, and when a paid model would be cheaper.
 
 Belongs here: the formulas, and the meter that measures tokens per busy second.
 Does not belong here: prices (`Settings`), budgets (`paid_budget.py`), the decision (`choice.py`).

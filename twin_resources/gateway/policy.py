@@ -3,7 +3,7 @@
 Belongs here: its dataclasses, its file (written whole, read whole), building it from the registry.
 Does not belong here: choosing an arm for a request (`choice.py`), which moves are legal
 (`registry_moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
-Method: DESIGN 3.2: every move rewrites the policy from registry and routing table.
+Method: architecture.md: every move rewrites the policy from registry and routing table.
 """
 # pyright: strict
 

@@ -1,4 +1,4 @@
-"""The way of a question to its prompt, in the order of DESIGN 4, without LiteLLM.
+"""The way of a question to its prompt, in the order of architecture.md, without LiteLLM.
 
 Belongs here: choose the version → class → input check → passages → the template that the version
 names.
