@@ -19,9 +19,11 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings
 
-# An idle connection that llama.cpp has closed costs one failed attempt; a server that is replaced
-# costs two.
+# An idle connection that llama.cpp has closed costs one failed attempt. Three more, a quarter, a
+# half and one second apart, outlast the restart of a small model's server; LiteLLM's own pauses let
+# a reader wait 8.6 s for a 503.
 RETRIES = 3
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 1.0
 REQUEST_TIMEOUT_S = 300
 SPAN_DELAY_MS = (
     500  # OpenTelemetry's default of 5 s would let `twin explain` look for a trace too early
@@ -126,6 +128,8 @@ def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapp
         "LANGFUSE_HOST": store.host,
         "LANGFUSE_PUBLIC_KEY": store.public_key,
         "LANGFUSE_SECRET_KEY": store.secret_key,
+        "INITIAL_RETRY_DELAY": str(FIRST_PAUSE_S),
+        "MAX_RETRY_DELAY": str(LONGEST_PAUSE_S),
         "OTEL_BSP_SCHEDULE_DELAY": str(SPAN_DELAY_MS),
         "OTEL_SDK_DISABLED": "false",
         "LANCE_LOG": "error",  # two warnings a search otherwise

@@ -13,6 +13,7 @@ Hooks: https://docs.litellm.ai/docs/proxy/call_hooks and litellm/integrations/cu
 from __future__ import annotations
 
 import sys
+import traceback
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
@@ -117,6 +118,10 @@ class TwinPlugin(CustomLogger):
                 self.budget.check()
         except Refused as error:
             raise RefusedByPlugin(error) from error
+        except Exception as error:
+            # LiteLLM would call some of these the client's mistake.
+            sys.stderr.write(traceback.format_exc())
+            raise RefusedByPlugin(_our_mistake(error)) from error
         self._remember(data["litellm_call_id"], prepared.answering)
         _rewrite(data, prepared)
         return data
@@ -301,6 +306,16 @@ def _rewrite(data: dict[str, Any], prepared: Prepared) -> None:
     headers = {"traceparent": prepared.answering.traceparent}
     data["proxy_server_request"]["headers"] = headers
     data["metadata"]["headers"] = {}
+
+
+def _our_mistake(error: Exception) -> Refused:
+    return Refused(
+        500,
+        "gateway_failed",
+        tried="prepare the prompt",
+        found=f"an error in the gateway ({type(error).__name__})",
+        next_step="look into the gateway's log and report what stands there",
+    )
 
 
 def _failed_call(answering: Answering, error: Exception) -> Refused:
