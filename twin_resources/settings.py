@@ -127,7 +127,7 @@ class Author:
         language: ISO 639-1 code, or empty when the corpus decides.
         persona: one line about the author for the system prompt; empty: made from the name.
         refused_topics: topics that the twin declines to speak about.
-        temperature, max_tokens: sampling of an answer.
+        temperature, frequency_penalty, max_tokens: sampling of an answer.
         disclosure: the sentence that tells a reader that a model wrote this.
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
@@ -142,6 +142,7 @@ class Author:
     persona: str = ""
     refused_topics: tuple[str, ...] = ()
     temperature: float = 0.3
+    frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
     max_tokens: int = 200
     disclosure: str = ""
     recipe: str = ""

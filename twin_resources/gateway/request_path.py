@@ -140,5 +140,9 @@ def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template
 
 
 def _sampling(asked: Asked, author: Author) -> dict[str, Any]:
-    defaults = {"temperature": author.temperature, "max_tokens": author.max_tokens}
+    defaults = {
+        "temperature": author.temperature,
+        "frequency_penalty": author.frequency_penalty,
+        "max_tokens": author.max_tokens,
+    }
     return defaults | dict(asked.sampling)

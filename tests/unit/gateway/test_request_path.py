@@ -79,7 +79,7 @@ async def test_the_prompt_holds_persona_passages_and_question(home: Settings) ->
     assert "Mends clocks." in system["content"]
     assert "Oil sparingly." in user["content"]
     assert "Which oil?" in user["content"]
-    assert prepared.sampling == {"temperature": 0, "max_tokens": 77}
+    assert prepared.sampling == {"temperature": 0, "frequency_penalty": 0.4, "max_tokens": 77}
     assert prepared.answering.degraded == ()
     assert retrieving.asked == [("ann", "Which oil?")]
 
