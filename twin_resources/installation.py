@@ -24,8 +24,6 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-# On Linux the registry's torch brings 4 GB of CUDA libraries; its makers' own index has it without.
-CPU_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 CLOCK_EVERY_S = 15.0
 KNOWN_FAILURES = (
     ("No space left on device", "the disk is full", "free some space and run this again"),
@@ -157,9 +155,8 @@ def torch_choices(version: str, *, has_gpu: bool, system: str) -> list[list[str]
     plain = [f"torch=={version}"]
     if has_gpu or system != "Linux":
         return [plain]
-    without_cuda = ["--no-deps", f"torch=={version}+cpu"]
-    quick = ["--retries", "0", "--timeout", "15", "--index-url", CPU_TORCH_INDEX]
-    return [without_cuda, [*quick, *without_cuda], plain]
+    # The plain build brings 4 GB of CUDA; the other is found where a person has pointed pip to.
+    return [["--no-deps", f"torch=={version}+cpu"], plain]
 
 
 def _install_torch(project: Path) -> None:
