@@ -19,11 +19,11 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings
 
-# An idle connection that llama.cpp has closed costs one failed attempt. Three more, a quarter, a
-# half and one second apart, outlast the restart of a small model's server; LiteLLM's own pauses let
-# a reader wait 8.6 s for a 503.
+# An idle connection that llama.cpp has closed costs one failed attempt. Three more within about two
+# seconds outlast the restart of a small model's server; with LiteLLM's own pauses a reader waited
+# 8.6 s for a 503.
 RETRIES = 3
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_JITTER = 0.25, 1.0, 0.1
 REQUEST_TIMEOUT_S = 300
 SPAN_DELAY_MS = (
     500  # OpenTelemetry's default of 5 s would let `twin explain` look for a trace too early
@@ -130,6 +130,7 @@ def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapp
         "LANGFUSE_SECRET_KEY": store.secret_key,
         "INITIAL_RETRY_DELAY": str(FIRST_PAUSE_S),
         "MAX_RETRY_DELAY": str(LONGEST_PAUSE_S),
+        "JITTER": str(PAUSE_JITTER),
         "OTEL_BSP_SCHEDULE_DELAY": str(SPAN_DELAY_MS),
         "OTEL_SDK_DISABLED": "false",
         "LANCE_LOG": "error",  # two warnings a search otherwise

@@ -25,7 +25,7 @@ from twin_resources.gateway.config import TraceStore
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.live import POLL_SECONDS
 from twin_resources.gateway.request_path import RequestPath
-from twin_resources.gateway.tracing import trace_problem, watch_seconds
+from twin_resources.gateway.tracing import TraceWatch, watch_seconds
 
 LEAVING_S = 120.0
 THROUGHPUT_SECONDS = 10.0
@@ -111,6 +111,10 @@ class Following:
     throughput_path: Path
     flush_traces: Callable[[], None]
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    _traces: TraceWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._traces = TraceWatch(self.store)
 
     async def start(self) -> None:
         """Called when the proxy has started and before it takes requests."""
@@ -129,6 +133,7 @@ class Following:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._traces.close()
         self._write_throughput()
         await asyncio.to_thread(self.flush_traces)
 
@@ -148,7 +153,7 @@ class Following:
             )
 
     async def _watch_traces(self) -> None:
-        self.path.trace_problem = await trace_problem(self.store)
+        self.path.trace_problem = await self._traces.problem()
 
     def _write_throughput(self) -> None:
         if self.path.meters:

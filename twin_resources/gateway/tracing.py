@@ -16,10 +16,13 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.config import TraceStore
+
+if TYPE_CHECKING:
+    import httpx
 
 WATCH_LOCAL_S = 2.0
 WATCH_REMOTE_S = 30.0  # a cloud's limit on API calls is not for us to use up
@@ -86,23 +89,41 @@ def otlp_address(store: TraceStore) -> str:
     return f"{store.host}/api/public/otel"
 
 
-async def trace_problem(store: TraceStore) -> str:
-    """Why traces would not arrive now, as a short clause; empty when they would.
+class TraceWatch:
+    """Asks the trace store whether traces would arrive now.
 
     Asks for the projects of the key pair, so that a wrong key is noticed as well as a dead server.
     """
-    import httpx
 
-    try:
-        async with httpx.AsyncClient(timeout=2.0, trust_env=not _is_local(store)) as client:
-            answer = await client.get(
-                f"{store.host}/api/public/projects", auth=(store.public_key, store.secret_key)
+    def __init__(self, store: TraceStore) -> None:
+        self._store = store
+        self._client: httpx.AsyncClient | None = None
+
+    async def problem(self) -> str:
+        """Why traces would not arrive, as a short clause; empty when they would."""
+        import httpx
+
+        if self._client is None:
+            # Kept: a new one loads all certificates, 20 CPU ms on the loop that serves requests.
+            self._client = httpx.AsyncClient(
+                base_url=self._store.host,
+                auth=(self._store.public_key, self._store.secret_key),
+                timeout=2.0,
+                trust_env=not _is_local(self._store),
             )
-    except httpx.HTTPError as error:
-        return f"trace store unreachable ({type(error).__name__}): this answer may leave no trace"
-    if answer.status_code != 200:
-        return f"trace store answers {answer.status_code}: this answer may leave no trace"
-    return ""
+        try:
+            answer = await self._client.get("/api/public/projects")
+        except httpx.HTTPError as error:
+            name = type(error).__name__
+            return f"trace store unreachable ({name}): this answer may leave no trace"
+        if answer.status_code != 200:
+            return f"trace store answers {answer.status_code}: this answer may leave no trace"
+        return ""
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            await self._client.aclose()
 
 
 def watch_seconds(store: TraceStore) -> float:
