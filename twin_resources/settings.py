@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets as random_source
+import tempfile
 import tomllib
 import unicodedata
 from dataclasses import dataclass, field
@@ -255,8 +256,9 @@ def load_secrets(settings: Settings) -> Secrets:
             "traces_secret_key": "sk-lf-" + random_source.token_hex(24),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"secrets.{os.getpid()}.partial")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # mode 600, and a name that no other thread or process has
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="secrets.", suffix=".partial")
+        partial = Path(name)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(made, stream)
         # A link refuses an existing target: the first of two racing starts wins, and nobody

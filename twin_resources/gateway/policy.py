@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -127,7 +128,7 @@ def _served(item: ModelVersion) -> ServedVersion:
 def write_policy(path: Path, policy: Policy) -> None:
     """Write the file whole: a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
     with partial.open("w", encoding="utf-8") as stream:
         json.dump({"schema": SCHEMA_NUMBER, **asdict(policy)}, stream, indent=1, sort_keys=True)
         stream.flush()
