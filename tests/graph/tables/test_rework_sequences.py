@@ -132,4 +132,5 @@ def test_many_small_reworks_keep_few_fragments_and_versions_that_a_tag_pins(
 def test_batches_of_any_size_give_the_same_table(tables: Tables, rows: int) -> None:
     texts = {f"post {number}": f"w{number}" for number in range(200)}
     done = rework(tables, texts, "1", rows, by_word)
+    assert (done.computed, done.written, done.deleted) == (200, 200, 0)
     check_equal_to_a_rebuild(tables, done, texts, "1")

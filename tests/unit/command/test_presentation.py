@@ -101,7 +101,9 @@ def test_a_command_is_shown_as_it_can_be_typed_here(
 
 def test_the_python_snippet_compiles() -> None:
     _, _, snippet = usage_text(model="twin/ada", env=Path("/h/env")).partition("\n\n")
-    compile(snippet, "snippet", "exec")
+    code = compile(snippet, "snippet", "exec")
+    assert {"OpenAI", "answer", "print"} <= set(code.co_names)
+    assert "twin/ada" in code.co_consts
 
 
 def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:

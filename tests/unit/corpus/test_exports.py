@@ -143,12 +143,17 @@ def test_a_zip_of_posts_is_to_be_unpacked(tmp_path: Path) -> None:
         refuse_exports(source)
 
 
+def is_taken_for_posts(source: Path) -> bool:
+    """Whether neither question about exports objects to it; `refuse_exports` raises if it does."""
+    refuse_exports(source)
+    return recognise(source) is None
+
+
 def test_a_torn_zip_is_no_traceback(tmp_path: Path) -> None:
     source = as_zip({"Shares.csv": "x" * 10_000}, tmp_path / "posts.zip")
     source.write_bytes(source.read_bytes()[:200])
-    refuse_exports(
-        source
-    )  # not recognisable as an archive; the folder scan refuses it by its suffix
+    # Not recognisable as an archive; the folder scan refuses it by its suffix.
+    assert is_taken_for_posts(source)
 
 
 def test_posts_are_never_taken_for_an_export(tmp_path: Path) -> None:
@@ -162,14 +167,15 @@ def test_posts_are_never_taken_for_an_export(tmp_path: Path) -> None:
         tmp_path,
     )
     as_zip(EXPORTS["Substack export"], tmp_path / "files.zip")
-    refuse_exports(tmp_path)
-    refuse_exports(tmp_path / "_posts/2020-01-01-a.md")
+    assert is_taken_for_posts(tmp_path)
+    assert is_taken_for_posts(tmp_path / "_posts/2020-01-01-a.md")
 
 
 def test_a_folder_of_plain_html_posts_is_no_export(tmp_path: Path) -> None:
-    refuse_exports(as_folder({"posts/a.html": "<p>Text</p>", "b.html": "<h1>B</h1>"}, tmp_path))
+    pages = {"posts/a.html": "<p>Text</p>", "b.html": "<h1>B</h1>"}
+    assert is_taken_for_posts(as_folder(pages, tmp_path))
 
 
 def test_the_shared_folders_are_no_exports(shared_posts: Path) -> None:
     for folder in ("skeeto", "jbranchaud-til", "skeeto/_posts"):
-        refuse_exports(shared_posts / folder)
+        assert is_taken_for_posts(shared_posts / folder), folder
