@@ -143,6 +143,25 @@ def ask(
 
 
 @app.command()
+def feedback(
+    trace_id: Annotated[str, typer.Argument(help="Of the answer, as `twin ask` prints it.")],
+    up: Annotated[bool, typer.Option("--up", help="A good answer.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="A bad one.")] = False,
+    score: Annotated[
+        float | None, typer.Option("--score", help="From 0 to 1, in place of a thumb.")
+    ] = None,
+    edit: Annotated[str, typer.Option("--edit", help="How it should have been.")] = "",
+    home: Home = None,
+) -> int:
+    """Say what you think of an answer; a later vote replaces the earlier one."""
+    from twin_resources.command.feedback_command import run_feedback
+
+    return run_feedback(
+        _settings(home), trace_id, up=up, down=down, score=score, edit=edit, console=_console()
+    )
+
+
+@app.command()
 def versions(author: AuthorName = "", home: Home = None) -> int:
     """The author's model versions, with verdicts and moves."""
     from twin_resources.command.releases import run_versions

@@ -92,6 +92,7 @@ def stack_programs(
         database = str(settings.home / "traces.sqlite")
         store = ("twin_resources.langfuse.local_store", "--db", database, "--host", host)
         programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
+    programs.insert(len(programs) - 1, program("relay", "twin_resources.langfuse.relay"))
     return programs
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.gateway.policy import read_policy
+from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings, list_authors
 from twin_resources.stack import Stack, find_stack, read_record
 from twin_resources.stack_programs import urls
@@ -41,6 +42,7 @@ class StackStatus:
         running: the supervisor is alive.
         crashed: a stack was started and ended without `twin stop`.
         authors: slug → `v3`, or `base` while no version is released.
+        outbox: what waits for the trace store (`OutboxCounts`); empty before the first start.
     """
 
     home: str
@@ -49,6 +51,7 @@ class StackStatus:
     urls: dict[str, str]
     programs: tuple[ProgramStatus, ...]
     authors: dict[str, str]
+    outbox: dict[str, Any]
 
 
 def look(settings: Settings) -> StackStatus:
@@ -62,6 +65,7 @@ def look(settings: Settings) -> StackStatus:
         urls=urls(stack.settings) if stack else {},
         programs=_programs(stack) if stack else (),
         authors=_served(settings),
+        outbox=_outbox(settings),
     )
 
 
@@ -81,6 +85,8 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {up}".rstrip())
     for name, url in status.urls.items():
         console.print(f"  {name:<18} {url}", markup=False)
+    for line in outbox_lines(status.outbox):
+        console.print(f"  {line}", markup=False)
     for slug, version in status.authors.items():
         console.print(f"  twin/{slug:<13} {version}", markup=False)
     return 0 if status.running else NOT_RUNNING
@@ -106,6 +112,38 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     tell_ending(ending, clock=clock)
     compare(stack, read_endpoints(settings.home), chosen, ending, clock=clock)
     return int(ending.outcome)
+
+
+def outbox_lines(outbox: dict[str, Any]) -> list[str]:
+    """What a person should know of the outbox; nothing while everything is sent at once."""
+    if not outbox:
+        return []
+    lines: list[str] = []
+    if outbox["scores"] or outbox["traces"]:
+        waited = (
+            "" if outbox["oldest_at"] is None else f" for {time.time() - outbox['oldest_at']:.0f} s"
+        )
+        lines.append(
+            f"outbox: {outbox['scores']:,} scores and {outbox['traces']:,} traces wait{waited}"
+        )
+    if outbox["problem"]:
+        lines.append(f"outbox: {outbox['problem']}")
+    if outbox["dropped_traces"]:
+        lines.append(f"outbox: {outbox['dropped_traces']:,} traces dropped for room, oldest first")
+    if outbox["refused"]:
+        lines.append(f"outbox: {outbox['refused']:,} refused for good by the trace store, kept")
+    return lines
+
+
+def _outbox(settings: Settings) -> dict[str, Any]:
+    path = outbox_path(settings)
+    if not path.exists():
+        return {}
+    outbox = Outbox(path)
+    try:
+        return asdict(outbox.counts())
+    finally:
+        outbox.close()
 
 
 def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:

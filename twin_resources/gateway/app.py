@@ -33,4 +33,5 @@ def application() -> Door:
         keyring=process.keyring,
         live=process.live,
         background=process.following,
+        feedback=process.feedback,
     )

@@ -1,4 +1,4 @@
-"""The background of the gateway: it follows the files, the router's servers and the trace store.
+"""The background of the gateway: it follows the files, the router's servers and the outbox.
 
 Belongs here: the tasks beside the requests, started and ended with the server.
 Does not belong here: anything a request waits for.
@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twin_resources.gateway.choice import PAID, Server
-from twin_resources.gateway.config import TraceStore
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.live import POLL_SECONDS
 from twin_resources.gateway.request_path import RequestPath
-from twin_resources.gateway.tracing import TraceWatch, watch_seconds
 
 LEAVING_S = 120.0
 THROUGHPUT_SECONDS = 10.0
@@ -97,24 +95,20 @@ class Following:
 
     Attributes:
         path: whose snapshot and trace problem are kept fresh.
-        store: the trace store that is watched.
+        trace_problem: says why answers leave no trace now, or nothing.
         find_router: gives LiteLLM's router once the proxy has started.
         paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: where measured tokens per second are written for `routing_policy`.
-        flush_traces: sends waiting spans at the end.
+        flush_traces: puts waiting spans into the outbox at the end.
     """
 
     path: RequestPath
-    store: TraceStore
+    trace_problem: Callable[[], str]
     find_router: Callable[[], Router]
     paid_model: str
     throughput_path: Path
     flush_traces: Callable[[], None]
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
-    _traces: TraceWatch = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._traces = TraceWatch(self.store)
 
     async def start(self) -> None:
         """Called when the proxy has started and before it takes requests."""
@@ -124,7 +118,7 @@ class Following:
         servers = RouterServers(router)
         self._follow_files(servers)
         self._every(POLL_SECONDS, lambda: _now(self._follow_files, servers))
-        self._every(watch_seconds(self.store), self._watch_traces)
+        self._every(POLL_SECONDS, lambda: _now(self._watch_traces))
         self._every(THROUGHPUT_SECONDS, lambda: _now(self._write_throughput))
         await self._warm_up()
 
@@ -133,7 +127,6 @@ class Following:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._traces.close()
         self._write_throughput()
         await asyncio.to_thread(self.flush_traces)
 
@@ -152,8 +145,8 @@ class Following:
                 + "\n"
             )
 
-    async def _watch_traces(self) -> None:
-        self.path.trace_problem = await self._traces.problem()
+    def _watch_traces(self) -> None:
+        self.path.trace_problem = self.trace_problem()
 
     def _write_throughput(self) -> None:
         if self.path.meters:

@@ -24,17 +24,20 @@ from litellm.integrations.custom_logger import CustomLogger
 from litellm.integrations.langfuse.langfuse_otel import LangfuseOtelLogger
 from litellm.integrations.opentelemetry import OpenTelemetryConfig
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering
+from twin_resources.gateway.automatic_scores import automatic_scores
 from twin_resources.gateway.choice import PAID
-from twin_resources.gateway.config import TraceStore
+from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ALLOWED_KEYS, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
-from twin_resources.gateway.tracing import otlp_address, otlp_headers, span_attributes
+from twin_resources.gateway.trace_outbox import OutboxExporter
+from twin_resources.gateway.tracing import span_attributes
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -212,19 +215,21 @@ class TwinPlugin(CustomLogger):
 
 
 class TraceLogger(LangfuseOtelLogger):
-    """Sends one generation span an answer, with the attributes of `tracing.span_attributes` and no
-    others."""
+    """Queues one generation span an answer, with the attributes of `tracing.span_attributes` and
+    no others, and the scores that the gateway gives it."""
 
-    def __init__(self, plugin: TwinPlugin, store: TraceStore) -> None:
+    def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
         self._plugin = plugin
-        headers = ",".join(f"{name}={value}" for name, value in otlp_headers(store).items())
-        config = OpenTelemetryConfig(
-            exporter="otlp_http", endpoint=otlp_address(store), headers=headers
-        )
+        self._exporter = exporter
+        config = OpenTelemetryConfig(exporter=exporter)
         super().__init__(config=config, callback_name="langfuse_otel")
 
+    def _get_span_processor(self, *args: Any, **kwargs: Any) -> BatchSpanProcessor:
+        # LiteLLM would give an exporter object a processor that writes on the event loop.
+        return BatchSpanProcessor(self._exporter, schedule_delay_millis=SPAN_DELAY_MS)
+
     def flush(self) -> None:
-        """Send what waits; called before the process ends."""
+        """Put what waits into the outbox; called before the process ends."""
         self._tracer_provider.force_flush(timeout_millis=3000)
 
     def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
@@ -248,6 +253,13 @@ class TraceLogger(LangfuseOtelLogger):
             )
         )
         if answer:
+            scores = automatic_scores(
+                answering,
+                answer=answer,
+                messages=kwargs.get("messages") or [],
+                latency_s=_seconds(kwargs),
+            )
+            self._exporter.add_scores(scores)
             self._plugin.forget(call_id)
 
     async def async_log_failure_event(
@@ -363,6 +375,13 @@ def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
     streamed = (kwargs.get("optional_params") or {}).get("stream")
     found = kwargs.get("completion_start_time")
     return found.astimezone(UTC) if streamed and isinstance(found, datetime) else None
+
+
+def _seconds(kwargs: dict[str, Any]) -> float | None:
+    began, ended = kwargs.get("start_time"), kwargs.get("end_time")
+    if not isinstance(began, datetime) or not isinstance(ended, datetime):
+        return None
+    return (ended - began).total_seconds()
 
 
 def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin_resources.gateway.config import trace_store
+from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.following import Following
 from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
@@ -19,7 +19,9 @@ from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.passages import passages_of
 from twin_resources.gateway.plugin import TraceLogger, TwinPlugin, authenticator
 from twin_resources.gateway.request_path import RequestPath
-from twin_resources.settings import load_secrets, load_settings
+from twin_resources.gateway.trace_outbox import OutboxExporter
+from twin_resources.langfuse.outbox import Outbox, outbox_path
+from twin_resources.settings import load_settings
 from twin_resources.state import State
 
 
@@ -40,17 +42,18 @@ def _paid_budget() -> PaidBudget | None:
 
 
 settings = load_settings()
-secrets = load_secrets(settings)
-store = trace_store(settings, secrets)
+outbox = Outbox(outbox_path(settings))
+exporter = OutboxExporter(outbox)
+feedback = FeedbackDesk(outbox)
 keyring = keyring_of(settings)
 live = Live(settings)
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
 plugin = TwinPlugin(path, _paid_budget())
-trace_logger = TraceLogger(plugin, store)
+trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
 following = Following(
     path=path,
-    store=store,
+    trace_problem=lambda: exporter.problem,
     find_router=_find_router,
     paid_model=settings.paid_model if settings.has_paid_route else "",
     throughput_path=settings.home / "gateway" / "throughput.json",

@@ -51,8 +51,7 @@ class RequestPath:
         live: the files that are followed.
         passages: retrieval.
         usd_per_hour: price of the machine.
-        trace_problem: why traces do not arrive now, or empty; the watch over the trace store sets
-            it.
+        trace_problem: why answers leave no trace now, or empty; the background sets it.
         meters: throughput by server key.
     """
 

@@ -1,9 +1,9 @@
 """The door in front of the LiteLLM proxy: which (method, path) exist, and who and what may enter.
 
 Belongs here: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
-of client headers, and the two answers that come from the snapshot (models, readiness).
-Does not belong here: the rules (`keys.py`, `request_body.py`, `choice.py`) and everything after
-LiteLLM.
+of client headers, and the answers that need no LiteLLM (models, readiness, feedback).
+Does not belong here: the rules (`keys.py`, `request_body.py`, `choice.py`, `feedback.py`) and
+everything after LiteLLM.
 
 The proxy exposes some hundred routes, and any valid key may call most of them past the plugin. So
 the list is of what exists, not of what is forbidden: everything else answers 404 before
@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from twin_resources.gateway.choice import choose, models_for
+from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.refusals import Refused
@@ -39,9 +40,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 MODELS_ROUTE = ("GET", "/v1/models")
+FEEDBACK_ROUTE = ("POST", "/twin/feedback")
 LIVELINESS_ROUTE = ("GET", "/health/liveliness")
 READINESS_ROUTE = ("GET", "/health/readiness")
-ROUTES = CHAT_ROUTES | {MODELS_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE}
+ROUTES = CHAT_ROUTES | {MODELS_ROUTE, FEEDBACK_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE}
 
 # What LiteLLM needs. The rest of the client's headers steers LiteLLM (x-litellm-*, langfuse_*),
 # names a trace of its own (traceparent), or is nobody's business (user agent, addresses).
@@ -66,12 +68,14 @@ class Door:
         keyring: knows the keys.
         live: the snapshot that questions are held against.
         background: started when the proxy has started, before the first request.
+        feedback: stores what readers think.
     """
 
     proxy: Application
     keyring: Keyring
     live: Live
     background: Background
+    feedback: FeedbackDesk
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,6 +99,11 @@ class Door:
                 key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
                 if route == MODELS_ROUTE:
                     await self._models(key, send)
+                    return
+                if route == FEEDBACK_ROUTE:
+                    await _answer(
+                        send, 200, await self.feedback.take(key, await _read_body(receive))
+                    )
                     return
                 body = await self._checked_body(key, receive)
             except Refused as error:

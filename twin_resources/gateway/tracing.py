@@ -1,8 +1,7 @@
 """What a span of an answer says: a list of attributes that is complete, so that nothing else gets
 out.
 
-Belongs here: the attributes of the generation span, built from the record of the request, and the
-watch over the trace store.
+Belongs here: the attributes of the generation span, built from the record of the request.
 Does not belong here: LiteLLM's own attributes. They hold client IP, headers, user agent and key
 hash; the logger in `plugin.py` writes these attributes instead of stripping those.
 
@@ -12,20 +11,12 @@ Attribute names: https://langfuse.com/integrations/native/opentelemetry
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twin_resources.gateway.answering import Answering
-from twin_resources.gateway.config import TraceStore
-
-if TYPE_CHECKING:
-    import httpx
-
-WATCH_LOCAL_S = 2.0
-WATCH_REMOTE_S = 30.0  # a cloud's limit on API calls is not for us to use up
 
 
 def span_attributes(
@@ -76,63 +67,6 @@ def span_attributes(
         attributes[f"langfuse.trace.metadata.{name}"] = value
         attributes[f"langfuse.observation.metadata.{name}"] = value
     return attributes
-
-
-def otlp_headers(store: TraceStore) -> dict[str, str]:
-    """Headers of an export: the store's key pair, and Langfuse's current ingestion path."""
-    pair = base64.b64encode(f"{store.public_key}:{store.secret_key}".encode()).decode()
-    return {"Authorization": f"Basic {pair}", "x-langfuse-ingestion-version": "4"}
-
-
-def otlp_address(store: TraceStore) -> str:
-    """Where spans are posted, without the signal's `/v1/traces`."""
-    return f"{store.host}/api/public/otel"
-
-
-class TraceWatch:
-    """Asks the trace store whether traces would arrive now.
-
-    Asks for the projects of the key pair, so that a wrong key is noticed as well as a dead server.
-    """
-
-    def __init__(self, store: TraceStore) -> None:
-        self._store = store
-        self._client: httpx.AsyncClient | None = None
-
-    async def problem(self) -> str:
-        """Why traces would not arrive, as a short clause; empty when they would."""
-        import httpx
-
-        if self._client is None:
-            # Kept: a new one loads all certificates, 20 CPU ms on the loop that serves requests.
-            self._client = httpx.AsyncClient(
-                base_url=self._store.host,
-                auth=(self._store.public_key, self._store.secret_key),
-                timeout=2.0,
-                trust_env=not _is_local(self._store),
-            )
-        try:
-            answer = await self._client.get("/api/public/projects")
-        except httpx.HTTPError as error:
-            name = type(error).__name__
-            return f"trace store unreachable ({name}): this answer may leave no trace"
-        if answer.status_code != 200:
-            return f"trace store answers {answer.status_code}: this answer may leave no trace"
-        return ""
-
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._client is not None:
-            await self._client.aclose()
-
-
-def watch_seconds(store: TraceStore) -> float:
-    """How often the trace store is asked."""
-    return WATCH_LOCAL_S if _is_local(store) else WATCH_REMOTE_S
-
-
-def _is_local(store: TraceStore) -> bool:
-    return store.host.startswith(("http://127.0.0.1", "http://localhost"))
 
 
 def _json(value: object) -> str:

@@ -36,6 +36,7 @@ def running(
     with new_stack(folder, gateway_weights, tiny_gguf, environ=found) as stack:
         embed_passages(stack.settings, "ann")
         stack.start_traces()
+        stack.start_relay()
         for name in ("base", "ann/v1", "ann/v2", "bob/v1"):
             stack.start_model(name)
         stack.start_gateway()

@@ -70,6 +70,7 @@ class Stack:
     servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     models: dict[str, ServerProcess] = field(default_factory=dict)
     traces: subprocess.Popen[bytes] | None = None
+    relay: subprocess.Popen[bytes] | None = None
     gateway: subprocess.Popen[bytes] | None = None
 
     @property
@@ -104,6 +105,10 @@ class Stack:
         arguments = ["--port", str(self.settings.traces_port), "--db", str(database)]
         self.traces = self._start("twin_resources.langfuse.local_store", "traces", arguments)
         self.wait(lambda: self._answers(self.settings.traces_port, "/api/public/health"))
+
+    def start_relay(self) -> None:
+        """What carries spans and scores from the outbox to the trace store."""
+        self.relay = self._start("twin_resources.langfuse.relay", "relay", [])
 
     def start_model(self, name: str) -> None:
         """A server for the version key `name`, and its entry in servers.json."""
@@ -178,7 +183,7 @@ class Stack:
             return client.trace(trace_id)
 
     def stop(self) -> None:
-        for process in (self.gateway, self.traces):
+        for process in (self.gateway, self.relay, self.traces):
             end(process)
         for model in self.models.values():
             model.end()

@@ -13,10 +13,12 @@ import httpx
 import pytest
 
 from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.request_body import MAX_BODY_BYTES
 from twin_resources.gateway.routes import ROUTES, Door, Message, Receive, Scope, Send
+from twin_resources.langfuse.outbox import Outbox
 from twin_resources.settings import Author, Settings, load_secrets
 
 
@@ -56,7 +58,8 @@ def door(home: Settings) -> Door:
     live = Live(home)
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
     live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
-    return Door(telling, keyring_of(home), live, Background())
+    desk = FeedbackDesk(Outbox(home.home / "outbox.sqlite"))
+    return Door(telling, keyring_of(home), live, Background(), desk)
 
 
 @pytest.fixture

@@ -1,0 +1,212 @@
+"""The relay against the real store, and against a server in front of it that fails in every way."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Start
+from tests.live.trace_store.erring_server import ErringServer, erring_server
+from twin_resources.errors import TwinError
+from twin_resources.gateway.config import TraceStore
+from twin_resources.langfuse.outbox import Outbox, QueuedScore
+from twin_resources.langfuse.relay import Relay, Sender, only_relay, retry_after_s
+
+pytestmark = pytest.mark.live
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def export(trace_id: str = TRACE, span_id: str = "b" * 16) -> bytes:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add()
+    span.trace_id, span.span_id = bytes.fromhex(trace_id), bytes.fromhex(span_id)
+    span.name, span.start_time_unix_nano = "answer", 1_790_000_000_000_000_000
+    span.end_time_unix_nano = span.start_time_unix_nano + 1_000_000
+    return gzip.compress(request.SerializeToString(), mtime=0)
+
+
+def scores(count: int, *, value: float = 1.0) -> list[QueuedScore]:
+    metadata = {"twin.reader": "r", "twin.at": "2026-11-20T10:00:00.000Z"}
+    return [
+        QueuedScore(f"s{number:05d}", TRACE, "thumbs", value, metadata=metadata)
+        for number in range(count)
+    ]
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    made = Outbox(tmp_path / "outbox.sqlite")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def erring(running: Running) -> Iterator[ErringServer]:
+    with erring_server(running.host) as server:
+        yield server
+
+
+def relay_to(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
+    return Relay(outbox, Sender(TraceStore(host, PUBLIC_KEY, secret), timeout_s=2.0))
+
+
+def drain(relay: Relay, *, most: int = 1000) -> list[float]:
+    """Step until nothing waits; returns the pauses that were asked for, without waiting them."""
+    pauses: list[float] = []
+    for _ in range(most):
+        if relay.outbox.next_waiting() is None:
+            return pauses
+        pauses.append(relay.step())
+    raise AssertionError(f"still waiting after {most} steps: {relay.outbox.counts()}")
+
+
+def test_every_failure_is_tried_again_and_nothing_is_doubled(
+    running: Running, erring: ErringServer, outbox: Outbox
+) -> None:
+    erring.plan = [
+        500,
+        "garbage",
+        "half",
+        "lost",
+        "silence",
+        ("429", 7),
+        503,
+        401,
+        404,
+        302,
+        "lost",
+    ]
+    failures = len(erring.plan)
+    outbox.put_scores(scores(20))
+    outbox.put_trace(export())
+    pauses = [pause for pause in drain(relay_to(erring.host, outbox)) if pause]
+    assert len(pauses) == failures
+    assert 7.0 in pauses
+    assert all(0 < pause <= 30 for pause in pauses)
+    with running.client() as client:
+        arrived = list(client.scores())
+        assert sorted(row["id"] for row in arrived) == [score.id for score in scores(20)]
+        assert {row["metadata"]["twin.at"] for row in arrived} == {"2026-11-20T10:00:00.000Z"}
+        assert len(client.trace(TRACE)["observations"]) == 1
+    assert outbox.counts().problem == ""
+
+
+def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(
+    running: Running, erring: ErringServer, outbox: Outbox
+) -> None:
+    erring.plan = ["lost"]
+    relay = relay_to(erring.host, outbox)
+    outbox.put_scores(scores(1, value=1.0))
+    assert relay.step() > 0
+    outbox.put_scores(scores(1, value=0.0))
+    drain(relay)
+    with running.client() as client:
+        assert [row["value"] for row in client.scores()] == [0]
+
+
+def test_a_score_that_no_server_will_take_is_set_aside(running: Running, outbox: Outbox) -> None:
+    outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *scores(2)])
+    drain(relay_to(running.host, outbox))
+    [(kind, identity, why)] = outbox.refusals()
+    assert (kind, identity) == ("score", "bad")
+    assert "HTTP 400" in why
+    with running.client() as client:
+        assert len(list(client.scores())) == 2
+
+
+def test_a_wrong_key_keeps_everything(running: Running, outbox: Outbox) -> None:
+    outbox.put_scores(scores(2))
+    wrong = relay_to(running.host, outbox, secret="wrong")
+    assert wrong.step() > 0
+    counts = outbox.counts()
+    assert (counts.scores, counts.refused) == (2, 0)
+    assert "HTTP 401" in counts.problem
+    assert SECRET_KEY not in counts.problem
+    drain(relay_to(running.host, outbox))
+    assert outbox.counts().sent_scores == 2
+
+
+def test_retry_after_in_both_forms() -> None:
+    now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+    assert retry_after_s("30", now=now) == 30
+    assert retry_after_s("Fri, 20 Nov 2026 12:02:00 GMT", now=now) == 120
+    assert retry_after_s("Fri, 20 Nov 2026 11:00:00 GMT", now=now) == 0
+    assert retry_after_s("999999", now=now) == 3600
+    assert retry_after_s("soon", now=now) is None
+    assert retry_after_s("", now=now) is None
+
+
+def test_one_relay_an_outbox(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    with only_relay(path), pytest.raises(TwinError, match="another relay"), only_relay(path):
+        raise AssertionError("two relays hold one outbox")
+    with only_relay(path):
+        assert path.with_suffix(".lock").exists()
+
+
+def start_relay(home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TWIN_", "LANGFUSE_"))
+    }
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "twin_resources.langfuse.relay", "--home", str(home)],
+            env=environment | {"TWIN_TRACES_PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def test_the_process_outlives_kills_and_ends_on_request(
+    tmp_path: Path, start_store: Start, process_logs: Path
+) -> None:
+    """The relay is killed again and again while it sends; then one ends by SIGTERM."""
+    running = start_store()
+    home = tmp_path / "home"
+    home.mkdir()
+    keys = {
+        "gateway_master_key": "m",
+        "gateway_key": "g",
+        "traces_public_key": PUBLIC_KEY,
+        "traces_secret_key": SECRET_KEY,
+    }
+    (home / "secrets.json").write_text(json.dumps(keys))
+    outbox = Outbox(home / "outbox.sqlite")
+    port = int(running.host.rsplit(":", 1)[1])
+    expected = 600
+    for number in range(3):
+        outbox.put_scores(scores(expected)[number * 200 : (number + 1) * 200])
+        relay = start_relay(home, port, process_logs / "relay.log")
+        before = outbox.counts().sent_scores
+        deadline = time.monotonic() + 60
+        while outbox.counts().sent_scores < before + 20:
+            assert relay.poll() is None
+            assert time.monotonic() < deadline, "the relay sends nothing"
+            time.sleep(0.01)
+        os.kill(relay.pid, signal.SIGKILL)
+        relay.wait(20)
+    relay = start_relay(home, port, process_logs / "relay.log")
+    deadline = time.monotonic() + 60
+    while outbox.counts().scores:
+        assert relay.poll() is None
+        assert time.monotonic() < deadline, outbox.counts()
+        time.sleep(0.05)
+    relay.terminate()
+    assert relay.wait(20) == 0
+    with running.client() as client:
+        found = [row["id"] for row in client.scores()]
+    assert len(found) == len(set(found)) == expected

@@ -1,0 +1,131 @@
+"""Feedback: what is taken, whose it is, and the scores that it becomes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_resources.gateway.automatic_scores import passages_of_prompt, support
+from twin_resources.gateway.feedback import (
+    MAX_EDIT_CHARACTERS,
+    FeedbackDesk,
+    read_feedback,
+    scores_of,
+)
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.refusals import Refused
+from twin_resources.langfuse.outbox import Outbox
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+READER = Key("0123456789abcdef", "reader", frozenset({"ann"}), "a reader")
+ADMIN = Key("fedcba9876543210", "admin", frozenset({"*"}), "admin")
+NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def raw(**fields: Any) -> bytes:
+    return json.dumps({"trace_id": TRACE} | fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "vote", "edit"),
+    [
+        ({"thumb": "up"}, 1.0, ""),
+        ({"thumb": "down"}, 0.0, ""),
+        ({"score": 0.25}, 0.25, ""),
+        ({"score": 1}, 1.0, ""),
+        ({"edit": " One drop. "}, None, "One drop."),
+        ({"thumb": "down", "edit": "One drop."}, 0.0, "One drop."),
+    ],
+)
+def test_votes_and_edits_are_read(fields: dict[str, Any], vote: float | None, edit: str) -> None:
+    given = read_feedback(raw(**fields), READER)
+    assert (given.vote, given.edit, given.reader, given.simulated) == (
+        vote,
+        edit,
+        READER.reader,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "bad_feedback"),
+        (b"[]", 400, "bad_feedback"),
+        (raw(), 400, "bad_feedback"),
+        (raw(edit="   "), 400, "bad_feedback"),
+        (raw(thumb="sideways"), 400, "bad_feedback"),
+        (raw(thumb=["up"]), 400, "bad_feedback"),
+        (raw(thumb="up", score=1), 400, "bad_feedback"),
+        (raw(score=True), 400, "bad_feedback"),
+        (raw(score=1.01), 400, "bad_feedback"),
+        (raw(score=-0.01), 400, "bad_feedback"),
+        (b'{"trace_id": "' + TRACE.encode() + b'", "score": NaN}', 400, "bad_feedback"),
+        (b'{"trace_id": "' + TRACE.encode() + b'", "score": 1e999}', 400, "bad_feedback"),
+        (raw(score=10**400), 400, "bad_feedback"),
+        (raw(thumb="up", trace_id="mine"), 400, "bad_feedback"),
+        (raw(thumb="up", trace_id=TRACE.upper()), 400, "bad_feedback"),
+        (raw(edit="x" * (MAX_EDIT_CHARACTERS + 1)), 400, "bad_feedback"),
+        (b'{"trace_id": "' + TRACE.encode() + b'", "edit": "\\ud800"}', 400, "bad_feedback"),
+        (raw(thumb="up", author="bob"), 400, "bad_feedback"),
+        (raw(edit="x" * 70_000), 413, "body_too_large"),
+        (raw(thumb="up", reader="somebody else"), 403, "reader_not_allowed"),
+        (raw(thumb="up", simulated=True), 403, "reader_not_allowed"),
+    ],
+)
+def test_everything_else_is_refused(body: bytes, status: int, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_feedback(body, READER)
+    assert (refused.value.status, refused.value.code) == (status, code)
+
+
+def test_an_admin_key_keeps_its_readers_apart() -> None:
+    one = read_feedback(raw(thumb="up", reader="anna@example.org", simulated=True), ADMIN)
+    other = read_feedback(raw(thumb="up", reader="bert@example.org"), ADMIN)
+    assert one.reader != other.reader
+    assert (one.simulated, other.simulated) == (True, False)
+    [score] = scores_of(one, ADMIN, now=NOW)
+    assert "anna" not in json.dumps(score.body())
+    assert score.metadata["twin.simulated"] == "true"
+
+
+def test_one_vote_a_reader_and_trace() -> None:
+    first = scores_of(read_feedback(raw(thumb="up"), READER), READER, now=NOW)
+    second = scores_of(read_feedback(raw(score=0.2, edit="No."), READER), READER, now=NOW)
+    theirs = scores_of(read_feedback(raw(thumb="up"), ADMIN), ADMIN, now=NOW)
+    assert first[0].id == second[0].id != theirs[0].id
+    assert [score.data_type for score in second] == ["NUMERIC", "CORRECTION"]
+    assert first[0].metadata["twin.at"] == "2026-11-20T12:00:00.123Z"
+    assert first[0].metadata["twin.authors"] == "ann"
+
+
+async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    desk = FeedbackDesk(Outbox(path, most_scores=1))
+    for _ in range(2):
+        told = await desk.take(READER, raw(thumb="up"))
+        waiting = Outbox(path).next_waiting()
+        assert waiting is not None
+        assert told["scores"] == [{"id": waiting.id, "name": "thumbs"}]
+        assert json.loads(waiting.body)["value"] == 1.0
+        desk.outbox.sent(waiting)
+    await desk.take(READER, raw(thumb="down"))
+    with pytest.raises(Refused, match="not taken") as refused:
+        await desk.take(ADMIN, raw(thumb="down"))
+    assert (refused.value.status, refused.value.code) == (503, "outbox_full")
+
+
+def test_support_is_the_share_of_longer_words_that_the_passages_hold() -> None:
+    prompt = [{"role": "user", "content": "From my posts:\n\n[1] Oil\nOne drop of brass oil.\n\n"
+               "Question: Why silver?"}]  # fmt: skip
+    passages = passages_of_prompt(prompt, question="Why silver?")
+    assert "silver" not in passages
+    assert support("Brass wants a drop.", passages) == pytest.approx(2 / 3)
+    assert support("Brass, drop!", passages) == 1.0
+    assert support("Silver lining", passages) == 0.0
+    assert support("a b c", passages) is None
+    assert support("Brass", "") is None

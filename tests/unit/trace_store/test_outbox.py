@@ -1,0 +1,145 @@
+"""The outbox: order, replacement, bounds, and what survives."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from twin_resources.langfuse.outbox import (
+    Outbox,
+    OutboxBroken,
+    OutboxFull,
+    QueuedScore,
+    score_id,
+)
+
+
+def score(identity: str, value: float = 1.0) -> QueuedScore:
+    return QueuedScore(identity, "4bf92f3577b34da6a3ce929d0e0e4736", "thumbs", value)
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "outbox.sqlite")
+
+
+def sent_in_order(outbox: Outbox) -> list[str]:
+    order: list[str] = []
+    while (waiting := outbox.next_waiting()) is not None:
+        order.append(waiting.id if waiting.kind == "score" else waiting.body.decode())
+        outbox.sent(waiting)
+    return order
+
+
+def test_readers_go_first_then_traces_then_what_the_gateway_measured(outbox: Outbox) -> None:
+    outbox.put_scores([score("automatic")], automatic=True)
+    outbox.put_trace(b"first trace")
+    outbox.put_trace(b"second trace")
+    outbox.put_scores([score("a"), score("b")])
+    assert sent_in_order(outbox) == ["a", "b", "first trace", "second trace", "automatic"]
+    counts = outbox.counts()
+    assert (counts.sent_scores, counts.sent_traces, counts.scores, counts.traces) == (3, 2, 0, 0)
+    assert (counts.trace_bytes, counts.oldest_at) == (0, None)
+
+
+def test_a_later_vote_replaces_the_waiting_one_even_while_it_is_sent(outbox: Outbox) -> None:
+    outbox.put_scores([score("vote", 1.0)])
+    on_its_way = outbox.next_waiting()
+    assert on_its_way is not None
+    outbox.put_scores([score("vote", 0.0)])
+    assert outbox.counts().scores == 1
+    outbox.sent(on_its_way)
+    left = outbox.next_waiting()
+    assert left is not None
+    assert json.loads(left.body)["value"] == 0.0
+    outbox.sent(left)
+    outbox.sent(left)  # an acknowledgement told twice
+    assert outbox.counts().scores == 0
+
+
+def test_the_same_export_twice_waits_once(outbox: Outbox) -> None:
+    outbox.put_trace(b"export")
+    outbox.put_trace(b"export")
+    assert (outbox.counts().traces, outbox.counts().trace_bytes) == (1, 6)
+
+
+def test_the_oldest_traces_give_way_and_are_counted_scores_never(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.sqlite", most_trace_bytes=100, most_scores=3)
+    outbox.put_scores([score("a"), score("b")])
+    for number in range(12):
+        outbox.put_trace(f"trace {number:04d}".encode())
+    counts = outbox.counts()
+    assert (counts.traces, counts.trace_bytes, counts.dropped_traces) == (10, 100, 2)
+    assert sent_in_order(outbox)[:3] == ["a", "b", "trace 0002"]
+    outbox.put_scores([score("c"), score("d"), score("e")])
+    with pytest.raises(OutboxFull, match="3 scores that the trace store has not taken"):
+        outbox.put_scores([score("f")])
+    assert outbox.counts().scores == 3
+
+
+def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
+    outbox.put_scores([score("poison"), score("good")])
+    first = outbox.next_waiting()
+    assert first is not None
+    assert first.id == "poison"
+    outbox.failed(first, "HTTP 500")
+    assert outbox.counts().problem == "HTTP 500"
+    assert sent_in_order(outbox) == ["good", "poison"]
+    assert outbox.counts().problem == ""
+
+
+def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
+    outbox.put_scores([score("bad")])
+    waiting = outbox.next_waiting()
+    assert waiting is not None
+    outbox.refuse(waiting, "HTTP 400: no name")
+    assert outbox.next_waiting() is None
+    assert outbox.refusals() == [("score", "bad", "HTTP 400: no name")]
+    assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)
+
+
+def test_it_survives_a_new_process_and_serves_threads(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    first, second = Outbox(path), Outbox(path)
+
+    def put(outbox: Outbox, name: str) -> None:
+        for number in range(50):
+            outbox.put_scores([score(f"{name}-{number}")])
+
+    threads = [
+        threading.Thread(target=put, args=(box, name))
+        for box, name in ((first, "a"), (first, "b"), (second, "c"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first.close()
+    second.close()
+    again = Outbox(path)
+    assert again.counts().scores == 150
+    assert len(set(sent_in_order(again))) == 150
+
+
+def test_a_newer_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    Outbox(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(OutboxBroken, match="schema 99"):
+        Outbox(path)
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(b"not a database at all, but long enough to be read as one" * 20)
+    with pytest.raises(OutboxBroken, match="not a database"):
+        Outbox(broken)
+
+
+def test_ids_are_made_from_what_the_score_is_of() -> None:
+    assert score_id("thumbs", "reader", "trace") == score_id("thumbs", "reader", "trace")
+    assert score_id("ab", "c") != score_id("a", "bc")
+    assert len(score_id("x")) == 32

@@ -1,0 +1,72 @@
+"""What the gateway itself measures of an answer, as scores on its trace.
+
+Belongs here: support of the answer by its passages, seconds, dollars; their names and ids.
+Does not belong here: readers' feedback (`feedback.py`), judges (they read what was asked as well).
+
+Support is lexical: the share of the answer's distinct longer words that stand in a passage of the
+prompt. It needs no model, so it costs 0.1 ms an answer; it sees invented names and numbers and no
+wrong logic. Word overlap against the source as a cheap sign of unsupported text:
+Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twin_resources.gateway.answering import Answering
+from twin_resources.langfuse.outbox import QueuedScore, score_id
+
+SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
+AUTOMATIC_SCORES = (SUPPORT, LATENCY, COST)
+_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
+
+
+def support(answer: str, passages: str) -> float | None:
+    """Share of the answer's distinct words of four letters and more that the passages hold, 0–1.
+
+    None: the answer has no such word, or there are no passages.
+    """
+    said = set(_WORD.findall(answer.lower()))
+    if not said or not passages.strip():
+        return None
+    return len(said & set(_WORD.findall(passages.lower()))) / len(said)
+
+
+def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, question: str) -> str:
+    """What stands above the question in the last message."""
+    content = str(messages[-1].get("content", "")) if messages else ""
+    return content[: max(content.rfind(question.strip()), 0)]
+
+
+def automatic_scores(
+    answering: Answering,
+    *,
+    answer: str,
+    messages: Sequence[Mapping[str, Any]],
+    latency_s: float | None,
+) -> list[QueuedScore]:
+    """The scores of one answer; what could not be measured is left out.
+
+    Args:
+        messages: the rendered prompt.
+        latency_s: seconds from the call of the model to the end of the answer.
+    """
+    supported = None
+    if answering.sources:
+        passages = passages_of_prompt(messages, question=answering.asked.question)
+        supported = support(answer, passages)
+    measured = {SUPPORT: supported, LATENCY: latency_s, COST: answering.cost_usd}
+    return [
+        QueuedScore(
+            id=score_id(name, answering.trace_id),
+            trace_id=answering.trace_id,
+            name=name,
+            value=round(value, 9),
+            metadata={"twin.by": "gateway", "twin.author": answering.asked.author},
+        )
+        for name, value in measured.items()
+        if value is not None
+    ]

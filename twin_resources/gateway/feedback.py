@@ -1,0 +1,213 @@
+"""`POST /twin/feedback`: what a reader thinks of an answer, on disk before the reader is told so.
+
+Belongs here: the shape of the body, whose vote it is, and the scores that it becomes.
+Does not belong here: sending them (`langfuse/relay.py`), what they lead to (`ledger/`).
+
+    {"trace_id": "<x-twin-trace-id>", "thumb": "up" | "down"}
+    {"trace_id": …, "score": 0 to 1}            in place of a thumb
+    {"trace_id": …, "edit": "a better answer"}  alone or beside a vote
+
+The reader is the key's. Only an admin key, behind which a site keeps its own readers apart, may
+name one (`reader`, any text; stored as a hash) or mark feedback as `simulated`: otherwise one key
+could vote as a thousand readers. A reader has one vote a trace: its id is made of both, so a
+repetition changes nothing and a later vote replaces the earlier one. Whether the trace exists and
+whose it is, the ledger finds out: another gateway may have given the answer. An edit is Langfuse's
+CORRECTION of the trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from twin_resources.errors import TwinError
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.refusals import Refused
+from twin_resources.langfuse.outbox import Outbox, OutboxFull, QueuedScore, score_id
+
+VOTE = "thumbs"  # a thumb is 1 or 0; a score from 0 to 1 is the same vote, more finely said
+EDIT = "output"  # the name that Langfuse gives every CORRECTION
+ALLOWED = ("trace_id", "thumb", "score", "edit", "reader", "simulated")
+MAX_FEEDBACK_BYTES = 64 * 1024
+MAX_EDIT_CHARACTERS = 20_000
+_TRACE = re.compile(r"[0-9a-f]{32}")
+_THUMBS = {"up": 1.0, "down": 0.0}
+
+
+@dataclass(frozen=True)
+class Given:
+    """Feedback as it was read. `vote` is in [0, 1]; None and empty: not given."""
+
+    trace_id: str
+    vote: float | None
+    edit: str
+    reader: str
+    simulated: bool
+
+
+def read_feedback(raw: bytes, key: Key) -> Given:
+    """Read a body.
+
+    Raises:
+        Refused: 400 what was sent is no feedback; 403 the key may not name a reader; 413 too long.
+    """
+    body = _object(raw)
+    trace_id = body.get("trace_id")
+    if not isinstance(trace_id, str) or not _TRACE.fullmatch(trace_id):
+        raise _bad(
+            "trace_id",
+            found=f"{trace_id!r}"[:80],
+            next_step="send the 32 digits of the answer's header x-twin-trace-id",
+        )
+    edit = body.get("edit", "")
+    if not isinstance(edit, str) or len(edit) > MAX_EDIT_CHARACTERS:
+        raise _bad(
+            "edit",
+            found="no text" if not isinstance(edit, str) else f"{len(edit):,} characters",
+            next_step=f"send at most {MAX_EDIT_CHARACTERS:,} characters",
+        )
+    if any("\ud800" <= character <= "\udfff" for character in edit):
+        raise _bad("edit", found="half of a surrogate pair", next_step="send text in UTF-8")
+    vote = _vote(body)
+    if vote is None and not edit.strip():
+        raise _bad("thumb", found="no opinion", next_step="send thumb, score or edit")
+    reader, simulated = _whose(body, key)
+    return Given(trace_id, vote, edit.strip(), reader, simulated)
+
+
+def scores_of(given: Given, key: Key, *, now: datetime) -> list[QueuedScore]:
+    """The scores of one feedback: a vote, an edit, or both.
+
+    Args:
+        now: when it was given; it travels in the metadata, because the store stamps arrivals.
+    """
+    metadata = {
+        "twin.by": "reader",
+        "twin.reader": given.reader,
+        "twin.key": key.reader,
+        "twin.role": key.role,
+        "twin.authors": ",".join(sorted(key.authors)),
+        "twin.at": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    } | ({"twin.simulated": "true"} if given.simulated else {})
+    scores: list[QueuedScore] = []
+    if given.vote is not None:
+        identity = score_id(VOTE, given.reader, given.trace_id)
+        scores.append(QueuedScore(identity, given.trace_id, VOTE, given.vote, metadata=metadata))
+    if given.edit:
+        identity = score_id(EDIT, given.reader, given.trace_id)
+        scores.append(
+            QueuedScore(identity, given.trace_id, EDIT, given.edit, "CORRECTION", "", metadata)
+        )
+    return scores
+
+
+@dataclass(frozen=True)
+class FeedbackDesk:
+    """Takes feedback for one gateway."""
+
+    outbox: Outbox
+
+    async def take(self, key: Key, raw: bytes) -> Mapping[str, Any]:
+        """Store one feedback and answer it; when this returns it is on disk.
+
+        Raises:
+            Refused: see `read_feedback`; 503 it cannot be stored now.
+        """
+        given = read_feedback(raw, key)
+        scores = scores_of(given, key, now=datetime.now(UTC))
+        try:
+            await asyncio.to_thread(self.outbox.put_scores, scores)
+        except TwinError as error:
+            raise Refused(
+                503,
+                "outbox_full" if isinstance(error, OutboxFull) else "outbox_broken",
+                tried="store the feedback",
+                found=error.found,
+                next_step="send it again later; the gateway's owner sees `twin status`",
+            ) from error
+        return {
+            "stored": True,
+            "trace_id": given.trace_id,
+            "reader": given.reader,
+            "scores": [{"id": score.id, "name": score.name} for score in scores],
+        }
+
+
+def _object(raw: bytes) -> Mapping[str, Any]:
+    if len(raw) > MAX_FEEDBACK_BYTES:
+        raise Refused(
+            413,
+            "body_too_large",
+            tried="read the feedback",
+            found=f"{len(raw):,} bytes",
+            next_step=f"send at most {MAX_FEEDBACK_BYTES:,} bytes",
+        )
+    try:
+        document: Any = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise _bad("", found=f"no JSON ({error})", next_step="send a JSON object") from error
+    if not isinstance(document, dict):
+        raise _bad("", found=f"a JSON {type(document).__name__}", next_step="send a JSON object")
+    body = cast("dict[str, Any]", document)
+    unknown = sorted(set(body) - set(ALLOWED))
+    if unknown:
+        raise _bad(
+            unknown[0], found=f"the key {unknown[0]!r}", next_step=f"send only {', '.join(ALLOWED)}"
+        )
+    return body
+
+
+def _vote(body: Mapping[str, Any]) -> float | None:
+    thumb, score = body.get("thumb"), body.get("score")
+    if thumb is not None and score is not None:
+        raise _bad("score", found="a thumb and a score", next_step="send one of them")
+    if thumb is not None:
+        if not isinstance(thumb, str) or thumb not in _THUMBS:
+            raise _bad("thumb", found=f"{thumb!r}"[:80], next_step='send "up" or "down"')
+        return _THUMBS[thumb]
+    if score is None:
+        return None
+    number = isinstance(score, int | float) and not isinstance(score, bool)
+    # NaN compares as outside; JSON has no NaN, Python's reader takes it all the same
+    if not number or not 0 <= score <= 1:
+        raise _bad("score", found=f"{score!r}"[:80], next_step="send a number from 0 to 1")
+    return float(score)
+
+
+def _whose(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
+    named, simulated = body.get("reader"), body.get("simulated", False)
+    if (named is not None or simulated) and key.role != "admin":
+        raise Refused(
+            403,
+            "reader_not_allowed",
+            tried="take feedback for another reader",
+            found=f"a key of role {key.role}",
+            next_step="leave `reader` and `simulated` out: the vote is the key's own",
+            param="reader",
+        )
+    if not isinstance(simulated, bool):
+        raise _bad("simulated", found=f"{simulated!r}"[:80], next_step="send true or false")
+    if named is None:
+        return key.reader, simulated
+    if not isinstance(named, str) or not 1 <= len(named) <= 200:
+        raise _bad("reader", found=f"{named!r}"[:80], next_step="send 1 to 200 characters")
+    made = hashlib.sha256(f"{key.reader}:{named}".encode("utf-8", "surrogatepass")).hexdigest()
+    return made[:16], simulated
+
+
+def _bad(param: str, *, found: str, next_step: str) -> Refused:
+    return Refused(
+        400,
+        "bad_feedback",
+        tried="read the feedback",
+        found=found,
+        next_step=next_step,
+        param=param,
+    )
