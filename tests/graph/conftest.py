@@ -8,16 +8,15 @@ import pytest
 
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.embedder import Embedder, load_embedder
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state import State
 from twin_resources.tables import Tables
 
 
 @pytest.fixture(scope="session")
-def embedder_weights(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Prepared once for all workers of a run (`prepare` holds a lock)."""
-    base = tmp_path_factory.getbasetemp()
-    return prepare_weights(base if worker_id == "master" else base.parent)
+def embedder_weights() -> Path:
+    """Read only: links to it stand in many homes."""
+    return prepare_weights()
 
 
 @pytest.fixture
@@ -25,9 +24,10 @@ def home_with_embedder(home: Settings, embedder_weights: Path) -> Settings:
     return lend_weights(embedder_weights, home)
 
 
-@pytest.fixture
-def embedder(home_with_embedder: Settings) -> Embedder:
-    return load_embedder(home_with_embedder)
+@pytest.fixture(scope="session")
+def embedder(embedder_weights: Path) -> Embedder:
+    """Loaded once: compiling the model takes a third of a second."""
+    return load_embedder(load_settings(embedder_weights.parent))
 
 
 @pytest.fixture

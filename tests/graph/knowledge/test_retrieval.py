@@ -16,6 +16,7 @@ from twin_resources.embedder import Embedder
 from twin_resources.errors import TwinError
 from twin_resources.retrieval import Query, Retrieved, Retriever
 from twin_resources.retrieval_index import update_indexes
+from twin_resources.state import State
 from twin_resources.tables import Tables
 
 POSTS = {
@@ -63,8 +64,18 @@ def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder
     update_indexes(tables.uri("embeddings", author), language="en")
 
 
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Retriever:
+    """Over ada's posts, for the tests that only ask."""
+    folder = tmp_path_factory.mktemp("posts-that-stay")
+    tables = Tables(str(folder / "tables"), state=State.open(f"sqlite:///{folder}/state.sqlite"))
+    store(tables, "ada", POSTS, embedder)
+    return Retriever(tables.base_uri, embedder)
+
+
 @pytest.fixture
-def retriever(tables: Tables, embedder: Embedder) -> Retriever:
+def changing(tables: Tables, embedder: Embedder) -> Retriever:
+    """Over ada's posts in `tables`, which the test changes."""
     store(tables, "ada", POSTS, embedder)
     return Retriever(tables.base_uri, embedder)
 
@@ -105,12 +116,12 @@ def test_nothing_newer_and_nothing_excluded(retriever: Retriever) -> None:
 
 
 def test_a_post_without_a_date_may_be_newer(
-    retriever: Retriever, tables: Tables, embedder: Embedder
+    changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
     question = "Is merge sort quadratic?"
-    assert found(retriever, question)[0] == "undated"
-    assert "undated" not in found(retriever, question, before=datetime(2030, 1, 1, tzinfo=UTC))
+    assert found(changing, question)[0] == "undated"
+    assert "undated" not in found(changing, question, before=datetime(2030, 1, 1, tzinfo=UTC))
 
 
 def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedder) -> None:
@@ -124,30 +135,30 @@ def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedde
 
 
 def test_another_authors_text_is_out_of_reach(
-    retriever: Retriever, tables: Tables, embedder: Embedder
+    changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "bob", {"secret": "The launch code is written under the bench."}, embedder)
     question = "Where is the launch code?"
-    assert "secret" not in found(retriever, question, limit=10)
-    assert retriever.retrieve("bob", question).passages[0].document_id == "secret"
+    assert "secret" not in found(changing, question, limit=10)
+    assert changing.retrieve("bob", question).passages[0].document_id == "secret"
     for author in ("../bob", "ada/../bob", "", "Bob"):
         with pytest.raises(TwinError, match="slug"):
-            retriever.retrieve(author, question)
+            changing.retrieve(author, question)
 
 
 def test_a_new_version_of_the_table_is_seen_at_once(
-    retriever: Retriever, tables: Tables, embedder: Embedder
+    changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     question = "When do the tulips open?"
-    assert "tulips" not in found(retriever, question, limit=10)
+    assert "tulips" not in found(changing, question, limit=10)
     more = {name: text for name, text in POSTS.items() if name != "comet"}
     store(tables, "ada", more | {"tulips": "The tulips open in the last week of April."}, embedder)
-    assert found(retriever, question, limit=1) == ["tulips"]
-    assert "comet" not in found(retriever, "When does the comet return?", limit=10)
+    assert found(changing, question, limit=1) == ["tulips"]
+    assert "comet" not in found(changing, "When does the comet return?", limit=10)
 
 
 def test_rows_that_no_index_holds_yet_are_found(
-    retriever: Retriever, tables: Tables, embedder: Embedder
+    changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     tables.rework(
         chunks_of(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
@@ -159,7 +170,7 @@ def test_rows_that_no_index_holds_yet_are_found(
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
     )
-    assert found(retriever, "zymurgy", limit=1) == ["zymurgy"]
+    assert found(changing, "zymurgy", limit=1) == ["zymurgy"]
 
 
 def test_a_missing_table_is_a_reason_and_leaves_no_folder(
@@ -180,21 +191,21 @@ def test_a_table_that_comes_later_is_found(tables: Tables, embedder: Embedder) -
 
 
 def test_a_table_that_was_made_anew_is_opened_again(
-    retriever: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
+    changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     import shutil
 
-    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    assert found(changing, "Who is Bertha?", limit=1) == ["bread"]
     shutil.rmtree(Path(tables.base_uri) / "ada")
-    assert retriever.retrieve("ada", "Who is Bertha?").reason != ""
+    assert changing.retrieve("ada", "Who is Bertha?").reason != ""
     store(tables, "ada", {"bread": "My starter is called Bertha now too."}, embedder)
-    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    assert found(changing, "Who is Bertha?", limit=1) == ["bread"]
 
 
 def test_vectors_of_another_embedder_are_not_searched(
-    retriever: Retriever, tables: Tables, embedder: Embedder
+    changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    assert found(changing, "Who is Bertha?", limit=1) == ["bread"]
     tables.rework(
         chunks_of(POSTS, embedder),
         "embeddings",
@@ -205,7 +216,7 @@ def test_vectors_of_another_embedder_are_not_searched(
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
     )
-    result = retriever.retrieve("ada", "Who is Bertha?")
+    result = changing.retrieve("ada", "Who is Bertha?")
     assert result.passages == ()
     assert "made by embedder old" in result.reason
 
@@ -243,13 +254,13 @@ def test_documents_can_be_left_out(retriever: Retriever) -> None:
 
 
 def test_in_memory_an_undated_passage_may_be_newer_too(
-    retriever: Retriever, tables: Tables, embedder: Embedder
+    changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
     late = Query("Is merge sort quadratic?", before=datetime(2030, 1, 1, tzinfo=UTC))
-    (dated,) = many(retriever, [late])
+    (dated,) = many(changing, [late])
     assert {"undated"}.isdisjoint(passage.document_id for passage in dated.passages)
-    (free,) = many(retriever, [Query("Is merge sort quadratic?")] * 2)[:1]
+    (free,) = many(changing, [Query("Is merge sort quadratic?")] * 2)[:1]
     assert free.passages[0].document_id == "undated"
 
 

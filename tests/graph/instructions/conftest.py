@@ -1,0 +1,160 @@
+"""The instruction stage in a real Dagster run, and a home where it has run once.
+
+Belongs here: running the assets, and the home that tests start from. Does not belong here: posts
+(`made_up_posts.py`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.graph.instructions.made_up_posts import clean, documents
+from tests.prepared_embedder import lend_weights
+from twin_assets.corpus.schema import columns_of
+from twin_assets.instructions import instruction_dataset
+from twin_assets.instructions.schema import InstructionDataset
+from twin_assets.knowledge import chunks, embeddings
+from twin_assets.partitions import authors
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources import dagster_resources as shells
+from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+ADA = Author(slug="ada", name="Ada Wright")
+TWELVE = range(12)
+
+
+class Graph:
+    """Chunks, embeddings and dataset of one author in a real Dagster instance."""
+
+    def __init__(self) -> None:
+        modules = [chunks, embeddings, instruction_dataset]
+        self.definitions = [
+            *dg.load_assets_from_modules(modules),
+            *dg.load_asset_checks_from_modules(modules),
+        ]
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.instance.add_dynamic_partitions("authors", ["ada"])
+
+    def execute(self, selection: dg.AssetSelection) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            self.definitions,
+            partition_key="ada",
+            instance=self.instance,
+            selection=selection,
+            raise_on_error=False,
+            resources={
+                "embedder": shells.EmbedderResource(),
+                "retriever": shells.RetrieverResource(),
+                "settings": shells.SettingsResource(),
+                "tables": shells.TablesResource(),
+                "tables_io": TablesIOManager(),
+            },
+        )
+
+    def materialize(self) -> tuple[dict[str, Any], dict[str, bool]]:
+        """All three assets; returns the dataset's metadata, and the checks by name."""
+        names = ("document_chunks", "embeddings", "instruction_dataset")
+        result = self.execute(dg.AssetSelection.assets(*names))
+        assert result.success
+        event = result.get_asset_materialization_events()[-1]
+        assert event.asset_key == dg.AssetKey("instruction_dataset")
+        metadata = {key: value.value for key, value in event.materialization.metadata.items()}
+        metadata["data_version"] = (event.materialization.tags or {})["dagster/data_version"]
+        return metadata, _checks(result)
+
+    def checks_of(self, tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
+        """The dataset's checks on these rows, written in place of the asset's own."""
+
+        @dg.asset(name="instruction_dataset", partitions_def=authors)
+        def written_by_hand() -> None:
+            tables.rework(
+                rows,
+                "instruction_dataset",
+                author="ada",
+                key="sample_id",
+                function=lambda frame: frame,
+                version="by hand",
+                schema=columns_of(InstructionDataset),
+                row_key="sample_id",
+            )
+
+        result = dg.materialize(
+            [written_by_hand, *dg.load_asset_checks_from_modules([instruction_dataset])],
+            partition_key="ada",
+            instance=self.instance,
+            raise_on_error=False,
+            resources={"tables": shells.TablesResource()},
+        )
+        return _checks(result)
+
+
+def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A home with the dataset of twelve posts, and what its run said.
+
+    The home stays at its path, because the state store names tables by where they lie; what a test
+    does to it is undone by putting `kept` back.
+    """
+
+    home: Path
+    kept: Path
+    metadata: dict[str, Any]
+
+    def put_back(self) -> None:
+        shutil.rmtree(self.home)
+        shutil.copytree(self.kept, self.home, symlinks=True)
+
+
+def tables_of(settings: Settings) -> Tables:
+    return Tables(settings.tables_base, state=State.open(settings.state_address))
+
+
+@pytest.fixture(scope="session")
+def finished(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("twelve-posts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWIN_HOME", str(folder / "home"))
+        settings = load_settings()
+        lend_weights(embedder_weights, settings)
+        write_author(settings, ADA)
+        tables = tables_of(settings)
+        clean(tables, documents(TWELVE))
+        metadata, checks = Graph().materialize()
+        tables.state.close()
+    assert all(checks.values())
+    shutil.copytree(folder / "home", folder / "kept", symlinks=True)
+    return Finished(folder / "home", folder / "kept", metadata)
+
+
+@pytest.fixture
+def twelve(home: Settings, finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Finished:
+    """The home of this test: twelve posts of ada's, chunked, embedded and made into samples."""
+    finished.put_back()
+    monkeypatch.setenv("TWIN_HOME", str(finished.home))
+    return finished
+
+
+@pytest.fixture
+def graph(twelve: Finished) -> Graph:
+    return Graph()
+
+
+@pytest.fixture
+def tables(twelve: Finished) -> Iterator[Tables]:
+    made = tables_of(load_settings())
+    yield made
+    made.state.close()

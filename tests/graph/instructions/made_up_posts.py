@@ -1,0 +1,78 @@
+"""Posts that nobody wrote: any number of them, each of words that no other has in that order.
+
+Belongs here: the posts and their rows as `cleaned_documents` holds them.
+Does not belong here: what is made of them.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from twin_assets.corpus.schema import CleanedDocuments, columns_of
+from twin_resources.tables import Tables
+
+NOUNS = (
+    "harbour", "engine", "willow", "copper", "lantern", "orchard", "violin", "granite", "meadow",
+    "signal", "anchor", "bellows", "candle", "dynamo", "easel", "furnace", "girder", "hammer",
+    "inkwell", "journal", "kettle", "loom", "mirror", "needle", "oar", "pulley", "quarry",
+    "rudder", "sail", "turbine", "urn", "valve", "winch", "yarn", "zinc", "barrel", "compass",
+    "drill", "forge", "gauge",
+)  # fmt: skip
+VERBS = ("mends", "carries", "watches", "turns", "holds", "lifts", "cleans", "draws", "paints")
+
+
+def paragraph(chance: random.Random, about: str) -> str:
+    sentences = [
+        f"The {chance.choice(NOUNS)} {chance.choice(VERBS)} the {about} before the "
+        f"{chance.choice(NOUNS)} {chance.choice(VERBS)} a {chance.choice(NOUNS)} "
+        f"near {chance.choice(NOUNS)} number {chance.randrange(1000)}."
+        for _ in range(5)
+    ]
+    return " ".join(sentences)
+
+
+def post(number: int) -> str:
+    """A post of eight paragraphs, unlike any other number's."""
+    chance = random.Random(number)
+    about = f"{NOUNS[number % len(NOUNS)]} {NOUNS[(number * 7 + 3) % len(NOUNS)]}"
+    parts = [f"## About the {about}"]
+    parts += [paragraph(chance, about) for _ in range(8)]
+    parts.insert(4, "```python\nturn(wheel)\n```")
+    return "\n\n".join(parts)
+
+
+def documents(numbers: range, **changed: str) -> pl.DataFrame:
+    rows = [
+        {
+            "document_id": f"doc-{number:03d}",
+            "source_id": f"{number:03d}.md",
+            "title": f"{NOUNS[number % len(NOUNS)].title()} and {number} others",
+            "url": "",
+            "published_at": datetime(2012, 1, 1, tzinfo=UTC) + timedelta(days=30 * number),
+            "text": changed.get(f"doc_{number}", post(number)),
+            "language": "en",
+            "words": 600,
+            "kept": True,
+            "dropped_because": "",
+            "duplicate_of": "",
+            "content_hash": f"hash-{number}",
+        }
+        for number in numbers
+    ]
+    return pl.DataFrame(rows, schema=columns_of(CleanedDocuments))
+
+
+def clean(tables: Tables, frame: pl.DataFrame) -> None:
+    tables.rework(
+        frame,
+        "cleaned_documents",
+        author="ada",
+        key="document_id",
+        function=lambda rows: rows,
+        version="1",
+        schema=columns_of(CleanedDocuments),
+        row_key="document_id",
+    )

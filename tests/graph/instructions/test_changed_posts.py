@@ -1,0 +1,58 @@
+"""What an added, edited or deleted post changes in the instruction dataset, and what it leaves."""
+
+from __future__ import annotations
+
+import random
+
+import polars as pl
+
+from tests.graph.instructions.conftest import TWELVE, Finished, Graph
+from tests.graph.instructions.made_up_posts import clean, documents, paragraph, post
+from twin_resources.tables import Tables
+
+
+def test_new_posts_cost_their_own_samples(graph: Graph, tables: Tables, twelve: Finished) -> None:
+    before = twelve.metadata
+    old = tables.read("instruction_dataset", "ada")
+    clean(tables, documents(range(14)))
+    after, checks = graph.materialize()
+    new = tables.read("instruction_dataset", "ada")
+    assert all(checks.values())
+    assert after["data_version"] != before["data_version"]
+    from_new_posts = new.filter(pl.col("document_id") >= "doc-012").height
+    assert from_new_posts > 10
+    assert after["computed"] == from_new_posts
+    untouched = new.filter(pl.col("document_id") < "doc-012")
+    assert untouched.equals(old)
+
+
+def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tables: Tables) -> None:
+    old = tables.read("instruction_dataset", "ada")
+    text = post(4)
+    edited = text.replace(text.split("\n\n")[-1], paragraph(random.Random(99), "new wheel"))
+    clean(tables, documents(TWELVE, doc_4=edited))
+    metadata, checks = graph.materialize()
+    new = tables.read("instruction_dataset", "ada")
+    assert all(checks.values())
+    of_post = pl.col("document_id") == "doc-004"
+    gone = set(old["sample_id"]) - set(new["sample_id"])
+    came = set(new["sample_id"]) - set(old["sample_id"])
+    assert len(gone) == len(came) == 1
+    assert set(new.filter(of_post)["split"]) == set(old.filter(of_post)["split"])
+    assert 1 <= metadata["computed"] < new.height / 2
+
+
+def test_a_deleted_post_is_in_no_prompt_any_more(graph: Graph, tables: Tables) -> None:
+    shown = tables.read("instruction_dataset", "ada")["context_chunk_ids"].explode().drop_nulls()
+    victim = str(shown.value_counts(sort=True)["context_chunk_ids"][0])[: len("doc-000")]
+    clean(tables, documents(TWELVE).filter(pl.col("document_id") != victim))
+    _, checks = graph.materialize()
+    assert all(checks.values())
+    rows = tables.read("instruction_dataset", "ada")
+    still = rows["context_chunk_ids"].explode().drop_nulls()
+    assert victim not in {chunk[: len(victim)] for chunk in still.to_list()}
+    assert victim not in set(rows["document_id"])
+    # Its split is remembered for the day it comes back.
+    assert victim in set(tables.read("document_splits", "ada")["document_id"])
+    again, _ = graph.materialize()
+    assert again["computed"] == 0
