@@ -1,6 +1,7 @@
 """`twin check`: lint, floors, types, shell syntax and every test that needs no GPU or account.
 
-Belongs here: which stage runs when, its clock, and the sum at the end.
+Belongs here: which stage runs when, its clock, and the sum at the end. What reads the code runs
+beside the first tests.
 Does not belong here: the tests, and for which reasons one may be skipped (`tests/reporting.py`).
 
     twin check [--fast | --long] [PYTEST ARGUMENTS]
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,15 +69,19 @@ def static_stages(project: Path) -> list[Stage]:
 
 
 def pytest_stages(arguments: Sequence[str], *, fast: bool, long: bool) -> list[Stage]:
-    """The pytest runs: unit and graph tests on two workers, then live tests one after the other."""
+    """The pytest runs: unit and graph tests on two workers, then live tests one after the other.
+
+    A worker takes whole files, the graph tests' first: a file that takes ten seconds at the end
+    would leave the other worker with nothing to do.
+    """
     base = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q"]
     base += [] if long else ["-m", "not long"]
     paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
     rest = [item for item in arguments if item not in paths]
     if paths:
         return [Stage("tests", (*base, *rest, *paths))]
-    parallel = ("-n", str(WORKERS), "--dist", "loadfile")
-    stages = [Stage("unit and graph", (*base, *parallel, *rest, "tests/unit", "tests/graph"))]
+    parallel = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
+    stages = [Stage("unit and graph", (*base, *parallel, *rest, "tests/graph", "tests/unit"))]
     if not fast:
         stages.append(Stage("live", (*base, *rest, "tests/live")))
     return stages
@@ -85,26 +91,38 @@ def _is_test_path(item: str) -> bool:
     return (PROJECT / item.split("::", maxsplit=1)[0]).exists()
 
 
-def run_static(stages: Sequence[Stage], outcome: Outcome, *, cwd: Path) -> None:
-    """Run them side by side; what a failed one printed is shown whole."""
+class StaticRun:
+    """Static stages that run side by side, and beside the tests, on the cores that are free."""
+
+    def __init__(self, stages: Sequence[Stage], *, cwd: Path) -> None:
+        pool = ThreadPoolExecutor(max_workers=max(1, len(stages)))
+        self._running = [(stage, pool.submit(_ran, stage, cwd)) for stage in stages]
+        pool.shutdown(wait=False)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Wait for all of them, once; what a failed one printed is shown whole."""
+        while self._running:
+            stage, future = self._running.pop(0)
+            code, seconds, printed = future.result()
+            outcome.add(stage.name, seconds, ok=code == 0)
+            _say(f"{stage.name}: {'ok' if code == 0 else 'FAILED'}")
+            if code:
+                outcome.failed += 1
+                sys.stdout.write(printed)
+
+
+def _ran(stage: Stage, cwd: Path) -> tuple[int, float, str]:
+    """Exit code, seconds and output of a stage."""
     started = time.monotonic()
-    running = [
-        (
-            stage,
-            subprocess.Popen(
-                stage.command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            ),
-        )
-        for stage in stages
-    ]
-    for stage, process in running:
-        printed, _ = process.communicate()
-        ok = process.returncode == 0
-        outcome.add(stage.name, time.monotonic() - started, ok=ok)
-        _say(f"{stage.name}: {'ok' if ok else 'FAILED'}")
-        if not ok:
-            outcome.failed += 1
-            sys.stdout.write(printed)
+    done = subprocess.run(
+        stage.command,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, time.monotonic() - started, done.stdout
 
 
 def run_pytest(stage: Stage, outcome: Outcome, *, cwd: Path) -> bool:
@@ -148,9 +166,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     started, outcome = time.monotonic(), Outcome()
-    run_static(static_stages(PROJECT), outcome, cwd=PROJECT)
-    stages = pytest_stages(arguments, fast=options.fast, long=options.long)
-    ran_tests = [run_pytest(stage, outcome, cwd=PROJECT) for stage in stages]
+    static = StaticRun(static_stages(PROJECT), cwd=PROJECT)
+    ran_tests: list[bool] = []
+    for stage in pytest_stages(arguments, fast=options.fast, long=options.long):
+        if ran_tests:  # live tests look at the clock: nothing runs beside them
+            static.finish(outcome)
+        ran_tests.append(run_pytest(stage, outcome, cwd=PROJECT))
+    static.finish(outcome)
     if not any(ran_tests):
         outcome.failed += 1
         outcome.broken.append("no test was chosen")

@@ -156,5 +156,8 @@ def test_the_shared_notes_take_seconds(shared_posts: Path, home: Settings) -> No
     started = time.process_time()
     found = preview([shared_posts / "jbranchaud-til"], author="Josh Branchaud", settings=home)
     assert (found.found, found.kept, found.dated) == (1871, 1871, 0)
+    assert found.dropped == {}
+    assert found.words > 240_000
+    assert found.languages == {"en": 1871}
     assert len(found.questions) == 3
     assert time.process_time() - started < 10
