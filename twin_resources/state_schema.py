@@ -96,3 +96,20 @@ routing = sa.Table(
     sa.Column("table", sa.JSON, nullable=False),
     sa.Column("written_at", sa.Text, nullable=False),
 )
+
+# What people are told: written with its event, sent afterwards (`notifications.py`).
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("links", sa.JSON, nullable=False),
+    sa.Column("announced_at", sa.Double, nullable=False),
+    sa.Column("sent_to", sa.JSON, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+)

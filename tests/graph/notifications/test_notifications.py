@@ -1,0 +1,200 @@
+"""Notices reach local receivers of all three kinds, once, and survive a receiver that is down."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.notifications import (
+    KEPT_TRYING_S,
+    AppriseChannel,
+    Delivery,
+    Notice,
+    announce,
+    channels,
+    deliver,
+    history,
+)
+from twin_resources.state import State
+from twin_resources.state_schema import notices
+
+ALARM = Notice(
+    key="alarm:mara:v3:thumbs:1",
+    event="alarm",
+    author="mara",
+    title="Quality of mara fell",
+    text="e-value 113,000 of 100,000",
+    links={"run": "http://127.0.0.1:3000/runs/1"},
+)
+
+
+class Receiver:
+    """An HTTP server that keeps what it was sent; `answer` is the status it gives."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.answer = 200
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if receiver.answer == 200:
+                    receiver.bodies.append(json.loads(body))
+                self.send_response(receiver.answer)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State.open(f"sqlite:///{tmp_path}/state.sqlite")
+    yield opened
+    opened.close()
+
+
+def queue(state: State, notice: Notice = ALARM, *, at: float = 1_000.0) -> bool:
+    with state.transaction() as connection:
+        return announce(connection, notice, at=at)
+
+
+def test_a_webhook_gets_each_notice_once(state: State, receiver: Receiver) -> None:
+    ways = channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    assert queue(state)
+    assert not queue(state)  # the same event again
+    assert deliver(state, ways, now=1_001.0).sent == 1
+    assert deliver(state, ways, now=1_002.0).sent == 0
+    assert [body["title"] for body in receiver.bodies] == ["Quality of mara fell"]
+    assert "e-value 113,000 of 100,000" in receiver.bodies[0]["message"]
+    assert "http://127.0.0.1:3000/runs/1" in receiver.bodies[0]["message"]
+
+
+def test_slack_gets_its_own_form(
+    state: State, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from apprise.plugins.slack import NotifySlack
+
+    monkeypatch.setattr(NotifySlack, "webhook_url", f"http://127.0.0.1:{receiver.port}/services")
+    address = f"https://hooks.slack.com/services/T{'1' * 8}/B{'2' * 8}/{'c' * 24}"
+    queue(state)
+    assert deliver(state, channels([address]), now=1_001.0).sent == 1
+    assert "Quality of mara fell" in json.dumps(receiver.bodies[0])
+
+
+def test_mail_arrives(state: State) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    mails: list[str] = []
+    thread = threading.Thread(target=_take_one_mail, args=(listener, mails), daemon=True)
+    thread.start()
+    port = listener.getsockname()[1]
+    queue(state)
+    address = f"mailto://127.0.0.1:{port}/?from=twin@example.org&to=her@example.org&mode=insecure"
+    assert deliver(state, channels([address]), now=1_001.0).sent == 1
+    thread.join(10)
+    assert "her@example.org" in mails[0]
+    assert "Quality of mara fell" in mails[0]
+
+
+def test_a_dead_receiver_loses_nothing_and_holds_up_no_other(
+    state: State, receiver: Receiver
+) -> None:
+    dead = socket.create_server(("127.0.0.1", 0))
+    dead_port = dead.getsockname()[1]
+    dead.close()
+    alive = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
+    gone = AppriseChannel(f"json://127.0.0.1:{dead_port}/gone")
+    queue(state)
+    first = deliver(state, [gone, alive], now=1_001.0)
+    assert (first.sent, first.waiting, len(receiver.bodies)) == (1, 1, 1)
+    back = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
+    second = deliver(state, [back, alive], now=1_002.0)
+    assert (second.sent, second.waiting, len(receiver.bodies)) == (1, 0, 2)
+
+
+def test_an_address_that_refuses_for_three_days_is_given_up(
+    state: State, receiver: Receiver
+) -> None:
+    receiver.answer = 500
+    ways = channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    queue(state)
+    assert deliver(state, ways, now=1_001.0).waiting == 1
+    assert deliver(state, ways, now=1_001.0 + KEPT_TRYING_S).given_up == 1
+    assert deliver(state, ways, now=1_002.0 + KEPT_TRYING_S) == Delivery(0, 0, 0)
+    with state.reading() as connection:
+        problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
+    assert "500" in problem
+
+
+def test_without_an_address_the_history_keeps_it(state: State) -> None:
+    queue(state)
+    assert deliver(state, [], now=1_001.0).waiting == 0
+    assert history(state, author="mara") == [ALARM]
+    assert history(state, author="tomas") == []
+
+
+def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None:
+    def torn() -> None:
+        with state.transaction() as connection:
+            announce(connection, ALARM, at=1.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        torn()
+    assert history(state) == []
+
+
+def test_an_address_of_no_known_form_is_refused_without_showing_it() -> None:
+    with pytest.raises(TwinError) as refused:
+        channels(["nowhere://secret-token"])
+    assert "secret-token" not in str(refused.value)
+
+
+def test_a_password_is_not_stored() -> None:
+    way = AppriseChannel("json://someone:a-password@127.0.0.1:1/hook")
+    assert "a-password" not in way.name
+
+
+def _take_one_mail(listener: socket.socket, mails: list[str]) -> None:
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rwb") as stream:
+
+        def say(line: str) -> None:
+            stream.write(f"{line}\r\n".encode())
+            stream.flush()
+
+        say("220 here")
+        while line := stream.readline():
+            word = line.split()[0].upper()
+            if word == b"DATA":
+                say("354 go on")
+                text = b""
+                while not text.endswith(b"\r\n.\r\n"):
+                    text += stream.readline()
+                mails.append(text.decode())
+            say("221 bye" if word == b"QUIT" else "250 ok")
+            if word == b"QUIT":
+                return
