@@ -117,7 +117,7 @@ def certify(
         delta=delta,
         fewest=fewest,
     )
-    return _baseline(len(batch), found, held_to=floor or {})
+    return baseline_of(found, certified_from=len(batch), held_to=floor or {})
 
 
 def raised(earlier: Baseline, later: Baseline) -> Baseline:
@@ -134,7 +134,34 @@ def raised(earlier: Baseline, later: Baseline) -> Baseline:
     }
     certified = {name: bound for name, bound in earlier.certified.items() if name in kept}
     merged = ClassBounds(_larger(certified, later.certified), later.counts, later.pooled)
-    return _baseline(later.certified_from, merged, held_to=_larger(kept, later.bounds))
+    return baseline_of(
+        merged, certified_from=later.certified_from, held_to=_larger(kept, later.bounds)
+    )
+
+
+def baseline_of(
+    found: ClassBounds, *, certified_from: int, held_to: Mapping[str, float]
+) -> Baseline:
+    """The baseline with these bounds, each at least what the version is held to anyway."""
+    bounds = {name: min(HIGHEST, bound) for name, bound in _larger(found.bounds, held_to).items()}
+    # A bound of 0 cannot be fallen below.
+    bounds = {name: bound for name, bound in bounds.items() if bound > 0.0}
+    facts = [
+        certified_from,
+        dict(sorted(found.bounds.items())),
+        dict(sorted(found.counts.items())),
+        found.pooled,
+        bounds,
+    ]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return Baseline(
+        id=digest[:16],
+        certified_from=certified_from,
+        certified=found.bounds,
+        counts=found.counts,
+        pooled=found.pooled,
+        bounds=bounds,
+    )
 
 
 def floor_of(earlier: Iterable[Baseline], *, margin: float = MARGIN) -> dict[str, float]:
@@ -155,35 +182,13 @@ def floor_of(earlier: Iterable[Baseline], *, margin: float = MARGIN) -> dict[str
 
 def from_floor(floor: Mapping[str, float]) -> Baseline | None:
     """The baseline of a version before its own batch; None for an author's first version."""
-    return _baseline(0, ClassBounds({}, {}, ()), held_to=floor) if floor else None
+    return baseline_of(ClassBounds({}, {}, ()), certified_from=0, held_to=floor) if floor else None
 
 
 def _larger(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, float]:
     return {
         name: max(left.get(name, 0.0), right.get(name, 0.0)) for name in sorted({*left, *right})
     }
-
-
-def _baseline(certified_from: int, found: ClassBounds, *, held_to: Mapping[str, float]) -> Baseline:
-    bounds = {name: min(HIGHEST, bound) for name, bound in _larger(found.bounds, held_to).items()}
-    # A bound of 0 cannot be fallen below.
-    bounds = {name: bound for name, bound in bounds.items() if bound > 0.0}
-    facts = [
-        certified_from,
-        dict(sorted(found.bounds.items())),
-        dict(sorted(found.counts.items())),
-        found.pooled,
-        bounds,
-    ]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return Baseline(
-        id=digest[:16],
-        certified_from=certified_from,
-        certified=found.bounds,
-        counts=found.counts,
-        pooled=found.pooled,
-        bounds=bounds,
-    )
 
 
 def arming(have: int, needed: int, *, per_day: float | None) -> str:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 from twin_resources.evidence.bets import BETS, FRACTIONS, STAKE
@@ -73,7 +73,7 @@ class Detector:
 
     def to_json(self) -> str:
         """One line; `from_json` gives the same bits back (floats are written exactly)."""
-        return json.dumps(asdict(self), allow_nan=False)
+        return json.dumps(vars(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Detector:

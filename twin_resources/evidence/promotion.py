@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from twin_resources.evidence.baseline import MARGIN
@@ -89,7 +89,7 @@ class PairEvidence:
 
     def to_json(self) -> str:
         """One line; `from_json` gives an equal value back, bit for bit."""
-        return json.dumps(asdict(self), allow_nan=False)
+        return json.dumps(vars(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> PairEvidence:

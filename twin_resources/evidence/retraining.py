@@ -58,7 +58,7 @@ class StreamProgress:
 
     Attributes:
         armed: whether it is bet on.
-        seen, needed: values of this version, and how many the first baseline takes.
+        seen, needed: values of this version, and how many its next batch takes.
         per_day: settled values a day, lately; None: unknown.
         e_value, threshold: mean_k M_k and C.
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twin_resources.evidence import baseline as baselines
@@ -66,7 +66,9 @@ class Watch:
 
     def to_json(self) -> str:
         """One line; `from_json` gives an equal value back, bit for bit."""
-        return json.dumps(asdict(self), allow_nan=False)
+        held = None if self.baseline is None else vars(self.baseline)
+        stored = {**vars(self), "baseline": held, "detector": vars(self.detector)}
+        return json.dumps(stored, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Watch:

@@ -1,0 +1,45 @@
+"""The shape of a row of `bench_loop.py`, and the form that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Form:
+    """`--quick` scales the number of streams down; a row says so in its name."""
+
+    quick: bool
+
+    def streams(self, full: int, *, quick: int) -> int:
+        return quick if self.quick else full
+
+
+@dataclass
+class Row:
+    """One figure; `goal` is None where there is none, and then `holds` is true."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+    holds: bool = True
+    peers: dict[str, float] = field(default_factory=dict[str, float])
+
+
+Rows = Callable[[Form], list[Row]]
+
+
+def row(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    at_most: float | None = None,
+    peers: dict[str, float] | None = None,
+) -> Row:
+    """A row that holds when the value is at most its goal."""
+    holds = at_most is None or value <= at_most
+    rounded = {peer: round(figure, 2) for peer, figure in (peers or {}).items()}
+    return Row(name, round(value, 3), unit, at_most, holds, rounded)
