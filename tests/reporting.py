@@ -26,6 +26,7 @@ KNOWN_SKIPS = (
     "no account:",
     "no network namespaces:",
     "no bf16 instructions:",
+    "no mounts:",
     "PostgreSQL binaries absent",
     "embedder wheel absent:",
     "no /proc on this machine",

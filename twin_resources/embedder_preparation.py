@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from twin_resources.disk_space import told_when_full
 from twin_resources.embedder import (
     Embedder,
     EmbedderManifest,
@@ -74,7 +75,10 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
     source = _source(settings)
     say = report or _say_nothing
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "prepare.lock").open("w") as lock:
+    with (
+        told_when_full(f"prepare the embedder {settings.embedder!r}", folder),
+        (folder / "prepare.lock").open("w") as lock,
+    ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when its holder is killed
         if (folder / "current.json").exists():
             prepared, manifest = find_prepared(settings)

@@ -20,6 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
 
 from twin_resources import state_schema
+from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class State:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self._shown = engine.url.render_as_string(hide_password=True)
 
     @classmethod
     def open(cls, url: str) -> State:
@@ -65,20 +67,27 @@ class State:
                 found=str(error.orig or error).strip(),
                 next_step="see TWIN_STATE_URL: is the server up, the folder writable",
             ) from error
-        except StateError:
+        except (StateError, DiskFull):
             engine.dispose()
             raise
         return state
 
     @contextmanager
     def transaction(self) -> Generator[sa.Connection]:
-        """One write transaction: writers come one after the other, an exception rolls back."""
-        with self.engine.connect().execution_options(twin_writes=True) as connection:  # noqa: SIM117
-            with connection.begin():
-                if connection.dialect.name == "postgresql":
-                    lock = sa.text("SELECT pg_advisory_xact_lock(:number)")
-                    connection.execute(lock, {"number": _WRITER_LOCK})
-                yield connection
+        """One write transaction: writers come one after the other, an exception rolls back.
+
+        Raises:
+            DiskFull: nothing of the transaction is stored.
+        """
+        with (
+            told_when_full("write to the state store", self._shown),
+            self.engine.connect().execution_options(twin_writes=True) as connection,
+            connection.begin(),
+        ):
+            if connection.dialect.name == "postgresql":
+                lock = sa.text("SELECT pg_advisory_xact_lock(:number)")
+                connection.execute(lock, {"number": _WRITER_LOCK})
+            yield connection
 
     @contextmanager
     def reading(self) -> Generator[sa.Connection]:

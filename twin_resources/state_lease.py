@@ -25,6 +25,7 @@ import psutil
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from twin_resources.disk_space import DiskFull
 from twin_resources.errors import TwinError
 from twin_resources.state_schema import leases
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from twin_resources.state import State
 
 _POLL_S = 0.05
+# Holders of this process whose end could not be written: the store was full or away.
+_given_up: set[str] = set()
 
 
 class LeaseBusy(TwinError):
@@ -95,10 +98,15 @@ def hold(state: State, name: str, *, ttl_s: float, wait_s: float) -> Generator[L
     finally:
         ended.set()
         renewal.join()
-        with state.transaction() as connection:
-            connection.execute(
-                sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
-            )
+        try:
+            with state.transaction() as connection:
+                connection.execute(
+                    sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
+                )
+        except (OperationalError, DiskFull):
+            # Over for this process at once, for others by time. What went wrong within the block
+            # (the same full disk, say) is what its caller must hear.
+            _given_up.add(lease.holder)
 
 
 def _acquire(lease: Lease, wait_s: float) -> None:
@@ -134,7 +142,7 @@ def _acquire(lease: Lease, wait_s: float) -> None:
 
 
 def _is_over(held: Any, now: float) -> bool:
-    if held.expires_at <= now:
+    if held.expires_at <= now or held.holder in _given_up:
         return True
     return held.machine == machine_identity() and process_started(held.pid) != held.process_started
 
@@ -145,7 +153,7 @@ def _renew_until(lease: Lease, ended: threading.Event) -> None:
             lease.confirm()
         except LeaseLost:
             return  # the writer learns it from its own `confirm` before the next write
-        except OperationalError:
+        except (OperationalError, DiskFull):
             continue  # the store is away: a later renewal works, or the lease ends by time
 
 

@@ -8,7 +8,8 @@ Method: architecture.md; Lance (https://lance.org), openable as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import polars as pl
 from twin_resources import tables_rework as reworking
 from twin_resources import tables_store as store
 from twin_resources import tables_upkeep as upkeep
+from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.tables_changes import compare, input_hashes
 from twin_resources.tables_hashing import row_hashes
@@ -24,8 +26,6 @@ from twin_resources.tables_store import StoredTable, TableMissing
 from twin_resources.tables_upkeep import Forgotten
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from twin_resources.state import State
     from twin_resources.state_lease import Lease
 
@@ -137,6 +137,7 @@ class Tables:
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
             LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
+            DiskFull: whole batches are stored, or none; the next rework does the others.
         """
         target = self.uri(into, author)
         arrow = store.arrow_schema(schema, row_key=row_key)
@@ -296,8 +297,14 @@ class Tables:
             reworking.forget_empty(self.state, self.uri(asset, author), keys)
         return forgotten
 
-    def _lease(self, asset: str, author: str) -> AbstractContextManager[Lease]:
-        return self.state.lease(f"table {self.uri(asset, author)}", wait_s=self.lease_wait_s)
+    @contextmanager
+    def _lease(self, asset: str, author: str) -> Generator[Lease]:
+        uri = self.uri(asset, author)
+        with (
+            told_when_full(f"write {asset} of {author}", uri),
+            self.state.lease(f"table {uri}", wait_s=self.lease_wait_s) as lease,
+        ):
+            yield lease
 
     def _find(self, asset: str, author: str) -> StoredTable | None:
         uri = self.uri(asset, author)

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.process_identity import (
     ProcessIdentity,
@@ -152,7 +153,7 @@ class LocalLauncher:
         environment: Mapping[str, str] | None = None,
     ) -> Path:
         say = on_message or (lambda _: None)
-        with self._only_one(say):
+        with told_when_full(f"train {job.name}", job.folder), self._only_one(say):
             return self._run(job, say, environment or {})
 
     def _run(

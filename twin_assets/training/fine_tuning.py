@@ -21,6 +21,7 @@ from twin_assets.training import manifest as manifests
 from twin_assets.training.job import Job, TrainingResult, read_result, write_job
 from twin_assets.training.manifest import Manifest
 from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_launch, load_recipe
+from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author, Settings
 from twin_resources.training_launcher import Message, TrainingJob, TrainingLauncher
@@ -89,7 +90,28 @@ def fine_tune(
 
     Raises:
         TwinError: no dataset, no training samples, base model not prepared, or the training failed.
+        DiskFull: a training that had begun goes on from its last complete checkpoint.
     """
+    with told_when_full(f"fine-tune the model of {author.slug}", settings.home):
+        return _fine_tune(
+            author,
+            settings=settings,
+            tables=tables,
+            launcher=launcher,
+            environment=environment,
+            on_message=on_message,
+        )
+
+
+def _fine_tune(
+    author: Author,
+    *,
+    settings: Settings,
+    tables: Tables,
+    launcher: TrainingLauncher,
+    environment: Mapping[str, str] | None,
+    on_message: Callable[[Message], None] | None,
+) -> FineTuned:
     inputs = _inputs(author, settings, tables)
     checkpoints = settings.checkpoints_dir / author.slug
     folder = manifests.find_trained(checkpoints, inputs.hash)

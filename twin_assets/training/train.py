@@ -36,12 +36,14 @@ from twin_assets.training.job import Job, TrainingResult, read_job, write_json, 
 from twin_assets.training.recipe import Recipe, learning_rate
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
 from twin_assets.training.training_state import (
+    PARTIAL,
     last_complete,
     load_optimizer,
     load_weights,
     master_weights,
     save_state,
 )
+from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.training_launcher import OWNER_VARIABLE, RENDEZVOUS_VARIABLE, owner_is_alive
 
@@ -244,7 +246,7 @@ def _write_output(
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    partial = job.folder / "output.partial"
+    partial = _partial_output(job)
     shutil.rmtree(partial, ignore_errors=True)
     adapter = partial / "adapter"
     adapter.mkdir(parents=True)
@@ -256,6 +258,10 @@ def _write_output(
     config.save_pretrained(adapter)
     write_result(partial / "result.json", result)
     partial.rename(job.output)
+
+
+def _partial_output(job: Job) -> Path:
+    return job.folder / "output.partial"
 
 
 def _rss_mb(accelerator: Accelerator) -> int:
@@ -340,9 +346,14 @@ def main(arguments: list[str] | None = None) -> int:
                     found=f"accelerate started {accelerator.num_processes}",
                     next_step="look at the launch configuration and the log",
                 )
-            train(job, report, accelerator)
+            with told_when_full("write a training's checkpoint or its output", job.folder):
+                train(job, report, accelerator)
             accelerator.end_training()
         except TwinError as error:
+            if isinstance(error, DiskFull):
+                # what is half written is of no use, and the reason needs a little room
+                shutil.rmtree(job.state / PARTIAL, ignore_errors=True)
+                shutil.rmtree(_partial_output(job), ignore_errors=True)
             write_json(
                 job.failure,
                 {"tried": error.tried, "found": error.found, "next_step": error.next_step},

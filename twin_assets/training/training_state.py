@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Named = list[tuple[str, "torch.nn.Parameter"]]
+PARTIAL = "partial"  # a checkpoint that is being written
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps for each weight, beside the step count
 
 
@@ -55,7 +56,7 @@ def save_state(
     from safetensors.torch import save_file
 
     final = folder / f"step-{position['step']:06d}"
-    partial = folder / "partial"
+    partial = folder / PARTIAL
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

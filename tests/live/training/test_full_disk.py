@@ -1,0 +1,84 @@
+"""Weights and a training on a full disk: what is missing is named, and room is all it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.small_disk import SmallDisk, small_disk
+from twin_assets.training.job import read_job
+from twin_assets.training.training_state import last_complete
+from twin_resources.disk_space import DiskFull
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings, load_settings
+from twin_resources.training_launcher import LocalLauncher, TrainingJob
+from twin_resources.weights import load_base_model, prepare_base_model
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "small disk", megabytes=40) as mounted:
+        yield mounted
+
+
+@pytest.fixture
+def home(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, process_logs: Path) -> Settings:
+    monkeypatch.setenv("TWIN_HOME", str(disk.path / "home"))
+    settings = load_settings()
+    settings.home.mkdir()
+    settings.logs_dir.symlink_to(process_logs)
+    return settings
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_once_and_written_later(
+    disk: SmallDisk, home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    job = make_job("full", token_budget=8000)
+    state = read_job(job.folder / "job.json").state
+    texts: list[str] = []
+
+    def listen(message: dict[str, object]) -> None:
+        texts.append(str(message.get("text", "")))
+        if last_complete(state) is not None and not disk.ballast.exists():
+            disk.fill(leave=20_000)
+
+    with pytest.raises(TwinError, match=r"no space left on the disk of .*free space there"):
+        LocalLauncher(home).run(job, on_message=listen)
+    assert not [text for text in texts if "trying again" in text], "a retry makes no room"
+    kept = last_complete(state)
+    assert kept is not None
+    assert not (job.folder / "output").exists()
+
+    disk.make_room()
+    later: list[str] = []
+    output = LocalLauncher(home).run(
+        job, on_message=lambda message: later.append(str(message.get("text", "")))
+    )
+    assert (output / "adapter" / "adapter_model.safetensors").is_file()
+    assert f"resuming after step {kept[1]['step']} of" in " ".join(later)
+
+
+def test_weights_that_do_not_fit_are_named_and_those_before_stay(
+    disk: SmallDisk, home: Settings, tiny_model: Path, base_model: Path, tmp_path: Path
+) -> None:
+    from tests.live.tiny_model import make_tiny_model
+
+    before = prepare_base_model(home, str(tiny_model))
+    other = make_tiny_model(tmp_path / "other", base_model, seed=8)
+    disk.fill(leave=1_000_000)
+    with pytest.raises(DiskFull, match=r"prepare the base model .*no space left on the disk"):
+        prepare_base_model(home, str(other))
+    assert not list(home.weights_dir.glob("*/partial-*"))
+    assert load_base_model(home, str(tiny_model)) == before
+    with pytest.raises(TwinError, match="GB are needed"):  # the embedded one is known to be large
+        prepare_base_model(home)
+
+    disk.make_room()
+    made = prepare_base_model(home, str(other))
+    assert made.revision != before.revision
+    assert made.gguf is not None
+    assert made.gguf.stat().st_size > 1_000_000
