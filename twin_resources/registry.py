@@ -1,8 +1,8 @@
 """The model registry: versions, verdicts, and the one function that moves a version.
 
 Belongs here: storing them in the state store, and writing the policy object after every change.
-Does not belong here: which moves are called for (`registry_moves.py`), the shape of the policy
-(`gateway/policy.py`), measuring a model.
+Does not belong here: which moves are called for (`registry_moves.py`) and allowed
+(`registry_checks.py`), the shape of the policy (`gateway/policy.py`), measuring a model.
 Method: architecture.md.
 """
 # pyright: strict
@@ -17,13 +17,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from twin_resources import registry_rows as rows
-from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import Policy, build_policy, same_policy, write_policy
+from twin_resources.notifications import announce
+from twin_resources.registry_checks import MoveRefused, check_incumbent, check_move
 from twin_resources.registry_moves import (
-    BY_FORCE,
-    BY_HAND,
-    BY_ITSELF,
-    NEEDS_PASS,
     Claim,
     Evidence,
     LegalMove,
@@ -34,6 +31,7 @@ from twin_resources.registry_moves import (
     VersionState,
     legal_moves,
 )
+from twin_resources.registry_notices import notice_of
 from twin_resources.state_schema import model_versions, moves, routing, verdicts
 
 if TYPE_CHECKING:
@@ -51,10 +49,6 @@ __all__ = [
     "legal_moves",
     "reconcile",
 ]
-
-
-class MoveRefused(TwinError):
-    """The move is not legal, or the checkpoint has no PASSED verdict."""
 
 
 class Registry:
@@ -198,8 +192,11 @@ class Registry:
         reason: str,
         force: bool = False,
         gate_version: str = "",
+        against: int | None = None,
     ) -> Move:
         """Move one version, in one transaction with what follows from it; then write the policy.
+
+        What people should know of it (`registry_notices.py`) is queued in the same transaction.
 
         A version that becomes stable retires the former one; when it was retired itself (a
         rollback), the former one is rolled back instead.
@@ -208,14 +205,17 @@ class Registry:
             actor, reason: who and why; kept for ever.
             force: a person releases a refused or parked version; it is marked `forced`.
             gate_version: the gate's version now; needed where a PASSED verdict is.
+            against: the version that must be stable now, since the evidence is about it; None: any.
 
         Raises:
-            MoveRefused: the move is not legal from where the version is, the version is tainted, or
-                no PASSED verdict exists for its checkpoint.
+            MoveRefused: the move is not legal from where the version is, the version is tainted,
+                no PASSED verdict exists for its checkpoint, or another version is stable by now.
         """
         with self.state.transaction() as connection:
             item = rows.existing(connection, author, version)
-            _check(connection, item, to, force=force, gate_version=gate_version)
+            check_move(connection, item, to, force=force, gate_version=gate_version)
+            if against is not None:
+                check_incumbent(connection, item, to, against)
             if to == "stable":
                 leaves = "rolled_back" if item.state == "retired" else "retired"
                 why = f"v{version} became stable: {reason}"
@@ -225,6 +225,8 @@ class Registry:
             if force:
                 rows.update(connection, item, forced=True)
             done = rows.enter(connection, item, to, actor=actor, reason=reason, forced=force)
+            if (notice := notice_of(done)) is not None:
+                announce(connection, notice, at=self.state.now(connection))
         self.publish()
         return done
 
@@ -298,17 +300,24 @@ def reconcile(
     # Two runs at once would both ask for the same move, and the later would be refused.
     with registry.state.lease(f"reconcile {author}"):
         while called_for := _called_for(registry, author, gate_version, mode, evidence or {}):
-            done += [
-                registry.move(
-                    author,
-                    move.version,
-                    move.to,
-                    actor=actor,
-                    reason=move.reason,
-                    gate_version=gate_version,
-                )
-                for move in called_for
-            ]
+            for move in called_for:
+                try:
+                    moved = registry.move(
+                        author,
+                        move.version,
+                        move.to,
+                        actor=actor,
+                        reason=move.reason,
+                        gate_version=gate_version,
+                        against=move.against,
+                    )
+                except MoveRefused:
+                    # A person, or the gateway's breaker, may have moved it in between: then ask
+                    # again what is called for now.
+                    if move in _called_for(registry, author, gate_version, mode, evidence or {}):
+                        raise
+                    break
+                done.append(moved)
         registry.publish()  # a process that died between a move and its policy left an old file
     return done
 
@@ -324,46 +333,3 @@ def _called_for(
     found = {item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions}
     judged = {checkpoint: verdict for checkpoint, verdict in found.items() if verdict}
     return legal_moves(versions, judged, evidence, gate_version=gate_version, mode=mode)
-
-
-def _check(
-    connection: sa.Connection,
-    item: ModelVersion,
-    to: VersionState,
-    *,
-    force: bool,
-    gate_version: str,
-) -> None:
-    tried = f"move v{item.version} of {item.author} from {item.state} to {to}"
-    nowhere: frozenset[VersionState] = frozenset()
-    forcible = BY_FORCE.get(item.state, nowhere)
-    unforced = BY_ITSELF.get(item.state, nowhere) | BY_HAND.get(item.state, nowhere)
-    allowed = forcible if force else unforced
-    if to not in allowed:
-        raise MoveRefused(
-            tried,
-            found=f"from {item.state} it may go to {', '.join(sorted(allowed)) or 'nowhere'}",
-            next_step="release it by hand: force it, with a reason"
-            if to in forcible
-            else "choose one of these",
-        )
-    if item.tainted and to in NEEDS_PASS:
-        raise MoveRefused(
-            tried,
-            found="the version is tainted: it was trained on something since forgotten",
-            next_step="train again without it",
-        )
-    if force or to not in NEEDS_PASS or item.state in BY_HAND:
-        return  # a retired version had passed, or was forced, when it became stable
-    if not gate_version:
-        raise MoveRefused(
-            tried, found="no gate version was named", next_step="pass the gate's version"
-        )
-    verdict = rows.verdict(connection, item.checkpoint, gate_version)
-    if verdict is None or verdict.outcome != "passed":
-        raise MoveRefused(
-            tried,
-            found=f"no PASSED verdict of gate {gate_version} for checkpoint {item.checkpoint[:12]}"
-            + (f", but {verdict.outcome}" if verdict else ""),
-            next_step="materialize `checkpoint_evaluation`, or force the release with a reason",
-        )

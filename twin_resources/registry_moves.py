@@ -118,19 +118,30 @@ class Move:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the test of a version against the stable one says so far (architecture.md)."""
+    """What the test of a version against the stable one says so far (architecture.md).
+
+    Attributes:
+        incumbent: the version that was stable in that test; None: not looked at. Against another
+            stable version the finding says nothing.
+    """
 
     finding: Finding
     reason: str
+    incumbent: int | None = None
 
 
 @dataclass(frozen=True)
 class LegalMove:
-    """A move that the rules call for now."""
+    """A move that the rules call for now.
+
+    Attributes:
+        against: the stable version that its evidence is about; None: any.
+    """
 
     version: int
     to: VersionState
     reason: str
+    against: int | None = None
 
 
 def legal_moves(
@@ -159,12 +170,13 @@ def legal_moves(
         and verdict.gate_version == gate_version
         and verdict.outcome == "passed"
     }
+    stable = next((item.version for item in versions if item.state == "stable"), None)
     moves = [
         move
         for item in versions
-        if (move := _by_evidence(item, evidence.get(item.version), has_passed)) is not None
+        if (move := _by_evidence(item, evidence.get(item.version), has_passed, stable)) is not None
     ]
-    has_stable = any(item.state == "stable" for item in versions)
+    has_stable = stable is not None
     on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
     passed: list[ModelVersion] = []
     for item in versions:
@@ -204,13 +216,13 @@ def refusal(verdict: Verdict) -> str:
 
 
 def _by_evidence(
-    item: ModelVersion, said: Evidence | None, has_passed: set[int]
+    item: ModelVersion, said: Evidence | None, has_passed: set[int], stable: int | None
 ) -> LegalMove | None:
     if item.state not in {"shadow", "canary"}:
         return None
     if item.tainted:
         return LegalMove(item.version, "refused", "trained on something since forgotten")
-    if said is None or said.finding == "undecided":
+    if said is None or said.finding == "undecided" or said.incumbent not in {None, stable}:
         return None
     if said.finding == "promote" and item.version not in has_passed:
         return None  # the gate has changed since: it must pass that one first
@@ -219,4 +231,4 @@ def _by_evidence(
         "roll_back": "rolled_back",
         "exhausted": "parked",
     }
-    return LegalMove(item.version, to[said.finding], said.reason)
+    return LegalMove(item.version, to[said.finding], said.reason, against=said.incumbent)

@@ -1,6 +1,7 @@
 """The tables of the state store, and the number that says which code may read them.
 
-Belongs here: the SQL tables of leases, remembered inputs, model versions, verdicts and moves.
+Belongs here: the SQL tables of leases, remembered inputs, model versions, verdicts, moves and
+trials.
 Does not belong here: queries (each stands beside its meaning: `state.py`, `state_lease.py`,
 `registry.py`) and anything that is a Lance table.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
@@ -95,6 +96,27 @@ routing = sa.Table(
     sa.Column("author", sa.Text, primary_key=True),
     sa.Column("table", sa.JSON, nullable=False),
     sa.Column("written_at", sa.Text, nullable=False),
+)
+
+# A version tried out against the stable one: its terms, and the evidence after the last pair.
+trials = sa.Table(
+    "trials",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("entered", sa.Integer, nullable=False),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("incumbent", sa.Integer, nullable=False),
+    sa.Column("anchor", sa.Integer),
+    sa.Column("judges", sa.Text, nullable=False),
+    sa.Column("began_at", sa.Double, nullable=False),
+    sa.Column("after_sequence", sa.BigInteger, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("better", sa.Text, nullable=False),
+    sa.Column("finding", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
 )
 
 # What people are told: written with its event, sent afterwards (`notifications.py`).
