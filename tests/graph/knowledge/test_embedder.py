@@ -60,7 +60,7 @@ def test_vectors_agree_with_transformers_in_fp32(
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
-    texts = texts_of_all_lengths(40)
+    texts = texts_of_all_lengths(20)
     together = embedder.embed(texts)
     alone = np.concatenate([embedder.embed([text]) for text in texts])
     assert np.array_equal(together, alone)
@@ -68,7 +68,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
 
 
 def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
-    texts = texts_of_all_lengths(24)
+    texts = texts_of_all_lengths(18)
     expected = embedder.embed(texts)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: embedder.embed([text])[0], texts * 4))
