@@ -17,7 +17,7 @@ import tomllib
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     gateway_port: int = 4000
     dagster_port: int = 3000
     traces_port: int = 4318
+    chat_port: int = 7860  # of the chat page, while it is open
     model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
     model_server_key: str = ""
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
@@ -54,6 +55,19 @@ class Settings(BaseSettings):
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
     train_ranks: int = 2
+    auto_retrain: bool = False  # whether alarms and growth start a training by themselves
+    retrain_cooldown_days: float = 1.0  # between two trainings of an author
+    retrain_runs_a_month: int | None = 8
+    retrain_hours_a_month: float | None = 40.0
+    retrain_new_posts: int = 25  # since the stable version's training, worth another one
+    retrain_new_pairs: int = 200
+    baseline_values: int = 500  # settled values that certify a baseline, and raise it once
+    baseline_values_later: int = 2_000
+    alarm_horizon: int = 5_000  # H and α: a false alarm of the fleet within H values
+    alarm_rate: float = 0.05
+    margin: float = 0.1  # ε: by how much a new version may be worse than the best one
+    reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
+    notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
     langfuse_public_key: str = Field(default="", validation_alias="LANGFUSE_PUBLIC_KEY")
     langfuse_secret_key: str = Field(default="", validation_alias="LANGFUSE_SECRET_KEY")
@@ -133,6 +147,7 @@ class Author:
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
         release_mode: `gate`, `shadow` or `canary` (architecture.md).
+        auto_retrain: None: `Settings.auto_retrain`.
         consent: how the author agreed; free text, shown in reports.
     """
 
@@ -149,6 +164,7 @@ class Author:
     recipe: str = ""
     base_model: str = ""
     release_mode: str = "gate"
+    auto_retrain: bool | None = None
     consent: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 

@@ -119,6 +119,79 @@ trials = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
 )
 
+# The loop (`loop/`). How far an author's settled values were followed, for the version now stable;
+# `streams` are those of which `watches` must hold a row.
+followed = sa.Table(
+    "followed",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("read_to", sa.BigInteger, nullable=False),
+    sa.Column("streams", sa.JSON, nullable=False),
+)
+
+# `watch` is `evidence.watch.Watch`; `armed`: bet on now, counted in every threshold of the fleet.
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("watch", sa.Text, nullable=False),
+    sa.Column("armed", sa.Boolean, nullable=False),
+)
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("raised_at", sa.Double, nullable=False),
+    sa.Column("status", sa.String(8), nullable=False),
+    sa.Column("decision", sa.String(24), nullable=False),
+    sa.Column("decided_by", sa.String(24), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+    sa.Column("decided_at", sa.Double),
+    sa.Index("alarms_by_status", "status", "author"),
+)
+
+# Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.
+retrainings = sa.Table(
+    "retrainings",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_key", sa.Text, nullable=False, unique=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("cause", sa.String(16), nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("decided_at", sa.Double, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("offered_at", sa.Double),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False, index=True),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("ended_at", sa.Double),
+)
+
+# Asked for by a person or by a forget request; done once `run_key` is set.
+retraining_requests = sa.Table(
+    "retraining_requests",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("cause", sa.String(16), nullable=False),
+    sa.Column("asked_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+)
+
 # What people are told: written with its event, sent afterwards (`notifications.py`).
 notices = sa.Table(
     "notices",
