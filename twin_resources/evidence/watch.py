@@ -103,6 +103,22 @@ def start(
     )
 
 
+def batch_due(watch: Watch, new_values: int, *, batches: Batches | None = None) -> int:
+    """How many first values `advance` may need for so many new ones; 0: `first` may be empty.
+
+    So that a tick reads 500 or 2,000 rows once in the life of a version, not at each tick.
+    """
+    batches = batches or Batches()
+    if not watch.certifies:
+        return 0
+    due = [
+        size
+        for size in (batches.first, batches.second)
+        if watch.seen < size <= watch.seen + new_values
+    ]
+    return max(due, default=0)
+
+
 def advance(
     watch: Watch,
     values: Sequence[Settled],
@@ -120,8 +136,7 @@ def advance(
     Args:
         values: settled after `watch.detector.last_sequence`, in order; those of other streams and
             versions are passed over, those already consumed change nothing.
-        first: the first values of this stream and version, at least as many as will have been seen
-            up to the second batch; may be empty once that is complete. Baselines are made of it.
+        first: the first values of this stream and version, at least `batch_due` of them.
         threshold: C, `detector.threshold(armed_streams=N)`.
         bet: False while disarmed: values are counted, nothing is bet, the detector is restarted.
 
@@ -174,4 +189,43 @@ def _certified(
     found = baselines.certify(batch, floor=watch.floor, delta=batches.delta, fewest=batches.fewest)
     if watch.baseline is not None and watch.baseline.certified_from:
         return baselines.raised(watch.baseline, found)
+    return found
+
+
+@dataclass(frozen=True)
+class Step:
+    """One value as the detector saw it, for a plot.
+
+    Attributes:
+        bound: m of its class; None: nothing was bet.
+        e_value: after it; at an alarm the value that raised it, before the restart.
+        alarm: its number, if it raised one.
+    """
+
+    sequence: int
+    value: float
+    bound: float | None
+    e_value: float
+    alarm: int | None
+
+
+def steps(
+    watch: Watch,
+    values: Sequence[Settled],
+    *,
+    first: Sequence[Settled],
+    threshold: float,
+    batches: Batches | None = None,
+) -> list[Step]:
+    """What `advance` does, value by value; arguments as there."""
+    found: list[Step] = []
+    for value in values:
+        held = watch.baseline
+        after, alarm = advance(watch, (value,), first=first, threshold=threshold, batches=batches)
+        if after.seen > watch.seen:
+            e_value = after.detector.e_value if alarm is None else alarm.e_value
+            number = None if alarm is None else alarm.number
+            bound = None if held is None else held.bounds.get(value.prompt_class)
+            found.append(Step(value.sequence, value.value, bound, e_value, number))
+        watch = after
     return found

@@ -73,9 +73,11 @@ def promotions(form: Form) -> list[Row]:
     ]
 
 
-def promoted_by(differences: Differences, *, alpha: float = ALPHA) -> NDArray[np.float64]:
+def promoted_by(
+    differences: Differences, *, margin: float = MARGIN, alpha: float = ALPHA
+) -> NDArray[np.float64]:
     """The pair that first wins U alone, for many trials at once; infinite: none."""
-    null = (1.0 - MARGIN) / 2.0
+    null = (1.0 - margin) / 2.0
     z = (1.0 + differences) / 2.0
     wealth = np.zeros(z.shape)
     for fraction in FRACTIONS:

@@ -20,10 +20,10 @@ BATCHES = Batches(first=150, second=300)
 
 @pytest.mark.parametrize("family", FAMILIES[:5], ids=lambda family: family.name)
 def test_in_control_streams_hardly_alarm(family: object) -> None:
-    """α = .2 within H = 600, beside δ: of 100 streams at most 32 may alarm."""
+    """α = .2 within H = 450, beside δ: of 100 streams at most 32 may alarm."""
     rng = np.random.default_rng(4)
-    values, classes = family.draw(rng, 100, 750)  # type: ignore[attr-defined]
-    limit = threshold(armed_streams=1, horizon=600, alpha=0.2)
+    values, classes = family.draw(rng, 100, 600)  # type: ignore[attr-defined]
+    limit = threshold(armed_streams=1, horizon=450, alpha=0.2)
     found = follow(values, classes, threshold=limit, batches=BATCHES)
     assert (found.first_alarm >= 0).sum() <= 32
 

@@ -12,7 +12,7 @@ from tests.unit.evidence.settled_values import stream_of, thumbs
 from twin_resources.evidence.baseline import certify
 from twin_resources.evidence.detector import Alarm, threshold
 from twin_resources.evidence.values import ImpossibleValue, Settled
-from twin_resources.evidence.watch import Batches, Watch, advance, start
+from twin_resources.evidence.watch import Batches, Watch, advance, batch_due, start, steps
 
 SMALL = Batches(first=60, second=120, fewest=20)
 C = threshold(armed_streams=1, horizon=1_000)
@@ -110,6 +110,41 @@ def test_disarmed_it_counts_and_bets_nothing() -> None:
     assert alarm is None
     assert (silent.seen, silent.detector.bets, silent.detector.e_value) == (64, 0, 0.0)
     assert silent.detector.last_sequence == 64
+
+
+def test_the_first_values_are_read_when_a_batch_is_due() -> None:
+    ledger = stream_of(thumbs(130, 0.9, seed=7))
+    watch, needed = watch_of(), []
+    for begin in range(0, 130, 10):
+        due = batch_due(watch, 10, batches=SMALL)
+        needed.append(due)
+        watch, _ = advance(
+            watch,
+            ledger[begin : begin + 10],
+            first=ledger[:due],
+            threshold=C,
+            batches=SMALL,
+        )
+    assert [due for due in needed if due] == [60, 120]
+    assert watch == followed(watch_of(), ledger)[0]
+    assert batch_due(watch_of(), 5_000) == 2_000
+    assert batch_due(watch_of(certifies=False), 5_000) == 0
+
+
+def test_steps_are_what_the_detector_saw() -> None:
+    ledger = stream_of([*thumbs(60, 0.9, seed=8), *[0.0] * 12])
+    found = steps(watch_of(), [*ledger, ledger[3]], first=ledger, threshold=C, batches=SMALL)
+    watch, alarms = followed(watch_of(), ledger)
+    assert [step.sequence for step in found] == list(range(1, 73))
+    assert {step.bound for step in found[:60]} == {None}
+    assert watch.baseline is not None
+    assert {step.bound for step in found[60:]} == set(watch.baseline.bounds.values())
+    raised = [step for step in found if step.alarm]
+    assert [(step.sequence, step.e_value, step.alarm) for step in raised] == [
+        (alarm.sequence, alarm.e_value, alarm.number) for alarm in alarms
+    ]
+    assert alarms
+    assert found[-1].e_value == watch.detector.e_value
 
 
 qualities = st.lists(st.sampled_from([0.1, 0.8, 0.9]), min_size=1, max_size=4)
