@@ -198,6 +198,8 @@ def arming(have: int, needed: int, *, per_day: float | None) -> str:
         per_day: settled values a day, lately; None or 0: none yet.
     """
     progress = f"arming {have:,}/{needed:,}"
+    if have >= needed:
+        return f"{progress}, no class of requests has values enough for a baseline"
     if not per_day or per_day <= 0.0:
         return f"{progress}, no values yet to tell how long" if not have else progress
     return f"{progress}, about {duration((needed - have) / per_day)} at your rate"

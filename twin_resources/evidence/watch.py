@@ -134,14 +134,14 @@ def advance(
     call again with the same values for the rest.
 
     Args:
-        values: settled after `watch.detector.last_sequence`, in order; those of other streams and
-            versions are passed over, those already consumed change nothing.
+        values: in the order of their sequence; those of other streams and versions are passed
+            over, those up to `watch.detector.last_sequence` change nothing.
         first: the first values of this stream and version, at least `batch_due` of them.
         threshold: C, `detector.threshold(armed_streams=N)`.
         bet: False while disarmed: values are counted, nothing is bet, the detector is restarted.
 
     Raises:
-        ImpossibleValue: values out of order, or `first` does not reach as far as a batch needs.
+        ImpossibleValue: another author's value, or `first` does not reach as far as a batch needs.
     """
     batches = batches or Batches()
     detector, held, seen = watch.detector, watch.baseline, watch.seen

@@ -126,6 +126,7 @@ def test_arming_says_how_long() -> None:
     assert arming(1_200, 2_000, per_day=80) == "arming 1,200/2,000, about 10 days at your rate"
     assert arming(0, 500, per_day=None) == "arming 0/500, no values yet to tell how long"
     assert arming(3, 500, per_day=None) == "arming 3/500"
+    assert arming(500, 500, per_day=9.0).startswith("arming 500/500, no class of requests has")
 
 
 @pytest.mark.parametrize(
