@@ -95,13 +95,14 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
             timeout=TIMEOUT_S,
             trust_env=False,
         )
-        document: Any = answer.json()
     except httpx.HTTPError as error:
         raise TwinError(
             f"send feedback to {url}",
             found=f"no answer ({type(error).__name__})",
             next_step="see `twin status`; run `twin up`",
         ) from error
+    try:
+        document: Any = answer.json()
     except ValueError as error:
         raise TwinError(
             f"send feedback to {url}",

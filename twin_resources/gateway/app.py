@@ -6,6 +6,7 @@ Does not belong here: starting a server (`__main__.py`), the settings of LiteLLM
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from typing import cast
 
@@ -19,6 +20,7 @@ def application() -> Door:
 
     Changes `os.environ`: LiteLLM reads its switches when it is imported.
     """
+    faulthandler.enable()  # a crash in native code says where, in the gateway's log
     settings = load_settings()
     secrets = load_secrets(settings)
     config = write_proxy_config(settings)

@@ -21,6 +21,8 @@ from twin_resources.langfuse.outbox import QueuedScore, score_id
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 AUTOMATIC_SCORES = (SUPPORT, LATENCY, COST)
+# Of their own, so that who reads what readers and judges said need not page through these.
+ENVIRONMENT = "measured"
 _WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
 
 
@@ -66,6 +68,7 @@ def automatic_scores(
             name=name,
             value=round(value, 9),
             metadata={"twin.by": "gateway", "twin.author": answering.asked.author},
+            environment=ENVIRONMENT,
         )
         for name, value in measured.items()
         if value is not None

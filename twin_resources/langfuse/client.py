@@ -44,13 +44,20 @@ class LangfuseClient:
         host: base URL without a path, `http://127.0.0.1:4318` or a Langfuse's address.
         public_key, secret_key: the project's key pair.
         timeout_s: of one call.
+        http: what sends the calls, with keys and address set; made when there is none.
     """
 
     def __init__(
-        self, host: str, *, public_key: str, secret_key: str, timeout_s: float = 20.0
+        self,
+        host: str,
+        *,
+        public_key: str,
+        secret_key: str,
+        timeout_s: float = 20.0,
+        http: httpx.Client | None = None,
     ) -> None:
         self.host = host.rstrip("/")
-        self._http = httpx.Client(
+        self._http = http or httpx.Client(
             base_url=self.host,
             auth=(public_key, secret_key),
             timeout=timeout_s,
@@ -260,6 +267,20 @@ class LangfuseClient:
         """Forget one trace with its observations and scores; none of that id is no error."""
         path = f"/api/public/traces/{quote(trace_id, safe='')}"
         self._call("DELETE", path, tried=f"delete trace {trace_id}")
+
+    def page(
+        self, path: str, parameters: Mapping[str, str]
+    ) -> tuple[list[dict[str, Any]], str]:
+        """One page of a list endpoint, newest first, and the cursor of the next (empty: the last).
+
+        For readers that count their requests; the others take `observations` and `scores`.
+
+        Raises:
+            TraceStoreError: it could not be read.
+        """
+        tried = f"read {path.rsplit('/', 1)[1]} from {self.host}"
+        answer = self._call("GET", path, tried=tried, params=dict(parameters))
+        return self._list(answer), str(answer.get("meta", {}).get("cursor") or "")
 
     def _pages(
         self, path: str, asked: Mapping[str, str], *, page: int, limit: int | None

@@ -69,6 +69,7 @@ class QueuedScore:
         id: made from what it is a score of, so that a repetition replaces it.
         value: a number, or the text of a CORRECTION.
         data_type: `NUMERIC`, `BOOLEAN`, `CATEGORICAL`, `TEXT` or `CORRECTION`.
+        environment: Langfuse's separation of data; empty: `default`.
         metadata: flat; its instant (`twin.at`) is fixed here, because the store stamps arrivals.
     """
 
@@ -79,6 +80,7 @@ class QueuedScore:
     data_type: str = "NUMERIC"
     comment: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: str = ""
 
     def body(self) -> dict[str, Any]:
         """The object of `POST /api/public/scores`."""
@@ -90,7 +92,8 @@ class QueuedScore:
             "dataType": self.data_type,
             "metadata": dict(self.metadata),
         }
-        return posted | ({"comment": self.comment} if self.comment else {})
+        said = {"comment": self.comment, "environment": self.environment}
+        return posted | {name: text for name, text in said.items() if text}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,148 @@
+"""A ledger over the real embedded trace store, in process, with a clock that the test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.langfuse.local_store import Keys, build_app
+from twin_resources.langfuse.outbox import QueuedScore, score_id
+from twin_resources.langfuse.trace_tables import TraceTables
+from twin_resources.ledger.ledger import Ledger, LedgerRules
+from twin_resources.ledger.report import SyncReport
+from twin_resources.state import State
+
+KEYS = Keys("pk-lf-test", "sk-lf-test")
+MORNING = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
+
+
+def trace_name(number: int) -> str:
+    return f"{number:032x}"
+
+
+@dataclass
+class CountedClient:
+    """The client, its requests counted by the minute of the test's clock; may be told to fail."""
+
+    client: LangfuseClient
+    world: World | None = None
+    requests: list[datetime] = field(default_factory=list)
+    failures: list[TraceStoreError] = field(default_factory=list)
+
+    def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
+        assert self.world is not None
+        self.requests.append(self.world.now)
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.client.page(path, parameters)
+
+
+@dataclass
+class World:
+    """A trace store and a ledger, with one clock."""
+
+    tables: TraceTables
+    http: TestClient
+    client: CountedClient
+    state: State
+    now: datetime = MORNING
+
+    def ledger(self, **rules: Any) -> Ledger:
+        return Ledger(self.state, self.client, LedgerRules(**rules))
+
+    def at(self, moment: datetime) -> World:
+        self.now = moment
+        return self
+
+    def pass_time(self, **time: float) -> World:
+        self.now += timedelta(**time)
+        return self
+
+    def sync(self, **rules: Any) -> SyncReport:
+        return self.ledger(**rules).sync(self.now)
+
+    def tick(self, **rules: Any) -> SyncReport:
+        """A sync two minutes from now, after the store has settled."""
+        return self.pass_time(minutes=2).sync(**rules)
+
+    def answer(self, *numbers: int, author: str = "ann", **facts: str) -> None:
+        """An answer's trace for each number, as the gateway exports it."""
+        metadata = {
+            "twin.author": author,
+            "twin.version": "v1",
+            "twin.class": "short",
+            "twin.propensity": "1",
+            "twin.chunks": "c1,c2",
+            "twin.cost_usd": "0.000001",
+        } | facts
+        spans = [
+            {
+                "traceId": trace_name(number),
+                "spanId": f"{number:016x}",
+                "name": "answer",
+                "startTimeUnixNano": str(int(self.now.timestamp() * 1e9)),
+                "endTimeUnixNano": str(int(self.now.timestamp() * 1e9) + 5_000_000),
+                "attributes": [
+                    {"key": key, "value": {"stringValue": value}}
+                    for key, value in {
+                        "langfuse.observation.type": "generation",
+                        "langfuse.observation.input": '[{"role": "user", "content": '
+                        '"From my posts:\\n\\n[1] Oil (undated)\\nOne drop.\\n\\n'
+                        'Question: How much oil? Mail ann@example.org"}]',
+                        "langfuse.observation.output": '{"role": "assistant", "content": "One."}',
+                        **{f"langfuse.observation.metadata.{k}": v for k, v in metadata.items()},
+                    }.items()
+                ],
+            }
+            for number in numbers
+        ]
+        body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+        answer = self.http.post("/api/public/otel/v1/traces", json=body)
+        assert answer.status_code == 200, answer.text
+
+    def vote(
+        self,
+        number: int,
+        value: float | str,
+        *,
+        reader: str = "r1",
+        name: str = "thumbs",
+        **said: Any,
+    ) -> str:
+        """A reader's score, as the relay posts it."""
+        metadata = {"twin.reader": reader, "twin.role": "reader", "twin.authors": "*"}
+        metadata |= {key: value for key, value in said.items() if key.startswith("twin.")}
+        score = QueuedScore(
+            said.get("id", score_id(name, reader, trace_name(number))),
+            trace_name(number),
+            name,
+            value,
+            "CORRECTION" if name == "output" else "NUMERIC",
+            metadata=metadata,
+        )
+        answer = self.http.post("/api/public/scores", json=score.body())
+        assert answer.status_code == 200, answer.text
+        return score.id
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    tables = TraceTables(tmp_path / "traces.sqlite")
+    made: list[World] = []
+    app = build_app(tables, keys=KEYS, now_ms=lambda: int(made[0].now.timestamp() * 1000))
+    with TestClient(app) as http:
+        http.auth = (KEYS.public, KEYS.secret)
+        client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
+        counted = CountedClient(client)
+        state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
+        made.append(World(tables, http, counted, state))
+        counted.world = made[0]
+        yield made[0]
+        state.close()

@@ -1,0 +1,313 @@
+"""The ledger over the embedded store: each score once, closed days, what never counts, faults."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.ledger.conftest import MORNING, World, trace_name
+from twin_resources.langfuse.client import TraceStoreError
+from twin_resources.ledger.ledger import Ledger
+
+NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
+
+
+def values(world: World, author: str = "ann", after: int = 0) -> list[tuple[int, str, float]]:
+    found = world.ledger().settled(author, after=after)
+    return [(one.sequence, one.stream, one.value) for one in found]
+
+
+def test_a_reader_day_closes_a_minute_after_midnight_and_once(world: World) -> None:
+    world.answer(1, 2, 3)
+    for number, value in ((1, 1.0), (2, 0.0), (3, 0.5)):
+        world.vote(number, value)
+    world.vote(1, 1.0, reader="r2")
+    report = world.tick()
+    assert (report.problem, report.traces, report.scores) == ("", 3, 4)
+    assert report.settled == {}
+    world.at(NEXT_DAY + timedelta(seconds=59)).sync()
+    assert values(world) == []
+    assert world.at(NEXT_DAY + timedelta(seconds=61)).sync().settled == {"ann": 2}
+    assert sorted(value for _, _, value in values(world)) == [0.5, 1.0]
+    assert [sequence for sequence, *_ in values(world)] == [1, 2]
+    for _ in range(3):
+        assert world.tick().settled == {}
+    assert len(values(world)) == 2
+    assert values(world, after=1) == values(world)[1:]
+
+
+def test_votes_of_a_closed_day_correct_reports_only(world: World) -> None:
+    world.answer(1, 2)
+    world.vote(1, 1.0)
+    world.at(NEXT_DAY + timedelta(minutes=5)).sync()
+    assert values(world) == [(1, "thumbs", 1.0)]
+    # the reader changes the vote of yesterday: the store keeps its first timestamp
+    world.vote(1, 0.0)
+    world.pass_time(minutes=70).sync()
+    world.pass_time(minutes=5)
+    assert values(world) == [(1, "thumbs", 1.0)]
+    frame = world.ledger().interactions("ann")
+    assert frame.filter(trace_id=trace_name(1))["vote"].to_list() == [0.0]
+    # a score that the store stamped yesterday and shows only now
+    late = world.now
+    world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)
+    report = world.at(late + timedelta(minutes=65)).sync()
+    assert (report.scores, report.late) == (1, 1)
+    assert world.at(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled == {}
+    assert len(values(world)) == 1
+
+
+def test_a_late_vote_of_a_reader_whose_day_was_not_settled_is_not_lost(world: World) -> None:
+    world.answer(1)
+    world.tick()
+    noon = NEXT_DAY + timedelta(hours=12)
+    world.at(noon).sync()
+    world.at(MORNING + timedelta(hours=1)).vote(1, 0.25)
+    world.at(noon + timedelta(hours=2)).sync()
+    assert values(world) == []
+    world.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
+    assert values(world) == [(1, "thumbs", 0.25)]
+
+
+def test_a_vote_changed_before_the_day_closes_counts_as_changed(world: World) -> None:
+    world.answer(1)
+    world.vote(1, 1.0)
+    world.tick()
+    world.vote(1, 0.0)
+    report = world.pass_time(minutes=61).sync()
+    assert (report.changed, report.scores) == (1, 0)
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(world) == [(1, "thumbs", 0.0)]
+
+
+def test_deleted_scores_before_and_after_settling(world: World) -> None:
+    world.answer(1, 2)
+    gone_before = world.vote(1, 0.0)
+    gone_after = world.vote(2, 1.0, reader="r2")
+    world.tick()
+    world.tables.delete_score(gone_before)
+    assert world.pass_time(minutes=61).sync().deleted == 1
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(world) == [(1, "thumbs", 1.0)]
+    world.tables.delete_score(gone_after)
+    assert world.pass_time(minutes=61).sync().deleted == 1
+    assert values(world) == [(1, "thumbs", 1.0)]  # a bet that was placed stays
+    assert world.ledger().interactions("ann")["vote"].to_list() == [None, None]
+    # one that comes back is settled no second time
+    world.at(MORNING + timedelta(minutes=1)).vote(2, 1.0, reader="r2")
+    world.at(NEXT_DAY + timedelta(hours=3)).sync()
+    world.at(NEXT_DAY + timedelta(days=1, minutes=3)).sync()
+    assert values(world) == [(1, "thumbs", 1.0)]
+
+
+def test_what_never_counts_is_counted_with_its_reason(world: World) -> None:
+    world.answer(1)
+    world.answer(2, author="bob")
+    world.vote(1, 1.5)
+    world.vote(1, -0.1, reader="r2")
+    world.vote(404, 1.0)
+    world.vote(2, 1.0, **{"twin.authors": "ann"})
+    world.http.post(
+        "/api/public/scores",
+        json={"id": "words", "name": "thumbs", "value": "up", "traceId": trace_name(1)},
+    )
+    world.http.post(
+        "/api/public/scores", json={"id": "session", "name": "thumbs", "value": 1, "sessionId": "s"}
+    )
+    world.http.post(
+        "/api/public/scores", json={"id": "other", "name": "style", "value": 7, "traceId": "x"}
+    )
+    world.http.post("/api/public/scores", json={"name": "thumbs", "value": 1, "traceId": "x",
+                                                "environment": "measured"})  # fmt: skip
+    report = world.tick()
+    expected = {
+        "out_of_range": 2, "unknown_trace": 1, "other_author": 1, "not_a_number": 1, "no_trace": 1,
+    }  # fmt: skip
+    assert report.bad == expected
+    assert report.scores == 6
+    assert "6 that never count" in report.message
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(world) == []
+    assert values(world, "bob") == []
+    assert world.ledger().bad_scores() == {
+        ("", "not_a_number"): 1, ("", "no_trace"): 1, ("", "out_of_range"): 2,
+        ("", "unknown_trace"): 1, ("bob", "other_author"): 1,
+    }  # fmt: skip
+
+
+def test_nan_from_a_server_that_speaks_loose_json_never_counts() -> None:
+    from twin_resources.ledger.scores import score_row
+
+    base = {"id": "a", "name": "thumbs", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
+            "subject": {"kind": "trace", "id": trace_name(1)}}  # fmt: skip
+    for value, reason in (
+        (float("nan"), "not_a_number"),
+        (float("inf"), "out_of_range"),
+        (None, "not_a_number"),
+        (True, ""),
+        (1, ""),
+    ):
+        row = score_row(base | {"value": value})
+        assert row is not None
+        assert row["reason"] == reason
+
+
+def test_a_trace_that_arrives_after_its_score_makes_it_count(world: World) -> None:
+    world.vote(7, 1.0)
+    assert world.tick().bad == {"unknown_trace": 1}
+    # it waited in an outbox: its start is long before the frontier, so a new score looks it up
+    world.at(MORNING - timedelta(hours=3)).answer(7)
+    world.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
+    world.tick()
+    assert world.ledger().bad_scores() == {}
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
+
+
+def test_judgements_settle_at_once_each_trace_once(world: World) -> None:
+    world.answer(1, 2)
+    for number in (1, 2):
+        world.vote(number, 0.5 * number, name="judge:topic@p1", reader="judge")
+    assert world.tick().settled == {"ann": 2}
+    assert values(world) == [(1, "judge:topic@p1", 0.5), (2, "judge:topic@p1", 1.0)]
+    assert world.pass_time(hours=2).sync().settled == {}
+
+
+def test_the_demo_closes_a_reader_at_once(world: World) -> None:
+    world.answer(1, 2)
+    world.vote(1, 1.0, reader="a")
+    world.vote(2, 0.0, reader="b")
+    assert world.tick(closing="at_once").settled == {"ann": 2}
+    world.vote(2, 1.0, reader="a")
+    report = world.tick(closing="at_once")
+    assert (report.settled, report.late) == ({}, 1)
+
+
+def test_the_value_is_of_the_version_and_class_most_votes_are_about(world: World) -> None:
+    world.answer(1, 2)
+    world.answer(3, **{"twin.version": "v2"})
+    for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
+        world.vote(number, value)
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    [settled] = world.ledger().settled("ann", after=0)
+    assert (settled.version, settled.prompt_class, settled.value) == ("v1", "short", 0.75)
+
+
+def test_edits_are_kept_without_personal_data_and_never_settled(world: World) -> None:
+    world.answer(1)
+    world.vote(1, "Call +49 170 1234567.", name="output", **{"twin.role": "author"})
+    world.tick()
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(world) == []
+    [row] = world.ledger().interactions("ann").to_dicts()
+    assert (row["edit"], row["edit_role"]) == ("Call [phone].", "author")
+    assert row["question"] == "How much oil? Mail [e-mail]"
+    assert (row["answer"], row["chunk_ids"], row["votes"]) == ("One.", ["c1", "c2"], 0)
+    assert row["started_at"] == MORNING
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TraceStoreError("read", found="no answer", next_step="wait", status=None),
+        TraceStoreError("read", found="HTTP 500: no", next_step="wait", status=500),
+        TraceStoreError("read", found="HTTP 429: slow", next_step="wait", status=429),
+        TraceStoreError("read", found="no JSON", next_step="wait", status=200),
+    ],
+)
+def test_a_failed_read_is_told_and_is_no_empty_read(world: World, error: TraceStoreError) -> None:
+    world.answer(1)
+    vote = world.vote(1, 1.0)
+    world.tick()
+    world.at(NEXT_DAY + timedelta(hours=1))
+    world.client.failures = [error] * 1
+    report = world.sync()
+    assert "trace store un" in report.problem
+    assert error.found in report.message
+    assert (report.deleted, report.settled, report.caught_up) == (0, {}, False)
+    report = world.tick()
+    assert (report.problem, report.settled) == ("", {"ann": 1})
+    assert vote
+
+
+def test_a_failure_in_the_middle_keeps_what_was_committed(world: World) -> None:
+    """The reconciliation fails half way: nothing is taken for deleted, and the next one goes on."""
+    world.answer(*range(30))
+    for number in range(30):
+        world.vote(number, 1.0, reader=f"r{number}")
+    world.tick()
+    world.pass_time(minutes=61)
+    failure = TraceStoreError("read", found="HTTP 502", next_step="wait", status=502)
+    original = world.client.page
+    calls = 0
+
+    def page(path, parameters):  # type: ignore[no-untyped-def]
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise failure
+        return original(path, parameters)
+
+    world.client.page = page  # type: ignore[method-assign]
+    report = world.sync()
+    assert "HTTP 502" in report.problem
+    world.client.page = original  # type: ignore[method-assign]
+    report = world.tick()
+    assert (report.problem, report.deleted, report.reconciling) == ("", 0, False)
+
+
+def test_a_page_of_another_shape_is_no_page(world: World) -> None:
+    world.answer(1)
+    world.vote(1, 1.0)
+    original = world.client.page
+    world.client.page = lambda path, parameters: ([{"hello": "world"}], "")  # type: ignore[method-assign]
+    report = world.tick()
+    assert "answers what it should not" in report.problem
+    world.client.page = original  # type: ignore[method-assign]
+    assert world.tick().scores == 1
+
+
+def test_a_clock_set_back_an_hour_loses_and_doubles_nothing(world: World) -> None:
+    world.answer(1, 2)
+    world.vote(1, 1.0, reader="a")
+    world.pass_time(hours=2).sync()
+    world.pass_time(hours=-1)  # the machine of store and ledger
+    world.vote(2, 0.0, reader="b")
+    report = world.sync()
+    assert "behind what was read before" in report.problem
+    for _ in range(3):
+        world.pass_time(minutes=40).sync()
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
+
+
+def test_two_writers_do_not_meet(world: World) -> None:
+    world.answer(1)
+    with world.state.lease("ledger"):
+        report = world.tick()
+    assert "another process reads the ledger" in report.problem
+    assert report.requests == 0
+    assert world.tick().traces == 1
+
+
+def test_old_rows_go_and_settled_values_stay(world: World) -> None:
+    world.answer(1)
+    world.vote(1, 1.0)
+    world.tick()
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    world.at(MORNING + timedelta(days=91)).sync()
+    assert world.ledger().interactions("ann").height == 0
+    assert values(world) == [(1, "thumbs", 1.0)]
+
+
+def test_a_ledger_of_the_future_is_refused(world: World) -> None:
+    from sqlalchemy import text
+
+    from twin_resources.state import StateError
+
+    world.ledger()
+    with world.state.transaction() as connection:
+        connection.execute(text("UPDATE schema_number SET number = 9 WHERE store = 'ledger'"))
+    with pytest.raises(StateError, match="schema number 9"):
+        Ledger(world.state, world.client)

@@ -1,0 +1,162 @@
+"""100,000 scores at once, dense and spread, within 30 requests a minute; and readers who vote much.
+
+The store is the embedded one, its rows are put into its tables directly: what is tested is reading.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.unit.ledger.conftest import MORNING, World, trace_name
+from twin_resources.langfuse.scores import Score, score_of
+from twin_resources.ledger.settling import allowed_days
+
+Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in milliseconds
+
+
+def put_votes(world: World, votes: list[Vote]) -> None:
+    rows: list[Score] = []
+    for identity, reader, trace, value, stamp in votes:
+        body: dict[str, Any] = {
+            "id": identity,
+            "traceId": trace_name(trace),
+            "name": "thumbs",
+            "value": value,
+            "metadata": {"twin.reader": reader, "twin.authors": "*"},
+        }
+        rows.append(score_of(body, now_ms=stamp))
+    for start in range(0, len(rows), 20_000):
+        world.tables.put_scores(rows[start : start + 20_000])
+
+
+def milliseconds(world: World) -> int:
+    return int(world.now.timestamp() * 1000)
+
+
+def drain(world: World, *, most_ticks: int, seconds: float = 60.0) -> int:
+    """Tick every minute until the ledger is caught up; gives the number of ticks."""
+    for tick in range(1, most_ticks + 1):
+        report = world.pass_time(minutes=1).sync()
+        assert report.problem == "", report.message
+        assert report.requests <= 20
+        assert report.seconds < seconds
+        if report.caught_up:
+            return tick
+    raise AssertionError(f"not caught up after {most_ticks} ticks: {report.message}")
+
+
+@pytest.mark.parametrize("spread_ms", [1, 200_000])
+@pytest.mark.parametrize("count", [8_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_very_many_scores_at_once_are_drained_within_the_limits(
+    world: World, count: int, spread_ms: int
+) -> None:
+    """In one millisecond, where no window can be halved, and over three minutes."""
+    world.answer(1)
+    world.tick()
+    began = milliseconds(world)
+    put_votes(
+        world,
+        [
+            (f"vote-{number:06d}", f"r{number}", 1, number % 2, began + number * spread_ms // count)
+            for number in range(count)
+        ],
+    )
+    world.pass_time(minutes=5)
+    ticks = drain(world, most_ticks=120)
+    by_minute = Counter(moment.replace(second=0) for moment in world.client.requests)
+    assert max(by_minute.values()) <= 30
+    pages = count // 100
+    assert ticks <= pages / 19 * 1.6 + 5, ticks  # finding windows that fit costs some pages
+    world.at((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
+    while world.pass_time(minutes=1).sync().behind_s:
+        pass
+    values = world.ledger().settled("ann", after=0, limit=count + 1)
+    assert len(values) == count
+    assert sum(one.value for one in values) == count / 2
+    assert [one.sequence for one in values] == list(range(1, count + 1))
+
+
+def test_ticks_more_often_than_every_minute_stay_within_thirty_requests(world: World) -> None:
+    world.answer(1)
+    world.tick()
+    began = milliseconds(world)
+    put_votes(world, [(f"v{n}", f"r{n}", 1, 1.0, began + n) for n in range(8_000)])
+    world.pass_time(minutes=5)
+    told = [world.pass_time(seconds=7).sync() for _ in range(20)]
+    for moment in world.client.requests:
+        within = [one for one in world.client.requests if 0 <= (one - moment).total_seconds() < 60]
+        assert len(within) <= 30
+    assert any("requests are used up" in report.problem for report in told)
+    drain(world.pass_time(minutes=1), most_ticks=10)
+
+
+def test_three_of_fifty_readers_who_vote_a_hundred_times_are_three_values_a_day(
+    world: World,
+) -> None:
+    generator = random.Random(3)
+    world.answer(*range(100))
+    for day in range(10):
+        now = milliseconds(world.at(MORNING + timedelta(days=day)))
+        votes = [
+            (f"{day}-{reader}-{number}", f"bad{reader}", number, 0.0, now)
+            for reader in range(3)
+            for number in range(100)
+        ]
+        votes += [
+            (f"{day}-good{reader}", f"good{reader}", reader, 1.0, now)
+            for reader in generator.sample(range(47), 20)
+        ]
+        put_votes(world, votes)
+        for _ in range(4):
+            world.pass_time(hours=2).sync()
+    world.at(MORNING + timedelta(days=11)).sync()
+    with world.state.reading() as connection:
+        found = connection.execute(text("SELECT unit, COUNT(*) FROM ledger_settled GROUP BY unit"))
+        shares: dict[str, int] = {row[0]: row[1] for row in found}
+    total = sum(shares.values())
+    assert total >= 190
+    for reader in range(3):
+        # five per cent, and the one value that the bound is rounded up by
+        assert shares[f"bad{reader}"] <= 0.05 * total + 1
+    assert sum(count for unit, count in shares.items() if unit.startswith("bad")) <= 30
+
+
+def test_one_key_is_one_reader_and_too_large_a_share_is_reported(world: World) -> None:
+    world.answer(*range(40))
+    for day in range(12):
+        now = milliseconds(world.at(MORNING + timedelta(days=day)))
+        put_votes(
+            world,
+            [
+                *((f"{day}-{number}", "one key", number, 0.0, now) for number in range(40)),
+                (f"{day}-good-a", f"good{day}", 0, 1.0, now),
+                (f"{day}-good-b", f"good{day}b", 1, 1.0, now),
+            ],
+        )
+        world.pass_time(hours=3).sync()
+    assert world.at(MORNING + timedelta(days=12)).sync().problem == ""
+    values = world.ledger().settled("ann", after=0)
+    bad = [one for one in values if one.value == 0.0]
+    assert len(values) - len(bad) == 24
+    assert len(bad) <= 6
+    held = world.ledger().capped_scores()
+    assert set(held) == {("ann", "one key")}
+    assert held["ann", "one key"] == 40 * (12 - len(bad))
+
+
+def test_the_bound_never_locks_out_readers_who_come_equally_often() -> None:
+    for readers in (1, 2, 3, 5, 19, 20, 25, 40, 100):
+        counted: Counter[int] = Counter()
+        for number in range(40 * readers):  # one reader a day, in turn
+            reader = number % readers
+            most = allowed_days(
+                settled=sum(counted.values()), coming=1, readers=len(set(counted) | {reader})
+            )
+            assert counted[reader] + 1 <= most, (readers, number)
+            counted[reader] += 1

@@ -1,0 +1,121 @@
+"""The ledger's snapshot as a frame: one row an answer, with what was said of it.
+
+Belongs here: the query, the columns and their meaning.
+Does not belong here: pairs and samples made of them (`preference_dataset`, `shadow_pairs`).
+Question, answer and edits were stripped of personal data when they were read (`privacy.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from twin_resources.ledger import schema
+from twin_resources.ledger.scores import JUDGE
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_COUNTING = ("open", "settled", "beside", "late")
+
+
+def columns() -> Mapping[str, Any]:
+    """Name → Polars type.
+
+    `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1] (null: none),
+    `votes` their number, `judged` the mean over judges, `judgements` their number. `edit` is the
+    newest edit and `edit_role` the role of its key: only an `author`'s may become a chosen answer.
+    `chunk_ids` are the passages of the prompt, best first. Votes that came late or beside others
+    of their reader's day are in it; held back, bad and deleted ones are not.
+    """
+    import polars as pl
+
+    return {
+        "trace_id": pl.String,
+        "author": pl.String,
+        "started_at": pl.Datetime("ms", "UTC"),
+        "version": pl.String,
+        "checkpoint": pl.String,
+        "route": pl.String,
+        "propensity": pl.Float64,
+        "prompt_class": pl.String,
+        "template": pl.String,
+        "reader": pl.String,
+        "question": pl.String,
+        "answer": pl.String,
+        "chunk_ids": pl.List(pl.String),
+        "latency_s": pl.Float64,
+        "cost_usd": pl.Float64,
+        "degraded": pl.String,
+        "simulated": pl.Boolean,
+        "vote": pl.Float64,
+        "votes": pl.Int64,
+        "voters": pl.List(pl.String),
+        "judged": pl.Float64,
+        "judgements": pl.Int64,
+        "edit": pl.String,
+        "edit_role": pl.String,
+        "edit_reader": pl.String,
+    }
+
+
+def frame(connection: sa.Connection, author: str, *, since: datetime | None = None) -> pl.DataFrame:
+    """Answers of an author since an instant (None: all kept), oldest first; see `columns`."""
+    import polars as pl
+
+    since_ms = int(since.timestamp() * 1000) if since else 0
+    said = _said(connection, author)
+    table = schema.traces
+    rows: list[dict[str, Any]] = []
+    found = connection.execute(
+        sa.select(table)
+        .where(table.c.author == author, table.c.started_ms >= since_ms)
+        .order_by(table.c.started_ms, table.c.trace_id)
+    ).mappings()
+    nothing = _nothing()
+    for trace in found:
+        row = {name: trace[name] for name in columns() if name in trace}
+        row["started_at"] = trace["started_ms"]
+        row["chunk_ids"] = trace["chunks"].split(",") if trace["chunks"] else []
+        rows.append(row | said.get(trace["trace_id"], nothing))
+    schema_with_time = dict(columns()) | {"started_at": pl.Int64}
+    made = pl.DataFrame(rows, schema=schema_with_time)
+    return made.with_columns(pl.from_epoch("started_at", "ms").dt.replace_time_zone("UTC")).cast(
+        {"started_at": pl.Datetime("ms", "UTC")}
+    )
+
+
+def _nothing() -> dict[str, Any]:
+    return {
+        "vote": None, "votes": 0, "voters": [], "judged": None, "judgements": 0,
+        "edit": None, "edit_role": None, "edit_reader": None,
+    }  # fmt: skip
+
+
+def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
+    """trace id → what readers and judges said."""
+    table = schema.scores
+    rows = connection.execute(
+        sa.select(table)
+        .where(table.c.author == author, table.c.status.in_((*_COUNTING, "kept")))
+        .order_by(table.c.given_ms, table.c.id)
+    ).mappings()
+    said: dict[str, dict[str, Any]] = {}
+    for score in rows:
+        row = said.setdefault(score["trace_id"], _nothing())
+        if score["kind"] == "edit":
+            row["edit"], row["edit_role"] = score["text"], score["role"]
+            row["edit_reader"] = score["reader"]
+            continue
+        mean, count = (
+            ("judged", "judgements") if score["name"].startswith(JUDGE) else ("vote", "votes")
+        )
+        row[mean] = ((row[mean] or 0.0) * row[count] + score["value"]) / (row[count] + 1)
+        row[count] += 1
+        if count == "votes":
+            row["voters"] = [*row["voters"], score["reader"]]
+    return said
