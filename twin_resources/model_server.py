@@ -229,6 +229,11 @@ class ModelServers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    @property
+    def base_alias(self) -> str:
+        """What to ask for to get the base model alone, from a server of ours or the named one."""
+        return self._settings.base_model if self._settings.model_server_url else "base"
+
     @contextmanager
     def serve(
         self,

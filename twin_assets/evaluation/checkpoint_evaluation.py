@@ -13,6 +13,7 @@ from twin_assets.evaluation import gate
 from twin_assets.evaluation.judgement import ACTOR, DATASET, Judged, judge_candidate
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import (
+    EmbedderResource,
     ModelServerResource,
     RegistryResource,
     SettingsResource,
@@ -24,6 +25,7 @@ DESCRIPTIONS = {
     "not_worse_than_incumbent": "Held-out perplexity is at most 5 % above the stable version's.",
     "template_hash_matches": "The checkpoint and its samples name the same prompt template.",
     "served_model_matches": "The served log-probabilities are those of transformers + PEFT.",
+    "stays_on_topic": "Served answers are about their questions, at most .15 below the base's.",
 }
 
 
@@ -49,6 +51,7 @@ def checkpoint_evaluation(
     tables: TablesResource,
     registry: RegistryResource,
     model_server: ModelServerResource,
+    embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """The candidate against base model and stable version on passages that none was trained on."""
     judged = judge_candidate(
@@ -57,6 +60,7 @@ def checkpoint_evaluation(
         tables=tables.tables(),
         registry=registry.registry(),
         servers=model_server.servers(),
+        embedder=embedder.embedder,
         say=context.log.info,
     )
     return dg.MaterializeResult(
@@ -100,6 +104,9 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
         "seconds": dg.MetadataValue.json(evaluation.seconds),
         "parity": dg.MetadataValue.json(evaluation.parity),
     }
+    if measured.on_topic is not None:
+        found["topic"] = round(measured.on_topic.candidate, 3)
+        found["topic_of_base_model"] = round(measured.on_topic.base, 3)
     if measured.perplexity is not None:
         found["perplexity"] = round(measured.perplexity, 3)
     for name, other in (("base_model", measured.base), ("incumbent", measured.incumbent)):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twin_assets.evaluation.gate import Comparison, Measured
+from twin_assets.evaluation.gate import Comparison, Measured, OnTopic
 from twin_assets.training.job import write_json
 from twin_resources.errors import TwinError
 from twin_resources.registry_moves import Verdict
@@ -84,6 +84,10 @@ def read_evaluation(path: Path) -> Evaluation | None:
     measured: dict[str, Any] = document["measured"]
     for name in ("base", "incumbent"):
         measured[name] = Comparison(**measured[name]) if measured[name] else None
+    on_topic: dict[str, Any] | None = measured["on_topic"]
+    if on_topic is not None:
+        on_topic["scale"] = tuple(on_topic["scale"])
+    measured["on_topic"] = OnTopic(**on_topic) if on_topic else None
     measured["dataset_templates"] = tuple(measured["dataset_templates"])
     document["measured"] = Measured(**measured)
     return Evaluation(**document)

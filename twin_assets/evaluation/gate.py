@@ -18,18 +18,20 @@ from twin_resources.registry_moves import Claim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
 # release nothing.
-GATE_VERSION = "gate-1"
+GATE_VERSION = "gate-2"
 
 FEWEST_PASSAGES = 30
 WORSE_THAN_INCUMBENT_BY = 1.05
 PARITY_MEAN = 0.01
 PARITY_LARGEST = 0.05
+BELOW_BASE_BY = 0.15  # a model of shuffled pairs is .6 below the base, a good one .03 above
 
 CLAIMS = (
     "beats_base_model",
     "not_worse_than_incumbent",
     "template_hash_matches",
     "served_model_matches",
+    "stays_on_topic",
 )
 
 
@@ -51,6 +53,25 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class OnTopic:
+    """Topic scores (`judging/topic.py`) of served answers to the same held-out questions.
+
+    Attributes:
+        questions: how many.
+        candidate, base: mean scores in [0, 1].
+        low, high: 95 % interval of candidate − base.
+        scale: cosines that score 0 and 1 for this author.
+    """
+
+    questions: int
+    candidate: float
+    base: float
+    low: float
+    high: float
+    scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Measured:
     """What the gate decides on.
 
@@ -63,6 +84,7 @@ class Measured:
         template, dataset_templates: of the checkpoint, and of the samples it is measured on.
         parity_mean, parity_largest: differences of log-probabilities of the served model, nats;
             None when it was not asked.
+        on_topic: None when it could not be measured, for the reason `on_topic_why_not`.
     """
 
     passages: int
@@ -75,6 +97,8 @@ class Measured:
     parity_mean: float | None
     parity_largest: float | None
     parity_prompts: int
+    on_topic: OnTopic | None = None
+    on_topic_why_not: str = ""
 
 
 def decide(measured: Measured) -> tuple[Claim, ...]:
@@ -84,6 +108,7 @@ def decide(measured: Measured) -> tuple[Claim, ...]:
         _not_worse_than_incumbent(measured),
         _template_hash_matches(measured),
         _served_model_matches(measured),
+        _stays_on_topic(measured),
     )
 
 
@@ -154,3 +179,19 @@ def _served_model_matches(measured: Measured) -> Claim:
     )
     met = mean < PARITY_MEAN and largest < PARITY_LARGEST
     return Claim(name, met, mean, PARITY_MEAN, detail)
+
+
+def _stays_on_topic(measured: Measured) -> Claim:
+    name, found = "stays_on_topic", measured.on_topic
+    if found is None:
+        if measured.on_topic_why_not:
+            detail = f"not decided: {measured.on_topic_why_not}"
+            return Claim(name, None, None, -BELOW_BASE_BY, detail)
+        return _too_few(name, measured, -BELOW_BASE_BY)
+    difference = found.candidate - found.base
+    detail = (
+        f"topic score {found.candidate:.2f} against {found.base:.2f} of the base model: "
+        f"{difference:+.2f} (95 %: {found.low:+.2f} to {found.high:+.2f}; limit "
+        f"-{BELOW_BASE_BY}) on {found.questions} held-out questions, both served"
+    )
+    return Claim(name, difference >= -BELOW_BASE_BY, difference, -BELOW_BASE_BY, detail)

@@ -14,6 +14,8 @@ from typing import Any
 import polars as pl
 
 from twin_assets.training.samples import TokenizedSample
+from twin_resources.judging.topic import Pair
+from twin_resources.prompt import Template
 
 FEWEST = 30  # fewer passages than this decide nothing
 MOST = 120
@@ -64,22 +66,30 @@ def within_budget(
     return chosen
 
 
-def prompts_of(samples: pl.DataFrame, *, count: int, drawn: int) -> list[list[Any]]:
-    """Messages without their answers, to ask a server with.
+def prompts_of(samples: pl.DataFrame) -> list[list[Any]]:
+    """Messages without their answers, to ask a server with."""
+    return [messages[:-1] for messages in samples["messages"].to_list()]
 
-    Args:
-        samples: in the order of preference.
-        count: how many prompts, as far as there are.
-        drawn: so many come in the given order, whatever their length; the shortest ones fill up:
-            llama.cpp reads about 170 tokens a second on one core, 20 long prompts take two minutes.
+
+def questions_alone(samples: pl.DataFrame, template: Template) -> list[list[Any]]:
+    """The same prompts without passages, as the template renders a question that has none.
+
+    llama.cpp reads about 170 tokens a second on one core: 30 prompts with passages take a minute
+    and a half, their questions alone 12 s.
     """
-    prompts: list[list[Any]] = [messages[:-1] for messages in samples["messages"].to_list()]
-    rest = sorted(prompts[drawn:], key=_characters)
-    return [*prompts[:drawn], *rest][:count]
+    return [
+        [
+            *messages[:-2],
+            {"role": "user", "content": template.bare_question.format(question=question.strip())},
+        ]
+        for messages, question in samples.select("messages", "question").iter_rows()
+    ]
 
 
-def _characters(prompt: Sequence[dict[str, str]]) -> int:
-    return sum(len(message["content"]) for message in prompt)
+def training_pairs(dataset: pl.DataFrame) -> list[Pair]:
+    """Question and answer of the training split, in drawn order."""
+    training = in_drawn_order(dataset.filter(pl.col("split") == "train"))
+    return [Pair(*row) for row in training.select("question", "answer", "document_id").iter_rows()]
 
 
 def _lot(sample_id: str) -> str:

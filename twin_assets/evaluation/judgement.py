@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING
 from twin_assets.evaluation import evaluation_record
 from twin_assets.evaluation.evaluation_record import Evaluation
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
-from twin_assets.evaluation.measurement import Question, Subject, measure
+from twin_assets.evaluation.held_out import training_pairs
+from twin_assets.evaluation.measurement import Question, Served, Subject, measure
 from twin_assets.training.manifest import ADAPTER, read_manifest, read_pointer
 from twin_resources.errors import TwinError
+from twin_resources.judging.stored import topic_calibration
+from twin_resources.judging.topic import TopicJudge
 from twin_resources.registry_moves import ModelVersion, Verdict, refusal
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from twin_resources.embedder import Embedder
     from twin_resources.model_server import ModelServers
     from twin_resources.registry import Registry
     from twin_resources.tables import Tables
@@ -47,6 +53,7 @@ def judge_candidate(
     tables: Tables,
     registry: Registry,
     servers: ModelServers,
+    embedder: Callable[[], Embedder],
     say: Callable[[str], object],
 ) -> Judged:
     """Measure an author's candidate, or take the stored evaluation when nothing has changed.
@@ -55,6 +62,7 @@ def judge_candidate(
 
     Args:
         checkpoints: the author's checkpoint folder.
+        embedder: loads it; only called when something is measured.
         say: progress, a line each.
 
     Raises:
@@ -73,12 +81,15 @@ def judge_candidate(
     if evaluation is not None and evaluation.rests_on == rests_on and known is not None:
         say(f"v{version.version} was evaluated on exactly this before: {known.outcome}")
         return Judged(evaluation, known, report, measured_now=False)
+    alias, base_gguf = f"{author}/v{version.version}", version.base_gguf or None
     evaluation = measure(
         question,
         rests_on=rests_on,
-        serve=lambda: servers.serve(
-            version.base_gguf or None, version.adapter_gguf, alias=f"{author}/v{version.version}"
+        served=Served(
+            candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
+            base=lambda: servers.serve(base_gguf, alias=servers.base_alias),
         ),
+        topic=lambda: _topic_judge(author, question.dataset, tables, embedder()),
         say=say,
     )
     verdict = _verdict(author, evaluation)
@@ -121,6 +132,15 @@ def _question(
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(trained_on),
     )
+
+
+def _topic_judge(
+    author: str, dataset: pl.DataFrame, tables: Tables, embedder: Embedder
+) -> TopicJudge:
+    calibration = topic_calibration(
+        tables, author, training_pairs(dataset), embed=embedder.embed, embedder=embedder.revision
+    )
+    return TopicJudge(calibration, embedder.embed)
 
 
 def _subject(name: str, model: ModelVersion) -> Subject:

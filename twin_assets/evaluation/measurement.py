@@ -1,4 +1,4 @@
-"""Measuring one checkpoint: held-out perplexity, the served model's parity, verbatim copies.
+"""Measuring one checkpoint: perplexity, the served model's parity, topic and verbatim copies.
 
 Belongs here: what is measured, on what, in which order. Does not belong here: how each measure is
 computed (the modules beside this one), thresholds (`gate.py`), Dagster.
@@ -8,36 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.evaluation import held_out, parity, perplexity, served_model
+from twin_assets.evaluation import held_out, parity, perplexity, served_answers
 from twin_assets.evaluation.evaluation_record import Evaluation
 from twin_assets.evaluation.gate import FEWEST_PASSAGES, GATE_VERSION, Comparison, Measured
-from twin_assets.evaluation.memorisation import CopyRate, verbatim_copy_rate
+from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
+from twin_resources.judging.topic import TopicJudge, TopicNotCalibrated
+from twin_resources.prompt import template_by_hash
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator
-
-    from twin_resources.model_server import RunningServer
 
 MOST_TOKENS = 2048  # of a sample
-PARITY_PROMPTS = 20
-PARITY_TOKENS = 16  # compared of each answer
-PARITY_DRAWN = 4  # of any length, the others are short ones
-ANSWER_TOKENS = 40  # generated, for the copy rate
 
-TOLD_EVERY_S = 3.0
 
-Serve = Callable[[], AbstractContextManager["RunningServer"]]
+@dataclass(frozen=True)
+class Served:
+    """Starts a server of either model (context managers)."""
+
+    candidate: served_answers.Serve
+    base: served_answers.Serve
 
 
 @dataclass(frozen=True)
@@ -87,20 +84,22 @@ def measure(
     question: Question,
     *,
     rests_on: str,
-    serve: Serve,
+    served: Served,
+    topic: Callable[[], TopicJudge],
     say: Callable[[str], object],
 ) -> Evaluation:
     """Measure one checkpoint.
 
     Args:
         rests_on: goes into the record.
-        serve: starts a server of the candidate (a context manager).
+        served: servers of candidate and base.
+        topic: the topic score, calibrated on this author; raises TwinError where it cannot be.
         say: progress, one line each; never text of a post.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as it must.
     """
-    clock = _Clock()
+    clock = Clock()
     passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
     samples, left_out = _tokenized(passages, question.candidate.base_folder)
     chosen = held_out.within_budget(samples)
@@ -109,7 +108,7 @@ def measure(
     likelihoods: dict[str, perplexity.AnswerLikelihood] = {}
     subjects = [question.base, question.candidate]
     subjects += [question.incumbent] if question.incumbent else []
-    progress = Progress(say, (len(subjects) * len(chosen) if enough else 0) + 3 * PARITY_PROMPTS)
+    progress = Progress(say, (len(subjects) * len(chosen) if enough else 0) + served_answers.STEPS)
     if enough:
         for subject in subjects:
             with clock.part(f"perplexity of {subject.name}"):
@@ -120,7 +119,25 @@ def measure(
             )
     else:
         say(f"{len(chosen)} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
-    compared, copies = _served(question, passages, serve, clock, progress)
+    training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
+    answers = served_answers.ask_candidate(
+        passages,
+        training,
+        template=template_by_hash(question.template),
+        serve=served.candidate,
+        clock=clock,
+        progress=progress,
+    )
+    compared = _parity(question, answers, clock, progress)
+    on_topic, why_not = None, ""
+    if enough and answers.questions:
+        try:
+            on_topic = served_answers.compare_topic(
+                answers, serve_base=served.base, topic=topic, clock=clock, progress=progress
+            )
+        except TopicNotCalibrated as error:
+            why_not = f"{error.found}: {error.next_step}"
+    copies = answers.copies(training["answer"].to_list())
     mine = likelihoods.get(question.candidate.name)
     measured = Measured(
         passages=len(chosen),
@@ -133,6 +150,8 @@ def measure(
         parity_mean=compared.mean if compared else None,
         parity_largest=compared.largest if compared else None,
         parity_prompts=compared.prompts if compared else 0,
+        on_topic=on_topic,
+        on_topic_why_not=why_not,
     )
     return Evaluation(
         checkpoint=question.checkpoint,
@@ -177,84 +196,25 @@ def _comparison(
     return Comparison(other.name, theirs.perplexity, ratio.ratio, ratio.low, ratio.high)
 
 
-def _served(
-    question: Question,
-    passages: pl.DataFrame,
-    serve: Serve,
-    clock: _Clock,
-    progress: Progress,
-) -> tuple[parity.Parity | None, CopyRate]:
-    """Ask the served candidate, held-out prompts first; training prompts fill up to the number."""
-    training = question.dataset.filter(pl.col("split") == "train")
-    asked = pl.concat([passages, held_out.in_drawn_order(training)], how="diagonal")
-    prompts = held_out.prompts_of(asked, count=PARITY_PROMPTS, drawn=PARITY_DRAWN)
-    if not prompts:
-        return None, CopyRate(0, 0.0, 0.0)
-    with clock.part("served model"), serve() as server:
-        advance = progress.of("answers of the served model")
-        answers = served_model.ask(server, prompts, max_tokens=ANSWER_TOKENS, advance=advance)
-        again = served_model.ask(server, prompts, max_tokens=PARITY_TOKENS, advance=advance)
+def _parity(
+    question: Question, answers: served_answers.CandidateAnswers, clock: Clock, progress: Progress
+) -> parity.Parity | None:
+    if not answers.prompts:
+        return None
     with clock.part("reference"):
         reference = parity.Reference(
             question.candidate.base_folder, question.candidate.adapter_folder
         )
-        first = parity.shortened(answers, PARITY_TOKENS)
-        advance = progress.of("reference of the served model")
-        compared = parity.compare(reference, prompts, first, again, advance=advance)
+        compared = parity.compare(
+            reference,
+            answers.prompts,
+            parity.shortened(answers.first, served_answers.PARITY_TOKENS),
+            answers.again,
+            advance=progress.of("reference of the served model"),
+        )
     found = "every answer was empty"
     if compared is not None:
         found = f"log-probabilities differ by {compared.mean:.4f} on average and "
         found += f"{compared.largest:.4f} at most over {compared.compared} values"
     progress.say(f"served model: {found}")
-    copies = verbatim_copy_rate(
-        [answer.text for answer in answers],
-        ["\n".join(message["content"] for message in prompt) for prompt in prompts],
-        training["answer"].to_list(),
-    )
-    return compared, copies
-
-
-class Progress:
-    """Lines `progress {step, steps, eta_s, message}` for whoever follows the run.
-
-    A step is a passage, an answer or a prompt: about a second each on two cores.
-
-    Args:
-        say: gets the lines.
-        steps: how many there will be at most.
-    """
-
-    def __init__(self, say: Callable[[str], object], steps: int) -> None:
-        self.say = say
-        self._steps = steps
-        self._done = 0
-        self._started = self._told = time.monotonic()
-
-    def of(self, message: str) -> Callable[[int], None]:
-        """What to call with the number of steps that one part has made."""
-
-        def advance(steps: int) -> None:
-            self._done = min(self._done + steps, self._steps)
-            now = time.monotonic()
-            if now - self._told >= TOLD_EVERY_S:
-                self._told = now
-                left = (now - self._started) / self._done * (self._steps - self._done)
-                report = {"step": self._done, "steps": self._steps, "message": message}
-                self.say("progress " + json.dumps(report | {"eta_s": round(left)}))
-
-        return advance
-
-
-@dataclass
-class _Clock:
-    """Wall seconds by part."""
-
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.monotonic() - started, 2)
+    return compared

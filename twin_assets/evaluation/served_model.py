@@ -40,6 +40,7 @@ def ask(
     *,
     max_tokens: int,
     at_once: int = 2,
+    frequency_penalty: float = 0.0,
     advance: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = 120.0,
 ) -> list[ServedAnswer]:
@@ -49,6 +50,7 @@ def ask(
         prompts: messages each.
         max_tokens: of an answer.
         at_once: requests in flight.
+        frequency_penalty: of the choice of tokens; their log-probabilities are those before it.
         advance: called with 1 after each answer.
 
     Raises:
@@ -58,7 +60,10 @@ def ask(
     with httpx.Client(headers=headers, timeout=timeout_s, trust_env=False) as client:
 
         def one(prompt: Sequence[Mapping[str, str]]) -> ServedAnswer:
-            return _ask(client, server, prompt, max_tokens=max_tokens)
+            body = _body(server, prompt, max_tokens=max_tokens)
+            if frequency_penalty:
+                body["frequency_penalty"] = frequency_penalty
+            return _ask(client, server, body)
 
         with ThreadPoolExecutor(at_once) as pool:
             answers: list[ServedAnswer] = []
@@ -68,14 +73,10 @@ def ask(
             return answers
 
 
-def _ask(
-    client: httpx.Client,
-    server: RunningServer,
-    prompt: Sequence[Mapping[str, str]],
-    *,
-    max_tokens: int,
-) -> ServedAnswer:
-    body = {
+def _body(
+    server: RunningServer, prompt: Sequence[Mapping[str, str]], *, max_tokens: int
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "model": server.alias,
         "messages": list(prompt),
         "max_tokens": max_tokens,
@@ -85,6 +86,10 @@ def _ask(
     }
     if server.pid is None:  # not ours: vLLM gives ids only when asked
         body["return_tokens_as_token_ids"] = True
+    return body
+
+
+def _ask(client: httpx.Client, server: RunningServer, body: Mapping[str, Any]) -> ServedAnswer:
     try:
         answer = client.post(f"{server.url}/chat/completions", json=body)
         answer.raise_for_status()

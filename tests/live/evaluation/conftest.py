@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.training import manifest as manifests
 from twin_assets.training.samples import tokenize_samples
 from twin_resources import gguf
@@ -22,7 +23,13 @@ from twin_resources.settings import Author, Settings, write_author
 from twin_resources.state import State
 from twin_resources.tables import Tables
 
-WORDS = ("the", "clock", "keeps", "its", "time", "when", "a", "spring", "drives", "every", "wheel")
+WORDS = ("the", "keeps", "its", "when", "a", "every", "drives")
+# Questions must name what their answers are about: the gate measures that.
+SUBJECTS = (
+    ("clock", "spring", "wheel", "time"),
+    ("bread", "flour", "oven", "yeast"),
+    ("river", "boat", "fish", "water"),
+)
 SCHEMA = {
     "sample_id": pl.String(),
     "document_id": pl.String(),
@@ -114,8 +121,15 @@ class Workplace:
         return found.sort("sample_id").to_dicts()
 
 
+@pytest.fixture(scope="session")
+def embedder_weights(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    return prepare_weights(base if worker_id == "master" else base.parent)
+
+
 @pytest.fixture
-def workplace(home: Settings, tiny_base: Path) -> Workplace:
+def workplace(home: Settings, tiny_base: Path, embedder_weights: Path) -> Workplace:
+    lend_weights(embedder_weights, home)
     state = State.open(home.state_address)
     return Workplace(
         settings=home,
@@ -129,8 +143,10 @@ def _rows(author: str, *, train: int, held_out: int, template: str) -> list[dict
     chance = random.Random(author)
     rows: list[dict[str, Any]] = []
     for index in range(train + held_out):
-        answer = " ".join(chance.choice(WORDS) for _ in range(24)).capitalize() + "."
-        question = f"What about matter {index}?"
+        subject = SUBJECTS[(index // 2) % len(SUBJECTS)]
+        words = [chance.choice(WORDS if place % 2 else subject) for place in range(24)]
+        answer = " ".join(words).capitalize() + "."
+        question = f"What about the {subject[0]} and the {subject[1]}, matter {index}?"
         messages = render(DEFAULT_TEMPLATE, author_name=author.title(), question=question)
         rows.append(
             {

@@ -41,6 +41,7 @@ class Ran:
                 "tables": shells.TablesResource(),
                 "registry": shells.RegistryResource(),
                 "model_server": shells.ModelServerResource(),
+                "embedder": shells.EmbedderResource(),
             },
             raise_on_error=False,
         )
@@ -80,6 +81,7 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     assert told["ratio_to_base_model"] < 0.9
     assert told["passages"] == 40
     assert told["parity"]["mean"] < 0.01
+    assert told["topic"] >= told["topic_of_base_model"] - 0.15
 
     assert not refused.result.success
     assert refused.failed_checks() == ["beats_base_model"]

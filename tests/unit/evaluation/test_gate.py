@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from twin_assets.evaluation.gate import CLAIMS, Comparison, Measured, decide, outcome_of
+from twin_assets.evaluation.gate import (
+    CLAIMS,
+    Comparison,
+    Measured,
+    OnTopic,
+    decide,
+    outcome_of,
+)
+from twin_assets.evaluation.served_answers import on_topic
 from twin_resources.registry_moves import Claim
 
 GOOD = Measured(
@@ -20,6 +28,7 @@ GOOD = Measured(
     parity_mean=0.002,
     parity_largest=0.02,
     parity_prompts=20,
+    on_topic=OnTopic(30, 0.88, 0.85, -0.05, 0.11, (0.1, 0.46)),
 )
 INCUMBENT = Comparison("v3", 23.0, 1.02, 1.00, 1.04)
 
@@ -71,7 +80,7 @@ def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
 
 
 def test_too_few_passages_decide_nothing_and_say_how_many_are_needed() -> None:
-    few = replace(GOOD, passages=29, perplexity=None, base=None, incumbent_name="v3")
+    few = replace(GOOD, passages=29, perplexity=None, base=None, incumbent_name="v3", on_topic=None)
 
     claims = {one.name: one for one in decide(few)}
     assert claims["beats_base_model"].passed is None
@@ -92,3 +101,35 @@ def test_a_server_that_was_not_asked_decides_nothing() -> None:
 
     assert claim(unasked, "served_model_matches").passed is None
     assert outcome_of(decide(unasked)) == "not_decided"
+
+
+@pytest.mark.parametrize(("candidate", "passed"), [(0.88, True), (0.71, True), (0.69, False)])
+def test_a_model_may_be_at_most_fifteen_hundredths_less_on_topic_than_its_base(
+    candidate: float, passed: bool
+) -> None:
+    measured = replace(GOOD, on_topic=replace(GOOD.on_topic, candidate=candidate))
+
+    found = claim(measured, "stays_on_topic")
+
+    assert found.passed is passed
+    assert found.value == pytest.approx(candidate - 0.85)
+    assert "30 held-out questions" in found.detail
+
+
+def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
+    measured = replace(GOOD, on_topic=None, on_topic_why_not="questions do not fit: read some rows")
+
+    found = claim(measured, "stays_on_topic")
+    assert found.passed is None
+    assert "read some rows" in found.detail
+    assert outcome_of(decide(measured)) == "not_decided"
+
+
+def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:
+    same = on_topic([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1], scale=(0.1, 0.5))
+
+    assert (same.candidate, same.base) == (pytest.approx(0.5), pytest.approx(0.4))
+    # every pair differs by the same: the spread over questions does not blur it
+    assert (same.low, same.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    apart = on_topic([1.0, 0.0], [0.0, 1.0], scale=(0.1, 0.5))
+    assert apart.low < -1.0 < 1.0 < apart.high

@@ -6,8 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.evaluation.held_out import held_out_samples, prompts_of, within_budget
+from twin_assets.evaluation.held_out import (
+    held_out_samples,
+    prompts_of,
+    questions_alone,
+    within_budget,
+)
 from twin_assets.training.samples import TokenizedSample
+from twin_resources.prompt import DEFAULT_TEMPLATE
 
 
 def dataset(count: int = 12, **changes: Any) -> pl.DataFrame:
@@ -65,9 +71,21 @@ def test_the_budget_is_met_but_never_below_the_fewest() -> None:
     assert len(within_budget(samples[:3], fewest=5, most=8, token_budget=1000)) == 3
 
 
-def test_prompts_come_without_answers_some_as_drawn_and_the_others_short() -> None:
-    found = prompts_of(dataset().reverse(), count=5, drawn=2)
+def test_prompts_come_without_answers() -> None:
+    rows = dataset(3)
 
-    assert all(message["role"] == "user" for prompt in found for message in prompt)
-    assert [len(prompt[0]["content"]) // 5 for prompt in found] == [11, 10, 0, 1, 2]
-    assert len(prompts_of(dataset(3), count=5, drawn=4)) == 3
+    assert [len(prompt) for prompt in prompts_of(rows)] == [
+        len(messages) - 1 for messages in rows["messages"].to_list()
+    ]
+    assert all(message["role"] == "user" for prompt in prompts_of(rows) for message in prompt)
+
+
+def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> None:
+    system = {"role": "system", "content": "You answer as Ada."}
+    shown = {"role": "user", "content": "From my posts:\n\n[1] Clocks\n\nQuestion: Why brass?"}
+    answer = {"role": "assistant", "content": "It wears well."}
+    rows = pl.DataFrame({"messages": [[system, shown, answer]], "question": ["Why brass? "]})
+
+    [prompt] = questions_alone(rows, DEFAULT_TEMPLATE)
+
+    assert prompt == [system, {"role": "user", "content": "Question: Why brass?"}]

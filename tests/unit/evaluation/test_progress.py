@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from twin_assets.evaluation import measurement
-from twin_assets.evaluation.measurement import Progress
+from twin_assets.evaluation import progress as measurement
+from twin_assets.evaluation.progress import Progress
 
 
 def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
