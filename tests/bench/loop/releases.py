@@ -92,7 +92,7 @@ def anchor(form: Form) -> list[Row]:
 
     Peers: the same without the anchor, and also without the roll-back test, on as many pairs.
     """
-    chains = form.streams(300, quick=15)
+    chains = form.streams(200, quick=15)
     rng = np.random.default_rng(11)
     lost = {name: np.zeros(chains) for name in ("anchor", "no anchor", "no anchor, no roll-back")}
     for chain in range(chains):
