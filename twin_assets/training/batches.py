@@ -11,8 +11,18 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from twin_assets.training.samples import TokenizedSample
+
+class Plannable(Protocol):
+    """What a plan knows of a sample or a pair; `length`: tokens that pass the model."""
+
+    @property
+    def sample_id(self) -> str: ...
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def length(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Plan:
 
 
 def plan_training(
-    samples: Sequence[TokenizedSample],
+    samples: Sequence[Plannable],
     *,
     token_budget: int,
     max_epochs: int,
@@ -52,15 +62,15 @@ def plan_training(
     """
     if len(samples) < samples_per_step:
         raise ValueError(f"{len(samples)} samples do not fill one step of {samples_per_step}")
-    epoch_tokens = sum(len(sample.tokens) for sample in samples)
+    epoch_tokens = sum(sample.length for sample in samples)
     order = _order(samples, max_epochs=max_epochs, seed=seed)
     steps: list[tuple[int, ...]] = []
     tokens = 0
     for group in _groups(order, samples_per_step):
-        size = sum(len(samples[index].tokens) for index in group)
+        size = sum(samples[index].length for index in group)
         if steps and tokens + size / 2 > token_budget:
             break
-        steps.append(tuple(sorted(group, key=lambda index: (-len(samples[index].tokens), index))))
+        steps.append(tuple(sorted(group, key=lambda index: (-samples[index].length, index))))
         tokens += size
     return Plan(steps=tuple(steps), tokens=tokens, epochs=tokens / epoch_tokens)
 
@@ -88,7 +98,7 @@ def padded(length: int, bucket: int) -> int:
     return -(-length // bucket) * bucket
 
 
-def _order(samples: Sequence[TokenizedSample], *, max_epochs: int, seed: int) -> Iterator[int]:
+def _order(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -> Iterator[int]:
     for epoch in range(max_epochs):
         lots = [_lot(seed, epoch, sample.sample_id) for sample in samples]
         of_document: dict[str, list[int]] = defaultdict(list)

@@ -5,19 +5,16 @@ checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether 
 (`checkpoint_evaluation`).
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 
 from twin_assets.partitions import authors
-from twin_assets.training.fine_tuning import FineTuned, fine_tune
-from twin_assets.training.manifest import (
-    ADAPTER_GGUF,
-    Manifest,
-    read_manifest,
-    read_pointer,
-    write_pointer,
-)
+from twin_assets.training.fine_tuning import fine_tune
+from twin_assets.training.manifest import ADAPTER_GGUF, Manifest, write_pointer
+from twin_assets.training.preference_tuning import Candidate, tune_on_preferences
 from twin_resources.dagster_resources import (
     RegistryResource,
     SettingsResource,
@@ -25,10 +22,11 @@ from twin_resources.dagster_resources import (
     TrainingLauncherResource,
 )
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import TrainingDied
+from twin_resources.training_launcher import Message, TrainingDied
 
 LOSS_ROWS = 24
-NO_PREFERENCES = "no preference pairs yet: the supervised checkpoint is the candidate"
+T = TypeVar("T")
+Listener = Callable[[Message], None]
 
 
 @dg.asset(
@@ -50,54 +48,64 @@ def fine_tuned_checkpoint(
     With the same data, recipe, base model and code nothing is trained again. Only processes that
     died are worth a retry: everything else would fail the same way.
     """
-    with dg.open_pipes_session(
-        context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
-    ) as session:
-        try:
-            tuned = fine_tune(
-                settings.author(context.partition_key),
-                settings=settings.settings(),
-                tables=tables.tables(),
-                launcher=training.launcher(),
-                environment=session.get_bootstrap_env_vars(),
-                # steps reach the run through Pipes, from rank 0
-                on_message=lambda message: (
-                    context.log.info(message["text"]) if "text" in message else None
-                ),
-            )
-        except TrainingDied:
-            raise
-        except TwinError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+    tuned = _within_pipes(
+        context,
+        lambda environment, listener: fine_tune(
+            settings.author(context.partition_key),
+            settings=settings.settings(),
+            tables=tables.tables(),
+            launcher=training.launcher(),
+            environment=environment,
+            on_message=listener,
+        ),
+    )
+    trained = {"trained": tuned.trained}
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(tuned.manifest.checkpoint), metadata=_metadata(tuned)
+        data_version=dg.DataVersion(tuned.manifest.checkpoint),
+        metadata=trained | _metadata(tuned.folder, tuned.manifest),
     )
 
 
 @dg.asset(
     group_name="training",
     partitions_def=authors,
-    deps=[fine_tuned_checkpoint],
+    deps=[fine_tuned_checkpoint, "preference_dataset"],
+    pool="training",
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     kinds={"deepspeed", "pytorch"},
 )
 def preference_tuned_checkpoint(
     context: dg.AssetExecutionContext,
     settings: SettingsResource,
+    tables: TablesResource,
+    training: TrainingLauncherResource,
     registry: RegistryResource,
 ) -> dg.MaterializeResult:
-    """The candidate: preference tuning on top where there are pairs, else the supervised one."""
+    """The candidate: preference tuning (DPO) on top where there are pairs, else the supervised one.
+
+    The same inputs are not trained on again.
+    """
     author = context.partition_key
-    checkpoints = settings.settings().checkpoints_dir / author
-    folder = Path(read_pointer(checkpoints, "fine_tuned")["folder"])
-    manifest = read_manifest(folder)
+    candidate = _within_pipes(
+        context,
+        lambda environment, listener: tune_on_preferences(
+            settings.author(author),
+            settings=settings.settings(),
+            tables=tables.tables(),
+            launcher=training.launcher(),
+            environment=environment,
+            on_message=listener,
+        ),
+    )
+    folder, manifest = candidate.folder, candidate.manifest
     path = write_pointer(
-        checkpoints,
+        settings.settings().checkpoints_dir / author,
         "candidate",
         {
             "checkpoint": manifest.checkpoint,
             "folder": str(folder),
             "stage": manifest.stage,
-            "reason": NO_PREFERENCES,
+            "reason": candidate.reason,
         },
     )
     gguf = folder / ADAPTER_GGUF
@@ -117,20 +125,57 @@ def preference_tuned_checkpoint(
             "version": model.version,
             "state": model.state,
             "stage": manifest.stage,
-            "reason": NO_PREFERENCES,
+            "reason": candidate.reason,
             "checkpoint": manifest.checkpoint,
             "candidate": dg.MetadataValue.path(str(path)),
+            **_of_preferences(candidate),
         },
     )
 
 
-def _metadata(tuned: FineTuned) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """Numbers and links; no text of a post, because the event log keeps it for ever."""
-    manifest = tuned.manifest
+def _within_pipes(
+    context: dg.AssetExecutionContext, train: Callable[[Mapping[str, str], Listener], T]
+) -> T:
+    """Train with rank 0 speaking into this run; only processes that died are worth a retry."""
+    with dg.open_pipes_session(
+        context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+    ) as session:
+        try:
+            return train(
+                session.get_bootstrap_env_vars(),
+                # steps reach the run through Pipes, from rank 0
+                lambda message: context.log.info(message["text"]) if "text" in message else None,
+            )
+        except TrainingDied:
+            raise
+        except TwinError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _of_preferences(candidate: Candidate) -> dict[str, dg.MetadataValue | str | int | float | bool]:
+    """What preference tuning adds; empty when there was none."""
+    manifest = candidate.manifest
+    if not manifest.preferences:
+        return {}
     return {
-        "trained": tuned.trained,
+        "trained": candidate.trained,
+        "pairs": manifest.preferences["pairs"],
+        "sources": dg.MetadataValue.json(manifest.preferences["sources"]),
+        "pairs_version": manifest.preferences["data_version"],
+        "supervised_checkpoint": manifest.preferences["parent"],
+        "reward_margin": manifest.metrics["last_margin"],
+        "reward_accuracy": manifest.metrics["last_accuracy"],
+        **_metadata(candidate.folder, manifest),
+    }
+
+
+def _metadata(
+    folder: Path, manifest: Manifest
+) -> dict[str, dg.MetadataValue | str | int | float | bool]:
+    """Numbers and links; no text of a post, because the event log keeps it for ever."""
+    return {
         "checkpoint": manifest.checkpoint,
-        "manifest": dg.MetadataValue.path(str(tuned.folder / "manifest.json")),
+        "manifest": dg.MetadataValue.path(str(folder / "manifest.json")),
         "stage": manifest.stage,
         "base": f"{manifest.base['name']} {manifest.base['revision'][:12]}",
         "dataset_version": manifest.dataset["data_version"],

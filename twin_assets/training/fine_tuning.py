@@ -1,8 +1,8 @@
 """From an author's instruction dataset to a published checkpoint.
 
-Belongs here: what decides a training (and so whether one is needed), the job, and publishing its
-output. Does not belong here: the loop (`train.py`), processes (`training_launcher.py`), the assets
-(`checkpoints.py`).
+Belongs here: what decides a training (and so whether one is needed), and the job. Does not belong
+here: the loop (`train.py`), processes (`training_launcher.py`), publishing (`publishing.py`),
+preferences (`preference_tuning.py`), the assets (`checkpoints.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_assets.training import manifest as manifests
-from twin_assets.training.job import Job, TrainingResult, read_result, write_job
+from twin_assets.training.job import Job, write_job
 from twin_assets.training.manifest import Manifest
+from twin_assets.training.publishing import Described, publish_training, training_code
 from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_launch, load_recipe
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
 
 DATASET = "instruction_dataset"
 MODULE = "twin_assets.training.train"
-LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
-# what decides the weights; a change of any of these files makes a new training
-CODE = ("train.py", "samples.py", "batches.py")
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,8 @@ class _Inputs:
     @property
     def hash(self) -> str:
         """Ranks and precision are left out: they move weights by rounding, not by content."""
-        parts = [self.base.revision, self.data_version, self.recipe.model_dump(), self.code]
+        recipe = self.recipe.supervised().model_dump()
+        parts = [self.base.revision, self.data_version, recipe, self.code]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -132,7 +129,7 @@ def _fine_tune(
             launched(job, name=author.slug), on_message=on_message, environment=environment
         )
         template = str(samples["template"][0])
-        folder = _publish(inputs, job, output, checkpoints, template=template)
+        folder = publish_training(_described(inputs, template), job, output, checkpoints)
         shutil.rmtree(job.folder)
     manifest = manifests.read_manifest(folder)
     manifests.write_pointer(
@@ -177,15 +174,13 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
             found="no such table",
             next_step="materialize instruction_dataset for this author",
         )
-    here = Path(__file__).parent
-    code = hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE)).hexdigest()
     return _Inputs(
         author=author.slug,
         base=load_base_model(settings, author.base_model or None),
         recipe=load_recipe(author.recipe or DEFAULT_RECIPE),
         data_version=data_version,
         lance_version=lance_version,
-        code=code,
+        code=training_code(),
     )
 
 
@@ -214,65 +209,18 @@ def _training_samples(inputs: _Inputs, tables: Tables) -> pl.DataFrame:
     return frame
 
 
-def _publish(inputs: _Inputs, job: Job, output: Path, checkpoints: Path, *, template: str) -> Path:
-    from twin_resources import gguf
-
-    made = checkpoints / f"partial-{inputs.hash[:16]}"
-    shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(output / manifests.ADAPTER, made / manifests.ADAPTER)
-    if inputs.base.gguf is not None:
-        adapter = made / manifests.ADAPTER
-        gguf.write_adapter(adapter, inputs.base.folder, made / manifests.ADAPTER_GGUF)
-    result = read_result(output / "result.json")
-    manifest = _manifest(inputs, job, result, made, template=template)
-    return manifests.publish(made, checkpoints, manifest)
-
-
-def _manifest(
-    inputs: _Inputs, job: Job, result: TrainingResult, made: Path, *, template: str
-) -> Manifest:
-    base = inputs.base
-    return Manifest(
+def _described(inputs: _Inputs, template: str) -> Described:
+    return Described(
         author=inputs.author,
-        checkpoint=manifests.checkpoint_hash(
-            made / manifests.ADAPTER, base_revision=base.revision, template=template
-        ),
         training=inputs.hash,
-        stage="sft",
-        base={
-            "name": base.name,
-            "revision": base.revision,
-            "folder": str(base.folder),
-            "gguf": str(base.gguf) if base.gguf else None,
-        },
+        base=inputs.base,
         template=template,
+        recipe=inputs.recipe,
+        code=inputs.code,
         dataset={
             "asset": DATASET,
             "data_version": inputs.data_version,
             "lance_version": inputs.lance_version,
             "tag": inputs.tag,
-            "samples": result.samples,
-            "left_out": result.left_out,
         },
-        recipe=inputs.recipe.model_dump(),
-        launch={
-            "ranks": job.ranks,
-            "precision": result.precision,
-            **load_launch(inputs.recipe.launch).model_dump(),
-        },
-        code=inputs.code,
-        versions={name: version(name) for name in LIBRARIES},
-        tokens=result.tokens,
-        epochs=result.epochs,
-        steps=result.steps,
-        metrics={
-            "first_loss": result.history[0]["loss"],
-            "last_loss": result.history[-1]["loss"],
-            "tokens_per_second": result.tokens_per_second,
-            "seconds": result.seconds,
-            "rss_mb": result.rss_mb,
-            "resumed_at": result.resumed_at,
-        },
-        history=result.history,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -4,7 +4,8 @@ Belongs here: what `train.py` reads and where it writes. Does not belong here: h
 started (`training_launcher.py`), what is done with its output (`fine_tuning.py`).
 
     <folder>/job.json             this
-    <folder>/samples.parquet      sample_id, document_id, messages
+    <folder>/samples.parquet      sample_id, document_id, messages; dpo: rejected, rejected_ended
+    <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
     <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
     <folder>/failure.json         why it stopped for good: nothing that a retry would mend
     <folder>/output/              adapter/ and result.json; there only when the training is complete
@@ -16,12 +17,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from twin_assets.training.recipe import Recipe
 from twin_resources.errors import TwinError
 
-SCHEMA = 1
+SCHEMA = 2
+Stage = Literal["sft", "dpo"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Job:
         base_folder: transformers folder of the base model.
         ranks: processes; the training refuses to run with another number.
         recipe: effective hyper-parameters.
+        stage: `sft` on samples, `dpo` on pairs.
+        start: PEFT folder of the adapter to go on from; None: a fresh one. It is dpo's reference.
     """
 
     folder: Path
@@ -41,6 +45,8 @@ class Job:
     base_folder: Path
     ranks: int
     recipe: Recipe
+    stage: Stage = "sft"
+    start: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -49,6 +55,10 @@ class Job:
     @property
     def samples(self) -> Path:
         return self.folder / "samples.parquet"
+
+    @property
+    def reference(self) -> Path:
+        return self.folder / "reference.json"
 
     @property
     def state(self) -> Path:
@@ -71,6 +81,8 @@ def write_job(job: Job) -> Path:
         "base_folder": str(job.base_folder),
         "ranks": job.ranks,
         "recipe": job.recipe.model_dump(),
+        "stage": job.stage,
+        "start": str(job.start) if job.start else None,
     }
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.path, document)
@@ -84,7 +96,7 @@ def read_job(path: Path) -> Job:
         TwinError: a newer schema than this code knows.
     """
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if document["schema"] > SCHEMA:
+    if document["schema"] != SCHEMA:
         raise TwinError(
             f"read {path}",
             found=f"schema {document['schema']}, this version knows {SCHEMA}",
@@ -96,6 +108,8 @@ def read_job(path: Path) -> Job:
         base_folder=Path(document["base_folder"]),
         ranks=document["ranks"],
         recipe=Recipe.model_validate(document["recipe"]),
+        stage=document["stage"],
+        start=Path(document["start"]) if document["start"] else None,
     )
 
 
@@ -107,7 +121,7 @@ class TrainingResult:
         steps: optimizer steps.
         tokens: tokens that passed the model, padding left out.
         epochs: that as a share of one pass over all samples.
-        samples: samples that could be trained on.
+        samples: samples (or pairs) that could be trained on.
         left_out: how many could not, by reason.
         tokens_per_second: over the steps, start and checkpoints left out.
         seconds: wall time of the steps, summed over all attempts.
@@ -115,7 +129,8 @@ class TrainingResult:
         precision: `bf16` or `fp32`.
         resumed_at: the steps at which a killed training went on.
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
-            log-likelihood of an answer token.
+            log-likelihood of an answer token. dpo: the mean loss of a pair, with `margin`,
+            `accuracy` and `reward_chosen` (`losses.Preference`).
     """
 
     steps: int

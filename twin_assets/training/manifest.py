@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,22 @@ class Manifest:
     Attributes:
         checkpoint: hash over adapter weights, adapter shape, base revision and template.
         training: hash of all that decided these weights; the same hash is not trained again.
-        stage: `sft`, later `dpo`.
+        stage: `sft`, or `dpo` on top of it.
         base: name, revision, folder, gguf of the base model.
         template: hash of the prompt template of the samples.
-        dataset: asset, data_version, lance_version, tag, samples, left_out (by reason).
+        dataset: asset, data_version, lance_version, tag, samples, left_out (by reason); of the
+            supervised stage.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code; `versions`: of the libraries under it.
-        tokens, epochs, steps: what was trained; epochs is the share of one pass over all samples.
+        tokens, epochs, steps: what was trained; epochs is the share of one pass over all samples
+            (or pairs).
         metrics: first_loss, last_loss, tokens_per_second, seconds, rss_mb, resumed_at.
-        history: step, loss, lr, tokens_per_s, grad_norm.
+        history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
         created_at: ISO 8601, UTC.
+        preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by
+            reason), answers_of (checkpoint whose answers were rejected; empty: none) and parent
+            (the supervised checkpoint).
     """
 
     author: str
@@ -65,6 +70,7 @@ class Manifest:
     metrics: dict[str, Any]
     history: list[dict[str, float]]
     created_at: str
+    preferences: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def checkpoint_hash(adapter: Path, *, base_revision: str, template: str) -> str:

@@ -8,7 +8,10 @@ Does not belong here: the loop (`train.py`), starting processes (`training_launc
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -17,6 +20,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -43,8 +47,30 @@ class LoraShape(_Strict):
     target_modules: tuple[str, ...]
 
 
+class PreferenceRecipe(_Strict):
+    """What preference tuning does otherwise than the supervised one before it.
+
+    Attributes:
+        beta: of the loss (`losses.Preference`).
+        learning_rate: the highest.
+        token_budget: tokens that pass the model in both answers of a pair; the reference, one
+            forward pass of each pair, is not counted.
+        fewest_pairs: with fewer there is no preference tuning.
+        answers: how many answers of the stable version are asked for, to be set against the
+            author's own; 0: none.
+        answer_tokens: longest such answer.
+    """
+
+    beta: PositiveFloat
+    learning_rate: PositiveFloat
+    token_budget: PositiveInt
+    fewest_pairs: PositiveInt
+    answers: NonNegativeInt
+    answer_tokens: PositiveInt
+
+
 class Recipe(_Strict):
-    """Hyper-parameters of one supervised fine-tuning.
+    """Hyper-parameters of one supervised fine-tuning, and of the preference tuning after it.
 
     Attributes:
         launch: name of a launch configuration, or a path to one.
@@ -57,6 +83,7 @@ class Recipe(_Strict):
         warmup_share: share of the steps with a linearly rising learning rate.
         final_learning_rate_share: what the cosine ends at, as a share of `learning_rate`.
         checkpoint_every_steps: distance of the checkpoints that a killed training resumes from.
+        preference: None: no preference tuning.
     """
 
     name: str
@@ -75,6 +102,33 @@ class Recipe(_Strict):
     max_grad_norm: PositiveFloat
     checkpoint_every_steps: PositiveInt
     lora: LoraShape
+    preference: PreferenceRecipe | None = None
+
+    @property
+    def preferences(self) -> PreferenceRecipe:
+        """The section `preference`.
+
+        Raises:
+            TwinError: the recipe has none.
+        """
+        if self.preference is None:
+            raise TwinError(
+                "tune on preferences",
+                found=f"no section preference in recipe {self.name}",
+                next_step="add one (recipes/smollm2-135m-cpu.yaml shows how)",
+            )
+        return self.preference
+
+    def supervised(self) -> Recipe:
+        """The recipe as the supervised stage knows it."""
+        return self.model_copy(update={"preference": None})
+
+    def on_preferences(self) -> Recipe:
+        """The effective recipe of the preference stage."""
+        changed = self.preferences
+        return self.model_copy(
+            update={"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
+        )
 
     def accumulation(self, ranks: int) -> int:
         """Micro-batches that one rank adds up before an optimizer step.
@@ -108,6 +162,12 @@ class Launch(_Strict):
     mixed_precision: Literal["auto", "bf16", "fp32"] = "auto"
     environment: dict[str, str] = {}
     deepspeed: dict[str, Any] = {}
+
+
+def hash_of(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 over every hyper-parameter of a recipe (`model_dump`), or of a manifest's copy."""
+    values = {"preference": None} | dict(recipe)  # manifests before preference tuning lack it
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def load_recipe(name_or_path: str) -> Recipe:

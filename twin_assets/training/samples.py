@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 
@@ -44,8 +44,32 @@ class TokenizedSample:
     answer_end: int
 
     @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @property
     def answer_tokens(self) -> int:
         return self.answer_end - self.answer_start
+
+
+@dataclass(frozen=True)
+class TokenizedPair:
+    """Two answers to one prompt; the two have the same tokens before `answer_start`."""
+
+    chosen: TokenizedSample
+    rejected: TokenizedSample
+
+    @property
+    def sample_id(self) -> str:
+        return self.chosen.sample_id
+
+    @property
+    def document_id(self) -> str:
+        return self.chosen.document_id
+
+    @property
+    def length(self) -> int:
+        return self.chosen.length + self.rejected.length
 
 
 def tokenize_samples(
@@ -69,6 +93,42 @@ def tokenize_samples(
         else:
             samples.append(sample)
     return samples, left_out
+
+
+def tokenize_pairs(
+    rows: Iterable[Mapping[str, Any]], tokenizer: ChatTokenizer, *, max_length: int
+) -> tuple[list[TokenizedPair], Counter[str]]:
+    """Tokenize preference pairs; one of which either side can't be trained on is left out.
+
+    Args:
+        rows: as for `tokenize_samples`, where the last message is the chosen answer, with
+            `rejected` (text) and `rejected_ended`: false for an answer that was cut off, whose
+            end-of-turn token nobody wrote.
+
+    Returns:
+        As `tokenize_samples`; a further reason is `same_answer`.
+    """
+    pairs: list[TokenizedPair] = []
+    left_out: Counter[str] = Counter()
+    for row in rows:
+        rejected_messages = [*row["messages"][:-1], _answer(row["rejected"])]
+        chosen, reason = _tokenize(row, tokenizer, max_length)
+        rejected, other = _tokenize({**row, "messages": rejected_messages}, tokenizer, max_length)
+        if chosen is None or rejected is None:
+            left_out[reason or other] += 1
+            continue
+        if chosen.tokens == rejected.tokens:
+            left_out["same_answer"] += 1
+            continue
+        if not row["rejected_ended"]:
+            end = rejected.answer_end - 1
+            rejected = replace(rejected, tokens=rejected.tokens[:end], answer_end=end)
+        pairs.append(TokenizedPair(chosen, rejected))
+    return pairs, left_out
+
+
+def _answer(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
 
 
 def stripped(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
-"""Supervised fine-tuning of a LoRA adapter: the loop, and nothing around it.
+"""Training of a LoRA adapter, supervised or on preferences: the loop, and nothing around it.
 
 Belongs here: model, optimizer, steps, and reporting from rank 0. Does not belong here: what is
-trained on (`samples.py`, `batches.py`), starting and retrying (`training_launcher.py`), publishing
-(`fine_tuning.py`), Dagster beyond its Pipes protocol.
+trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starting and retrying
+(`training_launcher.py`), publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
 Started as `accelerate launch … -m twin_assets.training.train --job job.json`, with or without
 DeepSpeed, on any number of ranks; everything that decides the weights is in the job's folder. It
@@ -29,12 +29,13 @@ import polars as pl
 import psutil
 import torch
 from accelerate import Accelerator
-from torch.nn import functional
 
-from twin_assets.training.batches import Plan, micro_batches, padded, plan_training
+from twin_assets.training.adapter import model_with_adapter, write_adapter
+from twin_assets.training.batches import Plan, Plannable, micro_batches, plan_training
 from twin_assets.training.job import Job, TrainingResult, read_job, write_json, write_result
+from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
 from twin_assets.training.recipe import Recipe, learning_rate
-from twin_assets.training.samples import TokenizedSample, tokenize_samples
+from twin_assets.training.samples import tokenize_pairs, tokenize_samples
 from twin_assets.training.training_state import (
     PARTIAL,
     last_complete,
@@ -42,12 +43,12 @@ from twin_assets.training.training_state import (
     load_weights,
     master_weights,
     save_state,
+    set_master_weights,
 )
 from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.training_launcher import OWNER_VARIABLE, RENDEZVOUS_VARIABLE, owner_is_alive
 
-NO_LOSS = -100  # label of a token that is prompt or padding
 Report = Callable[[str], None]
 
 
@@ -61,9 +62,10 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     torch.manual_seed(recipe.seed)
     samples, left_out = _read_samples(job)
     plan = _plan(samples, recipe)
-    model, named = _model_with_adapter(job, bf16=accelerator.mixed_precision == "bf16")
+    model, named = model_with_adapter(job, bf16=accelerator.mixed_precision == "bf16")
     found = last_complete(job.state)
     position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
+    start = {name: p.detach().float().cpu().clone() for name, p in named} if job.start else {}
     if found is not None:
         load_weights(named, found[0])
         position = found[1]
@@ -77,6 +79,9 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     model, optimizer = accelerator.prepare(model, optimizer)
     if found is not None:
         load_optimizer(accelerator, named, optimizer, found[0], step=position["step"])
+    elif start:
+        set_master_weights(named, start)
+    objective = _objective(job, samples, plan, model, accelerator, report)
 
     steps = len(plan.steps)
     for step in range(position["step"], steps):
@@ -84,15 +89,15 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         rate = learning_rate(recipe, step, steps=steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss, norm = _step(accelerator, model, optimizer, samples, plan.steps[step], step, recipe)
+        means, norm = _step(accelerator, model, optimizer, objective, plan, step, recipe)
         seconds = time.perf_counter() - started
-        tokens = sum(len(samples[index].tokens) for index in plan.steps[step])
+        tokens = sum(samples[index].length for index in plan.steps[step])
         position["step"] = step + 1
         position["seconds"] += seconds
         position["history"].append(
             {
                 "step": step + 1,
-                "loss": round(loss, 5),
+                **{name: round(value, 5) for name, value in means.items()},
                 "lr": rate,
                 "grad_norm": round(norm, 5),
                 "tokens_per_s": round(tokens / seconds, 1),
@@ -126,81 +131,82 @@ def _step(
     accelerator: Accelerator,
     model: Any,
     optimizer: Any,
-    samples: Sequence[TokenizedSample],
-    chosen: Sequence[int],
+    objective: Objective,
+    plan: Plan,
     step: int,
     recipe: Recipe,
-) -> tuple[float, float]:
-    """One optimizer step; returns the mean loss of its answer tokens and the gradient's norm."""
+) -> tuple[dict[str, float], float]:
+    """One optimizer step; returns means (loss, `objective.names`) and the gradient's norm."""
     ranks = accelerator.num_processes
+    chosen = plan.steps[step]
     batches = micro_batches(
         chosen,
         rank=accelerator.process_index,
         ranks=ranks,
         micro_batch_size=recipe.micro_batch_size,
     )
-    answer_tokens = sum(samples[index].answer_tokens for index in chosen)
-    total = torch.zeros((), device=accelerator.device)
+    weight = objective.weight(chosen)
+    total = torch.zeros(1 + len(objective.names), device=accelerator.device)
     norm: Any = 0.0
     for batch in batches:
         _stop_without_owner()
         with accelerator.accumulate(model):
-            loss = _loss_sum(model, [samples[index] for index in batch], recipe.bucket)
+            loss, others = objective.sums(model, batch)
             value = loss.item()
             if not math.isfinite(value):
+                named = [objective.samples[index].sample_id for index in batch]
                 raise TwinError(
                     f"take training step {step + 1}",
-                    found=f"a loss of {value} on {[samples[index].sample_id for index in batch]}",
+                    found=f"a loss of {value} on {named}",
                     next_step="look at these samples, or lower learning_rate in the recipe",
                 )
-            total += value
-            # ranks and micro-batches are averaged later; each token of the step weighs the same
-            accelerator.backward(loss * (ranks * len(batches) / answer_tokens))
+            total += torch.stack([loss.detach(), *others])
+            # ranks and micro-batches are averaged later; each token (or pair) weighs the same
+            accelerator.backward(loss * (ranks * len(batches) / weight))
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
     reduced: Any = accelerator.reduce(total, reduction="sum")
-    return reduced.item() / answer_tokens, float(norm if norm is not None else 0.0)
-
-
-def _loss_sum(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
-    """Summed negative log-likelihood of the answers of one micro-batch.
-
-    Padding stands on the right, where a causal model never looks at it, so no attention mask is
-    needed. Logits are computed from the first answer on: the vocabulary is a fifth of the model.
-    """
-    width = padded(max(len(sample.tokens) for sample in batch), bucket)
-    tokens = torch.zeros(len(batch), width, dtype=torch.long)
-    labels = torch.full((len(batch), width), NO_LOSS, dtype=torch.long)
-    for row, sample in enumerate(batch):
-        tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
-        answer = slice(sample.answer_start, sample.answer_end)
-        labels[row, answer] = torch.tensor(sample.tokens[answer])
-    first = min(sample.answer_start for sample in batch)
-    last = max(sample.answer_end for sample in batch)
-    predicting = torch.arange(first - 1, last - 1)
-    device = next(model.parameters()).device
-    logits = model(
-        input_ids=tokens.to(device), use_cache=False, logits_to_keep=predicting.to(device)
-    ).logits
-    return functional.cross_entropy(
-        logits.float().flatten(0, 1),
-        labels[:, first:last].to(device).flatten(),
-        ignore_index=NO_LOSS,
-        reduction="sum",
+    means = (reduced / weight).tolist()
+    return dict(zip(("loss", *objective.names), means, strict=True)), float(
+        norm if norm is not None else 0.0
     )
 
 
-def _read_samples(job: Job) -> tuple[list[TokenizedSample], Counter[str]]:
+def _objective(
+    job: Job,
+    samples: Sequence[Any],
+    plan: Plan,
+    model: Any,
+    accelerator: Accelerator,
+    report: Report,
+) -> Objective:
+    recipe = job.recipe
+    if job.stage == "sft":
+        return Supervised(samples, recipe.bucket)
+    if not job.reference.is_file():
+        planned = sorted({index for step in plan.steps for index in step})
+        report(f"measuring the reference on {len(planned)} pairs")
+        pairs = [samples[index] for index in planned]
+        known = measure_reference(accelerator, model, pairs, recipe.bucket, _stop_without_owner)
+        if accelerator.is_main_process:
+            write_json(job.reference, known)
+    accelerator.wait_for_everyone()
+    reference = json.loads(job.reference.read_text(encoding="utf-8"))
+    return Preference(samples, recipe.bucket, job.recipe.preferences.beta, reference)
+
+
+def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
     rows = pl.read_parquet(job.samples).sort("sample_id").to_dicts()
-    return tokenize_samples(rows, tokenizer, max_length=job.recipe.max_length)
+    tokenize = tokenize_samples if job.stage == "sft" else tokenize_pairs
+    return tokenize(rows, tokenizer, max_length=job.recipe.max_length)
 
 
-def _plan(samples: Sequence[TokenizedSample], recipe: Recipe) -> Plan:
+def _plan(samples: Sequence[Plannable], recipe: Recipe) -> Plan:
     if len(samples) < recipe.samples_per_step:
         raise TwinError(
             "plan the training",
@@ -216,46 +222,12 @@ def _plan(samples: Sequence[TokenizedSample], recipe: Recipe) -> Plan:
     )
 
 
-def _model_with_adapter(
-    job: Job, *, bf16: bool
-) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    base = AutoModelForCausalLM.from_pretrained(
-        job.base_folder, dtype=torch.bfloat16 if bf16 else torch.float32, use_safetensors=True
-    )
-    lora = job.recipe.lora
-    model = get_peft_model(
-        base,
-        LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.target_modules),
-            task_type="CAUSAL_LM",
-        ),
-    )
-    model.train()
-    return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-
-
 def _write_output(
     job: Job, model: Any, weights: dict[str, torch.Tensor], result: TrainingResult
 ) -> None:
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
-
     partial = _partial_output(job)
     shutil.rmtree(partial, ignore_errors=True)
-    adapter = partial / "adapter"
-    adapter.mkdir(parents=True)
-    state = get_peft_model_state_dict(model, state_dict=weights)
-    save_file(state, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = model.peft_config["default"]
-    config.base_model_name_or_path = job.base_name  # the folder is this machine's business
-    config.inference_mode = True
-    config.save_pretrained(adapter)
+    write_adapter(partial / "adapter", model, weights, base_name=job.base_name)
     write_result(partial / "result.json", result)
     partial.rename(job.output)
 
@@ -273,8 +245,7 @@ def _rss_mb(accelerator: Accelerator) -> int:
 def _report_progress(report: Report, position: dict[str, Any], steps: int, rss_mb: int) -> None:
     last = position["history"][-1]
     ahead = (steps - position["step"]) * position["seconds"] / position["step"]
-    values = {name: last[name] for name in ("step", "loss", "lr", "tokens_per_s", "grad_norm")}
-    values |= {"steps": steps, "rss_mb": rss_mb, "eta_s": round(ahead)}
+    values = last | {"steps": steps, "rss_mb": rss_mb, "eta_s": round(ahead)}
     report(f"progress {json.dumps(values)}")
 
 

@@ -41,6 +41,22 @@ def master_weights(named: Iterable[tuple[str, torch.nn.Parameter]]) -> dict[str,
     return weights
 
 
+def set_master_weights(named: Named, weights: dict[str, torch.Tensor]) -> None:
+    """Set the float32 weights that the optimizer updates; after `accelerator.prepare`.
+
+    DeepSpeed makes its own from the bf16 weights; without DeepSpeed the parameter is the master.
+    """
+    import torch
+    from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param
+
+    for name, parameter in named:
+        if safe_get_full_fp32_param(parameter) is None:
+            with torch.no_grad():
+                parameter.copy_(weights[name])
+        else:
+            safe_set_full_fp32_param(parameter, weights[name])
+
+
 def save_state(
     accelerator: Accelerator, named: Named, optimizer: Any, folder: Path, position: dict[str, Any]
 ) -> None:

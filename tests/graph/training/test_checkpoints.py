@@ -57,6 +57,8 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
 
 
 def published(home: Settings) -> Path:
+    """A supervised checkpoint of an author, and the author."""
+    write_author(home, Author(slug="ann", name="Ann"))
     made = home.checkpoints_dir / "ann" / "made"
     (made / "adapter").mkdir(parents=True)
     save_file({"lora_A": np.ones((2, 2))}, made / "adapter" / "adapter_model.safetensors")
@@ -104,7 +106,7 @@ def test_the_supervised_checkpoint_becomes_the_candidate_with_a_reason(
     assert result.success
     candidate = json.loads((home.checkpoints_dir / "ann" / "candidate.json").read_text())
     assert candidate["stage"] == "sft"
-    assert candidate["reason"]
+    assert "no preference pairs, 32 are needed" in candidate["reason"]
     (version,) = shells.RegistryResource(home=str(home.home)).registry().versions("ann")
     assert version.checkpoint == candidate["checkpoint"] == "c" * 64
     assert version.folder == str(folder)
@@ -124,14 +126,16 @@ def test_the_same_checkpoint_is_registered_once(
 def test_without_a_supervised_checkpoint_the_candidate_is_refused(
     home: Settings, instance: dg.DagsterInstance
 ) -> None:
+    write_author(home, Author(slug="ann", name="Ann"))
     result = materialize(preference_tuned_checkpoint, home, instance)
     assert not result.success
     assert "materialize fine_tuned_checkpoint" in failure_of(result)
 
 
 def test_trainings_share_one_pool_and_are_retried() -> None:
-    assert fine_tuned_checkpoint.op.pool == "training"
-    assert fine_tuned_checkpoint.op.retry_policy is not None
+    for asset in (fine_tuned_checkpoint, preference_tuned_checkpoint):
+        assert asset.op.pool == "training"
+        assert asset.op.retry_policy is not None
 
 
 def test_an_unknown_backend_is_refused(home: Settings) -> None:

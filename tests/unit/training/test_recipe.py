@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from twin_assets.training.recipe import (
     DEFAULT_RECIPE,
+    hash_of,
     learning_rate,
     load_launch,
     load_recipe,
@@ -64,3 +66,30 @@ def test_samples_that_ranks_cannot_share_are_refused() -> None:
     assert recipe.accumulation(2) * 2 * recipe.micro_batch_size == recipe.samples_per_step
     with pytest.raises(TwinError, match="samples_per_step"):
         recipe.accumulation(7)
+
+
+def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    assert recipe.preference is not None
+    tuned = recipe.on_preferences()
+    assert tuned.learning_rate == recipe.preference.learning_rate
+    assert tuned.token_budget == recipe.preference.token_budget
+    changed = {"learning_rate", "token_budget"}
+    assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
+
+
+def test_a_recipe_without_preferences_says_what_to_add() -> None:
+    with pytest.raises(TwinError, match="section preference"):
+        _ = load_recipe(DEFAULT_RECIPE).supervised().preferences
+
+
+def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preferences() -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    same = hash_of(json.loads(json.dumps(recipe.model_dump())))
+    assert hash_of(recipe.model_dump()) == same
+    assert hash_of(recipe.model_copy(update={"seed": 1}).model_dump()) != same
+    supervised = recipe.supervised().model_dump()
+    assert hash_of(supervised) != same
+    assert hash_of({k: v for k, v in supervised.items() if k != "preference"}) == hash_of(
+        supervised
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.training.samples import stripped, tokenize_samples
+from twin_assets.training.samples import stripped, tokenize_pairs, tokenize_samples
 
 WORDS = r"<[^>]*>|[^\s<]+|\s"
 
@@ -84,3 +84,42 @@ def test_long_and_empty_answers_are_counted_by_reason() -> None:
 def test_contents_are_stripped_and_roles_kept() -> None:
     messages = [{"role": "user", "content": "\n\nhello \n"}]
     assert stripped(messages) == [{"role": "user", "content": "hello"}]
+
+
+def pair_row(chosen: str, rejected: str, *, ended: bool = True) -> dict[str, Any]:
+    return row("why", chosen) | {"rejected": rejected, "rejected_ended": ended}
+
+
+def test_both_answers_of_a_pair_follow_the_same_prompt() -> None:
+    tokenizer = Words()
+    rows = [pair_row("because so", "no idea")]
+    (pair,), left_out = tokenize_pairs(rows, tokenizer, max_length=100)
+    assert not left_out
+    start = pair.chosen.answer_start
+    assert pair.chosen.tokens[:start] == pair.rejected.tokens[:start]
+    assert tokenizer.text(pair.chosen.tokens[start:]) == "because so<end>"
+    assert tokenizer.text(pair.rejected.tokens[start:]) == "no idea<end>"
+    assert (pair.sample_id, pair.document_id) == ("s", "d")
+    assert pair.length == pair.chosen.length + pair.rejected.length
+
+
+def test_an_answer_that_was_cut_off_has_no_end_of_turn() -> None:
+    tokenizer = Words()
+    rows = [pair_row("because", "no idea", ended=False)]
+    (pair,), _ = tokenize_pairs(rows, tokenizer, max_length=100)
+    said = pair.rejected.tokens[pair.rejected.answer_start : pair.rejected.answer_end]
+    assert tokenizer.text(said) == "no idea"
+    assert pair.rejected.answer_end == len(pair.rejected.tokens)
+
+
+def test_pairs_that_cannot_be_trained_on_are_counted_by_reason() -> None:
+    rows = [
+        pair_row("because", "word " * 50),
+        pair_row("word " * 50, "because"),
+        pair_row("because", "  "),
+        pair_row("because", " because\n"),
+        pair_row("because", "no idea"),
+    ]
+    pairs, left_out = tokenize_pairs(rows, Words(), max_length=40)
+    assert len(pairs) == 1
+    assert left_out == {"too_long": 2, "empty_answer": 1, "same_answer": 1}

@@ -1,0 +1,141 @@
+"""The losses against numbers worked out by hand, finite differences, and answers taken alone."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twin_assets.training.losses import (
+    Preference,
+    Supervised,
+    answer_losses,
+    pair_log_probabilities,
+    preference_loss,
+)
+from twin_assets.training.samples import TokenizedPair, TokenizedSample
+
+VOCABULARY = 11
+
+
+class Bigram(torch.nn.Module):
+    """A causal model of two tokens: the next one's logits follow from the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.table = torch.nn.Parameter(torch.randn(VOCABULARY, VOCABULARY))
+
+    def forward(
+        self, input_ids: torch.Tensor, *, use_cache: bool, logits_to_keep: torch.Tensor
+    ) -> Any:
+        return SimpleNamespace(logits=self.table[input_ids][:, logits_to_keep])
+
+    def log_probability(self, sample: TokenizedSample) -> float:
+        """Of the answer, token by token."""
+        table = self.table.detach().log_softmax(dim=-1)
+        places = range(sample.answer_start, sample.answer_end)
+        return sum(float(table[sample.tokens[at - 1], sample.tokens[at]]) for at in places)
+
+
+def sample(name: str, tokens: list[int], start: int) -> TokenizedSample:
+    return TokenizedSample(name, f"document {name}", tuple(tokens), start, len(tokens))
+
+
+def pair(name: str, prompt: list[int], chosen: list[int], rejected: list[int]) -> TokenizedPair:
+    return TokenizedPair(
+        sample(name, prompt + chosen, len(prompt)), sample(name, prompt + rejected, len(prompt))
+    )
+
+
+PAIRS = [
+    pair("one", [1, 2, 3], [4, 5, 6, 7], [8, 9]),
+    pair("two", [5], [1], [2, 3, 4, 10, 0, 1]),
+    pair("three", [7, 7, 1, 0], [3, 1], [1, 3]),
+]
+
+
+def test_the_loss_and_the_rewards_are_those_of_the_paper() -> None:
+    policy = torch.tensor([[-10.0, -12.0], [-3.0, -1.0]])
+    reference = torch.tensor([[-11.0, -11.5], [-3.0, -1.0]])
+    loss, rewards = preference_loss(policy, reference, beta=0.5)
+    # chosen gained 1, rejected lost .5: the margin is .5·(1 + .5) = .75
+    assert rewards.tolist() == [[0.5, -0.25], [0.0, 0.0]]
+    assert loss.tolist() == pytest.approx([-math.log(1 / (1 + math.exp(-0.75))), math.log(2)])
+
+
+def test_the_gradient_is_beta_times_how_wrong_the_margin_is() -> None:
+    policy = torch.tensor([[-10.0, -12.0]], requires_grad=True)
+    loss, _ = preference_loss(policy, torch.tensor([[-11.0, -11.5]]), beta=0.5)
+    loss.sum().backward()
+    wrong = 1 / (1 + math.exp(0.75))
+    assert policy.grad is not None
+    assert policy.grad.tolist() == [pytest.approx([-0.5 * wrong, 0.5 * wrong])]
+
+
+@settings(deadline=None)  # the first call of gradcheck imports for a second
+@given(
+    st.lists(st.tuples(*[st.floats(-60, 0) for _ in range(4)]), min_size=1, max_size=5),
+    st.floats(0.01, 2),
+)
+def test_autograd_agrees_with_finite_differences(
+    values: list[tuple[float, float, float, float]], beta: float
+) -> None:
+    table = torch.tensor(values, dtype=torch.float64)
+    policy = table[:, :2].clone().requires_grad_(True)
+    assert torch.autograd.gradcheck(
+        lambda mine: preference_loss(mine, table[:, 2:], beta=beta)[0], (policy,), atol=1e-5
+    )
+
+
+def test_padding_and_other_answers_change_no_log_probability() -> None:
+    model = Bigram()
+    together = pair_log_probabilities(model, PAIRS, bucket=16)
+    for place, one in enumerate(PAIRS):
+        expected = [model.log_probability(one.chosen), model.log_probability(one.rejected)]
+        assert together[place].tolist() == pytest.approx(expected, rel=1e-5)
+        alone = pair_log_probabilities(model, [one], bucket=1)
+        assert alone[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_prompt_and_padding_have_no_loss() -> None:
+    losses = answer_losses(Bigram(), [PAIRS[0].chosen, PAIRS[1].chosen], bucket=8)
+    # columns are the positions 1 to 6; the first answer stands at 3 to 6, the second at 1
+    assert (losses[0] != 0).tolist() == [False, False, True, True, True, True]
+    assert (losses[1] != 0).tolist() == [True, False, False, False, False, False]
+
+
+def test_a_step_on_samples_weighs_every_answer_token_the_same() -> None:
+    samples = [one.chosen for one in PAIRS]
+    objective = Supervised(samples, bucket=8)
+    assert objective.weight([0, 1]) == 5
+    loss, others = objective.sums(Bigram(), [0, 1])
+    expected = -sum(Bigram().log_probability(samples[index]) for index in (0, 1))
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    assert others == []
+
+
+def test_an_untouched_model_has_no_margin_and_learns_to_prefer_the_chosen() -> None:
+    model = Bigram()
+    measured = pair_log_probabilities(model, PAIRS, bucket=8).detach()
+    reference = {one.sample_id: row.tolist() for one, row in zip(PAIRS, measured, strict=True)}
+    objective = Preference(PAIRS, bucket=8, beta=0.2, reference=reference)
+    everything = range(len(PAIRS))
+    assert objective.weight(everything) == 3
+    loss, (margin, accuracy, reward) = objective.sums(model, everything)
+    assert float(loss.detach()) == pytest.approx(3 * math.log(2), rel=1e-5)
+    assert (float(margin), float(accuracy), float(reward)) == (pytest.approx(0, abs=1e-5), 0, 0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(20):
+        optimizer.zero_grad()
+        objective.sums(model, everything)[0].backward()
+        optimizer.step()
+    after, (margin, accuracy, _) = objective.sums(model, everything)
+    assert float(after.detach()) < float(loss.detach())
+    assert float(margin) > 0
+    assert float(accuracy) == 3

@@ -1,0 +1,177 @@
+"""What one training step minimises: the answers' tokens, or a preference against a reference.
+
+Belongs here: log-probabilities of answers, the two losses and what is reported beside them.
+Does not belong here: optimizer, ranks and steps (`train.py`), tokens (`samples.py`).
+Method: direct preference optimization, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290,
+equation 7, without label smoothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twin_assets.training.batches import Plannable, padded
+from twin_assets.training.samples import TokenizedPair, TokenizedSample
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+NO_LOSS = -100  # label of a token that is prompt or padding
+
+
+class Objective(Protocol):
+    """A loss over numbered samples.
+
+    Attributes:
+        names: of the values that are reported beside the loss, means over a step.
+    """
+
+    @property
+    def samples(self) -> Sequence[Plannable]: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def weight(self, chosen: Sequence[int]) -> int:
+        """What the sums over the samples of one step are divided by."""
+        ...
+
+    def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Summed loss of one micro-batch (with gradient), and one sum for each of `names`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Mean negative log-likelihood of an answer token; every token of a step weighs the same."""
+
+    samples: Sequence[TokenizedSample]
+    bucket: int
+    names: tuple[str, ...] = ()
+
+    def weight(self, chosen: Sequence[int]) -> int:
+        return sum(self.samples[index].answer_tokens for index in chosen)
+
+    def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        return answer_losses(model, [self.samples[index] for index in batch], self.bucket).sum(), []
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Mean loss of a pair; `margin` and `accuracy` are the reward's, as the paper names them.
+
+    Attributes:
+        reference: log-probabilities (chosen, rejected) of the model before the first step, by
+            `sample_id`.
+        beta: how far the model is held to the reference; larger holds it closer.
+    """
+
+    samples: Sequence[TokenizedPair]
+    bucket: int
+    beta: float
+    reference: Mapping[str, Sequence[float]]
+    names: tuple[str, ...] = ("margin", "accuracy", "reward_chosen")
+
+    def weight(self, chosen: Sequence[int]) -> int:
+        return len(chosen)
+
+    def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        import torch
+
+        pairs = [self.samples[index] for index in batch]
+        policy = pair_log_probabilities(model, pairs, self.bucket)
+        known = [self.reference[pair.sample_id] for pair in pairs]
+        reference = torch.tensor(known, dtype=policy.dtype, device=policy.device)
+        loss, rewards = preference_loss(policy, reference, beta=self.beta)
+        margins = rewards[:, 0] - rewards[:, 1]
+        return loss.sum(), [margins.sum(), (margins > 0).sum(), rewards[:, 0].sum()]
+
+
+def preference_loss(
+    policy: torch.Tensor, reference: torch.Tensor, *, beta: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """DPO's loss and the implicit rewards β·(log π − log π_ref).
+
+    Args:
+        policy, reference: log-probabilities of whole answers, shape (pairs, 2): chosen, rejected.
+
+    Returns:
+        Loss of each pair, shape (pairs,); rewards, shape (pairs, 2), without gradient.
+    """
+    from torch.nn import functional
+
+    rewards = beta * (policy - reference)
+    return -functional.logsigmoid(rewards[:, 0] - rewards[:, 1]), rewards.detach()
+
+
+def pair_log_probabilities(model: Any, pairs: Sequence[TokenizedPair], bucket: int) -> torch.Tensor:
+    """Log-probability of each pair's two answers, shape (pairs, 2): chosen, rejected."""
+    answers = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    return -answer_losses(model, answers, bucket).sum(dim=1).view(2, len(pairs)).T
+
+
+def measure_reference(
+    accelerator: Accelerator,
+    model: Any,
+    pairs: Sequence[TokenizedPair],
+    bucket: int,
+    before_each: Callable[[], None],
+) -> dict[str, list[float]]:
+    """Log-probabilities of the untouched start, which is the reference; ranks share the pairs.
+
+    Args:
+        model: prepared; left in training mode.
+        before_each: called before each forward pass.
+
+    Returns:
+        For each pair's `sample_id` those of its chosen and its rejected answer, on every rank.
+    """
+    import torch
+
+    ranks = accelerator.num_processes
+    found = torch.zeros(len(pairs), 2, device=accelerator.device)
+    model.eval()
+    with torch.no_grad():
+        # every rank takes part as often, because ZeRO-3 gathers weights in each forward pass
+        for turn in range(-(-len(pairs) // ranks)):
+            before_each()
+            index = turn * ranks + accelerator.process_index
+            measured = pair_log_probabilities(model, [pairs[index % len(pairs)]], bucket)
+            if index < len(pairs):
+                found[index] = measured[0]
+    model.train()
+    reduced: Any = accelerator.reduce(found, reduction="sum")
+    return {pair.sample_id: values for pair, values in zip(pairs, reduced.tolist(), strict=True)}
+
+
+def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
+    """Negative log-likelihood of each answer token, 0 elsewhere; shape (batch, answer positions).
+
+    Padding stands on the right, where a causal model never looks at it, so no attention mask is
+    needed. Logits are computed from the first answer on: the vocabulary is a fifth of the model.
+    """
+    import torch
+    from torch.nn import functional
+
+    width = padded(max(len(sample.tokens) for sample in batch), bucket)
+    tokens = torch.zeros(len(batch), width, dtype=torch.long)
+    labels = torch.full((len(batch), width), NO_LOSS, dtype=torch.long)
+    for row, sample in enumerate(batch):
+        tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
+        answer = slice(sample.answer_start, sample.answer_end)
+        labels[row, answer] = torch.tensor(sample.tokens[answer])
+    first = min(sample.answer_start for sample in batch)
+    last = max(sample.answer_end for sample in batch)
+    predicting = torch.arange(first - 1, last - 1)
+    device = next(model.parameters()).device
+    logits = model(
+        input_ids=tokens.to(device), use_cache=False, logits_to_keep=predicting.to(device)
+    ).logits
+    return functional.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels[:, first:last].to(device).flatten(),
+        ignore_index=NO_LOSS,
+        reduction="none",
+    ).view(len(batch), last - first)

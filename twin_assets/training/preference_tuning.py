@@ -1,0 +1,246 @@
+"""From an author's supervised checkpoint and preference pairs to the candidate.
+
+Belongs here: whether there are enough pairs, what decides this training, and the job. Does not
+belong here: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
+(`checkpoints.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.training import manifest as manifests
+from twin_assets.training.fine_tuning import launched
+from twin_assets.training.job import Job, write_job
+from twin_assets.training.manifest import Manifest
+from twin_assets.training.publishing import Described, publish_training, training_code
+from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.training.samples import tokenize_pairs
+from twin_resources.disk_space import told_when_full
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author, Settings
+from twin_resources.training_launcher import Message, TrainingLauncher
+from twin_resources.weights import BaseModel, load_base_model
+
+if TYPE_CHECKING:
+    from twin_resources.tables import Tables
+
+DATASET = "preference_dataset"
+_COLUMNS = (
+    "pair_id",
+    "source",
+    "trace_id",
+    "document_id",
+    "messages",
+    "chosen",
+    "rejected",
+    "rejected_ended",
+    "rejected_from",
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The checkpoint to be judged.
+
+    Attributes:
+        trained: whether this call trained it.
+        reason: why it is this one, a sentence.
+    """
+
+    folder: Path
+    manifest: Manifest
+    trained: bool
+    reason: str
+
+
+def tune_on_preferences(
+    author: Author,
+    *,
+    settings: Settings,
+    tables: Tables,
+    launcher: TrainingLauncher,
+    environment: Mapping[str, str] | None = None,
+    on_message: Callable[[Message], None] | None = None,
+) -> Candidate:
+    """Train on the author's pairs, starting from the supervised checkpoint, which is the reference.
+
+    With too few pairs, or a recipe without a section `preference`, the supervised checkpoint is the
+    candidate. The same inputs are not trained on again; a killed training goes on. The arguments
+    are those of `fine_tune`.
+
+    Raises:
+        TwinError: no supervised checkpoint, or one of another base model; the training failed.
+        DiskFull: a training that had begun goes on from its last complete checkpoint.
+    """
+    checkpoints = settings.checkpoints_dir / author.slug
+    folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
+    parent = manifests.read_manifest(folder)
+    recipe = load_recipe(author.recipe or DEFAULT_RECIPE)
+    if recipe.preference is None:
+        reason = f"recipe {recipe.name} has no preference tuning"
+        return _supervised(folder, parent, reason)
+    pairs = _pairs(author.slug, tables, template=parent.template)
+    fewest = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
+    if len(pairs) < fewest:
+        return _supervised(folder, parent, _too_few(len(pairs), fewest))
+    inputs = _inputs(author, settings, tables, parent, recipe)
+    found = manifests.find_trained(checkpoints, inputs.hash)
+    if found is None:
+        usable = _usable(pairs, inputs)
+        if usable < fewest:
+            return _supervised(folder, parent, _too_few(usable, fewest))
+        with told_when_full(f"tune the model of {author.slug} on preferences", settings.home):
+            job = _write(inputs, pairs, folder / manifests.ADAPTER, settings)
+            tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
+            output = launcher.run(
+                launched(job, name=f"{author.slug}-preferences"),
+                on_message=on_message,
+                environment=environment,
+            )
+            described = _described(inputs, pairs)
+            tuned = publish_training(described, job, output, checkpoints)
+            shutil.rmtree(job.folder)
+    else:
+        tuned = found
+    manifest = manifests.read_manifest(tuned)
+    reason = f"tuned on {manifest.preferences['pairs']} preference pairs"
+    return Candidate(tuned, manifest, trained=found is None, reason=reason)
+
+
+def _supervised(folder: Path, manifest: Manifest, why: str) -> Candidate:
+    return Candidate(folder, manifest, False, f"{why}: the supervised checkpoint is the candidate")
+
+
+def _too_few(pairs: int, fewest: int) -> str:
+    return f"{pairs or 'no'} preference pairs, {fewest} are needed"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Everything that decides the weights of one author's preference tuning."""
+
+    author: str
+    base: BaseModel
+    recipe: Recipe
+    parent: Manifest
+    data_version: str
+    lance_version: int
+    code: str
+
+    @property
+    def hash(self) -> str:
+        parts = [
+            "dpo",
+            self.base.revision,
+            self.parent.checkpoint,
+            self.data_version,
+            self.recipe.on_preferences().supervised().model_dump(),
+            self.recipe.preferences.beta,
+            self.code,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def tag(self) -> str:
+        return f"training-{self.hash[:16]}"
+
+
+def _inputs(
+    author: Author, settings: Settings, tables: Tables, parent: Manifest, recipe: Recipe
+) -> _Inputs:
+    base = load_base_model(settings, author.base_model or None)
+    if base.revision != parent.base["revision"]:
+        raise TwinError(
+            f"tune the model of {author.slug} on preferences",
+            found=f"a supervised checkpoint of {parent.base['name']}, the base is now {base.name}",
+            next_step="materialize fine_tuned_checkpoint for this author",
+        )
+    return _Inputs(
+        author=author.slug,
+        base=base,
+        recipe=recipe,
+        parent=parent,
+        data_version=tables.data_version(DATASET, author.slug) or "",
+        lance_version=tables.lance_version(DATASET, author.slug) or 0,
+        code=training_code(),
+    )
+
+
+def _pairs(author: str, tables: Tables, *, template: str) -> list[dict[str, Any]]:
+    """The pairs in the prompt template that the checkpoint was trained with."""
+    if not tables.exists(DATASET, author):
+        return []
+    where = f"template = '{template}'"
+    return tables.read(DATASET, author, columns=_COLUMNS, where=where).to_dicts()
+
+
+def _rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Pairs as `train.py` reads them; the plan covers documents (and traces) evenly."""
+    return [
+        {
+            "sample_id": pair["pair_id"],
+            "document_id": pair["document_id"] or pair["trace_id"],
+            "messages": [*pair["messages"], {"role": "assistant", "content": pair["chosen"]}],
+            "rejected": pair["rejected"],
+            "rejected_ended": pair["rejected_ended"],
+        }
+        for pair in pairs
+    ]
+
+
+def _usable(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
+    """How many pairs are short enough; known only with the model's tokenizer."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(inputs.base.folder)
+    usable, _ = tokenize_pairs(_rows(pairs), tokenizer, max_length=inputs.recipe.max_length)
+    return len(usable)
+
+
+def _write(
+    inputs: _Inputs, pairs: Sequence[Mapping[str, Any]], start: Path, settings: Settings
+) -> Job:
+    import polars as pl
+
+    job = Job(
+        folder=settings.work_dir / "training" / f"{inputs.author}-{inputs.hash[:16]}",
+        base_name=inputs.base.name,
+        base_folder=inputs.base.folder,
+        ranks=settings.train_ranks,
+        recipe=inputs.recipe.on_preferences(),
+        stage="dpo",
+        start=start,
+    )
+    write_job(job)
+    pl.DataFrame(_rows(pairs)).write_parquet(job.samples)
+    return job
+
+
+def _described(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> Described:
+    answers = {pair["rejected_from"] for pair in pairs if pair["source"] == "model_answer"}
+    return Described(
+        author=inputs.author,
+        training=inputs.hash,
+        base=inputs.base,
+        template=inputs.parent.template,
+        recipe=inputs.recipe,
+        code=inputs.code,
+        dataset=inputs.parent.dataset,
+        preferences={
+            "asset": DATASET,
+            "data_version": inputs.data_version,
+            "lance_version": inputs.lance_version,
+            "tag": inputs.tag,
+            "sources": dict(sorted(Counter(pair["source"] for pair in pairs).items())),
+            "answers_of": min(answers, default=""),
+            "parent": inputs.parent.checkpoint,
+        },
+    )

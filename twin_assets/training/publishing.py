@@ -1,0 +1,117 @@
+"""From the output of a training to a published checkpoint with its manifest.
+
+Belongs here: the manifest's contents, the GGUF adapter, the hash of the training code.
+Does not belong here: what is trained on (`fine_tuning.py`, `preference_tuning.py`), the manifest's
+schema and the renaming (`manifest.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.training import manifest as manifests
+from twin_assets.training.job import Job, TrainingResult, read_result
+from twin_assets.training.manifest import Manifest
+from twin_assets.training.recipe import Recipe, load_launch
+
+if TYPE_CHECKING:
+    from twin_resources.weights import BaseModel
+
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
+# what decides the weights; a change of any of these files makes a new training
+CODE = ("train.py", "samples.py", "batches.py", "losses.py", "adapter.py")
+LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a manifest says of a training before it ran; the fields are `Manifest`'s.
+
+    Attributes:
+        recipe: the author's whole recipe, as its file says.
+        dataset: of the supervised stage; `preferences`: of the other, empty without it.
+    """
+
+    author: str
+    training: str
+    base: BaseModel
+    template: str
+    recipe: Recipe
+    code: str
+    dataset: Mapping[str, Any]
+    preferences: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def training_code() -> str:
+    """Hash of the files that decide the weights."""
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE)).hexdigest()
+
+
+def publish_training(described: Described, job: Job, output: Path, checkpoints: Path) -> Path:
+    """Publish the adapter of a complete job, as PEFT and as GGUF; returns its folder."""
+    from twin_resources import gguf
+
+    made = checkpoints / f"partial-{described.training[:16]}"
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(output / manifests.ADAPTER, made / manifests.ADAPTER)
+    if described.base.gguf is not None:
+        adapter = made / manifests.ADAPTER
+        gguf.write_adapter(adapter, described.base.folder, made / manifests.ADAPTER_GGUF)
+    manifest = _manifest(described, job, read_result(output / "result.json"), made)
+    return manifests.publish(made, checkpoints, manifest)
+
+
+def _manifest(described: Described, job: Job, result: TrainingResult, made: Path) -> Manifest:
+    base, first, last = described.base, result.history[0], result.history[-1]
+    dataset, preferences = dict(described.dataset), dict(described.preferences)
+    if job.stage == "sft":
+        dataset |= {"samples": result.samples, "left_out": result.left_out}
+    else:
+        preferences |= {"pairs": result.samples, "left_out": result.left_out}
+    return Manifest(
+        author=described.author,
+        checkpoint=manifests.checkpoint_hash(
+            made / manifests.ADAPTER, base_revision=base.revision, template=described.template
+        ),
+        training=described.training,
+        stage=job.stage,
+        base={
+            "name": base.name,
+            "revision": base.revision,
+            "folder": str(base.folder),
+            "gguf": str(base.gguf) if base.gguf else None,
+        },
+        template=described.template,
+        dataset=dataset,
+        recipe=described.recipe.model_dump(),
+        launch={
+            "ranks": job.ranks,
+            "precision": result.precision,
+            **load_launch(described.recipe.launch).model_dump(),
+        },
+        code=described.code,
+        versions={name: version(name) for name in LIBRARIES},
+        tokens=result.tokens,
+        epochs=result.epochs,
+        steps=result.steps,
+        metrics={
+            "first_loss": first["loss"],
+            "last_loss": last["loss"],
+            **{f"last_{name}": last[name] for name in LAST_VALUES if name in last},
+            "tokens_per_second": result.tokens_per_second,
+            "seconds": result.seconds,
+            "rss_mb": result.rss_mb,
+            "resumed_at": result.resumed_at,
+        },
+        history=result.history,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        preferences=preferences,
+    )
