@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 import dagster as dg
 import polars as pl
 
+from twin_assets.analytics.project import ALL_AUTHORS
 from twin_resources.errors import TwinError
 from twin_resources.settings import load_settings
 from twin_resources.tables import Rework, Tables
@@ -28,6 +29,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
     An unpartitioned asset over a partitioned one annotates `dict[str, pl.LazyFrame]` (or
     `dict[str, pl.DataFrame]`). Metadata of the input: `columns`, a list, reads those only;
     `allow_missing_partitions`, true, leaves out authors whose table nobody has materialized.
+    An unpartitioned asset's table is the one over all authors.
     """
 
     home: str = ""
@@ -41,7 +43,9 @@ class TablesIOManager(dg.ConfigurableIOManager):
         """
         wanted = context.dagster_type.typing_type
         asset = context.asset_key.path[-1]
-        authors = list(context.asset_partition_keys) if context.has_asset_partitions else []
+        authors = (
+            list(context.asset_partition_keys) if context.has_asset_partitions else [ALL_AUTHORS]
+        )
         metadata = context.definition_metadata or {}
         columns: Sequence[str] | None = metadata.get("columns")
         tables = self._tables()

@@ -1,0 +1,6 @@
+{# A condition that holds in every row; null is wrong. After dbt_utils.expression_is_true. #}
+{% test expression_is_true(model, expression, column_name=none) %}
+select *
+from {{ model }}
+where not coalesce(({{ column_name ~ ' ' if column_name else '' }}{{ expression }}), false)
+{% endtest %}

@@ -1,0 +1,149 @@
+"""A home with two authors' answers in the shape that the ledger gives them, and a model registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.partitions import authors
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources.dagster_resources import StateResource, TablesResource
+from twin_resources.ledger.interactions import columns
+from twin_resources.registry import Registry, Verdict
+from twin_resources.registry_moves import Claim
+from twin_resources.settings import Settings
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GATE = "gate-test"
+
+Answers = Callable[..., None]
+
+
+def answer(author: str, number: int, **changed: Any) -> dict[str, Any]:
+    """One row of `interactions`, unscored, answered at noon of 1 March by the stable v1."""
+    return {
+        "trace_id": f"{author}-{number:03d}",
+        "author": author,
+        "started_at": NOON + timedelta(seconds=number),
+        "version": "v1",
+        "checkpoint": "c1",
+        "route": "stable",
+        "propensity": 1.0,
+        "prompt_class": "question",
+        "template": "t1",
+        "reader": "r1",
+        "question": f"SECRET question {number}",
+        "answer": f"SECRET answer {number}",
+        "chunk_ids": ["d1#0", "d2#3"],
+        "latency_s": 2.0,
+        "cost_usd": 0.001,
+        "degraded": "",
+        "simulated": False,
+        "vote": None,
+        "votes": 0,
+        "voters": [],
+        "judged": None,
+        "judgements": 0,
+        "edit": None,
+        "edit_role": None,
+        "edit_reader": None,
+    } | changed
+
+
+def voted(vote: float, *readers: str) -> dict[str, Any]:
+    """What votes by these readers change in a row."""
+    return {"vote": vote, "votes": len(readers), "voters": list(readers)}
+
+
+@pytest.fixture
+def write_interactions(tables: Tables) -> Answers:
+    """Writes rows as the author's table of `interactions`, in the ledger's own types."""
+
+    def write(author: str, rows: list[dict[str, Any]]) -> None:
+        frame = pl.DataFrame(rows, schema=dict(columns()))
+        tables.rework(
+            frame,
+            "interactions",
+            author=author,
+            key="trace_id",
+            function=lambda given: given,
+            version="test",
+            schema=dict(frame.schema),
+            row_key="trace_id",
+        )
+
+    return write
+
+
+@pytest.fixture
+def registry(home: Settings) -> Registry:
+    return Registry(State.open(home.state_address), policy_path=home.policy_path)
+
+
+@pytest.fixture
+def history(registry: Registry) -> Registry:
+    """Ada's v1 passed and became stable, v2 was refused; each by the registry's own functions."""
+    for checkpoint, outcome in (("c1", "passed"), ("c2", "failed")):
+        version = registry.register(
+            author="ada",
+            checkpoint=checkpoint,
+            folder="/c",
+            adapter_gguf=None,
+            base="/base",
+            base_gguf="/base.gguf",
+            template="t1",
+            dataset_version="d" * 64,
+        ).version
+        claims = (
+            Claim("perplexity", True, 1.0, 2.0, "lower than the base's"),
+            Claim("stays_on_topic", outcome == "passed", 0.5, 0.6, "0.50 of 0.60"),
+        )
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        registry.record_verdict(Verdict("ada", checkpoint, GATE, outcome, claims, at))  # type: ignore[arg-type]
+        to = "stable" if outcome == "passed" else "refused"
+        registry.move("ada", version, to, actor="test", reason=f"it {outcome}", gate_version=GATE)  # type: ignore[arg-type]
+    return registry
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
+    return instance
+
+
+Materialize = Callable[..., dg.ExecuteInProcessResult]
+
+
+@pytest.fixture
+def materialize(home: Settings, instance: dg.DagsterInstance) -> Materialize:
+    """Materialize marts by name, of the project's own SQL unless `assets` are given."""
+
+    def run(
+        *names: str,
+        author: str | None = None,
+        assets: list[dg.AssetsDefinition] | None = None,
+        raise_on_error: bool = True,
+    ) -> dg.ExecuteInProcessResult:
+        made = sql_assets() if assets is None else assets
+        return dg.materialize(
+            [asset for asset in made if not names or asset.key.to_user_string() in names],
+            instance=instance,
+            partition_key=author,
+            raise_on_error=raise_on_error,
+            resources={
+                "tables": TablesResource(),
+                "state": StateResource(),
+                "tables_io": TablesIOManager(),
+            },
+        )
+
+    return run

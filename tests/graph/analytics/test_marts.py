@@ -1,0 +1,222 @@
+"""The marts over real tables: what each row says, by hand-made answers whose sums are known."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer, voted
+from twin_assets.analytics.project import ALL_AUTHORS
+from twin_resources.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.state import State
+from twin_resources.tables import TableMissing, Tables
+
+DAY = date(2026, 3, 1)
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {item.check_name: item.passed for item in result.get_asset_check_evaluations()}
+
+
+def test_requests_has_one_row_an_answer_and_no_text(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    write_interactions(
+        "ada",
+        [
+            answer("ada", 1, **voted(0.5, "r2", "r1", "r1")),
+            answer("ada", 2, degraded="no retrieval", chunk_ids=[], cost_usd=None),
+            answer("ada", 3, edit="SECRET edit", edit_role="author"),
+            # half past eleven in the evening of New York: the next day in UTC
+            answer("ada", 4, started_at=datetime(2026, 3, 2, 4, 30, tzinfo=UTC), edit_role=""),
+        ],
+    )
+    result = materialize("requests", author="ada")
+    rows = tables.read("requests", "ada")
+    assert rows["trace_id"].to_list() == ["ada-001", "ada-002", "ada-003", "ada-004"]
+    assert rows["voters"].to_list() == [["r1", "r2"], [], [], []]
+    assert rows["passages"].to_list() == [2, 0, 2, 2]
+    assert rows["is_degraded"].to_list() == [False, True, False, False]
+    assert rows["is_edited"].to_list() == [False, False, True, True]
+    assert rows["is_edited_by_author"].to_list() == [False, False, True, False]
+    assert rows["day"].to_list() == [DAY, DAY, DAY, date(2026, 3, 2)]
+    assert rows["started_at"].dtype == pl.Datetime("us", "UTC")
+    assert not any("SECRET" in str(value) for row in rows.iter_rows() for value in row)
+    assert checks(result) and all(checks(result).values())
+
+
+def test_a_second_run_writes_nothing_and_a_change_writes_its_row(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    rows = [answer("ada", number, latency_s=0.1 * number) for number in range(50)]
+
+    def written() -> tuple[int, str]:
+        write_interactions("ada", rows)
+        [event] = materialize("requests", author="ada").asset_materializations_for_node("requests")
+        return event.metadata["written"].value, (event.tags or {})["dagster/data_version"]  # type: ignore[return-value]
+
+    count, first = written()
+    assert count == 50
+    assert written() == (0, first)
+    rows[7] |= voted(1.0, "r1")
+    count, changed = written()
+    assert count == 1
+    assert changed != first
+    rows.pop()
+    assert written()[0] == 0
+    assert tables.read("requests", "ada").height == 49
+
+
+def test_quality_counts_a_reader_once_a_day_and_gives_wilson_bounds(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    rows = [answer("ada", number, **voted(1.0, f"r{number}")) for number in range(8)]
+    rows += [answer("ada", 10 + number, **voted(0.0, f"r{10 + number}")) for number in range(2)]
+    # one reader with forty bad votes is one value
+    rows += [answer("ada", 100 + number, **voted(0.0, "r0")) for number in range(40)]
+    rows += [answer("ada", 200, judged=0.7, judgements=2), answer("ada", 201, version="v2")]
+    write_interactions("ada", rows)
+    materialize("requests", author="ada")
+    materialize("quality_by_day", author="ada")
+    thumbs, judged = (
+        tables.read("quality_by_day", "ada").sort("measure", descending=True).to_dicts()
+    )
+    assert (thumbs["measure"], thumbs["n"], thumbs["method"]) == ("thumbs", 10, "wilson_effective")
+    assert thumbs["mean"] == pytest.approx((7 + 1 / 41) / 10)
+    assert thumbs["n_effective"] == 10
+    assert (judged["measure"], judged["n"], judged["mean"]) == ("judged", 1, 0.7)
+    assert judged["low"] < 0.2 < 0.95 < judged["high"]
+
+
+def test_eight_of_ten_thumbs_have_the_interval_of_the_textbook(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    rows = [answer("ada", at, **voted(float(at < 8), f"r{at}")) for at in range(10)]
+    write_interactions("ada", rows)
+    materialize("requests", author="ada")
+    result = materialize("quality_by_day", author="ada")
+    [row] = tables.read("quality_by_day", "ada").to_dicts()
+    # Wilson 1927 for 8 of 10 at 95 %, as statsmodels' proportion_confint(8, 10, method="wilson")
+    assert (row["low"], row["high"]) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert (row["method"], row["day"]) == ("wilson", DAY)
+    assert all(checks(result).values())
+
+
+def test_cost_is_over_all_authors_and_says_what_has_no_price(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    write_interactions("ada", [answer("ada", at, latency_s=float(at)) for at in range(1, 12)])
+    write_interactions(
+        "bob",
+        [
+            answer("bob", 1, route="paid", cost_usd=0.25, started_at=NOON + timedelta(days=1)),
+            answer("bob", 2, cost_usd=None, simulated=True),
+        ],
+    )
+    for author in ("ada", "bob"):
+        materialize("requests", author=author)
+    result = materialize("cost_by_day")
+    rows = tables.read("cost_by_day", ALL_AUTHORS).sort("author", "day").to_dicts()
+    ada, simulated, paid = rows
+    assert (ada["author"], ada["answers"], ada["priced"]) == ("ada", 11, 11)
+    assert ada["cost_usd"] == pytest.approx(0.011)
+    assert (ada["latency_s_median"], ada["latency_s_p95"]) == (6.0, 10.5)
+    assert (paid["author"], paid["route"], paid["cost_usd"]) == ("bob", "paid", 0.25)
+    assert (simulated["is_simulated"], simulated["priced"]) == (True, 0)
+    assert simulated["cost_usd_per_answer"] is None
+    assert all(checks(result).values())
+
+
+def test_cost_leaves_out_authors_without_answers(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    materialize("cost_by_day")
+    assert tables.read("cost_by_day", ALL_AUTHORS).is_empty()
+    write_interactions("bob", [answer("bob", 1)])
+    materialize("requests", author="bob")
+    materialize("cost_by_day")
+    assert tables.read("cost_by_day", ALL_AUTHORS)["author"].to_list() == ["bob"]
+
+
+def test_a_mart_of_an_author_without_interactions_says_what_is_missing(
+    materialize: Materialize,
+) -> None:
+    with pytest.raises(TableMissing, match="materialize the asset 'interactions'"):
+        materialize("requests", author="ada")
+
+
+def test_the_funnel_narrows(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    rows = [answer("ada", at) for at in range(4)]
+    rows += [answer("ada", 10 + at, **voted(1.0, "r1")) for at in range(3)]
+    rows += [answer("ada", 20, edit="x", edit_role="reader", edit_reader="r1")]
+    rows += [answer("ada", 21, edit="y", edit_role="author", **voted(0.0, "a"))]
+    rows += [answer("ada", 30, version="base")]
+    write_interactions("ada", rows)
+    materialize("requests", author="ada")
+    result = materialize("feedback_funnel", author="ada")
+    base, first = tables.read("feedback_funnel", "ada").sort("version").to_dicts()
+    assert [first[name] for name in ("answers", "scored", "edited", "paired")] == [9, 5, 2, 1]
+    assert first["scored_share"] == pytest.approx(5 / 9)
+    assert [base[name] for name in ("answers", "scored", "edited", "paired")] == [1, 0, 0, 0]
+    assert all(checks(result).values())
+
+
+def test_history_tells_versions_verdicts_and_moves_in_order(
+    history: Registry, materialize: Materialize, tables: Tables
+) -> None:
+    history.move("ada", 2, "stable", actor="ada", reason="better to me", force=True)
+    result = materialize("model_history", author="ada")
+    rows = tables.read("model_history", "ada").sort("happened_at", "event_id")
+    told = {(row["version"], row["event"], row["to_state"]): row for row in rows.to_dicts()}
+    assert set(told) == {
+        (1, "registered", "candidate"),
+        (1, "judged", "passed"),
+        (1, "moved", "stable"),
+        (1, "moved", "retired"),
+        (2, "registered", "candidate"),
+        (2, "judged", "failed"),
+        (2, "moved", "refused"),
+        (2, "moved", "stable"),
+    }
+    assert told[1, "judged", "passed"]["reason"] == "every claim holds"
+    failed = told[2, "judged", "failed"]
+    assert (failed["claims"], failed["unmet_claims"]) == (2, 1)
+    assert failed["reason"] == "stays_on_topic: 0.50 of 0.60"
+    forced = told[2, "moved", "stable"]
+    assert (forced["is_forced"], forced["actor"], forced["reason"]) == (True, "ada", "better to me")
+    assert forced["until_at"] is None
+    stable = told[1, "moved", "stable"]
+    assert stable["until_at"] == told[1, "moved", "retired"]["happened_at"]
+    assert all(checks(result).values())
+
+
+def test_history_of_another_author_is_not_read(
+    history: Registry, materialize: Materialize, tables: Tables
+) -> None:
+    materialize("model_history", author="bob")
+    assert tables.read("model_history", "bob").is_empty()
+
+
+def test_tables_of_all_authors_load_without_a_partition(
+    home: Settings, write_interactions: Answers, materialize: Materialize
+) -> None:
+    from twin_assets.tables_io_manager import TablesIOManager
+
+    write_interactions("ada", [answer("ada", 1)])
+    materialize("requests", author="ada")
+    materialize("cost_by_day")
+
+    @dg.asset(ins={"cost_by_day": dg.AssetIn(input_manager_key="tables_io")})
+    def reader(cost_by_day: pl.DataFrame) -> int:
+        return cost_by_day.height
+
+    cost = dg.AssetSpec("cost_by_day")
+    done = dg.materialize([reader, cost], resources={"tables_io": TablesIOManager()})
+    assert done.output_for_node("reader") == 1
+    assert State.open(home.state_address).engine is not None

@@ -1,0 +1,56 @@
+"""The four generic tests that dbt brings along, as it writes them.
+
+Belongs here: `unique`, `not_null`, `accepted_values`, `relationships`: each selects what is wrong.
+Does not belong here: the project's own generic tests (`dbt_like_sql/tests/generic`).
+Source: dbt-adapters, `macros/generic_test_sql` (Apache 2.0),
+https://docs.getdbt.com/docs/build/data-tests
+"""
+# pyright: strict
+
+FILE = "built_in_tests.sql"
+
+SQL = """\
+{% test unique(model, column_name) %}
+select {{ column_name }} as unique_field, count(*) as n_records
+from {{ model }}
+where {{ column_name }} is not null
+group by {{ column_name }}
+having count(*) > 1
+{% endtest %}
+
+{% test not_null(model, column_name) %}
+select * from {{ model }} where {{ column_name }} is null
+{% endtest %}
+
+{% test accepted_values(model, column_name, values, quote=true) %}
+with all_values as (
+    select {{ column_name }} as value_field, count(*) as n_records
+    from {{ model }}
+    group by {{ column_name }}
+)
+select *
+from all_values
+where value_field not in (
+{%- for value in values -%}
+{{ "'" ~ (value | string | replace("'", "''")) ~ "'" if quote else value -}}
+{{ "" if loop.last else ", " }}
+{%- endfor -%}
+)
+{% endtest %}
+
+{% test relationships(model, column_name, to, field) %}
+with child as (
+    select {{ column_name }} as from_field
+    from {{ model }}
+    where {{ column_name }} is not null
+),
+parent as (
+    select {{ field }} as to_field
+    from {{ to }}
+)
+select from_field
+from child
+left join parent on child.from_field = parent.to_field
+where parent.to_field is null
+{% endtest %}
+"""

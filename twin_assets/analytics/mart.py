@@ -1,0 +1,216 @@
+"""Making one mart: what it reads into DuckDB, its query, its tests, its rows into the table.
+
+Belongs here: the steps of one model, in order.
+Does not belong here: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.rework`).
+
+The query runs over everything it reads; written are the rows that differ. Tests run on the rows
+after they were written, as in dbt: a failed test stops what is downstream and hides no row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from twin_assets.analytics import built_in_tests
+from twin_assets.analytics.declarations import Column, DataTest, SourceTable
+from twin_assets.analytics.duckdb_session import DuckDBSession, Frame
+from twin_assets.analytics.places import SqlProjectError
+from twin_assets.analytics.project import ALL_AUTHORS, Model, Project
+from twin_assets.analytics.reads import Relation, check_reads
+from twin_assets.analytics.rendering import Rendered, Renderer
+from twin_resources import state_schema
+from twin_resources.tables import Rework, Tables
+from twin_resources.tables_hashing import row_hashes
+
+if TYPE_CHECKING:
+    from twin_resources.state import State
+
+ROW_KEY = "row_key"
+# The rows are the input: what is written depends on nothing else. The SQL's version is not in it,
+# so that a comment changes no data version.
+ROWS_AS_GIVEN = "rows as given, 1"
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """A test that ran: how many rows it selected, and its SQL."""
+
+    test: DataTest
+    failures: int
+    sql: str
+
+    @property
+    def passed(self) -> bool:
+        return self.failures == 0
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart that was made."""
+
+    rework: Rework
+    outcomes: tuple[TestOutcome, ...]
+    sql: str
+
+
+def make_mart(
+    project: Project, model: Model, *, tables: Tables, state: State, authors: Sequence[str]
+) -> Mart:
+    """Run a model and its tests, and bring its table up to date.
+
+    Args:
+        authors: whose rows it reads. A model with partitions is made for exactly one of them; one
+            without leaves out authors whose upstream nobody has materialized yet.
+
+    Raises:
+        SqlProjectError: the SQL, or what schema.yml says of it, is wrong; file and line are named.
+        TableMissing: a partition's upstream was never materialized.
+    """
+    renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
+    rendered = renderer.model(model)
+    check_reads(rendered, _relations(rendered))
+    upstream = _Upstream(project, tables, state, tuple(authors), model.partitions == "authors")
+    [into] = authors if upstream.partitioned else [ALL_AUTHORS]
+    with DuckDBSession() as session:
+        for relation in sorted(_relations(rendered)):
+            upstream.register(session, relation)
+        rows = session.rows(rendered)
+        session.check_types(rendered, model.columns)
+        keyed = with_row_key(rows, model.unique_key)
+        rework = tables.rework(
+            keyed,
+            model.name,
+            author=into,
+            key=ROW_KEY,
+            function=lambda given: given,
+            version=ROWS_AS_GIVEN,
+            schema=dict(keyed.schema),
+            row_key=ROW_KEY,
+        )
+        session.register(("", model.name), rows, model.columns)
+        outcomes = tuple(_run(session, renderer, model, test) for test in model.tests)
+    return Mart(rework, outcomes, rendered.sql)
+
+
+def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
+    """The rows with a column `row_key`: the key's values, numbered where several rows share them.
+
+    Numbered and not refused: that a key is unique is for a test to say, and a test sees the rows.
+    """
+    parts = [pl.col(name).cast(pl.String).fill_null("∅") for name in unique_key]
+    keyed = rows.with_columns(pl.concat_str(parts, separator="/").alias(ROW_KEY))
+    if not keyed[ROW_KEY].is_duplicated().any():
+        return keyed.select(ROW_KEY, *rows.columns)
+    hashed = keyed.with_columns(row_hashes(rows).alias("_hash")).sort(ROW_KEY, "_hash")
+    number = pl.int_range(1, pl.len() + 1).over(ROW_KEY)
+    numbered = pl.format("{}#{}", ROW_KEY, number)
+    return hashed.with_columns(
+        pl.when(number > 1).then(numbered).otherwise(ROW_KEY).alias(ROW_KEY)
+    ).select(ROW_KEY, *rows.columns)
+
+
+def render_test(renderer: Renderer, model: Model, test: DataTest) -> Rendered:
+    """The SQL of one test, checked against what it may read.
+
+    Raises:
+        SqlProjectError: it reads another table than the model and, for `relationships`, one that
+            the model itself reads.
+    """
+    relation = f'"{model.name}"'
+    if test.where:
+        relation = f"(select * from {relation} where {test.where}) dbt_subquery"
+    values = {name: value for name, value in test.arguments.items() if name != "to"}
+    if test.column is not None:
+        values["column_name"] = test.column
+    reads: set[Relation] = {("", model.name)}
+    if "to" in test.arguments:
+        values["to"], asked = renderer.relation(str(test.arguments["to"]), test.place)
+        strange = (asked.refs - set(model.refs)) | (asked.sources - set(model.sources))
+        if strange:
+            raise SqlProjectError(
+                f"read the data test {test.name}",
+                test.place,
+                found=f"{test.arguments['to']}, which {model.name} does not read",
+                next_step="relate it to a table that the model reads, so that it is there first",
+            )
+        reads |= _relations(asked)
+    rendered = renderer.test(test.kind, relation, name=test.name, place=test.place, **values)
+    check_reads(rendered, reads)
+    return rendered
+
+
+def _run(session: DuckDBSession, renderer: Renderer, model: Model, test: DataTest) -> TestOutcome:
+    rendered = render_test(renderer, model, test)
+    return TestOutcome(test, session.rows(rendered).height, rendered.sql)
+
+
+def _relations(rendered: Rendered) -> set[Relation]:
+    return {("", name) for name in rendered.refs} | set(rendered.sources)
+
+
+@dataclass(frozen=True)
+class _Upstream:
+    """Where a model's inputs come from."""
+
+    project: Project
+    tables: Tables
+    state: State
+    authors: tuple[str, ...]
+    partitioned: bool
+
+    def register(self, session: DuckDBSession, relation: Relation) -> None:
+        source = self.project.sources.get(relation)
+        columns = source.columns if source else self.project.model(relation[1]).columns
+        frame = self._frame(relation, source, columns)
+        if frame is None:
+            session.register_empty(relation, columns)
+        else:
+            session.register(relation, frame, columns)
+
+    def _frame(
+        self, relation: Relation, source: SourceTable | None, columns: Sequence[Column]
+    ) -> Frame | None:
+        if source and source.store == "state":
+            return self._state_rows(source)
+        asset = source.asset if source else relation[1]
+        model = None if source else self.project.model(relation[1])
+        slots: Iterable[str] = self.authors
+        if model and model.partitions == "none":
+            slots = [ALL_AUTHORS]
+        elif not self.partitioned:
+            slots = [author for author in slots if self.tables.exists(asset, author)]
+        # only what is declared is read, and of this only what the query uses
+        names = [column.name for column in columns]
+        frames = [self.tables.scan(asset, slot) for slot in slots]
+        present = [frame for frame in frames if set(names) <= set(frame.collect_schema().names())]
+        if len(present) != len(frames):
+            return next(frame for frame in frames if frame not in present)  # told by `register`
+        return pl.concat([frame.select(names) for frame in frames]) if frames else None
+
+    def _state_rows(self, source: SourceTable) -> pl.DataFrame | None:
+        table = state_schema.metadata.tables.get(source.name)
+        missing = [item for item in source.columns if table is None or item.name not in table.c]
+        if table is None or missing:
+            raise SqlProjectError(
+                f"read the state store's table {source.name}",
+                missing[0].place,
+                found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",
+                next_step="declare a table and columns of twin_resources/state_schema.py",
+            )
+        wanted = [table.c[column.name] for column in source.columns]
+        with self.state.reading() as connection:
+            found = connection.execute(
+                sa.select(*wanted).where(table.c.author.in_(self.authors))
+            ).mappings()
+            rows = [{name: _plain(value) for name, value in row.items()} for row in found]
+        return pl.DataFrame(rows, infer_schema_length=None) if rows else None
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value

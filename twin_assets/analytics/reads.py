@@ -1,0 +1,107 @@
+"""Which tables a statement reads, after sqlglot's parse, against what it says it reads.
+
+Belongs here: parsing, one statement and only a query, the comparison.
+Does not belong here: rendering, running.
+Method: scopes of https://sqlglot.com/sqlglot/optimizer/scope.html, so that a CTE of a table's name
+hides it as it does in the database.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.analytics.places import SqlProjectError
+
+if TYPE_CHECKING:
+    from twin_assets.analytics.rendering import Rendered
+
+Relation = tuple[str, str]  # schema ("" for models) and name
+
+
+def check_reads(rendered: Rendered, expected: Iterable[Relation]) -> None:
+    """Make sure that a statement is one query that reads exactly these tables.
+
+    Raises:
+        SqlProjectError: it does not parse, is no query, or reads more or less.
+    """
+    query = _parsed(rendered)
+    found = _tables(query)
+    wanted = set(expected)
+    for relation, line in sorted(found.items()):
+        if relation not in wanted:
+            raise SqlProjectError(
+                f"check what {rendered.name} reads",
+                rendered.place(line),
+                found=f"the table {_shown(relation)}, which is no ref() or source() of it",
+                next_step="write {{ ref('…') }} or {{ source('…', '…') }} in its place",
+            )
+    if unread := sorted(wanted - found.keys()):
+        raise SqlProjectError(
+            f"check what {rendered.name} reads",
+            rendered.place(1),
+            found=f"nothing is read from {', '.join(map(_shown, unread))}",
+            next_step="take the ref() or source() out, or read from it",
+        )
+
+
+def _parsed(rendered: Rendered) -> Any:
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import ParseError, TokenError
+
+    try:
+        statements = [item for item in sqlglot.parse(rendered.sql, dialect="duckdb") if item]
+    except ParseError as error:
+        first: dict[str, Any] = error.errors[0] if error.errors else {}
+        raise SqlProjectError(
+            f"parse {rendered.name}",
+            rendered.place(int(first.get("line") or 1)),
+            found=f"{first.get('description', error)} near {first.get('highlight', '')!r}",
+            next_step="mend the SQL",
+        ) from error
+    except TokenError as error:
+        raise SqlProjectError(
+            f"parse {rendered.name}",
+            rendered.place(1),
+            found=str(error).splitlines()[0],
+            next_step="mend the SQL",
+        ) from error
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise SqlProjectError(
+            f"parse {rendered.name}",
+            rendered.place(1),
+            found=f"{len(statements)} statements"
+            if len(statements) != 1
+            else f"a statement that is no query: {type(statements[0]).__name__}",
+            next_step="write one select",
+        )
+    return statements[0]
+
+
+def _tables(query: Any) -> dict[Relation, int]:
+    """Relation → line, of every table that is no CTE; a table function counts under its SQL."""
+    from sqlglot import exp
+    from sqlglot.optimizer.scope import traverse_scope
+
+    found: dict[Relation, int] = {}
+    for scope in traverse_scope(query):
+        for source in scope.sources.values():
+            if not isinstance(source, exp.Table):
+                continue
+            named = isinstance(source.this, exp.Identifier)
+            name = source.name if named else source.this.sql(dialect="duckdb")
+            found.setdefault((source.db if named else "", name), _line(source))
+    return found
+
+
+def _line(node: Any) -> int:
+    from sqlglot import exp
+
+    lines = [int(item.meta["line"]) for item in node.find_all(exp.Identifier) if item.meta]
+    return min(lines, default=1)
+
+
+def _shown(relation: Relation) -> str:
+    return ".".join(part for part in relation if part)

@@ -1,0 +1,116 @@
+"""The marts in Dagster: one asset a file of `dbt_like_sql/models`, one check a data test.
+
+Belongs here: assets and check specs made of the project's values, and what a run tells.
+Does not belong here: reading the project (`project.py`), making a mart (`mart.py`).
+
+A test is a check of its model's own step: a process of its own for each would cost seconds where
+the test costs milliseconds.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from twin_assets.analytics.declarations import DataTest
+from twin_assets.analytics.project import FOLDER, Model, Project, read_project
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import StateResource, TablesResource
+
+
+def sql_assets(folder: Path = FOLDER) -> list[dg.AssetsDefinition]:
+    """An asset for each model of a project, in the group `analytics`.
+
+    Raises:
+        SqlProjectError: the project is not as it must be; the message names file and line.
+    """
+    project = read_project(folder)
+    return [_asset(project, model) for model in project.models]
+
+
+def _asset(project: Project, model: Model) -> dg.AssetsDefinition:
+    by_author = authors if model.partitions == "authors" else None
+
+    @dg.asset(
+        name=model.name,
+        description=model.description,
+        group_name="analytics",
+        partitions_def=by_author,
+        deps=_upstream(project, model),
+        check_specs=[
+            dg.AssetCheckSpec(
+                name=test.name,
+                asset=model.name,
+                description=test.description or _claim(test),
+                blocking=test.severity == "error",
+                partitions_def=by_author,
+            )
+            for test in model.tests
+        ],
+        io_manager_key="tables_io",
+        kinds={"duckdb", "lance"},
+        code_version=model.code,
+        metadata=_columns(model),
+    )
+    def mart(
+        context: dg.AssetExecutionContext, tables: TablesResource, state: StateResource
+    ) -> dg.MaterializeResult:
+        from twin_assets.analytics.mart import make_mart
+
+        known = context.instance.get_dynamic_partitions(str(authors.name))
+        made = make_mart(
+            project,
+            model,
+            tables=tables.tables(),
+            state=state.state(),
+            authors=[context.partition_key] if by_author else sorted(known),
+        )
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(made.rework.data_version),
+            metadata={
+                **made.rework.metadata(),
+                "sql": dg.MetadataValue.md(f"```sql\n{made.sql}\n```"),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=outcome.test.name,
+                    passed=outcome.passed,
+                    severity=_severity(outcome.test),
+                    metadata={
+                        "wrong_rows": outcome.failures,
+                        "declared_at": str(outcome.test.place),
+                        "sql": dg.MetadataValue.md(f"```sql\n{outcome.sql}\n```"),
+                    },
+                )
+                for outcome in made.outcomes
+            ],
+        )
+
+    return mart
+
+
+def _upstream(project: Project, model: Model) -> list[str]:
+    """Assets by name; two tables of one asset are one edge."""
+    made_by = (project.sources[pair].asset for pair in model.sources)
+    return list(dict.fromkeys([*model.refs, *made_by]))
+
+
+def _severity(test: DataTest) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if test.severity == "error" else dg.AssetCheckSeverity.WARN
+
+
+def _claim(test: DataTest) -> str:
+    of = f" of {test.column}" if test.column else ""
+    return f"dbt's data test {test.kind}{of}"
+
+
+def _columns(model: Model) -> Mapping[str, Any]:
+    columns = [
+        dg.TableColumn(item.name, type=item.data_type, description=item.description or None)
+        for item in model.columns
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns)}
+
+
+marts = sql_assets()
