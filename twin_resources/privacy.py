@@ -83,7 +83,7 @@ def _always(_found: str) -> bool:
 def _is_card(found: str) -> bool:
     """Luhn's check; repeated digits satisfy it too and are no card."""
     digits = [int(character) for character in found if character.isdigit()]
-    if len(set(digits)) < 3:
+    if len(set(digits)) < 2:
         return False
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
     return (sum(doubled) + sum(digits[-1::-2])) % 10 == 0

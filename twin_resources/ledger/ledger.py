@@ -16,20 +16,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from twin_resources.evidence.values import Settled
-from twin_resources.langfuse.client import TraceStoreError
+from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.ledger import reading, schema
 from twin_resources.ledger.feed import Budget, FeedState
 from twin_resources.ledger.report import SyncReport, Tally
 from twin_resources.ledger.scores import DAY_MS
 from twin_resources.ledger.settling import Closing, settle
 from twin_resources.ledger.storing import SCORES, Store
+from twin_resources.settings import Settings
 from twin_resources.state import State
 from twin_resources.state_lease import Lease, LeaseBusy
 
@@ -95,6 +96,16 @@ class Ledger:
         self.rules = rules or LedgerRules()
         self._clock = clock
         schema.open_tables(state)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, closing: Closing = "daily") -> Ledger:
+        """The ledger of a home over the trace store that its settings name."""
+        rules = LedgerRules() if settings.has_real_langfuse else EMBEDDED
+        return cls(
+            State.open(settings.state_address),
+            LangfuseClient.from_settings(settings),
+            replace(rules, closing=closing),
+        )
 
     def sync(self, now: datetime) -> SyncReport:
         """Read what is new, settle what can be settled; safe to call from anywhere at any time.

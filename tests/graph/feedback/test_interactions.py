@@ -1,0 +1,93 @@
+"""`interactions` in Dagster: the ledger as a table, also while the trace store is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.unit.ledger.conftest import World, trace_name
+from tests.unit.ledger.conftest import world as make_world
+from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
+from twin_assets.feedback.stripping import personal_data_left, strip_personal
+from twin_assets.partitions import authors
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.settings import Settings
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+world = make_world  # the fixture
+
+
+@pytest.fixture
+def filled(world: World, home: Settings) -> Iterator[World]:
+    """A home whose ledger has read a trace store that is away now."""
+    world.state = State.open(home.state_address)
+    world.at(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
+    world.answer(4, author="bob")
+    world.vote(1, 1.0)
+    world.vote(1, 0.0, reader="r2")
+    world.vote(2, "Write to me: ann@example.org", name="output", **{"twin.role": "author"})
+    world.tick()
+    yield world
+    world.state.close()
+
+
+def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), ["ann", "bob", "nobody"])
+    result = dg.materialize(
+        [interactions, no_text_of_a_reader_holds_personal_data],
+        instance=instance,
+        partition_key=author,
+        resources={
+            "settings": SettingsResource(),
+            "tables": TablesResource(),
+            "tables_io": TablesIOManager(),
+        },
+    )
+    [event] = result.asset_materializations_for_node("interactions")
+    [check] = result.get_asset_check_evaluations()
+    values = {name: value.value for name, value in event.metadata.items()}
+    return values | {"data_version": (event.tags or {})["dagster/data_version"]}, check.passed
+
+
+def test_the_snapshot_is_a_table_and_unchanged_by_a_second_run(
+    filled: World, home: Settings
+) -> None:
+    told, passed = materialize()
+    assert passed
+    assert (told["dagster/row_count"], told["with_votes"], told["with_edits"]) == (3, 1, 1)
+    assert told["readers"] == 2
+    assert "trace store unreachable" in told["sync"]
+    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    frame = tables.read("interactions", "ann").sort("trace_id")
+    assert frame["trace_id"].to_list() == [trace_name(number) for number in (1, 2, 3)]
+    assert frame["vote"].to_list() == [0.5, None, None]
+    assert frame["edit"].to_list() == [None, "Write to me: [e-mail]", None]
+    assert frame["chunk_ids"].to_list()[0] == ["c1", "c2"]
+    again, _ = materialize()
+    assert (again["data_version"], again["written"]) == (told["data_version"], 0)
+    assert materialize("bob")[0]["dagster/row_count"] == 1
+    assert materialize("nobody")[0]["dagster/row_count"] == 0
+
+
+def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "trace_id": ["a", "b"],
+            "question": ["clean", "call +49 170 1234567"],
+            "answer": ["one@example.org", ""],
+            "edit": [None, None],
+        },
+        schema_overrides={"edit": pl.String},
+    )
+    left = personal_data_left(frame)
+    assert left.rows() == [("a", ["e-mail"]), ("b", ["phone"])]
+    assert personal_data_left(strip_personal(frame)).is_empty()

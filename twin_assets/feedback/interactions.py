@@ -1,0 +1,76 @@
+"""The asset `interactions` and its check: what readers asked, were answered and thought of it.
+
+Belongs here: the asset and the check. Does not belong here: the ledger and its frame
+(`twin_resources/ledger`), pairs made from edits (`preference_dataset`).
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from twin_assets.feedback import stripping
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.ledger.ledger import Ledger
+
+
+@dg.asset(
+    partitions_def=authors,
+    group_name="feedback",
+    io_manager_key="tables_io",
+    kinds={"lance"},
+    code_version=stripping.STRIPPING_VERSION,
+)
+def interactions(
+    context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
+) -> dg.MaterializeResult:
+    """The ledger's answers of the last 90 days with their votes, judgements and edits, one row a
+    trace, without personal data. What the trace store has is read first; if it is away, the last
+    state counts and the metadata say so."""
+    author = context.partition_key
+    ledger = Ledger.from_settings(settings.settings())
+    report = ledger.sync(datetime.now(UTC))
+    frame = ledger.interactions(author)
+    done = tables.tables().rework(
+        frame,
+        "interactions",
+        author=author,
+        key="trace_id",
+        function=stripping.strip_personal,
+        version=stripping.STRIPPING_VERSION,
+        schema=stripping.interaction_columns(),
+        row_key="trace_id",
+    )
+    bad = {reason: n for (of, reason), n in ledger.bad_scores().items() if of in (author, "")}
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(done.data_version),
+        metadata={
+            **done.metadata(),
+            "with_votes": int((frame["votes"] > 0).sum()),
+            "with_edits": int(frame["edit"].is_not_null().sum()),
+            "simulated": int(frame["simulated"].sum()),
+            "readers": frame["voters"].explode().drop_nulls().n_unique(),
+            "scores_that_never_count": bad,
+            "sync": report.message,
+        },
+    )
+
+
+@dg.asset_check(asset=interactions, partitions_def=authors, blocking=True)
+def no_text_of_a_reader_holds_personal_data(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """No pattern of an e-mail address, phone number, card, IP address or key is left in a text."""
+    columns = ["trace_id", *stripping.TEXT_COLUMNS]
+    frame = tables.tables().read("interactions", context.partition_key, columns=columns)
+    left = stripping.personal_data_left(frame)
+    return dg.AssetCheckResult(
+        passed=left.is_empty(),
+        metadata={
+            "texts": frame.height * len(stripping.TEXT_COLUMNS),
+            "rows_with_personal_data": left.height,
+            "kinds": sorted(left["kinds"].explode().drop_nulls().unique()),
+            "first_traces": left.head(5)["trace_id"].cast(pl.String).to_list(),
+        },
+    )

@@ -1,0 +1,51 @@
+"""Readers' text without personal data: what `interactions` stores, and the count of what is left.
+
+Belongs here: which columns hold text, applying the patterns to a frame, the table's columns.
+Does not belong here: the patterns (`twin_resources/privacy.py`), the ledger's query.
+
+The ledger strips texts when it reads them; they are stripped again here, so that texts read under
+older patterns are made anew when the patterns change.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from twin_resources.ledger.interactions import columns
+from twin_resources.privacy import PRIVACY_VERSION, count_personal, replace_personal
+
+STRIPPING_VERSION = f"1:{PRIVACY_VERSION}"
+TEXT_COLUMNS = ("question", "answer", "edit")
+
+
+def interaction_columns() -> Mapping[str, Any]:
+    """Columns of the table `interactions`; see `ledger/interactions.py` for their meaning."""
+    return columns()
+
+
+def strip_personal(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with personal data replaced in its text columns; nulls stay."""
+    return frame.with_columns(
+        pl.col(name).map_elements(replace_personal, return_dtype=pl.String) for name in TEXT_COLUMNS
+    )
+
+
+def personal_data_left(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows (`trace_id`, `kinds`) of which a text still matches a pattern."""
+    found = [
+        {"trace_id": str(row["trace_id"]), "kinds": sorted(kinds)}
+        for row in frame.iter_rows(named=True)
+        if (
+            kinds := {
+                kind
+                for name in TEXT_COLUMNS
+                if row[name]
+                for kind in count_personal(str(row[name]))[1]
+            }
+        )
+    ]
+    return pl.DataFrame(found, schema={"trace_id": pl.String, "kinds": pl.List(pl.String)})
