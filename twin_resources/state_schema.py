@@ -114,7 +114,6 @@ trials = sa.Table(
     sa.Column("began_at", sa.Double, nullable=False),
     sa.Column("after_sequence", sa.BigInteger, nullable=False),
     sa.Column("evidence", sa.Text, nullable=False),
-    sa.Column("better", sa.Text, nullable=False),
     sa.Column("finding", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )

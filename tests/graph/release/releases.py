@@ -1,0 +1,135 @@
+"""A registry with versions on trial, and made-up pairs. Belongs here: no test, no expectation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from twin_resources.evidence.promotion import Pair
+from twin_resources.evidence.release_mode import Choice
+from twin_resources.ledger import schema
+from twin_resources.registry import Claim, Registry, Verdict
+from twin_resources.release import trial
+from twin_resources.release.releasing import Round, release
+from twin_resources.release.replays import Replays
+from twin_resources.release.trial import Terms
+
+AUTHOR = "mara"
+GATE = "gate-1"
+SHADOW = Choice("shadow", "shadow: a test", 60.0, 0.0)
+CANARY = Choice("canary", "canary: a test", 60.0, 3.0)
+BOTH = ("topic", "voice")
+
+
+def pass_the_gate(registry: Registry, checkpoint: str) -> int:
+    """Register a checkpoint that has passed; returns its version."""
+    item = registry.register(
+        author=AUTHOR,
+        checkpoint=checkpoint,
+        folder=f"/checkpoints/{checkpoint}",
+        adapter_gguf=None,
+        base="/base",
+        base_gguf="/base.gguf",
+        template="t",
+        dataset_version="d",
+    )
+    claim = Claim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
+    registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", (claim,), "2026-01-01"))
+    return item.version
+
+
+def round_of(
+    registry: Registry, choice: Choice = SHADOW, *, now: float = 0.0, replays: Replays | None = None
+) -> Round:
+    """One round as the asset makes it."""
+    return release(
+        registry,
+        AUTHOR,
+        choice=choice,
+        gate_version=GATE,
+        actor="test",
+        now=now,
+        replays=replays,
+    )
+
+
+def replays(
+    registry: Registry,
+    pairs: Sequence[Pair],
+    *,
+    prompts: int = 10_000,
+    certified: bool = True,
+    terms: Terms | None = None,
+) -> Replays:
+    """Pairs about the version that is on trial now."""
+    on = trial.on_trial(registry.state, AUTHOR)
+    assert on is not None
+    return Replays(
+        on.version,
+        on.incumbent,
+        on.anchor,
+        terms or Terms(BOTH, judges="topic@1, voice@1"),
+        tuple(pairs),
+        prompts,
+        certified,
+        spread=0.2,
+    )
+
+
+def pairs_of(
+    quality: Callable[[int], float],
+    registry: Registry,
+    *,
+    count: int,
+    seed: int = 7,
+    noise: float = 0.2,
+) -> list[Pair]:
+    """Differences whose means are those of the versions' quality, each with its own noise.
+
+    Args:
+        quality: version → mean score.
+    """
+    on = trial.on_trial(registry.state, AUTHOR)
+    assert on is not None
+    draw = random.Random(seed * 1_000 + on.version)
+
+    def difference(other: int) -> dict[str, float]:
+        mean = quality(on.version) - quality(other)
+        return {claim: max(-1.0, min(1.0, mean + draw.uniform(-noise, noise))) for claim in BOTH}
+
+    return [
+        Pair(
+            number,
+            difference(on.incumbent),
+            {} if on.anchor is None else difference(on.anchor),
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+def settle(
+    registry: Registry, version: str, values: Sequence[float], *, readers: int = 10_000
+) -> None:
+    """Settled thumbs as the ledger keeps them, a day apart for one reader."""
+    schema.open_tables(registry.state)
+    with registry.state.transaction() as connection:
+        last = connection.execute(sa.select(sa.func.max(schema.settled.c.sequence))).scalar() or 0
+        rows = [
+            {
+                "author": AUTHOR,
+                "sequence": last + number,
+                "stream": "thumbs",
+                "version": version,
+                "prompt_class": "how",
+                "value": value,
+                "unit": f"reader {(last + number) % readers}",
+                "day": (last + number) // readers,
+                "settled_ms": 1_000,
+            }
+            for number, value in enumerate(values, start=1)
+        ]
+        connection.execute(sa.insert(schema.settled), rows)
+        newest = last + len(values)
+        schema.upsert(connection, schema.sequences, [{"author": AUTHOR, "last": newest}])

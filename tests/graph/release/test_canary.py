@@ -1,0 +1,106 @@
+"""Canaries decided by readers' days from the ledger."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.graph.release.releases import CANARY, pass_the_gate, round_of, settle
+from twin_resources.registry import Registry
+from twin_resources.release import canary, trial
+
+DAY_S = 86_400.0
+
+
+def states(registry: Registry) -> list[str]:
+    return [item.state for item in registry.versions("mara")]
+
+
+def score(registry: Registry, *, stable: float, candidate: float, days: int, readers: int) -> None:
+    """Thumbs as they come in a canary: one on the candidate among nine on the stable version."""
+    draw = random.Random(17)
+    for _ in range(days):
+        settle(registry, "v1", [float(draw.random() < stable) for _ in range(9)])
+        settle(registry, "v2", [float(draw.random() < candidate)], readers=readers)
+
+
+@pytest.fixture
+def started(registry: Registry) -> Registry:
+    """v2 is in its canary; what was scored before it does not count."""
+    settle(registry, "v1", [0.0] * 50)
+    pass_the_gate(registry, "h2")
+    done = round_of(registry, CANARY)
+    assert [move.to_state for move in done.moves] == ["canary"]
+    return registry
+
+
+def test_an_equal_canary_is_promoted(started: Registry) -> None:
+    score(started, stable=0.8, candidate=0.9, days=400, readers=10_000)
+    done = round_of(started, CANARY, now=DAY_S)
+    assert states(started) == ["retired", "stable"]
+    assert done.trial is not None
+    assert "not worse by 0.1" in done.trial.finding.reason
+
+
+def test_a_worse_canary_is_rolled_back_by_few_readers(started: Registry) -> None:
+    """Under 30 readers may not promote; they may veto."""
+    score(started, stable=0.9, candidate=0.2, days=60, readers=20)
+    round_of(started, CANARY, now=DAY_S)
+    assert states(started) == ["stable", "rolled_back"]
+
+
+def test_few_readers_promote_nothing(started: Registry) -> None:
+    score(started, stable=0.8, candidate=0.9, days=400, readers=20)
+    done = round_of(started, CANARY, now=DAY_S)
+    assert states(started) == ["stable", "canary"]
+    assert done.trial is not None
+    assert "of 30 readers needed to promote" in done.trial.finding.reason
+
+
+def test_after_14_days_it_is_parked(started: Registry) -> None:
+    score(started, stable=0.8, candidate=0.8, days=12, readers=10_000)
+    assert round_of(started, CANARY, now=13.9 * DAY_S).moves == ()
+    done = round_of(started, CANARY, now=14 * DAY_S)
+    assert [move.to_state for move in done.moves] == ["parked"]
+    assert "12 of about" in done.moves[0].reason
+
+
+def test_each_score_is_used_once_however_often_it_is_read(started: Registry) -> None:
+    score(started, stable=0.8, candidate=0.8, days=10, readers=10_000)
+    first = round_of(started, CANARY, now=1.0).trial
+    again = round_of(started, CANARY, now=2.0).trial
+    assert first is not None
+    assert again == first
+    assert first.evidence.pairs == 10
+
+
+def test_the_anchors_record_stands_in_for_it(registry: Registry) -> None:
+    """v1 was much better than v2, which was forced in its place by a gate without a trial."""
+    settle(registry, "v1", [1.0] * 300)
+    pass_the_gate(registry, "h2")
+    round_of(registry, CANARY)
+    assert registry.get("mara", 2).state == "canary"
+    registry.move("mara", 2, "stable", actor="me", reason="now", gate_version="gate-1")
+    pass_the_gate(registry, "h3")
+    round_of(registry, CANARY)
+    on = trial.on_trial(registry.state, "mara")
+    assert on is not None
+    assert (on.incumbent, on.anchor) == (2, 1)
+    draw = random.Random(3)
+    for _ in range(300):
+        settle(registry, "v2", [float(draw.random() < 0.5)])
+        settle(registry, "v3", [float(draw.random() < 0.7)])
+    done = round_of(registry, CANARY, now=1.0)
+    assert registry.get("mara", 3).state == "canary", "better than v2, but not near v1"
+    assert done.trial is not None
+    found = canary.days_of(registry.state, done.trial)
+    assert found.without_anchor == 0
+    assert min(pair.anchor["thumbs"] for pair in found.pairs) < -0.98
+
+
+def test_the_score_rate_is_measured(registry: Registry) -> None:
+    assert canary.score_rate(registry.state, "mara", now=0.0) == canary.ScoreRate(0.0, 0)
+    settle(registry, "v1", [1.0] * 40, readers=10)
+    found = canary.score_rate(registry.state, "mara", now=4 * DAY_S)
+    assert (found.readers, found.per_day) == (10, 8.0)

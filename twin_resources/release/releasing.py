@@ -1,0 +1,154 @@
+"""One round of release: mode, moves, trial, moves again; a second one at once moves nothing.
+
+Belongs here: the order of these steps, for the asset `released_model` and the sensor
+`canary_verdict` alike.
+Does not belong here: each step (`evidence/release_mode.py`, `registry.reconcile`, `trial.py`).
+Source of the method: architecture.md.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from twin_resources.errors import TwinError
+from twin_resources.evidence import release_mode
+from twin_resources.evidence.promotion import expected_pairs
+from twin_resources.evidence.release_mode import LONGEST_CANARY_DAYS, Choice
+from twin_resources.registry import Registry, reconcile
+from twin_resources.registry_moves import Mode, Move
+from twin_resources.release import canary, trial
+from twin_resources.release.trial import Standing, Terms
+from twin_resources.release.trial_rows import OnTrial, Trial, figures
+
+if TYPE_CHECKING:
+    from twin_resources.release.replays import Replays
+
+AUTO = "auto"
+MODES = (AUTO, "gate", "shadow", "canary")
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of release found and did.
+
+    Attributes:
+        choice: release mode with its reason.
+        moves: made now, in order.
+        trial: of the version that is, or was until this round, on trial; None: there is none.
+    """
+
+    choice: Choice
+    moves: tuple[Move, ...]
+    trial: Trial | None
+
+
+def chosen_mode(wanted: str, measured: release_mode.Trial) -> Choice:
+    """The author's own mode, or the one that fits what was measured.
+
+    Args:
+        wanted: `Author.release_mode`; `auto`: choose.
+
+    Raises:
+        TwinError: no such mode.
+    """
+    if wanted == AUTO:
+        return release_mode.choose(measured)
+    if wanted not in MODES:
+        raise TwinError(
+            "choose a release mode",
+            found=f"{wanted!r} in the author's settings",
+            next_step=f"write one of {', '.join(MODES)}",
+        )
+    pairs = expected_pairs(measured.spread, margin=measured.margin, alpha=measured.alpha)
+    reason = f"{wanted}: the author's settings say so"
+    mode = cast("Mode", wanted)
+    return Choice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
+
+
+def release(
+    registry: Registry,
+    author: str,
+    *,
+    choice: Choice,
+    gate_version: str,
+    actor: str,
+    now: float,
+    replays: Replays | None = None,
+) -> Round:
+    """Reconcile the registry with what trials have found, and take the trial on.
+
+    Args:
+        gate_version: the gate's version now.
+        actor: who asks; kept in the history.
+        now: seconds since the epoch.
+        replays: what `shadow_pairs` holds; None: nothing was replayed.
+    """
+    state = registry.state
+    before = trial.current(state, author)
+    moves = _reconcile(registry, author, before, choice, gate_version, actor)
+    on = trial.on_trial(state, author)
+    if on is None:
+        return Round(choice, tuple(moves), before)
+    now_known = take_on(registry, on, now=now, replays=replays)
+    if now_known is not None and now_known.finding.finding != "undecided":
+        moves += _reconcile(registry, author, now_known, choice, gate_version, actor)
+    return Round(choice, tuple(moves), now_known)
+
+
+def take_on(
+    registry: Registry, on: OnTrial, *, now: float, replays: Replays | None
+) -> Trial | None:
+    """Begin the trial if need be and fold what is new.
+
+    None: a shadow of which nothing was replayed yet, or that no certified judge can decide.
+    """
+    state = registry.state
+    if on.mode == "shadow":
+        if replays is None or not replays.about(on) or not replays.terms.claims:
+            return trial.current(state, on.author)
+        running = trial.begin(state, on, replays.terms, now=now)
+        return trial.fold(state, running, replays.pairs, replays.standing())
+    after = canary.last_sequence(state, on.author)
+    terms = Terms((canary.CLAIM,), judges="readers")
+    running = trial.begin(state, on, terms, now=now, after_sequence=after)
+    days = canary.days_of(state, running)
+    over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S
+    return trial.fold(state, running, days.pairs, Standing(exhausted=over, readers=days.readers))
+
+
+def said(trial: Trial | None) -> str:
+    """One line on where a trial stands."""
+    return "no trial" if trial is None else trial.finding.reason
+
+
+def numbers(trial: Trial | None) -> dict[str, float]:
+    """The evidence in numbers, for metadata; empty without a trial."""
+    return {} if trial is None else figures(trial)
+
+
+def _reconcile(
+    registry: Registry,
+    author: str,
+    known: Trial | None,
+    choice: Choice,
+    gate_version: str,
+    actor: str,
+) -> list[Move]:
+    evidence = {} if known is None else {known.on.version: known.finding}
+    return reconcile(
+        registry,
+        author,
+        gate_version=gate_version,
+        mode=choice.mode,
+        actor=actor,
+        evidence=evidence,
+    )
+
+
+def unreported(moves: Sequence[Move], *, reported: int) -> list[Move]:
+    """Moves that Dagster has not been told of; `reported`: number of the last one it knows."""
+    return [move for move in moves if move.number > reported]
