@@ -56,15 +56,16 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     return texts[-1]
 
 
-def published(home: Settings) -> Path:
-    """A supervised checkpoint of an author, and the author."""
-    write_author(home, Author(slug="ann", name="Ann"))
-    made = home.checkpoints_dir / "ann" / "made"
+def published(home: Settings, *, slug: str = "ann") -> Path:
+    """A supervised checkpoint of an author; the author too, where there is none."""
+    if not (home.authors_dir / f"{slug}.toml").exists():
+        write_author(home, Author(slug=slug, name="Ann"))
+    made = home.checkpoints_dir / slug / "made"
     (made / "adapter").mkdir(parents=True)
     save_file({"lora_A": np.ones((2, 2))}, made / "adapter" / "adapter_model.safetensors")
     (made / "adapter.gguf").write_bytes(b"gguf")
     manifest = Manifest(
-        author="ann",
+        author=slug,
         checkpoint="c" * 64,
         training="t",
         stage="sft",
@@ -82,9 +83,9 @@ def published(home: Settings) -> Path:
         history=[],
         created_at="2026-01-01T00:00:00+00:00",
     )
-    folder = manifests.publish(made, home.checkpoints_dir / "ann", manifest)
+    folder = manifests.publish(made, home.checkpoints_dir / slug, manifest)
     pointer = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
-    manifests.write_pointer(home.checkpoints_dir / "ann", "fine_tuned", pointer)
+    manifests.write_pointer(home.checkpoints_dir / slug, "fine_tuned", pointer)
     return folder
 
 

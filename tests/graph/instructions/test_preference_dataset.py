@@ -1,0 +1,385 @@
+"""Edits, votes and a model's answers become pairs whose checks hold, and fail on what breaks them.
+
+The model is an OpenAI-compatible server in this process, named by `TWIN_MODEL_SERVER_URL`: the
+place of vLLM, which can't run here. The live tests ask llama.cpp.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.graph.instructions.conftest import Finished
+from tests.graph.training.test_checkpoints import published
+from twin_assets.corpus.schema import columns_of
+from twin_assets.instructions import preference_dataset
+from twin_assets.instructions.preference_schema import PreferenceDataset
+from twin_assets.partitions import authors
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_assets.training.manifest import read_manifest, write_manifest
+from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
+from twin_resources import dagster_resources as shells
+from twin_resources.ledger.interactions import columns
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.registry_moves import Claim, Verdict
+from twin_resources.settings import load_settings
+from twin_resources.tables import Tables
+
+CHECKS = {
+    "every_chosen_answer_is_the_authors",
+    "no_reader_owns_the_pairs",
+    "every_pair_names_its_source",
+}
+
+
+class Model(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that offers ada/v1 and never ends a long answer."""
+
+    asked: list[dict[str, Any]] = []  # noqa: RUF012 - shared by the requests of one test
+
+    def do_GET(self) -> None:
+        self._say({"data": [{"id": "ada/v1"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).asked.append(body)
+        number = len(body["messages"][-1]["content"])
+        length = body["max_tokens"] if number % 2 else 5
+        token = {"token": "token_id:7", "top_logprobs": [{"token": "token_id:7", "logprob": -1.0}]}
+        message = {"role": "assistant", "content": f" I would not know, {number} times "}
+        self._say({"choices": [{"message": message, "logprobs": {"content": [token] * length}}]})
+
+    def _say(self, document: dict[str, Any]) -> None:
+        payload = json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Model]]:
+    Model.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("TWIN_MODEL_SERVER_URL", f"http://127.0.0.1:{server.server_port}/v1")
+    yield Model
+    server.shutdown()
+    server.server_close()
+
+
+def run(*assets: Any) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", ["ada"])
+        return dg.materialize(
+            [*assets, *dg.load_asset_checks_from_modules([preference_dataset])],
+            partition_key="ada",
+            instance=instance,
+            raise_on_error=False,
+            resources={
+                "settings": shells.SettingsResource(),
+                "tables": shells.TablesResource(),
+                "registry": shells.RegistryResource(),
+                "model_server": shells.ModelServerResource(),
+                "tables_io": TablesIOManager(),
+            },
+        )
+
+
+def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+
+
+def materialize() -> dict[str, Any]:
+    """The asset's metadata; its checks hold."""
+    result = run(preference_dataset.preference_dataset)
+    assert result.success
+    assert checks_of(result) == dict.fromkeys(CHECKS, True)
+    (event,) = result.asset_materializations_for_node("preference_dataset")
+    metadata = {name: value.value for name, value in event.metadata.items()}
+    return metadata | {"version": (event.tags or {})["dagster/data_version"]}
+
+
+def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
+    """Write `interactions` as its asset does: one row a trace, the defaults of a good answer."""
+    usual = {
+        "author": "ada",
+        "version": "v1",
+        "checkpoint": "c" * 64,
+        "route": "stable",
+        "propensity": 1.0,
+        "prompt_class": "why",
+        "template": DEFAULT_TEMPLATE.hash,
+        "reader": "asker",
+        "chunk_ids": [],
+        "degraded": "",
+        "simulated": False,
+        "votes": 0,
+        "voters": [],
+        "judgements": 0,
+    }
+    schema = dict(columns())
+    frame = pl.DataFrame(
+        [
+            dict.fromkeys(schema)
+            | usual
+            | {
+                "trace_id": f"trace-{number:04}",
+                "started_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
+                "question": f"What does the lantern number {number} say?",
+                "answer": f"Nothing, {number} times.",
+            }
+            | row
+            for number, row in enumerate(rows)
+        ],
+        schema=schema,
+    )
+    tables.rework(
+        frame,
+        "interactions",
+        author="ada",
+        key="trace_id",
+        function=lambda changed: changed,
+        version="1",
+        schema={name: kind() if isinstance(kind, type) else kind for name, kind in schema.items()},
+        row_key="trace_id",
+    )
+
+
+def edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:
+    return {"edit": text, "edit_role": role, "edit_reader": "editor"} | changes
+
+
+def make_stable(*, dataset: str) -> None:
+    """Let v1 of ada be stable, trained by the default recipe on this version of the dataset."""
+    settings = load_settings()
+    folder = published(settings, slug="ada")
+    manifest = read_manifest(folder)
+    manifest.dataset["data_version"] = dataset
+    manifest.recipe.update(load_recipe(DEFAULT_RECIPE).model_dump())
+    write_manifest(folder, manifest)
+    registry = shells.RegistryResource().registry()
+    model = registry.register(
+        author="ada",
+        checkpoint=manifest.checkpoint,
+        folder=str(folder),
+        adapter_gguf=None,
+        base="/base",
+        base_gguf="/base.gguf",
+        template=manifest.template,
+        dataset_version=dataset,
+    )
+    claim = Claim("test", passed=True, value=None, threshold=None, detail="")
+    registry.record_verdict(Verdict("ada", model.checkpoint, "1", "passed", (claim,), "2026"))
+    registry.move("ada", 1, "stable", actor="test", reason="test", gate_version="1")
+
+
+def test_without_feedback_and_a_stable_version_there_are_no_pairs(twelve: Finished) -> None:
+    metadata = materialize()
+    assert (metadata["dagster/row_count"], metadata["answers_asked"]) == (0, 0)
+
+
+def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
+    twelve: Finished, tables: Tables
+) -> None:
+    contexts = tables.read("instruction_dataset", "ada", where="split = 'train'")
+    shown = max(contexts["context_chunk_ids"].to_list(), key=len)[:2]
+    gone = "no-such-chunk"
+    told(
+        tables,
+        [
+            edit("The lantern says that the tide is in.", chunk_ids=shown),
+            edit("Another voice.", role="reader"),
+            edit("A third one.", role="admin"),
+            edit("Its context is gone.", chunk_ids=[gone]),
+            edit("In an older template.", template="0" * 16),
+        ],
+    )
+    metadata = materialize()
+    assert metadata["sources"] == {"edit": 1}
+    assert metadata["left_out"] == {"context_is_gone": 1, "other_template": 1}
+    (row,) = tables.read("preference_dataset", "ada").to_dicts()
+    assert row["chosen"] == "The lantern says that the tide is in."
+    assert row["rejected"] == "Nothing, 0 times."
+    assert (row["trace_id"], row["rejected_from"]) == ("trace-0000", "c" * 64)
+    system, user = row["messages"]
+    assert "Ada Wright" in system["content"]
+    assert user["content"].startswith("From my posts:\n\n[1] ")
+    assert "\n\n[2] " in user["content"]
+    assert user["content"].endswith("Question: What does the lantern number 0 say?")
+
+
+def test_a_low_vote_puts_the_authors_passage_over_the_answer(
+    twelve: Finished, tables: Tables
+) -> None:
+    samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
+    sample = samples.to_dicts()[0]
+    other = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
+    voted = {
+        "question": sample["question"],
+        "chunk_ids": [other, sample["chunk_id"]],
+        "vote": 0.0,
+        "votes": 1,
+        "voters": ["a reader"],
+    }
+    edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
+    told(tables, [voted, *edits, {**voted, "vote": 1.0}])
+    assert materialize()["sources"] == {"edit": 19, "vote": 1}
+    (row,) = tables.read("preference_dataset", "ada", where="source = 'vote'").to_dicts()
+    assert row["chosen"] == sample["answer"].strip()
+    assert row["rejected"] == "Nothing, 0 times."
+    assert (row["document_id"], row["chunk_id"]) == (sample["document_id"], sample["chunk_id"])
+    assert row["voters"] == ["a reader"]
+    # the prompt shows the recorded context but not the chosen text
+    assert row["context_chunk_ids"] == [other]
+    assert row["chosen"] not in row["messages"][-1]["content"]
+
+    told(tables, [voted, *edits[:18]])  # one of 19 is more than 5 %
+    metadata = materialize()
+    assert metadata["sources"] == {"edit": 18}
+    assert metadata["left_out"] == {"too_many_of_a_reader": 1}
+
+
+def test_what_is_held_out_is_not_trained_on(twelve: Finished, tables: Tables) -> None:
+    held = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
+    told(tables, [edit("As I said.", question=held["question"]), edit(held["answer"])])
+    metadata = materialize()
+    assert metadata["dagster/row_count"] == 0
+    assert metadata["left_out"] == {"held_out_question": 1, "held_out_text": 1}
+
+
+def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_learn(
+    twelve: Finished, tables: Tables, model: type[Model]
+) -> None:
+    make_stable(dataset="older posts")
+    first = materialize()
+    assert first["answers_asked"] == len(model.asked) == first["sources"]["model_answer"] == 48
+    rows = tables.read("preference_dataset", "ada")
+    samples = tables.read("instruction_dataset", "ada")
+    joined = rows.join(samples, on="sample_id", suffix="_sample")
+    assert set(joined["split"]) == {"train"}
+    assert joined["chosen"].equals(joined["answer"].str.strip_chars())
+    prompts = [messages[:-1] for messages in joined["messages_sample"].to_list()]
+    assert joined["messages"].to_list() == prompts
+    assert sorted(map(str, prompts)) == sorted(str(body["messages"]) for body in model.asked)
+    assert {body["temperature"] for body in model.asked} == {0.0}
+    assert {body["frequency_penalty"] for body in model.asked} == {0.4}
+    assert all(row["rejected"] == row["rejected"].strip() for row in rows.to_dicts())
+    ended = [not len(row["messages"][-1]["content"]) % 2 for row in rows.to_dicts()]
+    assert rows["rejected_ended"].to_list() == ended
+    assert set(rows["rejected_from"]) == {"c" * 64}
+
+    again = materialize()
+    assert (again["answers_asked"], again["computed"], again["version"]) == (
+        0,
+        0,
+        first["version"],
+    )
+    assert len(model.asked) == 48
+
+
+def test_a_version_trained_on_these_very_samples_is_not_asked(
+    twelve: Finished, tables: Tables, model: type[Model]
+) -> None:
+    make_stable(dataset=tables.data_version("instruction_dataset", "ada") or "")
+    assert materialize()["dagster/row_count"] == 0
+    assert model.asked == []
+
+
+def test_a_tainted_version_is_not_asked(
+    twelve: Finished, tables: Tables, model: type[Model]
+) -> None:
+    make_stable(dataset="older posts")
+    shells.RegistryResource().registry().taint("ada", 1, actor="test", reason="forgotten")
+    assert materialize()["dagster/row_count"] == 0
+    assert model.asked == []
+
+
+def written_by_hand(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
+    """The checks on these rows, in place of the asset's own."""
+
+    @dg.asset(name="preference_dataset", partitions_def=authors)
+    def by_hand() -> None:
+        tables.rework(
+            rows,
+            "preference_dataset",
+            author="ada",
+            key="pair_id",
+            function=lambda frame: frame,
+            version="by hand",
+            schema=columns_of(PreferenceDataset),
+            row_key="pair_id",
+        )
+
+    return checks_of(run(by_hand))
+
+
+def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Tables) -> None:
+    samples = tables.read("instruction_dataset", "ada", where="split = 'train'").to_dicts()
+    low = {
+        "question": samples[0]["question"],
+        "chunk_ids": [samples[0]["chunk_id"]],
+        "vote": 0.0,
+        "votes": 1,
+        "voters": ["a reader"],
+    }
+    strangers = edit("A stranger's words.", role="reader")
+    edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
+    told(tables, [low, *edits, strangers])
+    assert materialize()["sources"] == {"edit": 19, "vote": 1}
+    good = tables.read("preference_dataset", "ada")
+    is_vote = pl.col("source") == "vote"
+    is_edit = pl.col("pair_id") == good.filter(~is_vote)["pair_id"][0]
+
+    def changed(where: pl.Expr, **values: Any) -> pl.DataFrame:
+        return good.with_columns(
+            **{
+                name: pl.when(where).then(pl.lit(value)).otherwise(name)
+                for name, value in values.items()
+            }
+        )
+
+    elsewhere = next(row for row in samples if row["document_id"] != samples[0]["document_id"])[
+        "chunk_id"
+    ]
+    breaking = {
+        "every_chosen_answer_is_the_authors": [
+            changed(is_vote, chosen="Not the author's words."),
+            changed(is_edit, chosen="Not what was edited."),
+            changed(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
+        ],
+        "no_reader_owns_the_pairs": [
+            good.filter(is_vote),
+            good.with_columns(voters=pl.lit(["a reader"])),
+        ],
+        "every_pair_names_its_source": [
+            changed(is_edit, trace_id=None),
+            changed(is_edit, trace_id="no-such-trace"),
+            changed(is_vote, chunk_id=elsewhere),
+            changed(is_vote, chunk_id=None),
+        ],
+    }
+    assert breaking.keys() == CHECKS
+    for claim, broken in breaking.items():
+        for rows in broken:
+            assert not written_by_hand(tables, rows)[claim], claim
+    assert written_by_hand(tables, good) == dict.fromkeys(CHECKS, True)
+
+
+def test_no_text_reaches_the_event_log(twelve: Finished, tables: Tables) -> None:
+    told(tables, [edit("The lantern says that the tide is in.")])
+    result = run(preference_dataset.preference_dataset)
+    assert result.success
+    assert "tide" not in "".join(str(event) for event in result.all_events)

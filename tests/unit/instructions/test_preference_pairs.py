@@ -1,0 +1,207 @@
+"""Who may choose, who may only reject, how much one reader may do, and what is never trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_assets.instructions.preference_pairs import (
+    HeldOut,
+    Passage,
+    Trace,
+    excessive_voters,
+    leaking,
+    pairs_of_traces,
+    passage_for,
+    within_share,
+)
+
+TEMPLATE = "template"
+STOP_WORDS = {"how", "do", "you", "the", "a", "what", "is"}
+OWN = "Copper kettles want tin inside, because the acid of the fruit would eat the metal away."
+
+
+def trace(number: int = 1, **changes: object) -> Trace:
+    made = Trace(
+        trace_id=f"trace-{number}",
+        rejected_from="checkpoint",
+        question=f"How do you tin a copper kettle number {number}?",
+        answer=f"A kettle is a kettle, {number} times.",
+        chunk_ids=("chunk-a", "chunk-b"),
+        template=TEMPLATE,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+PASSAGE = Passage(
+    sample_id="sample",
+    document_id="document",
+    chunk_id="chunk-b",
+    own_chunks=frozenset({"chunk-b", "chunk-c"}),
+    start=10,
+    end=10 + len(OWN),
+    question="Why tin a copper kettle?",
+    answer=OWN,
+)
+
+
+def pairs_of(*traces: Trace, passages: tuple[Passage, ...] = (PASSAGE,)):
+    return pairs_of_traces(traces, passages, template=TEMPLATE, stop_words=STOP_WORDS)
+
+
+def test_an_authors_edit_is_chosen_over_the_answer_it_corrects() -> None:
+    (pair,), left_out = pairs_of(trace(edit=" Tin it. \n", edit_role="author"))
+    assert (pair.source, pair.chosen) == ("edit", "Tin it.")
+    assert pair.rejected == "A kettle is a kettle, 1 times."
+    assert (pair.trace_id, pair.context_chunk_ids) == ("trace-1", ("chunk-a", "chunk-b"))
+    assert pair.voters == ()
+    assert not left_out
+
+
+@pytest.mark.parametrize("role", ["reader", "admin", "", "Author"])
+def test_nobody_elses_edit_is_chosen(role: str) -> None:
+    pairs, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role))
+    assert pairs == []
+    down, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role, vote=0.0, voters=("r",)))
+    assert [pair.chosen for pair in down] == [OWN]
+
+
+def test_an_edit_that_changes_nothing_makes_no_pair() -> None:
+    same = trace().answer
+    assert pairs_of(trace(edit=f" {same}\n", edit_role="author"))[0] == []
+
+
+def test_a_low_vote_rejects_the_answer_for_the_authors_own_passage() -> None:
+    (pair,), _ = pairs_of(trace(vote=0.25, voters=("r2", "r1", "r2")))
+    assert (pair.source, pair.chosen, pair.voters) == ("vote", OWN, ("r1", "r2"))
+    # what is to be said is not shown: else copying would be learned
+    assert pair.context_chunk_ids == ("chunk-a",)
+    assert pair.passage == PASSAGE
+
+
+def test_a_good_vote_chooses_nothing() -> None:
+    for vote in (0.5, 1.0, None):
+        assert pairs_of(trace(vote=vote, voters=("r",)))[0] == []
+
+
+def test_an_edit_goes_before_the_votes_on_the_same_answer() -> None:
+    (pair,), _ = pairs_of(trace(edit="Tin it.", edit_role="author", vote=0.0, voters=("r",)))
+    assert (pair.source, pair.voters) == ("edit", ())
+
+
+def test_what_makes_no_pair_is_counted_by_reason() -> None:
+    pairs, left_out = pairs_of(
+        trace(1, edit="Tin it.", edit_role="author", template="older"),
+        trace(2, edit="Write to [e-mail].", edit_role="author"),
+        trace(3, vote=0.0, voters=("r3",), question="What is a violin?"),
+        trace(4, vote=0.0, voters=("r4",), chunk_ids=("chunk-a",)),
+        trace(5, edit="Same.", edit_role="author", question="Why?", answer="No."),
+        trace(6, edit="Same.", edit_role="author", question="Why?", answer="No."),
+    )
+    assert [pair.trace_id for pair in pairs] == ["trace-5"]
+    assert left_out == {"other_template": 1, "masked_edit": 1, "no_passage": 2, "alike": 1}
+
+
+def test_an_answer_that_stops_in_the_middle_was_cut_off() -> None:
+    ends = {
+        "It holds.": True,
+        "It holds": False,
+        "“It holds.”": True,
+        "```\nrun()\n```": True,
+        "so that the": False,
+        "本当です。": True,
+    }
+    for answer, ended in ends.items():
+        (pair,), _ = pairs_of(trace(answer=answer, edit="Tin it.", edit_role="author"))
+        assert pair.rejected_ended is ended, answer
+
+
+def test_the_passage_is_one_that_was_shown_and_is_about_the_question() -> None:
+    better = replace(PASSAGE, sample_id="better", chunk_id="chunk-a", own_chunks=frozenset("a"))
+    elsewhere = replace(PASSAGE, sample_id="elsewhere", own_chunks=frozenset({"unseen"}))
+
+    def found(question: str, shown: tuple[str, ...]) -> str | None:
+        made = passage_for(
+            question, [elsewhere, PASSAGE, better], shown=shown, stop_words=STOP_WORDS
+        )
+        return made.sample_id if made else None
+
+    assert found("How do you tin copper?", ("chunk-b",)) == "sample"
+    assert found("How do you tin copper?", ("a", "chunk-b")) == "better"
+    assert found("How do you tin copper?", ("other",)) is None
+    assert found("What is a violin string?", ("chunk-b",)) is None
+    assert found("How do you?", ("chunk-b",)) is None
+
+
+def test_readers_who_vote_far_more_than_others_make_no_pair() -> None:
+    # the attacks of three readers in fifty with a hundred votes each, and of one with a thousand
+    many = {f"reader-{number}": 3 for number in range(50)}
+    attackers = {f"reader-{number}": 100 for number in range(3)}
+    assert excessive_voters(many | attackers) == set(attackers)
+    assert excessive_voters(many | {"one": 1000}) == {"one"}
+    assert excessive_voters(many) == set()
+    assert excessive_voters({"alone": 40}) == set()
+    assert excessive_voters({}) == set()
+
+
+def test_an_attack_of_many_votes_leaves_no_pair() -> None:
+    honest = [trace(number, vote=0.0, voters=(f"reader-{number % 40}",)) for number in range(80)]
+    attack = [trace(1000 + number, vote=0.0, voters=("attacker",)) for number in range(1000)]
+    pairs, left_out = pairs_of(*attack, *honest)
+    assert {voter for pair in pairs for voter in pair.voters} == {
+        f"reader-{number}" for number in range(40)
+    }
+    assert left_out["too_many_votes"] == 1000
+
+
+@given(
+    st.lists(st.frozensets(st.sampled_from("abcdefg"), max_size=3), max_size=300),
+    st.integers(1, 100),
+)
+def test_no_reader_owns_more_than_the_share(owners: list[frozenset[str]], percent: int) -> None:
+    stays = within_share(owners, most_percent=percent)
+    assert stays == sorted(set(stays))
+    count = Counter(owner for place in stays for owner in owners[place])
+    assert all(100 * most <= percent * len(stays) for most in count.values())
+    # what no reader had a part in always stays
+    assert {place for place, names in enumerate(owners) if not names} <= set(stays)
+    assert within_share([owners[place] for place in stays], most_percent=percent) == list(
+        range(len(stays))
+    )
+
+
+def test_the_newest_pairs_of_a_reader_stay() -> None:
+    owners = [{"busy"}] * 10 + [set[str]()] * 95
+    assert within_share(owners) == [0, 1, 2, 3, 4, *range(10, 105)]
+
+
+def test_a_reader_may_have_five_in_a_hundred() -> None:
+    assert len(within_share([{"r"}] * 5 + [set[str]()] * 95)) == 100
+    assert len(within_share([{"r"}] * 5 + [set[str]()] * 94)) == 98
+
+
+HELD = HeldOut(
+    questions={"h": "How do you forge an anchor for a ship?"},
+    prompts={"h": "From my posts: one two three four five six seven eight nine. Question: anchor?"},
+    answers=["The anchor is forged in one heat and cooled in sand for three whole days and nights"],
+)
+
+
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        (("How do you forge the anchor for a ship?", "p", OWN), "held_out_question"),
+        (("Why?", f"{HELD.prompts['h']}", OWN), "held_out_prompt"),
+        (
+            ("Why?", "p", "It is forged in one heat and cooled in sand for three whole days."),
+            "held_out_text",
+        ),
+        (("Why is the kettle tinned?", "Question: Why is the kettle tinned?", OWN), None),
+    ],
+)
+def test_what_is_measured_is_not_trained_on(pair: tuple[str, str, str], reason: str | None) -> None:
+    assert leaking({"pair": pair}, HELD) == ({"pair": reason} if reason else {})

@@ -1,0 +1,57 @@
+"""Whose answers the preference pairs hold: the stable version's, while there is something to learn.
+
+Belongs here: finding that version, its recipe and its server. Does not belong here: the rule
+(`model_answers.whose_answers`), asking.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_assets.instructions.model_answers import SAMPLES, Answering, Trained, whose_answers
+from twin_assets.training.manifest import read_manifest
+from twin_assets.training.recipe import DEFAULT_RECIPE, hash_of, load_recipe
+
+if TYPE_CHECKING:
+    from twin_resources.model_server import ModelServers
+    from twin_resources.registry import Registry
+    from twin_resources.settings import Author
+    from twin_resources.tables import Tables
+
+
+def answering_of(
+    author: Author, *, tables: Tables, registry: Registry, servers: ModelServers
+) -> Answering:
+    """Which checkpoint is asked for how many answers; nobody is asked when there is no use for it.
+
+    A tainted version is not asked: what it was trained on is to be forgotten.
+
+    Raises:
+        TwinError: no such recipe, or the stable version's manifest can't be read.
+    """
+    recipe = load_recipe(author.recipe or DEFAULT_RECIPE)
+    stable = registry.stable(author.slug)
+    if recipe.preference is None or stable is None:
+        return Answering()
+    manifest = read_manifest(Path(stable.folder))
+    checkpoint = whose_answers(
+        stable.checkpoint,
+        trained=Trained(
+            manifest.dataset["data_version"],
+            hash_of(manifest.recipe),
+            manifest.preferences.get("answers_of", ""),
+        ),
+        now=Trained(tables.data_version(SAMPLES, author.slug) or "", hash_of(recipe.model_dump())),
+    )
+    asked = registry.by_checkpoint(checkpoint, author=author.slug) if checkpoint else None
+    if asked is None or asked.tainted:
+        return Answering()
+    alias = f"{author.slug}/v{asked.version}"
+    return Answering(
+        checkpoint=checkpoint,
+        serve=lambda: servers.serve(asked.base_gguf or None, asked.adapter_gguf, alias=alias),
+        answers=recipe.preference.answers,
+        answer_tokens=recipe.preference.answer_tokens,
+    )

@@ -1,0 +1,194 @@
+"""What a model version answers to the training prompts: the text that the author's own is set
+against.
+
+Belongs here: which prompts are asked, of which version, and the table that keeps the answers. Does
+not belong here: pairs (`preference_pairs.py`), the request (`served_model.py`), finding the
+version (`answering.py`).
+
+Answers of the model that is to be improved make the better rejected ones: Tajwar et al. 2024,
+https://arxiv.org/abs/2404.14367. They are greedy, with the author's frequency penalty: without one
+a small model repeats a sentence to the end, and no reader ever sees that.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.evaluation import served_model
+from twin_assets.instructions.preference_schema import ModelAnswers
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    from twin_resources.model_server import RunningServer
+    from twin_resources.settings import Author
+    from twin_resources.tables import Tables
+
+SAMPLES = "instruction_dataset"
+ANSWERS = "model_answers"
+ANSWERS_VERSION = "1"
+_ASKED_AT_ONCE = 8  # answers are stored after as many: a killed run goes on from there
+
+Serve = Callable[[], AbstractContextManager["RunningServer"]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint was trained on: data version of the samples, hash of the recipe, and the
+    checkpoint whose answers its pairs hold (empty: none)."""
+
+    dataset: str
+    recipe: str
+    answers_of: str = ""
+
+
+def whose_answers(stable: str, *, trained: Trained, now: Trained) -> str:
+    """The checkpoint whose answers make the pairs of the next training.
+
+    It is the stable one, unless that was itself trained on these very samples by this recipe: then
+    there is nothing new to learn, and the pairs stay those of its own training. Otherwise each
+    release would change the pairs, and a re-run with nothing new would train.
+
+    Args:
+        stable: checkpoint of the stable version.
+        trained: what that one was trained on.
+        now: what a training would be on now; its `answers_of` is not looked at.
+    """
+    same = (trained.dataset, trained.recipe) == (now.dataset, now.recipe)
+    return trained.answers_of if same else stable
+
+
+def chosen_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[str]:
+    """Which samples the model is asked about: by lot, each document once before any twice.
+
+    New samples shift only a few of the chosen ones, so that most stored answers stay of use.
+
+    Args:
+        samples: (sample id, document id).
+    """
+    lots = sorted((_lot(sample_id), sample_id, document) for sample_id, document in samples)
+    turns: dict[str, int] = {}
+    order: list[tuple[int, bytes, str]] = []
+    for lot, sample_id, document in lots:
+        turn = turns.get(document, 0)
+        turns[document] = turn + 1
+        order.append((turn, lot, sample_id))
+    return [sample_id for _, _, sample_id in sorted(order)[:count]]
+
+
+def _lot(sample_id: str) -> bytes:
+    return hashlib.sha256(f"model answer/{sample_id}".encode()).digest()
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Which model is asked, and how much.
+
+    Attributes:
+        checkpoint: of the version; empty: nobody is asked.
+        serve: starts its server (a context manager); called only when an answer is missing.
+        answers: how many prompts.
+        answer_tokens: longest answer.
+    """
+
+    checkpoint: str = ""
+    serve: Serve | None = None
+    answers: int = 0
+    answer_tokens: int = 1
+
+
+def update_answers(
+    tables: Tables,
+    author: Author,
+    train: pl.DataFrame,
+    *,
+    answering: Answering,
+    say: Callable[[str], object],
+) -> tuple[pl.DataFrame, int]:
+    """Ask for the answers that are missing, and drop those that are of no use any more.
+
+    Args:
+        train: `sample_id`, `document_id` of the training split.
+        say: progress, one line each; never text of a post.
+
+    Returns:
+        The table `model_answers`, and how many answers were asked for now.
+
+    Raises:
+        TwinError: the model does not answer.
+    """
+    chosen: list[str] = []
+    if answering.checkpoint:
+        documents = list(train.select("sample_id", "document_id").iter_rows())
+        chosen = chosen_samples(documents, count=answering.answers)
+    where = is_one_of("sample_id", chosen)
+    rows = tables.read(SAMPLES, author.slug, columns=["sample_id", "messages"], where=where)
+    prompts = [json.dumps(messages[:-1]) for messages in rows["messages"].to_list()]
+    how = f"greedy, {author.frequency_penalty}, {answering.answer_tokens}"
+    wanted = rows.select("sample_id").with_columns(
+        pl.Series("prompt", prompts, dtype=pl.String),
+        pl.lit(answering.checkpoint).alias("checkpoint"),
+        pl.lit(how).alias("sampling"),
+    )
+    identities = [_digest(row) for row in wanted.iter_rows()]
+    wanted = wanted.with_columns(pl.Series("answer_id", identities, dtype=pl.String))
+    with ExitStack() as stack:
+        running: list[RunningServer] = []
+
+        def answer(missing: pl.DataFrame) -> pl.DataFrame:
+            if not running:
+                running.append(stack.enter_context(_serving(answering)))
+            found = served_model.ask(
+                running[0],
+                [json.loads(prompt) for prompt in missing["prompt"].to_list()],
+                max_tokens=answering.answer_tokens,
+                frequency_penalty=author.frequency_penalty,
+            )
+            ended = [len(one.tokens) < answering.answer_tokens for one in found]
+            say(f"{missing.height} answers of checkpoint {answering.checkpoint[:12]}")
+            made = missing.with_columns(
+                pl.Series("answer", [one.text.strip() for one in found], dtype=pl.String),
+                pl.Series("ended", ended, dtype=pl.Boolean),
+            )
+            return validated(made, ModelAnswers)
+
+        done = tables.rework(
+            wanted,
+            ANSWERS,
+            author=author.slug,
+            key="answer_id",
+            function=answer,
+            version=ANSWERS_VERSION,
+            schema=columns_of(ModelAnswers),
+            row_key="answer_id",
+            batch_rows=_ASKED_AT_ONCE,
+        )
+    return tables.read(ANSWERS, author.slug), done.computed
+
+
+def _serving(answering: Answering) -> AbstractContextManager[RunningServer]:
+    if answering.serve is None:
+        raise TwinError(
+            f"ask checkpoint {answering.checkpoint[:12]} for answers",
+            found="nothing that serves it",
+            next_step="materialize the checkpoint again, or let another version be stable",
+        )
+    return answering.serve()
+
+
+def is_one_of(column: str, values: Iterable[str]) -> str:
+    """A filter in SQL; no value: false."""
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+    return f"{column} IN ({quoted})" if quoted else "false"
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,297 @@
+"""The tables `model_answers` and `preference_dataset`, brought up to date one after the other.
+
+Belongs here: reading samples, traces and chunks, asking for the answers that are missing, rendering
+and writing. Does not belong here: the decisions (`preference_pairs.py`, `model_answers.py`),
+dagster.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.instructions import contexts
+from twin_assets.instructions.back_translation import stop_words_of
+from twin_assets.instructions.model_answers import (
+    SAMPLES,
+    Answering,
+    is_one_of,
+    update_answers,
+)
+from twin_assets.instructions.preference_pairs import (
+    HeldOut,
+    Pair,
+    Passage,
+    Trace,
+    leaking,
+    pairs_of_traces,
+    within_share,
+)
+from twin_assets.instructions.preference_schema import PreferenceDataset
+from twin_resources.prompt import render, template_by_hash
+
+if TYPE_CHECKING:
+    from twin_resources.settings import Author
+    from twin_resources.tables import Rework, Tables
+
+DATASET = "preference_dataset"
+TRACES = "interactions"
+PREFERENCE_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What one update did.
+
+    Attributes:
+        done: the rework of `preference_dataset`.
+        sources: pairs by source.
+        left_out: pairs that were not made, by reason.
+        asked: answers that were asked for now; the others were stored.
+    """
+
+    done: Rework
+    sources: Mapping[str, int]
+    left_out: Mapping[str, int]
+    asked: int
+
+
+def update_preferences(
+    tables: Tables,
+    author: Author,
+    *,
+    answering: Answering,
+    say: Callable[[str], object] = lambda _line: None,
+) -> Preferences:
+    """Bring both tables up to date.
+
+    Raises:
+        TableMissing: instruction_dataset or document_chunks was never materialized.
+        TwinError: the model does not answer.
+    """
+    columns = ["sample_id", "document_id", "start", "end", "template"]
+    train = tables.read(SAMPLES, author.slug, columns=columns, where="split = 'train'")
+    template = str(train["template"][0]) if train.height else ""
+    chunks = _chunks(tables, author.slug)
+    own = contexts.own_chunks(train, chunks) if train.height else pl.DataFrame()
+    answers, asked = update_answers(tables, author, train, answering=answering, say=say)
+    pairs = _against_model(tables, author.slug, answers, own)
+    traces = _traces(tables, author.slug)
+    passages = _passages(tables, author.slug, train, own, traces)
+    told, left_out = pairs_of_traces(
+        traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
+    )
+    rows = [*_rendered(tables, author, told, left_out), *pairs]
+    rows = _without_leaks(rows, _held_out(tables, author.slug), left_out)
+    stays = within_share([row["voters"] for row in rows])
+    left_out["too_many_of_a_reader"] += len(rows) - len(stays)
+    frame = pl.DataFrame([rows[place] for place in stays], schema=columns_of(PreferenceDataset))
+    done = tables.rework(
+        frame,
+        DATASET,
+        author=author.slug,
+        key="pair_id",
+        function=lambda changed: validated(changed, PreferenceDataset),
+        version=PREFERENCE_VERSION,
+        schema=columns_of(PreferenceDataset),
+        row_key="pair_id",
+    )
+    return Preferences(
+        done=done,
+        sources=dict(sorted(Counter(frame["source"].to_list()).items())),
+        left_out={reason: count for reason, count in sorted(left_out.items()) if count},
+        asked=asked,
+    )
+
+
+def _chunks(tables: Tables, author: str) -> pl.DataFrame:
+    return tables.read(
+        "document_chunks", author, columns=["chunk_id", "document_id", "start", "end"]
+    )
+
+
+def _against_model(
+    tables: Tables, author: str, answers: pl.DataFrame, own: pl.DataFrame
+) -> list[dict[str, Any]]:
+    """Rows of the author's own answers against the model's."""
+    answered = answers.filter(pl.col("answer") != "")
+    ids = answered["sample_id"].to_list()
+    samples = {
+        row["sample_id"]: row
+        for row in tables.read(SAMPLES, author, where=is_one_of("sample_id", ids)).to_dicts()
+    }
+    passages = _passage_rows(own, samples)
+    rows: list[dict[str, Any]] = []
+    for row in answered.to_dicts():
+        sample = samples[row["sample_id"]]
+        pair = Pair(
+            source="model_answer",
+            trace_id=None,
+            passage=passages[row["sample_id"]],
+            question=sample["question"],
+            context_chunk_ids=tuple(sample["context_chunk_ids"]),
+            template=sample["template"],
+            chosen=sample["answer"].strip(),
+            rejected=row["answer"],
+            rejected_ended=row["ended"],
+            rejected_from=row["checkpoint"],
+        )
+        if pair.chosen != pair.rejected:
+            rows.append(_row(pair, sample["messages"][:-1]))
+    return rows
+
+
+def _traces(tables: Tables, author: str) -> list[Trace]:
+    """Traces that somebody scored or edited, newest first."""
+    if not tables.exists(TRACES, author):
+        return []
+    frame = tables.read(TRACES, author, where="votes > 0 OR edit IS NOT NULL")
+    newest = frame.sort(["started_at", "trace_id"], descending=[True, False])
+    return [
+        Trace(
+            trace_id=row["trace_id"],
+            rejected_from=row["checkpoint"] or row["version"] or "unknown",
+            question=row["question"],
+            answer=row["answer"],
+            chunk_ids=tuple(row["chunk_ids"]),
+            template=row["template"],
+            vote=row["vote"],
+            voters=tuple(row["voters"]),
+            edit=row["edit"] or "",
+            edit_role=row["edit_role"] or "",
+        )
+        for row in newest.to_dicts()
+    ]
+
+
+def _passages(
+    tables: Tables,
+    author: str,
+    train: pl.DataFrame,
+    own: pl.DataFrame,
+    traces: Iterable[Trace],
+) -> list[Passage]:
+    """The training samples whose answers stand in a chunk that some trace showed."""
+    shown = {chunk for trace in traces if trace.vote is not None for chunk in trace.chunk_ids}
+    if not shown or train.is_empty():
+        return []
+    near = own.filter(pl.col("own_chunks").list.eval(pl.element().is_in(list(shown))).list.any())[
+        "sample_id"
+    ].to_list()
+    columns = ["sample_id", "document_id", "start", "end", "question", "answer"]
+    found = tables.read(SAMPLES, author, columns=columns, where=is_one_of("sample_id", near))
+    return list(_passage_rows(own, {row["sample_id"]: row for row in found.to_dicts()}).values())
+
+
+def _passage_rows(
+    own: pl.DataFrame, samples: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Passage]:
+    if not samples:
+        return {}
+    return {
+        sample_id: Passage(
+            sample_id=sample_id,
+            document_id=samples[sample_id]["document_id"],
+            chunk_id=chunk_id,
+            own_chunks=frozenset(own_chunks),
+            start=samples[sample_id]["start"],
+            end=samples[sample_id]["end"],
+            question=samples[sample_id]["question"],
+            answer=samples[sample_id]["answer"],
+        )
+        for sample_id, chunk_id, own_chunks in own.iter_rows()
+        if sample_id in samples
+    }
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A chunk as the template shows it."""
+
+    title: str
+    text: str
+    published_at: datetime | None
+
+
+def _rendered(
+    tables: Tables, author: Author, pairs: Sequence[Pair], left_out: Counter[str]
+) -> list[dict[str, Any]]:
+    """Rows of the pairs of traces: the recorded question and context in the recorded template.
+
+    Persona and refused topics stay out, as in `instruction_dataset`.
+    """
+    wanted = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
+    columns = ["chunk_id", "title", "text", "published_at"]
+    shown = {
+        chunk_id: _Shown(title, text, published_at)
+        for chunk_id, title, text, published_at in tables.read(
+            "document_chunks", author.slug, columns=columns, where=is_one_of("chunk_id", wanted)
+        ).iter_rows()
+    }
+    rows: list[dict[str, Any]] = []
+    for pair in pairs:
+        if not shown.keys() >= set(pair.context_chunk_ids):
+            left_out["context_is_gone"] += 1
+            continue
+        messages = render(
+            template_by_hash(pair.template),
+            author_name=author.name,
+            question=pair.question,
+            passages=[shown[chunk] for chunk in pair.context_chunk_ids],
+        )
+        rows.append(_row(pair, messages))
+    return rows
+
+
+def _row(pair: Pair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    passage = pair.passage
+    return {
+        "pair_id": pair.pair_id,
+        "source": pair.source,
+        "trace_id": pair.trace_id,
+        "sample_id": passage.sample_id if passage else None,
+        "document_id": passage.document_id if passage else None,
+        "chunk_id": passage.chunk_id if passage else None,
+        "start": passage.start if passage else None,
+        "end": passage.end if passage else None,
+        "question": pair.question,
+        "context_chunk_ids": list(pair.context_chunk_ids),
+        "messages": list(messages),
+        "template": pair.template,
+        "chosen": pair.chosen,
+        "rejected": pair.rejected,
+        "rejected_ended": pair.rejected_ended,
+        "rejected_from": pair.rejected_from,
+        "voters": list(pair.voters),
+    }
+
+
+def _held_out(tables: Tables, author: str) -> HeldOut:
+    columns = ["sample_id", "question", "answer", "messages"]
+    rows = tables.read(SAMPLES, author, columns=columns, where="split = 'held_out'").to_dicts()
+    return HeldOut(
+        questions={row["sample_id"]: row["question"] for row in rows},
+        prompts={row["sample_id"]: row["messages"][-2]["content"] for row in rows},
+        answers=[row["answer"] for row in rows],
+    )
+
+
+def _without_leaks(
+    rows: Sequence[dict[str, Any]], held_out: HeldOut, left_out: Counter[str]
+) -> list[dict[str, Any]]:
+    leaks = leaking(
+        {
+            row["pair_id"]: (row["question"], row["messages"][-1]["content"], row["chosen"])
+            for row in rows
+        },
+        held_out,
+    )
+    left_out.update(leaks.values())
+    return [row for row in rows if row["pair_id"] not in leaks]

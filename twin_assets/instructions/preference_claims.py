@@ -1,0 +1,128 @@
+"""What must hold for every preference pair, measured on the stored rows.
+
+Belongs here: counting what breaks a claim. Does not belong here: the checks as Dagster sees them
+(`preference_dataset.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import polars as pl
+
+from twin_assets.instructions.preference_pairs import MOST_PERCENT
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Pairs whose chosen answer is not the author's.
+
+    Attributes:
+        rows: all.
+        not_in_document: differs from the document's `text[start:end]`.
+        no_authors_edit: an edit that the trace does not hold, or whose key has another role.
+    """
+
+    rows: int
+    not_in_document: int
+    no_authors_edit: int
+
+    @property
+    def hold(self) -> bool:
+        return not (self.not_in_document or self.no_authors_edit)
+
+
+def chosen_by_the_author(
+    dataset: pl.DataFrame, documents: pl.DataFrame, traces: pl.DataFrame
+) -> Chosen:
+    """Compare every chosen answer with where it comes from.
+
+    Args:
+        dataset: `source`, `trace_id`, `document_id`, `start`, `end`, `chosen`.
+        documents: `document_id`, `text` of the kept documents.
+        traces: `trace_id`, `edit`, `edit_role`.
+    """
+    texts: dict[str, str] = dict(documents.select("document_id", "text").iter_rows())
+    edits = {
+        trace_id: (edit or "").strip()
+        for trace_id, edit, role in traces.select("trace_id", "edit", "edit_role").iter_rows()
+        if role == "author"
+    }
+    strange = unknown = 0
+    for row in dataset.iter_rows(named=True):
+        if row["source"] == "edit":
+            unknown += edits.get(row["trace_id"]) != row["chosen"]
+        else:
+            text = texts.get(row["document_id"] or "", "")
+            strange += text[row["start"] : row["end"]].strip() != row["chosen"]
+    return Chosen(dataset.height, strange, unknown)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The readers' shares of the pairs.
+
+    Attributes:
+        rows: all pairs.
+        readers: whose votes rejected an answer.
+        most: pairs of the reader who has most.
+    """
+
+    rows: int
+    readers: int
+    most: int
+
+    @property
+    def hold(self) -> bool:
+        return 100 * self.most <= MOST_PERCENT * self.rows
+
+
+def shares_of_readers(dataset: pl.DataFrame) -> Shares:
+    """Count the pairs of each reader; `dataset` has `voters`."""
+    count = Counter(voter for voters in dataset["voters"].to_list() for voter in set(voters))
+    return Shares(dataset.height, len(count), max(count.values(), default=0))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Pairs whose source is not what they say.
+
+    Attributes:
+        unknown_trace: an edit or a vote on a trace that is not there.
+        unknown_chunk: a text of the author's whose chunk is no chunk of its document, or holds no
+            part of it.
+        nameless: a pair that names neither.
+    """
+
+    rows: int
+    unknown_trace: int
+    unknown_chunk: int
+    nameless: int
+
+    @property
+    def hold(self) -> bool:
+        return not (self.unknown_trace or self.unknown_chunk or self.nameless)
+
+
+def sources_of(dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame) -> Sources:
+    """Compare every pair's trace and chunk with those there are.
+
+    Args:
+        dataset: `source`, `trace_id`, `document_id`, `chunk_id`, `start`, `end`.
+        chunks: `chunk_id`, `document_id`, `start`, `end` of `document_chunks`.
+        traces: `trace_id`.
+    """
+    known = set(traces["trace_id"].to_list())
+    places = {chunk: rest for chunk, *rest in chunks.iter_rows()}
+    no_trace = no_chunk = nameless = 0
+    for row in dataset.iter_rows(named=True):
+        of_trace, of_chunk = row["source"] in {"edit", "vote"}, row["source"] != "edit"
+        nameless += not (row["trace_id"] or row["chunk_id"])
+        no_trace += of_trace and row["trace_id"] not in known
+        document, start, end = places.get(row["chunk_id"] or "", ("", 0, 0))
+        no_chunk += of_chunk and not (
+            document == row["document_id"] and start < row["end"] and row["start"] < end
+        )
+    return Sources(dataset.height, no_trace, no_chunk, nameless)

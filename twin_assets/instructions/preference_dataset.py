@@ -1,0 +1,114 @@
+"""The asset `preference_dataset` and its checks: pairs of answers of which the author's is chosen.
+
+Belongs here: the asset and the checks. Does not belong here: how a pair is made
+(`preference_building`), training on it (`training/checkpoints.py`).
+"""
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from twin_assets.instructions import preference_building as building
+from twin_assets.instructions import preference_claims as claims
+from twin_assets.instructions.answering import answering_of
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import (
+    ModelServerResource,
+    RegistryResource,
+    SettingsResource,
+    TablesResource,
+)
+
+
+@dg.asset(
+    deps=[building.SAMPLES, building.TRACES],
+    partitions_def=authors,
+    group_name="instructions",
+    io_manager_key="tables_io",
+    kinds={"lance"},
+    code_version=building.PREFERENCE_VERSION,
+)
+def preference_dataset(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    tables: TablesResource,
+    registry: RegistryResource,
+    model_server: ModelServerResource,
+) -> dg.MaterializeResult:
+    """The author's edits and own text against what the model answered.
+
+    Without a stable version, or with nothing new since it was trained, no answer is asked for.
+    """
+    author, store = settings.author(context.partition_key), tables.tables()
+    made = building.update_preferences(
+        store,
+        author,
+        answering=answering_of(
+            author,
+            tables=store,
+            registry=registry.registry(),
+            servers=model_server.servers(),
+        ),
+        say=context.log.info,
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(made.done.data_version),
+        metadata={
+            **made.done.metadata(),
+            "sources": dict(made.sources),
+            "left_out": dict(made.left_out),
+            "answers_asked": made.asked,
+        },
+    )
+
+
+@dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
+def every_chosen_answer_is_the_authors(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Each chosen answer is verbatim in its document, or an edit by a key of role author."""
+    store, author = tables.tables(), context.partition_key
+    columns = ["source", "trace_id", "document_id", "start", "end", "chosen"]
+    found = claims.chosen_by_the_author(
+        store.read(building.DATASET, author, columns=columns),
+        store.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
+        _traces(tables, author, ["trace_id", "edit", "edit_role"]),
+    )
+    return _result(found)
+
+
+@dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
+def no_reader_owns_the_pairs(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """No reader's votes made more than 5 % of all pairs."""
+    rows = tables.tables().read(building.DATASET, context.partition_key, columns=["voters"])
+    return _result(claims.shares_of_readers(rows))
+
+
+@dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
+def every_pair_names_its_source(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Each pair names a trace that is there, or a chunk that holds a part of the chosen text."""
+    store, author = tables.tables(), context.partition_key
+    columns = ["source", "trace_id", "document_id", "chunk_id", "start", "end"]
+    chunk_columns = ["chunk_id", "document_id", "start", "end"]
+    found = claims.sources_of(
+        store.read(building.DATASET, author, columns=columns),
+        store.read("document_chunks", author, columns=chunk_columns),
+        _traces(tables, author, ["trace_id"]),
+    )
+    return _result(found)
+
+
+def _traces(tables: TablesResource, author: str, columns: list[str]) -> pl.DataFrame:
+    store = tables.tables()
+    if not store.exists(building.TRACES, author):
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    return store.read(building.TRACES, author, columns=columns)
+
+
+def _result(found: Any) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=found.hold, metadata=dict(vars(found)))

@@ -1,0 +1,57 @@
+"""The data contract of the preference stage: the model's answers, and the pairs.
+
+Belongs here: columns, types and rules of the two tables. Does not belong here: how a row is made.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+
+class ModelAnswers(dy.Schema):
+    """Table `model_answers`: what one checkpoint answered to one training prompt, asked once.
+
+    `ended` is false for an answer that was cut off.
+    """
+
+    answer_id = dy.String(primary_key=True, min_length=1)
+    sample_id = dy.String(min_length=1)
+    checkpoint = dy.String(min_length=1)
+    answer = dy.String()
+    ended = dy.Bool()
+
+
+class PreferenceDataset(dy.Schema):
+    """Table `preference_dataset`: two answers to one prompt, of which the author's is chosen.
+
+    `source`: `edit` (the author corrected an answer), `model_answer` (a training sample's answer
+    against the model's own), `vote` (an answer that readers scored low, against a passage of the
+    author's about the same). A trace is named by `edit` and `vote`; sample, document, chunk and the
+    span of the chosen text by `model_answer` and `vote`; else these are null. `messages` are the
+    prompt. `rejected_ended` is false where the rejected answer was cut off. `rejected_from` is the
+    checkpoint (or the model version) that gave it. `voters` are the readers who scored it.
+    """
+
+    pair_id = dy.String(primary_key=True, min_length=1)
+    source = dy.Enum(["edit", "model_answer", "vote"])
+    trace_id = dy.String(nullable=True, min_length=1)
+    sample_id = dy.String(nullable=True, min_length=1)
+    document_id = dy.String(nullable=True, min_length=1)
+    chunk_id = dy.String(nullable=True, min_length=1)
+    start = dy.Int64(nullable=True, min=0)
+    end = dy.Int64(nullable=True, min=1)
+    question = dy.String(min_length=1)
+    context_chunk_ids = dy.List(dy.String())
+    messages = dy.List(dy.Struct({"role": dy.String(), "content": dy.String()}))
+    template = dy.String(min_length=1)
+    chosen = dy.String(min_length=1)
+    rejected = dy.String(min_length=1)
+    rejected_ended = dy.Bool()
+    rejected_from = dy.String(min_length=1)
+    voters = dy.List(dy.String())
+
+    @dy.rule()
+    def the_two_answers_differ(cls) -> pl.Expr:
+        return pl.col("chosen") != pl.col("rejected")
