@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from twin_resources.gateway.choice import PAID, Server
 from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.garbage import YOUNG_SECONDS, GarbageRounds
 from twin_resources.gateway.live import POLL_SECONDS
 from twin_resources.gateway.request_path import RequestPath
 
@@ -99,6 +100,7 @@ class Following:
         find_router: gives LiteLLM's router once the proxy has started.
         paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: where measured tokens per second are written for `routing_policy`.
+        garbage: when this process collects it.
         flush_traces: puts waiting spans into the outbox at the end.
     """
 
@@ -108,6 +110,7 @@ class Following:
     paid_model: str
     throughput_path: Path
     flush_traces: Callable[[], None]
+    garbage: GarbageRounds = field(default_factory=GarbageRounds)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     async def start(self) -> None:
@@ -121,12 +124,15 @@ class Following:
         self._every(POLL_SECONDS, lambda: _now(self._watch_traces))
         self._every(THROUGHPUT_SECONDS, lambda: _now(self._write_throughput))
         await self._warm_up()
+        self.garbage.begin()
+        self._every(YOUNG_SECONDS, lambda: _now(self.garbage.collect))
 
     async def stop(self) -> None:
         """Called when the server ends."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.garbage.end()
         self._write_throughput()
         await asyncio.to_thread(self.flush_traces)
 
@@ -173,7 +179,7 @@ class Following:
         self._tasks.append(asyncio.create_task(run()))
 
 
-async def _now(work: Callable[..., None], *arguments: Any) -> None:
+async def _now(work: Callable[..., object], *arguments: Any) -> None:
     work(*arguments)
 
 

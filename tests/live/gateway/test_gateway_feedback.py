@@ -1,0 +1,194 @@
+"""Feedback at the real gateway: from a reader's thumb to the ledger, and through every kill."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
+from tests.live.gateway.stack import Stack
+from twin_resources.command.console import make_console
+from twin_resources.command.feedback_command import run_feedback
+from twin_resources.endpoints import Endpoints, write_endpoints
+from twin_resources.errors import TwinError
+from twin_resources.gateway.automatic_scores import AUTOMATIC_SCORES
+from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.langfuse.outbox import Outbox, outbox_path
+from twin_resources.ledger.ledger import Ledger, LedgerRules
+from twin_resources.settings import load_secrets
+from twin_resources.state import State
+
+pytestmark = pytest.mark.live
+BODY: dict[str, Any] = {
+    "model": "twin/ann",
+    "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
+    "max_tokens": 8,
+}
+
+
+def give(stack: Stack, key: str = "", **body: Any) -> httpx.Response:
+    return httpx.post(
+        f"{stack.url}/twin/feedback",
+        json=body,
+        headers={"Authorization": f"Bearer {key or stack.key}"},
+        trust_env=False,
+        timeout=30,
+    )
+
+
+def scores_of(stack: Stack, trace_id: str, count: int) -> list[dict[str, Any]]:
+    with LangfuseClient.from_settings(stack.settings) as client:
+        stack.wait(lambda: len(list(client.scores(trace_id=[trace_id]))) >= count, seconds=30)
+        return list(client.scores(trace_id=[trace_id]))
+
+
+def test_a_thumb_an_edit_and_what_the_gateway_measured_reach_the_ledger(stack: Stack) -> None:
+    trace_id = stack.post(BODY).headers["x-twin-trace-id"]
+    for body in ({"thumb": "up"}, {"thumb": "up"}, {"thumb": "down", "edit": "One drop."}):
+        answer = give(stack, trace_id=trace_id, **body)
+        assert answer.status_code == 200, answer.text
+    admin = load_secrets(stack.settings).gateway_master_key
+    assert give(stack, admin, trace_id=trace_id, score=0.75, reader="x").status_code == 200
+    scores = scores_of(stack, trace_id, 3 + len(AUTOMATIC_SCORES))
+    said = {(row["name"], row["value"]) for row in scores if row["environment"] == "default"}
+    assert said == {("thumbs", 0), ("thumbs", 0.75), ("output", "One drop.")}
+    measured = {row["name"]: row["value"] for row in scores if row["environment"] == "measured"}
+    assert set(measured) == set(AUTOMATIC_SCORES)
+    assert 0 <= measured["support"] <= 1
+    assert measured["latency_s"] > 0
+    assert measured["cost_usd"] > 0
+    state = State.open(stack.settings.state_address)
+    with LangfuseClient.from_settings(stack.settings) as client:
+        ledger = Ledger(state, client, LedgerRules(lag_s=0, requests_per_minute=600))
+        report = ledger.sync(datetime.now(UTC))
+        assert report.problem == ""
+        row = ledger.interactions("ann").filter(trace_id=trace_id).to_dicts()[0]
+    assert (row["votes"], row["vote"], row["edit"]) == (2, 0.375, "One drop.")
+    assert row["question"] == "How much oil does a clock need?"
+    assert row["chunk_ids"]
+    state.close()
+
+
+def test_wrong_feedback_is_refused_and_a_strangers_key_too(stack: Stack) -> None:
+    assert give(stack, "sk-wrong", trace_id="0" * 32, thumb="up").status_code == 401
+    refused = give(stack, trace_id="0" * 32, thumb="up", reader="somebody else")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "reader_not_allowed")
+    assert give(stack, trace_id="0" * 32, score=7).status_code == 400
+
+
+def test_the_command_sends_what_a_reader_would(stack: Stack) -> None:
+    settings, secrets = stack.settings, load_secrets(stack.settings)
+    write_endpoints(
+        Endpoints(
+            home=str(settings.home), dagster="", gateway=f"{stack.url}/v1",
+            gateway_key=secrets.gateway_key, models=(), traces="", traces_public_key="",
+            traces_secret_key="", logs="", pids={},
+        )
+    )  # fmt: skip
+    trace_id = stack.post(BODY).headers["x-twin-trace-id"]
+    console = make_console()
+    with console.capture() as printed:
+        run_feedback(
+            settings, trace_id, up=True, down=False, score=None, edit="No.", console=console
+        )
+    assert f"vote and edit on trace {trace_id}" in printed.get().replace("\n", " ")
+    scores_of(stack, trace_id, 2)
+    with pytest.raises(TwinError, match="send a number from 0 to 1"):
+        run_feedback(settings, trace_id, up=False, down=False, score=7, edit="", console=console)
+
+
+def told(load: Load, kills: int) -> str:
+    return (
+        f"{kills} kills, {len(load.seconds)} posts, {len(load.acknowledged)} votes; posting "
+        f"p50 {load.quantile_ms(0.5):.1f} ms, p99 {load.quantile_ms(0.99):.1f} ms, "
+        f"max {load.quantile_ms(1.0):.1f} ms"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kills", "seconds"), [(6, 20), pytest.param(50, 600, marks=pytest.mark.long)]
+)
+@pytest.mark.timeout(1200)
+def test_the_trace_store_is_killed_while_feedback_is_posted(
+    stack: Stack, kills: int, seconds: float
+) -> None:
+    """kill -9, at times from a fixed seed; nothing lost, nothing doubled, nobody waits."""
+    generator = random.Random(50)
+    with feedback_load(stack) as load:
+        for _ in range(kills):
+            time.sleep(seconds / kills * generator.uniform(0.2, 0.8))
+            assert stack.traces is not None
+            stack.traces.send_signal(signal.SIGKILL)
+            stack.traces.wait(10)
+            time.sleep(seconds / kills * generator.uniform(0.0, 0.2))
+            stack.start_traces()
+    check_votes(stack, load)
+    sys.stderr.write(told(load, kills) + "\n")
+    assert load.failed == 0
+    assert load.quantile_ms(0.5) < 50  # the tail on a busy machine is a figure of the benchmark
+
+
+def check_votes(stack: Stack, load: Load) -> None:
+    votes = stored_votes(stack, load)
+    assert len(votes) == len(dict(votes)), "a vote is there twice"
+    lost = load.acknowledged.keys() - dict(votes)
+    assert not lost, f"{len(lost)} of {len(load.acknowledged)} lost"
+    assert load.acknowledged.items() <= dict(votes).items()
+    assert len(load.acknowledged) > 50
+    stack.wait(lambda: waiting(stack) == 0, seconds=30)
+
+
+def waiting(stack: Stack) -> int:
+    outbox = Outbox(outbox_path(stack.settings))
+    try:
+        return outbox.counts().scores
+    finally:
+        outbox.close()
+
+
+@pytest.fixture
+def restarted(stack: Stack) -> Iterator[Stack]:
+    yield stack
+    if stack.gateway is None or stack.gateway.poll() is not None:
+        stack.start_gateway()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_of_the_gateway_loses_no_feedback(restarted: Stack, number: int) -> None:
+    stack = restarted
+    stack.stop_traces()  # nothing leaves the outbox until everything is up again
+    with feedback_load(stack) as load:
+        time.sleep(2)
+        assert stack.gateway is not None
+        worker = stack.worker().pid
+        stack.gateway.send_signal(number)
+        stack.gateway.wait(30)
+        if number == signal.SIGKILL:
+            os.kill(worker, signal.SIGKILL)
+        stack.start_gateway()
+        time.sleep(2)
+    stack.start_traces()
+    check_votes(stack, load)
+
+
+def test_a_full_outbox_refuses_aloud_and_answers_go_on(stack: Stack) -> None:
+    """A disk without room: the file cannot grow, so feedback is a 503 and an answer says so."""
+    path = outbox_path(stack.settings)
+    blocker = Outbox(path)
+    with blocker._writing("hold the only write lock"):  # pyright: ignore[reportPrivateUsage]
+        began = time.monotonic()
+        refused = give(stack, trace_id="1" * 32, thumb="up")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "outbox_broken")
+        assert stack.post(BODY).status_code == 200
+        assert time.monotonic() - began < 25
+    blocker.close()
+    assert give(stack, trace_id="1" * 32, thumb="up").status_code == 200

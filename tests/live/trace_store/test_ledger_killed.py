@@ -1,0 +1,98 @@
+"""The ledger's process is killed (kill -9) in the middle of its work; the next one repairs it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
+from twin_resources.ledger.ledger import Ledger, LedgerRules
+from twin_resources.state import State
+
+pytestmark = pytest.mark.live
+SCORES = 1200
+
+
+def post(running: Running) -> None:
+    """Traces in one export and a judgement on each, in the time of about a second."""
+    now = str(time.time_ns())
+    spans = [
+        {
+            "traceId": f"{number:032x}", "spanId": f"{number:016x}", "name": "answer",
+            "startTimeUnixNano": now, "endTimeUnixNano": now,
+            "attributes": [
+                {"key": key, "value": {"stringValue": value}}
+                for key, value in (
+                    ("langfuse.observation.type", "generation"),
+                    ("langfuse.observation.metadata.twin.author", "ann"),
+                    ("langfuse.observation.metadata.twin.version", "v1"),
+                    ("langfuse.observation.metadata.twin.class", "short"),
+                )
+            ],
+        }
+        for number in range(SCORES)
+    ]  # fmt: skip
+    scores = [
+        {
+            "id": f"s{number}",
+            "traceId": f"{number:032x}",
+            "name": "judge:topic@p1",
+            "value": (number % 10) / 10,
+        }
+        for number in range(SCORES)
+    ]
+    with httpx.Client(base_url=running.host, auth=(PUBLIC_KEY, SECRET_KEY), timeout=60) as http:
+        body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+        assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
+        assert http.post("/api/public/scores", json=scores).status_code == 202
+
+
+def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
+    tmp_path: Path, running: Running, process_logs: Path
+) -> None:
+    post(running)
+    url = f"sqlite:///{tmp_path / 'state.sqlite'}"
+    generator = random.Random(9)
+    state = State.open(url)
+    command = [sys.executable, "-m", "tests.live.trace_store.ledger_reader", url, running.host]
+    for number in range(8):
+        with (process_logs / f"reader-{number}.log").open("wb") as log:
+            reader = subprocess.Popen(
+                [*command, PUBLIC_KEY, SECRET_KEY], stdout=log, stderr=subprocess.STDOUT
+            )
+        path = process_logs / f"reader-{number}.log"
+        deadline = time.monotonic() + 60
+        while not path.stat().st_size:
+            assert reader.poll() is None, path.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0.0, 0.2))
+        os.kill(reader.pid, signal.SIGKILL)
+        reader.wait(20)
+        with state.reading() as connection:
+            assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    with running.client() as client:
+        rules = LedgerRules(requests_per_minute=100_000, lag_s=0)
+        ledger = Ledger(state, client, rules)
+        for _ in range(20):
+            report = ledger.sync(datetime.now(UTC))
+            assert report.problem == ""
+            if len(ledger.settled("ann", after=0)) >= SCORES:
+                break
+    values = ledger.settled("ann", after=0)
+    assert [one.sequence for one in values] == list(range(1, SCORES + 1))
+    assert sum(one.value for one in values) == pytest.approx(0.45 * SCORES)
+    with state.reading() as connection:
+        units = connection.execute(text("SELECT COUNT(DISTINCT unit) FROM ledger_settled")).scalar()
+    assert units == SCORES
+    state.close()
