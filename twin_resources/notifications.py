@@ -29,6 +29,7 @@ Event = Literal[
     "alarm",
     "incident",
     "nothing_to_learn",
+    "failed",
     "refused",
     "promoted",
     "parked",

@@ -1,0 +1,79 @@
+"""Where fallen classes go when no training can help: into the author's routing table.
+
+Belongs here: choosing the place and writing it by the registry. Does not belong here: following the
+table (the gateway), finding out which classes fell (`diagnosing.py`).
+
+    routing["divert"] = {"version": "v3", "alarm": …, "classes": {"why": "paid", "how": "v2"}}
+
+It holds for the version that fell: the next stable one answers everything again.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from twin_resources.evidence.detector import Alarm
+from twin_resources.evidence.retraining import run_key
+from twin_resources.evidence.watch import Watch
+from twin_resources.registry import Registry
+from twin_resources.state_schema import watches
+
+PAID = "paid"
+
+
+def divert(
+    registry: Registry, alarm: Alarm, classes: Sequence[str], *, has_paid_route: bool
+) -> Mapping[str, str]:
+    """Route the fallen classes of an alarm elsewhere; twice is once.
+
+    To the paid model within its budget; without one, to the retired version that was certified
+    highest for the class, if it is above the fallen one's bound.
+
+    Returns:
+        Prompt class → `paid` or the version; classes that have nowhere to go are left out.
+    """
+    places = {
+        name: place
+        for name in classes
+        if (place := PAID if has_paid_route else _best_version(registry, alarm, name))
+    }
+    if places:
+        table: dict[str, Any] = dict(registry.routing().get(alarm.author, {}))
+        standing: dict[str, Any] = table.get("divert") or {}
+        same = standing.get("version") == alarm.version
+        table["divert"] = {
+            "version": alarm.version,
+            "alarm": run_key(alarm),
+            "classes": {**(standing.get("classes", {}) if same else {}), **places},
+        }
+        registry.set_routing(alarm.author, table)
+    return places
+
+
+def _best_version(registry: Registry, alarm: Alarm, prompt_class: str) -> str:
+    """The retired version with the highest certified m of this class; empty: none is above."""
+    candidates = {
+        f"v{version.version}"
+        for version in registry.versions(alarm.author)
+        if version.state == "retired" and not version.tainted and not version.forced
+    }
+    with registry.state.reading() as connection:
+        rows = connection.execute(
+            sa.select(watches.c.watch).where(
+                watches.c.author == alarm.author, watches.c.stream == alarm.stream
+            )
+        )
+        held = [Watch.from_json(row.watch) for row in rows]
+    certified = {
+        watch.version: watch.baseline.certified.get(prompt_class, 0.0)
+        for watch in held
+        if watch.baseline is not None
+    }
+    mine = certified.get(alarm.version, 0.0)
+    above = {name: certified.get(name, 0.0) for name in candidates}
+    best = max(above, key=lambda name: (above[name], name), default="")
+    return best if best and above[best] > mine else ""

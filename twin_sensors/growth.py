@@ -1,0 +1,49 @@
+"""The sensors `retraining_requested` and `new_material`: retrainings that no alarm asks for.
+
+Belongs here: the shells between Dagster and `loop.other_causes`.
+Does not belong here: counting, deciding, storing (`twin_resources/loop`).
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.loop.other_causes import tick_growth, tick_requests
+from twin_resources.loop.training_inputs import TrainingInputs
+from twin_sensors.jobs import retrain_twin
+from twin_sensors.quality_dropped import opened, result_of, status_by_settings
+
+
+@dg.sensor(
+    job=retrain_twin,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,  # a duty and an order wait for no setting
+)
+def retraining_requested(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    registry: RegistryResource,
+    training_inputs: dg.ResourceParam[TrainingInputs],
+) -> dg.SensorResult:
+    """A person asked for a retraining, or something a model was trained on is to be forgotten."""
+    with opened(settings, registry, training_inputs, context.instance) as loop:
+        done = tick_requests(loop, now=datetime.now(UTC))
+    return result_of(context, done)
+
+
+@dg.sensor(
+    job=retrain_twin,
+    minimum_interval_seconds=600,  # tables are read, and posts do not come by the minute
+    default_status=status_by_settings(),
+)
+def new_material(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    registry: RegistryResource,
+    training_inputs: dg.ResourceParam[TrainingInputs],
+) -> dg.SensorResult:
+    """Enough posts or pairs have come since the stable version was trained."""
+    with opened(settings, registry, training_inputs, context.instance) as loop:
+        done = tick_growth(loop, now=datetime.now(UTC))
+    return result_of(context, done)

@@ -1,0 +1,26 @@
+"""The sensor `notices_waiting`: what people are to be told is sent.
+
+Belongs here: the shell around `notifications.deliver`. Does not belong here: addresses and their
+grammar (`notifications.py`), what is worth a notice (whoever announces it).
+"""
+
+import time
+
+import dagster as dg
+
+from twin_resources.dagster_resources import SettingsResource, StateResource
+from twin_resources.notifications import channels, deliver
+
+
+@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def notices_waiting(settings: SettingsResource, state: StateResource) -> dg.SkipReason:
+    """Sends notices to the addresses in `TWIN_NOTIFY`; what was not reached is tried again."""
+    ways = channels(settings.settings().notify.split())
+    store = state.state()
+    try:
+        done = deliver(store, ways, now=time.time())
+    finally:
+        store.close()
+    return dg.SkipReason(
+        f"{done.sent} sent, {done.waiting} waiting, {done.given_up} given up, {len(ways)} addresses"
+    )

@@ -1,0 +1,101 @@
+"""The sensor `quality_dropped`: an alarm of the e-detector starts at most one retraining.
+
+Belongs here: the shell between Dagster and `loop.quality.tick`.
+Does not belong here: reading, deciding, storing (`twin_resources/loop`).
+Method: deploy/docs/architecture.md, The loop.
+"""
+
+import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.loop.quality import Loop, Tick, tick
+from twin_resources.loop.retrainings import Launch
+from twin_resources.loop.rules import limits_of, rules_of
+from twin_resources.loop.training_inputs import TrainingInputs
+from twin_resources.settings import list_authors, load_settings
+from twin_sensors.jobs import retrain_twin
+from twin_sensors.run_records import DagsterRunRecords
+
+SHOWN = 25  # authors in the message of a quiet tick; all are in `quality_evidence`
+
+
+def status_by_settings() -> dg.DefaultSensorStatus:
+    """Running where automatic retraining was asked for, by the home or by one of its authors."""
+    settings = load_settings()
+    wanted = settings.auto_retrain or any(author.auto_retrain for author in list_authors(settings))
+    return dg.DefaultSensorStatus.RUNNING if wanted else dg.DefaultSensorStatus.STOPPED
+
+
+@dg.sensor(job=retrain_twin, minimum_interval_seconds=30, default_status=status_by_settings())
+def quality_dropped(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    registry: RegistryResource,
+    training_inputs: dg.ResourceParam[TrainingInputs],
+) -> dg.SensorResult:
+    """Scores have fallen below what the stable version was certified for."""
+    with opened(settings, registry, training_inputs, context.instance) as loop:
+        done = tick(loop, now=datetime.now(UTC))
+    return result_of(context, done, cursor=json.dumps(dict(done.sequences), sort_keys=True))
+
+
+@contextmanager
+def opened(
+    settings: SettingsResource,
+    registry: RegistryResource,
+    training_inputs: TrainingInputs,
+    instance: dg.DagsterInstance,
+) -> Generator[Loop]:
+    """What a tick works with, on one connection to the state store and one to the trace store."""
+    home, models = settings.settings(), registry.registry()
+    reads = LedgerRules() if home.has_real_langfuse else EMBEDDED
+    try:
+        with LangfuseClient.from_settings(home) as client:
+            yield Loop(
+                state=models.state,
+                ledger=Ledger(models.state, client, replace(reads, closing=home.reader_days)),
+                registry=models,
+                inputs=training_inputs,
+                runs=DagsterRunRecords(instance),
+                rules=rules_of(home),
+                limits=lambda author: limits_of(home, settings.author(author)),
+                has_paid_route=home.has_paid_route,
+            )
+    finally:
+        models.state.close()
+
+
+def result_of(
+    context: dg.SensorEvaluationContext, done: Tick, *, cursor: str | None = None
+) -> dg.SensorResult:
+    """The tick as Dagster shows it: runs to start, or the numbers as the reason for none."""
+    said = message_of(done)
+    if not done.launches:
+        return dg.SensorResult(skip_reason=said, cursor=cursor)
+    context.log.info(said)
+    return dg.SensorResult(run_requests=requests_of(done.launches), cursor=cursor)
+
+
+def requests_of(launches: Sequence[Launch]) -> list[dg.RunRequest]:
+    """A run of `retrain_twin` for each launch."""
+    return [
+        dg.RunRequest(run_key=one.run_key, partition_key=one.author, tags=dict(one.tags))
+        for one in launches
+    ]
+
+
+def message_of(done: Tick) -> str:
+    """Decisions first, then the numbers of up to 25 authors, then what was read."""
+    order = sorted(done.messages, key=lambda author: (author not in done.decisions, author))
+    lines = [f"{author}: {done.messages[author]}" for author in order[:SHOWN]]
+    if len(order) > SHOWN:
+        lines.append(f"and {len(order) - SHOWN} authors more: see quality_evidence")
+    return "\n".join([*lines, *done.notes]) or "nothing to watch"
