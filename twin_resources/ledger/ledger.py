@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
+CLOSES_AFTER_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Ledger:
             tally.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = Budget(allowed, began + rules.seconds, clock=self._clock)
         tally.goal_ms = now_ms - int(rules.lag_s * 1000)
-        store = Store(self.state, lease, tally, rules.closing, closed_ms=self._frontier_ms())
+        store = Store(self.state, lease, tally, rules.closing, closed_ms=self._closed_ms(now_ms))
         try:
             self._read(store, budget, tally)
         except TraceStoreError as error:
@@ -155,10 +156,17 @@ class Ledger:
         tally.frontier_ms = self._frontier_ms()
         with store.writing() as connection:
             done = settle(
-                connection, frontier_ms=tally.frontier_ms, closing=rules.closing, now_ms=now_ms
+                connection,
+                frontier_ms=self._closed_ms(now_ms),
+                closing=rules.closing,
+                now_ms=now_ms,
             )
             store.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
         tally.settle(done)
+
+    def _closed_ms(self, now_ms: int) -> int:
+        """Days that end before it are closed: all of it was read, and it ended a minute ago."""
+        return min(self._frontier_ms(), now_ms - CLOSES_AFTER_MS)
 
     def _frontier_ms(self) -> int:
         with self.state.reading() as connection:
@@ -167,7 +175,7 @@ class Ledger:
 
     def _read(self, store: Store, budget: Budget, tally: Tally) -> None:
         rules, goal_ms = self.rules, tally.goal_ms
-        ahead_s = (store.closed_ms - goal_ms) / 1000
+        ahead_s = (self._frontier_ms() - goal_ms) / 1000
         if ahead_s > CLOCK_TOLERANCE_S:
             tally.problem = f"the clock is {ahead_s:,.0f} s behind what was read before: waiting"
         traces, scores = reading.TracePages(self.client), reading.ScorePages(self.client)

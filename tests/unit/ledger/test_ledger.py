@@ -27,6 +27,7 @@ def test_a_reader_day_closes_a_minute_after_midnight_and_once(world: World) -> N
     assert (report.problem, report.traces, report.scores) == ("", 3, 4)
     assert report.settled == {}
     world.at(NEXT_DAY + timedelta(seconds=59)).sync()
+    world.at(NEXT_DAY + timedelta(seconds=59)).sync(lag_s=2)
     assert values(world) == []
     assert world.at(NEXT_DAY + timedelta(seconds=61)).sync().settled == {"ann": 2}
     assert sorted(value for _, _, value in values(world)) == [0.5, 1.0]
