@@ -143,6 +143,7 @@ def child_environment(
         "TWIN_GATEWAY_PORT": str(settings.gateway_port),
         "TWIN_DAGSTER_PORT": str(settings.dagster_port),
         "TWIN_TRACES_PORT": str(settings.traces_port),
+        "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
         "PYTHONUNBUFFERED": "1",
         # The processes of a stack share the cores. OpenMP threads that wait in a busy loop take

@@ -58,12 +58,18 @@ def up(
     gateway_port: Port = None,
     dagster_port: Port = None,
     traces_port: Port = None,
+    chat_port: Port = None,
     home: Home = None,
 ) -> int:
     """From a folder of posts to a tuned twin behind one endpoint."""
     from twin_resources.command.up import UpOptions, run_up
 
-    ports = {"gateway": gateway_port, "dagster": dagster_port, "traces": traces_port}
+    ports = {
+        "gateway": gateway_port,
+        "dagster": dagster_port,
+        "traces": traces_port,
+        "chat": chat_port,
+    }
     return run_up(
         UpOptions(
             path=path,
@@ -140,6 +146,19 @@ def ask(
     return run_ask(
         _settings(home), question, author=author, model=model, stream=stream, console=_console()
     )
+
+
+@app.command()
+def chat(
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open it in this machine's browser.")
+    ] = False,
+    home: Home = None,
+) -> int:
+    """A page to talk to the twin: prints a link that opens it once."""
+    from twin_resources.command.chatting import run_chat
+
+    return run_chat(_settings(home), open_browser=open_browser, say=_say)
 
 
 @app.command()

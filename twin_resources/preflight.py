@@ -35,8 +35,13 @@ if not __package__:  # run as a file, isolated (-I): the project is not on the p
 from twin_resources.model_fit import SIZES, expect, parameters_of, size_name
 
 PYTHONS = ((3, 11), (3, 12))
-PORTS = {"gateway": 4000, "dagster": 3000, "traces": 4318}
-SERVICES = {"gateway": "endpoint", "dagster": "Dagster UI", "traces": "trace store"}
+PORTS = {"gateway": 4000, "dagster": 3000, "traces": 4318, "chat": 7860}
+SERVICES = {
+    "gateway": "endpoint",
+    "dagster": "Dagster UI",
+    "traces": "trace store",
+    "chat": "chat page",
+}
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 
 # GB, measured on the versions in deploy/constraints.txt: what is fetched, what lies on the disk

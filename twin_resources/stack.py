@@ -39,7 +39,7 @@ from twin_resources.settings import Settings
 from twin_resources.supervisor import Program, Supervisor
 
 SCHEMA = 1
-SERVICES = ("gateway", "dagster", "traces")
+SERVICES = ("gateway", "dagster", "traces", "chat")
 
 
 def _say_nothing(_line: str) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # They need prepared weights; everything else starts at once, while those are prepared.
 AFTER_PREPARATION = ("models", "gateway")
+WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 
 
 class StackEnded(TwinError):
@@ -70,7 +71,7 @@ def stack_programs(
             name=name,
             command=(sys.executable, "-m", *arguments),
             directory=root,
-            autostart=name not in AFTER_PREPARATION,
+            autostart=name not in (*AFTER_PREPARATION, *WHEN_ASKED),
             stop_s=stop_s,
             withheld=withheld_keys(settings, needed_for=calls, environ=environ),
         )
@@ -87,12 +88,13 @@ def stack_programs(
         ),
         program("models", "twin_resources.fleet"),
         program("gateway", "twin_resources.gateway", calls=paid),
+        program("chat", "twin_resources.chat"),
     ]
     if not settings.has_real_langfuse:
         database = str(settings.home / "traces.sqlite")
         store = ("twin_resources.langfuse.local_store", "--db", database, "--host", host)
         programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
-    programs.insert(len(programs) - 1, program("relay", "twin_resources.langfuse.relay"))
+    programs.insert(0, program("relay", "twin_resources.langfuse.relay"))
     return programs
 
 
@@ -110,6 +112,7 @@ def urls(settings: Settings) -> dict[str, str]:
         "dagster": f"http://{host}:{settings.dagster_port}",
         "gateway": f"http://{host}:{settings.gateway_port}/v1",
         "traces": traces or f"http://{host}:{settings.traces_port}",
+        "chat": f"http://{host}:{settings.chat_port}",
     }
 
 
@@ -131,6 +134,8 @@ def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
         case "gateway":
             key = load_secrets(settings).gateway_key
             return _answers(f"{addresses['gateway']}/models", key=key)
+        case "chat":
+            return _answers(f"{addresses['chat']}/ready")
         case "models":
             return server_is_ready(settings, "base")
         case _:

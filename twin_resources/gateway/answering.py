@@ -13,6 +13,7 @@ Trace ids: https://www.w3.org/TR/trace-context/
 from __future__ import annotations
 
 import secrets as random_source
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -42,6 +43,21 @@ class Source(Protocol):
     def url(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Standby:
+    """The stable version, prepared to answer in a failing canary's place.
+
+    Attributes:
+        messages: rendered with its own template.
+        meter: of its machine.
+    """
+
+    chosen: Chosen
+    template: str
+    messages: Sequence[Mapping[str, str]]
+    meter: Throughput
+
+
 @dataclass
 class Answering:
     """The record of one request, from the choice of the version to the end of its answer.
@@ -58,6 +74,10 @@ class Answering:
         usd_per_hour: price of the machine that answers.
         meter: measures that machine's tokens per second; None when nothing of ours answers.
         cost_usd, tokens_per_second, findings: known when the answer is over.
+        seconds: from `begin` to `end`.
+        call_id: LiteLLM's. sampling: as it was sent.
+        standby: who answers if the canary that was chosen fails; None: nobody.
+        drawn: who was chosen first, once the standby has taken over; None: nobody failed.
     """
 
     asked: Asked
@@ -76,10 +96,17 @@ class Answering:
     cost_usd: float | None = None
     tokens_per_second: float = 0.0
     findings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    call_id: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    standby: Standby | None = None
+    drawn: Chosen | None = None
+    _began: float = 0.0
     _over: bool = False
 
     def begin(self) -> None:
         """The request goes to its server."""
+        self._began = time.monotonic()
         if self.meter is not None:
             self.meter.begin()
 
@@ -93,6 +120,7 @@ class Answering:
         if self._over:
             return
         self._over = True
+        self.seconds = time.monotonic() - self._began
         if self.meter is not None:
             self.meter.end(tokens)
             self.tokens_per_second = self.meter.tokens_per_second
@@ -104,6 +132,21 @@ class Answering:
             )
         elif self.declined:
             self.cost_usd = 0.0
+
+    def answered_by_standby(self, how: str) -> None:
+        """The canary has failed and the stable version answers; told once.
+
+        Args:
+            how: the clause for `degraded`.
+        """
+        if self.standby is None or self.drawn is not None:
+            return
+        if self.meter is not None and not self._over:
+            self.meter.end(0)
+            self.standby.meter.begin()
+        self.drawn, self.chosen = self.chosen, self.standby.chosen
+        self.template, self.meter = self.standby.template, self.standby.meter
+        self.degraded = (*self.degraded, how)
 
     @property
     def is_over(self) -> bool:
@@ -122,6 +165,7 @@ class Answering:
         return {
             "trace_id": self.trace_id,
             "version": self.chosen.version,
+            "route": self.chosen.route,
             "sources": [
                 {
                     "chunk_id": source.chunk_id,

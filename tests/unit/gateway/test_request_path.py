@@ -95,9 +95,9 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
         {"chunk_id": "c1", "document_id": "d1", "title": "On oil", "url": "https://x/oil"}
     ]
     assert set(told) == {
-        "trace_id", "version", "sources", "disclosure", "cost_usd", "degraded",
+        "trace_id", "version", "route", "sources", "disclosure", "cost_usd", "degraded",
     }  # fmt: skip
-    assert (told["version"], told["degraded"]) == ("base", "")
+    assert (told["version"], told["route"], told["degraded"]) == ("base", "base", "")
     assert told["cost_usd"] > 0
     assert ANN.disclosure_line == told["disclosure"]
     assert answering.meter is not None

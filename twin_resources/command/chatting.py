@@ -1,0 +1,43 @@
+"""`twin chat`: the chat page, started when it is wanted, and a link that opens it once.
+
+Belongs here: starting the program, waiting for it, the link. Does not belong here: the page
+(`twin_resources/chat`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+
+from twin_resources.chat.links import make_link
+from twin_resources.command.services import stack_in_use
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.settings import Settings
+from twin_resources.stack_programs import service_is_ready, urls, wait_until
+
+DEADLINE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
+
+
+def run_chat(settings: Settings, *, open_browser: bool, say: Callable[[str], object]) -> int:
+    """Print (or open) a link; returns the exit code.
+
+    Raises:
+        TwinError: no stack runs, or the page does not come up.
+    """
+    stack = stack_in_use(settings)
+    if not stack.supervisor.states()["chat"].is_up:
+        stack.supervisor.start_program("chat")
+    addresses = urls(stack.settings)
+    dagster = DagsterHTTP(addresses["dagster"])
+    wait_until(
+        stack,
+        lambda: service_is_ready(stack.settings, "chat", dagster=dagster),
+        program="chat",
+        deadline_s=DEADLINE_S,
+    )
+    link = make_link(stack.settings, addresses["chat"])
+    say(f"open within ten minutes, once: {link}")
+    if open_browser:
+        webbrowser.open(link)
+    return 0
