@@ -23,8 +23,8 @@ from twin_resources.gateway.cost import (
 )
 
 SCHEMA = 1
-# With four passages a prompt has about 700 tokens and an answer about 120.
-PROMPT_SHARE = 0.85
+# With two passages a prompt has about 450 tokens and an answer about 120.
+PROMPT_SHARE = 0.8
 
 
 @dataclass(frozen=True)

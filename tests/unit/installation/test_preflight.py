@@ -122,10 +122,10 @@ def test_a_port_that_is_none_is_said(tmp_path: Path) -> None:
 def test_what_fits_follows_from_memory_and_cores() -> None:
     small, large = (model_fit.expect(size, LAPTOP) for size in (0.135, 8.0))
     assert (small["fits"], large["fits"]) == (True, False)
-    assert small["training_minutes"] == pytest.approx(400 / 2 / 60, abs=0.1)
+    assert small["training_minutes"] == pytest.approx(600 / 2 / 60, abs=0.1)
     assert small["reply_tokens_per_s"] == pytest.approx(220)
     slow = model_fit.expect(0.135, LAPTOP | {"bf16": False})
-    assert slow["training_minutes"] == pytest.approx(2.6 * 400 / 2 / 60, abs=0.1)
+    assert slow["training_minutes"] == pytest.approx(2.6 * 600 / 2 / 60, abs=0.1)
     twice = model_fit.expect(0.27, LAPTOP)
     assert twice["reply_tokens_per_s"] == pytest.approx(110)
     gpu = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})

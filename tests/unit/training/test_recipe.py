@@ -34,9 +34,9 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("token_budget: 75000", "token_budget: many", "token_budget"),
-        ("token_budget: 75000", "token_budget: 0", "token_budget"),
-        ("token_budget: 75000", "tokenbudget: 75000", "tokenbudget"),
+        ("token_budget: 100000", "token_budget: many", "token_budget"),
+        ("token_budget: 100000", "token_budget: 0", "token_budget"),
+        ("token_budget: 100000", "tokenbudget: 100000", "tokenbudget"),
         ("  rank: 16", "  rank: [16", "mend the YAML"),
     ],
 )
