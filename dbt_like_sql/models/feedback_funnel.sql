@@ -1,18 +1,38 @@
 {{ config(materialized='table', unique_key=['author', 'day', 'version', 'is_simulated']) }}
 
--- Each stage is a part of the one before. Only the author's own edit may become a chosen answer, so an
--- answer reaches the last stage by one.
+-- From answers to what is trained on. A pair comes of an author's edit, or of an answer that readers
+-- scored low; that an answer was scored or edited is the ledger's word, that it made a pair the
+-- preference dataset's.
+with pairs as (
+    select distinct trace_id
+    from {{ source('instructions', 'preference_dataset') }}
+    where trace_id is not null
+),
+
+staged as (
+    select
+        requests.author,
+        requests.day,
+        requests.version,
+        requests.is_simulated,
+        requests.votes > 0 or requests.is_edited as is_scored,
+        requests.is_edited,
+        pairs.trace_id is not null as is_paired
+    from {{ ref('requests') }} as requests
+    left join pairs on requests.trace_id = pairs.trace_id
+)
+
 select
     author,
     day,
     version,
     is_simulated,
     count(*) as answers,
-    count_if(votes > 0 or is_edited)::bigint as scored,
+    count_if(is_scored)::bigint as scored,
     count_if(is_edited)::bigint as edited,
-    count_if(is_edited_by_author)::bigint as paired,
-    count_if(votes > 0 or is_edited)::double / count(*) as scored_share,
+    count_if(is_paired)::bigint as paired,
+    count_if(is_scored)::double / count(*) as scored_share,
     count_if(is_edited)::double / count(*) as edited_share,
-    count_if(is_edited_by_author)::double / count(*) as paired_share
-from {{ ref('requests') }}
+    count_if(is_paired)::double / count(*) as paired_share
+from staged
 group by author, day, version, is_simulated

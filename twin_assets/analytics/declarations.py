@@ -62,6 +62,7 @@ class SourceTable:
         source, name: as in `source('registry', 'moves')`.
         store: `tables`: the Lance table of the asset; `state`: a table of the state store.
         asset: the Dagster asset that makes or changes it.
+        optional: where nobody has materialized the asset yet, it has no rows.
         columns: those that are read, and no others.
     """
 
@@ -69,6 +70,7 @@ class SourceTable:
     name: str
     store: Store
     asset: str
+    optional: bool
     columns: tuple[Column, ...]
     description: str
     place: Place
@@ -163,7 +165,7 @@ def _source_tables(file: YamlFile, fields: Fields) -> Iterator[SourceTable]:
         name = file.word(table, "name", of=f"a table of {source}")
         of = f"the source table {source}.{name}"
         file.allow(table, ("name", "description", "config", "columns"), of=of)
-        meta = _meta(file, table, ("asset",), of=of)
+        meta = _meta(file, table, ("asset", "optional"), of=of)
         columns, tests = _columns(file, table, of=of)
         if tests:
             raise file.wrong(
@@ -177,6 +179,7 @@ def _source_tables(file: YamlFile, fields: Fields) -> Iterator[SourceTable]:
             name,
             store,
             str(meta.get("asset", name)),
+            meta.get("optional") is True,
             tuple(columns),
             _text(table),
             file.place(name),

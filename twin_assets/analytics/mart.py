@@ -183,7 +183,7 @@ class _Upstream:
         slots: Iterable[str] = self.authors
         if model and model.partitions == "none":
             slots = [ALL_AUTHORS]
-        elif not self.partitioned:
+        elif not self.partitioned or (source and source.optional):
             slots = [author for author in slots if self.tables.exists(asset, author)]
         # only what is declared is read, and of this only what the query uses
         names = [column.name for column in columns]

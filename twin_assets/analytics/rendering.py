@@ -181,7 +181,9 @@ class Renderer:
             raise SqlProjectError(
                 f"read {words}",
                 place,
-                found=str(found),
+                found=getattr(found, "found", str(found))
+                if isinstance(found, Exception)
+                else "no relation",
                 next_step="write ref('model') or source('source', 'table')",
             )
         return found, self._finished(words, found, first=place)
@@ -209,6 +211,9 @@ class Renderer:
         while lines and not lines[0]:
             lines.pop(0)
             places.pop(0)
+        while lines and not lines[-1]:
+            lines.pop()
+            places.pop()
         asked = self._asked
         return Rendered(
             name,

@@ -1,4 +1,4 @@
-"""A home with two authors' answers in the shape that the ledger gives them, and a model registry."""
+"""A home with two authors' answers as the ledger gives them, and a model registry."""
 
 from __future__ import annotations
 

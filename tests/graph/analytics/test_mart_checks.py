@@ -1,0 +1,139 @@
+"""Data tests as asset checks: what a failed one stops, what it tells, and for whom."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from tests.graph.analytics.conftest import Answers, Materialize, answer, voted
+from tests.unit.analytics.conftest import FILES, WriteProject, write_project  # noqa: F401
+from twin_assets.analytics.places import SqlProjectError
+from twin_assets.analytics.sql_models import sql_assets
+from twin_resources.tables import Tables
+
+
+def failed(result: dg.ExecuteInProcessResult) -> dict[str, int]:
+    """Failed checks with the number of wrong rows."""
+    return {
+        item.check_name: item.metadata["wrong_rows"].value  # type: ignore[misc]
+        for item in result.get_asset_check_evaluations()
+        if not item.passed
+    }
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {
+        event.step_materialization_data.materialization.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+    }
+
+
+def test_a_failed_error_stops_what_is_downstream_and_shows_the_rows(
+    write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    rows = [answer("ada", at, **voted(1.0, "r1")) for at in range(3)]
+    write_interactions("ada", [*rows, answer("ada", 9, **voted(1.5, "r1"))])
+    marts = ("requests", "quality_by_day", "feedback_funnel")
+    result = materialize(*marts, author="ada", raise_on_error=False)
+    assert failed(result) == {"vote_is_between_0_and_1": 1}
+    assert materialized(result) == {"requests"}
+    assert tables.read("requests", "ada").height == 4
+    write_interactions("ada", rows)
+    mended = materialize(*marts, author="ada")
+    assert failed(mended) == {}
+    assert materialized(mended) == set(marts)
+
+
+def test_a_failed_warning_only_tells(write_interactions: Answers, materialize: Materialize) -> None:
+    write_interactions("ada", [answer("ada", 1, route="shadowed", latency_s=-1.0)])
+    result = materialize("requests", "feedback_funnel", author="ada")
+    assert failed(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
+    assert materialized(result) == {"requests", "feedback_funnel"}
+    severities = {item.check_name: item.severity for item in result.get_asset_check_evaluations()}
+    assert severities["route_is_known"] == dg.AssetCheckSeverity.WARN
+    assert severities["unique_trace_id"] == dg.AssetCheckSeverity.ERROR
+
+
+def test_a_check_says_where_it_is_declared_and_what_it_ran(
+    write_interactions: Answers, materialize: Materialize
+) -> None:
+    write_interactions("ada", [answer("ada", 1)])
+    result = materialize("requests", author="ada")
+    told = {item.check_name: item for item in result.get_asset_check_evaluations()}
+    metadata = told["unique_trace_id"].metadata
+    assert str(metadata["declared_at"].value).startswith("models/schema.yml:")
+    assert "having count(*) > 1" in str(metadata["sql"].value)
+    assert told["unique_trace_id"].partition == "ada"
+
+
+def test_rows_with_the_same_key_are_stored_and_fail_the_test(
+    write_project: WriteProject,  # noqa: F811
+    write_interactions: Answers,
+    materialize: Materialize,
+    tables: Tables,
+) -> None:
+    schema = """\
+version: 2
+sources:
+  - name: feedback
+    config: {meta: {dagster: {store: tables}}}
+    tables:
+      - name: interactions
+        columns: [{name: reader, data_type: varchar}]
+models:
+  - name: readers
+    columns: [{name: reader, data_type: varchar, data_tests: [unique, not_null]}]
+"""
+    sql = "select reader from {{ source('feedback', 'interactions') }}"
+    sql = "{{ config(unique_key='reader') }}\n" + sql
+    folder = write_project({"models/schema.yml": schema, "models/readers.sql": sql})
+    for name in ("cast_votes", "summed"):
+        (folder / "models" / f"{name}.sql").unlink()
+    write_interactions("ada", [answer("ada", at, reader=f"r{at % 2}") for at in range(3)])
+    result = materialize(author="ada", assets=sql_assets(folder), raise_on_error=False)
+    assert failed(result) == {"unique_reader": 1}
+    assert tables.read("readers", "ada").rows() == [("r0", "r0"), ("r0#2", "r0"), ("r1", "r1")]
+
+
+def test_sql_that_does_not_run_fails_the_step_with_its_line(
+    write_project: WriteProject,  # noqa: F811
+    write_interactions: Answers,
+    materialize: Materialize,
+    tables: Tables,
+) -> None:
+    schema = FILES["models/schema.yml"].replace("name: raw", "name: feedback")
+    schema = schema.replace("- name: votes", "- name: interactions").replace(
+        "name: id,", "name: reader,", 1
+    )
+    schema = schema.replace(
+        "{name: value, data_type: double}", "{name: vote, data_type: double}", 1
+    )
+    sql = FILES["models/cast_votes.sql"].replace("'raw', 'votes'", "'feedback', 'interactions'")
+    folder = write_project({"models/schema.yml": schema, "models/cast_votes.sql": sql})
+    write_interactions("ada", [answer("ada", 1)])
+    with pytest.raises(SqlProjectError, match=r'models/cast_votes\.sql:5.*"value" not found'):
+        materialize("cast_votes", author="ada", assets=sql_assets(folder))
+    assert not tables.exists("cast_votes", "ada")
+
+
+def test_the_graph_is_the_files() -> None:
+    assets = {asset.key.to_user_string(): asset for asset in sql_assets()}
+    parents = {
+        name: {key.to_user_string() for key in asset.asset_deps[asset.key]}
+        for name, asset in assets.items()
+    }
+    assert parents == {
+        "requests": {"interactions"},
+        "quality_by_day": {"requests"},
+        "cost_by_day": {"requests"},
+        "feedback_funnel": {"requests", "preference_dataset"},
+        "model_history": {"released_model", "checkpoint_evaluation"},
+    }
+    by_author = {name for name, asset in assets.items() if asset.partitions_def is not None}
+    assert by_author == set(assets) - {"cost_by_day"}
+    for asset in assets.values():
+        [spec] = asset.specs
+        assert spec.group_name == "analytics"
+        assert spec.code_version
+        for check in asset.check_specs:
+            assert check.partitions_def == asset.partitions_def

@@ -1,0 +1,83 @@
+"""A small SQL project on disk, of which a test changes one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from twin_assets.analytics.built_in_tests import FILE, SQL
+from twin_assets.analytics.project import read_project
+from twin_assets.analytics.rendering import Renderer
+
+FILES = {
+    "dbt_project.yml": "name: small\nvars:\n  least: 2\n",
+    "models/schema.yml": """\
+version: 2
+sources:
+  - name: raw
+    config: {meta: {dagster: {store: tables}}}
+    tables:
+      - name: votes
+        columns:
+          - {name: id, data_type: varchar}
+          - {name: value, data_type: double}
+models:
+  - name: cast_votes
+    columns:
+      - name: id
+        data_type: varchar
+        data_tests: [unique, not_null]
+      - {name: value, data_type: double}
+  - name: summed
+    config: {meta: {dagster: {partitions: none}}}
+    columns:
+      - {name: id, data_type: varchar}
+      - {name: total, data_type: double}
+""",
+    "models/cast_votes.sql": """\
+{{ config(materialized='table', unique_key='id') }}
+
+select id, value
+from {{ source('raw', 'votes') }}
+where value >= {{ var('least') }}
+""",
+    "models/summed.sql": """\
+{{ config(materialized='table', unique_key=['id']) }}
+
+select
+    id,
+    {{ total('value') }} as total
+from {{ ref('cast_votes') }}
+group by id
+""",
+    "macros/sums.sql": "{% macro total(column) -%}\nsum({{ column }})\n{%- endmacro %}\n",
+}
+
+WriteProject = Callable[..., Path]
+
+
+@pytest.fixture
+def write_project(tmp_path: Path) -> WriteProject:
+    """Writes the small project with some files changed, `{"models/summed.sql": "…"}`."""
+
+    def write(changed: dict[str, str] | None = None) -> Path:
+        folder = tmp_path / "sql"
+        for name, text in (FILES | (changed or {})).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def renderer_of(write_project: WriteProject) -> Callable[..., Renderer]:
+    """A renderer of the small project with some files changed."""
+
+    def make(changed: dict[str, str] | None = None) -> Renderer:
+        return Renderer(read_project(write_project(changed)), built_in={FILE: SQL})
+
+    return make

@@ -1,0 +1,230 @@
+"""Each data test of schema.yml passes on good rows and fails on rows that are made to break it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.unit.analytics.conftest import FILES
+from twin_assets.analytics.built_in_tests import FILE, SQL
+from twin_assets.analytics.duckdb_session import DuckDBSession
+from twin_assets.analytics.mart import render_test
+from twin_assets.analytics.places import SqlProjectError
+from twin_assets.analytics.project import FOLDER, Model, Project, read_project
+from twin_assets.analytics.rendering import Renderer
+
+Row = dict[str, Any]
+
+GOOD: dict[str, Row] = {
+    "requests": {
+        "trace_id": "t1",
+        "author": "ada",
+        "started_at": "2026-03-01 12:00:00+00",
+        "day": "2026-03-01",
+        "version": "v1",
+        "checkpoint": "c1",
+        "route": "stable",
+        "propensity": 0.9,
+        "prompt_class": "question",
+        "template": "t",
+        "reader": "r1",
+        "passages": 2,
+        "latency_s": 1.0,
+        "cost_usd": 0.001,
+        "degraded_because": "",
+        "is_degraded": False,
+        "is_simulated": False,
+        "vote": 1.0,
+        "votes": 1,
+        "voters": ["r1"],
+        "judged": 0.5,
+        "judgements": 1,
+        "is_edited": False,
+        "is_edited_by_author": False,
+    },
+    "quality_by_day": {
+        "author": "ada",
+        "day": "2026-03-01",
+        "version": "v1",
+        "prompt_class": "question",
+        "measure": "thumbs",
+        "is_simulated": False,
+        "n": 10,
+        "mean": 0.8,
+        "low": 0.49,
+        "high": 0.94,
+        "method": "wilson",
+        "n_effective": 10.0,
+    },
+    "cost_by_day": {
+        "author": "ada",
+        "day": "2026-03-01",
+        "route": "stable",
+        "is_simulated": False,
+        "answers": 10,
+        "priced": 9,
+        "cost_usd": 0.01,
+        "cost_usd_per_answer": 0.001,
+        "latency_s_median": 1.0,
+        "latency_s_p95": 2.0,
+        "degraded": 0,
+        "readers": 3,
+    },
+    "feedback_funnel": {
+        "author": "ada",
+        "day": "2026-03-01",
+        "version": "v1",
+        "is_simulated": False,
+        "answers": 9,
+        "scored": 5,
+        "edited": 2,
+        "paired": 1,
+        "scored_share": 5 / 9,
+        "edited_share": 2 / 9,
+        "paired_share": 1 / 9,
+    },
+    "model_history": {
+        "event_id": "moved/1",
+        "author": "ada",
+        "version": 1,
+        "happened_at": "2026-03-01 12:00:00+00",
+        "event": "moved",
+        "from_state": "candidate",
+        "to_state": "stable",
+        "until_at": "2026-03-02 12:00:00+00",
+        "actor": "released_model",
+        "reason": "passed the gate",
+        "is_forced": False,
+        "gate_version": None,
+        "claims": None,
+        "unmet_claims": None,
+    },
+}
+
+# (model, test) → rows added to the good one, as changes of it
+BAD: dict[tuple[str, str], list[Row]] = {
+    ("requests", "unique_trace_id"): [{"author": "bob"}],
+    ("requests", "not_null_trace_id"): [{"trace_id": None}],
+    ("requests", "not_null_author"): [{"author": None}],
+    ("requests", "not_null_started_at"): [{"started_at": None}],
+    ("requests", "route_is_known"): [{"route": "o'clock"}],
+    ("requests", "propensity_is_a_probability"): [{"propensity": 1.01}],
+    ("requests", "latency_is_not_negative"): [{"latency_s": -0.1}],
+    ("requests", "cost_is_not_negative"): [{"cost_usd": -0.001}],
+    ("requests", "vote_is_between_0_and_1"): [{"vote": float("nan")}],
+    ("requests", "judgement_is_between_0_and_1"): [{"judged": 5.0}],
+    ("requests", "a_vote_has_a_voter"): [{"voters": []}],
+    ("quality_by_day", "accepted_values_measure"): [{"measure": "vibes"}],
+    ("quality_by_day", "accepted_values_method"): [{"method": "by eye"}],
+    ("quality_by_day", "one_row_a_day_class_version_and_measure"): [{"n": 11}],
+    ("quality_by_day", "the_interval_holds_the_mean"): [{"mean": 0.95}],
+    ("cost_by_day", "not_null_author"): [{"author": None}],
+    ("cost_by_day", "cost_is_not_negative"): [{"cost_usd": -1.0}],
+    ("cost_by_day", "one_row_a_day_author_and_route"): [{"answers": 11}],
+    ("cost_by_day", "most_answers_have_a_price"): [{"priced": 8}],
+    ("feedback_funnel", "one_row_a_day_and_version"): [{"answers": 10}],
+    ("feedback_funnel", "each_stage_is_part_of_the_answers_that_were_scored"): [
+        {"day": "2026-03-02", "paired": 6}
+    ],
+    ("model_history", "unique_event_id"): [{"version": 2}],
+    ("model_history", "not_null_event_id"): [{"event_id": None}],
+    ("model_history", "every_event_has_its_version"): [{"version": None}],
+    ("model_history", "accepted_values_event"): [{"event": "rumoured"}],
+    ("model_history", "time_runs_forward"): [{"until_at": "2026-02-01 12:00:00+00"}],
+}
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return read_project()
+
+
+@pytest.fixture(scope="module")
+def renderer(project: Project) -> Renderer:
+    return Renderer(project, built_in={FILE: SQL})
+
+
+def wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> int:
+    test = next(item for item in model.tests if item.name == name)
+    with DuckDBSession() as session:
+        frame = pl.DataFrame(rows, infer_schema_length=None)
+        session.register(("", model.name), frame, model.columns)
+        return session.rows(render_test(renderer, model, test)).height
+
+
+def test_each_data_test_has_rows_that_break_it(project: Project) -> None:
+    declared = {(model.name, test.name) for model in project.models for test in model.tests}
+    assert set(BAD) == declared
+    assert set(GOOD) == {model.name for model in project.models}
+
+
+@pytest.mark.parametrize(("model", "test"), sorted(BAD))
+def test_a_data_test_fails_on_bad_rows_alone(
+    project: Project, renderer: Renderer, model: str, test: str
+) -> None:
+    good, found = GOOD[model], project.model(model)
+    assert wrong_rows(renderer, found, test, [good]) == 0
+    bad = [good | change for change in BAD[model, test]]
+    assert wrong_rows(renderer, found, test, [good, *bad]) == 1
+
+
+@pytest.fixture
+def small(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
+    """Runs the one test that `summed` gets, over `cast_votes` and `summed` with two rows each."""
+
+    def run(test: str) -> int:
+        schema = FILES["models/schema.yml"] + f"    data_tests: [{test}]\n"
+        generic = "tests/generic/expression_is_true.sql"
+        text = (FOLDER / generic).read_text(encoding="utf-8")
+        made = renderer_of({"models/schema.yml": schema, generic: text})
+        model = made.project.model("summed")
+        with DuckDBSession() as session:
+            for name, column in (("summed", "total"), ("cast_votes", "value")):
+                ids = ["a", "b"] if name == "cast_votes" else ["b", "c"]
+                columns = made.project.model(name).columns
+                frame = pl.DataFrame({"id": ids, column: [1.0, -1.0]})
+                session.register(("", name), frame, columns)
+            return session.rows(render_test(made, model, model.tests[0])).height
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("test", "wrong"),
+    [
+        ("relationships: {arguments: {to: ref('cast_votes'), field: id, column_name: id}}", 1),
+        ("expression_is_true: {arguments: {expression: total > 0}}", 1),
+        ("expression_is_true: {arguments: {expression: total > 0}, config: {where: id = 'b'}}", 0),
+        ("accepted_values: {arguments: {column_name: total, values: [1, 2], quote: false}}", 1),
+    ],
+)
+def test_arguments_reach_the_sql(small: Callable[[str], int], test: str, wrong: int) -> None:
+    assert small(test) == wrong
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("nope", "accepted_values, expression_is_true, not_null, relationships, unique"),
+        ("unique: {arguments: {columns: [id]}}", "columns"),
+        (
+            "relationships: {arguments: {column_name: id, field: id, "
+            "to: \"source('raw', 'votes')\"}}",
+            "which summed does not read",
+        ),
+        ("relationships: {arguments: {to: cast_votes, field: id, column_name: id}}", "no relation"),
+        ("relationships: {arguments: {to: ref('no'), field: id, column_name: id}}", "no model"),
+        ("accepted_values: {arguments: {column_name: nope, values: [1]}}", '"nope" not found'),
+    ],
+)
+def test_a_test_that_cannot_run_names_its_line(
+    small: Callable[[str], int], test: str, said: str
+) -> None:
+    with pytest.raises(SqlProjectError) as caught:
+        small(test)
+    assert said in str(caught.value)
+    expected = "built_in_tests.sql" if '"nope" not found' in said else "models/schema.yml:22"
+    assert expected in str(caught.value)
