@@ -146,7 +146,9 @@ def convene(
         if material.base_answers:
             numbered = tuple((str(n), text) for n, text in enumerate(material.base_answers))
             sides.append(Source(BASE_MODEL, numbered))
-        judges.append(VoiceJudge(stored.voice_calibration(tables, author, own, sides)))
+        judges.append(
+            VoiceJudge(stored.voice_calibration(tables, author, own, sides, base=material.base))
+        )
     else:
         notes.append("no voice judge: there is nobody else's text to tell this voice from")
     if not material.others.unseen and material.others.planted:
@@ -180,7 +182,8 @@ def differences(judge: Judge, plants: Sequence[Plant]) -> dict[str, list[float]]
 def _certified(
     tables: Tables, author: str, judges: Sequence[Judge], plants: Sequence[Plant], margin: float
 ) -> tuple[Member, ...]:
-    """Certificates by judge, computed once: a general judge is paid for each score."""
+    """Certificates by judge, computed once for a revision: a general judge is paid for each score,
+    and the plants in every later batch watch over it."""
     of_claim = {
         judge.claim: tuple(one for one in plants if one.kind in certification.PLANTS[judge.claim])
         for judge in judges
@@ -191,10 +194,7 @@ def _certified(
                 PANEL_VERSION,
                 identity(judge),
                 margin,
-                [
-                    (one.kind, one.own.question, one.own.answer, one.own.passages, one.answer)
-                    for one in of_claim[judge.claim]
-                ],
+                stored.doublings(len(of_claim[judge.claim])),
             ),
             lambda judge=judge: asdict(
                 certification.certify(

@@ -3,8 +3,10 @@
 Belongs here: the tables they are kept in, and reading a calibration back.
 Does not belong here: computing one (`topic.py`, `voice.py`, `panel.py`).
 
-One table a kind, one row a name: (name, hash of all inputs, document). The hash decides: the same
-inputs are never computed, nor paid for, twice; others replace the row.
+One table a kind, one row a name: (name, hash of what calls for it, document). A calibration is held
+on to when posts are added, because another one is another judge, whose scores need a new baseline:
+it is made again for another method, embedder or base model, or when the author's texts have doubled
+and still were too few. After a post is forgotten its rows go too, and are made from what is left.
 """
 # pyright: strict
 
@@ -48,7 +50,7 @@ _SCHEMA: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One row: `inputs` is a hash of everything that `compute` looks at."""
+    """One row: `inputs` is a hash; the row is computed when it is new."""
 
     inputs: str
     compute: Callable[[], Mapping[str, Any]]
@@ -86,29 +88,37 @@ def once(tables: Tables, into: str, *, author: str, tasks: Mapping[str, Task]) -
 def topic_calibration(
     tables: Tables, author: str, pairs: Sequence[Pair], *, embed: Embed, embedder: str
 ) -> TopicCalibration:
-    """The author's topic scale, from the first `MOST_PAIRS` training pairs.
+    """The author's topic scale, from the first `MOST_PAIRS` training pairs there were.
 
     Raises:
         TwinError: as `calibrate_topic`.
     """
     used = list(pairs[:MOST_PAIRS])
-    inputs = digest(TOPIC_VERSION, embedder, [asdict(pair) for pair in used])
+    inputs = digest(TOPIC_VERSION, embedder, doublings(len(used)))
     task = Task(inputs, lambda: asdict(calibrate_topic(used, embed=embed, embedder=embedder)))
     found = once(tables, TOPIC_TABLE, author=author, tasks={"topic": task})
     return TopicCalibration(**found["topic"])
 
 
 def voice_calibration(
-    tables: Tables, author: str, own: Source, others: Sequence[Source]
+    tables: Tables, author: str, own: Source, others: Sequence[Source], *, base: str
 ) -> VoiceCalibration:
     """The author's voice score, trained against others'.
+
+    Args:
+        base: revision of the model whose answers are among the others.
 
     Raises:
         TwinError: as `calibrate_voice`.
     """
-    inputs = digest(VOICE_VERSION, [(side.name, side.texts) for side in (own, *others)])
+    inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())))
     task = Task(inputs, lambda: asdict(calibrate_voice(own, others)))
     found = once(tables, VOICE_TABLE, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(
         **(found | {"kept": tuple(found["kept"]), "weights": tuple(found["weights"])})
     )
+
+
+def doublings(count: int) -> int:
+    """How often 1 was doubled to reach a number: equal until it has about doubled."""
+    return count.bit_length()

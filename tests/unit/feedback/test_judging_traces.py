@@ -1,0 +1,90 @@
+"""Which answers are judged, and the ids under which their scores travel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from twin_assets.feedback.judging_traces import judge_traces, sampled, score_id
+from twin_resources.judging.judge import Answered
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+class Length:
+    """A judge of lengths that keeps what it was shown."""
+
+    name, revision, claim = "length", "1", "general"
+
+    def __init__(self) -> None:
+        self.shown: list[Answered] = []
+
+    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
+        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        self.shown += answered
+        return [min(1.0, len(one.answer) / 10) for one in answered]
+
+
+def answers(count: int, **changes: object) -> pl.DataFrame:
+    rows = [
+        {
+            "trace_id": f"t{n:04}",
+            "author": "ada",
+            "started_at": NOON + timedelta(minutes=n),
+            "version": f"v{n % 2 + 1}",
+            "question": "Why?",
+            "answer": "Because",
+            "chunk_ids": ["c1", "gone"],
+            "degraded": "",
+            "simulated": False,
+        }
+        | changes
+        for n in range(count)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_the_first_answers_of_each_version_are_all_judged() -> None:
+    found = sampled(answers(100), judged=(), share=0.0, first_batch=3)
+
+    assert found["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
+
+
+def test_later_ones_are_drawn_by_their_id_alone() -> None:
+    found = sampled(answers(2000), judged=(), share=0.1, first_batch=0)
+    part = sampled(answers(1000), judged=(), share=0.1, first_batch=0)
+
+    assert 150 < found.height < 250
+    assert set(part["trace_id"]) == set(found["trace_id"]) & set(answers(1000)["trace_id"])
+
+
+def test_judged_degraded_and_empty_ones_are_left_out() -> None:
+    rows = pl.concat(
+        [
+            answers(4),
+            answers(1, trace_id="down", degraded="retrieval: away"),
+            answers(1, trace_id="mute", answer=""),
+        ]
+    )
+
+    found = sampled(rows, judged=["t0001"], first_batch=100)
+
+    assert sorted(found["trace_id"]) == ["t0000", "t0002", "t0003"]
+
+
+def test_scores_name_judge_revision_and_trace_and_say_when_they_are_simulated() -> None:
+    judge = Length()
+    rows = pl.concat([answers(1), answers(1, trace_id="sim", simulated=True)])
+
+    real, simulated = judge_traces(rows, [judge], passages={"c1": "A passage."}, now=NOON)
+
+    assert real.id == score_id(judge, "t0000") == "judge:length@1:t0000"
+    assert (real.name, real.value, real.trace_id) == ("judge:length@1", 0.7, "t0000")
+    assert "twin.simulated" not in real.metadata
+    assert simulated.metadata["twin.simulated"] == "true"
+    assert judge.shown[0] == Answered("Why?", "Because", ("A passage.",))
+    assert "v1" not in repr(judge.shown), "the judge must not see the version"

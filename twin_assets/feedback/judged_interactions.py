@@ -1,0 +1,107 @@
+"""The asset `judged_interactions`: judges' scores for a random sample of answers.
+
+Belongs here: the asset, its metadata. Does not belong here: the sample and the scores
+(`judging_traces.py`), the judges, sending (the outbox's relay).
+
+Scores are queued on disk under ids made of judge, revision and trace, so a repetition replaces
+itself; the table notes which traces have been judged by which judge.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from twin_assets.feedback import judging_traces
+from twin_assets.partitions import authors
+from twin_assets.serving import author_panel
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    ModelServerResource,
+    SettingsResource,
+    TablesResource,
+)
+from twin_resources.langfuse.outbox import Outbox, outbox_path
+
+COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String()}
+
+
+class JudgedConfig(dg.Config):
+    """Which answers are judged: `share` of all, after each version's first `first_batch`."""
+
+    share: float = judging_traces.SHARE
+    first_batch: int = judging_traces.FIRST_BATCH
+    most: int = 500
+
+
+@dg.asset(
+    deps=["interactions", "instruction_dataset"],
+    partitions_def=authors,
+    group_name="feedback",
+    kinds={"lance"},
+)
+def judged_interactions(
+    context: dg.AssetExecutionContext,
+    config: JudgedConfig,
+    settings: SettingsResource,
+    tables: TablesResource,
+    model_server: ModelServerResource,
+    embedder: EmbedderResource,
+) -> dg.MaterializeResult:
+    """Scores by every certified judge, written to the trace store through the outbox."""
+    author, store = context.partition_key, tables.tables()
+    panel = author_panel.panel_of(
+        settings.author(author),
+        settings.settings(),
+        tables=store,
+        servers=model_server.servers(),
+        embedder=embedder.embedder(),
+        say=context.log.info,
+    )
+    judges = [member.judge for member in panel.members if member.certified]
+    names = ",".join(judging_traces.score_name(judge) for judge in judges)
+    known = (
+        store.read("judged_interactions", author)
+        if store.exists("judged_interactions", author)
+        else pl.DataFrame(schema=COLUMNS)
+    )
+    rows = judging_traces.sampled(
+        store.read("interactions", author),
+        judged=known.filter(pl.col("judges") == names)["trace_id"].to_list(),
+        share=config.share,
+        first_batch=config.first_batch,
+    ).head(config.most)
+    scores = judging_traces.judge_traces(
+        rows,
+        judges,
+        passages=dict(
+            store.read("document_chunks", author, columns=["chunk_id", "text"]).iter_rows()
+        ),
+        now=datetime.now(UTC),
+    )
+    outbox = Outbox(outbox_path(settings.settings()))
+    try:
+        outbox.put_scores(scores, automatic=True)
+    finally:
+        outbox.close()
+    judged = rows.select("trace_id", "version").with_columns(pl.lit(names).alias("judges"))
+    done = store.rework(
+        pl.concat([known.join(judged, on="trace_id", how="anti").select(list(COLUMNS)), judged]),
+        "judged_interactions",
+        author=author,
+        key="trace_id",
+        function=lambda frame: frame,
+        version="1",
+        schema=COLUMNS,
+        row_key="trace_id",
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(done.data_version),
+        metadata={
+            **done.metadata(),
+            "judged_now": rows.height,
+            "scores_queued": len(scores),
+            "judges": [judging_traces.score_name(judge) for judge in judges],
+            **author_panel.told(panel),
+        },
+    )

@@ -1,0 +1,112 @@
+"""Which answers are judged, and their scores on the way to the trace store.
+
+Belongs here: the random sample, the passages that an answer was given, the scores with their ids.
+Does not belong here: the judges (`twin_resources/judging`), sending (`langfuse/relay.py`).
+
+The sample is random so that judged traces stand for all: a hash of the trace id is drawn against
+the rate, whatever the answer, so that a second run draws the same ones. Right after a promotion the
+first 500 answers of the new version are all judged, because a baseline is certified on them
+(`evidence/baseline.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from twin_resources.evidence.baseline import FIRST_BATCH
+from twin_resources.judging.judge import Answered, Judge, digest, identity
+from twin_resources.langfuse.outbox import QueuedScore
+
+SHARE = 0.1  # of a version's answers once its first batch is complete
+_LOTS = 16**12
+
+
+def score_name(judge: Judge) -> str:
+    """`judge:<name>@<revision>`: name of the score, and of the stream that it settles in."""
+    return f"judge:{identity(judge)}"
+
+
+def score_id(judge: Judge, trace_id: str) -> str:
+    """`judge:<name>@<revision>:<trace>`: judged again it replaces itself."""
+    return f"{score_name(judge)}:{trace_id}"
+
+
+def sampled(
+    interactions: pl.DataFrame,
+    *,
+    judged: Collection[str],
+    share: float = SHARE,
+    first_batch: int = FIRST_BATCH,
+) -> pl.DataFrame:
+    """The answers that are to be judged now.
+
+    Args:
+        interactions: rows of the asset `interactions`.
+        judged: trace ids that already have their scores.
+        share: of the answers after a version's first batch.
+        first_batch: so many answers of each version are judged, its first.
+
+    Returns:
+        Rows, oldest first; those without question or answer, and degraded ones, are left out: a
+        fallback's answer says nothing of the version.
+    """
+    usable = interactions.filter(
+        (pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == "")
+    ).sort("started_at", "trace_id")
+    numbered = usable.with_columns(
+        pl.int_range(pl.len()).over("version").alias("_number"),
+        pl.col("trace_id").map_elements(_lot, return_dtype=pl.Float64).alias("_lot"),
+    )
+    return numbered.filter(
+        ((pl.col("_number") < first_batch) | (pl.col("_lot") < share))
+        & ~pl.col("trace_id").is_in(list(judged))
+    ).drop("_number", "_lot")
+
+
+def judge_traces(
+    rows: pl.DataFrame, judges: Sequence[Judge], *, passages: Mapping[str, str], now: datetime
+) -> list[QueuedScore]:
+    """One score a judge and answer.
+
+    Args:
+        rows: of `sampled`.
+        passages: chunk id → text; a chunk that is gone since is not shown to the judge.
+        now: stamped on the scores as the time of judging, aware.
+
+    Raises:
+        TwinError: a judge's model does not answer; no score is returned then.
+    """
+    answered = [
+        Answered(question, answer, tuple(passages[name] for name in names if name in passages))
+        for question, answer, names in rows.select("question", "answer", "chunk_ids").iter_rows()
+    ]
+    facts = list(rows.select("trace_id", "author", "version", "simulated").iter_rows())
+    scores: list[QueuedScore] = []
+    for judge in judges:
+        for value, (trace_id, author, version, simulated) in zip(
+            judge.score_all(answered), facts, strict=True
+        ):
+            scores.append(
+                QueuedScore(
+                    id=score_id(judge, trace_id),
+                    trace_id=trace_id,
+                    name=score_name(judge),
+                    value=round(value, 6),
+                    metadata={
+                        "twin.by": "judge",
+                        "twin.author": author,
+                        "twin.version": version,
+                        "twin.at": now.isoformat(timespec="milliseconds"),
+                    }
+                    | ({"twin.simulated": "true"} if simulated else {}),
+                )
+            )
+    return scores
+
+
+def _lot(trace_id: str) -> float:
+    return int(digest("judge", trace_id), 16) / _LOTS

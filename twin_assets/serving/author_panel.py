@@ -1,0 +1,79 @@
+"""The judges of one author as the assets get them: material, base answers, certificates.
+
+Belongs here: putting them together from settings, tables and model servers.
+Does not belong here: the judges (`twin_resources/judging`), what they decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.serving.judge_material import material_of
+from twin_resources.evidence.baseline import MARGIN
+from twin_resources.judging.panel import Panel, convene
+from twin_resources.judging.texts import SAMPLES
+from twin_resources.settings import Author, Settings, list_authors
+from twin_resources.weights import load_base_model
+
+if TYPE_CHECKING:
+    from twin_resources.embedder import Embedder
+    from twin_resources.model_server import ModelServers
+    from twin_resources.tables import Tables
+
+
+def panel_of(
+    author: Author,
+    settings: Settings,
+    *,
+    tables: Tables,
+    servers: ModelServers,
+    embedder: Embedder,
+    say: Callable[[str], object],
+    margin: float = MARGIN,
+) -> Panel:
+    """An author's judges with their certificates; all that is costly is done once and kept.
+
+    The first time: 25 CPU seconds, and 90 for 60 answers of the base model.
+
+    Args:
+        margin: ε.
+
+    Raises:
+        TwinError: too little text to calibrate on, or a model does not answer.
+    """
+    base = load_base_model(settings, author.base_model or None)
+    material = material_of(
+        author.slug,
+        tables,
+        others=[
+            other.slug
+            for other in list_authors(settings)
+            # a sample author is among the bundled texts already
+            if other.slug != author.slug and not (SAMPLES / other.slug).is_dir()
+        ],
+        base=base.revision,
+        serve_base=lambda: servers.serve(base.gguf, alias=servers.base_alias),
+        say=say,
+    )
+    return convene(
+        material,
+        tables=tables,
+        embed=embedder.embed,
+        embedder=embedder.revision,
+        judge_model=settings.judge_model,
+        margin=margin,
+    )
+
+
+def told(panel: Panel) -> dict[str, Any]:
+    """Metadata: certificates, claims, what was spent. Values are plain; no text of a post."""
+    spent = panel.spent()
+    return {
+        "certificates": [member.certificate.reason for member in panel.members],
+        "claims": list(panel.claims),
+        "vetoes": list(panel.vetoes),
+        "notes": list(panel.notes),
+        "judge_calls": spent.calls,
+        "judge_usd": round(spent.usd, 6),
+    }

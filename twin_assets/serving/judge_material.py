@@ -1,0 +1,144 @@
+"""What an author's judges are made of, read from the author's tables.
+
+Belongs here: training pairs, held-out answers with their passages, other people's texts, answers of
+the base model.
+Does not belong here: the judges (`twin_resources/judging`), what they are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_assets.evaluation import held_out, served_model
+from twin_assets.evaluation.served_answers import FREQUENCY_PENALTY, Serve
+from twin_resources.judging.panel import Material
+from twin_resources.judging.plants import OwnAnswer
+from twin_resources.judging.texts import bundled_hands, divided, hands_of
+from twin_resources.prompt import template_by_hash
+
+if TYPE_CHECKING:
+    from twin_resources.tables import Tables
+
+DATASET, CHUNKS = "instruction_dataset", "document_chunks"
+BASE_ANSWERS = "base_answers"
+BASE_QUESTIONS = 60  # 60 tokens each: 45 s of one core, once for an author and a base model
+BASE_TOKENS = 60
+MOST_OF_ANOTHER = 300  # passages of one other author
+BASE_VERSION = "base-answers-1"
+_SCHEMA = {"question_id": pl.String(), "base": pl.String(), "answer": pl.String()}
+
+
+def material_of(
+    author: str,
+    tables: Tables,
+    *,
+    others: Sequence[str],
+    base: str,
+    serve_base: Serve | None,
+    say: Callable[[str], object],
+) -> Material:
+    """Read an author's material; the base model is asked once, its answers are kept.
+
+    Args:
+        others: slugs of the instance's other authors: they teach what this voice is not, and are
+            never planted, since a plant may be sent to a judge outside.
+        base: revision of the base model.
+        serve_base: starts a server of it; None: judges without base answers.
+
+    Raises:
+        TableMissing: the dataset was never materialized.
+        TwinError: the base model cannot be served.
+    """
+    dataset = tables.read(DATASET, author)
+    chunks = dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
+    prompts = [
+        OwnAnswer(
+            sample_id=row["sample_id"],
+            document_id=row["document_id"],
+            question=row["question"],
+            answer=row["answer"],
+            passages=tuple(
+                chunks[name]
+                for name in (row["chunk_id"], *row["context_chunk_ids"])
+                if name in chunks
+            ),
+        )
+        for row in held_out.held_out_samples(dataset, trained_on=()).iter_rows(named=True)
+    ]
+    texts = divided(bundled_hands(without=[author]))
+    training = (*texts.training, *hands_of(_passages_of_others(tables, others)))
+    answers: list[str] = []
+    if serve_base is not None:
+        answers = _base_answers(author, tables, dataset, base=base, serve=serve_base, say=say)
+    return Material(
+        author=author,
+        pairs=held_out.training_pairs(dataset),
+        prompts=prompts,
+        others=type(texts)(training, texts.planted, texts.unseen),
+        base_answers=answers,
+        base=base,
+    )
+
+
+def _passages_of_others(tables: Tables, others: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for slug in others:
+        if tables.exists(DATASET, slug):
+            rows = tables.read(DATASET, slug, columns=["sample_id", "document_id", "answer"])
+            drawn = held_out.in_drawn_order(rows).head(MOST_OF_ANOTHER)
+            found[slug] = list(drawn.select("document_id", "answer").iter_rows())
+    return found
+
+
+def _base_answers(
+    author: str,
+    tables: Tables,
+    dataset: pl.DataFrame,
+    *,
+    base: str,
+    serve: Serve,
+    say: Callable[[str], object],
+) -> list[str]:
+    """Answers of the untuned base model to training questions, kept in a table.
+
+    Asked once: a later post changes which questions come first, and that is no reason to start the
+    base model again.
+    """
+    if tables.exists(BASE_ANSWERS, author):
+        kept = tables.read(BASE_ANSWERS, author).filter(pl.col("base") == base)
+        if kept.height >= BASE_QUESTIONS // 2:
+            return [text for text in kept["answer"].to_list() if text.strip()]
+    training = held_out.in_drawn_order(dataset.filter(pl.col("split") == "train"))
+    asked = training.head(BASE_QUESTIONS).select(
+        pl.col("sample_id").alias("question_id"), "question", "messages", "template"
+    )
+
+    def answered(rows: pl.DataFrame) -> pl.DataFrame:
+        prompts: list[list[Any]] = []
+        for (template,), part in rows.group_by("template", maintain_order=True):
+            prompts += held_out.questions_alone(part, template_by_hash(str(template)))
+        say(f"the base model answers {len(prompts)} questions, once, for the voice judge")
+        with serve() as server:
+            found = served_model.ask(
+                server, prompts, max_tokens=BASE_TOKENS, frequency_penalty=FREQUENCY_PENALTY
+            )
+        in_order = pl.concat(rows.partition_by("template", maintain_order=True))
+        return in_order.select("question_id", pl.lit(base).alias("base")).with_columns(
+            pl.Series("answer", [answer.text for answer in found], dtype=pl.String)
+        )
+
+    tables.rework(
+        asked,
+        BASE_ANSWERS,
+        author=author,
+        key="question_id",
+        function=answered,
+        version=f"{BASE_VERSION}:{base}",
+        schema=_SCHEMA,
+        row_key="question_id",
+    )
+    stored = tables.read(BASE_ANSWERS, author, columns=["answer"])["answer"].to_list()
+    return [text for text in stored if text.strip()]

@@ -1,0 +1,139 @@
+"""The asset `shadow_pairs`: candidate and stable version on the same prompts, scored blind.
+
+Belongs here: finding who is compared, the judges, and telling where the test stands.
+Does not belong here: replaying (`shadowing.py`), releasing (`released_model`).
+
+It needs no live traffic: recent prompts are replayed with their recorded context. Each pair is made
+once; a run that was interrupted is continued. Nothing to compare is told, not skipped.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from twin_assets.partitions import authors
+from twin_assets.serving import author_panel, shadow_prompts, shadowing
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    ModelServerResource,
+    RegistryResource,
+    SettingsResource,
+    TablesResource,
+)
+from twin_resources.evidence.baseline import MARGIN
+from twin_resources.evidence.release_mode import FEWEST_PROMPTS
+
+
+class ShadowConfig(dg.Config):
+    """How far one materialization goes.
+
+    Attributes:
+        most_pairs: new pairs at most.
+        fewest_prompts: with fewer recorded prompts held-out ones fill up.
+        margin: ε of certificates and test; the demo uses .2, and prints that.
+        whatever_the_mode: also for authors whose release mode is `gate`.
+    """
+
+    most_pairs: int = FEWEST_PROMPTS
+    fewest_prompts: int = FEWEST_PROMPTS
+    margin: float = MARGIN
+    whatever_the_mode: bool = False
+
+
+@dg.asset(
+    deps=["checkpoint_evaluation", "interactions"],
+    partitions_def=authors,
+    group_name="serving",
+    kinds={"lance"},
+    pool="training",
+)
+def shadow_pairs(
+    context: dg.AssetExecutionContext,
+    config: ShadowConfig,
+    settings: SettingsResource,
+    tables: TablesResource,
+    registry: RegistryResource,
+    model_server: ModelServerResource,
+    embedder: EmbedderResource,
+) -> dg.MaterializeResult:
+    """Answers of candidate and stable version to recent prompts, off the request path."""
+    author, store = settings.author(context.partition_key), tables.tables()
+    versions = shadowing.trial_of(registry.registry().versions(author.slug))
+    nothing = ""
+    if author.release_mode == "gate" and not config.whatever_the_mode:
+        nothing = "release mode is gate: nothing to replay"
+    elif versions is None:
+        nothing = "no version waits beside a stable one: nothing to compare"
+    if nothing or versions is None:
+        known = store.data_version("shadow_pairs", author.slug)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(known or "none"), metadata={"nothing_to_do": nothing}
+        )
+    servers = model_server.servers()
+    panel = author_panel.panel_of(
+        author,
+        settings.settings(),
+        tables=store,
+        servers=servers,
+        embedder=embedder.embedder(),
+        say=context.log.info,
+        margin=config.margin,
+    )
+    if not panel.claims:
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion("no judge"),
+            metadata={"nothing_to_do": "no judge is certified", **author_panel.told(panel)},
+        )
+    found = shadowing.replay(
+        author,
+        versions,
+        shadow_prompts.shadow_prompts(
+            store.read("interactions", author.slug)
+            if store.exists("interactions", author.slug)
+            else None,
+            store.read("instruction_dataset", author.slug),
+            shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
+            fewest=config.fewest_prompts,
+        ),
+        panel,
+        tables=store,
+        serve=lambda version: servers.serve(
+            version.base_gguf or None,
+            version.adapter_gguf,
+            alias=f"{author.slug}/v{version.version}",
+        ),
+        margin=config.margin,
+        most_pairs=config.most_pairs,
+        say=context.log.info,
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(found.data_version),
+        metadata={**_stand(versions, found), **author_panel.told(panel)},
+    )
+
+
+def _stand(versions: shadowing.Versions, found: shadowing.Replayed) -> dict[str, Any]:
+    """Where the test stands; no text of a prompt or an answer."""
+    evidence = found.evidence
+    return {
+        "candidate": f"v{versions.candidate.version}",
+        "incumbent": f"v{versions.incumbent.version}",
+        "anchor": f"v{versions.anchor.version}" if versions.anchor else "the incumbent, or none",
+        "trial": found.trial,
+        "verdict": evidence.verdict,
+        "pairs": evidence.pairs,
+        "new_pairs": found.new_pairs,
+        "new_plants": found.new_plants,
+        "prompts_used_up": found.exhausted,
+        "withdrawn": list(found.withdrawn),
+        "seconds": round(found.seconds, 1),
+        "margin": evidence.margin,
+        "log_promotion": dg.MetadataValue.json(dict(evidence.highest)),
+        "log_needed": round(evidence.log_needed_up, 3),
+        "means": dg.MetadataValue.json(
+            {
+                claim: {"candidate": round(mine, 3), "incumbent": round(theirs, 3)}
+                for claim, (mine, theirs) in found.means.items()
+            }
+        ),
+    }

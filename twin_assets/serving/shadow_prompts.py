@@ -1,0 +1,128 @@
+"""Which prompts are replayed: recent real ones with their recorded context, else held-out ones.
+
+Belongs here: choosing and ordering them, and rendering one for a version.
+Does not belong here: answering (`shadowing.py`), the ledger's snapshot (`interactions`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twin_assets.evaluation.held_out import held_out_samples
+from twin_resources.errors import TwinError
+from twin_resources.judging.pairs import HELD_OUT, RECORDED
+from twin_resources.prompt import Message, render, template_by_hash
+
+if TYPE_CHECKING:
+    from twin_resources.settings import Author
+
+MOST_RECENT = 600
+FEWEST_WORDS = 3  # "thanks!" tells no two models apart
+
+
+@dataclass(frozen=True)
+class ShownPassage:
+    """A chunk as a prompt shows it."""
+
+    chunk_id: str
+    title: str
+    text: str
+    published_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ShadowPrompt:
+    """One prompt to replay.
+
+    Attributes:
+        source: `recorded` (a trace) or `held_out` (a sample).
+        prompt_id: trace id or sample id.
+        passages: the context that the recorded prompt held, as far as its chunks still exist.
+    """
+
+    source: str
+    prompt_id: str
+    question: str
+    passages: tuple[ShownPassage, ...]
+
+
+def shadow_prompts(
+    interactions: pl.DataFrame | None,
+    dataset: pl.DataFrame,
+    chunks: Mapping[str, ShownPassage],
+    *,
+    fewest: int,
+) -> list[ShadowPrompt]:
+    """The prompts of a trial, in the order in which they are asked.
+
+    Recorded ones come first, newest first, each question once; if they are fewer than `fewest`,
+    held-out samples in drawn order fill up. A recorded prompt with a chunk that is gone is left
+    out: its context cannot be shown again.
+
+    Args:
+        interactions: rows of the asset `interactions`; None: there are none.
+        dataset: rows of `instruction_dataset`.
+        chunks: by id.
+    """
+    found: dict[str, ShadowPrompt] = {}
+    if interactions is not None:
+        newest = interactions.sort("started_at", "trace_id", descending=True).head(MOST_RECENT)
+        columns = newest.select("trace_id", "question", "chunk_ids")
+        for trace_id, question, names in columns.iter_rows():
+            asked = " ".join((question or "").split())
+            whole = all(name in chunks for name in names)
+            if whole and len(asked.split()) >= FEWEST_WORDS and asked.casefold() not in found:
+                passages = tuple(chunks[name] for name in names)
+                found[asked.casefold()] = ShadowPrompt(RECORDED, trace_id, asked, passages)
+    if len(found) < fewest:
+        held = held_out_samples(dataset, trained_on=())
+        columns = held.select("sample_id", "question", "context_chunk_ids")
+        for sample_id, question, names in columns.iter_rows():
+            if question.casefold() not in found:
+                passages = tuple(chunks[name] for name in names if name in chunks)
+                found[question.casefold()] = ShadowPrompt(HELD_OUT, sample_id, question, passages)
+    return list(found.values())
+
+
+def rendered(prompt: ShadowPrompt, author: Author, template: str) -> list[Message]:
+    """The messages for a version that was trained with `template`.
+
+    Raises:
+        TwinError: this code does not hold the template.
+    """
+    return render(
+        template_by_hash(template),
+        author_name=author.name,
+        question=prompt.question,
+        persona=author.persona,
+        refused_topics=author.refused_topics,
+        passages=prompt.passages,
+    )
+
+
+def shown_passages(chunks: pl.DataFrame) -> dict[str, ShownPassage]:
+    """Rows of `document_chunks` by id."""
+    columns = ["chunk_id", "title", "text", "published_at"]
+    return {row[0]: ShownPassage(*row) for row in chunks.select(columns).iter_rows()}
+
+
+def by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
+    """Prompts by their id.
+
+    Raises:
+        TwinError: two prompts have one id.
+    """
+    found = {prompt.prompt_id: prompt for prompt in prompts}
+    if len(found) != len(prompts):
+        raise TwinError(
+            "replay prompts",
+            found=f"{len(prompts)} prompts with {len(found)} ids",
+            next_step="report it: trace and sample ids are unique",
+        )
+    return found

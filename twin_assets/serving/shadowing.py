@@ -1,0 +1,305 @@
+"""Replaying prompts: candidate, incumbent and anchor answer each, the judges score blind.
+
+Belongs here: the loop over batches, what a batch asks and stores, when it ends.
+Does not belong here: which prompts (`shadow_prompts.py`), the judges, the test
+(`evidence/promotion.py`), acting on its verdict (the registry).
+
+Off the request path: each version gets a server process of its own for the length of a batch, one
+after another, so that two cores and a small memory are enough. Answers are greedy, so a batch that
+is lost with its process is made again as it was. A batch is committed whole; what is stored is
+never asked again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twin_assets.evaluation import served_model
+from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
+from twin_resources.evidence import judges as certification
+from twin_resources.evidence import promotion
+from twin_resources.evidence.promotion import PairEvidence
+from twin_resources.judging import pairs
+from twin_resources.judging.judge import Answered, digest, identity
+from twin_resources.judging.pairs import PLANT, TABLE, Trial
+from twin_resources.judging.panel import Panel
+from twin_resources.judging.plants import Plant, drawn_for_batch
+
+if TYPE_CHECKING:
+    from twin_resources.model_server import RunningServer
+    from twin_resources.registry_moves import ModelVersion
+    from twin_resources.settings import Author
+    from twin_resources.tables import Tables
+
+SHADOW_VERSION = "shadow-1"
+BATCH = 20  # pairs: 70 s of two cores with the embedded model
+MOST_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60 words
+
+ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Who is compared; `anchor` is None when the incumbent is the anchor, or there is none."""
+
+    candidate: ModelVersion
+    incumbent: ModelVersion
+    anchor: ModelVersion | None
+
+    def all(self) -> list[ModelVersion]:
+        found = [self.candidate, self.incumbent]
+        return [*found, self.anchor] if self.anchor else found
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What one replay did, and where the test stands.
+
+    Attributes:
+        evidence: over every stored pair of this trial.
+        withdrawn: claims whose judge no longer tells plants apart: it may not decide any more.
+        exhausted: every prompt has been used and nothing is decided.
+        new_pairs, new_plants, seconds: of this replay.
+        means: claim → mean score of candidate and incumbent over the trial.
+    """
+
+    trial: str
+    evidence: PairEvidence
+    withdrawn: tuple[str, ...]
+    exhausted: bool
+    new_pairs: int
+    new_plants: int
+    seconds: float
+    data_version: str
+    means: Mapping[str, tuple[float, float]]
+
+
+def replay(
+    author: Author,
+    versions: Versions,
+    prompts: Sequence[ShadowPrompt],
+    panel: Panel,
+    *,
+    tables: Tables,
+    serve: ServeVersion,
+    margin: float,
+    most_pairs: int,
+    say: Callable[[str], object],
+) -> Replayed:
+    """Answer and score prompts until the test decides, they are used up, or `most_pairs` are new.
+
+    Raises:
+        TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
+    """
+    started = time.monotonic()
+    sampling = [author.frequency_penalty, min(MOST_TOKENS, author.max_tokens)]
+    trial = Trial(
+        candidate=versions.candidate.checkpoint,
+        incumbent=versions.incumbent.checkpoint,
+        anchor=versions.anchor.checkpoint if versions.anchor else "",
+        judges=tuple(identity(member.judge) for member in panel.members),
+        answers=digest(
+            SHADOW_VERSION, sampling, author.name, author.persona, author.refused_topics
+        ),
+    )
+    work = _Work(author, versions, by_id(prompts), panel, trial, serve)
+    stored = _stored(tables, author.slug)
+    evidence = evidence_of(stored, trial.id, panel, anchored=bool(trial.anchor), margin=margin)
+    known = set(stored.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
+    waiting = [prompt for prompt in prompts if prompt.prompt_id not in known]
+    new_pairs = new_plants = 0
+    while waiting and evidence.verdict == "undecided" and new_pairs < most_pairs:
+        batch = waiting[: min(BATCH, most_pairs - new_pairs)]
+        waiting = waiting[len(batch) :]
+        rows = work.rows(batch, after=int(stored["sequence"].max() or 0))  # pyright: ignore[reportArgumentType]
+        asked = pl.concat([stored.select(pairs.ASKED), pl.DataFrame(rows, schema=pairs.ASKED)])
+        tables.rework(
+            asked,
+            TABLE,
+            author=author.slug,
+            key="pair_id",
+            function=work.score,
+            version="1",  # what decides an answer is in the trial: old rows cannot be made again
+            schema=pairs.COLUMNS,
+            row_key="pair_id",
+        )
+        stored = _stored(tables, author.slug)
+        evidence = evidence_of(stored, trial.id, panel, anchored=bool(trial.anchor), margin=margin)
+        new_pairs += len(batch)
+        new_plants += len(rows) - len(batch)
+        say(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
+    return Replayed(
+        trial=trial.id,
+        evidence=evidence,
+        withdrawn=withdrawn(stored, trial.id, panel, margin=margin),
+        exhausted=not waiting and evidence.verdict == "undecided",
+        new_pairs=new_pairs,
+        new_plants=new_plants,
+        seconds=time.monotonic() - started,
+        data_version=tables.data_version(TABLE, author.slug) or "",
+        means=_means(stored, trial.id),
+    )
+
+
+def evidence_of(
+    rows: pl.DataFrame, trial: str, panel: Panel, *, anchored: bool, margin: float
+) -> PairEvidence:
+    """The test over every stored pair of a trial, from the start: a pure function of the rows."""
+    claims, vetoes = panel.claims, panel.vetoes
+    evidence = promotion.begin(claims=claims, vetoes=vetoes, anchored=anchored, margin=margin)
+    for pair in pairs.pairs_of(rows, trial, [*claims, *vetoes]):
+        evidence = promotion.fold(evidence, pair)
+    return evidence
+
+
+def withdrawn(rows: pl.DataFrame, trial: str, panel: Panel, *, margin: float) -> tuple[str, ...]:
+    """Claims whose judge has failed on the plants of this trial's batches."""
+    return tuple(
+        claim
+        for claim in (*panel.claims, *panel.vetoes)
+        if certification.withdrawn(pairs.plant_differences(rows, trial, claim), margin=margin)
+    )
+
+
+def _stored(tables: Tables, author: str) -> pl.DataFrame:
+    if not tables.exists(TABLE, author):
+        return pl.DataFrame(schema=dict(pairs.COLUMNS))
+    return tables.read(TABLE, author).select(list(pairs.COLUMNS))
+
+
+def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
+    scores = (
+        rows.filter((pl.col("trial") == trial) & (pl.col("source") != PLANT))
+        .explode("scores")
+        .unnest("scores", separator=".")
+    )
+    found = scores.group_by("scores.claim").agg(
+        pl.col("scores.candidate", "scores.incumbent").mean()
+    )
+    return {claim: (mine, theirs) for claim, mine, theirs in found.sort("scores.claim").iter_rows()}
+
+
+class _Work:
+    """The rows of a batch and their scores."""
+
+    def __init__(
+        self,
+        author: Author,
+        versions: Versions,
+        prompts: Mapping[str, ShadowPrompt],
+        panel: Panel,
+        trial: Trial,
+        serve: ServeVersion,
+    ) -> None:
+        self._author = author
+        self._versions = versions
+        self._prompts = prompts
+        self._panel = panel
+        self._trial = trial
+        self._serve = serve
+        self._plants: dict[tuple[str, str], Plant] = {
+            (one.own.sample_id, one.kind): one
+            for member in panel.members
+            if member.certified
+            for one in member.plants
+        }
+
+    def rows(self, batch: Sequence[ShadowPrompt], *, after: int) -> list[dict[str, object]]:
+        """A row a prompt and, at places drawn by hash, one a plant."""
+        entries = [(one.source, one.prompt_id, "") for one in batch]
+        drawn = drawn_for_batch(
+            list(self._plants.values()),
+            count=certification.plants_due(len(batch)),
+            batch=digest(self._trial.id, after),
+        )
+        entries += [(PLANT, one.own.sample_id, one.kind) for one in drawn]
+        return [self._trial.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]
+
+    def score(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Answers and scores of new rows; every judge sees all texts of the batch in one call."""
+        asked = rows.filter(pl.col("source") != PLANT)
+        prompts = [self._prompts[name] for name in asked["prompt_id"].to_list()]
+        everyone = self._versions.all()
+        said = {version.checkpoint: self._answers(version, prompts) for version in everyone}
+        shown: list[tuple[Answered, ...]] = []
+        index = 0
+        for row in rows.iter_rows(named=True):
+            if row["source"] == PLANT:
+                shown.append(self._plants[row["prompt_id"], row["plant"]].pair())
+                continue
+            prompt = prompts[index]
+            texts = tuple(passage.text for passage in prompt.passages)
+            shown.append(
+                tuple(
+                    Answered(prompt.question, said[version.checkpoint][index], texts)
+                    for version in everyone
+                )
+            )
+            index += 1
+        scores: list[list[dict[str, object]]] = [[] for _ in shown]
+        flat = [one for group in shown for one in group]
+        for member in self._panel.members:
+            found = iter(member.judge.score_all(flat))
+            for number, group in enumerate(shown):
+                score: dict[str, object] = {
+                    "claim": member.judge.claim,
+                    "judge": identity(member.judge),
+                }
+                of_whom = ("candidate", "incumbent", "anchor")[: len(group)]
+                scores[number].append(score | {who: next(found) for who in of_whom})
+        return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORED)))
+
+    def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:
+        messages = [rendered(prompt, self._author, version.template) for prompt in prompts]
+        if not messages:
+            return []
+        with self._serve(version) as server:
+            found = served_model.ask(
+                server,
+                messages,
+                max_tokens=min(MOST_TOKENS, self._author.max_tokens),
+                frequency_penalty=self._author.frequency_penalty,
+            )
+        return [answer.text for answer in found]
+
+
+def anchor_of(
+    versions: Sequence[ModelVersion], certified: Mapping[int, float]
+) -> ModelVersion | None:
+    """The best version ever certified: losses that each trial allows must not add up.
+
+    Args:
+        versions: all of an author's.
+        certified: version number → its certified baseline; where none is known, the first version
+            that was ever stable is the best there is.
+
+    Forced, tainted and rolled-back versions are never an anchor.
+    """
+    stood = [
+        item
+        for item in versions
+        if item.state in {"stable", "retired"} and not item.forced and not item.tainted
+    ]
+    if not stood:
+        return None
+    return max(stood, key=lambda item: (certified.get(item.version, 0.0), -item.version))
+
+
+def trial_of(
+    versions: Sequence[ModelVersion], certified: Mapping[int, float] | None = None
+) -> Versions | None:
+    """Who is to be compared: the newest version that waits, with the stable one; None: nobody."""
+    stable = next((item for item in versions if item.state == "stable"), None)
+    waiting = [item for item in versions if item.state in {"candidate", "shadow", "canary"}]
+    if stable is None or not waiting:
+        return None
+    anchor = anchor_of(versions, certified or {})
+    if anchor is not None and anchor.version == stable.version:
+        anchor = None
+    return Versions(max(waiting, key=lambda item: item.version), stable, anchor)
