@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from twin_resources.evidence.detector import Alarm
 from twin_resources.evidence.retraining import SHARED_WITHIN_SECONDS, Decision
+from twin_resources.ledger.schema import scores, traces
 from twin_resources.notifications import Notice, announce
 from twin_resources.state_schema import alarms
 
@@ -139,6 +140,23 @@ def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[st
         .distinct()
     )
     return sorted(str(row.author) for row in rows)
+
+
+def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
+    """Scores of an author that never became a value, by reason: bad ones by theirs, and those
+    above their reader's share."""
+    reason = sa.case((scores.c.status == "capped", "reader above its share"), else_=scores.c.reason)
+    # A bad score carries no author: its trace does, if it has one.
+    rows = connection.execute(
+        sa.select(reason, sa.func.count())
+        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
+        .where(
+            scores.c.status.in_(("bad", "capped")),
+            sa.or_(scores.c.author == author, traces.c.author == author),
+        )
+        .group_by(reason)
+    )
+    return {str(name): int(count) for name, count in rows}
 
 
 def decide(connection: sa.Connection, alarm: Alarm, decision: Decision, *, at: float) -> bool:

@@ -110,6 +110,7 @@ def _outcome(run: Run, verdict: Verdict | None) -> Outcome:
 
 def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
     verdict = registry.latest_verdict(author)
+    # A verdict's time may be in whole seconds.
     if verdict is None or _seconds(verdict.created_at) < math.floor(run.created):
         return None
     return verdict
@@ -127,7 +128,7 @@ def _learnt(
     made = [
         version
         for version in registry.versions(one.author)
-        if _seconds(version.created_at) >= math.floor(run.created)
+        if _seconds(version.created_at) >= run.created
     ]
     version = made[-1] if made else None
     if version is None and verdict is not None:
