@@ -41,6 +41,13 @@ SCHEMA = {
     "end": pl.Int64(),
     "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
     "template": pl.String(),
+    "context_chunk_ids": pl.List(pl.String()),
+}
+CHUNKS = {
+    "chunk_id": pl.String(),
+    "title": pl.String(),
+    "text": pl.String(),
+    "published_at": pl.Datetime("us", "UTC"),
 }
 
 
@@ -79,6 +86,26 @@ class Workplace:
             version="1",
             schema=SCHEMA,
             row_key="sample_id",
+        )
+
+    def chunks(self, author: str) -> None:
+        """Write a chunk for each sample: its answer."""
+        samples = self.tables.read("instruction_dataset", author)
+        rows = samples.select(
+            "chunk_id",
+            pl.lit("A post").alias("title"),
+            pl.col("answer").alias("text"),
+            pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("published_at"),
+        )
+        self.tables.rework(
+            rows,
+            "document_chunks",
+            author=author,
+            key="chunk_id",
+            function=lambda frame: frame,
+            version="1",
+            schema=CHUNKS,
+            row_key="chunk_id",
         )
 
     def candidate(self, author: str, *, steps: int, seed: int = 1) -> str:
@@ -160,6 +187,7 @@ def _rows(author: str, *, train: int, held_out: int, template: str) -> list[dict
                 "end": 1000 * (index % 2) + len(answer),
                 "messages": [*messages, {"role": "assistant", "content": answer}],
                 "template": template or DEFAULT_TEMPLATE.hash,
+                "context_chunk_ids": [f"chunk-{index}"],
             }
         )
     return rows

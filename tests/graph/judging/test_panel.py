@@ -1,0 +1,113 @@
+"""The judges of the bundled sample author, with the real embedder: certified, kept, and refused.
+
+The other sample author is the foreign hand; there is only one, so the certificate of the voice is
+by documents that it was not trained on, and the panel says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from twin_resources.embedder import Embedder
+from twin_resources.evidence import judges as certification
+from twin_resources.judging.judge import Answered, Judge, identity
+from twin_resources.judging.panel import Material, Panel, convene, differences
+from twin_resources.judging.plants import OwnAnswer, plant
+from twin_resources.judging.stored import CERTIFICATE_TABLE, TOPIC_TABLE, VOICE_TABLE
+from twin_resources.judging.texts import bundled_hands, divided
+from twin_resources.judging.topic import Pair
+from twin_resources.tables import Tables
+
+AUTHOR = "mara-lindqvist"
+
+
+def question(document: str, passage: str) -> str:
+    title = document.split("-", 3)[-1].replace("-", " ")
+    return f"What do you say about {title}, and about {' '.join(passage.split()[3:9])}?"
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    hands = {hand.name: hand for hand in bundled_hands(without=[])}
+    passages = hands.pop(AUTHOR).passages
+    held = {name for name, _ in passages[-45:]}
+    return Material(
+        author=AUTHOR,
+        pairs=[Pair(question(n, text), text, n) for n, text in passages if n not in held],
+        prompts=[
+            OwnAnswer(f"{n}-{index}", n, question(n, text), text, (text,))
+            for index, (n, text) in enumerate(passages)
+            if n in held
+        ],
+        others=divided(list(hands.values())),
+    )
+
+
+def panel(material: Material, tables: Tables, embedder: Embedder) -> Panel:
+    return convene(material, tables=tables, embed=embedder.embed, embedder=embedder.revision)
+
+
+def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
+    material: Material, tables: Tables, embedder: Embedder
+) -> None:
+    found = panel(material, tables, embedder)
+
+    assert found.claims == ("topic", "voice")
+    assert found.vetoes == ("support",)
+    by_claim = {member.judge.claim: member.certificate for member in found.members}
+    assert set(by_claim["topic"].bounds) == {"off_topic", "shuffled"}
+    assert min(by_claim["topic"].bounds.values()) >= 0.3
+    assert by_claim["voice"].bounds["another_author"] >= 0.3
+    assert not found.unseen
+    assert "only one other author" in found.notes[0]
+
+    names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
+    stored = [tables.lance_version(name, AUTHOR) for name in names]
+    longer = Material(
+        author=AUTHOR,
+        pairs=[*material.pairs[5:], *material.pairs[:5]],  # as after another import
+        prompts=material.prompts,
+        others=material.others,
+    )
+    again = panel(longer, tables, embedder)
+
+    assert [identity(one.judge) for one in again.members] == [
+        identity(one.judge) for one in found.members
+    ], "another judge would need a new baseline"
+    assert [tables.lance_version(name, AUTHOR) for name in names] == stored
+
+
+class Constant:
+    """A judge that likes everything the same."""
+
+    name, revision, claim = "constant", "1", "general"
+
+    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
+        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        return [0.8 for _ in answered]
+
+
+class Inverted(Constant):
+    """The worse the better: an own answer is the longest text here."""
+
+    name = "inverted"
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        return [1.0 if one.answer not in one.passages else 0.0 for one in answered]
+
+
+@pytest.mark.parametrize("judge", [Constant(), Inverted()], ids=["constant", "inverted"])
+def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: Material) -> None:
+    others = [text for hand in material.others.planted for _, text in hand.passages]
+    training = [(pair.document_id, pair.answer) for pair in material.pairs]
+    plants = plant(material.prompts, training=training, others=others)
+
+    found = certification.certify(identity(judge), judge.claim, differences(judge, plants))
+
+    assert set(found.counts) == set(certification.PLANTS["general"])
+    assert min(found.counts.values()) >= 40
+    assert not found.certified

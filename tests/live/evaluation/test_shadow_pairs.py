@@ -1,0 +1,157 @@
+"""`shadow_pairs` and `judged_interactions` in Dagster with served tiny models and real judges.
+
+The tiny models write gibberish, so what is judged here is bookkeeping: who answered, that each pair
+is made once, plants among them, no text in the tables, scores queued under fixed ids.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.live.evaluation.conftest import Workplace
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.feedback.judged_interactions import judged_interactions
+from twin_assets.partitions import authors
+from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
+from twin_resources import dagster_resources as shells
+from twin_resources.judging.pairs import PLANT
+from twin_resources.langfuse.outbox import Outbox, outbox_path
+from twin_resources.ledger.interactions import columns
+from twin_resources.registry_moves import Verdict
+from twin_resources.settings import read_author, write_author
+from twin_resources.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), ["ada"])
+    return instance
+
+
+@pytest.fixture
+def on_trial(workplace: Workplace) -> Workplace:
+    """Ada with v1 stable, v2 a candidate, and a prepared base model."""
+    workplace.dataset("ada")
+    workplace.chunks("ada")
+    base = prepare_base_model(workplace.settings, str(workplace.base), report=lambda _line: None)
+    author = read_author(workplace.settings, "ada")
+    write_author(workplace.settings, replace(author, base_model=base.name, release_mode="shadow"))
+    stable = workplace.candidate("ada", steps=4)
+    passed = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
+    workplace.registry.record_verdict(passed)
+    workplace.registry.move("ada", 1, "stable", actor="test", reason="first")
+    workplace.candidate("ada", steps=6, seed=5)
+    return workplace
+
+
+def materialize(
+    asset: dg.AssetsDefinition, instance: dg.DagsterInstance, config: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    name = asset.key.path[-1]
+    result = dg.materialize(
+        [asset],
+        instance=instance,
+        partition_key="ada",
+        resources={
+            "settings": shells.SettingsResource(),
+            "tables": shells.TablesResource(),
+            "registry": shells.RegistryResource(),
+            "model_server": shells.ModelServerResource(),
+            "embedder": shells.EmbedderResource(),
+        },
+        run_config={"ops": {name: {"config": config}}} if config else None,
+    )
+    [event] = result.asset_materializations_for_node(name)
+    return {key: value.value for key, value in event.metadata.items()}
+
+
+def test_pairs_are_made_once_continued_and_hold_no_text(
+    on_trial: Workplace, instance: dg.DagsterInstance
+) -> None:
+    first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
+    second = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=3).model_dump())
+
+    assert (first["candidate"], first["incumbent"]) == ("v2", "v1")
+    assert (first["pairs"], first["new_pairs"], first["new_plants"]) == (4, 4, 1)
+    assert "topic" in first["claims"]
+    assert second["trial"] == first["trial"]
+    if first["verdict"] == "undecided":
+        assert (second["pairs"], second["new_pairs"]) == (7, 3)
+
+    rows = on_trial.tables.read("shadow_pairs", "ada")
+    assert rows["pair_id"].n_unique() == rows["sequence"].n_unique() == rows.height
+    real = rows.filter(pl.col("source") != PLANT)
+    assert real["prompt_id"].n_unique() == real.height == second["pairs"]
+    assert set(real["candidate"]) == {on_trial.registry.get("ada", 2).checkpoint}
+    [planted] = rows.filter(pl.col("source") == PLANT).head(1).to_dicts()
+    assert planted["plant"] in {"off_topic", "shuffled", "another_author", "unsupported"}
+    for row in rows.iter_rows(named=True):
+        for score in row["scores"]:
+            assert 0.0 <= score["candidate"] <= 1.0
+            assert 0.0 <= score["incumbent"] <= 1.0
+    answers = on_trial.tables.read("instruction_dataset", "ada")["answer"].to_list()
+    written = json.dumps(rows.to_dicts())
+    assert not [answer for answer in answers if answer[5:40] in written]
+
+
+def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterInstance) -> None:
+    workplace.dataset("ada")
+
+    assert materialize(shadow_pairs, instance)["nothing_to_do"].startswith("release mode is gate")
+    told = materialize(shadow_pairs, instance, {"whatever_the_mode": True})
+    assert told["nothing_to_do"] == "no version waits beside a stable one: nothing to compare"
+
+
+def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
+    on_trial: Workplace, instance: dg.DagsterInstance
+) -> None:
+    row = dict.fromkeys(columns()) | {
+        "author": "ada", "started_at": datetime(2026, 5, 1, tzinfo=UTC), "version": "v1",
+        "question": "What about the clock and the spring?", "chunk_ids": ["chunk-1"],
+        "answer": "The clock keeps its spring when a wheel drives every time.", "degraded": "",
+        "simulated": False,
+    }  # fmt: skip
+    frame = pl.DataFrame([row | {"trace_id": f"t{n}"} for n in range(3)], schema=dict(columns()))
+    on_trial.tables.rework(
+        frame,
+        "interactions",
+        author="ada",
+        key="trace_id",
+        function=lambda rows: rows,
+        version="1",
+        schema={name: pl.List(pl.String()) if kind == pl.List(pl.String) else kind()
+                if isinstance(kind, type) else kind for name, kind in columns().items()},
+        row_key="trace_id",
+    )  # fmt: skip
+
+    first = materialize(judged_interactions, instance)
+    second = materialize(judged_interactions, instance)
+
+    judges = first["judges"]
+    assert [name.split("@")[0] for name in judges][:1] == ["judge:topic"]
+    assert (first["judged_now"], first["scores_queued"]) == (3, 3 * len(judges))
+    assert second["judged_now"] == second["scores_queued"] == 0
+    queued = _queued(outbox_path(on_trial.settings))
+    assert set(queued) == {f"{name}:t{n}" for name in judges for n in range(3)}
+    assert all(0.0 <= score["value"] <= 1.0 for score in queued.values())
+
+
+def _queued(path: Path) -> dict[str, dict[str, Any]]:
+    outbox = Outbox(path)
+    found: dict[str, dict[str, Any]] = {}
+    while (waiting := outbox.next_waiting()) is not None:
+        found[waiting.id] = json.loads(waiting.body)
+        outbox.sent(waiting)
+    outbox.close()
+    return found
