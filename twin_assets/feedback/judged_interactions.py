@@ -21,17 +21,24 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
+from twin_resources.evidence.baseline import MARGIN
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 
 COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String()}
 
 
 class JudgedConfig(dg.Config):
-    """Which answers are judged: `share` of all, after each version's first `first_batch`."""
+    """Which answers are judged: `share` of all, after each version's first `first_batch`.
+
+    Attributes:
+        most: in one materialization.
+        margin: ε of the certificates; the same as that of `shadow_pairs`.
+    """
 
     share: float = judging_traces.SHARE
     first_batch: int = judging_traces.FIRST_BATCH
     most: int = 500
+    margin: float = MARGIN
 
 
 @dg.asset(
@@ -57,6 +64,7 @@ def judged_interactions(
         servers=model_server.servers(),
         embedder=embedder.embedder(),
         say=context.log.info,
+        margin=config.margin,
     )
     judges = [member.judge for member in panel.members if member.certified]
     names = ",".join(judging_traces.score_name(judge) for judge in judges)

@@ -22,6 +22,8 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS
+from twin_resources.release.trial import compared
+from twin_resources.release.trial_rows import Compared
 
 
 class ShadowConfig(dg.Config):
@@ -58,7 +60,7 @@ def shadow_pairs(
 ) -> dg.MaterializeResult:
     """Answers of candidate and stable version to recent prompts, off the request path."""
     author, store = settings.author(context.partition_key), tables.tables()
-    versions = shadowing.trial_of(registry.registry().versions(author.slug))
+    versions = compared(registry.registry().state, author.slug)
     nothing = ""
     if author.release_mode == "gate" and not config.whatever_the_mode:
         nothing = "release mode is gate: nothing to replay"
@@ -112,7 +114,7 @@ def shadow_pairs(
     )
 
 
-def _stand(versions: shadowing.Versions, found: shadowing.Replayed) -> dict[str, Any]:
+def _stand(versions: Compared, found: shadowing.Replayed) -> dict[str, Any]:
     """Where the test stands; no text of a prompt or an answer."""
     evidence = found.evidence
     return {

@@ -34,6 +34,7 @@ from twin_resources.judging.plants import Plant, drawn_for_batch
 if TYPE_CHECKING:
     from twin_resources.model_server import RunningServer
     from twin_resources.registry_moves import ModelVersion
+    from twin_resources.release.trial_rows import Compared
     from twin_resources.settings import Author
     from twin_resources.tables import Tables
 
@@ -44,17 +45,10 @@ MOST_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
 
 
-@dataclass(frozen=True)
-class Versions:
-    """Who is compared; `anchor` is None when the incumbent is the anchor, or there is none."""
-
-    candidate: ModelVersion
-    incumbent: ModelVersion
-    anchor: ModelVersion | None
-
-    def all(self) -> list[ModelVersion]:
-        found = [self.candidate, self.incumbent]
-        return [*found, self.anchor] if self.anchor else found
+def everyone(compared: Compared) -> list[ModelVersion]:
+    """Candidate and incumbent, and the anchor when it is a third one."""
+    found = [compared.candidate, compared.incumbent]
+    return [*found, compared.anchor] if compared.anchor else found
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ class Replayed:
 
 def replay(
     author: Author,
-    versions: Versions,
+    versions: Compared,
     prompts: Sequence[ShadowPrompt],
     panel: Panel,
     *,
@@ -191,7 +185,7 @@ class _Work:
     def __init__(
         self,
         author: Author,
-        versions: Versions,
+        versions: Compared,
         prompts: Mapping[str, ShadowPrompt],
         panel: Panel,
         trial: Trial,
@@ -225,8 +219,8 @@ class _Work:
         """Answers and scores of new rows; every judge sees all texts of the batch in one call."""
         asked = rows.filter(pl.col("source") != PLANT)
         prompts = [self._prompts[name] for name in asked["prompt_id"].to_list()]
-        everyone = self._versions.all()
-        said = {version.checkpoint: self._answers(version, prompts) for version in everyone}
+        versions = everyone(self._versions)
+        said = {version.checkpoint: self._answers(version, prompts) for version in versions}
         shown: list[tuple[Answered, ...]] = []
         index = 0
         for row in rows.iter_rows(named=True):
@@ -238,7 +232,7 @@ class _Work:
             shown.append(
                 tuple(
                     Answered(prompt.question, said[version.checkpoint][index], texts)
-                    for version in everyone
+                    for version in versions
                 )
             )
             index += 1
@@ -267,39 +261,3 @@ class _Work:
                 frequency_penalty=self._author.frequency_penalty,
             )
         return [answer.text for answer in found]
-
-
-def anchor_of(
-    versions: Sequence[ModelVersion], certified: Mapping[int, float]
-) -> ModelVersion | None:
-    """The best version ever certified: losses that each trial allows must not add up.
-
-    Args:
-        versions: all of an author's.
-        certified: version number → its certified baseline; where none is known, the first version
-            that was ever stable is the best there is.
-
-    Forced, tainted and rolled-back versions are never an anchor.
-    """
-    stood = [
-        item
-        for item in versions
-        if item.state in {"stable", "retired"} and not item.forced and not item.tainted
-    ]
-    if not stood:
-        return None
-    return max(stood, key=lambda item: (certified.get(item.version, 0.0), -item.version))
-
-
-def trial_of(
-    versions: Sequence[ModelVersion], certified: Mapping[int, float] | None = None
-) -> Versions | None:
-    """Who is to be compared: the newest version that waits, with the stable one; None: nobody."""
-    stable = next((item for item in versions if item.state == "stable"), None)
-    waiting = [item for item in versions if item.state in {"candidate", "shadow", "canary"}]
-    if stable is None or not waiting:
-        return None
-    anchor = anchor_of(versions, certified or {})
-    if anchor is not None and anchor.version == stable.version:
-        anchor = None
-    return Versions(max(waiting, key=lambda item: item.version), stable, anchor)
