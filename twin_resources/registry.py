@@ -258,6 +258,14 @@ class Registry:
             statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
             return [Move(**row) for row in connection.execute(statement).mappings()]
 
+    def newest_move(self, author: str = "") -> int:
+        """Number of the newest move of an author, or of all; 0: none."""
+        statement = sa.select(sa.func.max(moves.c.number))
+        if author:
+            statement = statement.where(moves.c.author == author)
+        with self.state.reading() as connection:
+            return int(connection.execute(statement).scalar() or 0)
+
     # Policy
 
     def set_routing(self, author: str, table: Mapping[str, Any]) -> Policy:

@@ -1,59 +1,85 @@
 """The asset `released_model`: the registry reconciled, which may release the candidate.
 
-Belongs here: asking for the reconciliation and telling what moved, or why nothing did.
-Does not belong here: which moves are legal (`registry_moves.py`), moving (`registry.py`), the gate.
+Belongs here: asking for one round of release and telling what moved, or why nothing did.
+Does not belong here: which moves are legal (`registry_moves.py`), moving (`registry.py`), the order
+of a round (`release/releasing.py`), the gate.
 
 A version is released only with a PASSED verdict for exactly its checkpoint under the gate's current
 version, in whatever run this asset is materialized; twice in a row moves nothing the second time.
 """
 
-from collections.abc import Sequence
-from typing import cast
+import time
 
 import dagster as dg
 
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
-from twin_resources.dagster_resources import RegistryResource, SettingsResource
-from twin_resources.registry_moves import Mode, ModelVersion, Move, Verdict, refusal
+from twin_resources.dagster_history import newest_metadata
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.evidence.baseline import MARGIN
+from twin_resources.evidence.release_mode import FEWEST_PROMPTS
+from twin_resources.registry_moves import ModelVersion, Verdict, refusal
 
 ACTOR = "released_model"
+
+
+class ReleaseConfig(dg.Config):
+    """How a trial is decided.
+
+    Attributes:
+        margin: ε; the demo uses .2, and prints that.
+        fewest_prompts: to replay in mode `shadow`; the demo uses 60, and prints that.
+    """
+
+    margin: float = MARGIN
+    fewest_prompts: int = FEWEST_PROMPTS
 
 
 @dg.asset(
     group_name="serving",
     partitions_def=authors,
-    deps=["checkpoint_evaluation"],
+    deps=["checkpoint_evaluation", "shadow_pairs"],
     kinds={"sqlite"},
 )
 def released_model(
-    context: dg.AssetExecutionContext, settings: SettingsResource, registry: RegistryResource
+    context: dg.AssetExecutionContext,
+    config: ReleaseConfig,
+    settings: SettingsResource,
+    registry: RegistryResource,
+    tables: TablesResource,
 ) -> dg.MaterializeResult:
-    """The model registry, reconciled: a candidate that passed the gate becomes stable."""
-    from twin_resources.registry import reconcile
+    """The model registry, reconciled: a candidate that passed the gate is tried or released."""
+    from twin_resources.release import telling
+    from twin_resources.release.releasing import release_measured
 
-    author = context.partition_key
-    mode = cast("Mode", settings.author(author).release_mode)
-    models = registry.registry()
-    moves = reconcile(models, author, gate_version=GATE_VERSION, mode=mode, actor=ACTOR)
-    stable, versions = models.stable(author), models.versions(author)
+    author, models = settings.author(context.partition_key), registry.registry()
+    done = release_measured(
+        models,
+        tables.tables(),
+        author.slug,
+        wanted=author.release_mode,
+        gate_version=GATE_VERSION,
+        actor=ACTOR,
+        now=time.time(),
+        replayed=newest_metadata(context.instance, "shadow_pairs", author.slug),
+        margin=config.margin,
+        fewest_prompts=config.fewest_prompts,
+    )
+    stable, versions = models.stable(author.slug), models.versions(author.slug)
     newest = versions[-1] if versions else None
     verdict = models.verdict(newest.checkpoint, GATE_VERSION) if newest else None
+    told = telling.release_metadata(stable, done.moves, newest=models.newest_move(author.slug))
+    trial = telling.trial_metadata(done.trial, spread=done.spread)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"v{stable.version}-{stable.checkpoint}" if stable else "base"),
         metadata={
-            "stable": f"v{stable.version}" if stable else "none: base model + retrieval answer",
-            "checkpoint": stable.checkpoint if stable else "",
-            "release_mode": mode,
-            "moved": dg.MetadataValue.md(_moved(moves) or "nothing"),
-            "why": _why(newest, verdict) if not moves else "see the moves",
+            **told,
+            **telling.mode_metadata(done.choice),
+            **trial,
+            "moved": dg.MetadataValue.md(told["moved"]),
+            "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
+            "why": _why(newest, verdict) if not done.moves else "see the moves",
         },
-    )
-
-
-def _moved(moves: Sequence[Move]) -> str:
-    return "\n".join(
-        f"- v{move.version}: {move.from_state} → {move.to_state} ({move.reason})" for move in moves
     )
 
 

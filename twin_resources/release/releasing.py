@@ -9,22 +9,25 @@ Source of the method: architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
 from twin_resources.evidence import release_mode
+from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.promotion import expected_pairs
-from twin_resources.evidence.release_mode import LONGEST_CANARY_DAYS, Choice
+from twin_resources.evidence.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Choice
 from twin_resources.registry import Registry, reconcile
 from twin_resources.registry_moves import Mode, Move
 from twin_resources.release import canary, trial
+from twin_resources.release.measuring import measured
+from twin_resources.release.replays import Replays, read_replays
 from twin_resources.release.trial import Standing, Terms
-from twin_resources.release.trial_rows import OnTrial, Trial, figures
+from twin_resources.release.trial_rows import OnTrial, Trial
 
 if TYPE_CHECKING:
-    from twin_resources.release.replays import Replays
+    from twin_resources.tables import Tables
 
 AUTO = "auto"
 MODES = (AUTO, "gate", "shadow", "canary")
@@ -39,14 +42,16 @@ class Round:
         choice: release mode with its reason.
         moves: made now, in order.
         trial: of the version that is, or was until this round, on trial; None: there is none.
+        spread: standard deviation of d, for the expected number of pairs.
     """
 
     choice: Choice
     moves: tuple[Move, ...]
     trial: Trial | None
+    spread: float = 0.57
 
 
-def chosen_mode(wanted: str, measured: release_mode.Trial) -> Choice:
+def chosen_mode(wanted: str, known: release_mode.Trial) -> Choice:
     """The author's own mode, or the one that fits what was measured.
 
     Args:
@@ -56,14 +61,14 @@ def chosen_mode(wanted: str, measured: release_mode.Trial) -> Choice:
         TwinError: no such mode.
     """
     if wanted == AUTO:
-        return release_mode.choose(measured)
+        return release_mode.choose(known)
     if wanted not in MODES:
         raise TwinError(
             "choose a release mode",
             found=f"{wanted!r} in the author's settings",
             next_step=f"write one of {', '.join(MODES)}",
         )
-    pairs = expected_pairs(measured.spread, margin=measured.margin, alpha=measured.alpha)
+    pairs = expected_pairs(known.spread, margin=known.margin, alpha=known.alpha)
     reason = f"{wanted}: the author's settings say so"
     mode = cast("Mode", wanted)
     return Choice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
@@ -99,6 +104,48 @@ def release(
     return Round(choice, tuple(moves), now_known)
 
 
+def release_measured(
+    registry: Registry,
+    tables: Tables,
+    author: str,
+    *,
+    wanted: str,
+    gate_version: str,
+    actor: str,
+    now: float,
+    replayed: Mapping[str, Any],
+    margin: float = MARGIN,
+    fewest_prompts: int = FEWEST_PROMPTS,
+) -> Round:
+    """A round whose mode follows from what is measured, with the shadow pairs that there are.
+
+    Args:
+        wanted: `Author.release_mode`.
+        replayed: metadata of the newest `shadow_pairs`: which trial has used its prompts up.
+        margin, fewest_prompts: ε and the prompts that a shadow trial needs.
+
+    Raises:
+        TwinError: no such release mode, or a table that cannot be read.
+    """
+    used_up = str(replayed.get("trial", "")) if replayed.get("prompts_used_up") else ""
+    replays = read_replays(tables, registry, author, used_up=used_up, margin=margin)
+    found = measured(
+        registry, tables, author, now=now, margin=margin, fewest_prompts=fewest_prompts
+    )
+    if replays is not None:
+        found = replace(found, spread=replays.spread)
+    done = release(
+        registry,
+        author,
+        choice=chosen_mode(wanted, found),
+        gate_version=gate_version,
+        actor=actor,
+        now=now,
+        replays=replays,
+    )
+    return replace(done, spread=found.spread)
+
+
 def take_on(
     registry: Registry, on: OnTrial, *, now: float, replays: Replays | None
 ) -> Trial | None:
@@ -120,16 +167,6 @@ def take_on(
     return trial.fold(state, running, days.pairs, Standing(exhausted=over, readers=days.readers))
 
 
-def said(trial: Trial | None) -> str:
-    """One line on where a trial stands."""
-    return "no trial" if trial is None else trial.finding.reason
-
-
-def numbers(trial: Trial | None) -> dict[str, float]:
-    """The evidence in numbers, for metadata; empty without a trial."""
-    return {} if trial is None else figures(trial)
-
-
 def _reconcile(
     registry: Registry,
     author: str,
@@ -147,8 +184,3 @@ def _reconcile(
         actor=actor,
         evidence=evidence,
     )
-
-
-def unreported(moves: Sequence[Move], *, reported: int) -> list[Move]:
-    """Moves that Dagster has not been told of; `reported`: number of the last one it knows."""
-    return [move for move in moves if move.number > reported]

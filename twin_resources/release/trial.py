@@ -23,7 +23,7 @@ from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.promotion import ALPHA, Pair
 from twin_resources.registry_moves import Evidence
 from twin_resources.release import trial_rows
-from twin_resources.release.trial_rows import OnTrial, Trial
+from twin_resources.release.trial_rows import Compared, OnTrial, Trial
 from twin_resources.state import State
 
 
@@ -65,6 +65,12 @@ def on_trial(state: State, author: str) -> OnTrial | None:
     """The version that is tried out now, with incumbent and anchor; None: none is."""
     with state.reading() as connection:
         return trial_rows.on_trial(connection, author)
+
+
+def compared(state: State, author: str) -> Compared | None:
+    """Whom `shadow_pairs` compares: the shadow on trial or the newest candidate; None: nobody."""
+    with state.reading() as connection:
+        return trial_rows.compared(connection, author)
 
 
 def current(state: State, author: str) -> Trial | None:

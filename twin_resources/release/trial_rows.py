@@ -8,7 +8,6 @@ Does not belong here: when a trial begins or ends (`trial.py`), the statistics (
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +16,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from twin_resources import registry_rows
-from twin_resources.evidence.bets import log_mean
 from twin_resources.evidence.promotion import PairEvidence
 from twin_resources.ledger.schema import settled
-from twin_resources.registry_moves import Evidence, Finding, Move
-from twin_resources.release.anchor import anchor_of
+from twin_resources.registry_moves import Evidence, Finding, ModelVersion, Move
+from twin_resources.release.anchor import Certified, anchor_of
 from twin_resources.release.certified import certified_by
 from twin_resources.state_schema import moves, trials
 
@@ -67,6 +65,31 @@ class Trial:
     finding: Evidence
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Whom shadow pairs are about; `anchor` is None when it is the incumbent, or there is none."""
+
+    candidate: ModelVersion
+    incumbent: ModelVersion
+    anchor: ModelVersion | None
+
+
+def compared(connection: sa.Connection, author: str) -> Compared | None:
+    """The version in a shadow trial, else the newest candidate, against the stable one; or None."""
+    by_number = {item.version: item for item in registry_rows.versions(connection, author)}
+    on = on_trial(connection, author)
+    if on is not None and on.mode == "shadow":
+        anchor = by_number[on.anchor] if on.anchor is not None else None
+        return Compared(by_number[on.version], by_number[on.incumbent], anchor)
+    stable = next((item for item in by_number.values() if item.state == "stable"), None)
+    waiting = [item for item in by_number.values() if item.state == "candidate"]
+    if stable is None or not waiting:
+        return None
+    number = _anchor(connection, author, before=registry_rows.now())
+    anchor = None if number is None or number == stable.version else by_number[number]
+    return Compared(waiting[-1], stable, anchor)
+
+
 def on_trial(connection: sa.Connection, author: str) -> OnTrial | None:
     """The version on trial, or None; one at a time (`legal_moves`)."""
     versions = registry_rows.versions(connection, author)
@@ -83,13 +106,7 @@ def on_trial(connection: sa.Connection, author: str) -> OnTrial | None:
     known = _begun(connection, author, entered.number, stable.version)
     if known is not None:
         return known
-    released = {other.version for other in versions if other.state in {"stable", "retired"}}
-    before_ms = int(datetime.fromisoformat(entered.moved_at).timestamp() * 1000)
-    has_ledger = sa.inspect(connection).has_table(settled.name)
-    certified = (
-        certified_by(connection, author, released, before_ms=before_ms) if has_ledger else {}
-    )
-    anchor = anchor_of(versions, history, certified)
+    anchor = _anchor(connection, author, before=entered.moved_at)
     apart = None if anchor == stable.version else anchor
     return OnTrial(author, item.version, mode, entered.number, stable.version, apart)
 
@@ -147,6 +164,17 @@ def _history(connection: sa.Connection, author: str) -> list[Move]:
     return [Move(**row) for row in connection.execute(statement).mappings()]
 
 
+def _anchor(connection: sa.Connection, author: str, *, before: str) -> int | None:
+    """The anchor by what was settled before that moment (ISO 8601)."""
+    versions = registry_rows.versions(connection, author)
+    certified: dict[int, dict[str, Certified]] = {}
+    if sa.inspect(connection).has_table(settled.name):
+        released = {item.version for item in versions if item.state in {"stable", "retired"}}
+        before_ms = int(datetime.fromisoformat(before).timestamp() * 1000)
+        certified = certified_by(connection, author, released, before_ms=before_ms)
+    return anchor_of(versions, _history(connection, author), certified)
+
+
 def _begun(connection: sa.Connection, author: str, entered: int, incumbent: int) -> OnTrial | None:
     """The terms of a trial that has begun: its anchor stays, whatever is certified meanwhile."""
     row = connection.execute(
@@ -190,19 +218,3 @@ def _trial(row: sa.Row[Any]) -> Trial:
         evidence=PairEvidence.from_json(row.evidence),
         finding=Evidence(finding, row.reason, incumbent=row.incumbent),
     )
-
-
-def figures(trial: Trial) -> dict[str, float]:
-    """The evidence in numbers: each bet's largest U, D now, and what they need."""
-    evidence = trial.evidence
-    found = {f"U {name}": _shown(log) for name, log in evidence.highest.items()}
-    found |= {f"D {name}": _shown(log_mean(logs)) for name, logs in evidence.down.items()}
-    return found | {
-        "U needed": _shown(evidence.log_needed_up),
-        "D needed": _shown(evidence.log_needed_down),
-        "pairs": float(evidence.pairs),
-    }
-
-
-def _shown(log: float) -> float:
-    return float(f"{math.exp(min(700.0, log)):.4g}")

@@ -72,7 +72,7 @@ def replays(
         on.anchor,
         terms or Terms(BOTH, judges="topic@1, voice@1"),
         tuple(pairs),
-        prompts,
+        len(pairs) >= prompts,
         certified,
         spread=0.2,
     )

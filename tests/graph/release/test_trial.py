@@ -22,7 +22,8 @@ from twin_resources.evidence.release_mode import Trial as Measured
 from twin_resources.notifications import history
 from twin_resources.registry import Registry
 from twin_resources.release import trial
-from twin_resources.release.releasing import chosen_mode, numbers
+from twin_resources.release.releasing import chosen_mode
+from twin_resources.release.telling import trial_metadata
 from twin_resources.release.trial import Terms
 
 
@@ -43,7 +44,11 @@ def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Regist
     assert states(registry) == ["retired", "stable"]
     assert done.trial is not None
     assert done.trial.finding.finding == "promote"
-    assert numbers(done.trial)["U topic"] >= numbers(done.trial)["U needed"] == 20.0
+    assert done.trial.evidence.highest["topic"] >= done.trial.evidence.log_needed_up
+    told = trial_metadata(done.trial)
+    assert told["trial"] == "v2 against v1, shadow"
+    assert told["anchor"] == "v1: the incumbent"
+    assert "| promote: topic |" in told["evidence"]
     (notice,) = [notice for notice in history(registry.state) if "v2" in notice.title]
     assert notice.event == "promoted"
     assert "not worse by 0.1 or more" in notice.text

@@ -10,7 +10,7 @@ import pytest
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
-from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.gateway.policy import read_policy
 from twin_resources.registry import Claim, Registry, Verdict
 from twin_resources.settings import Author, Settings, write_author
@@ -58,7 +58,11 @@ def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
         [released_model],
         instance=instance,
         partition_key=author,
-        resources={"settings": SettingsResource(), "registry": RegistryResource()},
+        resources={
+            "settings": SettingsResource(),
+            "registry": RegistryResource(),
+            "tables": TablesResource(),
+        },
     )
     [event] = result.asset_materializations_for_node("released_model")
     values = {name: value.value for name, value in event.metadata.items()}

@@ -1,0 +1,116 @@
+"""A home with an author, a registry on it, and shadow pairs written as the asset writes them.
+
+Belongs here: no test, no expectation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+
+from tests.graph.release.releases import AUTHOR
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_resources.evidence.judges import Certificate
+from twin_resources.judging import pairs as table
+from twin_resources.judging.stored import CERTIFICATE_TABLE
+from twin_resources.registry import Claim, Registry, Verdict
+from twin_resources.release import trial
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.state import State
+from twin_resources.tables import Tables
+
+JUDGES = {"topic": "topic@1", "voice": "voice@1"}
+
+
+def new_registry(home: Settings, *, release_mode: str = "shadow") -> Registry:
+    write_author(home, Author(AUTHOR, "Mara", release_mode=release_mode))
+    return Registry(State.open(home.state_address), policy_path=home.policy_path)
+
+
+def passed(registry: Registry, checkpoint: str) -> None:
+    """A candidate that passed the gate of this code."""
+    registry.register(
+        author=AUTHOR,
+        checkpoint=checkpoint,
+        folder=str(Path("/checkpoints") / checkpoint),
+        adapter_gguf=None,
+        base="/base",
+        base_gguf="/base.gguf",
+        template="t",
+        dataset_version="d",
+    )
+    claim = Claim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
+    verdict = Verdict(AUTHOR, checkpoint, GATE_VERSION, "passed", (claim,), "2026-01-01")
+    registry.record_verdict(verdict)
+
+
+def tables_of(registry: Registry, home: Settings) -> Tables:
+    return Tables(home.tables_base, state=registry.state)
+
+
+def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> None:
+    """Certificates of the judges of `JUDGES`."""
+    rows = [
+        {
+            "name": claim,
+            "inputs": f"{certified} {revision}",
+            "document": json.dumps(
+                asdict(Certificate(f"{claim}@{revision}", claim, certified, {}, {}, "a test"))
+            ),
+        }
+        for claim in JUDGES
+    ]
+    tables.rework(
+        pl.DataFrame(rows),
+        CERTIFICATE_TABLE,
+        author=AUTHOR,
+        key="name",
+        function=lambda changed: changed,
+        version="1",
+        schema={"name": pl.String(), "inputs": pl.String(), "document": pl.String()},
+        row_key="name",
+    )
+
+
+def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
+    """One row a difference, about whom the registry says that is compared; returns the trial."""
+    who = trial.compared(registry.state, AUTHOR)
+    assert who is not None
+    asked = table.Trial(
+        who.candidate.checkpoint,
+        who.incumbent.checkpoint,
+        who.anchor.checkpoint if who.anchor else "",
+        tuple(JUDGES.values()),
+        "a test",
+    )
+    rows = [
+        asked.row(number, table.RECORDED, f"prompt {number}")
+        | {
+            "scores": [
+                {
+                    "claim": claim,
+                    "judge": judge,
+                    "candidate": 0.5 + difference / 2,
+                    "incumbent": 0.5 - difference / 2,
+                    "anchor": 0.5 - difference / 2,
+                }
+                for claim, judge in JUDGES.items()
+            ]
+        }
+        for number, difference in enumerate(differences, start=1)
+    ]
+    tables.rework(
+        pl.DataFrame(rows, schema=dict(table.COLUMNS)),
+        table.TABLE,
+        author=AUTHOR,
+        key="pair_id",
+        function=lambda changed: changed,
+        version="1",
+        schema=table.COLUMNS,
+        row_key="pair_id",
+    )
+    return asked.id

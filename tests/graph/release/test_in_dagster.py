@@ -1,0 +1,234 @@
+"""Releases as Dagster runs them: the asset, the sensor, the job, on a real ephemeral instance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.graph.release.dagster_home import certify, new_registry, passed, replay, tables_of
+from tests.graph.release.releases import AUTHOR, settle
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.partitions import authors
+from twin_assets.serving.released_model import released_model
+from twin_resources.dagster_history import newest_metadata
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.registry import Registry
+from twin_resources.settings import Settings
+from twin_sensors import canary_verdict, rolling_back
+
+RESOURCES = {
+    "settings": SettingsResource(),
+    "registry": RegistryResource(),
+    "tables": TablesResource(),
+}
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), [AUTHOR])
+    return instance
+
+
+@pytest.fixture
+def registry(home: Settings) -> Registry:
+    return new_registry(home)
+
+
+def materialize(instance: dg.DagsterInstance) -> dict[str, Any]:
+    assert dg.materialize(
+        [released_model], instance=instance, partition_key=AUTHOR, resources=RESOURCES
+    ).success
+    return newest_metadata(instance, "released_model", AUTHOR)
+
+
+def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    """One tick; what it reports goes to the instance, as the daemon does it."""
+    sensor = canary_verdict.build(GATE_VERSION)
+    with dg.build_sensor_context(
+        instance=instance, cursor=cursor, resources=RESOURCES, sensor_name="canary_verdict"
+    ) as context:
+        result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    for event in result.asset_events:
+        assert isinstance(event, dg.AssetMaterialization)
+        instance.report_runless_asset_event(event)
+    return result
+
+
+def test_a_shadow_is_promoted_by_the_pairs_of_the_table(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    tables = tables_of(registry, home)
+    certify(tables)
+    replay(registry, tables, [0.05, -0.05] * 60)
+
+    told = materialize(instance)
+
+    assert told["stable"] == "v2"
+    assert told["trial"] == "v2 against v1, shadow"
+    assert told["release_mode"] == "shadow"
+    assert told["mode_because"] == "shadow: the author's settings say so"
+    assert "| promote: voice |" in told["evidence"]
+    assert "candidate → shadow" in told["moved"]
+    assert "shadow → stable" in told["moved"]
+    assert told["finding"].startswith("shadow: not worse by 0.1 or more")
+    again = materialize(instance)
+    assert again["moved"] == "nothing"
+
+
+def test_a_certificate_of_another_revision_decides_nothing(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    tables = tables_of(registry, home)
+    certify(tables, revision="2")
+    replay(registry, tables, [0.4] * 60)
+    told = materialize(instance)
+    assert (told["stable"], told["trial"]) == ("v1", "none")
+    assert registry.get(AUTHOR, 2).state == "shadow"
+
+
+def test_when_every_prompt_is_used_up_it_is_parked(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    tables = tables_of(registry, home)
+    certify(tables)
+    used_up = replay(registry, tables, [0.0] * 12)
+    materialize(instance)
+    assert registry.get(AUTHOR, 2).state == "shadow"
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            "shadow_pairs", partition=AUTHOR, metadata={"trial": used_up, "prompts_used_up": True}
+        )
+    )
+    told = materialize(instance)
+    assert registry.get(AUTHOR, 2).state == "parked"
+    assert "12 of about" in told["moved"]
+
+
+def test_auto_without_judges_and_readers_releases_what_passed_the_gate(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    """A first-time user's flow: the second model, too, is released by the gate alone."""
+    registry = new_registry(home, release_mode="auto")
+    for number in (1, 2):
+        passed(registry, f"h{number}")
+        told = materialize(instance)
+        assert told["stable"] == f"v{number}"
+    assert told["release_mode"] == "gate"
+    assert told["mode_because"].startswith("gate: no certified judge")
+
+
+def test_auto_takes_a_shadow_once_a_judge_is_certified_and_prompts_are_there(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    registry = new_registry(home, release_mode="auto")
+    passed(registry, "h1")
+    materialize(instance)
+    certify(tables_of(registry, home))
+    passed(registry, "h2")
+    told = materialize(instance)
+    assert told["release_mode"] == "gate"
+    assert "only 0 of 300 prompts" in told["mode_because"]
+
+
+def test_the_sensor_decides_a_canary_once_and_records_it(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    registry = new_registry(home, release_mode="canary")
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    materialize(instance)
+    assert registry.get(AUTHOR, 2).state == "canary"
+    first = tick(instance)
+    assert first.asset_events == []
+    assert str(first.skip_reason).count("canary: 0 of about") == 1
+    for _ in range(60):
+        settle(registry, "v1", [1.0] * 3)
+        settle(registry, "v2", [0.0])
+
+    decided = tick(instance, first.cursor)
+
+    assert registry.get(AUTHOR, 2).state == "rolled_back"
+    (event,) = decided.asset_events
+    assert isinstance(event, dg.AssetMaterialization)
+    assert (event.partition, event.asset_key.to_user_string()) == (AUTHOR, "released_model")
+    assert event.metadata["stable"].value == "v1"
+    assert "worse than the stable version" in str(event.description)
+    for cursor in (decided.cursor, None):  # also with a lost cursor
+        assert tick(instance, cursor).asset_events == []
+    assert [move.actor for move in registry.moves(AUTHOR)][-1] == "canary_verdict"
+
+
+def test_the_sensor_tells_what_the_gateways_breaker_did(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    registry = new_registry(home, release_mode="canary")
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    materialize(instance)
+    registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
+    (event,) = tick(instance).asset_events
+    assert "by gateway (errors: 5 of its 5 requests)" in str(event.description)
+    assert tick(instance).asset_events == []
+
+
+def test_one_unreadable_author_does_not_hold_up_the_others(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    materialize(instance)
+    broken = home.authors_dir / f"{AUTHOR}.toml"
+    broken.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
+    said = str(tick(instance).skip_reason)
+    assert "nothing decided" in said
+    assert "write one of auto, gate, shadow, canary" in said
+
+
+def test_the_job_rolls_back_with_its_reason(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    home_of_gate = new_registry(home, release_mode="gate")
+    for number in (1, 2, 3):
+        passed(home_of_gate, f"h{number}")
+        materialize(instance)
+
+    def run(**config: Any) -> dg.ExecuteInProcessResult:
+        return rolling_back.roll_back.execute_in_process(
+            instance=instance,
+            partition_key=AUTHOR,
+            resources=RESOURCES,
+            run_config={"ops": {"bring_back": {"config": config}}},
+            raise_on_error=False,
+        )
+
+    assert run(version=1, reason="it rambles").success
+    assert [item.state for item in registry.versions(AUTHOR)] == [
+        "stable",
+        "retired",
+        "rolled_back",
+    ]
+    told = newest_metadata(instance, "released_model", AUTHOR)
+    assert told["stable"] == "v1"
+    assert "by job:roll_back (it rambles)" in told["moved"]
+    assert not run(version=1, reason="  ").success
+    assert not run(version=3, reason="forward again").success
+    assert run(reason="one further").success
+    stable = registry.stable(AUTHOR)
+    assert stable is not None
+    assert stable.version == 2

@@ -1,0 +1,22 @@
+"""What Dagster's own records say of an asset: its newest materialization.
+
+Belongs here: reading it, for assets and sensors alike. Does not belong here: HTTP
+(`dagster_http.py`), deciding anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+
+def newest_metadata(instance: dg.DagsterInstance, asset: str, author: str) -> dict[str, Any]:
+    """Metadata of an asset's newest materialization for one author, as plain values; {}: none."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[author]), limit=1
+    ).records
+    if not records or records[0].asset_materialization is None:
+        return {}
+    found = records[0].asset_materialization.metadata
+    return {name: value.value for name, value in found.items()}

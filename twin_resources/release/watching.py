@@ -1,0 +1,119 @@
+"""A tick of `canary_verdict`: every version on trial is taken on, and what moved is told.
+
+Belongs here: which authors are looked at, what a tick says.
+Does not belong here: one round of release (`releasing.py`), Dagster (`twin_sensors`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.errors import TwinError
+from twin_resources.registry import Registry
+from twin_resources.release import telling, trial
+from twin_resources.release.releasing import release_measured
+
+if TYPE_CHECKING:
+    from twin_resources.tables import Tables
+
+ACTOR = "canary_verdict"
+# author → metadata of the newest materialization of an asset
+Newest = Callable[[str, str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A record of `released_model` that Dagster does not have yet."""
+
+    author: str
+    description: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a tick did.
+
+    Attributes:
+        told: one an author whose versions have moved since the last record, by whomever.
+        messages: author → where its trial stands.
+        newest_move: number of the registry's newest move: with the same number and nothing on trial
+            there is nothing to do.
+    """
+
+    told: tuple[Told, ...]
+    messages: Mapping[str, str]
+    newest_move: int
+
+
+def has_canary(registry: Registry) -> bool:
+    """Whether any author has a canary: only then scores are read for this sensor."""
+    found = (trial.on_trial(registry.state, author) for author in registry.authors())
+    return any(on is not None and on.mode == "canary" for on in found)
+
+
+def watch(
+    registry: Registry,
+    tables: Tables,
+    *,
+    wanted: Mapping[str, str],
+    gate_version: str,
+    newest: Newest,
+    now: float,
+    known_move: int,
+) -> Watched:
+    """Fold what is new for each version on trial and apply at most one verdict an author.
+
+    Args:
+        wanted: author → release mode of its settings.
+        gate_version: the gate's version now.
+        newest: reads Dagster's records.
+        now: seconds since the epoch.
+        known_move: `newest_move` of the last tick; 0: look at every author.
+    """
+    messages: dict[str, str] = {}
+    for author in registry.authors():
+        if author not in wanted or trial.on_trial(registry.state, author) is None:
+            continue
+        try:
+            done = release_measured(
+                registry,
+                tables,
+                author,
+                wanted=wanted[author],
+                gate_version=gate_version,
+                actor=ACTOR,
+                now=now,
+                replayed=newest("shadow_pairs", author),
+            )
+        except TwinError as error:
+            messages[author] = f"nothing decided: {error}"  # the others are not held up by it
+            continue
+        waits = "on trial, no pair yet: materialize shadow_pairs"
+        messages[author] = done.trial.finding.reason if done.trial else waits
+    moved = registry.newest_move()
+    told = () if moved == known_move else _untold(registry, newest)
+    return Watched(told, messages, moved)
+
+
+def _untold(registry: Registry, newest: Newest) -> tuple[Told, ...]:
+    """Moves that no record of `released_model` tells of: made here, by the gateway's breaker, or by
+    a command while nothing ran."""
+    found: list[Told] = []
+    for author in registry.authors():
+        last = int(newest("released_model", author).get("move", 0))
+        moves = [move for move in registry.moves(author) if move.number > last]
+        released = [move for move in moves if move.to_state != "candidate"]
+        if not released:
+            continue
+        metadata = telling.release_metadata(
+            registry.stable(author), released, newest=moves[-1].number
+        )
+        metadata |= telling.trial_metadata(
+            trial.of_version(registry.state, author, released[-1].version)
+        )
+        found.append(Told(author, telling.line_of(released[-1]), metadata))
+    return tuple(found)

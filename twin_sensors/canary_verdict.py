@@ -1,0 +1,84 @@
+"""The sensor `canary_verdict`: a trial that has decided ends by itself, and Dagster hears of it.
+
+Belongs here: the shell between Dagster and `release.watching.watch`.
+Does not belong here: folding, deciding, moving (`twin_resources/release`).
+Method: deploy/docs/architecture.md, The loop.
+
+The gate's version belongs to the assets, which this floor does not import: `build` is given it.
+"""
+
+import time
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from twin_resources.dagster_history import newest_metadata
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.registry import Registry
+from twin_resources.release.watching import Told, has_canary, watch
+from twin_resources.settings import Settings, list_authors
+
+
+def build(gate_version: str) -> dg.SensorDefinition:
+    """The sensor for a gate of this version."""
+
+    @dg.sensor(
+        name="canary_verdict",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def canary_verdict(
+        context: dg.SensorEvaluationContext,
+        settings: SettingsResource,
+        registry: RegistryResource,
+        tables: TablesResource,
+    ) -> dg.SensorResult:
+        """Promotes, rolls back or parks what is on trial, as its evidence says."""
+        home, models = settings.settings(), registry.registry()
+        with closing(models.state):
+            read = _read_scores(home, models) if has_canary(models) else ""
+            done = watch(
+                models,
+                tables.tables(),
+                wanted={author.slug: author.release_mode for author in list_authors(home)},
+                gate_version=gate_version,
+                newest=lambda asset, author: newest_metadata(context.instance, asset, author),
+                now=time.time(),
+                known_move=int(context.cursor or 0),
+            )
+        said = "\n".join(
+            [
+                *(f"{author}: {line}" for author, line in done.messages.items()),
+                *filter(None, [read]),
+            ]
+        )
+        return dg.SensorResult(
+            skip_reason=said or "nothing is on trial",
+            asset_events=[recorded(told) for told in done.told],
+            cursor=str(done.newest_move),
+        )
+
+    return canary_verdict
+
+
+def recorded(told: Told) -> dg.AssetMaterialization:
+    """A move in Dagster's own history, where the releases are."""
+    metadata = {
+        name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value
+        for name, value in told.metadata.items()
+    }
+    return dg.AssetMaterialization(
+        "released_model", description=told.description, metadata=metadata, partition=told.author
+    )
+
+
+def _read_scores(home: Settings, models: Registry) -> str:
+    """Bring the ledger up to date; what kept it from that, or nothing."""
+    rules = LedgerRules() if home.has_real_langfuse else EMBEDDED
+    with LangfuseClient.from_settings(home) as client:
+        ledger = Ledger(models.state, client, replace(rules, closing=home.reader_days))
+        return ledger.sync(datetime.now(UTC)).problem

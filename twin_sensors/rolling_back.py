@@ -1,0 +1,54 @@
+"""The job `roll_back`: an earlier version answers again, by hand, with a reason.
+
+Belongs here: the job and what it records. Does not belong here: which versions may come back
+(`registry.rollback`); the same as the command `twin rollback`.
+"""
+
+import dagster as dg
+
+from twin_resources.dagster_resources import RegistryResource
+from twin_resources.release import telling
+
+ACTOR = "job:roll_back"
+
+
+class RollBack(dg.Config):
+    """What to roll back to, and why.
+
+    Attributes:
+        version: number of a retired version; 0: the one that was stable last.
+        reason: kept for ever in the history.
+    """
+
+    version: int = 0
+    reason: str
+
+
+@dg.op
+def bring_back(
+    context: dg.OpExecutionContext, config: RollBack, registry: RegistryResource
+) -> None:
+    """The registry's move, told to Dagster as a materialization of `released_model`."""
+    if not config.reason.strip():
+        raise dg.Failure("give a reason: it is the only trace of why the version was taken back")
+    author, models = context.partition_key, registry.registry()
+    move = models.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
+    metadata = telling.release_metadata(models.stable(author), [move], newest=move.number)
+    context.log_event(
+        dg.AssetMaterialization(
+            "released_model",
+            description=telling.line_of(move),
+            metadata=metadata,
+            partition=author,
+        )
+    )
+
+
+@dg.job(
+    partitions_def=dg.DynamicPartitionsDefinition(name="authors"),
+    description="Bring an earlier version of an author's model back, with a reason.",
+    executor_def=dg.in_process_executor,
+)
+def roll_back() -> None:
+    """One step."""
+    bring_back()
