@@ -112,7 +112,7 @@ class Workplace:
         """Make a checkpoint of `steps` training steps (0: random weights) the candidate."""
         checkpoints = self.settings.checkpoints_dir / author
         made = checkpoints / "partial-test"
-        adapter = _train(self.base, self._samples(author), made / "adapter", steps, seed)
+        adapter = train_adapter(self.base, self._samples(author), made / "adapter", steps, seed)
         gguf.write_adapter(adapter, self.base, made / "adapter.gguf")
         tag = f"training-{steps}-{seed}"
         self.tables.tag("instruction_dataset", author, tag)
@@ -193,7 +193,15 @@ def _rows(author: str, *, train: int, held_out: int, template: str) -> list[dict
     return rows
 
 
-def _train(base: Path, rows: list[dict[str, Any]], folder: Path, steps: int, seed: int) -> Path:
+def train_adapter(
+    base: Path,
+    rows: list[dict[str, Any]],
+    folder: Path,
+    steps: int,
+    seed: int,
+    *,
+    learning_rate: float = 0.02,
+) -> Path:
     """A plain loop on one core: the real trainer is tested elsewhere."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -207,7 +215,9 @@ def _train(base: Path, rows: list[dict[str, Any]], folder: Path, steps: int, see
             if "lora_B" in name:
                 weights.data.normal_(0, 0.3)
     samples, _ = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
-    optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad], lr=0.02)
+    optimizer = torch.optim.AdamW(
+        [w for w in model.parameters() if w.requires_grad], lr=learning_rate
+    )
     for step in range(steps):
         sample = samples[step % len(samples)]
         labels = [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :])
