@@ -5,9 +5,9 @@ checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether 
 (`checkpoint_evaluation`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import dagster as dg
 
@@ -22,11 +22,14 @@ from twin_resources.dagster_resources import (
     TrainingLauncherResource,
 )
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import Message, TrainingDied
+from twin_resources.training_launcher import (
+    Message,
+    TrainingDied,
+    TrainingJob,
+    TrainingLauncher,
+)
 
 LOSS_ROWS = 24
-T = TypeVar("T")
-Listener = Callable[[Message], None]
 
 
 @dg.asset(
@@ -45,24 +48,18 @@ def fine_tuned_checkpoint(
 ) -> dg.MaterializeResult:
     """LoRA adapter trained on the author's instruction dataset (accelerate + DeepSpeed).
 
-    With the same data, recipe, base model and code nothing is trained again. Only processes that
-    died are worth a retry: everything else would fail the same way.
+    With the same data, recipe, base model and code nothing is trained again.
     """
-    tuned = _within_pipes(
-        context,
-        lambda environment, listener: fine_tune(
+    with _without_retry():
+        tuned = fine_tune(
             settings.author(context.partition_key),
             settings=settings.settings(),
             tables=tables.tables(),
-            launcher=training.launcher(),
-            environment=environment,
-            on_message=listener,
-        ),
-    )
-    trained = {"trained": tuned.trained}
+            launcher=_SpeakingLauncher(context, training.launcher()),
+        )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(tuned.manifest.checkpoint),
-        metadata=trained | _metadata(tuned.folder, tuned.manifest),
+        metadata={"trained": tuned.trained, **_metadata(tuned.folder, tuned.manifest)},
     )
 
 
@@ -86,17 +83,13 @@ def preference_tuned_checkpoint(
     The same inputs are not trained on again.
     """
     author = context.partition_key
-    candidate = _within_pipes(
-        context,
-        lambda environment, listener: tune_on_preferences(
+    with _without_retry():
+        candidate = tune_on_preferences(
             settings.author(author),
             settings=settings.settings(),
             tables=tables.tables(),
-            launcher=training.launcher(),
-            environment=environment,
-            on_message=listener,
-        ),
-    )
+            launcher=_SpeakingLauncher(context, training.launcher()),
+        )
     folder, manifest = candidate.folder, candidate.manifest
     path = write_pointer(
         settings.settings().checkpoints_dir / author,
@@ -133,23 +126,42 @@ def preference_tuned_checkpoint(
     )
 
 
-def _within_pipes(
-    context: dg.AssetExecutionContext, train: Callable[[Mapping[str, str], Listener], T]
-) -> T:
-    """Train with rank 0 speaking into this run; only processes that died are worth a retry."""
-    with dg.open_pipes_session(
-        context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
-    ) as session:
-        try:
-            return train(
-                session.get_bootstrap_env_vars(),
-                # steps reach the run through Pipes, from rank 0
-                lambda message: context.log.info(message["text"]) if "text" in message else None,
-            )
-        except TrainingDied:
-            raise
-        except TwinError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+class _SpeakingLauncher:
+    """A launcher whose rank 0 speaks into a run, through Dagster Pipes, while it trains."""
+
+    def __init__(self, context: dg.AssetExecutionContext, launcher: TrainingLauncher) -> None:
+        self._context = context
+        self._launcher = launcher
+
+    def run(
+        self,
+        job: TrainingJob,
+        *,
+        on_message: Callable[[Message], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Path:
+        def tell(message: Message) -> None:
+            if "text" in message:  # steps come from rank 0
+                self._context.log.info(message["text"])
+            if on_message is not None:
+                on_message(message)
+
+        with dg.open_pipes_session(
+            self._context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+        ) as session:
+            variables = {**session.get_bootstrap_env_vars(), **(environment or {})}
+            return self._launcher.run(job, on_message=tell, environment=variables)
+
+
+@contextmanager
+def _without_retry() -> Iterator[None]:
+    """Only processes that died are worth a retry: everything else would fail the same way."""
+    try:
+        yield
+    except TrainingDied:
+        raise
+    except TwinError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _of_preferences(candidate: Candidate) -> dict[str, dg.MetadataValue | str | int | float | bool]:

@@ -47,6 +47,18 @@ def rows(count: int = 60) -> list[dict[str, Any]]:
     ]
 
 
+def pair_rows(count: int = 60) -> list[dict[str, Any]]:
+    """The samples as pairs: against each answer one that says something else."""
+    return [
+        row
+        | {
+            "rejected": "Words: " + "nothing of the kind " * (1 + index % 6),
+            "rejected_ended": index % 3 > 0,
+        }
+        for index, row in enumerate(rows(count))
+    ]
+
+
 @pytest.fixture
 def home(home: Settings, process_logs: Path) -> Settings:
     """The fresh home, with its logs where a failed live test names them."""
@@ -56,19 +68,25 @@ def home(home: Settings, process_logs: Path) -> Settings:
 
 @pytest.fixture
 def make_job(home: Settings, tiny_model: Path) -> Callable[..., TrainingJob]:
-    """Write a job of about nine steps into the home and return how it is launched."""
+    """Write a job of about nine steps into the home and return how it is launched.
+
+    With `start`, an adapter's folder, it is a preference tuning.
+    """
 
     def make(
         name: str, *, samples: list[dict[str, Any]] | None = None, **changes: Any
     ) -> TrainingJob:
         values = {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
         ranks = values.pop("ranks", 2)
+        start = values.pop("start", None)
         job = Job(
             folder=home.work_dir / name,
             base_name="tiny",
             base_folder=tiny_model,
             ranks=ranks,
             recipe=load_recipe("smollm2-135m-cpu").model_copy(update=values),
+            stage="dpo" if start else "sft",
+            start=start,
         )
         write_job(job)
         pl.DataFrame(samples or rows()).write_parquet(job.samples)

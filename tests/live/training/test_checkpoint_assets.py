@@ -123,7 +123,7 @@ def test_train_register_reuse_and_train_again_when_the_data_changed(
     folder = Path(candidate["folder"])
     manifest = read_manifest(folder)
     assert candidate["stage"] == manifest.stage == "sft"
-    assert "no preference pairs" in candidate["reason"]
+    assert "has no preference tuning" in candidate["reason"]
     assert folder.name == manifest.checkpoint == candidate["checkpoint"]
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     assert (folder / "adapter.gguf").is_file()

@@ -1,0 +1,260 @@
+"""Preference tuning on real ranks: from an adapter, killed and resumed; and from posts to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.live.training.conftest import pair_rows, rows
+from tests.live.training.test_checkpoint_assets import RECIPE
+from tests.live.training.test_training import ranks_of, weights_of
+from twin_assets.instructions import preference_dataset
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
+from twin_assets.training.job import read_result
+from twin_assets.training.manifest import read_manifest, read_pointer
+from twin_resources import dagster_resources as shells
+from twin_resources.errors import TwinError
+from twin_resources.registry_moves import Claim, Verdict
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.tables import Tables
+from twin_resources.training_launcher import LocalLauncher, TrainingJob
+from twin_resources.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+
+def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
+    home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    launcher = LocalLauncher(home)
+    start = launcher.run(make_job("supervised", token_budget=1200)) / "adapter"
+    changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, "token_budget": 5000}
+    whole = launcher.run(make_job("whole", **changes))
+    job = make_job("killed", **changes)
+    messages: list[dict[str, Any]] = []
+
+    def kill_once(message: dict[str, Any]) -> None:
+        messages.append(message)
+        texts = [each for each in messages if "text" in each]
+        if message.get("progress", {}).get("step") == 5 and not texts:
+            os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
+
+    resumed = launcher.run(job, on_message=kill_once)
+
+    result, uninterrupted = (read_result(each / "result.json") for each in (resumed, whole))
+    assert result.resumed_at, messages
+    assert result.resumed_at[0] in {3, 6}
+    expected, found, began = weights_of(whole), weights_of(resumed), (weights_of(start.parent))
+    assert all((expected[name] == found[name]).all() for name in expected)
+    assert any((began[name] != found[name]).any() for name in began)
+    for name in ("loss", "margin", "accuracy", "reward_chosen"):
+        assert [row[name] for row in result.history] == [row[name] for row in uninterrupted.history]
+    # the untouched start is its own reference, to the last bit; then it learns to prefer
+    first, last = result.history[0], result.history[-1]
+    assert (first["loss"], first["margin"]) == (pytest.approx(0.69315, abs=1e-5), 0.0)
+    assert last["loss"] < first["loss"]
+    assert last["margin"] > 0.05
+    assert last["accuracy"] == 1.0
+    progress = [each["progress"] for each in messages if "progress" in each]
+    assert {"margin", "accuracy", "reward_chosen", "eta_s"} <= progress[-1].keys()
+
+
+def test_an_adapter_of_another_shape_is_refused_and_not_retried(
+    home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    launcher = LocalLauncher(home)
+    start = launcher.run(make_job("supervised", token_budget=600)) / "adapter"
+    job = make_job("other", start=start, samples=pair_rows())
+    document = json.loads((job.folder / "job.json").read_text())
+    document["recipe"]["lora"]["rank"] = 2
+    (job.folder / "job.json").write_text(json.dumps(document))
+    texts: list[str] = []
+    with pytest.raises(TwinError, match="fine_tuned_checkpoint") as caught:
+        launcher.run(job, on_message=lambda message: texts.append(str(message)))
+    assert "another rank" in caught.value.found
+    assert not any("trying again" in text for text in texts)
+
+
+PREFERENCE = """
+preference:
+  beta: 0.1
+  learning_rate: 0.001
+  token_budget: 2500
+  fewest_pairs: 8
+  answers: 12
+  answer_tokens: 8
+"""
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", ["ann"])
+        yield instance
+
+
+@pytest.fixture
+def ann(home: Settings, tiny_model: Path, tmp_path: Path) -> Settings:
+    recipe = tmp_path / "few-steps.yaml"
+    recipe.write_text(RECIPE + PREFERENCE, encoding="utf-8")
+    write_author(
+        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
+    )
+    prepare_base_model(home, str(tiny_model))
+    return home
+
+
+def write_posts(tables: Tables, *, count: int) -> None:
+    """Documents, chunks and samples, each document one text that holds its answers verbatim."""
+    samples, texts = list[dict[str, Any]](), dict[str, str]()
+    for place, row in enumerate(rows(count)):
+        document, question = row["document_id"], row["messages"][1]
+        answer = "Numbers: " + " ".join(str((place + 3) ** power) for power in range(2, 14))
+        before = texts.get(document, "")
+        texts[document] = f"{before}{answer}\n\n"
+        samples.append(
+            row
+            | {
+                "messages": [question, {"role": "assistant", "content": answer}],
+                "split": "held_out" if document == "document-6" else "train",
+                "chunk_id": f"chunk of {document}",
+                "start": len(before),
+                "end": len(before) + len(answer),
+                "question": f"Numbers {place}, please",
+                "answer": answer,
+                "context_chunk_ids": [],
+                "template": "abc",
+            }
+        )
+    documents = [
+        {"document_id": document, "text": text, "kept": True}
+        for document, text in sorted(texts.items())
+    ]
+    chunks = [
+        {
+            "chunk_id": f"chunk of {document}",
+            "document_id": document,
+            "start": 0,
+            "end": len(text),
+            "title": document,
+            "text": text,
+            "published_at": None,
+        }
+        for document, text in sorted(texts.items())
+    ]
+    for asset, key, made in (
+        ("cleaned_documents", "document_id", documents),
+        ("document_chunks", "chunk_id", chunks),
+        ("instruction_dataset", "sample_id", samples),
+    ):
+        frame = pl.DataFrame(made, schema_overrides={"published_at": pl.Datetime("us", "UTC")})
+        frame = frame.with_columns(pl.col(pl.List(pl.Null)).cast(pl.List(pl.String)))
+        tables.rework(
+            frame,
+            asset,
+            author="ann",
+            key=key,
+            function=lambda changed: changed,
+            version="1",
+            schema=dict(frame.schema),
+            row_key=key,
+        )
+
+
+def materialize(home: Settings, instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
+    """Run dataset, checkpoints and checks; metadata by asset."""
+    own = str(home.home)
+    result = dg.materialize(
+        [
+            fine_tuned_checkpoint,
+            preference_dataset.preference_dataset,
+            preference_tuned_checkpoint,
+            *dg.load_asset_checks_from_modules([preference_dataset]),
+        ],
+        partition_key="ann",
+        instance=instance,
+        resources={
+            "settings": shells.SettingsResource(home=own),
+            "tables": shells.TablesResource(home=own),
+            "registry": shells.RegistryResource(home=own),
+            "training": shells.TrainingLauncherResource(home=own),
+            "model_server": shells.ModelServerResource(home=own),
+            "tables_io": TablesIOManager(),
+        },
+    )
+    assert result.success
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    return {
+        event.asset_key.to_user_string(): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+    }
+
+
+def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_new_no_more(
+    ann: Settings, instance: dg.DagsterInstance
+) -> None:
+    tables = shells.TablesResource(home=str(ann.home)).tables()
+    registry = shells.RegistryResource(home=str(ann.home)).registry()
+    checkpoints = ann.checkpoints_dir / "ann"
+
+    write_posts(tables, count=40)
+    first = materialize(ann, instance)
+    assert first["preference_tuned_checkpoint"]["stage"] == "sft"
+    assert "no preference pairs, 8 are needed" in str(
+        first["preference_tuned_checkpoint"]["reason"]
+    )
+    forerunner = read_pointer(checkpoints, "candidate")["checkpoint"]
+    claim = Claim("test", passed=True, value=None, threshold=None, detail="")
+    registry.record_verdict(Verdict("ann", forerunner, "1", "passed", (claim,), "2026"))
+    registry.move("ann", 1, "stable", actor="test", reason="test", gate_version="1")
+
+    released = materialize(ann, instance)  # a release alone is nothing new
+    assert released["preference_dataset"]["answers_asked"] == 0
+    assert released["preference_tuned_checkpoint"]["checkpoint"] == forerunner
+
+    write_posts(tables, count=50)
+    second = materialize(ann, instance)
+    assert second["preference_dataset"]["sources"] == {"model_answer": 12}
+    assert second["preference_dataset"]["answers_asked"] == 12
+    told = second["preference_tuned_checkpoint"]
+    assert (told["stage"], told["trained"], told["pairs"]) == ("dpo", True, 12)
+    assert told["reward_margin"] > 0
+    candidate = read_pointer(checkpoints, "candidate")
+    manifest = read_manifest(Path(candidate["folder"]))
+    supervised = read_pointer(checkpoints, "fine_tuned")
+    assert (candidate["stage"], manifest.stage) == ("dpo", "dpo")
+    assert candidate["checkpoint"] != supervised["checkpoint"]
+    assert manifest.preferences["parent"] == supervised["checkpoint"]
+    assert manifest.preferences["answers_of"] == forerunner
+    assert manifest.preferences["data_version"] == tables.data_version("preference_dataset", "ann")
+    assert (
+        tables.read("preference_dataset", "ann", version=manifest.preferences["tag"]).height == 12
+    )
+    assert manifest.dataset == read_manifest(Path(supervised["folder"])).dataset
+    assert manifest.recipe["preference"]["beta"] == 0.1
+    assert (Path(candidate["folder"]) / "adapter.gguf").is_file()
+    assert registry.get("ann", 2).checkpoint == candidate["checkpoint"]
+    assert registry.get("ann", 2).state == "candidate"
+    assert not list((ann.work_dir / "training").iterdir())
+
+    registry.record_verdict(
+        Verdict("ann", candidate["checkpoint"], "1", "passed", (claim,), "2026")
+    )
+    registry.move("ann", 2, "stable", actor="test", reason="test", gate_version="1")
+    again = materialize(ann, instance)
+    assert again["preference_dataset"]["answers_asked"] == 0
+    assert again["fine_tuned_checkpoint"]["trained"] is False
+    assert again["preference_tuned_checkpoint"]["trained"] is False
+    assert read_pointer(checkpoints, "candidate") == candidate
+    assert len(registry.versions("ann")) == 2
