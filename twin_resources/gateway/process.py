@@ -9,18 +9,21 @@ per reference.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from twin_resources.gateway.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.following import Following
 from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.passages import passages_of
-from twin_resources.gateway.plugin import TraceLogger, TwinPlugin, authenticator
+from twin_resources.gateway.plugin import TwinPlugin, authenticator
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
-from twin_resources.langfuse.outbox import Outbox, outbox_path
+from twin_resources.langfuse.outbox import GATEWAY_CHECKPOINT_PAGES, Outbox, outbox_path
 from twin_resources.settings import load_settings
 from twin_resources.state import State
 
@@ -29,6 +32,16 @@ def _find_router() -> Any:
     from litellm.proxy import proxy_server
 
     return proxy_server.llm_router
+
+
+def _roll_back(author: str, version: int, reason: str) -> None:
+    """Tell the registry that a canary was stopped; one that is none any more is left as it is."""
+    from twin_resources.registry import Registry
+
+    with contextlib.closing(State.open(settings.state_address)) as state:
+        registry = Registry(state, policy_path=settings.policy_path)
+        if registry.get(author, version).state == "canary":
+            registry.move(author, version, "rolled_back", actor=ACTOR, reason=reason)
 
 
 def _paid_budget() -> PaidBudget | None:
@@ -42,13 +55,14 @@ def _paid_budget() -> PaidBudget | None:
 
 
 settings = load_settings()
-outbox = Outbox(outbox_path(settings))
+outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
 feedback = FeedbackDesk(outbox)
 keyring = keyring_of(settings)
 live = Live(settings)
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
-plugin = TwinPlugin(path, _paid_budget())
+watch = CanaryWatch(live, _roll_back)
+plugin = TwinPlugin(path, _paid_budget(), watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
 following = Following(

@@ -35,6 +35,8 @@ SCHEMA = 1
 MOST_TRACE_BYTES = 256 * 1024 * 1024
 MOST_SCORES = 2_000_000  # about 1 GB
 BUSY_S = 10.0
+# The relay, which nobody waits for, moves the log into the file; the gateway only without it.
+RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
 Kind = Literal["score", "trace"]
 # Readers' scores first, then traces, then what the gateway measured itself.
 _READERS, _TRACES, _AUTOMATIC = 0, 1, 2
@@ -150,6 +152,8 @@ class Outbox:
         path: the SQLite file; its folder is made.
         most_trace_bytes: above it the oldest traces are dropped.
         most_scores: above it `put_scores` refuses.
+        checkpoint_pages: pages of the log at which a commit of this process also moves them into
+            the file, with an fsync.
 
     Raises:
         OutboxBroken: the file cannot be opened, or a newer version wrote it.
@@ -161,6 +165,7 @@ class Outbox:
         *,
         most_trace_bytes: int = MOST_TRACE_BYTES,
         most_scores: int = MOST_SCORES,
+        checkpoint_pages: int = RELAY_CHECKPOINT_PAGES,
     ) -> None:
         self.path = path
         self._most_trace_bytes = most_trace_bytes
@@ -182,6 +187,7 @@ class Outbox:
             # Survives the death of every process; a power cut may take the last moments.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
             if found < SCHEMA:
                 self._connection.executescript(_TABLES)
 
