@@ -11,15 +11,18 @@ from typing import Any
 
 import dagster as dg
 
+from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import checkpoint_evaluation
-from twin_assets.instructions import instruction_dataset
+from twin_assets.feedback import interactions, judged_interactions, quality_evidence
+from twin_assets.instructions import instruction_dataset, preference_dataset
 from twin_assets.knowledge import chunks, embeddings
-from twin_assets.serving import released_model, routing_policy
+from twin_assets.serving import released_model, routing_policy, shadow_pairs
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
+from twin_assets.training.training_inputs import TrainingInputsResource
 from twin_resources import dagster_resources as shells
-from twin_sensors import jobs
+from twin_sensors import growth, jobs, notifying, quality_dropped, schedules
 
 ASSET_MODULES = (
     raw_posts,
@@ -27,8 +30,13 @@ ASSET_MODULES = (
     chunks,
     embeddings,
     instruction_dataset,
+    interactions,
+    judged_interactions,
+    quality_evidence,
+    preference_dataset,
     checkpoints,
     checkpoint_evaluation,
+    shadow_pairs,
     released_model,
     routing_policy,
 )
@@ -47,15 +55,28 @@ def default_resources() -> dict[str, Any]:
         "tables": shells.TablesResource(),
         "tables_io": TablesIOManager(),
         "training": shells.TrainingLauncherResource(),
+        "training_inputs": TrainingInputsResource(),
     }
 
 
 def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The code location `llm-twin`; `resources` replaces defaults by name."""
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(list(ASSET_MODULES)),
+        assets=[*dg.load_assets_from_modules(list(ASSET_MODULES)), *sql_assets()],
         asset_checks=dg.load_asset_checks_from_modules(list(ASSET_MODULES)),
-        jobs=[jobs.import_posts, jobs.retrain_twin],
+        jobs=[
+            jobs.import_posts,
+            jobs.retrain_twin,
+            jobs.collect_feedback,
+            jobs.compare_authors,
+        ],
+        schedules=[schedules.every_hour, schedules.every_day],
+        sensors=[
+            quality_dropped.quality_dropped,
+            growth.retraining_requested,
+            growth.new_material,
+            notifying.notices_waiting,
+        ],
         resources=default_resources() | dict(resources or {}),
     )
 

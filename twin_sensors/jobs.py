@@ -11,12 +11,18 @@ import dagster as dg
 IMPORT_ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings")
 RETRAIN_ASSETS = (
     "instruction_dataset",
+    "interactions",
+    "preference_dataset",
     "fine_tuned_checkpoint",
     "preference_tuned_checkpoint",
     "checkpoint_evaluation",
+    "shadow_pairs",
     "released_model",
     "routing_policy",
 )
+FEEDBACK_ASSETS = ("interactions", "judged_interactions", "quality_evidence")
+MARTS = ("requests", "quality_by_day", "feedback_funnel", "model_history")
+MARTS_OVER_AUTHORS = ("cost_by_day",)
 
 import_posts = dg.define_asset_job(
     "import_posts",
@@ -32,5 +38,19 @@ retrain_twin = dg.define_asset_job(
     description="Dataset, checkpoint, gate, release and policy of one author.",
     # One process here too: each of its ten steps and checks would start one for 3 to 5 s, the
     # trainer is a process tree of its own, and the gate's memory goes when the run's worker ends.
+    executor_def=dg.in_process_executor,
+)
+
+collect_feedback = dg.define_asset_job(
+    "collect_feedback",
+    selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS, *MARTS),
+    description="What readers and judges said of one author's twin, and the marts over it.",
+    executor_def=dg.in_process_executor,
+)
+
+compare_authors = dg.define_asset_job(
+    "compare_authors",
+    selection=dg.AssetSelection.assets(*MARTS_OVER_AUTHORS),
+    description="The marts over all authors.",
     executor_def=dg.in_process_executor,
 )

@@ -63,6 +63,18 @@ def columns() -> Mapping[str, Any]:
     }
 
 
+def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str]:
+    """Slugs of the authors with an answer that began at `since` or later, sorted."""
+    table = schema.traces
+    found = connection.execute(
+        sa.select(table.c.author)
+        .where(table.c.started_ms >= int(since.timestamp() * 1000))
+        .distinct()
+        .order_by(table.c.author)
+    )
+    return [str(author) for author in found.scalars()]
+
+
 def frame(connection: sa.Connection, author: str, *, since: datetime | None = None) -> pl.DataFrame:
     """Answers of an author since an instant (None: all kept), oldest first; see `columns`."""
     import polars as pl
