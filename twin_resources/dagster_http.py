@@ -176,7 +176,8 @@ class DagsterHTTP:
                 __typename ... on EventConnection { cursor events { __typename
                   ... on MessageEvent { message stepKey timestamp }
                   ... on ErrorEvent { error { message errorChain { error { message } } } }
-                  ... on MaterializationEvent { assetKey { path } }
+                  ... on MaterializationEvent { assetKey { path }
+                    metadataEntries { label ... on IntMetadataEntry { intValue } } }
                   ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
                 ... on Error { message } } }""",
             {"id": run_id, "after": after},

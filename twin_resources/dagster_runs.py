@@ -57,6 +57,7 @@ class Event:
         timestamp: seconds since the epoch.
         errors: messages from the outermost error to its first cause.
         asset: key of a materialized asset, or empty.
+        numbers: that materialization's metadata, as far as it is whole numbers.
         check: name of an evaluated asset check, or empty.
         passed: its result.
     """
@@ -69,6 +70,7 @@ class Event:
     asset: str = ""
     check: str = ""
     passed: bool | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def progress(self) -> dict[str, Any] | None:
@@ -114,4 +116,9 @@ def event_of(row: Mapping[str, Any]) -> Event:
         asset="/".join(asset_key.get("path", ())),
         check=evaluation.get("checkName", ""),
         passed=evaluation.get("success"),
+        numbers={
+            entry["label"]: entry["intValue"]
+            for entry in row.get("metadataEntries") or ()
+            if isinstance(entry.get("intValue"), int)
+        },
     )

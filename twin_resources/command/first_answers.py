@@ -49,8 +49,20 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
             found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
             next_step=f"see {page}, then run `twin up` again",
         )
-    clock.say(f"imported in {followed.seconds:.0f} s")
+    clock.say(f"imported in {followed.seconds:.0f} s{changed_posts(followed)}")
     return followed
+
+
+def changed_posts(followed: FollowedRun) -> str:
+    """What a run found against the import before: `: posts added 2, edited 1, deleted 0`.
+
+    Empty for a run that came after one that failed past this step, and so did not read them again.
+    """
+    numbers = followed.numbers.get("raw_posts")
+    if numbers is None:
+        return ""
+    counts = [f"{kind} {numbers[f'posts_{kind}']:,}" for kind in ("added", "edited", "deleted")]
+    return f": posts {', '.join(counts)}"
 
 
 def ask_before(

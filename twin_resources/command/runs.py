@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twin_resources.command.clock import Bar, StageClock, duration
@@ -29,12 +29,14 @@ class FollowedRun:
     Attributes:
         failures: one text a failed step: its first cause.
         refused: names of the asset checks that failed.
+        numbers: materialized asset → whole numbers of its metadata.
         seconds: from launch to end.
     """
 
     run: Run
     failures: tuple[str, ...]
     refused: tuple[str, ...]
+    numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
 
     @property
     def succeeded(self) -> bool:
@@ -72,6 +74,7 @@ def follow(
     """
     failures: list[str] = []
     refused: list[str] = []
+    numbers: dict[str, Mapping[str, int]] = {}
     cursor: str | None = None
     with clock.bar(title) as bar:
         while True:
@@ -81,6 +84,8 @@ def follow(
             events, cursor = dagster.events(run_id, after=cursor)
             for event in events:
                 _note(event, bar, clock, failures=failures, refused=refused)
+                if event.asset:
+                    numbers[event.asset] = event.numbers
             if run.is_finished and not events:
                 follower = _retry_of(dagster, run)
                 if follower is None:
@@ -93,7 +98,9 @@ def follow(
                 if run.status == "QUEUED":
                     bar.update("waiting for its turn")
                 time.sleep(POLL_S)
-    return FollowedRun(run, tuple(dict.fromkeys(failures)), tuple(dict.fromkeys(refused)))
+    return FollowedRun(
+        run, tuple(dict.fromkeys(failures)), tuple(dict.fromkeys(refused)), numbers=numbers
+    )
 
 
 def progress_line(report: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from twin_resources.settings import Settings
 pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).resolve().parents[3]
-POSTS = ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"
+SAMPLE = ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"
 TWIN = Path(sys.executable).with_name("twin")
 
 # One script, because what a background process tries is seen only while the command runs.
@@ -39,8 +40,19 @@ trace=$("$PYTHON" "$ASK") || exit 14
 "$TWIN" versions || exit 16
 cp -p "$TWIN_HOME/endpoints.json" endpoints.json
 "$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach > again.log || exit 17
-"$TWIN" stop || exit 18
+printf '# The lamp at Skerrin Point\n\n%s\n' "$NEW_POST" > "$POSTS/the-lamp-at-skerrin-point.md"
+printf '\nOne more fox crossed at the depot this morning.\n' >> "$POSTS/thirteen-years.md"
+rm "$POSTS/ivy.md"
+"$TWIN" import "$POSTS" > import.log || exit 18
+"$TWIN" ask "Who keeps the lighthouse lamp at Skerrin Point?" > found.log || exit 19
+"$TWIN" ask "Which bee feeds on the ivy of the cemetery wall?" > gone.log || exit 20
+"$TWIN" stop || exit 21
 """
+NEW_POST = (
+    "Mrs Halloran keeps the lighthouse lamp at Skerrin Point. She climbs the ninety-one steps at "
+    "dusk with a can of colza oil, trims the wick with her grandfather's scissors and sits beside "
+    "the lens until the herring boats are home, counting them in with dried peas."
+)
 ASK = """
 import json, os
 from openai import OpenAI
@@ -68,13 +80,15 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
 ) -> None:
     lend_weights(weights, home)
     tiny = make_tiny_model(tmp_path / "tiny model", unpack_base_model(tmp_path))
+    posts = shutil.copytree(SAMPLE, tmp_path / "posts of José")
     ask = tmp_path / "ask.py"
     ask.write_text(ASK)
     log = process_logs / "up.log"
     environment = os.environ | {
         "TWIN": str(TWIN),
         "PYTHON": sys.executable,
-        "POSTS": str(POSTS),
+        "POSTS": str(posts),
+        "NEW_POST": NEW_POST,
         "TINY": str(tiny),
         "ASK": str(ask),
         "WORK": str(tmp_path),
@@ -111,6 +125,13 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     assert all(set(pid) == {"pid", "started"} for pid in facts["pids"].values())
     assert stat.S_IMODE((tmp_path / "endpoints.json").stat().st_mode) == 0o600
     assert "training:" not in (tmp_path / "again.log").read_text()
+
+    # an import finds what changed, and the search follows at once
+    imported = (tmp_path / "import.log").read_text()
+    assert "posts added 1, edited 1, deleted 1" in imported
+    assert "nothing is retrained by itself" in imported
+    assert "The lamp at Skerrin Point" in (tmp_path / "found.log").read_text()
+    assert "The last pub open is the ivy" not in (tmp_path / "gone.log").read_text()
 
     # nothing is left
     left = subprocess.run(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin_resources.command.runs import progress_line
+from twin_resources.command.first_answers import changed_posts
+from twin_resources.command.runs import FollowedRun, progress_line
 from twin_resources.dagster_runs import Event, event_of, run_of
 
 
@@ -47,6 +48,31 @@ def test_the_first_cause_of_a_failure_comes_last() -> None:
     )
     assert event.errors == ("DagsterExecutionStepExecutionError", "TwinError: Tried to read.")
     assert event.timestamp == 1.5
+
+
+def test_a_materialization_gives_its_whole_numbers() -> None:
+    entries = [
+        {"label": "posts_added", "intValue": 2},
+        {"label": "layouts"},
+        {"label": "larger_than_graphql_counts", "intValue": None},
+    ]
+    event = event_of(
+        {
+            "__typename": "MaterializationEvent",
+            "assetKey": {"path": ["raw_posts"]},
+            "metadataEntries": entries,
+        }
+    )
+    assert event.asset == "raw_posts"
+    assert event.numbers == {"posts_added": 2}
+
+
+def test_an_import_says_what_changed_or_nothing() -> None:
+    counts = {"posts_added": 1200, "posts_edited": 1, "posts_deleted": 0, "written": 7}
+    done = run_of(row(status="SUCCESS"))
+    followed = FollowedRun(done, (), (), numbers={"raw_posts": counts})
+    assert changed_posts(followed) == ": posts added 1,200, edited 1, deleted 0"
+    assert changed_posts(FollowedRun(done, (), ())) == ""
 
 
 def test_progress_is_read_from_lines_that_report_it_and_no_others() -> None:
