@@ -163,6 +163,18 @@ def choose(snapshot: Snapshot, asked: Asked, *, key: Key, day: date) -> Chosen:
     return _arm(policy, asked.author, answering, propensity=propensity, degraded=degraded)
 
 
+def standby_of(snapshot: Snapshot, author: str, chosen: Chosen) -> Chosen | None:
+    """Who answers when a drawn canary fails: the stable version, if its server is ready.
+
+    None for every other arm, and for a canary that the client named: it asked for that one.
+    """
+    policy = snapshot.policy_of(author)
+    if chosen.route != "canary" or policy is None or policy.stable is None:
+        return None
+    stable = _arm(policy, author, "stable", propensity=1.0)
+    return stable if snapshot.is_ready(stable.server_key) else None
+
+
 def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
     """The weights of the arms that exist, scaled to 1; base alone when no version is stable."""
     if policy is None or policy.stable is None:

@@ -65,12 +65,14 @@ class Live:
     Attributes:
         settings: which home.
         current: the snapshot of the last refresh; a request takes it once and keeps it.
+        stopped: server keys of canaries that get no request any more, whatever the file still says.
     """
 
     settings: Settings
     current: Snapshot = field(
         default_factory=lambda: Snapshot(authors={}, policy=None, servers={}), init=False
     )
+    stopped: set[str] = field(default_factory=set[str], init=False)
     _policy: _Followed[Policy] = field(init=False)
     _servers: _Followed[dict[str, Server]] = field(init=False)
     _authors: dict[str, _Followed[Author]] = field(
@@ -84,11 +86,31 @@ class Live:
     def refresh(self) -> bool:
         """Look at every file once (about 10 µs each); True when `current` was replaced."""
         changed = self._policy.refresh("policy")
+        if changed and self._policy.value is not None:
+            # A stopped one that the file has let go may come again as a new canary.
+            listed = {_canary_key(*item) for item in self._policy.value.authors.items()}
+            self.stopped &= listed
         changed |= self._servers.refresh("servers")
         changed |= self._refresh_authors()
         if changed:
             self.current = self._snapshot()
         return changed
+
+    def stop_canary(self, server_key: str) -> None:
+        """Send this canary nothing from the next request on; the registry follows."""
+        self.stopped.add(server_key)
+        self.current = self._snapshot()
+
+    def _without_stopped(self, policy: Policy | None) -> Policy | None:
+        if policy is None or not self.stopped:
+            return policy
+        authors = {
+            slug: replace(entry, canary=None, weights={"stable": 1.0})
+            if _canary_key(slug, entry) in self.stopped
+            else entry
+            for slug, entry in policy.authors.items()
+        }
+        return replace(policy, authors=authors)
 
     def _refresh_authors(self) -> bool:
         folder = self.settings.authors_dir
@@ -127,7 +149,7 @@ class Live:
         servers = self._servers.value or {}
         return Snapshot(
             authors={slug: author.value for slug, author in self._authors.items() if author.value},
-            policy=self._answering_policy(servers),
+            policy=self._without_stopped(self._answering_policy(servers)),
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
             problems=tuple(one.problem for one in shared if one.problem),
@@ -135,6 +157,10 @@ class Live:
                 slug: author.problem for slug, author in self._authors.items() if author.problem
             },
         )
+
+
+def _canary_key(author: str, policy: AuthorPolicy) -> str:
+    return f"{author}/v{policy.canary.version}" if policy.canary else ""
 
 
 def _is_ready(policy: AuthorPolicy, author: str, servers: Mapping[str, Server]) -> bool:

@@ -1,9 +1,9 @@
-"""The plugin inside the LiteLLM proxy, and the logger that sends its spans: thin shells over plain
-modules.
+"""The plugin inside the LiteLLM proxy: a thin shell over plain modules.
 
 Belongs here: LiteLLM's hooks, and what must be known about LiteLLM to use them.
 Does not belong here: the way from a question to a prompt (`request_path.py`), what an answer says
-about itself (`answering.py`), what a span says (`tracing.py`).
+about itself (`answering.py`), its trace (`trace_logger.py`), when a canary stops
+(`canary_watch.py`).
 
 Hooks: https://docs.litellm.ai/docs/proxy/call_hooks and litellm/integrations/custom_logger.py
 (1.106)
@@ -15,29 +15,22 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
-from litellm.integrations.langfuse.langfuse_otel import LangfuseOtelLogger
-from litellm.integrations.opentelemetry import OpenTelemetryConfig
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering
-from twin_resources.gateway.automatic_scores import automatic_scores
+from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import PAID
-from twin_resources.gateway.config import SPAN_DELAY_MS
+from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ALLOWED_KEYS, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
-from twin_resources.gateway.trace_outbox import OutboxExporter
-from twin_resources.gateway.tracing import span_attributes
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -95,11 +88,20 @@ def authenticator(keyring: Keyring) -> Any:
 class TwinPlugin(CustomLogger):
     """Runs the request path before a call and adds sources, cost and headers after it."""
 
-    def __init__(self, path: RequestPath, budget: PaidBudget | None) -> None:
-        """`budget` is there when a paid route is."""
+    def __init__(
+        self,
+        path: RequestPath,
+        budget: PaidBudget | None,
+        *,
+        watch: CanaryWatch,
+        find_router: Callable[[], Any],
+    ) -> None:
+        """`budget` is there when a paid route is; `find_router` gives LiteLLM's router."""
         super().__init__()
         self.path = path
         self.budget = budget
+        self.watch = watch
+        self._find_router = find_router
         self._in_flight: OrderedDict[str, Answering] = OrderedDict()
 
     def record(self, call_id: object) -> Answering | None:
@@ -125,8 +127,11 @@ class TwinPlugin(CustomLogger):
             # LiteLLM would call some of these the client's mistake.
             sys.stderr.write(traceback.format_exc())
             raise RefusedByPlugin(_our_mistake(error)) from error
+        prepared.answering.sampling = prepared.sampling
         self._remember(data["litellm_call_id"], prepared.answering)
         _rewrite(data, prepared)
+        if prepared.answering.standby is not None:
+            _add_standby(data, prepared, self.watch.timeout_s(asked.author))
         return data
 
     def _remember(self, call_id: str, answering: Answering) -> None:
@@ -134,6 +139,7 @@ class TwinPlugin(CustomLogger):
             _, oldest = self._in_flight.popitem(last=False)
             oldest.end(0)
         self._in_flight[call_id] = answering
+        answering.call_id = call_id
         answering.begin()
 
     async def async_post_call_success_hook(
@@ -143,6 +149,7 @@ class TwinPlugin(CustomLogger):
         answering = self.record(data.get("litellm_call_id"))
         if answering is not None:
             self._end(answering, response)
+            self.watch.ended(answering, answered=True)
             _put_twin_field(answering, response)
         return response
 
@@ -161,7 +168,7 @@ class TwinPlugin(CustomLogger):
             return
         last: Any = None
         try:
-            async for chunk in response:
+            async for chunk in self._unbroken(answering, response):
                 if getattr(chunk, "usage", None):
                     self._end(answering, chunk)
                 if any(choice.finish_reason for choice in chunk.choices):
@@ -178,7 +185,53 @@ class TwinPlugin(CustomLogger):
                 self._end(answering, last)
                 yield _put_twin_field(answering, last)
         finally:
+            answered = answering.is_over
             answering.end(0)  # nothing was counted when the reader left or the server broke off
+            self.watch.ended(answering, answered=answered)
+
+    async def _unbroken(
+        self, answering: Answering, response: AsyncGenerator[Any, None]
+    ) -> AsyncGenerator[Any, None]:
+        """A stream's chunks; where a canary breaks off, the stable version answers anew below."""
+        try:
+            async for chunk in response:
+                yield chunk
+        except Exception as error:
+            standby = answering.standby
+            if standby is None or answering.drawn is not None or answering.is_over:
+                raise
+            sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
+            answering.answered_by_standby("canary broke off: answered anew by stable")
+            anew = await self._find_router().acompletion(
+                model=standby.chosen.server_key,
+                messages=[dict(message) for message in standby.messages],
+                stream=True,
+                stream_options={"include_usage": True},
+                litellm_call_id=answering.call_id,
+                **answering.sampling,
+            )
+            apart = "\n\n"
+            async for chunk in anew:
+                for choice in chunk.choices:
+                    if apart and choice.delta is not None and choice.delta.content:
+                        choice.delta.content, apart = apart + choice.delta.content, ""
+                yield chunk
+
+    async def log_success_fallback_event(
+        self, original_model_group: str, kwargs: dict[str, Any], original_exception: Exception
+    ) -> None:
+        """A canary failed before its first token, and the stable version has answered."""
+        answering = self.record(kwargs.get("litellm_call_id"))
+        if answering is not None:
+            error = type(original_exception).__name__
+            answering.answered_by_standby(f"canary failed ({error}): answered by stable")
+
+    def note_server(self, answering: Answering, kwargs: dict[str, Any]) -> None:
+        """Whose answer is logged; LiteLLM may log it before it tells of the fallback."""
+        parameters = kwargs.get("litellm_params") or {}
+        group = (parameters.get("metadata") or {}).get("model_group")
+        if answering.standby is not None and group == answering.standby.chosen.server_key:
+            answering.answered_by_standby("canary failed: answered by stable")
 
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], *args: Any, **kwargs: Any
@@ -204,7 +257,7 @@ class TwinPlugin(CustomLogger):
         return HTTPException(status_code=refused.status, detail=str(refused))
 
     def _end(self, answering: Answering, response: Any) -> None:
-        usage = _usage(response)
+        usage = usage_of(response)
         paid_usd = None
         if answering.chosen.server_key == PAID and not answering.is_over and self.budget:
             paid_usd = self.budget.price(
@@ -212,84 +265,6 @@ class TwinPlugin(CustomLogger):
             )
             self.budget.add(paid_usd)
         answering.end(usage.get("total", 0), paid_usd=paid_usd)
-
-
-class TraceLogger(LangfuseOtelLogger):
-    """Queues one generation span an answer, with the attributes of `tracing.span_attributes` and
-    no others, and the scores that the gateway gives it."""
-
-    def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
-        self._plugin = plugin
-        self._exporter = exporter
-        config = OpenTelemetryConfig(exporter=exporter)
-        super().__init__(config=config, callback_name="langfuse_otel")
-
-    def _get_span_processor(self, *args: Any, **kwargs: Any) -> BatchSpanProcessor:
-        # LiteLLM would give an exporter object a processor that writes on the event loop.
-        return BatchSpanProcessor(self._exporter, schedule_delay_millis=SPAN_DELAY_MS)
-
-    def flush(self) -> None:
-        """Put what waits into the outbox; called before the process ends."""
-        self._tracer_provider.force_flush(timeout_millis=3000)
-
-    def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
-        """Write the attributes of the answer that `kwargs` belongs to."""
-        call_id = kwargs.get("litellm_call_id")
-        answering = self._plugin.record(call_id)
-        if answering is None:
-            return
-        answer = _answer_text(response_obj)
-        answering.findings = safety.findings(answer)
-        error = kwargs.get("exception")
-        span.set_attributes(
-            span_attributes(
-                answering,
-                messages=kwargs.get("messages") or [],
-                answer=answer,
-                usage=_usage(response_obj),
-                model_parameters=_model_parameters(kwargs),
-                first_token_at=_first_token_at(kwargs),
-                error=type(error).__name__ if error and not answer else "",
-            )
-        )
-        if answer:
-            scores = automatic_scores(
-                answering,
-                answer=answer,
-                messages=kwargs.get("messages") or [],
-                latency_s=_seconds(kwargs),
-            )
-            self._exporter.add_scores(scores)
-            self._plugin.forget(call_id)
-
-    async def async_log_failure_event(
-        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
-    ) -> None:
-        # A refused request has no record: its span would carry a random trace id and say nothing.
-        if self._plugin.record(kwargs.get("litellm_call_id")) is not None:
-            await super().async_log_failure_event(kwargs, response_obj, start_time, end_time)
-
-    def log_failure_event(
-        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
-    ) -> None:
-        if self._plugin.record(kwargs.get("litellm_call_id")) is not None:
-            super().log_failure_event(kwargs, response_obj, start_time, end_time)
-
-    def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
-        return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not
-
-    def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
-        """No second span with the raw request and answer."""
-
-    def _record_exception_on_span(self, *args: Any, **kwargs: Any) -> None:
-        """The name of the exception is an attribute; its text holds addresses of model servers."""
-
-    async def async_post_call_success_hook(self, *args: Any, **kwargs: Any) -> Any:
-        """No attributes of the HTTP request."""
-        return kwargs.get("response")
-
-    async def async_post_call_failure_hook(self, *args: Any, **kwargs: Any) -> None:
-        """No span for a request that was refused."""
 
 
 def _put_twin_field(answering: Answering, response: Any) -> Any:
@@ -318,6 +293,23 @@ def _rewrite(data: dict[str, Any], prepared: Prepared) -> None:
     headers = {"traceparent": prepared.answering.traceparent}
     data["proxy_server_request"]["headers"] = headers
     data["metadata"]["headers"] = {}
+
+
+def _add_standby(data: dict[str, Any], prepared: Prepared, timeout_s: float) -> None:
+    """Let the router fall back to the stable version, at once and with its own prompt."""
+    standby = prepared.answering.standby
+    if standby is None:
+        return
+    # No second attempt on a canary: the reader would wait for it.
+    data |= {"num_retries": 0, "timeout": timeout_s}
+    data["fallbacks"] = [
+        {
+            "model": standby.chosen.server_key,
+            "messages": [dict(message) for message in standby.messages],
+            "num_retries": RETRIES,
+            "timeout": REQUEST_TIMEOUT_S,
+        }
+    ]
 
 
 def _our_mistake(error: Exception) -> Refused:
@@ -353,13 +345,7 @@ def _has_content(choice: Any) -> bool:
     return bool(choice.delta is not None and (choice.delta.content or choice.delta.role))
 
 
-def _answer_text(response: Any) -> str:
-    choices = getattr(response, "choices", None) or []
-    message = getattr(choices[0], "message", None) if choices else None
-    return str(getattr(message, "content", None) or "")
-
-
-def _usage(response: Any) -> dict[str, int]:
+def usage_of(response: Any) -> dict[str, int]:
     usage = getattr(response, "usage", None)
     if usage is None:
         return {}
@@ -369,22 +355,3 @@ def _usage(response: Any) -> dict[str, int]:
         "total": usage.total_tokens,
     }
     return {name: int(count) for name, count in counts.items() if count is not None}
-
-
-def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
-    streamed = (kwargs.get("optional_params") or {}).get("stream")
-    found = kwargs.get("completion_start_time")
-    return found.astimezone(UTC) if streamed and isinstance(found, datetime) else None
-
-
-def _seconds(kwargs: dict[str, Any]) -> float | None:
-    began, ended = kwargs.get("start_time"), kwargs.get("end_time")
-    if not isinstance(began, datetime) or not isinstance(ended, datetime):
-        return None
-    return (ended - began).total_seconds()
-
-
-def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
-    sent = kwargs.get("optional_params") or {}
-    names = ALLOWED_KEYS - {"model", "messages", "stream_options"}
-    return {name: sent[name] for name in sorted(names) if name in sent}

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from twin_resources.gateway import safety
-from twin_resources.gateway.answering import Answering
-from twin_resources.gateway.choice import BASE, PAID, Chosen, Snapshot, choose
+from twin_resources.gateway.answering import Answering, Standby
+from twin_resources.gateway.choice import BASE, PAID, Chosen, Snapshot, choose, standby_of
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
@@ -101,18 +101,25 @@ class RequestPath:
             meter=self._meter(chosen, declined=bool(topic)),
             declined=topic,
         )
-        messages = render(
-            template,
-            author_name=author.name,
-            persona=author.persona,
-            refused_topics=author.refused_topics,
-            question=asked.question,
-            passages=found,
-            history=asked.history,
-        )
+
+        def rendered(by: Template) -> list[dict[str, str]]:
+            return render(
+                by,
+                author_name=author.name,
+                persona=author.persona,
+                refused_topics=author.refused_topics,
+                question=asked.question,
+                passages=found,
+                history=asked.history,
+            )
+
+        if not topic and (stable := standby_of(snapshot, asked.author, chosen)) is not None:
+            stable, other, _ = _with_template(snapshot, stable)
+            meter = self.meters.setdefault(stable.server_key, Throughput())
+            answering.standby = Standby(stable, other.hash, rendered(other), meter)
         return Prepared(
             answering=answering,
-            messages=messages,
+            messages=rendered(template),
             sampling=_sampling(asked, author),
             fixed_answer=safety.declined(author.name, topic) if topic else "",
         )

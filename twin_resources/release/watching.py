@@ -75,6 +75,7 @@ def watch(
         known_move: `newest_move` of the last tick; 0: look at every author.
     """
     messages: dict[str, str] = {}
+    registry.publish()  # whoever moved a version last may have died before the policy was written
     for author in registry.authors():
         if author not in wanted or trial.on_trial(registry.state, author) is None:
             continue

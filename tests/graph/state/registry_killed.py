@@ -1,0 +1,38 @@
+"""A process that is killed in the middle of a move. Belongs here: no test, no expectation.
+
+    python -m tests.graph.state.registry_killed URL POLICY inside|after
+
+It releases v2 of mara and stops for ever either inside the transaction, with all its rows written,
+or after it, before the policy is. It says so on standard output and waits to be killed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from twin_resources import registry
+from twin_resources.state import State
+
+GATE = "gate-1"
+
+
+def stop(*_: Any, **__: Any) -> None:
+    sys.stdout.write("here\n")
+    sys.stdout.flush()
+    time.sleep(600)
+
+
+def main(url: str, policy: str, where: str) -> None:
+    if where == "inside":
+        registry.announce = stop  # pyright: ignore[reportPrivateImportUsage]
+    else:
+        registry.Registry.publish = stop  # pyright: ignore[reportAttributeAccessIssue]
+    models = registry.Registry(State.open(url), policy_path=Path(policy))
+    models.move("mara", 2, "stable", actor="killed", reason="a test", gate_version=GATE)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,280 @@
+"""A canary that breaks under traffic: stopped by the gateway itself, and no request is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live.gateway.stack import Stack
+from twin_resources.gateway.keys import add_key, open_keys
+from twin_resources.gateway.policy import read_policy
+from twin_resources.notifications import history
+from twin_resources.registry import Claim, Registry, Verdict
+from twin_resources.registry_moves import VersionState
+from twin_resources.state import State
+
+pytestmark = pytest.mark.live
+GATE = "gate-1"
+MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
+BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 8}
+READERS = 10
+
+
+@dataclass(frozen=True)
+class Got:
+    """One answer as a reader got it; times are monotonic seconds."""
+
+    began: float
+    ended: float
+    status: int
+    twin: dict[str, Any]
+    text: str
+
+    @property
+    def version(self) -> str:
+        return str(self.twin.get("version", ""))
+
+
+@dataclass
+class Traffic:
+    """Readers with keys of their own who ask without a pause, every second one streams."""
+
+    stack: Stack
+    keys: list[str]
+    got: list[Got] = field(default_factory=list[Got])
+    failed: list[str] = field(default_factory=list[str])
+
+    @contextlib.contextmanager
+    def flowing(self) -> Iterator[None]:
+        over = threading.Event()
+        threads = [
+            threading.Thread(target=self._read, args=(key, number % 2 == 1, over))
+            for number, key in enumerate(self.keys)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(90)
+
+    def _read(self, key: str, stream: bool, over: threading.Event) -> None:
+        with httpx.Client(trust_env=False, timeout=90) as client:
+            while not over.is_set():
+                began = time.monotonic()
+                try:
+                    answer = client.post(
+                        f"{self.stack.url}/v1/chat/completions",
+                        json=BODY | {"stream": stream},
+                        headers={"Authorization": f"Bearer {key}"},
+                    )
+                    twin, text = _read_answer(answer, stream)
+                except (httpx.HTTPError, KeyError, IndexError, ValueError) as error:
+                    self.failed.append(f"{type(error).__name__}: {error}")
+                    continue
+                self.got.append(Got(began, time.monotonic(), answer.status_code, twin, text))
+
+    def lost(self) -> list[str]:
+        """What no reader should see."""
+        bad = [f"{one.status}: {one.text}" for one in self.got if one.status != 200 or not one.text]
+        return bad + self.failed
+
+
+def _read_answer(answer: httpx.Response, stream: bool) -> tuple[dict[str, Any], str]:
+    if answer.status_code != 200:
+        return {}, answer.text[:300]
+    if not stream:
+        document = answer.json()
+        return document["twin"], document["choices"][0]["message"]["content"]
+    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    if lines[-1] != "[DONE]":
+        raise ValueError(f"the stream ended with {lines[-1][:200]}")
+    chunks = [json.loads(line) for line in lines[:-1]]
+    text = "".join(
+        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
+    )
+    return [chunk["twin"] for chunk in chunks if "twin" in chunk][-1], text
+
+
+@pytest.fixture
+def registry(stack: Stack) -> Iterator[Registry]:
+    """v1 stable and v2 in a canary that half of the readers are drawn to, by the registry."""
+    state = State.open(stack.settings.state_address)
+    found = Registry(state, policy_path=stack.settings.policy_path)
+    found.set_routing("ann", {"canary_share": 0.5})
+    wanted: tuple[tuple[int, VersionState], ...] = ((1, "stable"), (2, "canary"))
+    for number, to in wanted:
+        checkpoint = f"checkpoint-{number}"
+        version = found.register(
+            author="ann", checkpoint=checkpoint, folder="", adapter_gguf=None, base="",
+            base_gguf="", template="", dataset_version="",
+        )  # fmt: skip
+        claim = Claim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
+        found.record_verdict(Verdict("ann", checkpoint, GATE, "passed", (claim,), ""))
+        if version.state != to:
+            found.move("ann", number, to, actor="test", reason="test", gate_version=GATE)
+    yield found
+    stack.unrelease()
+    state.close()
+
+
+@pytest.fixture
+def traffic(stack: Stack, registry: Registry) -> Traffic:
+    """Ten readers, after enough answers of the stable version to know how fast it is."""
+    if "ann/v2" not in stack.models:
+        stack.start_model("ann/v2")
+    with contextlib.closing(open_keys(stack.settings)) as keys:
+        found = [
+            add_key(keys, role="reader", authors=["*"], label=f"{time.time_ns()}")
+            for _ in range(READERS)
+        ]
+    stack.wait(lambda: _versions(stack, found) == {"v1", "v2"})
+    for _ in range(25):
+        stack.post(BODY | {"model": "twin/ann"}, key=_of_version(stack, found, "v1"))
+    return Traffic(stack, found)
+
+
+def _versions(stack: Stack, keys: list[str]) -> set[str]:
+    return {stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys}
+
+
+def _of_version(stack: Stack, keys: list[str], version: str) -> str:
+    return next(
+        key for key in keys if stack.post(BODY, key=key).json()["twin"]["version"] == version
+    )
+
+
+def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
+    """What holds however a canary broke."""
+    assert traffic.lost() == []
+    move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
+    assert (move.from_state, move.to_state, move.actor) == ("canary", "rolled_back", "gateway")
+    assert move.reason.startswith(f"{cause}: ")
+    assert history(registry.state, author="ann")[0].event == "rolled_back"
+    entry = read_policy(stack.settings.policy_path).authors["ann"]
+    assert entry.canary is None
+    assert entry.weights == {"stable": 1.0}
+
+
+def wait_until_stopped(stack: Stack, registry: Registry, *, seconds: float) -> float:
+    """Monotonic time at which the policy no longer lists the canary."""
+    stack.wait(
+        lambda: read_policy(stack.settings.policy_path).authors["ann"].canary is None,
+        seconds=seconds,
+    )
+    assert registry.get("ann", 2).state == "rolled_back"
+    return time.monotonic()
+
+
+def test_a_killed_canary_is_stopped_and_no_request_is_lost(
+    stack: Stack,
+    registry: Registry,
+    traffic: Traffic,
+    record_property: Callable[[str, object], None],
+) -> None:
+    with traffic.flowing():
+        time.sleep(2)
+        process = stack.models.pop("ann/v2")
+        os.killpg(process.pid, signal.SIGKILL)
+        killed = time.monotonic()
+        stopped = wait_until_stopped(stack, registry, seconds=30)
+        time.sleep(2)
+    process.end()
+    check_stopped(stack, registry, traffic, "errors")
+    before = [one for one in traffic.got if one.ended < killed]
+    assert {one.version for one in before} == {"v1", "v2"}
+    fallen_back = [one for one in traffic.got if "answered" in one.twin["degraded"]]
+    assert len(fallen_back) >= 5
+    assert {one.version for one in fallen_back} == {"v1"}
+    # Asked after the decision: the stable version, at once and without a detour.
+    after = [one for one in traffic.got if one.began > stopped]
+    assert after
+    assert {(one.version, one.twin["degraded"]) for one in after} == {("v1", "")}
+    record_property("seconds_from_kill_to_policy", round(stopped - killed, 2))
+    record_property("fallen_back", len(fallen_back))
+    told = stack.trace(fallen_back[-1].twin["trace_id"])["metadata"]
+    assert (told["twin.version"], told["twin.route"]) == ("v1", "stable")
+
+
+def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
+    stack: Stack,
+    registry: Registry,
+    traffic: Traffic,
+    record_property: Callable[[str, object], None],
+) -> None:
+    process = stack.models["ann/v2"]
+    with traffic.flowing():
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGSTOP)
+        try:
+            hung = time.monotonic()
+            stopped = wait_until_stopped(stack, registry, seconds=60)
+            time.sleep(1)
+        finally:
+            os.killpg(process.pid, signal.SIGCONT)
+    check_stopped(stack, registry, traffic, "errors")
+    slowest = max(one.ended - one.began for one in traffic.got)
+    record_property("seconds_from_hang_to_policy", round(stopped - hung, 2))
+    record_property("slowest_answer_s", round(slowest, 1))
+    assert slowest < 30
+    assert {one.version for one in traffic.got if one.began > stopped} == {"v1"}
+
+
+def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
+    """It answers, but is stopped for 3 s in every 3.2: slow, and not broken."""
+    process = stack.models["ann/v2"]
+    over = threading.Event()
+
+    def drag() -> None:
+        while not over.is_set():
+            os.killpg(process.pid, signal.SIGSTOP)
+            over.wait(3)
+            os.killpg(process.pid, signal.SIGCONT)
+            over.wait(0.2)
+
+    slow = threading.Thread(target=drag)
+    slow.start()
+    try:
+        with traffic.flowing():
+            wait_until_stopped(stack, registry, seconds=120)
+            time.sleep(1)
+    finally:
+        over.set()
+        slow.join()
+    assert traffic.lost() == []
+    move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
+    assert move.actor == "gateway"
+    assert move.reason.partition(":")[0] in {"latency", "errors"}
+
+
+def test_a_rollback_by_hand_switches_the_gateway_within_a_second(
+    stack: Stack,
+    registry: Registry,
+    traffic: Traffic,
+    record_property: Callable[[str, object], None],
+) -> None:
+    registry.move("ann", 2, "stable", actor="test", reason="test", gate_version=GATE)
+    stack.wait(lambda: _versions(stack, traffic.keys) == {"v2"})
+    with traffic.flowing():
+        time.sleep(1)
+        registry.rollback("ann", 1, actor="test", reason="it rambles")
+        decided = time.monotonic()
+        time.sleep(4)
+    assert traffic.lost() == []
+    late = [one for one in traffic.got if one.version == "v2" and one.began > decided]
+    switched = max((one.began - decided for one in late), default=0.0)
+    record_property("last_request_of_the_old_version_began_s", round(switched, 2))
+    assert switched <= 1.0
+    assert any(one.version == "v1" for one in traffic.got)

@@ -1,0 +1,115 @@
+"""The breaker as a pure function: what it stops, how soon, and how rarely it is wrong."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.gateway.breaker import (
+    CAUSES,
+    LIMITS,
+    Breaker,
+    Cause,
+    StableAnswer,
+    StableWindow,
+    tolerated,
+)
+
+
+def answered(*seconds: float, unsafe: bool = False) -> StableWindow:
+    window = StableWindow()
+    for number, taken in enumerate(seconds):
+        window = window.after(StableAnswer(float(number), taken, unsafe))
+    return window
+
+
+QUICK = answered(*[0.4] * 40)
+
+
+def until_stopped(cause: Cause, probability: float, *, most: int, seed: int = 1) -> int | None:
+    """Requests until the canary is stopped; None: it was not."""
+    draw = random.Random(seed)
+    breaker = Breaker()
+    for number in range(1, most + 1):
+        breaker = breaker.after(cause, draw.random() < probability, stable=QUICK)
+        if breaker.tripped:
+            return number
+    return None
+
+
+@pytest.mark.parametrize(("cause", "requests"), [("errors", 5), ("latency", 6), ("safety", 6)])
+def test_a_canary_that_always_fails_is_stopped_within_six_requests(
+    cause: Cause, requests: int
+) -> None:
+    assert until_stopped(cause, 1.0, most=50) == requests
+
+
+def test_half_of_the_requests_failing_is_stopped_within_twenty() -> None:
+    found = sorted(until_stopped("errors", 0.5, most=200, seed=seed) or 999 for seed in range(50))
+    assert found[25] <= 15
+    assert found[-1] <= 60
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_is_tolerated_stops_no_canary(cause: Cause) -> None:
+    """At the limit itself, 40 canaries of 1,000 requests: the bound says at most .1 % of them."""
+    limit = tolerated(cause, QUICK)
+    stopped = [until_stopped(cause, limit, most=1_000, seed=seed) for seed in range(40)]
+    assert stopped == [None] * 40
+
+
+def test_a_break_late_in_a_long_canary_is_found_as_fast() -> None:
+    breaker = Breaker()
+    for _ in range(3_000):
+        breaker = breaker.after("errors", bad=False, stable=QUICK)
+    for _ in range(5):
+        breaker = breaker.after("errors", bad=True, stable=QUICK)
+    assert breaker.tripped == "errors"
+    assert "5 of its 3005 requests" in breaker.reason
+
+
+def test_the_reason_has_the_numbers_and_stands() -> None:
+    breaker = Breaker()
+    for _ in range(7):
+        breaker = breaker.after("latency", bad=True, stable=QUICK)
+    assert breaker.tripped == "latency"
+    assert "6 of its 6 requests took longer than 2 s, tolerated 5%" in breaker.reason
+    assert breaker.after("errors", bad=True, stable=QUICK) is breaker
+
+
+def test_slow_is_relative_to_the_stable_version() -> None:
+    assert answered(*[0.4] * 19).slow_after() == LIMITS.unknown_s
+    assert answered(*[0.4] * 20).slow_after() == LIMITS.least_s
+    assert answered(*[2.0] * 38, 9.0, 9.0).slow_after() == 6.0
+
+
+def test_the_window_slides() -> None:
+    window = answered(*[1.0] * 300)
+    assert len(window.answers) == LIMITS.window
+    later = window.after(StableAnswer(299 + LIMITS.window_s + 1, 1.0))
+    assert len(later.answers) == 1
+
+
+def test_findings_that_the_stable_version_has_too_are_tolerated() -> None:
+    plain, with_addresses = answered(*[1.0] * 50), answered(*[1.0] * 50, unsafe=True)
+    assert tolerated("safety", plain) == LIMITS.safety
+    assert tolerated("safety", with_addresses) == 0.99
+    breaker = Breaker()
+    for _ in range(100):
+        breaker = breaker.after("safety", bad=True, stable=with_addresses)
+    assert breaker.tripped is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(CAUSES), st.booleans()), max_size=60))
+def test_wealth_is_never_negative_and_counts_add_up(values: list[tuple[Cause, bool]]) -> None:
+    breaker = Breaker()
+    used = 0
+    for cause, bad in values:
+        used += breaker.tripped is None
+        breaker = breaker.after(cause, bad, stable=QUICK)
+    assert all(one >= 0.0 for wealth in breaker.wealth.values() for one in wealth)
+    assert sum(breaker.values.values()) == used
+    assert (breaker.tripped is None) == (not breaker.reason)

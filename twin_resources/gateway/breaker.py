@@ -1,0 +1,180 @@
+"""The breaker: is a canary broken, slow or unsafe compared with the stable version?
+
+Belongs here: the pure test on the outcomes of requests, its numbers, its stated error.
+Does not belong here: observing requests and stopping a canary (`canary_watch.py`), whether its
+answers are good (`evidence/promotion.py` decides that, from scores).
+Source: e-detectors, Shin, Ramdas and Rinaldo, https://arxiv.org/abs/2203.03532, with the bets of
+`evidence/bets.py`.
+
+Each request that the canary got gives up to three values x ∈ {0, 1}:
+
+    errors    it failed and the stable version answered the same question    tolerated: n = .02
+    latency   it took longer than 3 times the 95 % quantile of the stable
+              version's answers (at least 2 s)                               tolerated: n = .05
+    safety    its answer holds a finding of `safety.py`      tolerated: stable's share + n = .05
+
+    L_k = 1 + λ_k·(x − n), λ_k = .9·r_k/n      M_k ← L_k·(M_k + 1)      stop when mean_k M_k ≥ 3·H/α
+
+While P(x = 1 | past) ≤ n holds for all three, a canary is stopped within its first H = 10,000
+requests with probability at most α = .01, whatever the requests are. A question that neither
+version could answer says nothing about the canary: a machine that is down stops no canary. The
+stable version is looked at in a sliding window: its last 200 answers, none older than 10 minutes.
+A canary that always fails is stopped by its 5th request, one that is always slow by its 6th.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from twin_resources.evidence.bets import BETS, FRACTIONS, factor
+
+Cause = Literal["errors", "latency", "safety"]
+CAUSES: tuple[Cause, ...] = ("errors", "latency", "safety")
+Wealth = tuple[float, ...]
+_NOTHING: Wealth = (0.0,) * BETS
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is tolerated.
+
+    Attributes:
+        errors, latency, safety: n of each test.
+        horizon, alpha: a sound canary is stopped within `horizon` requests with probability at
+            most alpha.
+        slower: times the stable version's 95 % quantile; `least_s`: never under this, seconds.
+        unknown_s: limit while the window holds fewer than `fewest` answers.
+        window, window_s: size of the sliding window, in answers and in seconds.
+    """
+
+    errors: float = 0.02
+    latency: float = 0.05
+    safety: float = 0.05
+    horizon: int = 10_000
+    alpha: float = 0.01
+    slower: float = 3.0
+    least_s: float = 2.0
+    unknown_s: float = 30.0
+    fewest: int = 20
+    window: int = 200
+    window_s: float = 600.0
+
+    @property
+    def threshold(self) -> float:
+        """3·H/α: three tests share α."""
+        return len(CAUSES) * self.horizon / self.alpha
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class StableAnswer:
+    """One answer of the stable version: when it ended (seconds), how long it took, whether
+    `safety.py` found something in it."""
+
+    at: float
+    seconds: float
+    unsafe: bool = False
+
+
+@dataclass(frozen=True)
+class StableWindow:
+    """The last answers of the stable version, oldest first."""
+
+    answers: tuple[StableAnswer, ...] = ()
+
+    def after(self, answer: StableAnswer, limits: Limits = LIMITS) -> StableWindow:
+        """The window with one more answer, and without what has become too old."""
+        kept = [one for one in self.answers if answer.at - one.at <= limits.window_s]
+        return StableWindow((*kept, answer)[-limits.window :])
+
+    def with_finding(self) -> StableWindow:
+        """The window when something was found in its newest answer."""
+        if not self.answers:
+            return self
+        return StableWindow((*self.answers[:-1], replace(self.answers[-1], unsafe=True)))
+
+    def slow_after(self, limits: Limits = LIMITS) -> float:
+        """Seconds after which an answer counts as slow."""
+        if len(self.answers) < limits.fewest:
+            return limits.unknown_s
+        ordered = sorted(one.seconds for one in self.answers)
+        quantile = ordered[math.ceil(0.95 * len(ordered)) - 1]
+        return max(limits.least_s, limits.slower * quantile)
+
+    def unsafe_share(self) -> float:
+        """Share of answers with a finding; 0 without answers."""
+        if not self.answers:
+            return 0.0
+        return sum(one.unsafe for one in self.answers) / len(self.answers)
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """The state of one canary.
+
+    Attributes:
+        wealth: cause → M_k, one a bet.
+        values, ones: cause → how many x there were, and how many were 1.
+        tripped: what stops it; None: nothing. It stands: later values change nothing.
+        reason: with the numbers; empty while nothing stops it.
+    """
+
+    wealth: Mapping[Cause, Wealth] = field(default_factory=lambda: dict.fromkeys(CAUSES, _NOTHING))
+    values: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    ones: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    tripped: Cause | None = None
+    reason: str = ""
+
+    def after(
+        self, cause: Cause, bad: bool, *, stable: StableWindow, limits: Limits = LIMITS
+    ) -> Breaker:
+        """The state after one more value of one test.
+
+        Args:
+            bad: x = 1.
+            stable: as it was before this request: n must be known before x is.
+        """
+        if self.tripped is not None:
+            return self
+        n = tolerated(cause, stable, limits)
+        wealth = tuple(
+            factor(float(bad), n, fraction) * (before + 1.0)
+            for fraction, before in zip(FRACTIONS, self.wealth[cause], strict=True)
+        )
+        found = replace(
+            self,
+            wealth={**self.wealth, cause: wealth},
+            values={**self.values, cause: self.values[cause] + 1},
+            ones={**self.ones, cause: self.ones[cause] + bad},
+        )
+        e_value = sum(wealth) / BETS
+        if e_value < limits.threshold:
+            return found
+        said = _SAID[cause].format(limit=stable.slow_after(limits))
+        reason = (
+            f"{cause}: {found.ones[cause]} of its {found.values[cause]} requests {said}, tolerated "
+            f"{n:.0%}; e-value {e_value:.3g} of {limits.threshold:.3g}"
+        )
+        return replace(found, tripped=cause, reason=reason)
+
+
+_SAID: Mapping[Cause, str] = {
+    "errors": "failed where the stable version answered",
+    "latency": "took longer than {limit:.3g} s",
+    "safety": "were answered with something that looks like a secret or a personal datum",
+}
+
+
+def tolerated(cause: Cause, stable: StableWindow, limits: Limits = LIMITS) -> float:
+    """n: the largest P(x = 1) that stops no canary."""
+    if cause == "errors":
+        return limits.errors
+    if cause == "latency":
+        return limits.latency
+    return min(0.99, stable.unsafe_share() + limits.safety)

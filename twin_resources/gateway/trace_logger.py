@@ -1,0 +1,135 @@
+"""The logger that queues the span of each answer, with our attributes and no others.
+
+Belongs here: LiteLLM's hooks for traces, and what must be known about LiteLLM to use them.
+Does not belong here: what a span says (`tracing.py`), sending it (`trace_outbox.py`).
+
+Hooks: litellm/integrations/opentelemetry.py (1.106)
+"""
+# ruff: noqa: ARG002, TID253 - LiteLLM calls its hooks with these keywords; it is subclassed here
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from litellm.integrations.langfuse.langfuse_otel import LangfuseOtelLogger
+from litellm.integrations.opentelemetry import OpenTelemetryConfig
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from twin_resources.gateway import safety
+from twin_resources.gateway.automatic_scores import automatic_scores
+from twin_resources.gateway.config import SPAN_DELAY_MS
+from twin_resources.gateway.plugin import TwinPlugin, usage_of
+from twin_resources.gateway.request_body import ALLOWED_KEYS
+from twin_resources.gateway.trace_outbox import OutboxExporter
+from twin_resources.gateway.tracing import span_attributes
+
+
+class TraceLogger(LangfuseOtelLogger):
+    """Queues one generation span an answer, with the attributes of `tracing.span_attributes` and
+    no others, and the scores that the gateway gives it."""
+
+    def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
+        self._plugin = plugin
+        self._exporter = exporter
+        config = OpenTelemetryConfig(exporter=exporter)
+        super().__init__(config=config, callback_name="langfuse_otel")
+
+    def _get_span_processor(self, *args: Any, **kwargs: Any) -> BatchSpanProcessor:
+        # LiteLLM would give an exporter object a processor that writes on the event loop.
+        return BatchSpanProcessor(self._exporter, schedule_delay_millis=SPAN_DELAY_MS)
+
+    def flush(self) -> None:
+        """Put what waits into the outbox; called before the process ends."""
+        self._tracer_provider.force_flush(timeout_millis=3000)
+
+    def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
+        """Write the attributes of the answer that `kwargs` belongs to."""
+        call_id = kwargs.get("litellm_call_id")
+        answering = self._plugin.record(call_id)
+        if answering is None:
+            return
+        answer = _answer_text(response_obj)
+        self._plugin.note_server(answering, kwargs)
+        answering.findings = safety.findings(answer)
+        error = kwargs.get("exception")
+        span.set_attributes(
+            span_attributes(
+                answering,
+                messages=kwargs.get("messages") or [],
+                answer=answer,
+                usage=usage_of(response_obj),
+                model_parameters=_model_parameters(kwargs),
+                first_token_at=_first_token_at(kwargs),
+                error=type(error).__name__ if error and not answer else "",
+            )
+        )
+        if answer:
+            scores = automatic_scores(
+                answering,
+                answer=answer,
+                messages=kwargs.get("messages") or [],
+                latency_s=_seconds(kwargs),
+            )
+            self._exporter.add_scores(scores)
+            self._plugin.watch.judged_safe(answering)
+            self._plugin.forget(call_id)
+
+    async def async_log_failure_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        if self._is_answers_failure(kwargs):
+            await super().async_log_failure_event(kwargs, response_obj, start_time, end_time)
+
+    def log_failure_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        if self._is_answers_failure(kwargs):
+            super().log_failure_event(kwargs, response_obj, start_time, end_time)
+
+    def _is_answers_failure(self, kwargs: dict[str, Any]) -> bool:
+        """Not of a refused request: it has no record, its span would carry a random trace id and
+        say nothing. Not of a canary that has a standby: the trace is the standby's."""
+        answering = self._plugin.record(kwargs.get("litellm_call_id"))
+        return answering is not None and (answering.standby is None or answering.is_over)
+
+    def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
+        return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not
+
+    def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
+        """No second span with the raw request and answer."""
+
+    def _record_exception_on_span(self, *args: Any, **kwargs: Any) -> None:
+        """The name of the exception is an attribute; its text holds addresses of model servers."""
+
+    async def async_post_call_success_hook(self, *args: Any, **kwargs: Any) -> Any:
+        """No attributes of the HTTP request."""
+        return kwargs.get("response")
+
+    async def async_post_call_failure_hook(self, *args: Any, **kwargs: Any) -> None:
+        """No span for a request that was refused."""
+
+
+def _answer_text(response: Any) -> str:
+    choices = getattr(response, "choices", None) or []
+    message = getattr(choices[0], "message", None) if choices else None
+    return str(getattr(message, "content", None) or "")
+
+
+def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
+    streamed = (kwargs.get("optional_params") or {}).get("stream")
+    found = kwargs.get("completion_start_time")
+    return found.astimezone(UTC) if streamed and isinstance(found, datetime) else None
+
+
+def _seconds(kwargs: dict[str, Any]) -> float | None:
+    began, ended = kwargs.get("start_time"), kwargs.get("end_time")
+    if not isinstance(began, datetime) or not isinstance(ended, datetime):
+        return None
+    return (ended - began).total_seconds()
+
+
+def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
+    sent = kwargs.get("optional_params") or {}
+    names = ALLOWED_KEYS - {"model", "messages", "stream_options"}
+    return {name: sent[name] for name in sorted(names) if name in sent}
