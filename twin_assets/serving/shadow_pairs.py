@@ -84,7 +84,7 @@ def shadow_pairs(
     if not panel.claims:
         return dg.MaterializeResult(
             data_version=dg.DataVersion("no judge"),
-            metadata={"nothing_to_do": "no judge is certified", **author_panel.told(panel)},
+            metadata={"nothing_to_do": "no certified judge may decide", **author_panel.told(panel)},
         )
     found = shadowing.replay(
         author,

@@ -112,7 +112,9 @@ def replay(
         batch = waiting[: min(BATCH, most_pairs - new_pairs)]
         waiting = waiting[len(batch) :]
         rows = work.rows(batch, after=int(stored["sequence"].max() or 0))  # pyright: ignore[reportArgumentType]
-        asked = pl.concat([stored.select(pairs.ASKED), pl.DataFrame(rows, schema=pairs.ASKED)])
+        asked = pl.concat(
+            [stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]
+        )
         tables.rework(
             asked,
             TABLE,

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 PANEL_VERSION = "panel-1"
 MOST_PROMPTS = 120  # held-out prompts that certify; 80 are enough for a difference of .3 and ε .1
 BASE_MODEL = "base model"
+# Decide together or not at all: on topic alone another author's model, or the base, is promoted
+# every time.
+DECIDING = ("topic", "voice")
 # Reported by default: its own answers rest on more than the passages that were found.
 VETOING = ("support",)
 
@@ -87,15 +90,8 @@ class Panel:
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """Claims that a certified judge decides: each must be won for a promotion.
-
-        With a certified general judge that one decides alone: it was certified on every kind of
-        plant.
-        """
-        certified = [member.judge.claim for member in self.members if member.certified]
-        if "general" in certified:
-            return ("general",)
-        return tuple(claim for claim in certified if claim not in VETOING)
+        """Claims that must each be won for a promotion; empty: nobody may decide."""
+        return deciding([member.judge.claim for member in self.members if member.certified])
 
     @property
     def vetoes(self) -> tuple[str, ...]:
@@ -115,6 +111,16 @@ class Panel:
             sum(one.unreadable for one in found),
             sum(one.usd for one in found),
         )
+
+
+def deciding(certified: Sequence[str]) -> tuple[str, ...]:
+    """Which of the certified claims decide a release together; empty: none may.
+
+    A certified general judge decides alone: it was certified on every kind of plant.
+    """
+    if "general" in certified:
+        return ("general",)
+    return DECIDING if set(DECIDING) <= set(certified) else ()
 
 
 def convene(

@@ -13,7 +13,7 @@ import pytest
 from twin_resources.embedder import Embedder
 from twin_resources.evidence import judges as certification
 from twin_resources.judging.judge import Answered, Judge, identity
-from twin_resources.judging.panel import Material, Panel, convene, differences
+from twin_resources.judging.panel import Material, Panel, convene, deciding, differences
 from twin_resources.judging.plants import OwnAnswer, plant
 from twin_resources.judging.stored import CERTIFICATE_TABLE, TOPIC_TABLE, VOICE_TABLE
 from twin_resources.judging.texts import bundled_hands, divided
@@ -77,6 +77,21 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
         identity(one.judge) for one in found.members
     ], "another judge would need a new baseline"
     assert [tables.lance_version(name, AUTHOR) for name in names] == stored
+
+
+@pytest.mark.parametrize(
+    ("certified", "claims"),
+    [
+        (["topic", "voice", "support"], ("topic", "voice")),
+        (["topic", "support"], ()),  # the base model would be promoted every time
+        (["voice"], ()),
+        (["general", "topic"], ("general",)),
+    ],
+)
+def test_topic_and_voice_decide_together_or_not_at_all(
+    certified: list[str], claims: tuple[str, ...]
+) -> None:
+    assert deciding(certified) == claims
 
 
 class Constant:

@@ -149,9 +149,8 @@ class Workplace:
 
 
 @pytest.fixture(scope="session")
-def embedder_weights(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    base = tmp_path_factory.getbasetemp()
-    return prepare_weights(base if worker_id == "master" else base.parent)
+def embedder_weights() -> Path:
+    return prepare_weights()
 
 
 @pytest.fixture

@@ -50,7 +50,9 @@ def on_trial(workplace: Workplace) -> Workplace:
     stable = workplace.candidate("ada", steps=4)
     passed = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
     workplace.registry.record_verdict(passed)
-    workplace.registry.move("ada", 1, "stable", actor="test", reason="first")
+    workplace.registry.move(
+        "ada", 1, "stable", actor="test", reason="first", gate_version=GATE_VERSION
+    )
     workplace.candidate("ada", steps=6, seed=5)
     return workplace
 
@@ -84,7 +86,7 @@ def test_pairs_are_made_once_continued_and_hold_no_text(
 
     assert (first["candidate"], first["incumbent"]) == ("v2", "v1")
     assert (first["pairs"], first["new_pairs"], first["new_plants"]) == (4, 4, 1)
-    assert "topic" in first["claims"]
+    assert first["claims"] == ["topic", "voice"]
     assert second["trial"] == first["trial"]
     if first["verdict"] == "undecided":
         assert (second["pairs"], second["new_pairs"]) == (7, 3)
