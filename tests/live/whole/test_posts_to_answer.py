@@ -71,8 +71,8 @@ print(field["trace_id"])
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_weights(tmp_path_factory.mktemp("weights"))
+def weights() -> Path:
+    return prepare_weights()
 
 
 def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
