@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     alarm_horizon: int = 5_000  # H and α: a false alarm of the fleet within H values
     alarm_rate: float = 0.05
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one
+    # Recorded questions that a shadow trial needs; with fewer a candidate is released by the gate.
+    trial_prompts: int = 300
     reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
@@ -146,7 +148,7 @@ class Author:
         disclosure: the sentence that tells a reader that a model wrote this.
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
-        release_mode: `gate`, `shadow` or `canary` (architecture.md).
+        release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
         auto_retrain: None: `Settings.auto_retrain`.
         consent: how the author agreed; free text, shown in reports.
     """
@@ -163,7 +165,7 @@ class Author:
     disclosure: str = ""
     recipe: str = ""
     base_model: str = ""
-    release_mode: str = "gate"
+    release_mode: str = "auto"
     auto_retrain: bool | None = None
     consent: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])

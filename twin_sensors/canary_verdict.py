@@ -49,6 +49,8 @@ def build(gate_version: str) -> dg.SensorDefinition:
                 newest=lambda asset, author: newest_metadata(context.instance, asset, author),
                 now=time.time(),
                 known_move=int(context.cursor or 0),
+                margin=home.margin,
+                fewest_prompts=home.trial_prompts,
             )
         said = "\n".join(
             [

@@ -16,23 +16,9 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
-from twin_resources.evidence.baseline import MARGIN
-from twin_resources.evidence.release_mode import FEWEST_PROMPTS
 from twin_resources.registry_moves import ModelVersion, Verdict, refusal
 
 ACTOR = "released_model"
-
-
-class ReleaseConfig(dg.Config):
-    """How a trial is decided.
-
-    Attributes:
-        margin: ε; the demo uses .2, and prints that.
-        fewest_prompts: to replay in mode `shadow`; the demo uses 60, and prints that.
-    """
-
-    margin: float = MARGIN
-    fewest_prompts: int = FEWEST_PROMPTS
 
 
 @dg.asset(
@@ -43,7 +29,6 @@ class ReleaseConfig(dg.Config):
 )
 def released_model(
     context: dg.AssetExecutionContext,
-    config: ReleaseConfig,
     settings: SettingsResource,
     registry: RegistryResource,
     tables: TablesResource,
@@ -52,7 +37,8 @@ def released_model(
     from twin_resources.release import telling
     from twin_resources.release.releasing import release_measured
 
-    author, models = settings.author(context.partition_key), registry.registry()
+    home, models = settings.settings(), registry.registry()
+    author = settings.author(context.partition_key)
     done = release_measured(
         models,
         tables.tables(),
@@ -62,8 +48,8 @@ def released_model(
         actor=ACTOR,
         now=time.time(),
         replayed=newest_metadata(context.instance, "shadow_pairs", author.slug),
-        margin=config.margin,
-        fewest_prompts=config.fewest_prompts,
+        margin=home.margin,
+        fewest_prompts=home.trial_prompts,
     )
     stable, versions = models.stable(author.slug), models.versions(author.slug)
     newest = versions[-1] if versions else None

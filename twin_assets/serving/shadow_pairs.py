@@ -20,8 +20,8 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
-from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS
+from twin_resources.release.measuring import recorded_prompts
 from twin_resources.release.trial import compared
 from twin_resources.release.trial_rows import Compared
 
@@ -32,13 +32,14 @@ class ShadowConfig(dg.Config):
     Attributes:
         most_pairs: new pairs at most.
         fewest_prompts: with fewer recorded prompts held-out ones fill up.
-        margin: ε of certificates and test; the demo uses .2, and prints that.
-        whatever_the_mode: also for authors whose release mode is `gate`.
+        margin: ε of certificates and test; None: `Settings.margin`.
+        whatever_the_mode: also for authors whose release mode is `gate`, or `auto` with too few
+            recorded prompts for a trial.
     """
 
     most_pairs: int = FEWEST_PROMPTS
     fewest_prompts: int = FEWEST_PROMPTS
-    margin: float = MARGIN
+    margin: float | None = None
     whatever_the_mode: bool = False
 
 
@@ -61,9 +62,13 @@ def shadow_pairs(
     """Answers of candidate and stable version to recent prompts, off the request path."""
     author, store = settings.author(context.partition_key), tables.tables()
     versions = compared(registry.registry().state, author.slug)
+    margin = settings.settings().margin if config.margin is None else config.margin
+    recorded, needed = recorded_prompts(store, author.slug), settings.settings().trial_prompts
     nothing = ""
     if author.release_mode == "gate" and not config.whatever_the_mode:
         nothing = "release mode is gate: nothing to replay"
+    elif author.release_mode == "auto" and recorded < needed and not config.whatever_the_mode:
+        nothing = f"release mode is auto: {recorded} of {needed} recorded prompts for a trial"
     elif versions is None:
         nothing = "no version waits beside a stable one: nothing to compare"
     if nothing or versions is None:
@@ -79,7 +84,7 @@ def shadow_pairs(
         servers=servers,
         embedder=embedder.embedder(),
         say=context.log.info,
-        margin=config.margin,
+        margin=margin,
     )
     if not panel.claims:
         return dg.MaterializeResult(
@@ -104,7 +109,7 @@ def shadow_pairs(
             version.adapter_gguf,
             alias=f"{author.slug}/v{version.version}",
         ),
-        margin=config.margin,
+        margin=margin,
         most_pairs=config.most_pairs,
         say=context.log.info,
     )

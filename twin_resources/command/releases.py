@@ -91,7 +91,12 @@ def _tell(settings: Settings, move: Move, console: Console) -> int:
         "released_model",
         move.author,
         description=f"v{move.version} {move.from_state} → {move.to_state}: {move.reason}",
-        metadata={"version": move.version, "actor": move.actor, "reason": move.reason},
+        metadata={
+            "version": move.version,
+            "actor": move.actor,
+            "reason": move.reason,
+            "move": move.number,  # by it the sensor `canary_verdict` knows what was told
+        },
     )
     return 0
 

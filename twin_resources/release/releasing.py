@@ -83,6 +83,7 @@ def release(
     actor: str,
     now: float,
     replays: Replays | None = None,
+    margin: float = MARGIN,
 ) -> Round:
     """Reconcile the registry with what trials have found, and take the trial on.
 
@@ -91,6 +92,7 @@ def release(
         actor: who asks; kept in the history.
         now: seconds since the epoch.
         replays: what `shadow_pairs` holds; None: nothing was replayed.
+        margin: ε of a canary; that of a shadow is in its pairs' terms.
     """
     state = registry.state
     before = trial.current(state, author)
@@ -98,7 +100,7 @@ def release(
     on = trial.on_trial(state, author)
     if on is None:
         return Round(choice, tuple(moves), before)
-    now_known = take_on(registry, on, now=now, replays=replays)
+    now_known = take_on(registry, on, now=now, replays=replays, margin=margin)
     if now_known is not None and now_known.finding.finding != "undecided":
         moves += _reconcile(registry, author, now_known, choice, gate_version, actor)
     return Round(choice, tuple(moves), now_known)
@@ -142,12 +144,13 @@ def release_measured(
         actor=actor,
         now=now,
         replays=replays,
+        margin=margin,
     )
     return replace(done, spread=found.spread)
 
 
 def take_on(
-    registry: Registry, on: OnTrial, *, now: float, replays: Replays | None
+    registry: Registry, on: OnTrial, *, now: float, replays: Replays | None, margin: float
 ) -> Trial | None:
     """Begin the trial if need be and fold what is new.
 
@@ -160,7 +163,7 @@ def take_on(
         running = trial.begin(state, on, replays.terms, now=now)
         return trial.fold(state, running, replays.pairs, replays.standing())
     after = canary.last_sequence(state, on.author)
-    terms = Terms((canary.CLAIM,), judges="readers")
+    terms = Terms((canary.CLAIM,), judges="readers", margin=margin)
     running = trial.begin(state, on, terms, now=now, after_sequence=after)
     days = canary.days_of(state, running)
     over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S

@@ -64,6 +64,8 @@ def watch(
     newest: Newest,
     now: float,
     known_move: int,
+    margin: float,
+    fewest_prompts: int,
 ) -> Watched:
     """Fold what is new for each version on trial and apply at most one verdict an author.
 
@@ -73,6 +75,7 @@ def watch(
         newest: reads Dagster's records.
         now: seconds since the epoch.
         known_move: `newest_move` of the last tick; 0: look at every author.
+        margin, fewest_prompts: ε, and the prompts that a shadow trial needs.
     """
     messages: dict[str, str] = {}
     registry.publish()  # whoever moved a version last may have died before the policy was written
@@ -89,6 +92,8 @@ def watch(
                 actor=ACTOR,
                 now=now,
                 replayed=newest("shadow_pairs", author),
+                margin=margin,
+                fewest_prompts=fewest_prompts,
             )
         except TwinError as error:
             messages[author] = f"nothing decided: {error}"  # the others are not held up by it

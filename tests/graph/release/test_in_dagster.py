@@ -15,6 +15,7 @@ from twin_assets.serving.released_model import released_model
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.registry import Registry
+from twin_resources.release import trial
 from twin_resources.settings import Settings
 from twin_sensors import canary_verdict, rolling_back
 
@@ -184,6 +185,26 @@ def test_the_sensor_tells_what_the_gateways_breaker_did(
     (event,) = tick(instance).asset_events
     assert "by gateway (errors: 5 of its 5 requests)" in str(event.description)
     assert tick(instance).asset_events == []
+
+
+def test_asset_and_sensor_take_the_same_trial_on(
+    instance: dg.DagsterInstance, home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another ε of their own they would begin a trial each, and neither would end."""
+    monkeypatch.setenv("TWIN_MARGIN", "0.2")
+    registry = new_registry(home)
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    tables = tables_of(registry, home)
+    certify(tables)
+    replay(registry, tables, [0.0] * 12)
+    assert materialize(instance)["margin"] == 0.2
+    begun = trial.current(registry.state, AUTHOR)
+    tick(instance)
+    assert begun is not None
+    assert begun.evidence.pairs == 12
+    assert trial.current(registry.state, AUTHOR) == begun
 
 
 def test_one_unreadable_author_does_not_hold_up_the_others(
