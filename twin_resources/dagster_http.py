@@ -88,8 +88,18 @@ class DagsterHTTP:
         self._expect(answer, "AddDynamicPartitionSuccess", tried=f"add the author {slug}")
         return True
 
-    def launch(self, job: str, author: str, *, tags: Mapping[str, str] | None = None) -> str:
+    def launch(
+        self,
+        job: str,
+        author: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> str:
         """Launch a job on an author's partition; returns the run id.
+
+        Args:
+            config: asset → its configuration, where it departs from the defaults.
 
         Raises:
             TwinError: Dagster refused the launch; says why.
@@ -108,7 +118,11 @@ class DagsterHTTP:
                         "repositoryName": REPOSITORY,
                         "repositoryLocationName": LOCATION,
                     },
-                    "runConfigData": {},
+                    "runConfigData": {
+                        "ops": {
+                            asset: {"config": values} for asset, values in (config or {}).items()
+                        }
+                    },
                     "executionMetadata": {
                         "tags": [{"key": key, "value": text} for key, text in all_tags.items()]
                     },

@@ -273,6 +273,7 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
     with warnings.catch_warnings():
         # The traced branches depend on shapes only in ways that `_agreement` checks.
         warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         converted = openvino.convert_model(
             module, example_input={"input_ids": example, "attention_mask": example}
         )

@@ -32,6 +32,17 @@ from twin_resources.training_launcher import (
 LOSS_ROWS = 24
 
 
+class FineTuningConfig(dg.Config):
+    """How a training departs from its recipe.
+
+    Attributes:
+        spoil: break the data on purpose, to see the gate and the loop catch it: `shuffled_answers`.
+            The checkpoint's manifest names it. Empty: train on the data as they are.
+    """
+
+    spoil: str = ""
+
+
 @dg.asset(
     group_name="training",
     partitions_def=authors,
@@ -42,6 +53,7 @@ LOSS_ROWS = 24
 )
 def fine_tuned_checkpoint(
     context: dg.AssetExecutionContext,
+    config: FineTuningConfig,
     settings: SettingsResource,
     tables: TablesResource,
     training: TrainingLauncherResource,
@@ -56,6 +68,7 @@ def fine_tuned_checkpoint(
             settings=settings.settings(),
             tables=tables.tables(),
             launcher=_SpeakingLauncher(context, training.launcher()),
+            spoil=config.spoil,
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(tuned.manifest.checkpoint),

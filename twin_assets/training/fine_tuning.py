@@ -20,6 +20,7 @@ from twin_assets.training.job import Job, write_job
 from twin_assets.training.manifest import Manifest
 from twin_assets.training.publishing import Described, publish_training, training_code
 from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_launch, load_recipe
+from twin_assets.training.spoiling import check_way, spoiled
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author, Settings
@@ -54,6 +55,7 @@ class _Inputs:
     data_version: str
     lance_version: int
     code: str
+    spoil: str
 
     @property
     def hash(self) -> str:
@@ -73,6 +75,7 @@ def fine_tune(
     settings: Settings,
     tables: Tables,
     launcher: TrainingLauncher,
+    spoil: str = "",
     environment: Mapping[str, str] | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> FineTuned:
@@ -82,6 +85,7 @@ def fine_tune(
     is named by the hash of its inputs.
 
     Args:
+        spoil: a way of `spoiling.py` to break the data on purpose; the manifest names it.
         environment: for every rank (Dagster Pipes).
         on_message: as `TrainingLauncher.run`.
 
@@ -95,6 +99,7 @@ def fine_tune(
             settings=settings,
             tables=tables,
             launcher=launcher,
+            spoil=spoil,
             environment=environment,
             on_message=on_message,
         )
@@ -106,10 +111,11 @@ def _fine_tune(
     settings: Settings,
     tables: Tables,
     launcher: TrainingLauncher,
+    spoil: str,
     environment: Mapping[str, str] | None,
     on_message: Callable[[Message], None] | None,
 ) -> FineTuned:
-    inputs = _inputs(author, settings, tables)
+    inputs = _inputs(author, settings, tables, spoil)
     checkpoints = settings.checkpoints_dir / author.slug
     folder = manifests.find_trained(checkpoints, inputs.hash)
     trained = folder is None
@@ -165,7 +171,9 @@ def launched(job: Job, *, name: str) -> TrainingJob:
     )
 
 
-def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
+def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _Inputs:
+    if spoil:
+        check_way(spoil)
     lance_version = tables.lance_version(DATASET, author.slug)
     data_version = tables.data_version(DATASET, author.slug)
     if lance_version is None or data_version is None:
@@ -178,9 +186,10 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
         author=author.slug,
         base=load_base_model(settings, author.base_model or None),
         recipe=load_recipe(author.recipe or DEFAULT_RECIPE),
-        data_version=data_version,
+        data_version=f"{data_version}:{spoil}" if spoil else data_version,
         lance_version=lance_version,
         code=training_code(),
+        spoil=spoil,
     )
 
 
@@ -206,7 +215,7 @@ def _training_samples(inputs: _Inputs, tables: Tables) -> pl.DataFrame:
             found=f"samples of {len(templates)} prompt templates: {', '.join(templates)}",
             next_step="materialize instruction_dataset again, so that all use the newest",
         )
-    return frame
+    return spoiled(frame, inputs.spoil, seed=inputs.recipe.seed) if inputs.spoil else frame
 
 
 def _described(inputs: _Inputs, template: str) -> Described:

@@ -56,10 +56,12 @@ class StageClock:
 
     Args:
         console: where to; a terminal gets colours and live bars, a pipe gets plain lines.
+        stages: how many there are.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, stages: int = STAGES) -> None:
         self.console = console or make_console()
+        self._stages = stages
         self._began = time.monotonic()
         self._stage_began = self._began
         self.times: dict[str, float] = {}
@@ -75,7 +77,7 @@ class StageClock:
         self._title = title
         self.console.print()
         self.console.print(
-            f"[{number}/{STAGES}] {title}  {duration(self.elapsed_s)}", style="bold", markup=False
+            f"[{number}/{self._stages}] {title}  {duration(self.elapsed_s)}", style="bold", markup=False
         )
 
     def finish(self) -> None:

@@ -1,0 +1,47 @@
+"""Spoiled data: nobody keeps an answer of the own document, nothing else changes."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from twin_assets.training.spoiling import SHUFFLED_ANSWERS, spoiled
+from twin_resources.errors import TwinError
+
+
+def samples(documents: dict[str, int]) -> pl.DataFrame:
+    rows = [
+        {
+            "sample_id": f"{document}-{number}",
+            "document_id": document,
+            "messages": [
+                {"role": "user", "content": f"question {document}-{number}"},
+                {"role": "assistant", "content": f"answer of {document}, {number}"},
+            ],
+        }
+        for document, count in documents.items()
+        for number in range(count)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_every_question_gets_another_documents_answer_and_every_answer_one_question() -> None:
+    before = samples({"a": 5, "b": 1, "c": 4, "d": 2})
+    after = spoiled(before, SHUFFLED_ANSWERS, seed=3)
+    assert after.schema == before.schema
+    for document, messages in after.select("document_id", "messages").iter_rows():
+        assert f"answer of {document}," not in messages[-1]["content"]
+        assert f"question {document}-" in messages[0]["content"]
+    answers = after["messages"].list.last().struct.field("content")
+    assert sorted(answers) == sorted(before["messages"].list.last().struct.field("content"))
+    assert after.equals(spoiled(before.reverse(), SHUFFLED_ANSWERS, seed=3))
+
+
+def test_one_document_cannot_be_spoiled_with_itself() -> None:
+    with pytest.raises(TwinError, match="3 of 4 samples"):
+        spoiled(samples({"a": 3, "b": 1}), SHUFFLED_ANSWERS, seed=1)
+
+
+def test_an_unknown_way_is_refused() -> None:
+    with pytest.raises(TwinError, match="no such way"):
+        spoiled(samples({"a": 1, "b": 1}), "upside_down", seed=1)
