@@ -208,6 +208,44 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     assert (told["twin.version"], told["twin.route"]) == ("v1", "stable")
 
 
+def test_a_stream_that_breaks_off_is_answered_anew(
+    stack: Stack, registry: Registry, traffic: Traffic
+) -> None:
+    key = _of_version(stack, traffic.keys, "v2")
+    asked = BODY | {"stream": True, "max_tokens": 300}
+    chunks: list[dict[str, Any]] = []
+    with (
+        httpx.Client(trust_env=False, timeout=60) as client,
+        client.stream(
+            "POST",
+            f"{stack.url}/v1/chat/completions",
+            json=asked,
+            headers={"Authorization": f"Bearer {key}"},
+        ) as answer,
+    ):
+        assert answer.status_code == 200
+        lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
+        for line in lines:
+            if line == "[DONE]":
+                break
+            chunks.append(json.loads(line))
+            if len(chunks) == 3:
+                os.killpg(stack.models["ann/v2"].pid, signal.SIGKILL)
+        else:
+            raise AssertionError(f"the stream ended with {chunks[-1]}")
+    stack.models.pop("ann/v2").end()
+    (told,) = [chunk["twin"] for chunk in chunks if "twin" in chunk]
+    assert told["version"] == "v1"
+    assert "canary broke off: answered anew by stable" in told["degraded"]
+    text = "".join(
+        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
+    )
+    assert "\n\n" in text
+    assert registry.get("ann", 2).state == "canary", "once is not yet too often"
+    metadata = stack.trace(told["trace_id"])["metadata"]
+    assert metadata["twin.version"] == "v1"
+
+
 def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     stack: Stack,
     registry: Registry,

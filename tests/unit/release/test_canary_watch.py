@@ -1,0 +1,208 @@
+"""What the gateway does with ended requests: whom they count for, and how a decision is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.gateway.answering import Answering, Standby
+from twin_resources.gateway.breaker import Breaker
+from twin_resources.gateway.canary_watch import CanaryWatch
+from twin_resources.gateway.choice import Chosen, Server
+from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.live import Live
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.gateway.request_body import read_question
+from twin_resources.settings import Author, Settings
+
+ANN = Author("ann", "Ann")
+STABLE = Chosen("ann/v1", "v1", "h1", "", "stable", 1.0)
+CANARY = Chosen("ann/v2", "v2", "h2", "", "canary", 0.1)
+
+
+def request(chosen: Chosen, *, seconds: float = 0.1) -> Answering:
+    asked = read_question(
+        {"model": "twin/ann", "messages": [{"role": "user", "content": "Which oil?"}]}
+    )
+    canary = chosen.route == "canary"
+    return Answering(
+        asked=asked,
+        author=ANN,
+        chosen=chosen,
+        reader="r",
+        prompt_class="how",
+        template="t",
+        sources=(),
+        degraded=(),
+        usd_per_hour=0.02,
+        meter=Throughput(),
+        seconds=seconds,
+        standby=Standby(STABLE, "t1", [], Throughput()) if canary else None,
+    )
+
+
+def failed(chosen: Chosen = CANARY) -> Answering:
+    found = request(chosen)
+    found.begin()
+    found.answered_by_standby("canary failed: answered by stable")
+    return found
+
+
+class Registry:
+    """Stands where the registry is asked to move; fails as often as it is told to."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.failures = failures
+        self.told: list[tuple[str, int, str]] = []
+
+    def __call__(self, author: str, version: int, reason: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise TwinError("move", found="a locked store", next_step="wait")
+        self.told.append((author, version, reason))
+
+
+@pytest.fixture
+def live(home: Settings) -> Live:
+    served = ServedVersion(1, "h1", "", "", None, "", "")
+    entry = AuthorPolicy(
+        served, replace(served, version=2, checkpoint="h2"), {"stable": 0.9, "canary": 0.1}
+    )
+    write_policy(home.policy_path, Policy("", "", {"ann": entry}))
+    found = Live(home)
+    found.refresh()
+    found.current = replace(
+        found.current, servers={"ann/v1": Server("http://127.0.0.1:1/v1", "a", "", ready=True)}
+    )
+    return found
+
+
+def canary_of(live: Live) -> ServedVersion | None:
+    policy = live.current.policy_of("ann")
+    assert policy is not None
+    return policy.canary
+
+
+def run(work: Callable[[], None], watch: CanaryWatch, *, until: Callable[[], object]) -> None:
+    async def inside() -> None:
+        work()
+        for _ in range(400):
+            if until():
+                return
+            await asyncio.sleep(0.01)
+
+    asyncio.run(inside())
+
+
+def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: Live) -> None:
+    registry = Registry()
+    watch = CanaryWatch(live, registry)
+
+    def work() -> None:
+        for number in range(1, 6):
+            assert canary_of(live) is not None, number
+            watch.ended(failed(), answered=True)
+        assert canary_of(live) is None
+        assert live.current.policy_of("ann") == AuthorPolicy(
+            ServedVersion(1, "h1", "", "", None, "", ""), None, {"stable": 1.0}
+        )
+
+    run(work, watch, until=lambda: registry.told)
+    ((author, version, reason),) = registry.told
+    assert (author, version) == ("ann", 2)
+    assert reason.startswith("errors: 5 of its 5 requests failed where the stable version answered")
+
+
+def test_it_stays_away_while_the_registry_cannot_be_told(
+    live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("twin_resources.gateway.canary_watch.AGAIN_S", 0.01)
+    registry = Registry(failures=3)
+    watch = CanaryWatch(live, registry)
+
+    def work() -> None:
+        for _ in range(5):
+            watch.ended(failed(), answered=True)
+
+    run(work, watch, until=lambda: registry.told)
+    assert len(registry.told) == 1
+    assert capsys.readouterr().err.count("the registry was not told, again soon") == 3
+    live.refresh()
+    assert canary_of(live) is None, "the file still lists it"
+
+
+def test_one_that_the_policy_let_go_may_come_again(live: Live, home: Settings) -> None:
+    before = live.current.policy
+    assert before is not None
+    live.stop_canary("ann/v2")
+    entry = before.authors["ann"]
+    write_policy(home.policy_path, Policy("", "", {"ann": replace(entry, canary=None)}))
+    live.refresh()
+    write_policy(home.policy_path, before)
+    live.refresh()
+    assert canary_of(live) == entry.canary
+
+
+def test_what_neither_could_answer_or_nobody_waited_for_says_nothing(live: Live) -> None:
+    watch = CanaryWatch(live, Registry())
+    for _ in range(20):
+        watch.ended(failed(), answered=False)
+        watch.ended(request(CANARY), answered=False)
+    assert watch.breakers == {}
+    assert canary_of(live) is not None
+
+
+def test_slow_answers_count_against_the_stable_versions_own(live: Live) -> None:
+    registry = Registry()
+    watch = CanaryWatch(live, registry)
+
+    def work() -> None:
+        for _ in range(40):
+            watch.ended(request(STABLE, seconds=1.0), answered=True)
+        assert watch.timeout_s("ann") == 6.0
+        for _ in range(20):
+            watch.ended(request(CANARY, seconds=2.9), answered=True)
+        assert canary_of(live) is not None
+        for _ in range(8):
+            watch.ended(request(CANARY, seconds=3.1), answered=True)
+
+    run(work, watch, until=lambda: registry.told)
+    assert "requests took longer than 3 s" in registry.told[0][2]
+
+
+def test_findings_in_answers_stop_a_canary(live: Live) -> None:
+    registry = Registry()
+    watch = CanaryWatch(live, registry)
+    leaking = request(CANARY)
+    leaking.findings = ("api_key",)
+
+    def work() -> None:
+        for _ in range(6):
+            watch.judged_safe(leaking)
+
+    run(work, watch, until=lambda: registry.told)
+    assert registry.told[0][2].startswith("safety: 6 of its 6 requests")
+
+
+def test_a_standby_that_took_over_is_what_the_record_says() -> None:
+    record = failed()
+    assert (record.chosen, record.drawn) == (STABLE, CANARY)
+    assert record.template == "t1"
+    record.answered_by_standby("again")
+    assert record.degraded == ("canary failed: answered by stable",)
+
+
+def test_a_breaker_starts_anew_for_a_canary_that_comes_again(live: Live) -> None:
+    registry = Registry()
+    watch = CanaryWatch(live, registry)
+
+    def work() -> None:
+        for _ in range(5):
+            watch.ended(failed(), answered=True)
+
+    run(work, watch, until=lambda: registry.told and not watch.breakers)
+    assert watch.breakers.get("ann/v2", Breaker()).tripped is None
