@@ -42,7 +42,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the move f
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     path: Annotated[
         Path | None, typer.Argument(help="Folder of posts; without it the bundled sample author.")
     ] = None,

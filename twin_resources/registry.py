@@ -122,6 +122,13 @@ class Registry:
             found = connection.execute(sa.select(model_versions.c.author).distinct()).scalars()
             return sorted(found)
 
+    def authors_on_trial(self) -> list[str]:
+        """Authors with a version in a shadow or canary trial."""
+        trying = model_versions.c.state.in_(["shadow", "canary"])
+        statement = sa.select(model_versions.c.author).where(trying).distinct()
+        with self.state.reading() as connection:
+            return sorted(connection.execute(statement).scalars())
+
     def versions(self, author: str) -> list[ModelVersion]:
         """All versions of an author, oldest first."""
         with self.state.reading() as connection:
@@ -257,6 +264,12 @@ class Registry:
         with self.state.reading() as connection:
             statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
             return [Move(**row) for row in connection.execute(statement).mappings()]
+
+    def authors_moved(self, *, after: int) -> list[str]:
+        """Authors with a move of a higher number than that."""
+        statement = sa.select(moves.c.author).where(moves.c.number > after).distinct()
+        with self.state.reading() as connection:
+            return sorted(connection.execute(statement).scalars())
 
     def newest_move(self, author: str = "") -> int:
         """Number of the newest move of an author, or of all; 0: none."""

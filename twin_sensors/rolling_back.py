@@ -6,6 +6,7 @@ Belongs here: the job and what it records. Does not belong here: which versions 
 
 import dagster as dg
 
+from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource
 from twin_resources.release import telling
 
@@ -33,7 +34,9 @@ def bring_back(
         raise dg.Failure("give a reason: it is the only trace of why the version was taken back")
     author, models = context.partition_key, registry.registry()
     move = models.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
-    metadata = telling.release_metadata(models.stable(author), [move], newest=move.number)
+    last = int(newest_metadata(context.instance, "released_model", author).get("move", 0))
+    moved = telling.untold(models.moves(author), last)
+    metadata = telling.release_metadata(models.stable(author), moved, last=last)
     context.log_event(
         dg.AssetMaterialization(
             "released_model",

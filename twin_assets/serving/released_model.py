@@ -54,7 +54,9 @@ def released_model(
     stable, versions = models.stable(author.slug), models.versions(author.slug)
     newest = versions[-1] if versions else None
     verdict = models.verdict(newest.checkpoint, GATE_VERSION) if newest else None
-    told = telling.release_metadata(stable, done.moves, newest=models.newest_move(author.slug))
+    last = int(newest_metadata(context.instance, "released_model", author.slug).get("move", 0))
+    moved = telling.untold(models.moves(author.slug), last)
+    told = telling.release_metadata(stable, moved, last=last)
     trial = telling.trial_metadata(done.trial, spread=done.spread)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"v{stable.version}-{stable.checkpoint}" if stable else "base"),
@@ -64,7 +66,7 @@ def released_model(
             **trial,
             "moved": dg.MetadataValue.md(told["moved"]),
             "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
-            "why": _why(newest, verdict) if not done.moves else "see the moves",
+            "why": _why(newest, verdict) if not moved else "see the moves",
         },
     )
 

@@ -76,9 +76,8 @@ class StageClock:
         self._close_stage()
         self._title = title
         self.console.print()
-        self.console.print(
-            f"[{number}/{self._stages}] {title}  {duration(self.elapsed_s)}", style="bold", markup=False
-        )
+        line = f"[{number}/{self._stages}] {title}  {duration(self.elapsed_s)}"
+        self.console.print(line, style="bold", markup=False)
 
     def finish(self) -> None:
         """Close the last stage."""

@@ -47,8 +47,8 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 MAX_BODY_BYTES = 256 * 1024
-# A 135M model has a context of 2,048 tokens and about 450 of them are passages: what does not fit is
-# left out, the oldest turns first, and the answer says so.
+# A 135M model has a context of 2,048 tokens and about 450 of them are passages: what does not fit
+# is left out, the oldest turns first, and the answer says so.
 MAX_HISTORY_TURNS = 6
 MAX_HISTORY_CHARACTERS = 2400
 SEARCH_TURNS = 3

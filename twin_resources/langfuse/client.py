@@ -268,9 +268,7 @@ class LangfuseClient:
         path = f"/api/public/traces/{quote(trace_id, safe='')}"
         self._call("DELETE", path, tried=f"delete trace {trace_id}")
 
-    def page(
-        self, path: str, parameters: Mapping[str, str]
-    ) -> tuple[list[dict[str, Any]], str]:
+    def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         """One page of a list endpoint, newest first, and the cursor of the next (empty: the last).
 
         For readers that count their requests; the others take `observations` and `scores`.

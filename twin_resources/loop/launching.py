@@ -7,7 +7,6 @@ Does not belong here: the rows (`retrainings.py`), deciding, creating runs (the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -110,8 +109,7 @@ def _outcome(run: Run, verdict: Verdict | None) -> Outcome:
 
 def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
     verdict = registry.latest_verdict(author)
-    # A verdict's time may be in whole seconds.
-    if verdict is None or _seconds(verdict.created_at) < math.floor(run.created):
+    if verdict is None or _seconds(verdict.created_at) < run.created:
         return None
     return verdict
 

@@ -20,20 +20,28 @@ from twin_resources.release.trial_rows import Trial
 NO_STABLE = "none: base model + retrieval answer"
 
 
+def untold(moves: Sequence[Move], last: int) -> list[Move]:
+    """Moves after the one of which the newest record tells, by whomever they were made.
+
+    Args:
+        moves: an author's history. last: `move` in the metadata of that record; 0: none.
+    """
+    return [move for move in moves if move.number > last and move.to_state != "candidate"]
+
+
 def release_metadata(
-    stable: ModelVersion | None, moves: Sequence[Move], *, newest: int
+    stable: ModelVersion | None, moves: Sequence[Move], *, last: int = 0
 ) -> dict[str, Any]:
     """What every record of `released_model` has.
 
     Args:
-        moves: made now. newest: number of the author's newest move; by it a later record knows
-            which moves were told already.
+        moves: that this record tells of. last: `move` of the record before.
     """
     return {
         "stable": f"v{stable.version}" if stable else NO_STABLE,
         "checkpoint": stable.checkpoint if stable else "",
         "moved": "\n".join(f"- {line_of(move)}" for move in moves) or "nothing",
-        "move": newest,
+        "move": max([last, *(move.number for move in moves)]),
     }
 
 

@@ -7,7 +7,7 @@ Does not belong here: one round of release (`releasing.py`), Dagster (`twin_sens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,8 @@ class Watched:
 
 def has_canary(registry: Registry) -> bool:
     """Whether any author has a canary: only then scores are read for this sensor."""
-    found = (trial.on_trial(registry.state, author) for author in registry.authors())
+    trying = registry.authors_on_trial()
+    found = (trial.on_trial(registry.state, author) for author in trying)
     return any(on is not None and on.mode == "canary" for on in found)
 
 
@@ -79,8 +80,8 @@ def watch(
     """
     messages: dict[str, str] = {}
     registry.publish()  # whoever moved a version last may have died before the policy was written
-    for author in registry.authors():
-        if author not in wanted or trial.on_trial(registry.state, author) is None:
+    for author in registry.authors_on_trial():
+        if author not in wanted:
             continue
         try:
             done = release_measured(
@@ -101,23 +102,20 @@ def watch(
         waits = "on trial, no pair yet: materialize shadow_pairs"
         messages[author] = done.trial.finding.reason if done.trial else waits
     moved = registry.newest_move()
-    told = () if moved == known_move else _untold(registry, newest)
+    told = _untold(registry, newest, registry.authors_moved(after=known_move))
     return Watched(told, messages, moved)
 
 
-def _untold(registry: Registry, newest: Newest) -> tuple[Told, ...]:
+def _untold(registry: Registry, newest: Newest, authors: Sequence[str]) -> tuple[Told, ...]:
     """Moves that no record of `released_model` tells of: made here, by the gateway's breaker, or by
     a command while nothing ran."""
     found: list[Told] = []
-    for author in registry.authors():
+    for author in authors:
         last = int(newest("released_model", author).get("move", 0))
-        moves = [move for move in registry.moves(author) if move.number > last]
-        released = [move for move in moves if move.to_state != "candidate"]
+        released = telling.untold(registry.moves(author), last)
         if not released:
             continue
-        metadata = telling.release_metadata(
-            registry.stable(author), released, newest=moves[-1].number
-        )
+        metadata = telling.release_metadata(registry.stable(author), released)
         metadata |= telling.trial_metadata(
             trial.of_version(registry.state, author, released[-1].version)
         )

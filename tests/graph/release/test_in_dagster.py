@@ -187,6 +187,20 @@ def test_the_sensor_tells_what_the_gateways_breaker_did(
     assert tick(instance).asset_events == []
 
 
+def test_the_asset_tells_what_others_moved_before_the_sensor_came(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    registry = new_registry(home, release_mode="canary")
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    materialize(instance)
+    registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
+    assert "by gateway (errors: 5 of its 5 requests)" in materialize(instance)["moved"]
+    assert tick(instance).asset_events == []
+    assert materialize(instance)["moved"] == "nothing"
+
+
 def test_asset_and_sensor_take_the_same_trial_on(
     instance: dg.DagsterInstance, home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
