@@ -271,13 +271,10 @@ class Registry:
         with self.state.reading() as connection:
             return sorted(connection.execute(statement).scalars())
 
-    def newest_move(self, author: str = "") -> int:
-        """Number of the newest move of an author, or of all; 0: none."""
-        statement = sa.select(sa.func.max(moves.c.number))
-        if author:
-            statement = statement.where(moves.c.author == author)
+    def newest_move(self) -> int:
+        """Number of the newest move of all authors; 0: none."""
         with self.state.reading() as connection:
-            return int(connection.execute(statement).scalar() or 0)
+            return int(connection.execute(sa.select(sa.func.max(moves.c.number))).scalar() or 0)
 
     # Policy
 
