@@ -55,6 +55,19 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     detach: Annotated[bool, typer.Option("--detach", help="Return at the first answers.")] = False,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train once.")] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train although it is done.")] = False,
+    auto_retrain: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto-retrain/--no-auto-retrain",
+            help="Retrain by itself when readers' scores fall or material has grown; kept.",
+        ),
+    ] = None,
+    demo_loop: Annotated[
+        bool,
+        typer.Option(
+            "--demo-loop", help="As `twin demo-loop`; other options but --home are left out."
+        ),
+    ] = False,
     gateway_port: Port = None,
     dagster_port: Port = None,
     traces_port: Port = None,
@@ -64,6 +77,10 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     """From a folder of posts to a tuned twin behind one endpoint."""
     from twin_resources.command.up import UpOptions, run_up
 
+    if demo_loop:
+        from twin_resources.command.demo.loop import run_demo
+
+        return run_demo(home)
     ports = {
         "gateway": gateway_port,
         "dagster": dagster_port,
@@ -80,18 +97,27 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             detach=detach,
             train=train,
             retrain=retrain,
+            auto_retrain=auto_retrain,
             ports={name: port for name, port in ports.items() if port is not None},
             home=home,
         )
     )
 
 
+@app.command(name="demo-loop")
+def demonstrate(home: Home = None) -> int:
+    """The loop closed once, in a home of its own: readers' scores fall, one retraining mends it."""
+    from twin_resources.command.demo.loop import run_demo
+
+    return run_demo(home)
+
+
 @app.command()
 def stop(home: Home = None) -> int:
-    """End every process of the stack, and nothing else."""
+    """End every process of the stack (and, without --home, of the demo's), and nothing else."""
     from twin_resources.command.stopping import run_stop
 
-    return run_stop(_settings(home), say=_say)
+    return run_stop(_settings(home), say=_say, with_demo=home is None)
 
 
 @app.command()

@@ -16,6 +16,8 @@ from twin_resources.settings import Settings
 from twin_resources.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
 from twin_resources.stack_programs import urls
 
+DEMO = "demo"  # folder of the demo's home in a home (`demo/home.py`)
+
 
 def end_stack(settings: Settings, *, say: Callable[[str], object]) -> Stopped:
     """End the stack of this home; safe to repeat, and when none runs.
@@ -45,11 +47,20 @@ def _end_runs(stack: Stack, say: Callable[[str], object]) -> None:
         say(f"the runs could not be ended in order ({error.found}); the next start marks them")
 
 
-def run_stop(settings: Settings, *, say: Callable[[str], object]) -> int:
-    """`twin stop`; returns the exit code."""
+def run_stop(settings: Settings, *, say: Callable[[str], object], with_demo: bool = False) -> int:
+    """`twin stop`; returns the exit code.
+
+    Args:
+        with_demo: end the stack of the demo's home in this one, too.
+    """
     stopped = end_stack(settings, say=say)
     if stopped.was_running or stopped.ended:
         say(f"the stack of {settings.home} is stopped")
     else:
         say(f"no stack of {settings.home} was running")
+    demo = settings.home / DEMO
+    if with_demo and demo.is_dir():
+        of_demo = end_stack(settings.model_copy(update={"home": demo}), say=say)
+        if of_demo.was_running or of_demo.ended:
+            say(f"the stack of {demo} is stopped")
     return 0

@@ -63,6 +63,7 @@ class UpOptions:
     detach: bool = False
     train: bool = True
     retrain: bool = False
+    auto_retrain: bool | None = None  # None: as it was before
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     home: Path | None = None
 
@@ -132,6 +133,9 @@ class _Up:
     def run(self) -> int:
         self._preflight()
         subject, progress, unchanged = self._preview()
+        if self.options.auto_retrain is not None:
+            author = replace(subject.author, auto_retrain=self.options.auto_retrain)
+            subject = replace(subject, author=author)
         if self.options.dry_run:
             return 0
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)

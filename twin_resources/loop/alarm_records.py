@@ -20,7 +20,7 @@ from twin_resources.evidence.detector import Alarm
 from twin_resources.evidence.retraining import SHARED_WITHIN_SECONDS, Decision
 from twin_resources.ledger.schema import scores, traces
 from twin_resources.notifications import Notice, announce
-from twin_resources.state_schema import alarms
+from twin_resources.state_schema import alarms, followed
 
 DAY_S = 86_400.0
 
@@ -130,6 +130,12 @@ def of_stream(connection: sa.Connection, author: str, stream: str, version: str)
         .order_by(alarms.c.number)
     )
     return [Alarm(**row.evidence) for row in rows]
+
+
+def values_followed(connection: sa.Connection, author: str) -> int:
+    """The largest sequence number of an author's settled values that a tick has seen; 0: none."""
+    found = connection.execute(sa.select(followed.c.read_to).where(followed.c.author == author))
+    return int(found.scalar() or 0)
 
 
 def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[str]:

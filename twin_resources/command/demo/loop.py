@@ -1,0 +1,335 @@
+"""`twin demo-loop`: the loop closed once, with a simulated reader and a service really broken.
+
+Belongs here: the steps in their order, and waiting for what the sensor and Dagster do by
+themselves. Does not belong here: deciding anything (sensor, gate and trial do), the reader's rule
+(`reader.py`), the settings that make it quick (`home.py`).
+
+Every step is real: two trainings by DeepSpeed beside the first one, the gate, the proxy, the trace
+store, the sensor in Dagster's daemon. What is staged is said: the reader is simulated, and one
+training is given shuffled answers on purpose and forced past the gate that refused it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from twin_resources.command.clock import StageClock, duration
+from twin_resources.command.demo.home import (
+    SETTINGS,
+    demo_settings,
+    lay_out,
+    let_posts_arrive,
+    posts_folder,
+)
+from twin_resources.command.demo.reader import Scored, SimulatedReader
+from twin_resources.command.demo.receipt import (
+    Quality,
+    Receipt,
+    quality_of,
+    receipt_table,
+    write_receipt,
+)
+from twin_resources.command.first_answers import import_posts
+from twin_resources.command.outcome import RETRAIN, Outcome, open_registry, refusal_reasons
+from twin_resources.command.runs import follow
+from twin_resources.command.services import publish_endpoints, stack_in_use
+from twin_resources.command.status import run_wait
+from twin_resources.command.stopping import end_stack
+from twin_resources.command.up import INTERRUPTED, UpOptions, run_up
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.dagster_runs import Run
+from twin_resources.errors import TwinError
+from twin_resources.loop import alarm_records
+from twin_resources.loop.alarm_records import AlarmRecord
+from twin_resources.registry import Registry, reconcile
+from twin_resources.registry_moves import Verdict
+from twin_resources.release import trial as trials
+from twin_resources.settings import Author, Settings
+from twin_resources.stack import Stack
+from twin_resources.stack_programs import ensure_alive, server_is_ready, urls
+
+STAGES = 7
+BASELINE = int(SETTINGS["TWIN_BASELINE_VALUES"])
+MOST_BROKEN = 90  # scores; a prototype's alarm came after 30, in nine of ten cases after 36
+AFTER = 40
+SPOIL = "shuffled_answers"
+ACTOR = "demo"
+SERVED_WITHIN_S = 120.0
+SCORES_WITHIN_S = 180.0
+RUN_WITHIN_S = 120.0
+PROMOTED_WITHIN_S = 180.0
+RECEIPT = "receipt.json"
+Found = TypeVar("Found")
+
+
+def run_demo(home: Path | None, *, clock: StageClock | None = None) -> int:
+    """Run the demo; returns 0 when every step happened, else 1. Its stack stays up.
+
+    Raises:
+        TwinError: a step could not be taken at all; the receipt holds those before it.
+    """
+    clock = clock or StageClock(stages=STAGES)
+    settings = demo_settings(home)
+    _begin_anew(settings, clock)
+    demo = _Demo(settings, lay_out(settings), clock)
+    path = settings.home / RECEIPT
+    try:
+        demo.run()
+    except KeyboardInterrupt:
+        clock.say("stopping …")
+        end_stack(settings, say=clock.say)
+        return INTERRUPTED
+    finally:
+        write_receipt(path, demo.receipt)
+    clock.show(receipt_table(demo.receipt))
+    clock.say(f"receipt: {path}")
+    clock.say("the stack stays up; `twin stop` ends it")
+    missing = demo.receipt.missing()
+    for step in missing:
+        clock.say(f"did not happen: {step}", style="bold red")
+    return 1 if missing else 0
+
+
+def _begin_anew(settings: Settings, clock: StageClock) -> None:
+    """End a former demo and remove what it left, except weights."""
+    end_stack(settings, say=clock.say)
+    for path in settings.home.iterdir():
+        if path.name == "weights":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+class _Demo:
+    """One run; each step fills its part of the receipt."""
+
+    def __init__(self, settings: Settings, author: Author, clock: StageClock) -> None:
+        self.settings, self.author, self.clock = settings, author, clock
+        self.receipt = Receipt(settings=dict(SETTINGS))
+        self.registry: Registry = open_registry(settings)
+
+    def run(self) -> None:
+        """All steps."""
+        say = self.clock.say
+        say("quicker than a real loop by: " + ", ".join(f"{k}={v}" for k, v in SETTINGS.items()))
+        with self._step(1, "a first model, as `twin up` makes it"):
+            self._first_model()
+        self.stack: Stack = stack_in_use(self.settings)
+        self.settings = self.stack.settings
+        self.dagster = DagsterHTTP(urls(self.settings)["dagster"])
+        endpoints = publish_endpoints(self.stack, first=self.author.slug)
+        reader = SimulatedReader(self.settings, endpoints, self.author)
+        with self._step(2, f"a simulated reader scores {BASELINE} answers"):
+            scored = self._read(reader, BASELINE)
+            self.receipt.before = _quality(scored)
+            self._wait_for_scores(BASELINE)
+        with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
+            self._break()
+        with self._step(4, "quality falls until the sensor fires"):
+            scored = self._read(reader, MOST_BROKEN, until=lambda: self._alarms() != [])
+            self.receipt.broken = _quality(scored)
+            self._alarm()
+        with self._step(5, "one retraining: data, training, gate, pairs"):
+            self._retrained()
+        with self._step(6, "quality comes back"):
+            scored = self._read(reader, AFTER)
+            self.receipt.after = _quality(scored)
+        with self._step(7, "what is shown in the Dagster UI"):
+            self._show()
+
+    def _first_model(self) -> None:
+        options = UpOptions(path=posts_folder(self.settings), home=self.settings.home, detach=True)
+        # `up` has stages of its own; ours go on where they were.
+        code = run_up(options, clock=StageClock(self.clock.console))
+        if code == 0:
+            code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
+        if code != Outcome.TUNED:
+            raise TwinError(
+                "make the first model of the demo",
+                found=f"it ended with exit code {code}",
+                next_step="see what was said above, and the logs in the demo's home",
+            )
+
+    def _break(self) -> None:
+        self.receipt.posts_arrived = tuple(let_posts_arrive(self.settings))
+        self.clock.say(f"meanwhile {len(self.receipt.posts_arrived)} posts arrive")
+        import_posts(self.stack, self.author.slug, clock=self.clock)
+        run_id = self.dagster.launch(
+            RETRAIN,
+            self.author.slug,
+            tags={"twin/demo": SPOIL},
+            config={"fine_tuned_checkpoint": {"spoil": SPOIL}},
+        )
+        self.clock.say(f"training on shuffled answers: {self._page(run_id)}")
+        follow(self.dagster, run_id, clock=self.clock, title="spoiled", stack=self.stack)
+        verdict = self._verdict()
+        self.receipt.refused = tuple(refusal_reasons(verdict))
+        for reason in self.receipt.refused:
+            self.clock.say(f"the gate refuses it: {reason}")
+        broken = self.registry.versions(self.author.slug)[-1]
+        if broken.state == "candidate":  # its blocking checks ended the run before the release
+            reconcile(
+                self.registry,
+                self.author.slug,
+                gate_version=self.registry.gate_version(),
+                mode="shadow",
+                actor=ACTOR,
+            )
+        move = self.registry.move(
+            self.author.slug,
+            broken.version,
+            "stable",
+            actor=ACTOR,
+            reason="the demo breaks the service on purpose",
+            force=True,
+        )
+        self.receipt.forced = f"v{move.version}: {move.from_state} → {move.to_state} by {ACTOR}"
+        self.clock.say(f"forced past the gate: {self.receipt.forced}")
+        self._wait_until_served(broken.version)
+
+    def _alarm(self) -> None:
+        found = self._alarms()
+        if not found:
+            return
+        first = found[0]
+        self.receipt.e_value, self.receipt.threshold = first.alarm.e_value, first.alarm.threshold
+        self.receipt.values_to_alarm = first.alarm.bets
+        self.clock.say(f"the sensor: {first.message or 'an alarm'}")
+
+    def _retrained(self) -> None:
+        run = self._wait_for(self._quality_run, RUN_WITHIN_S, "the run of the alarm")
+        self.clock.say(f"started by the sensor: {self._page(run.run_id)}")
+        followed = follow(
+            self.dagster, run.run_id, clock=self.clock, title="retraining", stack=self.stack
+        )
+        self.receipt.run_id = followed.run.run_id
+        verdict = self._verdict()
+        for claim in verdict.claims if verdict is not None else ():
+            word = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
+            self.receipt.gate = {**self.receipt.gate, claim.name: f"{word}. {claim.detail}"}
+        newest = next(
+            version
+            for version in reversed(self.registry.versions(self.author.slug))
+            if verdict is not None and version.checkpoint == verdict.checkpoint
+        )
+        self._wait_for(
+            lambda: self.registry.get(self.author.slug, newest.version).state == "stable",
+            PROMOTED_WITHIN_S,
+            f"the promotion of v{newest.version}",
+        )
+        self.receipt.promoted = f"v{newest.version}"
+        trial = trials.of_version(self.registry.state, self.author.slug, newest.version)
+        if trial is not None:
+            self.receipt.trial = {
+                "finding": trial.finding.finding,
+                "pairs": trial.evidence.pairs,
+                "claims": ", ".join(trial.evidence.claims),
+                "margin": trial.evidence.margin,
+                "reason": trial.finding.reason,
+            }
+        self._wait_until_served(newest.version)
+
+    def _show(self) -> None:
+        run_id = self.dagster.launch("collect_feedback", self.author.slug)
+        follow(self.dagster, run_id, clock=self.clock, title="evidence", stack=self.stack)
+        runs = [run for run in self._runs() if run.tags.get("twin/cause") == "quality"]
+        self.receipt.runs, self.receipt.alarms = len(runs), len(self._alarms())
+        root = urls(self.settings)["dagster"]
+        self.receipt.links = {
+            "retraining": self._page(self.receipt.run_id),
+            "evidence": f"{root}/assets/quality_evidence",
+            "gate": f"{root}/assets/checkpoint_evaluation",
+            "pairs": f"{root}/assets/shadow_pairs",
+            "sensor": f"{root}/locations/llm-twin/sensors/quality_dropped",
+        }
+
+    def _read(
+        self, reader: SimulatedReader, count: int, *, until: Callable[[], bool] = lambda: False
+    ) -> list[Scored]:
+        scores: list[float] = []
+        with self.clock.bar("reading") as bar:
+
+            def note(scored: Scored) -> None:
+                ensure_alive(self.stack)
+                scores.append(scored.score)
+                said = f"{scored.version} {scored.score:.2f}, mean {statistics.fmean(scores):.2f}"
+                bar.update(said, done=len(scores), total=count)
+
+            found = reader.read(count, on_score=note, until=until)
+        versions = ", ".join(sorted({scored.version for scored in found}))
+        self.clock.say(f"{len(found)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
+        return found
+
+    def _wait_for_scores(self, count: int) -> None:
+        """Until the sensor has followed so many settled values."""
+        slug = self.author.slug
+
+        def followed() -> bool:
+            with self.registry.state.reading() as connection:
+                return alarm_records.values_followed(connection, slug) >= count
+
+        self._wait_for(followed, SCORES_WITHIN_S, f"the sensor to have followed {count} scores")
+        self.clock.say(f"the sensor has followed {count} scores: the baseline is certified")
+
+    def _wait_until_served(self, version: int) -> None:
+        name = f"{self.author.slug}/v{version}"
+        self._wait_for(
+            lambda: server_is_ready(self.settings, name), SERVED_WITHIN_S, f"the server of {name}"
+        )
+        time.sleep(2.0)  # the gateway reads the new policy within one
+
+    def _wait_for(self, found: Callable[[], Found | None], within_s: float, what: str) -> Found:
+        until = time.monotonic() + within_s
+        while True:
+            ensure_alive(self.stack)
+            value = found()
+            if value:
+                return value
+            if time.monotonic() > until:
+                raise TwinError(
+                    f"wait for {what}",
+                    found=f"nothing within {duration(within_s)}",
+                    next_step="see the sensors and runs in the Dagster UI: "
+                    f"{urls(self.settings)['dagster']}/overview/sensors",
+                )
+            time.sleep(1.0)
+
+    def _alarms(self) -> list[AlarmRecord]:
+        """Oldest first."""
+        with self.registry.state.reading() as connection:
+            return list(reversed(alarm_records.of_author(connection, self.author.slug)))
+
+    def _runs(self) -> list[Run]:
+        return self.dagster.runs(job=RETRAIN, author=self.author.slug, limit=50)
+
+    def _quality_run(self) -> Run | None:
+        runs = self._runs()
+        return next((run for run in runs if run.tags.get("twin/cause") == "quality"), None)
+
+    def _verdict(self) -> Verdict | None:
+        return self.registry.latest_verdict(self.author.slug)
+
+    def _page(self, run_id: str) -> str:
+        return f"{urls(self.settings)['dagster']}/runs/{run_id}"
+
+    @contextmanager
+    def _step(self, number: int, title: str) -> Generator[None]:
+        self.clock.stage(number, title)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.receipt.seconds[title] = round(time.monotonic() - began, 1)
+
+
+def _quality(scored: list[Scored]) -> Quality:
+    return quality_of([one.score for one in scored], [one.version for one in scored])
