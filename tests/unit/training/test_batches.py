@@ -86,3 +86,15 @@ def test_ranks_share_a_step_without_loss_and_with_neighbours_in_length(
 @pytest.mark.parametrize(("length", "expected"), [(1, 64), (64, 64), (65, 128), (200, 256)])
 def test_padding_reaches_the_next_bucket(length: int, expected: int) -> None:
     assert padded(length, 64) == expected
+
+
+def test_samples_of_like_length_meet_and_none_is_lost() -> None:
+    samples = [sample(index, length=50 + (index * 37) % 400) for index in range(240)]
+    made = plan(samples, token_budget=1_000_000, max_epochs=1)
+    assert sorted(index for step in made.steps for index in step) == list(range(240))
+    lengths = [[samples[index].length for index in step] for step in made.steps]
+    assert all(step == sorted(step, reverse=True) for step in lengths)
+    waited = sum(abs(step[0] - step[1]) + abs(step[2] - step[3]) for step in lengths)
+    assert waited / made.tokens < 0.05
+    firsts = [step[0] for step in lengths]
+    assert firsts != sorted(firsts, reverse=True)  # short and long steps still alternate
