@@ -6,10 +6,12 @@ Method: deploy/docs/architecture.md, The loop.
 """
 
 import json
+import tomllib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 
@@ -20,7 +22,7 @@ from twin_resources.loop.quality import Loop, Tick, tick
 from twin_resources.loop.retrainings import Launch
 from twin_resources.loop.rules import limits_of, rules_of
 from twin_resources.loop.training_inputs import TrainingInputs
-from twin_resources.settings import list_authors, load_settings
+from twin_resources.settings import Settings, load_settings
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.run_records import DagsterRunRecords
 
@@ -30,8 +32,21 @@ SHOWN = 25  # authors in the message of a quiet tick; all are in `quality_eviden
 def status_by_settings() -> dg.DefaultSensorStatus:
     """Running where automatic retraining was asked for, by the home or by one of its authors."""
     settings = load_settings()
-    wanted = settings.auto_retrain or any(author.auto_retrain for author in list_authors(settings))
+    wanted = settings.auto_retrain or any(_asks_for_it(path) for path in _author_files(settings))
     return dg.DefaultSensorStatus.RUNNING if wanted else dg.DefaultSensorStatus.STOPPED
+
+
+def _author_files(settings: Settings) -> list[Path]:
+    return sorted(settings.authors_dir.glob("*.toml"))
+
+
+def _asks_for_it(path: Path) -> bool:
+    """Read without `read_author`: a file with a mistake in it must not keep every other author's
+    assets from loading; whoever uses that author is told."""
+    try:
+        return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 @dg.sensor(job=retrain_twin, minimum_interval_seconds=30, default_status=status_by_settings())

@@ -316,10 +316,9 @@ def _notice(
     author: str, record: AlarmRecord, decision: Decision, alarmed: list[str], *, at: float
 ) -> Notice | None:
     """What a person is told of a decision; None: the alarm's own notice says enough."""
-    key = f"{author}:{record.alarm.version}:{record.alarm.stream}:{record.alarm.number}"
     if decision.kind == "nothing_to_learn":
         return Notice(
-            f"nothing_to_learn:{key}",
+            f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY_S)}",
             "nothing_to_learn",
             author,
             f"Quality of {author} fell, and there is nothing to learn from",
