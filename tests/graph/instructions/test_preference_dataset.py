@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -17,7 +18,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import Finished
+from tests.graph.instructions.conftest import ADA, Finished
 from tests.graph.training.test_checkpoints import published
 from twin_assets.corpus.schema import columns_of
 from twin_assets.instructions import preference_dataset
@@ -30,7 +31,7 @@ from twin_resources import dagster_resources as shells
 from twin_resources.ledger.interactions import columns
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry_moves import Claim, Verdict
-from twin_resources.settings import load_settings
+from twin_resources.settings import load_settings, write_author
 from twin_resources.tables import Tables
 
 CHECKS = {
@@ -38,6 +39,7 @@ CHECKS = {
     "no_reader_owns_the_pairs",
     "every_pair_names_its_source",
 }
+ANSWERS = 30
 
 
 class Model(BaseHTTPRequestHandler):
@@ -163,12 +165,17 @@ def edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:
 
 
 def make_stable(*, dataset: str) -> None:
-    """Let v1 of ada be stable, trained by the default recipe on this version of the dataset."""
+    """Let v1 of ada be stable, trained by the author's recipe on this version of the dataset."""
     settings = load_settings()
+    recipe = settings.home / "asks-for-answers.yaml"
+    document = load_recipe(DEFAULT_RECIPE).model_dump(mode="json")
+    document["preference"]["answers"] = ANSWERS
+    recipe.write_text(json.dumps(document | {"name": recipe.stem}), encoding="utf-8")
+    write_author(settings, replace(ADA, recipe=str(recipe)))
     folder = published(settings, slug="ada")
     manifest = read_manifest(folder)
     manifest.dataset["data_version"] = dataset
-    manifest.recipe.update(load_recipe(DEFAULT_RECIPE).model_dump())
+    manifest.recipe.update(load_recipe(str(recipe)).model_dump())
     write_manifest(folder, manifest)
     registry = shells.RegistryResource().registry()
     model = registry.register(
@@ -265,7 +272,7 @@ def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_l
 ) -> None:
     make_stable(dataset="older posts")
     first = materialize()
-    assert first["answers_asked"] == len(model.asked) == first["sources"]["model_answer"] == 48
+    assert first["answers_asked"] == len(model.asked) == first["sources"]["model_answer"] == ANSWERS
     rows = tables.read("preference_dataset", "ada")
     samples = tables.read("instruction_dataset", "ada")
     joined = rows.join(samples, on="sample_id", suffix="_sample")
@@ -287,7 +294,7 @@ def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_l
         0,
         first["version"],
     )
-    assert len(model.asked) == 48
+    assert len(model.asked) == ANSWERS
 
 
 def test_a_version_trained_on_these_very_samples_is_not_asked(
