@@ -1,0 +1,40 @@
+"""`twin demo-loop` from end to end: half an hour on two cores, so only in the long form."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.live.gateway.stack import free_port
+
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(3600)]
+
+
+def test_the_loop_closes_once(tmp_path: Path, process_logs: Path) -> None:
+    ports = {f"TWIN_{name}_PORT": str(free_port()) for name in ("GATEWAY", "DAGSTER", "TRACES")}
+    environment = os.environ | ports
+    twin = Path(sys.executable).with_name("twin")
+    log = process_logs / "demo-loop.log"
+    try:
+        with log.open("wb") as stream:
+            done = subprocess.run(
+                [twin, "demo-loop", "--home", tmp_path],
+                env=environment,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=3000,
+            )
+        receipt = json.loads((tmp_path / "demo" / "receipt.json").read_text())
+        assert receipt["missing"] == []
+        assert done.returncode == 0, log.read_text()[-3000:]
+    finally:
+        stopped = subprocess.run(
+            [twin, "stop", "--home", tmp_path / "demo"], env=environment, check=False, timeout=120
+        )
+    assert stopped.returncode == 0

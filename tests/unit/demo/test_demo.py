@@ -1,0 +1,97 @@
+"""The receipt tells which step did not happen; the home withholds posts and lets them come."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from twin_resources.command.demo.home import (
+    SETTINGS,
+    WITHHELD,
+    demo_settings,
+    later_folder,
+    lay_out,
+    let_posts_arrive,
+    posts_folder,
+)
+from twin_resources.command.demo.receipt import Quality, Receipt, quality_of, write_receipt
+from twin_resources.settings import read_author
+
+CLOSED = Receipt(
+    settings=SETTINGS,
+    before=Quality(150, 0.77, "v1"),
+    broken=Quality(32, 0.2, "v2"),
+    after=Quality(40, 0.76, "v3"),
+    refused=("stays_on_topic: refused (0.31, needed 0.62).",),
+    forced="v2: refused → stable by demo",
+    alarms=1,
+    runs=1,
+    run_id="run",
+    gate={"beats_base_model": "holds"},
+    trial={"finding": "promote"},
+    promoted="v3",
+)
+
+
+def test_a_loop_that_closed_misses_nothing() -> None:
+    assert CLOSED.missing() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "step"),
+    [
+        ({"refused": ("beats_base_model: refused.",)}, "the gate refused the broken model"),
+        ({"forced": ""}, "forced past the gate"),
+        ({"broken": Quality(32, 0.7, "v2")}, "quality fell"),
+        ({"alarms": 2}, "the sensor fired once"),
+        ({"runs": 0}, "one run trained"),
+        ({"trial": {"finding": "undecided"}}, "pairs promoted it"),
+        ({"after": Quality(40, 0.76, "v2")}, "quality came back"),
+    ],
+)
+def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: str) -> None:
+    missing = replace(CLOSED, **change).missing()  # type: ignore[arg-type]
+    assert any(step in said for said in missing)
+
+
+def test_nothing_having_happened_misses_every_step() -> None:
+    assert len(Receipt(settings={}).missing()) == 9
+
+
+def test_the_receipt_is_written_for_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "receipt.json"
+    write_receipt(path, CLOSED)
+    document = json.loads(path.read_text())
+    assert (document["schema"], document["missing"]) == (1, [])
+    assert document["before"] == {"scores": 150, "mean": 0.77, "version": "v1"}
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
+    assert quality_of([0.5, 1.0, 0.0], ["v1", "v2", "v2"]) == Quality(3, 0.5, "v2")
+    assert quality_of([], []) == Quality()
+
+
+def test_posts_are_withheld_and_arrive_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SETTINGS:
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that they are put back
+        monkeypatch.delenv(name)
+    settings = demo_settings(tmp_path)
+    assert settings.home == tmp_path / "demo"
+    assert (settings.baseline_values, settings.auto_retrain) == (150, True)
+    author = lay_out(settings)
+    there = {path.name for path in posts_folder(settings).rglob("*.md") if path.name[:4].isdigit()}
+    waiting = {path.name for path in later_folder(settings).iterdir()}
+    assert len(waiting) == WITHHELD
+    assert max(waiting) < min(there)  # the oldest
+    assert read_author(settings, author.slug).recipe == "smollm2-135m-demo"
+    assert sorted(let_posts_arrive(settings)) == sorted(waiting)
+    assert let_posts_arrive(settings) == []
+    assert lay_out(settings) == author  # laying out again moves nothing back
+    assert not list(later_folder(settings).iterdir())
