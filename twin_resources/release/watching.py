@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.errors import TwinError
 from twin_resources.registry import Registry
 from twin_resources.release import telling, trial
-from twin_resources.release.releasing import release_measured
+from twin_resources.release.releasing import take_on_measured
 
 if TYPE_CHECKING:
     from twin_resources.tables import Tables
@@ -84,7 +84,7 @@ def watch(
         if author not in wanted:
             continue
         try:
-            done = release_measured(
+            taken = take_on_measured(
                 registry,
                 tables,
                 author,
@@ -100,7 +100,7 @@ def watch(
             messages[author] = f"nothing decided: {error}"  # the others are not held up by it
             continue
         waits = "on trial, no pair yet: materialize shadow_pairs"
-        messages[author] = done.trial.finding.reason if done.trial else waits
+        messages[author] = taken.finding.reason if taken else waits
     moved = registry.newest_move()
     told = _untold(registry, newest, registry.authors_moved(after=known_move))
     return Watched(told, messages, moved)
