@@ -221,18 +221,24 @@ def test_asset_and_sensor_take_the_same_trial_on(
     assert trial.current(registry.state, AUTHOR) == begun
 
 
-def test_one_unreadable_author_does_not_hold_up_the_others(
+def test_what_one_author_has_wrong_holds_up_no_tick(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     passed(registry, "h1")
     materialize(instance)
     passed(registry, "h2")
     materialize(instance)
+    tables = tables_of(registry, home)
+    certify(tables)
+    replay(registry, tables, [0.3] * 60)
     broken = home.authors_dir / f"{AUTHOR}.toml"
     broken.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
     said = str(tick(instance).skip_reason)
     assert "nothing decided" in said
     assert "write one of auto, gate, shadow, canary" in said
+    broken.write_text('name = "Mara"\nrelease_mode = "shadow"\n', encoding="utf-8")
+    tick(instance)
+    assert registry.get(AUTHOR, 2).state == "stable", "the finding waited in the store"
 
 
 def test_the_job_rolls_back_with_its_reason(
