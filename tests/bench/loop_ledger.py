@@ -55,26 +55,30 @@ def ledger_rows(full: bool) -> list[Row]:
             ledger.sync(datetime.now(UTC))  # tables, imports, position
             fill(settings.home / "state.sqlite", count)
             _post(settings, 0, NEW)
-            _measured(ledger)  # the file is in memory now, as it is from tick to tick
+            read_all(ledger)  # the file is in memory then, as it is from tick to tick
             _post(settings, NEW, 2 * NEW)
             before_mb = psutil.Process().memory_info().rss / 1e6
-            report, cpu_s = _measured(ledger)
+            reports, cpu_s = read_all(ledger)
             grown_mb = psutil.Process().memory_info().rss / 1e6 - before_mb
         state.close()
-    assert (report.problem, report.scores) == ("", NEW), report.message
-    what = f"tick with {NEW:,} new scores, {AUTHORS} authors, {count:,} rows in the ledger"
+    assert sum(report.scores for report in reports) == NEW, reports
+    what = f"{NEW:,} new scores, {AUTHORS} authors, {count:,} rows in the ledger"
     return [
-        row(f"ledger: {what}", cpu_s, "CPU s", at_most=1.0),
+        row(f"ledger: tick with {what}", cpu_s, "CPU s", at_most=1.0),
         row(f"ledger: {what}: memory it added", max(grown_mb, 0.0), "MB", at_most=50.0),
-        row(f"ledger: {what}: requests", report.requests, "requests", at_most=30),
+        row(f"ledger: {what}: ticks of 20 requests", len(reports), "ticks"),
     ]
 
 
-def _measured(ledger: Ledger) -> tuple[SyncReport, float]:
+def read_all(ledger: Ledger) -> tuple[list[SyncReport], float]:
+    """Sync until caught up (a dense burst may take two ticks); reports and CPU seconds in all."""
     time.sleep(0.01)  # the store stamps milliseconds, and a window ends before now
     began = time.process_time()
-    report = ledger.sync(datetime.now(UTC))
-    return report, time.process_time() - began
+    reports = [ledger.sync(datetime.now(UTC))]
+    while not reports[-1].caught_up:
+        assert not reports[-1].problem, reports[-1].message
+        reports.append(ledger.sync(datetime.now(UTC)))
+    return reports, time.process_time() - began
 
 
 def fill(path: Path, count: int) -> None:
@@ -128,7 +132,7 @@ def fill(path: Path, count: int) -> None:
 
 
 def _post(settings: Settings, first: int, last: int) -> None:
-    """Votes on traces that are in the ledger, as an array (the embedded store takes one)."""
+    """Votes on traces that are in the ledger, 20 a request (the embedded store takes an array)."""
     secrets = load_secrets(settings)
     keys = (secrets.traces_public_key, secrets.traces_secret_key)
     votes: list[dict[str, Any]] = [
@@ -142,8 +146,10 @@ def _post(settings: Settings, first: int, last: int) -> None:
         for number in range(first, last)
     ]
     url = f"http://127.0.0.1:{settings.traces_port}/api/public/scores"
-    answer = httpx.post(url, json=votes, auth=keys, timeout=60, trust_env=False)
-    assert answer.status_code == 202, answer.text
+    with httpx.Client(auth=keys, timeout=60, trust_env=False) as http:
+        for start in range(0, len(votes), 20):
+            answer = http.post(url, json=votes[start : start + 20])
+            assert answer.status_code == 202, answer.text
 
 
 def feedback_rows(full: bool) -> list[Row]:

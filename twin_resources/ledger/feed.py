@@ -132,7 +132,8 @@ class Feed:
             if state.cursor:
                 state = self._read_on(state, budget)
                 continue
-            most = budget.left(OVERLAP_PAGES if reach_back else self.window_pages)
+            # at least one: no page read at all would look like an empty window
+            most = max(budget.left(OVERLAP_PAGES if reach_back else self.window_pages), 1)
             until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, most))
             since_ms = max(state.frontier_ms - reach_back, 0)
             rows, cursor = self._read(since_ms, until_ms, budget, most=most)
