@@ -130,14 +130,22 @@ def measure(
     )
     compared = _parity(question, answers, clock, progress)
     on_topic, why_not = None, ""
-    if enough and answers.questions:
+    asked: served_answers.TopicAnswers | None = None
+    if enough:
+        asked = served_answers.ask_both(
+            passages,
+            serve=served.candidate,
+            serve_base=served.base,
+            clock=clock,
+            progress=progress,
+        )
         try:
             on_topic = served_answers.compare_topic(
-                answers, serve_base=served.base, topic=topic, clock=clock, progress=progress
+                asked, topic=topic, clock=clock, progress=progress
             )
         except TopicNotCalibrated as error:
             why_not = f"{error.found}: {error.next_step}"
-    copies = answers.copies(training["answer"].to_list())
+    copies = served_answers.copies(answers, asked, training["answer"].to_list())
     mine = likelihoods.get(question.candidate.name)
     measured = Measured(
         passages=len(chosen),

@@ -4,10 +4,11 @@ Belongs here: which prompts a server is asked, in one go for parity, topic and c
 scores beside the base model's.
 Does not belong here: asking (`served_model.py`), the measures themselves, thresholds (`gate.py`).
 
-Four prompts come as they are drawn, with their passages; the others are questions alone, as the
-template renders one for which nothing was found. Without passages a model has to know what the
-question is about: a model of shuffled pairs scored .29 there, its base .77, a good one .88; with
-passages they scored .37, .68 and .65, at four times the time.
+Parity asks 20 prompts twice: four as they are drawn, with their passages, the others without them,
+as the template renders a question for which nothing was found. Topic asks what production asks,
+with passages: without them the tuned model of a sample author scored .40 where the base, which
+repeats the question in other words, had .83; with them .37 and .40. A model of shuffled pairs
+scored .37 where its base had .68 and a good one .65.
 """
 # pyright: strict
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,34 +45,32 @@ ANSWER_TOKENS = 40  # for topic and copies; 25 words are enough for a full topic
 # As authors' settings have it: without one a small model repeats a sentence to the end, and a good
 # one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
 FREQUENCY_PENALTY = 0.4
-# answers, second answers, reference passes and the base's answers, at most
-STEPS = PARITY_DRAWN + 2 * TOPIC_QUESTIONS + 2 * PARITY_PROMPTS
+# answers, second answers and reference passes of parity; answers of candidate and base for topic
+STEPS = 3 * PARITY_PROMPTS + 2 * TOPIC_QUESTIONS
 
 
 @dataclass(frozen=True)
 class CandidateAnswers:
-    """The answers of one served candidate.
+    """The answers of one served candidate to the parity set.
 
     Attributes:
-        prompts: messages of the parity set; `first` and `again` are its answers, of
-            `ANSWER_TOKENS` and `PARITY_TOKENS` tokens.
-        questions: held-out questions; `asked` their messages, `answers` what was said.
-        shown: everything that was asked, and `said` what was answered.
+        prompts: messages; `first` and `again` are the answers, of `ANSWER_TOKENS` and
+            `PARITY_TOKENS` tokens.
     """
 
     prompts: list[list[Any]]
     first: list[ServedAnswer]
     again: list[ServedAnswer]
+
+
+@dataclass(frozen=True)
+class TopicAnswers:
+    """Answers of candidate and base to the same held-out questions."""
+
     questions: list[str]
     asked: list[list[Any]]
-    answers: list[str]
-    shown: list[list[Any]]
-    said: list[str]
-
-    def copies(self, training_texts: Sequence[str]) -> CopyRate:
-        """How much was copied word for word."""
-        prompts = ["\n".join(message["content"] for message in prompt) for prompt in self.shown]
-        return verbatim_copy_rate(self.said, prompts, training_texts)
+    candidate: list[str]
+    base: list[str]
 
 
 def ask_candidate(
@@ -82,61 +82,63 @@ def ask_candidate(
     clock: Clock,
     progress: Progress,
 ) -> CandidateAnswers:
-    """Start the candidate's server and ask it everything.
+    """Start the candidate's server and ask it the parity set.
 
     Args:
         passages: held-out samples in drawn order.
-        training: training samples in drawn order; they fill up the parity set.
+        training: training samples in drawn order; they fill up the set.
         template: the one that the checkpoint names.
 
     Raises:
         TwinError: it cannot be served, or does not answer as it must.
     """
-    held = passages.head(TOPIC_QUESTIONS)
-    asked = held_out.questions_alone(held, template)
-    drawn = held_out.prompts_of(pl.concat([passages, training], how="diagonal").head(PARITY_DRAWN))
-    missing = PARITY_PROMPTS - len(drawn) - len(asked)
-    filling = held_out.questions_alone(training.head(max(0, missing)), template)
-    shown = [*drawn, *asked, *filling]
-    prompts = shown[:PARITY_PROMPTS]
-    if not shown:
-        return CandidateAnswers([], [], [], [], [], [], [], [])
+    samples = pl.concat([passages, training], how="diagonal").head(PARITY_PROMPTS)
+    drawn = held_out.prompts_of(samples.head(PARITY_DRAWN))
+    prompts = [*drawn, *held_out.questions_alone(samples.slice(PARITY_DRAWN), template)]
+    if not prompts:
+        return CandidateAnswers([], [], [])
     with clock.part("served model"), serve() as server:
         advance = progress.of("answers of the served model")
-        first = _ask(server, shown, ANSWER_TOKENS, advance)
+        first = _ask(server, prompts, ANSWER_TOKENS, advance)
         again = _ask(server, prompts, PARITY_TOKENS, advance)
-    said = [answer.text for answer in first]
-    return CandidateAnswers(
-        prompts=prompts,
-        first=first[: len(prompts)],
-        again=again,
-        questions=held["question"].to_list(),
-        asked=asked,
-        answers=said[len(drawn) : len(drawn) + len(asked)],
-        shown=shown,
-        said=said,
-    )
+    return CandidateAnswers(prompts, first, again)
+
+
+def ask_both(
+    passages: pl.DataFrame, *, serve: Serve, serve_base: Serve, clock: Clock, progress: Progress
+) -> TopicAnswers:
+    """Ask candidate and base the same held-out prompts, at the same time: a server uses half of
+    the cores.
+
+    Args:
+        passages: held-out samples in drawn order; the first `TOPIC_QUESTIONS` are asked.
+
+    Raises:
+        TwinError: one of them cannot be served, or does not answer as it must.
+    """
+    held = passages.head(TOPIC_QUESTIONS)
+    asked = held_out.prompts_of(held)
+    advance = progress.of("answers on topic")
+
+    def answers(served: Serve) -> list[str]:
+        with served() as server:
+            return [answer.text for answer in _ask(server, asked, ANSWER_TOKENS, advance)]
+
+    with clock.part("served for topic"), ThreadPoolExecutor(2) as pool:
+        mine, theirs = pool.map(answers, (serve, serve_base))
+    return TopicAnswers(held["question"].to_list(), asked, mine, theirs)
 
 
 def compare_topic(
-    found: CandidateAnswers,
-    *,
-    serve_base: Serve,
-    topic: Callable[[], TopicJudge],
-    clock: Clock,
-    progress: Progress,
+    found: TopicAnswers, *, topic: Callable[[], TopicJudge], clock: Clock, progress: Progress
 ) -> OnTopic:
-    """Topic scores of candidate and base, both served, on the same questions.
+    """Topic scores of candidate and base on the same questions.
 
     Raises:
         TopicNotCalibrated: the author's pairs give no scale.
-        TwinError: the base cannot be served.
     """
     with clock.part("topic scale"):
         judge = topic()
-    with clock.part("served base model"), serve_base() as server:
-        advance = progress.of("answers of the base model")
-        base = [answer.text for answer in _ask(server, found.asked, ANSWER_TOKENS, advance)]
     with clock.part("topic scores"):
         mine, theirs = (
             judge.score_all(
@@ -145,7 +147,7 @@ def compare_topic(
                     for question, answer in zip(found.questions, answers, strict=True)
                 ]
             )
-            for answers in (found.answers, base)
+            for answers in (found.candidate, found.base)
         )
     compared = on_topic(mine, theirs, scale=(judge.calibration.unrelated, judge.calibration.own))
     progress.say(
@@ -153,6 +155,16 @@ def compare_topic(
         f"{compared.questions} questions"
     )
     return compared
+
+
+def copies(
+    parity: CandidateAnswers, on_topic: TopicAnswers | None, training_texts: Sequence[str]
+) -> CopyRate:
+    """How much of all that the candidate answered was copied word for word."""
+    asked = [*parity.prompts, *(on_topic.asked if on_topic else [])]
+    said = [answer.text for answer in parity.first] + (on_topic.candidate if on_topic else [])
+    prompts = ["\n".join(message["content"] for message in prompt) for prompt in asked]
+    return verbatim_copy_rate(said, prompts, training_texts)
 
 
 def on_topic(

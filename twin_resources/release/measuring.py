@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Trial
 from twin_resources.gateway.policy import CANARY_SHARE
+from twin_resources.judging.panel import deciding
 from twin_resources.release.canary import ScoreRate, score_rate
-from twin_resources.release.replays import certified_claims, deciding
+from twin_resources.release.replays import certified_claims
 
 if TYPE_CHECKING:
     from twin_resources.registry import Registry

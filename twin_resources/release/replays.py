@@ -20,7 +20,7 @@ from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.judges import withdrawn
 from twin_resources.evidence.promotion import Pair
 from twin_resources.judging import pairs as table
-from twin_resources.judging.panel import VETOING
+from twin_resources.judging.panel import VETOING, deciding
 from twin_resources.judging.stored import CERTIFICATE_TABLE
 from twin_resources.release.trial import Standing, Terms
 from twin_resources.release.trial_rows import OnTrial
@@ -76,13 +76,6 @@ def certified_claims(tables: Tables, author: str) -> dict[str, str]:
         if certificate["certified"]:
             found[str(claim)] = str(certificate["measure"])
     return found
-
-
-def deciding(claims: Sequence[str]) -> tuple[str, ...]:
-    """Those certified claims that must be won: a certified general judge decides alone."""
-    if "general" in claims:
-        return ("general",)
-    return tuple(claim for claim in claims if claim not in VETOING)
 
 
 def read_replays(

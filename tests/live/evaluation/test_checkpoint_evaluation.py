@@ -90,7 +90,9 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     verdict = workplace.registry.verdict(bad, GATE_VERSION)
     assert verdict is not None
     assert verdict.outcome == "failed"
-    assert workplace.registry.verdict(good, GATE_VERSION).outcome == "passed"
+    other = workplace.registry.verdict(good, GATE_VERSION)
+    assert other is not None
+    assert other.outcome == "passed"
 
 
 def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(

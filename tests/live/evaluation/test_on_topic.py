@@ -82,19 +82,17 @@ def test_a_served_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
         adapter = train_adapter(base, samples, tmp_path / name, STEPS, 1, learning_rate=0.001)
         gguf.write_adapter(adapter, base, tmp_path / f"{name}.gguf")
         clock, progress = Clock(), Progress(lambda _line: None, served_answers.STEPS)
-        answers = served_answers.ask_candidate(
+        asked = served_answers.ask_both(
             held_out_samples(rows, trained_on=()),
-            training,
-            template=DEFAULT_TEMPLATE,
             serve=lambda: servers.serve(
                 tmp_path / "base.gguf", tmp_path / f"{name}.gguf", alias=name
             ),
+            serve_base=lambda: servers.serve(tmp_path / "base.gguf", alias="base"),
             clock=clock,
             progress=progress,
         )
         return served_answers.compare_topic(
-            answers,
-            serve_base=lambda: servers.serve(tmp_path / "base.gguf", alias="base"),
+            asked,
             topic=lambda: TopicJudge(calibration, embedder.embed),
             clock=clock,
             progress=progress,
