@@ -88,6 +88,7 @@ def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
         "partitions",
         "tables_io_manager",
         "analytics/sql_models",
+        "feedback/evidence_report",
         "training/fine_tuning",
         "training/training_inputs",
     ):

@@ -26,8 +26,9 @@ world = make_world  # the fixture
 
 
 @pytest.fixture
-def filled(world: World, home: Settings) -> Iterator[World]:
+def filled(world: World, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A home whose ledger has read a trace store that is away now."""
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # where nothing listens, whatever else runs here
     world.state = State.open(home.state_address)
     world.at(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
     world.answer(4, author="bob")
