@@ -207,7 +207,8 @@ class TwinPlugin(CustomLogger):
                 messages=[dict(message) for message in standby.messages],
                 stream=True,
                 stream_options={"include_usage": True},
-                litellm_call_id=answering.call_id,
+                litellm_call_id=answering.call_id,  # by it and the traceparent its span is found
+                proxy_server_request={"headers": {"traceparent": answering.traceparent}},
                 **answering.sampling,
             )
             apart = "\n\n"

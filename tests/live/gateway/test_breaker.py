@@ -156,6 +156,28 @@ def _of_version(stack: Stack, keys: list[str], version: str) -> str:
     )
 
 
+@contextlib.contextmanager
+def dragged(pid: int, *, stopped_s: float, running_s: float) -> Iterator[None]:
+    """A process group that hardly gets to run; it may be killed meanwhile."""
+    over = threading.Event()
+
+    def drag() -> None:
+        with contextlib.suppress(ProcessLookupError):  # it was killed
+            while not over.is_set():
+                os.killpg(pid, signal.SIGSTOP)
+                over.wait(stopped_s)
+                os.killpg(pid, signal.SIGCONT)
+                over.wait(running_s)
+
+    thread = threading.Thread(target=drag)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
     """What holds however a canary broke."""
     assert traffic.lost() == []
@@ -214,7 +236,9 @@ def test_a_stream_that_breaks_off_is_answered_anew(
     key = _of_version(stack, traffic.keys, "v2")
     asked = BODY | {"stream": True, "max_tokens": 300}
     chunks: list[dict[str, Any]] = []
+    pid = stack.models["ann/v2"].pid
     with (
+        dragged(pid, stopped_s=0.1, running_s=0.01),  # else 300 tokens are there before the kill
         httpx.Client(trust_env=False, timeout=60) as client,
         client.stream(
             "POST",
@@ -230,7 +254,7 @@ def test_a_stream_that_breaks_off_is_answered_anew(
                 break
             chunks.append(json.loads(line))
             if len(chunks) == 3:
-                os.killpg(stack.models["ann/v2"].pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
     stack.models.pop("ann/v2").end()
@@ -272,25 +296,9 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
 
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
     """It answers, but is stopped for 3 s in every 3.2: slow, and not broken."""
-    process = stack.models["ann/v2"]
-    over = threading.Event()
-
-    def drag() -> None:
-        while not over.is_set():
-            os.killpg(process.pid, signal.SIGSTOP)
-            over.wait(3)
-            os.killpg(process.pid, signal.SIGCONT)
-            over.wait(0.2)
-
-    slow = threading.Thread(target=drag)
-    slow.start()
-    try:
-        with traffic.flowing():
-            wait_until_stopped(stack, registry, seconds=120)
-            time.sleep(1)
-    finally:
-        over.set()
-        slow.join()
+    with dragged(stack.models["ann/v2"].pid, stopped_s=3.0, running_s=0.2), traffic.flowing():
+        wait_until_stopped(stack, registry, seconds=120)
+        time.sleep(1)
     assert traffic.lost() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert move.actor == "gateway"
