@@ -50,7 +50,7 @@ def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> I
             answer = client.post("/twin/feedback", json=body | {"score": value})
         except httpx.TransportError:
             load.failed += 1
-            time.sleep(0.1)
+            time.sleep(0.5)  # the gateway is starting, and needs the cores
             return
         load.seconds.append(time.monotonic() - began)
         assert answer.status_code == 200, answer.text
