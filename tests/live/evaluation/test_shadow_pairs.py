@@ -26,7 +26,7 @@ from twin_resources.judging.pairs import PLANT
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.ledger.interactions import columns
 from twin_resources.registry_moves import Verdict
-from twin_resources.settings import read_author, write_author
+from twin_resources.settings import Author, read_author, write_author
 from twin_resources.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
@@ -110,9 +110,13 @@ def test_pairs_are_made_once_continued_and_hold_no_text(
 def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterInstance) -> None:
     workplace.dataset("ada")
 
-    assert materialize(shadow_pairs, instance)["nothing_to_do"].startswith("release mode is gate")
-    told = materialize(shadow_pairs, instance, {"whatever_the_mode": True})
-    assert told["nothing_to_do"] == "no version waits beside a stable one: nothing to compare"
+    told = materialize(shadow_pairs, instance)["nothing_to_do"]
+    assert told == "release mode is auto: 0 of 300 recorded prompts for a trial"
+    write_author(workplace.settings, Author("ada", "Ada", release_mode="gate"))
+    told = materialize(shadow_pairs, instance)["nothing_to_do"]
+    assert told.startswith("release mode is gate")
+    whatever = materialize(shadow_pairs, instance, {"whatever_the_mode": True})
+    assert whatever["nothing_to_do"] == "no version waits beside a stable one: nothing to compare"
 
 
 def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
