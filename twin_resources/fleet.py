@@ -45,12 +45,13 @@ def version_key(author: str, version: int) -> str:
 
 
 def wanted_versions(policy: Policy | None) -> dict[str, Wanted]:
-    """Servers of every author's stable and canary version, by key; none before the first
-    release.
+    """Servers of every author's stable and canary version, and of those that answer its diverted
+    classes, by key; none before the first release.
     """
     wanted: dict[str, Wanted] = {}
     for author, arms in (policy.authors if policy else {}).items():
-        for served in (arms.stable, arms.canary):
+        diverted = arms.divert.versions.values() if arms.divert else ()
+        for served in (arms.stable, arms.canary, *diverted):
             if served is not None:
                 adapter = str(served.adapter_gguf) if served.adapter_gguf else None
                 wanted[version_key(author, served.version)] = Wanted(str(served.base_gguf), adapter)

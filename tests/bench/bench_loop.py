@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.loop.delays import delays
 from tests.bench.loop.false_alarms import false_retrainings
+from tests.bench.loop.ledger import feedback, ledger
 from tests.bench.loop.releases import anchor, judges, promotions
 from tests.bench.loop.rows import Form, Row, Rows
 
@@ -28,6 +29,8 @@ ROWS: dict[str, Rows] = {
     "promotions": promotions,
     "anchor": anchor,
     "judges": judges,
+    "ledger": ledger,
+    "feedback": feedback,
 }
 
 

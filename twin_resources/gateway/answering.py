@@ -45,7 +45,8 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Standby:
-    """The stable version, prepared to answer in a failing canary's place.
+    """The stable version, prepared to answer in the place of a canary, or of who answers a diverted
+    class, when that one fails.
 
     Attributes:
         messages: rendered with its own template.
@@ -76,7 +77,7 @@ class Answering:
         cost_usd, tokens_per_second, findings: known when the answer is over.
         seconds: from `begin` to `end`.
         call_id: LiteLLM's. sampling: as it was sent.
-        standby: who answers if the canary that was chosen fails; None: nobody.
+        standby: who answers if the one that was chosen fails; None: nobody.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
     """
 
@@ -134,7 +135,7 @@ class Answering:
             self.cost_usd = 0.0
 
     def answered_by_standby(self, how: str) -> None:
-        """The canary has failed and the stable version answers; told once.
+        """Who was chosen has failed and the stable version answers; told once.
 
         Args:
             how: the clause for `degraded`.

@@ -8,6 +8,9 @@ A draw is a hash, not a random number: the same reader gets the same version all
 gateway, is drawn anew the next day, and anew when the versions change. The propensity logged is the
 probability of the version that *answered*, given which servers were ready; off-policy estimates are
 wrong without it.
+
+A class that has fallen (`policy.Divert`) is answered elsewhere before anything is drawn: that is no
+draw, its propensity is 1. So a canary gets no request of a diverted class.
 """
 # pyright: strict
 
@@ -20,12 +23,14 @@ from datetime import date
 
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked
 from twin_resources.settings import Author
 
 BASE = "base"
 PAID = "paid"
+DIVERTED = "divert:"  # and the place, in a route
 # Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
 _SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
 
@@ -89,10 +94,11 @@ class Chosen:
         version: `v3`, `base` or `paid`.
         checkpoint: its hash, or empty for base and paid.
         template: hash of the prompt template it was trained with; empty: the default one.
-        route: the arm that answers (`stable`, `canary`, `base`, `paid`); `alias:<arm>` when the
-            client named it, so that estimates about the policy leave it out.
+        route: the arm that answers (`stable`, `canary`, `base`); `alias:<arm>` (also
+            `alias:paid`) when the client named it, so that estimates about the policy leave it out;
+            `divert:paid`, `divert:v2` when the prompt class is diverted.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
-            alias.
+            alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.
     """
 
@@ -129,13 +135,28 @@ def models_for(snapshot: Snapshot, key: Key) -> list[str]:
     ]
 
 
-def choose(snapshot: Snapshot, asked: Asked, *, key: Key, day: date) -> Chosen:
+def diverted_to(snapshot: Snapshot, asked: Asked) -> str:
+    """Where this question's class is diverted to: `paid`, a version as `v2`, or empty.
+
+    Who names an alias gets what was named.
+    """
+    policy = snapshot.policy_of(asked.author)
+    if asked.alias or policy is None or policy.divert is None:
+        return ""
+    return policy.divert.places.get(classify(asked.question), "")
+
+
+def choose(
+    snapshot: Snapshot, asked: Asked, *, key: Key, day: date, paid_problem: str = ""
+) -> Chosen:
     """Choose the version that answers.
 
     Args:
         asked: names author and alias.
         key: who asks; its `reader` makes the draw sticky.
         day: the UTC day of the draw.
+        paid_problem: why the paid model cannot be asked now; empty: it can. Matters only where
+            `diverted_to` is `paid`.
 
     Raises:
         Refused: 404 no such author or alias, 403 not for this key, 503 no server is ready.
@@ -149,7 +170,12 @@ def choose(snapshot: Snapshot, asked: Asked, *, key: Key, day: date) -> Chosen:
         if not snapshot.is_ready(chosen.server_key):
             raise _not_ready(asked, chosen.server_key)
         return chosen
-    weights = arm_weights(policy)
+    place = diverted_to(snapshot, asked)
+    diverted, problem = _diverted(snapshot, asked.author, place, paid_problem)
+    if diverted is not None:
+        return diverted
+    # A canary's trial knows nothing of a diverted class; it does not learn of it by an accident.
+    weights = {"stable": 1.0} if problem else arm_weights(policy)
     drawn = draw(weights, reader=key.reader, day=day, versions=_versions(policy))
     answering = _answering_arm(snapshot, policy, asked.author, drawn)
     if answering is None:
@@ -159,17 +185,20 @@ def choose(snapshot: Snapshot, asked: Asked, *, key: Key, day: date) -> Chosen:
         for arm, weight in weights.items()
         if _answering_arm(snapshot, policy, asked.author, arm) == answering
     )
-    degraded = () if answering == drawn else (f"{drawn} not ready: answered by {answering}",)
+    reasons = (problem, "" if answering == drawn else f"{drawn} not ready")
+    degraded = tuple(f"{reason}: answered by {answering}" for reason in reasons if reason)
     return _arm(policy, asked.author, answering, propensity=propensity, degraded=degraded)
 
 
 def standby_of(snapshot: Snapshot, author: str, chosen: Chosen) -> Chosen | None:
-    """Who answers when a drawn canary fails: the stable version, if its server is ready.
+    """Who answers when a drawn canary, or the place of a diverted class, fails: the stable
+    version, if its server is ready.
 
     None for every other arm, and for a canary that the client named: it asked for that one.
     """
     policy = snapshot.policy_of(author)
-    if chosen.route != "canary" or policy is None or policy.stable is None:
+    may_fail = chosen.route == "canary" or chosen.route.startswith(DIVERTED)
+    if not may_fail or policy is None or policy.stable is None:
         return None
     stable = _arm(policy, author, "stable", propensity=1.0)
     return stable if snapshot.is_ready(stable.server_key) else None
@@ -209,6 +238,27 @@ def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str)
     return arm  # rounding left the sum a hair below 1
 
 
+def _diverted(
+    snapshot: Snapshot, author: str, place: str, paid_problem: str
+) -> tuple[Chosen | None, str]:
+    """Who answers in the stable version's place, or why that one cannot; neither without place."""
+    policy = snapshot.policy_of(author)
+    if not place or policy is None or policy.divert is None:
+        return None, ""
+    route = f"{DIVERTED}{place}"
+    if place == PAID:
+        problem = paid_problem or ("" if snapshot.has_paid_route else "no paid model")
+        chosen = Chosen(PAID, PAID, "", "", route, 1.0)
+        return (None, f"{route}, {problem}") if problem else (chosen, "")
+    served = policy.divert.versions.get(place)
+    if served is None:
+        return None, f"{route}, no longer served"
+    chosen = _serving(author, served, route=route, propensity=1.0)
+    if not snapshot.is_ready(chosen.server_key):
+        return None, f"{route} not ready"
+    return chosen, ""
+
+
 def _answering_arm(
     snapshot: Snapshot, policy: AuthorPolicy | None, author: str, drawn: str
 ) -> str | None:
@@ -231,6 +281,17 @@ def _arm(
     route = f"alias:{arm}" if by_name else arm
     if served is None:
         return Chosen(BASE, BASE, "", "", route, propensity, degraded)
+    return _serving(author, served, route=route, propensity=propensity, degraded=degraded)
+
+
+def _serving(
+    author: str,
+    served: ServedVersion,
+    *,
+    route: str,
+    propensity: float,
+    degraded: tuple[str, ...] = (),
+) -> Chosen:
     return Chosen(
         server_key=f"{author}/v{served.version}",
         version=f"v{served.version}",

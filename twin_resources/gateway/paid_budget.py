@@ -15,6 +15,7 @@ import os
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.refusals import Refused
@@ -83,6 +84,17 @@ class PaidBudget:
                 sa.select(paid_spending.c.usd).where(paid_spending.c.day == _today())
             ).scalar()
         return float(usd or 0.0)
+
+    def problem(self) -> str:
+        """Why no answer may be paid for now, one short clause; empty: one may.
+
+        For questions that others can answer: a store that cannot be read must not lose them.
+        """
+        try:
+            spent = self.spent_today()
+        except SQLAlchemyError as error:
+            return f"budget unreadable ({type(error).__name__})"
+        return "budget used up" if spent >= self._usd_per_day else ""
 
     def check(self) -> None:
         """Refuse when the day's budget is used up.

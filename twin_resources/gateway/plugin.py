@@ -35,6 +35,8 @@ from twin_resources.gateway.request_path import Prepared, RequestPath
 if TYPE_CHECKING:
     from fastapi import Request
 
+# A paid model's pace, or an older version's, is not what the stable version's window tells.
+DIVERTED_TIMEOUT_S = 60.0
 _MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
 
 
@@ -119,8 +121,8 @@ class TwinPlugin(CustomLogger):
         try:
             asked = read_question({name: data[name] for name in ALLOWED_KEYS if name in data})
             prepared = await self.path.prepare(asked, key_of(user_api_key_dict))
-            if self.budget and prepared.answering.chosen.server_key == PAID:
-                self.budget.check()
+            if self.budget and prepared.answering.chosen.route == f"alias:{PAID}":
+                self.budget.check()  # a diverted question was never sent there without one
         except Refused as error:
             raise RefusedByPlugin(error) from error
         except Exception as error:
@@ -131,7 +133,9 @@ class TwinPlugin(CustomLogger):
         self._remember(data["litellm_call_id"], prepared.answering)
         _rewrite(data, prepared)
         if prepared.answering.standby is not None:
-            _add_standby(data, prepared, self.watch.timeout_s(asked.author))
+            is_canary = prepared.answering.chosen.route == "canary"
+            timeout_s = self.watch.timeout_s(asked.author) if is_canary else DIVERTED_TIMEOUT_S
+            _add_standby(data, prepared, timeout_s)
         return data
 
     def _remember(self, call_id: str, answering: Answering) -> None:
@@ -201,7 +205,9 @@ class TwinPlugin(CustomLogger):
             if standby is None or answering.drawn is not None or answering.is_over:
                 raise
             sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
-            answering.answered_by_standby("canary broke off: answered anew by stable")
+            answering.answered_by_standby(
+                f"{answering.chosen.route} broke off: answered anew by stable"
+            )
             anew = await self._find_router().acompletion(
                 model=standby.chosen.server_key,
                 messages=[dict(message) for message in standby.messages],
@@ -221,18 +227,20 @@ class TwinPlugin(CustomLogger):
     async def log_success_fallback_event(
         self, original_model_group: str, kwargs: dict[str, Any], original_exception: Exception
     ) -> None:
-        """A canary failed before its first token, and the stable version has answered."""
+        """A canary, or who answers a diverted class, failed before its first token, and the stable
+        version has answered."""
         answering = self.record(kwargs.get("litellm_call_id"))
         if answering is not None:
             error = type(original_exception).__name__
-            answering.answered_by_standby(f"canary failed ({error}): answered by stable")
+            route = answering.chosen.route
+            answering.answered_by_standby(f"{route} failed ({error}): answered by stable")
 
     def note_server(self, answering: Answering, kwargs: dict[str, Any]) -> None:
         """Whose answer is logged; LiteLLM may log it before it tells of the fallback."""
         parameters = kwargs.get("litellm_params") or {}
         group = (parameters.get("metadata") or {}).get("model_group")
         if answering.standby is not None and group == answering.standby.chosen.server_key:
-            answering.answered_by_standby("canary failed: answered by stable")
+            answering.answered_by_standby(f"{answering.chosen.route} failed: answered by stable")
 
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], *args: Any, **kwargs: Any
@@ -260,7 +268,8 @@ class TwinPlugin(CustomLogger):
     def _end(self, answering: Answering, response: Any) -> None:
         usage = usage_of(response)
         paid_usd = None
-        if answering.chosen.server_key == PAID and not answering.is_over and self.budget:
+        bought = answering.chosen.server_key == PAID and not answering.declined
+        if bought and not answering.is_over and self.budget:
             paid_usd = self.budget.price(
                 prompt_tokens=usage.get("input", 0), answer_tokens=usage.get("output", 0)
             )
@@ -301,7 +310,7 @@ def _add_standby(data: dict[str, Any], prepared: Prepared, timeout_s: float) -> 
     standby = prepared.answering.standby
     if standby is None:
         return
-    # No second attempt on a canary: the reader would wait for it.
+    # No second attempt: the reader would wait for it.
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [
         {

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twin_resources.errors import TwinError
 
@@ -53,6 +53,19 @@ class ServedVersion:
 
 
 @dataclass(frozen=True)
+class Divert:
+    """Prompt classes that fell, and who answers them in the stable version's place.
+
+    Attributes:
+        places: prompt class to `paid` or to an older version, as `v2`.
+        versions: those of the places that can be served, by name.
+    """
+
+    places: Mapping[str, str]
+    versions: Mapping[str, ServedVersion] = field(default_factory=dict[str, ServedVersion])
+
+
+@dataclass(frozen=True)
 class AuthorPolicy:
     """One author: what is served, with what weight, and the author's routing table.
 
@@ -60,13 +73,15 @@ class AuthorPolicy:
         stable: None: base model + retrieval answer.
         canary: the version on trial, if one is.
         weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
-        routing: what the asset `routing_policy` wrote.
+        routing: what the asset `routing_policy` and the loop wrote.
+        divert: None: no class is diverted, or the version that fell is stable no longer.
     """
 
     stable: ServedVersion | None = None
     canary: ServedVersion | None = None
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    divert: Divert | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,33 @@ def _author(versions: Sequence[ModelVersion], routing: Mapping[str, Any]) -> Aut
     if canary:
         share = min(max(float(routing.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
         weights = {"stable": 1.0 - share, "canary": share}
-    return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
+    divert = _divert(versions, live_divert(routing, stable.version if stable else None))
+    return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing), divert=divert)
+
+
+def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, Any]:
+    """The entry `divert` of a routing table while the version that it names is stable, else empty.
+
+    Args:
+        routing: an author's table; `loop/diverting.py` says what the entry looks like.
+        stable: number of the stable version; None: there is none.
+    """
+    standing = cast("Mapping[str, Any]", routing.get("divert") or {})
+    return standing if standing and standing["version"] == f"v{stable}" else {}
+
+
+def _divert(versions: Sequence[ModelVersion], standing: Mapping[str, Any]) -> Divert | None:
+    if not standing:
+        return None
+    # What was refused or rolled back since, or is tainted, is not let in by this door.
+    fit = {
+        f"v{item.version}": _served(item)
+        for item in versions
+        if item.state == "retired" and not item.tainted
+    }
+    places = cast("Mapping[str, str]", standing["classes"])
+    named = {name: fit[name] for name in sorted(set(places.values()) & set(fit))}
+    return Divert(dict(places), named)
 
 
 def _served(item: ModelVersion) -> ServedVersion:
@@ -180,4 +221,11 @@ def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
     stable, canary = (
         ServedVersion(**entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
     )
-    return AuthorPolicy(stable, canary, weights=entry["weights"], routing=entry["routing"])
+    told = entry.get("divert")  # a policy of an earlier release has none
+    divert = None
+    if told:
+        versions = {name: ServedVersion(**served) for name, served in told["versions"].items()}
+        divert = Divert(told["places"], versions)
+    return AuthorPolicy(
+        stable, canary, weights=entry["weights"], routing=entry["routing"], divert=divert
+    )

@@ -60,9 +60,12 @@ exporter = OutboxExporter(outbox)
 feedback = FeedbackDesk(outbox)
 keyring = keyring_of(settings)
 live = Live(settings)
+budget = _paid_budget()
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
+if budget is not None:
+    path.paid_problem = budget.problem
 watch = CanaryWatch(live, _roll_back)
-plugin = TwinPlugin(path, _paid_budget(), watch=watch, find_router=_find_router)
+plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
 following = Following(

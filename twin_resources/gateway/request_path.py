@@ -1,6 +1,6 @@
 """The way of a question to its prompt, in the order of architecture.md, without LiteLLM.
 
-Belongs here: choose the version → class → input check → passages → the template that the version
+Belongs here: class → choose the version → input check → passages → the template that the version
 names.
 Does not belong here: reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
 """
@@ -8,14 +8,23 @@ Does not belong here: reading the request (`request_body.py`), LiteLLM's hooks (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby
-from twin_resources.gateway.choice import BASE, PAID, Chosen, Snapshot, choose, standby_of
+from twin_resources.gateway.choice import (
+    BASE,
+    PAID,
+    Chosen,
+    Snapshot,
+    choose,
+    diverted_to,
+    standby_of,
+)
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
@@ -51,6 +60,7 @@ class RequestPath:
         live: the files that are followed.
         passages: retrieval.
         usd_per_hour: price of the machine.
+        paid_problem: asks why no answer may be paid for now; empty: one may. May block.
         trace_problem: why answers leave no trace now, or empty; the background sets it.
         meters: throughput by server key.
     """
@@ -58,6 +68,7 @@ class RequestPath:
     live: Live
     passages: Passages
     usd_per_hour: float
+    paid_problem: Callable[[], str] = lambda: ""
     trace_problem: str = ""
     meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
 
@@ -68,7 +79,10 @@ class RequestPath:
             Refused: see `choice.choose`.
         """
         snapshot = self.live.current
-        chosen = choose(snapshot, asked, key=key, day=today or datetime.now(UTC).date())
+        to_paid = diverted_to(snapshot, asked) == PAID
+        problem = await asyncio.to_thread(self.paid_problem) if to_paid else ""
+        day = today or datetime.now(UTC).date()
+        chosen = choose(snapshot, asked, key=key, day=day, paid_problem=problem)
         author = snapshot.authors[asked.author]
         chosen, template, renamed = _with_template(snapshot, chosen)
         topic = safety.refused_topic(asked.question, author.refused_topics)
