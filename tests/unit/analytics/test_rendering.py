@@ -107,6 +107,8 @@ def reads(sql: str) -> Rendered:
 )
 def test_a_query_may_read_its_refs_and_sources_in_any_form(sql: str) -> None:
     check_reads(reads(sql), {("", "a"), ("raw", "b")})
+    with pytest.raises(SqlProjectError):
+        check_reads(reads(sql), {("", "a")})
 
 
 @pytest.mark.parametrize(
