@@ -18,10 +18,10 @@ from twin_resources.command.subject import choose_subject
 from twin_resources.settings import Author, Settings, load_settings, write_author
 
 RECIPE = "smollm2-135m-demo"
-ANSWER_TOKENS = 80
+ANSWER_TOKENS = 48  # the reader gives full marks from 25 words on
 
 # What the loop takes months for with a reader or two has to happen in minutes here. Every one of
-# these is printed by the demo.
+# these is printed by the demo; one that the environment names is taken as it is there.
 SETTINGS: Mapping[str, str] = {
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
@@ -38,7 +38,8 @@ WITHHELD = 3
 def demo_settings(home: Path | None) -> Settings:
     """Settings of the demo's home, which lies in the other one; children of this process get the
     same from the environment."""
-    os.environ.update(SETTINGS)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     outer = load_settings(home)
     inner = load_settings(outer.home / DEMO)
     inner.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ training is given shuffled answers on purpose and forced past the gate that refu
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import time
@@ -56,7 +57,6 @@ from twin_resources.stack import Stack
 from twin_resources.stack_programs import ensure_alive, server_is_ready, urls
 
 STAGES = 7
-BASELINE = int(SETTINGS["TWIN_BASELINE_VALUES"])
 MOST_BROKEN = 90  # scores; a prototype's alarm came after 30, in nine of ten cases after 36
 AFTER = 40
 SPOIL = "shuffled_answers"
@@ -114,13 +114,13 @@ class _Demo:
 
     def __init__(self, settings: Settings, author: Author, clock: StageClock) -> None:
         self.settings, self.author, self.clock = settings, author, clock
-        self.receipt = Receipt(settings=dict(SETTINGS))
+        self.receipt = Receipt(settings={name: os.environ[name] for name in SETTINGS})
         self.registry: Registry = open_registry(settings)
 
     def run(self) -> None:
         """All steps."""
-        say = self.clock.say
-        say("quicker than a real loop by: " + ", ".join(f"{k}={v}" for k, v in SETTINGS.items()))
+        quicker = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
+        self.clock.say(f"quicker than a real loop by: {quicker}")
         with self._step(1, "a first model, as `twin up` makes it"):
             self._first_model()
         self.stack: Stack = stack_in_use(self.settings)
@@ -128,10 +128,11 @@ class _Demo:
         self.dagster = DagsterHTTP(urls(self.settings)["dagster"])
         endpoints = publish_endpoints(self.stack, first=self.author.slug)
         reader = SimulatedReader(self.settings, endpoints, self.author)
-        with self._step(2, f"a simulated reader scores {BASELINE} answers"):
-            scored = self._read(reader, BASELINE)
+        count = self.settings.baseline_values
+        with self._step(2, f"a simulated reader scores {count} answers"):
+            scored = self._read(reader, count)
             self.receipt.before = _quality(scored)
-            self._wait_for_scores(BASELINE)
+            self._wait_for_scores(count)
         with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
             self._break()
         with self._step(4, "quality falls until the sensor fires"):
