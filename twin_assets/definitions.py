@@ -14,6 +14,7 @@ import dagster as dg
 from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import checkpoint_evaluation
+from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
 from twin_assets.knowledge import chunks, embeddings
@@ -22,7 +23,15 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
 from twin_assets.training.training_inputs import TrainingInputsResource
 from twin_resources import dagster_resources as shells
-from twin_sensors import growth, jobs, notifying, quality_dropped, schedules
+from twin_sensors import (
+    canary_verdict,
+    growth,
+    jobs,
+    notifying,
+    quality_dropped,
+    rolling_back,
+    schedules,
+)
 
 ASSET_MODULES = (
     raw_posts,
@@ -69,12 +78,14 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.retrain_twin,
             jobs.collect_feedback,
             jobs.compare_authors,
+            rolling_back.roll_back,
         ],
         schedules=[schedules.every_hour, schedules.every_day],
         sensors=[
             quality_dropped.quality_dropped,
             growth.retraining_requested,
             growth.new_material,
+            canary_verdict.build(GATE_VERSION),
             notifying.notices_waiting,
         ],
         resources=default_resources() | dict(resources or {}),
