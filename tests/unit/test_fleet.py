@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twin_resources.fleet import version_key, wanted_versions
 from twin_resources.fleet_member import LONGEST_PAUSE_S, Wanted, retry_pause
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.policy import AuthorPolicy, Divert, Policy, ServedVersion
 
 
 def version(number: int, *, adapter: str | None = "/a.gguf") -> ServedVersion:
@@ -31,6 +31,13 @@ def test_every_authors_stable_and_canary_are_wanted_and_nothing_else() -> None:
         "bob/v1": Wanted("/base.gguf", None),
     }
     assert version_key("ada", 3) == "ada/v3"
+
+
+def test_a_version_that_answers_diverted_classes_is_wanted() -> None:
+    divert = Divert({"how_to": "v2", "fact": "paid", "opinion": "v2"}, {"v2": version(2)})
+    policy = Policy(authors={"ada": AuthorPolicy(version(3), divert=divert)})
+
+    assert sorted(wanted_versions(policy)) == ["ada/v2", "ada/v3"]
 
 
 def test_the_pause_after_failures_doubles_and_ends_at_its_longest() -> None:
