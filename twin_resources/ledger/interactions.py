@@ -20,6 +20,7 @@ from twin_resources.ledger.scores import JUDGE
 if TYPE_CHECKING:
     import polars as pl
 
+AUTHOR = "author"  # role of the key of whom the twin is of
 _COUNTING = ("open", "settled", "beside", "late")
 
 
@@ -28,7 +29,8 @@ def columns() -> Mapping[str, Any]:
 
     `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1] (null: none),
     `votes` their number, `judged` the mean over judges, `judgements` their number. `edit` is the
-    newest edit and `edit_role` the role of its key: only an `author`'s may become a chosen answer.
+    author's newest edit, without one the newest of any reader, and `edit_role` the role of its key:
+    only an `author`'s may become a chosen answer.
     `chunk_ids` are the passages of the prompt, best first. Votes that came late or beside others
     of their reader's day are in it; held back, bad and deleted ones are not.
     """
@@ -120,8 +122,9 @@ def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
     for score in rows:
         row = said.setdefault(score["trace_id"], _nothing())
         if score["kind"] == "edit":
-            row["edit"], row["edit_role"] = score["text"], score["role"]
-            row["edit_reader"] = score["reader"]
+            if score["role"] == AUTHOR or row["edit_role"] != AUTHOR:
+                row["edit"], row["edit_role"] = score["text"], score["role"]
+                row["edit_reader"] = score["reader"]
             continue
         mean, count = (
             ("judged", "judgements") if score["name"].startswith(JUDGE) else ("vote", "votes")

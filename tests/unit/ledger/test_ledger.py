@@ -208,6 +208,26 @@ def test_edits_are_kept_without_personal_data_and_never_settled(world: World) ->
     assert row["started_at"] == MORNING
 
 
+def test_an_authors_edit_wins_over_a_readers_later_one(world: World) -> None:
+    world.answer(1, 2)
+
+    def edit(number: int, text: str, role: str) -> None:
+        reader = f"{role} {text}"
+        world.vote(number, text, reader=reader, name="output", **{"twin.role": role})
+        world.pass_time(seconds=1)
+
+    for text, role in (("a", "reader"), ("b", "author"), ("c", "author"), ("d", "reader")):
+        edit(1, text, role)
+    for text in ("e", "f"):
+        edit(2, text, "reader")
+    world.tick()
+    columns = ["edit", "edit_role", "edit_reader"]
+    assert world.ledger().interactions("ann").select(columns).rows() == [
+        ("c", "author", "author c"),
+        ("f", "reader", "reader f"),
+    ]
+
+
 @pytest.mark.parametrize(
     "error",
     [
