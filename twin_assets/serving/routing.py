@@ -5,7 +5,8 @@ Does not belong here: the formulas (`twin_resources/gateway/cost.py`, the gatewa
 same), choosing for one request (`twin_resources/gateway/choice.py`), the policy file.
 
 This first form routes everything to the self-hosted model. A paid model, when one is configured, is
-reached by its alias `@paid` only; gains are not measured yet, so nothing is sent there by itself.
+reached by its alias `@paid`; gains are not measured yet, so nothing is sent there by itself but the
+classes that the loop has diverted after an alarm.
 """
 # pyright: strict
 
@@ -21,6 +22,7 @@ from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
+from twin_resources.gateway.policy import live_divert
 
 SCHEMA = 1
 # With two passages a prompt has about 450 tokens and an answer about 120.
@@ -57,6 +59,19 @@ def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict
             "by": "alias",
         }
     return table
+
+
+def with_divert(
+    table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
+) -> dict[str, Any]:
+    """The table with what the loop diverted (`loop/diverting.py`), as long as that holds.
+
+    Args:
+        before: the table that stands.
+        stable: number of the stable version; the divert of another one is dropped.
+    """
+    divert = live_divert(before, stable)
+    return {**table, "divert": dict(divert)} if divert else dict(table)
 
 
 def cost_report(

@@ -24,12 +24,21 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource
 def routing_policy(
     context: dg.AssetExecutionContext, registry: RegistryResource, settings: SettingsResource
 ) -> dg.MaterializeResult:
-    """The author's routing table, written into the policy object with the registry's versions."""
-    author, chosen = context.partition_key, settings.settings()
-    table = routing.routing_table(
+    """The author's routing table, written into the policy object with the registry's versions.
+
+    What the loop has diverted stays in it while the version that fell is stable."""
+    author, chosen, models = context.partition_key, settings.settings(), registry.registry()
+    decided = routing.routing_table(
         paid_model=chosen.paid_model, paid_budget_per_day=chosen.paid_budget_per_day
     )
-    policy = registry.registry().set_routing(author, table).authors[author]
+    stable = models.stable(author)
+    policy = models.change_routing(
+        author,
+        lambda before: routing.with_divert(
+            decided, before, stable=stable.version if stable else None
+        ),
+    ).authors[author]
+    table = dict(policy.routing)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
     report = routing.cost_report(
         chosen.self_hosted_usd_per_hour,

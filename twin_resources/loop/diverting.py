@@ -1,7 +1,7 @@
 """Where fallen classes go when no training can help: into the author's routing table.
 
 Belongs here: choosing the place and writing it by the registry. Does not belong here: following the
-table (the gateway), finding out which classes fell (`diagnosing.py`).
+table (`gateway/choice.py`), finding out which classes fell (`diagnosing.py`).
 
     routing["divert"] = {"version": "v3", "alarm": …, "classes": {"why": "paid", "how": "v2"}}
 
@@ -42,16 +42,21 @@ def divert(
         if (place := PAID if has_paid_route else _best_version(registry, alarm, name))
     }
     if places:
-        table: dict[str, Any] = dict(registry.routing().get(alarm.author, {}))
-        standing: dict[str, Any] = table.get("divert") or {}
-        same = standing.get("version") == alarm.version
-        table["divert"] = {
-            "version": alarm.version,
-            "alarm": run_key(alarm),
-            "classes": {**(standing.get("classes", {}) if same else {}), **places},
-        }
-        registry.set_routing(alarm.author, table)
+        registry.change_routing(alarm.author, lambda table: _with_divert(table, alarm, places))
     return places
+
+
+def _with_divert(
+    table: Mapping[str, Any], alarm: Alarm, places: Mapping[str, str]
+) -> Mapping[str, Any]:
+    standing: dict[str, Any] = table.get("divert") or {}
+    same = standing.get("version") == alarm.version
+    divert = {
+        "version": alarm.version,
+        "alarm": run_key(alarm),
+        "classes": {**(standing.get("classes", {}) if same else {}), **places},
+    }
+    return {**table, "divert": divert}
 
 
 def _best_version(registry: Registry, alarm: Alarm, prompt_class: str) -> str:

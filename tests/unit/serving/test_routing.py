@@ -12,6 +12,7 @@ from twin_assets.serving.routing import (
     cost_report,
     read_throughput,
     routing_table,
+    with_divert,
 )
 from twin_resources.gateway.cost import Throughput as Meter
 from twin_resources.gateway.following import write_throughput
@@ -27,6 +28,16 @@ def test_a_paid_route_is_reached_by_its_alias_only() -> None:
     table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
     assert table["default"] == "self_hosted"
     assert table["paid"] == {"model": "openai/gpt-4o", "budget_usd_per_day": 0.0, "by": "alias"}
+
+
+def test_what_the_loop_diverted_stays_while_that_version_is_stable() -> None:
+    table = routing_table(paid_model="", paid_budget_per_day=None)
+    divert = {"version": "v3", "alarm": "a", "classes": {"how_to": "v2"}}
+    before = {"schema": 0, "divert": divert}
+    assert with_divert(table, before, stable=3) == table | {"divert": divert}
+    for stable in (4, 2, 33, None):
+        assert with_divert(table, before, stable=stable) == table
+    assert with_divert(table, {}, stable=3) == table
 
 
 def test_the_report_says_when_nothing_was_measured() -> None:
