@@ -29,7 +29,8 @@ def interactions(
     trace, without personal data. What the trace store has is read first; if it is away, the last
     state counts and the metadata say so."""
     author = context.partition_key
-    ledger = Ledger.from_settings(settings.settings())
+    home = settings.settings()
+    ledger = Ledger.from_settings(home, closing=home.reader_days)
     report = ledger.sync(datetime.now(UTC))
     frame = ledger.interactions(author)
     done = tables.tables().rework(

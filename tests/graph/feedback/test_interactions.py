@@ -79,6 +79,17 @@ def test_the_snapshot_is_a_table_and_unchanged_by_a_second_run(
     assert materialize("nobody")[0]["dagster/row_count"] == 0
 
 
+def test_reader_days_close_by_the_homes_rule(
+    filled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    materialize()
+    assert filled.ledger().settled("ann", after=0) == []
+    monkeypatch.setenv("TWIN_READER_DAYS", "at_once")
+    materialize()
+    values = [one.value for one in filled.ledger().settled("ann", after=0)]
+    assert sorted(values) == [0.0, 1.0]
+
+
 def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -> None:
     frame = pl.DataFrame(
         {
