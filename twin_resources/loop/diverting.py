@@ -51,12 +51,9 @@ def _with_divert(
 ) -> Mapping[str, Any]:
     standing: dict[str, Any] = table.get("divert") or {}
     same = standing.get("version") == alarm.version
-    divert = {
-        "version": alarm.version,
-        "alarm": run_key(alarm),
-        "classes": {**(standing.get("classes", {}) if same else {}), **places},
-    }
-    return {**table, "divert": divert}
+    before: dict[str, str] = standing["classes"] if same else {}
+    entry = {"version": alarm.version, "alarm": run_key(alarm), "classes": {**before, **places}}
+    return {**table, "divert": entry}
 
 
 def _best_version(registry: Registry, alarm: Alarm, prompt_class: str) -> str:
