@@ -28,8 +28,15 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.embedder import load_embedder
+from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.live import POLL_SECONDS
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.gateway.policy import (
+    AuthorPolicy,
+    Divert,
+    Policy,
+    ServedVersion,
+    write_policy,
+)
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.model_server import ServerProcess
 from twin_resources.prompt import DEFAULT_TEMPLATE
@@ -140,10 +147,30 @@ class Stack:
 
         self.wait(knows)
 
-    def release(self, author: str, version: int, *, template: str = DEFAULT_TEMPLATE.hash) -> None:
-        """Write a policy in which that version is stable."""
-        served = ServedVersion(version, f"checkpoint-{version}", template, "", None, "", "")
-        entry = AuthorPolicy(stable=served, weights={"stable": 1.0})
+    def release(
+        self,
+        author: str,
+        version: int,
+        *,
+        template: str = DEFAULT_TEMPLATE.hash,
+        diverted: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a policy in which that version is stable.
+
+        Args:
+            diverted: prompt class to `paid` or a version as `v1`.
+        """
+
+        def served(number: int) -> ServedVersion:
+            return ServedVersion(number, f"checkpoint-{number}", template, "", None, "", "")
+
+        places = diverted or {}
+        older = {name: served(int(name[1:])) for name in places.values() if name != PAID}
+        entry = AuthorPolicy(
+            stable=served(version),
+            weights={"stable": 1.0},
+            divert=Divert(places, older) if places else None,
+        )
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
     def unrelease(self) -> None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack
+from twin_resources.gateway.prompt_classes import classify
 from twin_resources.settings import read_author, write_author
 
 pytestmark = pytest.mark.live
@@ -108,6 +109,38 @@ def test_a_version_that_leaves_the_list_falls_back_to_the_base(stack: Stack) -> 
     told = twin(stack)
     assert told["version"] == "base"
     assert told["degraded"] == "stable not ready: answered by base"
+
+
+def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None:
+    place = {classify(MESSAGES[0]["content"]): "v1"}
+    stack.release("ann", 2, diverted=place)
+    stack.wait(lambda: twin(stack)["version"] == "v1")
+    told = twin(stack)
+    assert (told["route"], told["degraded"]) == ("divert:v1", "")
+    metadata = stack.trace(told["trace_id"])["metadata"]
+    assert (metadata["twin.route"], str(metadata["twin.propensity"])) == ("divert:v1", "1")
+    assert twin(stack, model="twin/ann@stable")["version"] == "v2"
+    other = [{"role": "user", "content": "Why does brass age?"}]
+    assert twin(stack, messages=other)["route"] == "stable"
+
+    stack.publish(ready=lambda name: name != "ann/v1")
+    stack.wait(lambda: twin(stack)["version"] == "v2")
+    assert twin(stack)["degraded"] == "divert:v1 not ready: answered by stable"
+    stack.publish()
+    stack.wait(lambda: twin(stack)["version"] == "v1")
+
+    stack.models.pop("ann/v1").end()  # still listed: it fails when it is asked
+    try:
+        told = twin(stack)
+        assert told["version"] == "v2"
+        assert told["degraded"].startswith("divert:v1 failed")
+        streamed = stack.post(BODY | {"stream": True})
+        assert streamed.status_code == 200
+        assert "divert:v1 failed" in streamed.text
+    finally:
+        stack.start_model("ann/v1")
+    stack.release("ann", 2)
+    stack.wait(lambda: twin(stack)["route"] == "stable")
 
 
 def test_an_authors_settings_are_followed(stack: Stack) -> None:

@@ -18,9 +18,11 @@ from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.errors import TwinError
+from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.prompt_classes import classify
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -66,13 +68,18 @@ def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack) -> None
     )
     assert first["twin"]["version"] == "paid"
     assert first["twin"]["cost_usd"] == pytest.approx(price)
-    streamed = paid.post(BODY | {"stream": True})
+    paid.release("ann", 1, diverted={classify(BODY["messages"][0]["content"]): PAID})
+    paid.wait(lambda: "twin/ann@stable" in [model.id for model in paid.client().models.list()])
+    streamed = paid.post(BODY | {"model": "twin/ann", "stream": True})
     assert '"version":"paid"' in streamed.text
+    assert '"route":"divert:paid"' in streamed.text
     refused = paid.post(BODY)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert "00:00 UTC" in refused.json()["error"]["message"]
     assert requests_of(paid.models["base"]) == before
-    assert paid.post(BODY | {"model": "twin/ann"}).json()["twin"]["version"] == "base"
+    diverted = paid.post(BODY | {"model": "twin/ann"}).json()["twin"]
+    assert diverted["version"] == "base"  # v1 has no server here
+    assert diverted["degraded"].startswith("divert:paid, budget used up: answered by base")
 
 
 def test_only_the_paid_models_key_reaches_the_proxy(paid: Stack) -> None:
