@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin_resources.gateway.choice import (
@@ -82,6 +82,7 @@ def test_a_draw_is_made_anew_each_day_and_for_new_versions() -> None:
     assert by_day == by_version == {"canary", "stable"}
 
 
+@settings(deadline=None)  # the first example pays for imports
 @given(st.floats(0.05, 0.95))
 def test_readers_spread_by_the_weights(share: float) -> None:
     weights = {"canary": share, "stable": 1 - share}
