@@ -166,8 +166,10 @@ class _Desk:
         yield "", shown, known, facts_as_markdown(said) if said else ""
 
     async def vote(self, answers: list[dict[str, Any]], clicked: gr.LikeData) -> None:
-        thumb = {True: "up", False: "down"}.get(clicked.liked)  # pyright: ignore[reportArgumentType]
-        await self._give(answers, clicked.index, thumb=thumb or "up")
+        # A thumb that is taken back is neither: the vote stays until another one replaces it.
+        if clicked.liked in (True, False):
+            thumb = "up" if clicked.liked else "down"
+            await self._give(answers, clicked.index, thumb=thumb)
 
     async def edit(
         self, talk: list[dict[str, Any]], answers: list[dict[str, Any]], edited: gr.EditData

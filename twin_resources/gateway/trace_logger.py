@@ -5,7 +5,7 @@ Does not belong here: what a span says (`tracing.py`), sending it (`trace_outbox
 
 Hooks: litellm/integrations/opentelemetry.py (1.106)
 """
-# ruff: noqa: ARG002, TID253 - LiteLLM calls its hooks with these keywords; it is subclassed here
+# ruff: noqa: ARG002 - LiteLLM calls its hooks with these keywords
 
 from __future__ import annotations
 

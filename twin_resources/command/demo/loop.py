@@ -217,11 +217,13 @@ class _Demo:
         for claim in verdict.claims if verdict is not None else ():
             word = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
             self.receipt.gate = {**self.receipt.gate, claim.name: f"{word}. {claim.detail}"}
-        newest = next(
-            version
-            for version in reversed(self.registry.versions(self.author.slug))
-            if verdict is not None and version.checkpoint == verdict.checkpoint
-        )
+        judged = verdict.checkpoint if verdict is not None else ""
+        newest = self.registry.by_checkpoint(judged, author=self.author.slug)
+        if newest is None or verdict is None or verdict.outcome != "passed":
+            self.clock.say(
+                f"the retraining was not released: {'; '.join(refusal_reasons(verdict))}"
+            )
+            return
         self._wait_for(
             lambda: self.registry.get(self.author.slug, newest.version).state == "stable",
             PROMOTED_WITHIN_S,
