@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources import embedder, embedder_preparation
-from twin_resources.embedder_preparation import prepare
+from twin_resources.embedder import embedder
+from twin_resources.embedder import preparation as embedder_preparation
+from twin_resources.embedder.preparation import prepare
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_settings
 

@@ -307,7 +307,7 @@ def main() -> None:
 
 def _settings(home: Path | None) -> Settings:
     from twin_resources.settings import load_settings
-    from twin_resources.stack import chosen_settings
+    from twin_resources.stack.stack import chosen_settings
 
     return chosen_settings(load_settings(home))
 

@@ -14,13 +14,13 @@ import dagster as dg
 from twin_resources.settings import Author, Settings, load_settings, read_author
 
 if TYPE_CHECKING:
-    from twin_resources.embedder import Embedder
+    from twin_resources.embedder.embedder import Embedder
     from twin_resources.langfuse.client import LangfuseClient
-    from twin_resources.model_server import ModelServers
-    from twin_resources.registry import Registry
-    from twin_resources.retrieval import Retriever
-    from twin_resources.state import State
-    from twin_resources.tables import Tables
+    from twin_resources.registry.registry import Registry
+    from twin_resources.retrieval.retrieval import Retriever
+    from twin_resources.serving.model_server import ModelServers
+    from twin_resources.state.state import State
+    from twin_resources.tables.tables import Tables
     from twin_resources.training_launcher import TrainingLauncher
 
 
@@ -44,7 +44,7 @@ class StateResource(_OfHome):
     """The state store: leases, registry, keys."""
 
     def state(self) -> State:
-        from twin_resources.state import State
+        from twin_resources.state.state import State
 
         return State.open(self.settings().state_address)
 
@@ -53,8 +53,8 @@ class TablesResource(_OfHome):
     """The Lance tables of every author."""
 
     def tables(self) -> Tables:
-        from twin_resources.state import State
-        from twin_resources.tables import Tables
+        from twin_resources.state.state import State
+        from twin_resources.tables.tables import Tables
 
         settings = self.settings()
         return Tables(settings.tables_base, state=State.open(settings.state_address))
@@ -64,7 +64,7 @@ class EmbedderResource(_OfHome):
     """The embedder that the settings name."""
 
     def embedder(self) -> Embedder:
-        from twin_resources.embedder import load_embedder
+        from twin_resources.embedder.embedder import load_embedder
 
         return load_embedder(self.settings())
 
@@ -73,8 +73,8 @@ class RetrieverResource(_OfHome):
     """Retrieval as the gateway does it: one function for dataset, evaluation and serving."""
 
     def retriever(self) -> Retriever:
-        from twin_resources.embedder import load_embedder
-        from twin_resources.retrieval import Retriever
+        from twin_resources.embedder.embedder import load_embedder
+        from twin_resources.retrieval.retrieval import Retriever
 
         settings = self.settings()
         return Retriever(settings.tables_base, load_embedder(settings))
@@ -84,8 +84,8 @@ class RegistryResource(_OfHome):
     """Model versions, verdicts and moves."""
 
     def registry(self) -> Registry:
-        from twin_resources.registry import Registry
-        from twin_resources.state import State
+        from twin_resources.registry.registry import Registry
+        from twin_resources.state.state import State
 
         settings = self.settings()
         return Registry(State.open(settings.state_address), policy_path=settings.policy_path)
@@ -95,7 +95,7 @@ class ModelServerResource(_OfHome):
     """Starts a model server for a checkpoint, or names the one that runs."""
 
     def servers(self) -> ModelServers:
-        from twin_resources.model_server import ModelServers
+        from twin_resources.serving.model_server import ModelServers
 
         return ModelServers(self.settings())
 

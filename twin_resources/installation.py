@@ -1,7 +1,7 @@
 """The virtual environment of this checkout: made once, renewed when what it rests on changes.
 
 Belongs here: `.venv`, pip, the stamp that makes a second start quick, and what a failed pip means.
-Does not belong here: looking at the machine (`preflight.py`), model weights (`weights.py`), and any
+Does not belong here: looking at the machine (`preflight.py`), model weights (`weights/`), and any
 import outside the standard library: it runs before anything is installed.
 
     python3 -I twin_resources/installation.py [EXTRA …]      exit code 0: `.venv/bin/twin` is there

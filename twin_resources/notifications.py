@@ -22,8 +22,8 @@ from typing import Any, Literal, Protocol
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
-from twin_resources.state import State
-from twin_resources.state_schema import notices
+from twin_resources.state.schema import notices
+from twin_resources.state.state import State
 
 Event = Literal[
     "alarm",

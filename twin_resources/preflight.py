@@ -1,9 +1,9 @@
 """What this machine is, whether the platform runs on it, what to expect: before any download.
 
 Belongs here: looking: system, Python, compiler, memory, disk, ports, GPU.
-Does not belong here: what a model needs (`model_fit.py`), installing (`installation.py`), any
-import outside the standard library, and syntax newer than Python 3.9: whoever has a Python that is
-too old must be told so, not met with a SyntaxError.
+Does not belong here: what a model needs (`model_fit.py`), installing
+(`installation.py`), any import outside the standard library, and syntax newer than
+Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
 
     python3 -I twin_resources/preflight.py [--json] [--base-model ID|PATH] [--embedder ID]
         [--home DIR] [--gateway-port N] [--dagster-port N] [--traces-port N]

@@ -30,13 +30,13 @@ import psutil
 
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
-from twin_resources.process_identity import (
+from twin_resources.settings import Settings
+from twin_resources.stack.process_identity import (
     ProcessIdentity,
     end_processes,
     find,
     marked_processes,
 )
-from twin_resources.settings import Settings
 
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank without it stops
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other

@@ -24,9 +24,9 @@ from typing import Any
 
 import psutil
 
-from twin_resources.registry import Registry
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings, slug_of
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = re.compile(r"^\[(\d)/6\] .*?(\d+:\d+(?::\d+)?)\s*$")

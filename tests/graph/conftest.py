@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_resources.embedder import Embedder, load_embedder
+from twin_resources.embedder.embedder import Embedder, load_embedder
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state import State
-from twin_resources.tables import Tables
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
 
 
 @pytest.fixture(scope="session")

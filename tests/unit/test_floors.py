@@ -70,7 +70,8 @@ def test_lazy_names_resolve_without_their_neighbours() -> None:
         "import sys; from twin_assets import cleaned_documents;"
         "from twin_resources import LangfuseResource;"
         "print('twin_assets.evaluation.checkpoint_evaluation' in sys.modules,"
-        " 'twin_resources.retrieval' in sys.modules, cleaned_documents.key.to_user_string(),"
+        " 'twin_resources.retrieval.retrieval' in sys.modules,"
+        " cleaned_documents.key.to_user_string(),"
         " LangfuseResource.__name__)"
     )
     done = subprocess.run(

@@ -12,7 +12,7 @@ from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.corpus.schema import CleanedDocuments, columns_of
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import TablesResource
-from twin_resources.tables import Upstream
+from twin_resources.tables.tables import Upstream
 
 
 @dg.asset(

@@ -33,7 +33,7 @@ from twin_resources.settings import (
 )
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 _FEW = 0.02
 """Below this share a language or byline is a detail (a quotation, a guest), not worth a warning."""
@@ -125,7 +125,7 @@ def known_languages(settings: Settings) -> tuple[str, ...]:
 
     A prepared embedder says it in its manifest; the embedded one knows English.
     """
-    from twin_resources.embedder import find_prepared
+    from twin_resources.embedder.embedder import find_prepared
 
     try:
         return find_prepared(settings)[1].languages
@@ -191,8 +191,8 @@ def _stored(settings: Settings, author: str) -> pl.DataFrame | None:
 
 
 def _tables(settings: Settings) -> Tables:
-    from twin_resources.state import State
-    from twin_resources.tables import Tables
+    from twin_resources.state.state import State
+    from twin_resources.tables.tables import Tables
 
     return Tables(settings.tables_base, state=State.open(settings.state_address))
 

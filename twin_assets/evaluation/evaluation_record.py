@@ -19,7 +19,7 @@ from typing import Any
 from twin_assets.evaluation.gate import Comparison, Measured, OnTopic
 from twin_assets.training.job import write_json
 from twin_resources.errors import TwinError
-from twin_resources.registry_moves import Verdict
+from twin_resources.registry.moves import Verdict
 
 SCHEMA = 1
 

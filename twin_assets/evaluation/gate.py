@@ -1,7 +1,7 @@
 """The gate: which claims a checkpoint must meet, and the verdict.
 
 Belongs here: the measured values that the gate looks at, thresholds, claims, outcome.
-Does not belong here: measuring (`measurement.py`), storing the verdict (`registry.py`), moving a
+Does not belong here: measuring (`measurement.py`), storing the verdict (`registry/`), moving a
 version.
 Method: deploy/docs/architecture.md, The gate. A claim that could not be decided refuses like one
 that is not met.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twin_resources.registry_moves import Claim
+from twin_resources.registry.moves import Claim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
 # release nothing.

@@ -22,15 +22,15 @@ from twin_assets.training.manifest import ADAPTER, read_manifest, read_pointer
 from twin_resources.errors import TwinError
 from twin_resources.judging.stored import topic_calibration
 from twin_resources.judging.topic import TopicJudge
-from twin_resources.registry_moves import ModelVersion, Verdict, refusal
+from twin_resources.registry.moves import ModelVersion, Verdict, refusal
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from twin_resources.embedder import Embedder
-    from twin_resources.model_server import ModelServers
-    from twin_resources.registry import Registry
-    from twin_resources.tables import Tables
+    from twin_resources.embedder.embedder import Embedder
+    from twin_resources.registry.registry import Registry
+    from twin_resources.serving.model_server import ModelServers
+    from twin_resources.tables.tables import Tables
 
 DATASET = "instruction_dataset"
 ACTOR = "checkpoint_evaluation"

@@ -33,7 +33,7 @@ from twin_resources.judging.topic import TopicJudge
 from twin_resources.prompt import Template
 
 if TYPE_CHECKING:
-    from twin_resources.model_server import RunningServer
+    from twin_resources.serving.model_server import RunningServer
 
 Serve = Callable[[], AbstractContextManager["RunningServer"]]
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from twin_resources.errors import TwinError
-from twin_resources.model_server import RunningServer
+from twin_resources.serving.model_server import RunningServer
 
 ALTERNATIVES = 5
 

@@ -26,12 +26,12 @@ from twin_assets.instructions.schema import (
     InstructionDrafts,
 )
 from twin_resources.prompt import DEFAULT_TEMPLATE, Template, render
-from twin_resources.tables import BATCH_ROWS, Upstream
+from twin_resources.tables.tables import BATCH_ROWS, Upstream
 
 if TYPE_CHECKING:
-    from twin_resources.retrieval import Retriever
+    from twin_resources.retrieval.retrieval import Retriever
     from twin_resources.settings import Author
-    from twin_resources.tables import Rework, Tables
+    from twin_resources.tables.tables import Rework, Tables
 
 DATASET_VERSION = "1"
 _TEACHER_BATCH = 20  # documents; paid questions are stored after each batch

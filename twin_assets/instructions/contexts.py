@@ -22,10 +22,10 @@ import polars as pl
 
 from twin_assets.instructions.near_duplicates import shingles
 from twin_resources.errors import TwinError
-from twin_resources.retrieval import PASSAGES, TOKEN_BUDGET, Passage, Query
+from twin_resources.retrieval.retrieval import PASSAGES, TOKEN_BUDGET, Passage, Query
 
 if TYPE_CHECKING:
-    from twin_resources.retrieval import Retriever
+    from twin_resources.retrieval.retrieval import Retriever
 
 CONTEXT_VERSION = "1"
 WITHOUT_CONTEXT = 0.2

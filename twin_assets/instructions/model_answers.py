@@ -28,9 +28,9 @@ from twin_assets.instructions.preference_schema import ModelAnswers
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_resources.model_server import RunningServer
+    from twin_resources.serving.model_server import RunningServer
     from twin_resources.settings import Author
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 SAMPLES = "instruction_dataset"
 ANSWERS = "model_answers"

@@ -39,7 +39,7 @@ from twin_resources.prompt import render, template_by_hash
 
 if TYPE_CHECKING:
     from twin_resources.settings import Author
-    from twin_resources.tables import Rework, Tables
+    from twin_resources.tables.tables import Rework, Tables
 
 DATASET = "preference_dataset"
 TRACES = "interactions"

@@ -25,7 +25,7 @@ import dataframely as dy
 import polars as pl
 
 if TYPE_CHECKING:
-    from twin_resources.embedder import EmbedderTokenizer
+    from twin_resources.embedder.embedder import EmbedderTokenizer
 
 CHUNKING_VERSION = "1"
 """Version of `chunk_documents`; the asset adds the embedder's revision and limit to it."""

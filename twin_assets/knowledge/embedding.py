@@ -2,7 +2,7 @@
 
 Belongs here: the contract of the table and the pure function that fills it.
 Does not belong here: cutting (`chunking`), the model (`twin_resources.embedder`), indexes and
-search (`twin_resources.retrieval_index`, `twin_resources.retrieval`).
+search (`twin_resources.retrieval.index`, `twin_resources.retrieval`).
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ import polars as pl
 from twin_assets.knowledge.chunking import chunk_columns
 
 if TYPE_CHECKING:
-    from twin_resources.embedder import Embedder
+    from twin_resources.embedder.embedder import Embedder
 
 EMBEDDING_VERSION = "1"
 """Version of `embed_chunks`; the asset adds the embedder's revision to it."""

@@ -9,9 +9,9 @@ from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
-from twin_resources.embedder import find_prepared
-from twin_resources.retrieval_index import update_indexes
-from twin_resources.tables import Tables, Upstream
+from twin_resources.embedder.embedder import find_prepared
+from twin_resources.retrieval.index import update_indexes
+from twin_resources.tables.tables import Tables, Upstream
 
 
 @dg.asset(

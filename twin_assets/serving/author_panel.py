@@ -14,12 +14,12 @@ from twin_resources.evidence.baseline import MARGIN
 from twin_resources.judging.panel import Panel, convene
 from twin_resources.judging.texts import SAMPLES
 from twin_resources.settings import Author, Settings, list_authors
-from twin_resources.weights import load_base_model
+from twin_resources.weights.weights import load_base_model
 
 if TYPE_CHECKING:
-    from twin_resources.embedder import Embedder
-    from twin_resources.model_server import ModelServers
-    from twin_resources.tables import Tables
+    from twin_resources.embedder.embedder import Embedder
+    from twin_resources.serving.model_server import ModelServers
+    from twin_resources.tables.tables import Tables
 
 
 def panel_of(

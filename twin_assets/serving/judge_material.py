@@ -20,7 +20,7 @@ from twin_resources.judging.texts import bundled_hands, divided, hands_of
 from twin_resources.prompt import template_by_hash
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 DATASET, CHUNKS = "instruction_dataset", "document_chunks"
 BASE_ANSWERS = "base_answers"

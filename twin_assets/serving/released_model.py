@@ -1,7 +1,7 @@
 """The asset `released_model`: the registry reconciled, which may release the candidate.
 
 Belongs here: asking for one round of release and telling what moved, or why nothing did.
-Does not belong here: which moves are legal (`registry_moves.py`), moving (`registry.py`), the order
+Does not belong here: which moves are legal (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
 A version is released only with a PASSED verdict for exactly its checkpoint under the gate's current
@@ -16,7 +16,7 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
-from twin_resources.registry_moves import ModelVersion, Verdict, refusal
+from twin_resources.registry.moves import ModelVersion, Verdict, refusal
 
 ACTOR = "released_model"
 

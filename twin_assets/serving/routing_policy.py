@@ -1,7 +1,7 @@
 """The asset `routing_policy`: which model answers an author's readers; the gateway follows it live.
 
 Belongs here: the asset. Does not belong here: the table and the cost report (`routing`), writing
-the policy object (`twin_resources/registry.py`).
+the policy object (`twin_resources/registry/registry.py`).
 """
 
 import hashlib

@@ -32,11 +32,11 @@ from twin_resources.judging.panel import Panel
 from twin_resources.judging.plants import Plant, drawn_for_batch
 
 if TYPE_CHECKING:
-    from twin_resources.model_server import RunningServer
-    from twin_resources.registry_moves import ModelVersion
+    from twin_resources.registry.moves import ModelVersion
     from twin_resources.release.trial_rows import Compared
+    from twin_resources.serving.model_server import RunningServer
     from twin_resources.settings import Author
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 SHADOW_VERSION = "shadow-1"
 BATCH = 20  # pairs: 70 s of two cores with the embedded model

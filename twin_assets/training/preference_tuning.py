@@ -27,10 +27,10 @@ from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author, Settings
 from twin_resources.training_launcher import Message, TrainingLauncher
-from twin_resources.weights import BaseModel, load_base_model
+from twin_resources.weights.weights import BaseModel, load_base_model
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 DATASET = "preference_dataset"
 _COLUMNS = (

@@ -22,7 +22,7 @@ from twin_assets.training.manifest import Manifest
 from twin_assets.training.recipe import Recipe, load_launch
 
 if TYPE_CHECKING:
-    from twin_resources.weights import BaseModel
+    from twin_resources.weights.weights import BaseModel
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 # what decides the weights; a change of any of these files makes a new training
@@ -57,7 +57,7 @@ def training_code() -> str:
 
 def publish_training(described: Described, job: Job, output: Path, checkpoints: Path) -> Path:
     """Publish the adapter of a complete job, as PEFT and as GGUF; returns its folder."""
-    from twin_resources import gguf
+    from twin_resources.weights import gguf
 
     made = checkpoints / f"partial-{described.training[:16]}"
     shutil.rmtree(made, ignore_errors=True)

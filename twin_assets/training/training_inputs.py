@@ -26,11 +26,11 @@ from twin_resources.evidence.retraining import Learnt
 from twin_resources.ledger.schema import open_tables, scores
 from twin_resources.loop.training_inputs import Growth
 from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.registry_moves import ModelVersion
+from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings, load_settings, read_author
-from twin_resources.state import State
-from twin_resources.tables import Tables
-from twin_resources.weights import load_base_model
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_resources.weights.weights import load_base_model
 
 SOURCE, DRAFTS = "cleaned_documents", "instruction_drafts"
 
@@ -104,9 +104,9 @@ def _waiting_documents(tables: Tables, author: str, teacher_model: str) -> pl.Da
 
     Dropped documents that no dataset ever showed are left out.
     """
-    from twin_resources import tables_store as store
-    from twin_resources.tables_changes import compare, input_hashes
-    from twin_resources.tables_rework import read_empty
+    from twin_resources.tables import store
+    from twin_resources.tables.changes import compare, input_hashes
+    from twin_resources.tables.rework import read_empty
 
     bookkeeping = ["_input_key", "_input_hash", "_version"]
     columns = {"key": pl.String, "hash": pl.Binary, "kept": pl.Boolean, "unseen": pl.Boolean}

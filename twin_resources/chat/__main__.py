@@ -22,7 +22,7 @@ def main() -> int:
     from twin_resources.chat.conversation import Endpoint
     from twin_resources.chat.links import load_pass
     from twin_resources.chat.page import build_app
-    from twin_resources.stack_programs import urls
+    from twin_resources.stack.programs import urls
 
     settings = load_settings()
     try:

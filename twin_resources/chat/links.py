@@ -17,10 +17,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_resources.endpoints import write_private
 from twin_resources.gateway.keys import ALL_AUTHORS, add_key, keyring_of, open_keys
 from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Settings
+from twin_resources.stack.endpoints import write_private
 
 LABEL = "chat page"
 LINK_LIVES_S = 600.0

@@ -12,8 +12,8 @@ from rich.console import Console
 from twin_resources.command.conversation import ask, make_client
 from twin_resources.command.presentation import sources_text
 from twin_resources.command.subject import choose_author
-from twin_resources.endpoints import read_endpoints
 from twin_resources.settings import Settings
+from twin_resources.stack.endpoints import read_endpoints
 
 
 def run_ask(

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from twin_resources.endpoints import write_private
-from twin_resources.process_identity import ProcessIdentity
 from twin_resources.settings import Author, Settings
-from twin_resources.stack_programs import project_root
+from twin_resources.stack.endpoints import write_private
+from twin_resources.stack.process_identity import ProcessIdentity
+from twin_resources.stack.programs import project_root
 
 Training = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
 

@@ -14,7 +14,7 @@ from twin_resources.chat.links import make_link
 from twin_resources.command.services import stack_in_use
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.settings import Settings
-from twin_resources.stack_programs import service_is_ready, urls, wait_until
+from twin_resources.stack.programs import service_is_ready, urls, wait_until
 
 DEADLINE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
 

@@ -2,7 +2,7 @@
 
 Belongs here: following the ids: trace → model version → checkpoint manifest → dataset version →
 chunks → documents → posts. Does not belong here: how each store is read (`langfuse/client.py`,
-`registry.py`, `tables.py`).
+`registry/registry.py`, `tables/tables.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rich.tree import Tree
 from twin_resources.command.outcome import open_registry
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.stack import find_stack
+from twin_resources.stack.stack import find_stack
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 ARRIVAL_S = 8.0  # the gateway exports spans in batches
 SHOWN_TEXT = 160  # characters of question, answer and chunk
@@ -90,8 +90,8 @@ def explain(settings: Settings, trace_id: str) -> Explanation:
     Raises:
         TwinError: see `run_explain`.
     """
-    from twin_resources.state import State
-    from twin_resources.tables import Tables
+    from twin_resources.state.state import State
+    from twin_resources.tables.tables import Tables
 
     stack = find_stack(settings)
     settings = stack.settings if stack else settings

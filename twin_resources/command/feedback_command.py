@@ -12,9 +12,9 @@ from typing import Any, cast
 from rich.console import Console
 
 from twin_resources.command.retold_errors import retold
-from twin_resources.endpoints import read_endpoints
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
+from twin_resources.stack.endpoints import read_endpoints
 
 TIMEOUT_S = 30.0
 

@@ -17,11 +17,11 @@ from twin_resources.command.presentation import answers_table
 from twin_resources.command.retold_errors import retold
 from twin_resources.command.runs import FollowedRun, follow, launch_or_join
 from twin_resources.dagster_http import DagsterHTTP
-from twin_resources.endpoints import Endpoints
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author
-from twin_resources.stack import Stack
-from twin_resources.stack_programs import ensure_alive, urls
+from twin_resources.stack.endpoints import Endpoints
+from twin_resources.stack.programs import ensure_alive, urls
+from twin_resources.stack.stack import Stack
 
 IMPORT = "import_posts"
 

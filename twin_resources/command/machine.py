@@ -13,7 +13,7 @@ from twin_resources import preflight
 from twin_resources.command.clock import StageClock
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.stack_programs import project_root
+from twin_resources.stack.programs import project_root
 
 SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before installing
 

@@ -20,13 +20,13 @@ from twin_resources.command.runs import FollowedRun, follow, run_in_flight
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
-from twin_resources.process_identity import find
 from twin_resources.settings import Settings
-from twin_resources.stack import Stack
-from twin_resources.stack_programs import server_is_ready, urls
+from twin_resources.stack.process_identity import find
+from twin_resources.stack.programs import server_is_ready, urls
+from twin_resources.stack.stack import Stack
 
 if TYPE_CHECKING:
-    from twin_resources.registry import ModelVersion, Registry, Verdict
+    from twin_resources.registry.registry import ModelVersion, Registry, Verdict
 
 RETRAIN = "retrain_twin"
 
@@ -57,8 +57,8 @@ class Ending:
 
 def open_registry(settings: Settings) -> Registry:
     """The registry of this home (moves through it rewrite the policy that the gateway reads)."""
-    from twin_resources.registry import Registry
-    from twin_resources.state import State
+    from twin_resources.registry.registry import Registry
+    from twin_resources.state.state import State
 
     return Registry(State.open(settings.state_address), policy_path=settings.policy_path)
 

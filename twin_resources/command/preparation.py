@@ -1,7 +1,7 @@
 """Preparing base model and embedder beside the starting stack.
 
 Belongs here: running the two preparations as processes, side by side, and showing their lines.
-Does not belong here: fetching and converting (`weights.py`, `embedder_preparation.py`).
+Does not belong here: fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
 """
 # pyright: strict
 
@@ -55,8 +55,8 @@ def prepare_models(settings: Settings, *, instance: str, clock: StageClock) -> N
 
 def _both_prepared(settings: Settings) -> bool:
     """Whether there is nothing to do; looked up here, because two processes would cost 2 s."""
-    from twin_resources.embedder import find_prepared
-    from twin_resources.weights import load_base_model
+    from twin_resources.embedder.embedder import find_prepared
+    from twin_resources.weights.weights import load_base_model
 
     try:
         load_base_model(settings)

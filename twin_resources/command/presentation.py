@@ -18,12 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from twin_resources.command.author_progress import Answer
-from twin_resources.endpoints import Endpoints, endpoints_path, env_path
+from twin_resources.stack.endpoints import Endpoints, endpoints_path, env_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from twin_resources.registry import ModelVersion, Move, Verdict
+    from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
 LONGEST_SHOWN = 420  # characters of an answer in a table; `twin ask` prints all of it
 

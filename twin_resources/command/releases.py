@@ -1,7 +1,7 @@
 """`twin versions`, `twin rollback`, `twin release`: an author's versions, and moves by hand.
 
 Belongs here: the commands, and telling Dagster of the move. Does not belong here: which moves are
-legal (`registry_moves.py`).
+legal (`registry/moves.py`).
 """
 # pyright: strict
 
@@ -19,11 +19,11 @@ from twin_resources.command.subject import choose_author
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.stack import find_stack
-from twin_resources.stack_programs import urls
+from twin_resources.stack.programs import urls
+from twin_resources.stack.stack import find_stack
 
 if TYPE_CHECKING:
-    from twin_resources.registry import Move, Registry, Verdict
+    from twin_resources.registry.registry import Move, Registry, Verdict
 
 
 def run_versions(settings: Settings, *, author: str, console: Console) -> int:

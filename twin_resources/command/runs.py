@@ -16,8 +16,8 @@ from twin_resources.command.clock import Bar, StageClock, duration
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import IN_PROGRESS, Event, Run
 from twin_resources.errors import TwinError
-from twin_resources.stack import Stack
-from twin_resources.stack_programs import ensure_alive
+from twin_resources.stack.programs import ensure_alive
+from twin_resources.stack.stack import Stack
 
 POLL_S = 1.0
 

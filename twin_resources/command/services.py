@@ -1,7 +1,7 @@
 """Stage 3 of `twin up`: a running stack, started or attached to, with every service ready.
 
 Belongs here: the order of start, preparation and waiting, and the endpoints file that follows.
-Does not belong here: processes and readiness themselves (`stack.py`, `stack_programs.py`).
+Does not belong here: processes and readiness themselves (`stack/stack.py`, `stack/programs.py`).
 """
 # pyright: strict
 
@@ -13,11 +13,10 @@ from twin_resources.command.clock import StageClock
 from twin_resources.command.preparation import prepare_models
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
-from twin_resources.endpoints import Endpoints, write_endpoints
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, list_authors, load_secrets
-from twin_resources.stack import Stack, find_stack, read_record, start_stack
-from twin_resources.stack_programs import (
+from twin_resources.stack.endpoints import Endpoints, write_endpoints
+from twin_resources.stack.programs import (
     AFTER_PREPARATION,
     ensure_alive,
     service_is_ready,
@@ -25,6 +24,7 @@ from twin_resources.stack_programs import (
     urls,
     wait_until,
 )
+from twin_resources.stack.stack import Stack, find_stack, read_record, start_stack
 
 # Seconds until a service counts as failed; measured starts on two busy cores take a third of it.
 DEADLINES_S = {"traces": 60, "dagster-webserver": 180, "models": 180, "gateway": 120}

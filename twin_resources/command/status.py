@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.gateway.policy import read_policy
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings, list_authors
-from twin_resources.stack import Stack, find_stack, read_record
-from twin_resources.stack_programs import urls
+from twin_resources.stack.programs import urls
+from twin_resources.stack.stack import Stack, find_stack, read_record
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +103,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     from twin_resources.command.services import stack_in_use
     from twin_resources.command.subject import choose_author
     from twin_resources.command.training import compare, tell_ending
-    from twin_resources.endpoints import read_endpoints
+    from twin_resources.stack.endpoints import read_endpoints
 
     clock = StageClock()
     stack = stack_in_use(settings)

@@ -1,7 +1,7 @@
 """`twin stop`, and what Ctrl-C does: end the runs, then every process of the stack.
 
 Belongs here: the order of the end and what is said of it. Does not belong here: how processes are
-found and ended (`stack.py`, `process_identity.py`).
+found and ended (`stack/stack.py`, `stack/process_identity.py`).
 """
 # pyright: strict
 
@@ -13,8 +13,8 @@ from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
-from twin_resources.stack_programs import urls
+from twin_resources.stack.programs import urls
+from twin_resources.stack.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
 
 DEMO = "demo"  # folder of the demo's home in a home (`demo/home.py`)
 

@@ -21,8 +21,8 @@ from twin_resources.settings import (
     slug_of,
     write_author,
 )
-from twin_resources.stack import read_record
-from twin_resources.stack_programs import project_root
+from twin_resources.stack.programs import project_root
+from twin_resources.stack.stack import read_record
 
 SAMPLE_FILE = "author.toml"
 

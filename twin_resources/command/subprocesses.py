@@ -1,7 +1,7 @@
 """Modules of the project that a command runs as processes of their own, and ends with itself.
 
 Belongs here: running `python -m …` with the stack's environment, its lines as they come, its end.
-Does not belong here: supervised programs (`supervisor.py`); what the modules do.
+Does not belong here: supervised programs (`stack/supervisor.py`); what the modules do.
 
 They are processes because they load what the command line must not (torch, trafilatura, openvino),
 and so that their memory is given back. By convention standard output is their answer and standard
@@ -19,10 +19,10 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from twin_resources.child_environment import child_environment
-from twin_resources.process_identity import end_processes, identify, session_processes
 from twin_resources.settings import Settings
-from twin_resources.stack_programs import project_root
+from twin_resources.stack.child_environment import child_environment
+from twin_resources.stack.process_identity import end_processes, identify, session_processes
+from twin_resources.stack.programs import project_root
 
 KEPT_LINES = 40
 

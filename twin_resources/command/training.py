@@ -32,10 +32,10 @@ from twin_resources.command.presentation import answers_table, verdict_table
 from twin_resources.command.preview import FEWEST_POSTS, FEWEST_WORDS
 from twin_resources.command.runs import follow, launch_or_join
 from twin_resources.dagster_http import DagsterHTTP
-from twin_resources.endpoints import Endpoints
 from twin_resources.settings import Author, Settings
-from twin_resources.stack import Stack
-from twin_resources.stack_programs import ensure_alive, urls
+from twin_resources.stack.endpoints import Endpoints
+from twin_resources.stack.programs import ensure_alive, urls
+from twin_resources.stack.stack import Stack
 
 Why = Literal["train", "not_wanted", "too_small", "judged"]
 

@@ -43,10 +43,10 @@ from twin_resources.command.training import (
     train,
 )
 from twin_resources.errors import TwinError
-from twin_resources.process_identity import identify
 from twin_resources.settings import Secrets, Settings, load_settings
-from twin_resources.stack import SERVICES, Stack, chosen_settings, find_stack, remember_author
-from twin_resources.stack_programs import StackEnded, StackStopped, ensure_alive
+from twin_resources.stack.process_identity import identify
+from twin_resources.stack.programs import StackEnded, StackStopped, ensure_alive
+from twin_resources.stack.stack import SERVICES, Stack, chosen_settings, find_stack, remember_author
 
 INTERRUPTED = 130
 

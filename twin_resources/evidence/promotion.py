@@ -2,7 +2,7 @@
 
 Belongs here: the two tests, their state, the verdict after any pair, how many pairs to expect.
 Does not belong here: who may judge (`judges.py`), how pairs come about (`release_mode.py`,
-`shadow_pairs`), moving a version (`registry_moves.py`).
+`shadow_pairs`), moving a version (`registry/moves.py`).
 Sources: Waudby-Smith and Ramdas (2024), `bets.py`; testing by betting, Shafer, JRSS A 184 (2021).
 
 d = candidate − incumbent on the same prompt with the same context, z = (1 + d)/2, margin ε:

@@ -2,7 +2,7 @@
 
 Belongs here: the choice of mode with its reason, the differences of a canary, when a trial is
 parked, one line on where it stands.
-Does not belong here: the test itself (`promotion.py`), the moves (`registry_moves.py`).
+Does not belong here: the test itself (`promotion.py`), the moves (`registry/moves.py`).
 Method: `promotion.py`. Parked (undecided when the prompts or the days are used up) is not rolled
 back for harm.
 """
@@ -18,7 +18,7 @@ from twin_resources.evidence.baseline import MARGIN, duration
 from twin_resources.evidence.bets import log_mean
 from twin_resources.evidence.promotion import ALPHA, Pair, PairEvidence, expected_pairs
 from twin_resources.evidence.values import Settled
-from twin_resources.registry_moves import Evidence, Mode
+from twin_resources.registry.moves import Evidence, Mode
 
 FEWEST_PROMPTS = 300
 LONGEST_CANARY_DAYS = 14.0

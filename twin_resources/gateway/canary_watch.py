@@ -2,7 +2,7 @@
 
 Belongs here: turning ended requests into values for the breaker, and carrying its decision out.
 Does not belong here: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), moving the version
-(`registry.py`; the actor is `gateway`).
+(`registry/registry.py`; the actor is `gateway`).
 
 A decision has two steps. This process sends the canary nothing from the next request on; then the
 registry is told, which rewrites the policy for everyone else. The second step may fail (a locked

@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from twin_resources.errors import TwinError
 from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Secrets, Settings, load_secrets, load_settings
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 Role = Literal["admin", "author", "reader"]
 ROLES: tuple[Role, ...] = ("admin", "author", "reader")

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.refusals import Refused
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 _metadata = sa.MetaData()
 paid_spending = sa.Table(

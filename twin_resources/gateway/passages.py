@@ -3,7 +3,7 @@ answer.
 
 Belongs here: the thread, the time limit, and the clause that says why an answer rests on no
 passage.
-Does not belong here: how passages are found (`retrieval.py`) and shown (`prompt.py`).
+Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown (`prompt.py`).
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
-    from twin_resources.retrieval import Passage, Retriever
+    from twin_resources.retrieval.retrieval import Passage, Retriever
 
 TIMEOUT_S = 3.0
 _THREADS = 2
@@ -90,8 +90,8 @@ def passages_of(settings: Settings) -> Passages:
     """Passages from the tables and the embedder of a home."""
 
     def open_retriever() -> Retriever:
-        from twin_resources.embedder import load_embedder
-        from twin_resources.retrieval import Retriever
+        from twin_resources.embedder.embedder import load_embedder
+        from twin_resources.retrieval.retrieval import Retriever
 
         return Retriever(settings.tables_base, load_embedder(settings))
 

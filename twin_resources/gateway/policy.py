@@ -2,7 +2,7 @@
 
 Belongs here: its dataclasses, its file (written whole, read whole), building it from the registry.
 Does not belong here: choosing an arm for a request (`choice.py`), which moves are legal
-(`registry_moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
+(`registry/moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
 Method: architecture.md: every move rewrites the policy from registry and routing table.
 """
 # pyright: strict
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_resources.registry_moves import ModelVersion
+    from twin_resources.registry.moves import ModelVersion
 
 SCHEMA_NUMBER = 1
 CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`

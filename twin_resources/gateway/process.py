@@ -25,7 +25,7 @@ from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.langfuse.outbox import GATEWAY_CHECKPOINT_PAGES, Outbox, outbox_path
 from twin_resources.settings import load_settings
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 
 def _find_router() -> Any:
@@ -36,7 +36,7 @@ def _find_router() -> Any:
 
 def _roll_back(author: str, version: int, reason: str) -> None:
     """Tell the registry that a canary was stopped; one that is none any more is left as it is."""
-    from twin_resources.registry import Registry
+    from twin_resources.registry.registry import Registry
 
     with contextlib.closing(State.open(settings.state_address)) as state:
         registry = Registry(state, policy_path=settings.policy_path)

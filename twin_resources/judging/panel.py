@@ -25,7 +25,7 @@ from twin_resources.judging.topic import Pair, TopicJudge
 from twin_resources.judging.voice import Source, VoiceJudge
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 PANEL_VERSION = "panel-1"
 MOST_PROMPTS = 120  # held-out prompts that certify; 80 are enough for a difference of .3 and ε .1

@@ -35,7 +35,7 @@ from twin_resources.judging.voice import (
 )
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 TOPIC_TABLE, VOICE_TABLE = "topic_calibration", "voice_calibration"
 CERTIFICATE_TABLE = "judge_certificates"

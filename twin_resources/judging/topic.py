@@ -1,7 +1,7 @@
 """Whether an answer is about its question: topic × fluent.
 
 Belongs here: the measure and its calibration on an author's own training pairs.
-Does not belong here: the embedder (`embedder.py`), style (`voice.py`).
+Does not belong here: the embedder (`embedder/embedder.py`), style (`voice.py`).
 
 topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question with
 another document's passage and b that with its own. A text without any relation to the question

@@ -31,8 +31,8 @@ from twin_resources.ledger.scores import DAY_MS
 from twin_resources.ledger.settling import Closing, settle
 from twin_resources.ledger.storing import SCORES, Store
 from twin_resources.settings import Settings
-from twin_resources.state import State
-from twin_resources.state_lease import Lease, LeaseBusy
+from twin_resources.state.lease import Lease, LeaseBusy
+from twin_resources.state.state import State
 
 if TYPE_CHECKING:
     import polars as pl

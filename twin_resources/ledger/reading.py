@@ -19,7 +19,7 @@ from twin_resources.langfuse.json_values import instant, milliseconds_of
 from twin_resources.ledger import schema
 from twin_resources.ledger.feed import Budget, Feed, FeedState, Row, Window
 from twin_resources.ledger.storing import SCORES, TRACES, Store
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"

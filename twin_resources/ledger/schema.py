@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from twin_resources.state import State, StateError
-from twin_resources.state_schema import schema_number
+from twin_resources.state.schema import schema_number
+from twin_resources.state.state import State, StateError
 
 SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
 metadata = sa.MetaData()

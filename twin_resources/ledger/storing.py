@@ -21,8 +21,8 @@ from twin_resources.ledger.report import Tally
 from twin_resources.ledger.scores import DAY_MS, UNKNOWN_TRACE, score_row, with_trace
 from twin_resources.ledger.settling import STREAM_OF_VOTES, Closing
 from twin_resources.ledger.traces import trace_row
-from twin_resources.state import State
-from twin_resources.state_lease import Lease
+from twin_resources.state.lease import Lease
+from twin_resources.state.state import State
 
 TRACES, SCORES = "traces", "scores"
 _CHUNK = 500  # bound parameters of one statement

@@ -20,7 +20,7 @@ from twin_resources.evidence.detector import Alarm
 from twin_resources.evidence.retraining import SHARED_WITHIN_SECONDS, Decision
 from twin_resources.ledger.schema import scores, traces
 from twin_resources.notifications import Notice, announce
-from twin_resources.state_schema import alarms, followed
+from twin_resources.state.schema import alarms, followed
 
 DAY_S = 86_400.0
 

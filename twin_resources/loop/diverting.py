@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from twin_resources.evidence.detector import Alarm
 from twin_resources.evidence.retraining import run_key
 from twin_resources.evidence.watch import Watch
-from twin_resources.registry import Registry
-from twin_resources.state_schema import watches
+from twin_resources.registry.registry import Registry
+from twin_resources.state.schema import watches
 
 PAID = "paid"
 

@@ -18,9 +18,9 @@ from twin_resources.loop.retrainings import Launch, Outcome, Retraining
 from twin_resources.loop.run_records import ATTEMPT_TAG, RunRecords
 from twin_resources.loop.training_inputs import TrainingInputs
 from twin_resources.notifications import Notice, announce
-from twin_resources.registry import Registry
-from twin_resources.registry_moves import Verdict
-from twin_resources.state import State
+from twin_resources.registry.moves import Verdict
+from twin_resources.registry.registry import Registry
+from twin_resources.state.state import State
 
 RETRY_AFTER_S = 300.0  # between a failed attempt and the next: what is away may be back by then
 _DAEMON_RETRIES_WITHIN_S = 120.0

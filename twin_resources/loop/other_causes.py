@@ -23,7 +23,7 @@ from twin_resources.loop import launching, retrainings, watching
 from twin_resources.loop.quality import LOOK_BACK_DAYS, Loop, Tick
 from twin_resources.loop.retrainings import Request
 from twin_resources.loop.run_records import DAY_S, usage_of
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 REQUESTED: tuple[Cause, ...] = ("forget", "by_hand")
 GROWN: tuple[Cause, ...] = ("new_posts", "new_pairs")

@@ -47,9 +47,9 @@ from twin_resources.loop.rules import LoopRules
 from twin_resources.loop.run_records import BUDGET_DAYS, DAY_S, RunRecords, usage_of
 from twin_resources.loop.training_inputs import TrainingInputs
 from twin_resources.notifications import Notice, announce
-from twin_resources.registry import Registry
-from twin_resources.registry_moves import ModelVersion
-from twin_resources.state import State
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.registry import Registry
+from twin_resources.state.state import State
 
 LOOK_BACK_DAYS = 400  # for the start of the last training, of which the cooldown is counted
 

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from twin_resources.evidence.retraining import LastRetraining, Learnt
 from twin_resources.evidence.retraining_limits import PRIORITY, Cause
 from twin_resources.loop.run_records import ATTEMPT_TAG, KEY_TAG
-from twin_resources.state_schema import retraining_requests, retrainings
+from twin_resources.state.schema import retraining_requests, retrainings
 
 GRACE_S = 60.0  # a daemon creates the run of an offer within a second or two
 Outcome = Literal["", "passed", "refused", "failed", "canceled", "gone"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from twin_resources.evidence.retraining import Learnt
-from twin_resources.registry_moves import ModelVersion
+from twin_resources.registry.moves import ModelVersion
 
 
 @dataclass(frozen=True)

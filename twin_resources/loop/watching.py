@@ -28,9 +28,9 @@ from twin_resources.evidence.watch import Watch
 from twin_resources.ledger.schema import upsert
 from twin_resources.loop import alarm_records, settled_values
 from twin_resources.loop.rules import LoopRules
-from twin_resources.registry_moves import ModelVersion
-from twin_resources.state import State
-from twin_resources.state_schema import followed, model_versions, moves, watches
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.state.schema import followed, model_versions, moves, watches
+from twin_resources.state.state import State
 
 AT_ONCE = 10_000  # values of an author that one call folds: about .3 CPU seconds
 

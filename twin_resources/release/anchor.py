@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_resources.registry_moves import ModelVersion, Move
+from twin_resources.registry.moves import ModelVersion, Move
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from twin_resources.ledger.scores import DAY_MS
 from twin_resources.ledger.settling import STREAM_OF_VOTES
 from twin_resources.release.certified import name_of
 from twin_resources.release.trial_rows import Trial
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 CLAIM = "thumbs"
 RATE_DAYS = 28

@@ -17,8 +17,8 @@ from twin_resources.release.canary import ScoreRate, score_rate
 from twin_resources.release.replays import certified_claims
 
 if TYPE_CHECKING:
-    from twin_resources.registry import Registry
-    from twin_resources.tables import Tables
+    from twin_resources.registry.registry import Registry
+    from twin_resources.tables.tables import Tables
 
 
 def measured(

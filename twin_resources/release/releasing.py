@@ -18,8 +18,8 @@ from twin_resources.evidence import release_mode
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.promotion import expected_pairs
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Choice
-from twin_resources.registry import Registry, reconcile
-from twin_resources.registry_moves import Mode, Move
+from twin_resources.registry.moves import Mode, Move
+from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.release import canary, trial
 from twin_resources.release.measuring import measured
 from twin_resources.release.replays import Replays, read_replays
@@ -27,7 +27,7 @@ from twin_resources.release.trial import Standing, Terms
 from twin_resources.release.trial_rows import OnTrial, Trial
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 AUTO = "auto"
 MODES = (AUTO, "gate", "shadow", "canary")

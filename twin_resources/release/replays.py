@@ -26,8 +26,8 @@ from twin_resources.release.trial import Standing, Terms
 from twin_resources.release.trial_rows import OnTrial
 
 if TYPE_CHECKING:
-    from twin_resources.registry import Registry
-    from twin_resources.tables import Tables
+    from twin_resources.registry.registry import Registry
+    from twin_resources.tables.tables import Tables
 
 _FEW = 10  # pairs under which a spread of their own says little
 _SPREAD = 0.57

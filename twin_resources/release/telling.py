@@ -14,7 +14,7 @@ from typing import Any
 from twin_resources.evidence.bets import log_mean
 from twin_resources.evidence.promotion import expected_pairs
 from twin_resources.evidence.release_mode import Choice
-from twin_resources.registry_moves import ModelVersion, Move
+from twin_resources.registry.moves import ModelVersion, Move
 from twin_resources.release.trial_rows import Trial
 
 NO_STABLE = "none: base model + retrieval answer"

@@ -21,10 +21,10 @@ from twin_resources.errors import TwinError
 from twin_resources.evidence import promotion, release_mode
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.promotion import ALPHA, Pair
-from twin_resources.registry_moves import Evidence
+from twin_resources.registry.moves import Evidence
 from twin_resources.release import trial_rows
 from twin_resources.release.trial_rows import Compared, OnTrial, Trial
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 
 @dataclass(frozen=True)

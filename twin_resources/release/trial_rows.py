@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from twin_resources import registry_rows
 from twin_resources.evidence.promotion import PairEvidence
 from twin_resources.ledger.schema import settled
-from twin_resources.registry_moves import Evidence, Finding, ModelVersion, Move
+from twin_resources.registry import rows as registry_rows
+from twin_resources.registry.moves import Evidence, Finding, ModelVersion, Move
 from twin_resources.release.anchor import Certified, anchor_of
 from twin_resources.release.certified import certified_by
-from twin_resources.state_schema import moves, trials
+from twin_resources.state.schema import moves, trials
 
 TrialMode = Literal["shadow", "canary"]
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.registry import Registry
+from twin_resources.registry.registry import Registry
 from twin_resources.release import telling, trial
 from twin_resources.release.releasing import take_on_measured
 
 if TYPE_CHECKING:
-    from twin_resources.tables import Tables
+    from twin_resources.tables.tables import Tables
 
 ACTOR = "canary_verdict"
 # author → metadata of the newest materialization of an asset

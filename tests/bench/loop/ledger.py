@@ -32,7 +32,7 @@ from twin_resources.ledger.ledger import Ledger, LedgerRules
 from twin_resources.ledger.report import SyncReport
 from twin_resources.ledger.scores import DAY_MS
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 AUTHORS = 200
 NEW = 1000

@@ -15,9 +15,9 @@ from twin_resources.command.explain import Explanation, explanation_tree, passag
 from twin_resources.command.outcome import open_registry
 from twin_resources.command.releases import run_release, run_rollback, run_versions
 from twin_resources.errors import TwinError
-from twin_resources.registry import Claim, MoveRefused, Registry, Verdict
+from twin_resources.registry.registry import Claim, MoveRefused, Registry, Verdict
 from twin_resources.settings import Author, Settings, write_author
-from twin_resources.tables import Tables
+from twin_resources.tables.tables import Tables
 
 CHUNK = {
     "chunk_id": "c1",

@@ -26,8 +26,8 @@ from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.settings import Author, Settings, load_settings, write_author
-from twin_resources.state import State
-from twin_resources.tables import Tables
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
 
 ADA = Author(slug="ada", name="Ada Wright")
 TWELVE = range(12)

@@ -9,12 +9,12 @@ from tests.graph.instructions.conftest import ADA, Finished, Graph, tables_of
 from tests.graph.instructions.made_up_posts import clean, documents
 from twin_assets.instructions import building
 from twin_assets.instructions.schema import InstructionDataset
-from twin_resources.embedder import Embedder
+from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
 from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.retrieval import Retriever
+from twin_resources.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings, write_author
-from twin_resources.tables import Tables
+from twin_resources.tables.tables import Tables
 
 
 def test_posts_become_samples(home_with_embedder: Settings) -> None:

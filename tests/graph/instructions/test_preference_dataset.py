@@ -30,9 +30,9 @@ from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
 from twin_resources import dagster_resources as shells
 from twin_resources.ledger.interactions import columns
 from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.registry_moves import Claim, Verdict
+from twin_resources.registry.moves import Claim, Verdict
 from twin_resources.settings import load_settings, write_author
-from twin_resources.tables import Tables
+from twin_resources.tables.tables import Tables
 
 CHECKS = {
     "every_chosen_answer_is_the_authors",

@@ -12,11 +12,11 @@ import pytest
 
 from tests.graph.instructions.conftest import ADA, Finished
 from twin_assets.instructions import building
-from twin_resources.embedder import Embedder
+from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
-from twin_resources.retrieval import Retriever
+from twin_resources.retrieval.retrieval import Retriever
 from twin_resources.settings import load_settings
-from twin_resources.tables import Tables
+from twin_resources.tables.tables import Tables
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from twin_resources.embedder import Embedder
+from twin_resources.embedder.embedder import Embedder
 from twin_resources.evidence import judges as certification
 from twin_resources.judging.judge import Answered, Judge, identity
 from twin_resources.judging.panel import Material, Panel, convene, deciding, differences
@@ -18,7 +18,7 @@ from twin_resources.judging.plants import OwnAnswer, plant
 from twin_resources.judging.stored import CERTIFICATE_TABLE, TOPIC_TABLE, VOICE_TABLE
 from twin_resources.judging.texts import bundled_hands, divided
 from twin_resources.judging.topic import Pair
-from twin_resources.tables import Tables
+from twin_resources.tables.tables import Tables
 
 AUTHOR = "mara-lindqvist"
 

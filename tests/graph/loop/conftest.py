@@ -23,10 +23,10 @@ from twin_resources.loop.quality import Loop, Tick, tick
 from twin_resources.loop.retrainings import Launch
 from twin_resources.loop.rules import LoopRules
 from twin_resources.loop.training_inputs import Growth
-from twin_resources.registry import Registry
-from twin_resources.registry_moves import Claim, ModelVersion, Verdict
+from twin_resources.registry.moves import Claim, ModelVersion, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Author, Settings, write_author
-from twin_resources.state import State
+from twin_resources.state.state import State
 from twin_sensors.run_records import DagsterRunRecords
 
 GATE = "gate-test"

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tests.graph.loop.conftest import LoopWorld
 from twin_resources.settings import Author, write_author
-from twin_resources.state_schema import model_versions
+from twin_resources.state.schema import model_versions
 
 
 def version_of(author: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from twin_resources.ledger import schema
 from twin_resources.loop import alarm_records, retrainings
 from twin_resources.loop.quality import Loop, tick
 from twin_resources.notifications import history
-from twin_resources.registry import Registry
-from twin_resources.state import State
+from twin_resources.registry.registry import Registry
+from twin_resources.state.state import State
 
 KEY = "quality:ada:v1:thumbs:1"
 

@@ -8,7 +8,7 @@ from tests.graph.loop.conftest import LoopWorld, with_new_posts
 from twin_resources.langfuse.client import TraceStoreError
 from twin_resources.loop import alarm_records
 from twin_resources.notifications import history
-from twin_resources.state_schema import alarms, followed, retrainings, watches
+from twin_resources.state.schema import alarms, followed, retrainings, watches
 
 
 def test_a_quiet_tick_says_its_numbers(world: LoopWorld) -> None:

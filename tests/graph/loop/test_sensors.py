@@ -22,7 +22,7 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.loop.other_causes import ask_for_retraining
 from twin_resources.notifications import Notice, announce
 from twin_resources.settings import Author, load_secrets, write_author
-from twin_resources.state_schema import retrainings
+from twin_resources.state.schema import retrainings
 from twin_sensors.growth import new_material, retraining_requested
 from twin_sensors.notifying import notices_waiting
 from twin_sensors.quality_dropped import quality_dropped, status_by_settings

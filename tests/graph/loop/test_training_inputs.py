@@ -25,9 +25,9 @@ from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.training.training_inputs import TrainingInputsResource
 from twin_resources.loop.training_inputs import Growth
 from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.registry_moves import ModelVersion
+from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import load_settings
-from twin_resources.tables import Tables
+from twin_resources.tables.tables import Tables
 
 __all__ = ["finished", "graph", "tables", "twelve"]
 BASE = "made/tiny"

@@ -24,8 +24,8 @@ from twin_resources.notifications import (
     deliver,
     history,
 )
-from twin_resources.state import State
-from twin_resources.state_schema import notices
+from twin_resources.state.schema import notices
+from twin_resources.state.state import State
 
 ALARM = Notice(
     key="alarm:mara:v3:thumbs:1",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.graph.release.releases import pass_the_gate, round_of
-from twin_resources.registry import Registry
-from twin_resources.state import State
+from twin_resources.registry.registry import Registry
+from twin_resources.state.state import State
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from twin_resources.evidence.promotion import Pair
 from twin_resources.evidence.release_mode import Choice
 from twin_resources.ledger import schema
-from twin_resources.registry import Claim, Registry, Verdict
+from twin_resources.registry.registry import Claim, Registry, Verdict
 from twin_resources.release import trial
 from twin_resources.release.releasing import Round, release
 from twin_resources.release.replays import Replays

@@ -20,7 +20,7 @@ from twin_resources.evidence.judges import certify
 from twin_resources.evidence.promotion import Pair
 from twin_resources.evidence.release_mode import Trial as Measured
 from twin_resources.notifications import history
-from twin_resources.registry import Registry
+from twin_resources.registry.registry import Registry
 from twin_resources.release import trial
 from twin_resources.release.releasing import chosen_mode
 from twin_resources.release.telling import trial_metadata

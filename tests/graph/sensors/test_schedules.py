@@ -14,7 +14,7 @@ from twin_assets.definitions import defs
 from twin_resources.dagster_resources import StateResource
 from twin_resources.ledger.schema import open_tables, traces
 from twin_resources.settings import Settings
-from twin_resources.state import State
+from twin_resources.state.state import State
 from twin_sensors.schedules import LOOKED_BACK, every_hour
 
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)

@@ -12,9 +12,9 @@ from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.gateway.policy import read_policy
-from twin_resources.registry import Claim, Registry, Verdict
+from twin_resources.registry.registry import Claim, Registry, Verdict
 from twin_resources.settings import Author, Settings, write_author
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.policy import read_policy
-from twin_resources.registry import Registry
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 
 @pytest.fixture

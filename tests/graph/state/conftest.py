@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 BINARIES = (Path("/usr/lib/postgresql/15/bin"), *map(Path, os.environ["PATH"].split(":")))
 

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from twin_resources import registry
-from twin_resources.state import State
+from twin_resources.registry import registry
+from twin_resources.state.state import State
 
 GATE = "gate-1"
 

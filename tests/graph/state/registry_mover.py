@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from twin_resources.registry import Registry, reconcile
-from twin_resources.state import State
+from twin_resources.registry.registry import Registry, reconcile
+from twin_resources.state.state import State
 
 GATE = "gate-1"
 

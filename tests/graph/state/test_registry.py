@@ -13,7 +13,8 @@ import pytest
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
 from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import read_policy
-from twin_resources.registry import (
+from twin_resources.registry.moves import Mode, Outcome
+from twin_resources.registry.registry import (
     Claim,
     Evidence,
     ModelVersion,
@@ -23,8 +24,7 @@ from twin_resources.registry import (
     Verdict,
     reconcile,
 )
-from twin_resources.registry_moves import Mode, Outcome
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.graph.state.registry_mover"])

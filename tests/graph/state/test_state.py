@@ -23,9 +23,9 @@ from tests.graph.state.lease_holder import (
     open_when_all_are_ready,
 )
 from twin_resources.errors import TwinError
-from twin_resources.state import State, StateError
-from twin_resources.state_lease import LeaseBusy, LeaseLost, process_started
-from twin_resources.state_schema import leases, routing, schema_number
+from twin_resources.state.lease import LeaseBusy, LeaseLost, process_started
+from twin_resources.state.schema import leases, routing, schema_number
+from twin_resources.state.state import State, StateError
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.graph.state.lease_holder"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.state import State
-from twin_resources.tables import Tables
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from moto.server import ThreadedMotoServer
 
 from tests.graph.tables.words import posts, rework_words, words
 from twin_resources.errors import TwinError
-from twin_resources.state import State
-from twin_resources.tables import TableMissing, Tables, Upstream
+from twin_resources.state.state import State
+from twin_resources.tables.tables import TableMissing, Tables, Upstream
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 

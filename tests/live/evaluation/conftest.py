@@ -16,12 +16,12 @@ from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.training import manifest as manifests
 from twin_assets.training.samples import tokenize_samples
-from twin_resources import gguf
 from twin_resources.prompt import DEFAULT_TEMPLATE, render
-from twin_resources.registry import Registry
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Author, Settings, write_author
-from twin_resources.state import State
-from twin_resources.tables import Tables
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_resources.weights import gguf
 
 WORDS = ("the", "keeps", "its", "when", "a", "every", "drives")
 # Questions must name what their answers are about: the gate measures that.

@@ -18,13 +18,13 @@ from twin_assets.evaluation import served_answers
 from twin_assets.evaluation.gate import BELOW_BASE_BY, OnTopic
 from twin_assets.evaluation.held_out import held_out_samples, training_pairs
 from twin_assets.evaluation.progress import Clock, Progress
-from twin_resources import gguf
-from twin_resources.embedder import load_embedder
+from twin_resources.embedder.embedder import load_embedder
 from twin_resources.judging.stored import topic_calibration
 from twin_resources.judging.texts import bundled_hands
 from twin_resources.judging.topic import TopicJudge
-from twin_resources.model_server import ModelServers
 from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.serving.model_server import ModelServers
+from twin_resources.weights import gguf
 
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(1800)]
 

@@ -25,9 +25,9 @@ from twin_resources import dagster_resources as shells
 from twin_resources.judging.pairs import PLANT
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.ledger.interactions import columns
-from twin_resources.registry_moves import Verdict
+from twin_resources.registry.moves import Verdict
 from twin_resources.settings import Author, read_author, write_author
-from twin_resources.weights import prepare_base_model
+from twin_resources.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
 

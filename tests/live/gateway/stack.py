@@ -27,7 +27,7 @@ import psutil
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
-from twin_resources.embedder import load_embedder
+from twin_resources.embedder.embedder import load_embedder
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.live import POLL_SECONDS
 from twin_resources.gateway.policy import (
@@ -38,12 +38,12 @@ from twin_resources.gateway.policy import (
     write_policy,
 )
 from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.model_server import ServerProcess
 from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.retrieval_index import update_indexes
+from twin_resources.retrieval.index import update_indexes
+from twin_resources.serving.model_server import ServerProcess
 from twin_resources.settings import Author, Settings, load_secrets, write_author
-from twin_resources.state import State
-from twin_resources.tables import Tables
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
 
 START_S = 120.0
 PASSAGES = (

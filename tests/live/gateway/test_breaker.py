@@ -19,9 +19,9 @@ from tests.live.gateway.stack import Stack
 from twin_resources.gateway.keys import add_key, open_keys
 from twin_resources.gateway.policy import read_policy
 from twin_resources.notifications import history
-from twin_resources.registry import Claim, Registry, Verdict
-from twin_resources.registry_moves import VersionState
-from twin_resources.state import State
+from twin_resources.registry.moves import VersionState
+from twin_resources.registry.registry import Claim, Registry, Verdict
+from twin_resources.state.state import State
 
 pytestmark = pytest.mark.live
 GATE = "gate-1"

@@ -18,14 +18,14 @@ from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
 from tests.live.gateway.stack import Stack
 from twin_resources.command.console import make_console
 from twin_resources.command.feedback_command import run_feedback
-from twin_resources.endpoints import Endpoints, write_endpoints
 from twin_resources.errors import TwinError
 from twin_resources.gateway.automatic_scores import AUTOMATIC_SCORES
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.ledger.ledger import Ledger, LedgerRules
 from twin_resources.settings import load_secrets
-from twin_resources.state import State
+from twin_resources.stack.endpoints import Endpoints, write_endpoints
+from twin_resources.state.state import State
 
 pytestmark = pytest.mark.live
 BODY: dict[str, Any] = {

@@ -13,10 +13,10 @@ import pytest
 from tests.live.serving.conftest import ServedModel, make_adapter
 from twin_assets.evaluation import parity, served_model
 from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
-from twin_resources import gguf
 from twin_resources.errors import TwinError
-from twin_resources.model_server import ModelServers
+from twin_resources.serving.model_server import ModelServers
 from twin_resources.settings import Settings
+from twin_resources.weights import gguf
 
 pytestmark = pytest.mark.live
 

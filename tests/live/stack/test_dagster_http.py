@@ -25,11 +25,11 @@ from twin_resources.command.stopping import end_stack
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
-from twin_resources.process_identity import marked_processes
 from twin_resources.settings import Settings, load_settings
-from twin_resources.stack import Stack, start_stack, stop_stack
-from twin_resources.stack_programs import urls, wait_until
-from twin_resources.supervisor import Program
+from twin_resources.stack.process_identity import marked_processes
+from twin_resources.stack.programs import urls, wait_until
+from twin_resources.stack.stack import Stack, start_stack, stop_stack
+from twin_resources.stack.supervisor import Program
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 

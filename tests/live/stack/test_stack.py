@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.process_identity import ProcessIdentity, find, identify, marked_processes
 from twin_resources.settings import Settings
-from twin_resources.stack import (
+from twin_resources.stack.process_identity import ProcessIdentity, find, identify, marked_processes
+from twin_resources.stack.programs import StackEnded, ensure_alive, wait_until
+from twin_resources.stack.stack import (
     Stack,
     _write_record,
     find_stack,
@@ -26,8 +27,7 @@ from twin_resources.stack import (
     start_stack,
     stop_stack,
 )
-from twin_resources.stack_programs import StackEnded, ensure_alive, wait_until
-from twin_resources.supervisor import Program, tail
+from twin_resources.stack.supervisor import Program, tail
 
 pytestmark = pytest.mark.live
 
@@ -190,8 +190,8 @@ def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> Non
     """Ctrl-C between the first process and the supervisor's first answer."""
     code = (
         "import sys; from pathlib import Path; from twin_resources.settings import load_settings; "
-        "from twin_resources.stack import start_stack; from twin_resources.supervisor import "
-        "Program, Supervisor; import time; "
+        "from twin_resources.stack.stack import start_stack; "
+        "from twin_resources.stack.supervisor import Program, Supervisor; import time; "
         "Supervisor.answers = lambda self: (print('up', flush=True), time.sleep(60))[0]; "
         "start_stack(load_settings(), programs=lambda s: [Program('p', (sys.executable, '-c', "
         "'import time; time.sleep(600)'), Path('/'))])"

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from twin_resources.command.subprocesses import run_module, running_module
-from twin_resources.process_identity import marked_processes
 from twin_resources.settings import Settings
+from twin_resources.stack.process_identity import marked_processes
 
 pytestmark = pytest.mark.live
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.ledger.ledger import Ledger, LedgerRules
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 
 def main(state_url: str, host: str, public_key: str, secret_key: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
 from twin_resources.ledger.ledger import Ledger, LedgerRules
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 pytestmark = pytest.mark.live
 SCORES = 1200

@@ -14,7 +14,7 @@ from twin_resources.disk_space import DiskFull
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_settings
 from twin_resources.training_launcher import LocalLauncher, TrainingJob
-from twin_resources.weights import load_base_model, prepare_base_model
+from twin_resources.weights.weights import load_base_model, prepare_base_model
 
 pytestmark = pytest.mark.live
 

@@ -12,8 +12,8 @@ from twin_resources.command.author_progress import (
     read_progress,
     write_progress,
 )
-from twin_resources.process_identity import ProcessIdentity
 from twin_resources.settings import Author, Settings
+from twin_resources.stack.process_identity import ProcessIdentity
 
 
 def test_it_is_read_back_as_written(home: Settings) -> None:

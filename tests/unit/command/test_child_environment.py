@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.child_environment import (
+from twin_resources.settings import Settings
+from twin_resources.stack.child_environment import (
     TELEMETRY_OFF,
     child_environment,
     provider_prefixes,
     withheld_keys,
 )
-from twin_resources.settings import Settings
 
 FOUND = {
     "PATH": "/bin",

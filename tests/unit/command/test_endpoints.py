@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.endpoints import (
+from twin_resources.errors import TwinError
+from twin_resources.stack.endpoints import (
     Endpoints,
     endpoints_path,
     env_path,
@@ -17,8 +18,7 @@ from twin_resources.endpoints import (
     remove_endpoints,
     write_endpoints,
 )
-from twin_resources.errors import TwinError
-from twin_resources.process_identity import ProcessIdentity
+from twin_resources.stack.process_identity import ProcessIdentity
 
 
 def endpoints(home: Path) -> Endpoints:

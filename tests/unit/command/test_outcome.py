@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.command.outcome import Outcome, decide, refusal_reasons
-from twin_resources.registry_moves import Claim, ModelVersion, Verdict
-from twin_resources.registry_moves import Outcome as Finding
+from twin_resources.registry.moves import Claim, ModelVersion, Verdict
+from twin_resources.registry.moves import Outcome as Finding
 
 VERSION = ModelVersion(
     author="jose",

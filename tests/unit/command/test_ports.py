@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.ports import choose_ports, is_free
+from twin_resources.stack.ports import choose_ports, is_free
 
 HOST = "127.0.0.1"
 

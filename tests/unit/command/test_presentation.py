@@ -19,8 +19,8 @@ from twin_resources.command.presentation import (
     verdict_table,
 )
 from twin_resources.command.preview import Preview
-from twin_resources.endpoints import Endpoints
-from twin_resources.registry_moves import Claim, Verdict
+from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.stack.endpoints import Endpoints
 
 SOURCE = {"chunk_id": "c1", "document_id": "d1", "title": "On [bold]clocks[/]", "url": "http://x/1"}
 

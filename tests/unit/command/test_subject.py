@@ -15,7 +15,7 @@ from twin_resources.command.subject import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author, Settings, read_author, write_author
-from twin_resources.stack import StackRecord, _write_record
+from twin_resources.stack.stack import StackRecord, _write_record
 
 
 def folder_of_posts(tmp_path: Path, name: str = "my posts") -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.supervisor import (
+from twin_resources.stack.supervisor import (
     LONGEST_SOCKET_PATH,
     Program,
     configuration,

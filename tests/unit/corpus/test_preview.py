@@ -15,8 +15,8 @@ from twin_assets.corpus import importing
 from twin_assets.corpus.preview import as_text, main, preview
 from twin_assets.corpus.schema import RawPosts, columns_of
 from twin_resources.settings import Author, Settings, write_author
-from twin_resources.state import State
-from twin_resources.tables import Tables
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
 
 SENTENCES = " ".join(f"This is sentence number {n} of a post about old clocks." for n in range(8))
 

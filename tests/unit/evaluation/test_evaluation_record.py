@@ -18,7 +18,7 @@ from twin_assets.evaluation.evaluation_record import (
 )
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
 from twin_resources.errors import TwinError
-from twin_resources.registry_moves import Verdict
+from twin_resources.registry.moves import Verdict
 
 EVALUATION = Evaluation(
     checkpoint="c" * 64,

@@ -15,7 +15,7 @@ from twin_assets.evaluation.gate import (
     outcome_of,
 )
 from twin_assets.evaluation.served_answers import on_topic
-from twin_resources.registry_moves import Claim
+from twin_resources.registry.moves import Claim
 
 GOOD = Measured(
     passages=60,

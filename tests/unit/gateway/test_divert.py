@@ -30,10 +30,10 @@ from twin_resources.gateway.policy import Policy, read_policy, write_policy
 from twin_resources.gateway.request_body import Asked, read_question
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.registry_moves import ModelVersion
-from twin_resources.retrieval import Passage
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.retrieval.retrieval import Passage
 from twin_resources.settings import Author, Settings
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 DAY = date(2026, 3, 1)
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")

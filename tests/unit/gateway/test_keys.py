@@ -12,7 +12,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway import keys
 from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 
 @pytest.fixture

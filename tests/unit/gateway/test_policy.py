@@ -21,7 +21,7 @@ from twin_resources.gateway.policy import (
     same_policy,
     write_policy,
 )
-from twin_resources.registry_moves import ModelVersion
+from twin_resources.registry.moves import ModelVersion
 
 
 @dataclass

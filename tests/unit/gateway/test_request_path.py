@@ -21,7 +21,7 @@ from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.tracing import span_attributes
 from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.retrieval import Passage
+from twin_resources.retrieval.retrieval import Passage
 from twin_resources.settings import Author, Settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")

@@ -17,7 +17,7 @@ from twin_resources.langfuse.outbox import QueuedScore, score_id
 from twin_resources.langfuse.trace_tables import TraceTables
 from twin_resources.ledger.ledger import Ledger, LedgerRules
 from twin_resources.ledger.report import SyncReport
-from twin_resources.state import State
+from twin_resources.state.state import State
 
 KEYS = Keys("pk-lf-test", "sk-lf-test")
 MORNING = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)

@@ -325,7 +325,7 @@ def test_old_rows_go_and_settled_values_stay(world: World) -> None:
 def test_a_ledger_of_the_future_is_refused(world: World) -> None:
     from sqlalchemy import text
 
-    from twin_resources.state import StateError
+    from twin_resources.state.state import StateError
 
     world.ledger()
     with world.state.transaction() as connection:

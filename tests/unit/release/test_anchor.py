@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from twin_resources.registry_moves import ModelVersion, Move, VersionState
+from twin_resources.registry.moves import ModelVersion, Move, VersionState
 from twin_resources.release.anchor import Certified, anchor_of
 
 

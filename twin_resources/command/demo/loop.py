@@ -49,12 +49,12 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.loop import alarm_records
 from twin_resources.loop.alarm_records import AlarmRecord
-from twin_resources.registry import Registry, reconcile
-from twin_resources.registry_moves import Verdict
+from twin_resources.registry.moves import Verdict
+from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.release import trial as trials
 from twin_resources.settings import Author, Settings
-from twin_resources.stack import Stack
-from twin_resources.stack_programs import ensure_alive, server_is_ready, urls
+from twin_resources.stack.programs import ensure_alive, server_is_ready, urls
+from twin_resources.stack.stack import Stack
 
 STAGES = 7
 MOST_BROKEN = 90  # scores; a prototype's alarm came after 30, in nine of ten cases after 36

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_resources.command.conversation import ask, make_client
-from twin_resources.endpoints import Endpoints
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author, Settings, load_secrets
+from twin_resources.stack.endpoints import Endpoints
 
 if TYPE_CHECKING:
     from twin_resources.judging.topic import TopicJudge
@@ -95,10 +95,10 @@ class SimulatedReader:
 
 
 def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Sequence[str]]:
-    from twin_resources.embedder import load_embedder
+    from twin_resources.embedder.embedder import load_embedder
     from twin_resources.judging.topic import Pair, TopicJudge, calibrate_topic
-    from twin_resources.state import State
-    from twin_resources.tables import Tables
+    from twin_resources.state.state import State
+    from twin_resources.tables.tables import Tables
 
     state = State.open(settings.state_address)
     try:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.table import Table
 
-from twin_resources.endpoints import write_private
+from twin_resources.stack.endpoints import write_private
 
 SCHEMA = 1
 

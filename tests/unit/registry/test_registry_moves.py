@@ -1,0 +1,210 @@
+"""`legal_moves`: what the rules of release call for, as a pure function."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.registry.moves import (
+    BY_FORCE,
+    BY_HAND,
+    BY_ITSELF,
+    Claim,
+    Evidence,
+    Finding,
+    LegalMove,
+    Mode,
+    ModelVersion,
+    Outcome,
+    Verdict,
+    VersionState,
+    legal_moves,
+    refusal,
+)
+
+GATE = "gate-3"
+
+
+def version(number: int, state: VersionState = "candidate", **values: object) -> ModelVersion:
+    item = ModelVersion(
+        author="mara",
+        version=number,
+        checkpoint=f"hash{number}",
+        state=state,
+        tainted=False,
+        forced=False,
+        folder=f"/checkpoints/hash{number}",
+        adapter_gguf=None,
+        base="/base",
+        base_gguf="/base.gguf",
+        template="t1",
+        dataset_version="d1",
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    return replace(item, **values)
+
+
+def verdict(number: int, outcome: Outcome = "passed", gate: str = GATE) -> Verdict:
+    claim = Claim("beats_base_model", outcome == "passed", 30.1, 28.0, "perplexity 30.1, base 28.0")
+    return Verdict("mara", f"hash{number}", gate, outcome, (claim,), "2026-01-02T00:00:00+00:00")
+
+
+def moves(
+    *versions: ModelVersion,
+    verdicts: list[Verdict] | None = None,
+    evidence: dict[int, Evidence] | None = None,
+    mode: Mode = "gate",
+) -> list[tuple[int, str]]:
+    found = legal_moves(
+        versions,
+        {item.checkpoint: item for item in verdicts or []},
+        evidence or {},
+        gate_version=GATE,
+        mode=mode,
+    )
+    return [(move.version, move.to) for move in found]
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_the_first_model_that_passes_becomes_stable_at_once(mode: Mode) -> None:
+    assert moves(version(1), verdicts=[verdict(1)], mode=mode) == [(1, "stable")]
+
+
+def test_without_a_verdict_nothing_moves() -> None:
+    assert moves(version(1)) == []
+
+
+def test_a_verdict_of_another_gate_is_no_verdict() -> None:
+    assert moves(version(1), verdicts=[verdict(1, gate="gate-2")]) == []
+    assert moves(version(1), verdicts=[verdict(1, "failed", gate="gate-2")]) == []
+
+
+@pytest.mark.parametrize("outcome", ["failed", "not_decided"])
+def test_failed_and_not_decided_are_refused(outcome: Outcome) -> None:
+    assert moves(version(1), verdicts=[verdict(1, outcome)]) == [(1, "refused")]
+
+
+def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
+    assert refusal(verdict(1, "failed")) == (
+        "the gate refused: beats_base_model: perplexity 30.1, base 28.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "to"), [("gate", "stable"), ("shadow", "shadow"), ("canary", "canary")]
+)
+def test_a_later_candidate_goes_where_the_release_mode_says(mode: Mode, to: str) -> None:
+    both = (version(1, "stable"), version(2))
+    assert moves(*both, verdicts=[verdict(1), verdict(2)], mode=mode) == [(2, to)]
+
+
+def test_one_trial_at_a_time() -> None:
+    versions = (version(1, "stable"), version(2, "canary"), version(3))
+    assert moves(*versions, verdicts=[verdict(2), verdict(3)], mode="canary") == []
+
+
+def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -> None:
+    both = [verdict(1), verdict(2)]
+    assert moves(version(1), version(2), verdicts=both) == [(1, "parked"), (2, "stable")]
+
+
+@pytest.mark.parametrize(
+    ("finding", "to"),
+    [("promote", "stable"), ("roll_back", "rolled_back"), ("exhausted", "parked")],
+)
+@pytest.mark.parametrize("state", ["shadow", "canary"])
+def test_a_trial_ends_as_its_evidence_says(state: VersionState, finding: Finding, to: str) -> None:
+    said = {2: Evidence(finding, "31 of about 180 pairs")}
+    versions = (version(1, "stable"), version(2, state))
+    assert moves(*versions, verdicts=[verdict(2)], evidence=said, mode="canary") == [(2, to)]
+
+
+def test_undecided_evidence_moves_nothing() -> None:
+    said = {2: Evidence("undecided", "31 of about 180 pairs")}
+    versions = (version(1, "stable"), version(2, "canary"))
+    assert moves(*versions, verdicts=[verdict(2)], evidence=said, mode="canary") == []
+
+
+def test_evidence_promotes_nothing_that_the_present_gate_has_not_passed() -> None:
+    said = {2: Evidence("promote", "U = 21")}
+    versions = (version(1, "stable"), version(2, "canary"))
+    old = [verdict(2, gate="gate-2")]
+    assert moves(*versions, verdicts=old, evidence=said, mode="canary") == []
+
+
+def test_a_tainted_candidate_is_refused_whatever_the_gate_said() -> None:
+    assert moves(version(1, tainted=True), verdicts=[verdict(1)]) == [(1, "refused")]
+    on_trial = version(2, "canary", tainted=True)
+    assert moves(version(1, "stable"), on_trial, verdicts=[verdict(2)]) == [(2, "refused")]
+
+
+def apply(versions: list[ModelVersion], called_for: list[LegalMove]) -> list[ModelVersion]:
+    """What the registry does with moves, without a registry."""
+    for move in called_for:
+        if move.to == "stable":
+            versions = [
+                replace(item, state="retired") if item.state == "stable" else item
+                for item in versions
+            ]
+        versions = [
+            replace(item, state=move.to) if item.version == move.version else item
+            for item in versions
+        ]
+    return versions
+
+
+states = st.sampled_from(get_args(VersionState))
+
+
+@given(
+    st.lists(st.tuples(states, st.booleans()), min_size=1, max_size=6),
+    st.dictionaries(
+        st.integers(1, 6), st.tuples(st.sampled_from(get_args(Outcome)), st.booleans())
+    ),
+    st.dictionaries(st.integers(1, 6), st.sampled_from(get_args(Finding))),
+    st.sampled_from(get_args(Mode)),
+)
+def test_moves_end_are_legal_and_release_only_what_passed(
+    given_states: list[tuple[VersionState, bool]],
+    outcomes: dict[int, tuple[Outcome, bool]],
+    findings: dict[int, Finding],
+    mode: Mode,
+) -> None:
+    seen_stable = False
+    versions: list[ModelVersion] = []
+    for number, (state, tainted) in enumerate(given_states, start=1):
+        kept: VersionState = "retired" if state == "stable" and seen_stable else state
+        seen_stable = seen_stable or state == "stable"
+        versions.append(version(number, kept, tainted=tainted))
+    verdicts = {
+        f"hash{number}": verdict(number, outcome, gate=GATE if now else "gate-2")
+        for number, (outcome, now) in outcomes.items()
+    }
+    evidence = {number: Evidence(finding, "") for number, finding in findings.items()}
+    for _ in range(len(versions) * 3):
+        called_for = legal_moves(versions, verdicts, evidence, gate_version=GATE, mode=mode)
+        if not called_for:
+            break
+        by_number = {item.version: item for item in versions}
+        for move in called_for:
+            item = by_number[move.version]
+            assert move.to in BY_ITSELF[item.state]
+            if move.to in {"stable", "shadow", "canary"}:
+                found = verdicts[item.checkpoint]
+                assert (found.outcome, found.gate_version) == ("passed", GATE)
+                assert not item.tainted
+        versions = apply(versions, called_for)
+        assert sum(item.state == "stable" for item in versions) <= 1
+    else:
+        pytest.fail("the moves did not come to an end")
+
+
+def test_no_move_leaves_a_state_in_two_ways() -> None:
+    for state in get_args(VersionState):
+        by_itself = BY_ITSELF.get(state, frozenset())
+        assert not by_itself & BY_HAND.get(state, frozenset())
+        assert not by_itself & BY_FORCE.get(state, frozenset())

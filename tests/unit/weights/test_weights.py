@@ -1,0 +1,142 @@
+"""Finding prepared base models, and refusing what cannot become one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.weights.__main__ import main
+from twin_resources.weights.weights import load_base_model, prepare_base_model
+
+
+@pytest.fixture
+def other_server(home: Settings) -> Settings:
+    """A home whose answers come from another server: no GGUF is needed."""
+    return home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
+
+
+def model_folder(folder: Path, *, template: str | None = "{{ messages }}") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "tokenizer_config.json").write_text("{}")
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def test_an_unprepared_model_says_how_to_prepare_it(home: Settings) -> None:
+    with pytest.raises(TwinError, match=r"twin_resources\.weights prepare"):
+        load_base_model(home)
+
+
+def test_a_folder_is_used_where_it_lies_and_found_again(
+    other_server: Settings, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "my model")
+    said: list[str] = []
+    prepared = prepare_base_model(other_server, str(folder), report=said.append)
+    assert prepared.folder == folder
+    assert prepared.gguf is None
+    assert prepare_base_model(other_server, str(folder), report=said.append) == prepared
+    assert load_base_model(other_server, str(folder)) == prepared
+    assert len(said) == 1
+
+
+def test_changed_weights_are_another_revision(other_server: Settings, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    before = prepare_base_model(other_server, str(folder))
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(TwinError, match="no prepared copy"):
+        load_base_model(other_server, str(folder))
+    after = prepare_base_model(other_server, str(folder))
+    assert after.revision != before.revision
+
+
+def test_a_model_without_chat_template_is_refused(other_server: Settings, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model", template=None)
+    with pytest.raises(TwinError, match="no chat template"):
+        prepare_base_model(other_server, str(folder))
+    assert not list(other_server.weights_dir.glob("**/partial-*"))
+
+
+def test_pickled_weights_are_refused(other_server: Settings, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(TwinError, match="pickled weights are not read"):
+        prepare_base_model(other_server, str(folder))
+
+
+@pytest.mark.parametrize("name", ["./no/such/folder", "/no/such/folder", "a b/c", "word"])
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(home: Settings, name: str) -> None:
+    with pytest.raises(TwinError, match="neither an existing folder nor"):
+        prepare_base_model(home, name)
+
+
+def test_a_killed_preparation_leaves_nothing_that_looks_finished(
+    other_server: Settings, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    prepared = prepare_base_model(other_server, str(folder))
+    records = list(other_server.weights_dir.glob("*/*/base_model.json"))
+    assert len(records) == 1
+    left_over = records[0].parent.parent / "partial-1"
+    records[0].parent.rename(left_over)
+    (left_over / "base_model.json").unlink()
+    assert prepare_base_model(other_server, str(folder)) == prepared
+    assert not left_over.exists()
+
+
+def test_a_newer_record_is_refused(other_server: Settings, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    prepare_base_model(other_server, str(folder))
+    (record,) = other_server.weights_dir.glob("*/*/base_model.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"schema": 99}))
+    with pytest.raises(TwinError, match="schema 99"):
+        load_base_model(other_server, str(folder))
+
+
+def test_a_disk_that_cannot_be_written_is_a_clear_message(home: Settings) -> None:
+    home.weights_dir.write_text("a file where the folder should be")
+    with pytest.raises(TwinError, match="free space or mend the permissions"):
+        prepare_base_model(home)
+
+
+def test_the_command_prints_one_line_and_no_traceback(
+    home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["weights", "show"])
+    assert main() == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "Next: run `python -m twin_resources.weights prepare`" in said.err
+
+
+def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> None:
+    # a fresh interpreter, because the hub's client reads its address when it is imported
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "twin_resources.weights",
+            "prepare",
+            "--base-model",
+            "owner/name",
+        ],
+        env=os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9"},
+        cwd=Path(__file__).resolve().parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "check the id, the network and HF_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr

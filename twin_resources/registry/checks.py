@@ -1,0 +1,87 @@
+"""Whether one move is allowed now, asked inside the transaction that would make it.
+
+Belongs here: the refusals of a move. Does not belong here: which moves are called for
+(`moves.py`), making them (`registry.py`).
+Method: architecture.md.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.registry import rows
+from twin_resources.registry.moves import (
+    BY_FORCE,
+    BY_HAND,
+    BY_ITSELF,
+    NEEDS_PASS,
+    ModelVersion,
+    VersionState,
+)
+
+
+class MoveRefused(TwinError):
+    """The move is not legal, or the checkpoint has no PASSED verdict."""
+
+
+def check_incumbent(
+    connection: sa.Connection, item: ModelVersion, to: VersionState, against: int
+) -> None:
+    """Raises MoveRefused when the stable version is not the one that the evidence is about."""
+    stable = [
+        other.version for other in rows.versions(connection, item.author) if other.state == "stable"
+    ]
+    if stable != [against]:
+        raise MoveRefused(
+            f"move v{item.version} of {item.author} from {item.state} to {to}",
+            found=f"evidence against v{against}, but stable is "
+            + (f"v{stable[0]}" if stable else "none"),
+            next_step="compare it with the version that is stable now",
+        )
+
+
+def check_move(
+    connection: sa.Connection,
+    item: ModelVersion,
+    to: VersionState,
+    *,
+    force: bool,
+    gate_version: str,
+) -> None:
+    """Raises MoveRefused when the version may not go there from where it is, is tainted, or lacks a
+    PASSED verdict of this gate."""
+    tried = f"move v{item.version} of {item.author} from {item.state} to {to}"
+    nowhere: frozenset[VersionState] = frozenset()
+    forcible = BY_FORCE.get(item.state, nowhere)
+    unforced = BY_ITSELF.get(item.state, nowhere) | BY_HAND.get(item.state, nowhere)
+    allowed = forcible if force else unforced
+    if to not in allowed:
+        raise MoveRefused(
+            tried,
+            found=f"from {item.state} it may go to {', '.join(sorted(allowed)) or 'nowhere'}",
+            next_step="release it by hand: force it, with a reason"
+            if to in forcible
+            else "choose one of these",
+        )
+    if item.tainted and to in NEEDS_PASS:
+        raise MoveRefused(
+            tried,
+            found="the version is tainted: it was trained on something since forgotten",
+            next_step="train again without it",
+        )
+    if force or to not in NEEDS_PASS or item.state in BY_HAND:
+        return  # a retired version had passed, or was forced, when it became stable
+    if not gate_version:
+        raise MoveRefused(
+            tried, found="no gate version was named", next_step="pass the gate's version"
+        )
+    verdict = rows.verdict(connection, item.checkpoint, gate_version)
+    if verdict is None or verdict.outcome != "passed":
+        raise MoveRefused(
+            tried,
+            found=f"no PASSED verdict of gate {gate_version} for checkpoint {item.checkpoint[:12]}"
+            + (f", but {verdict.outcome}" if verdict else ""),
+            next_step="materialize `checkpoint_evaluation`, or force the release with a reason",
+        )

@@ -1,0 +1,366 @@
+"""The model registry: versions, verdicts, and the one function that moves a version.
+
+Belongs here: storing them in the state store, and writing the policy object after every change.
+Does not belong here: which moves are called for (`moves.py`) and allowed
+(`checks.py`), the shape of the policy (`gateway/policy.py`), measuring a model.
+Method: architecture.md.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlalchemy as sa
+
+from twin_resources.gateway.policy import Policy, build_policy, same_policy, write_policy
+from twin_resources.notifications import announce
+from twin_resources.registry import rows
+from twin_resources.registry.checks import MoveRefused, check_incumbent, check_move
+from twin_resources.registry.moves import (
+    Claim,
+    Evidence,
+    LegalMove,
+    Mode,
+    ModelVersion,
+    Move,
+    Verdict,
+    VersionState,
+    legal_moves,
+)
+from twin_resources.registry.notices import notice_of
+from twin_resources.state.schema import model_versions, moves, routing, verdicts
+
+if TYPE_CHECKING:
+    from twin_resources.state import state as state_store
+
+__all__ = [
+    "Claim",
+    "Evidence",
+    "LegalMove",
+    "ModelVersion",
+    "Move",
+    "MoveRefused",
+    "Registry",
+    "Verdict",
+    "legal_moves",
+    "reconcile",
+]
+
+
+class Registry:
+    """Model versions of all authors in one state store; every change rewrites the policy object."""
+
+    def __init__(self, state: state_store.State, *, policy_path: Path) -> None:
+        self.state = state
+        self.policy_path = Path(policy_path)
+
+    # Versions
+
+    def register(
+        self,
+        *,
+        author: str,
+        checkpoint: str,
+        folder: str,
+        adapter_gguf: str | None,
+        base: str,
+        base_gguf: str,
+        template: str,
+        dataset_version: str,
+        actor: str = "training",
+    ) -> ModelVersion:
+        """Enter a checkpoint as a candidate; a known one makes no new version.
+
+        A known one that is retired or rolled back becomes candidate again; its paths are renewed,
+        since the home may have moved.
+        """
+        paths = {
+            "folder": folder,
+            "adapter_gguf": adapter_gguf,
+            "base": base,
+            "base_gguf": base_gguf,
+        }
+        with self.state.transaction() as connection:
+            known = rows.one(connection, author=author, checkpoint=checkpoint)
+            if known is None:
+                newest = connection.execute(
+                    sa.select(sa.func.max(model_versions.c.version)).where(
+                        model_versions.c.author == author
+                    )
+                ).scalar()
+                version = (newest or 0) + 1
+                connection.execute(
+                    sa.insert(model_versions).values(
+                        author=author,
+                        version=version,
+                        checkpoint=checkpoint,
+                        state="candidate",
+                        tainted=False,
+                        forced=False,
+                        template=template,
+                        dataset_version=dataset_version,
+                        created_at=rows.now(),
+                        **paths,
+                    )
+                )
+            else:
+                version = known.version
+                rows.update(connection, known, **paths)
+                if known.state in {"retired", "rolled_back"}:
+                    reason = "training gave this checkpoint again"
+                    rows.enter(connection, known, "candidate", actor=actor, reason=reason)
+        self.publish()
+        return self.get(author, version)
+
+    def authors(self) -> list[str]:
+        """Every author that has a version."""
+        with self.state.reading() as connection:
+            found = connection.execute(sa.select(model_versions.c.author).distinct()).scalars()
+            return sorted(found)
+
+    def authors_on_trial(self) -> list[str]:
+        """Authors with a version in a shadow or canary trial."""
+        trying = model_versions.c.state.in_(["shadow", "canary"])
+        statement = sa.select(model_versions.c.author).where(trying).distinct()
+        with self.state.reading() as connection:
+            return sorted(connection.execute(statement).scalars())
+
+    def versions(self, author: str) -> list[ModelVersion]:
+        """All versions of an author, oldest first."""
+        with self.state.reading() as connection:
+            return rows.versions(connection, author)
+
+    def get(self, author: str, version: int) -> ModelVersion:
+        """One version.
+
+        Raises:
+            TwinError: the author has no such version.
+        """
+        with self.state.reading() as connection:
+            return rows.existing(connection, author, version)
+
+    def stable(self, author: str) -> ModelVersion | None:
+        """The version that serves, or None when base model + retrieval answer."""
+        found = [item for item in self.versions(author) if item.state == "stable"]
+        return found[0] if found else None
+
+    def by_checkpoint(self, checkpoint: str, *, author: str | None = None) -> ModelVersion | None:
+        """The version of a checkpoint hash, or None."""
+        with self.state.reading() as connection:
+            return rows.one(connection, author=author, checkpoint=checkpoint)
+
+    def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
+        """Mark a version as trained on something since forgotten; it is served no longer."""
+        with self.state.transaction() as connection:
+            item = rows.existing(connection, author, version)
+            rows.update(connection, item, tainted=True)
+            rows.record(connection, item, item.state, actor=actor, reason=reason, forced=False)
+        self.publish()
+        return self.get(author, version)
+
+    # Verdicts
+
+    def record_verdict(self, verdict: Verdict) -> None:
+        """Store what the gate found; a later verdict of the same checkpoint and gate counts."""
+        values = asdict(verdict) | {"claims": [asdict(claim) for claim in verdict.claims]}
+        with self.state.transaction() as connection:
+            connection.execute(sa.insert(verdicts).values(**values))
+
+    def verdict(self, checkpoint: str, gate_version: str) -> Verdict | None:
+        """The newest verdict for exactly this checkpoint under this version of the gate."""
+        with self.state.reading() as connection:
+            return rows.verdict(connection, checkpoint, gate_version)
+
+    def latest_verdict(self, author: str) -> Verdict | None:
+        """The newest verdict of any of an author's checkpoints."""
+        with self.state.reading() as connection:
+            statement = sa.select(verdicts).where(verdicts.c.author == author)
+            return rows.newest(connection, statement)
+
+    def gate_version(self) -> str:
+        """The gate version of the newest verdict; empty when there is none."""
+        with self.state.reading() as connection:
+            found = rows.newest(connection, sa.select(verdicts))
+        return found.gate_version if found else ""
+
+    # Moves
+
+    def move(
+        self,
+        author: str,
+        version: int,
+        to: VersionState,
+        *,
+        actor: str,
+        reason: str,
+        force: bool = False,
+        gate_version: str = "",
+        against: int | None = None,
+    ) -> Move:
+        """Move one version, in one transaction with what follows from it; then write the policy.
+
+        What people should know of it (`notices.py`) is queued in the same transaction.
+
+        A version that becomes stable retires the former one; when it was retired itself (a
+        rollback), the former one is rolled back instead.
+
+        Args:
+            actor, reason: who and why; kept for ever.
+            force: a person releases a refused or parked version; it is marked `forced`.
+            gate_version: the gate's version now; needed where a PASSED verdict is.
+            against: the version that must be stable now, since the evidence is about it; None: any.
+
+        Raises:
+            MoveRefused: the move is not legal from where the version is, the version is tainted,
+                no PASSED verdict exists for its checkpoint, or another version is stable by now.
+        """
+        with self.state.transaction() as connection:
+            item = rows.existing(connection, author, version)
+            check_move(connection, item, to, force=force, gate_version=gate_version)
+            if against is not None:
+                check_incumbent(connection, item, to, against)
+            if to == "stable":
+                leaves = "rolled_back" if item.state == "retired" else "retired"
+                why = f"v{version} became stable: {reason}"
+                for former in rows.versions(connection, author):
+                    if former.state == "stable":
+                        rows.enter(connection, former, leaves, actor=actor, reason=why)
+            if force:
+                rows.update(connection, item, forced=True)
+            done = rows.enter(connection, item, to, actor=actor, reason=reason, forced=force)
+            if (notice := notice_of(done)) is not None:
+                announce(connection, notice, at=self.state.now(connection))
+        self.publish()
+        return done
+
+    def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
+        """Bring a retired version back as stable; None: the one that was stable last.
+
+        Raises:
+            MoveRefused: there is none, or the version named is not retired.
+        """
+        if version is None:
+            retired = {item.version for item in self.versions(author) if item.state == "retired"}
+            entered = [
+                move.version
+                for move in self.moves(author)
+                if move.to_state == "retired" and move.version in retired
+            ]
+            if not entered:
+                raise MoveRefused(
+                    f"roll back {author}",
+                    found="no retired version",
+                    next_step="see `twin versions` for those that there are",
+                )
+            version = entered[-1]
+        return self.move(author, version, "stable", actor=actor, reason=reason)
+
+    def moves(self, author: str) -> list[Move]:
+        """The history of an author's versions, oldest first."""
+        with self.state.reading() as connection:
+            statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
+            return [Move(**row) for row in connection.execute(statement).mappings()]
+
+    def authors_moved(self, *, after: int) -> list[str]:
+        """Authors with a move of a higher number than that."""
+        statement = sa.select(moves.c.author).where(moves.c.number > after).distinct()
+        with self.state.reading() as connection:
+            return sorted(connection.execute(statement).scalars())
+
+    def newest_move(self) -> int:
+        """Number of the newest move of all authors; 0: none."""
+        with self.state.reading() as connection:
+            return int(connection.execute(sa.select(sa.func.max(moves.c.number))).scalar() or 0)
+
+    # Policy
+
+    def set_routing(self, author: str, table: Mapping[str, Any]) -> Policy:
+        """Store an author's routing table and write the policy."""
+        return self.change_routing(author, lambda _: table)
+
+    def change_routing(
+        self, author: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> Policy:
+        """Store what `change` makes of an author's routing table, and write the policy.
+
+        In one transaction: a loop that diverts a class and a run that writes the table anew do not
+        undo each other.
+        """
+        with self.state.transaction() as connection:
+            mine = routing.c.author == author
+            before = connection.execute(sa.select(routing.c.table).where(mine)).scalar()
+            table = change(cast("dict[str, Any]", before or {}))
+            connection.execute(sa.delete(routing).where(mine))
+            connection.execute(
+                sa.insert(routing).values(author=author, table=dict(table), written_at=rows.now())
+            )
+        return self.publish()
+
+    def routing(self) -> dict[str, dict[str, Any]]:
+        """Author to routing table."""
+        with self.state.reading() as connection:
+            return {row.author: row.table for row in connection.execute(sa.select(routing))}
+
+    def publish(self) -> Policy:
+        """Write the policy object from registry and routing table, as they are now.
+
+        Under the writers' lock, so that the file never goes back to an older state.
+        """
+        with self.state.transaction():
+            policy = build_policy(self, self.routing())
+            if not same_policy(self.policy_path, policy):
+                write_policy(self.policy_path, policy)
+        return policy
+
+
+def reconcile(
+    registry: Registry,
+    author: str,
+    *,
+    gate_version: str,
+    mode: Mode,
+    actor: str,
+    evidence: Mapping[int, Evidence] | None = None,
+) -> list[Move]:
+    """Apply `legal_moves` until nothing moves; twice in a row moves nothing the second time."""
+    done: list[Move] = []
+    # Two runs at once would both ask for the same move, and the later would be refused.
+    with registry.state.lease(f"reconcile {author}"):
+        while called_for := _called_for(registry, author, gate_version, mode, evidence or {}):
+            for move in called_for:
+                try:
+                    moved = registry.move(
+                        author,
+                        move.version,
+                        move.to,
+                        actor=actor,
+                        reason=move.reason,
+                        gate_version=gate_version,
+                        against=move.against,
+                    )
+                except MoveRefused:
+                    # A person, or the gateway's breaker, may have moved it in between: then ask
+                    # again what is called for now.
+                    if move in _called_for(registry, author, gate_version, mode, evidence or {}):
+                        raise
+                    break
+                done.append(moved)
+        registry.publish()  # a process that died between a move and its policy left an old file
+    return done
+
+
+def _called_for(
+    registry: Registry,
+    author: str,
+    gate_version: str,
+    mode: Mode,
+    evidence: Mapping[int, Evidence],
+) -> list[LegalMove]:
+    versions = registry.versions(author)
+    found = {item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions}
+    judged = {checkpoint: verdict for checkpoint, verdict in found.items() if verdict}
+    return legal_moves(versions, judged, evidence, gate_version=gate_version, mode=mode)

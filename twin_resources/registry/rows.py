@@ -1,0 +1,122 @@
+"""Rows of the registry as values: reading and writing them inside a transaction that is open.
+
+Belongs here: SQL on `model_versions`, `verdicts` and `moves`, one statement or two a function.
+Does not belong here: rules (`moves.py`), transactions and the policy (`registry.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import Claim, ModelVersion, Move, Verdict, VersionState
+from twin_resources.state.schema import model_versions, moves, verdicts
+
+
+def now() -> str:
+    """ISO 8601 with milliseconds, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def versions(connection: sa.Connection, author: str) -> list[ModelVersion]:
+    """All versions of an author, oldest first."""
+    statement = sa.select(model_versions).where(model_versions.c.author == author)
+    rows = connection.execute(statement.order_by(model_versions.c.version)).mappings()
+    return [ModelVersion(**row) for row in rows]
+
+
+def one(connection: sa.Connection, *, checkpoint: str, author: str | None) -> ModelVersion | None:
+    """The version of a checkpoint, or None."""
+    statement = sa.select(model_versions).where(model_versions.c.checkpoint == checkpoint)
+    if author is not None:
+        statement = statement.where(model_versions.c.author == author)
+    row = connection.execute(statement.order_by(model_versions.c.author)).mappings().first()
+    return None if row is None else ModelVersion(**row)
+
+
+def existing(connection: sa.Connection, author: str, version: int) -> ModelVersion:
+    """One version.
+
+    Raises:
+        TwinError: the author has no such version.
+    """
+    found = versions(connection, author)
+    for item in found:
+        if item.version == version:
+            return item
+    known = ", ".join(f"v{item.version}" for item in found) or "none"
+    raise TwinError(
+        f"find v{version} of {author}",
+        found=f"versions of this author: {known}",
+        next_step="name one of them, see `twin versions`",
+    )
+
+
+def update(connection: sa.Connection, item: ModelVersion, **values: Any) -> None:
+    """Change columns of one version."""
+    connection.execute(
+        sa.update(model_versions)
+        .where(model_versions.c.author == item.author, model_versions.c.version == item.version)
+        .values(**values)
+    )
+
+
+def enter(
+    connection: sa.Connection,
+    item: ModelVersion,
+    to: VersionState,
+    *,
+    actor: str,
+    reason: str,
+    forced: bool = False,
+) -> Move:
+    """Change a version's state and write the history."""
+    update(connection, item, state=to)
+    return record(connection, item, to, actor=actor, reason=reason, forced=forced)
+
+
+def record(
+    connection: sa.Connection,
+    item: ModelVersion,
+    to: VersionState,
+    *,
+    actor: str,
+    reason: str,
+    forced: bool,
+) -> Move:
+    """Write one entry of the history."""
+    move = Move(0, item.author, item.version, item.state, to, actor, reason, forced, moved_at=now())
+    values = {name: value for name, value in asdict(move).items() if name != "number"}
+    inserted = connection.execute(sa.insert(moves).values(**values).returning(moves.c.number))
+    return replace(move, number=inserted.scalar_one())
+
+
+def verdict(connection: sa.Connection, checkpoint: str, gate_version: str) -> Verdict | None:
+    """The newest verdict of a checkpoint under one version of the gate."""
+    return newest(
+        connection,
+        sa.select(verdicts).where(
+            verdicts.c.checkpoint == checkpoint, verdicts.c.gate_version == gate_version
+        ),
+    )
+
+
+def newest(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | None:
+    """The newest verdict that the statement selects."""
+    row = connection.execute(statement.order_by(verdicts.c.number.desc())).mappings().first()
+    if row is None:
+        return None
+    claims = tuple(Claim(**claim) for claim in row["claims"])
+    return Verdict(
+        row["author"],
+        row["checkpoint"],
+        row["gate_version"],
+        row["outcome"],
+        claims,
+        row["created_at"],
+    )

@@ -1,0 +1,233 @@
+"""Find the passages of one author that a question is about: vector and full-text search, fused.
+
+Belongs here: the search that the gateway, the training data and the evaluation share, bit for bit.
+Does not belong here: filling the table (the `embeddings` asset), the prompt around the passages
+(`prompt.py`).
+
+An author's passages are a table of their own, so no filter can be forgotten: what is opened holds
+nobody else's text. Fusion: reciprocal rank fusion, Cormack, Clarke and Büttcher 2009,
+https://doi.org/10.1145/1571941.1572114 (on Cranfield .419 nDCG@10; vectors alone .382, full text
+alone .374).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.errors import TwinError
+from twin_resources.retrieval.search import MOST_IN_MEMORY, InMemory, Passage, Query, search
+
+__all__ = ["PASSAGES", "TOKEN_BUDGET", "Passage", "Query", "Retrieved", "Retriever"]
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from twin_resources.embedder.embedder import Embedder
+
+TABLE = "embeddings"
+PASSAGES = 4
+# Of the passages together, in tokens of the embedder: two of the usual size. With 700 a training
+# sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
+TOKEN_BUDGET = 400
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_MANY = 32  # questions for which reading all vectors of a large table once pays
+_KEPT_ROWS = 10_000  # a table of at most so many chunks is kept in memory (30 MB) …
+_KEPT_TABLES = 16  # … for so many authors, those asked last: reading one again takes 40 ms
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What was found for a question.
+
+    Attributes:
+        passages: best first; together within the token budget.
+        vector: the question's, float32 of shape (dimension,); the router uses it too.
+        reason: why there are no passages when that is not the question's doing; empty otherwise.
+    """
+
+    passages: tuple[Passage, ...]
+    vector: np.ndarray
+    reason: str = ""
+
+
+class Retriever:
+    """Searches the `embeddings` table of an author; safe to call from several threads.
+
+    Every search sees the newest version of the table. A small table is kept in memory until it
+    changes. At 4,400 chunks a query costs 14 to 17 CPU ms on a busy machine, 4 of them for the
+    question's vector.
+
+    Args:
+        tables_base: folder or `s3://` prefix; the table is
+            `<tables_base>/<author>/embeddings.lance`.
+        embedder: the one that made the table's vectors; a table of another one is not searched.
+        storage_options: of Lance, for `s3://`.
+    """
+
+    def __init__(
+        self,
+        tables_base: str | Path,
+        embedder: Embedder,
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
+        self._base = str(tables_base).rstrip("/")
+        self._embedder = embedder
+        self._storage_options = dict(storage_options or {})
+        self._opened: OrderedDict[str, _Opened] = OrderedDict()  # the author asked last is last
+        self._opening = Lock()
+
+    @property
+    def embedder_revision(self) -> str:
+        """Of the embedder that questions are put to."""
+        return self._embedder.revision
+
+    def retrieve(
+        self,
+        author: str,
+        question: str,
+        *,
+        limit: int = PASSAGES,
+        before: datetime | None = None,
+        exclude: Collection[str] = (),
+        token_budget: int = TOKEN_BUDGET,
+    ) -> Retrieved:
+        """Find passages for one question; see `retrieve_many`."""
+        query = Query(question, before, exclude)
+        return self.retrieve_many(author, [query], limit=limit, token_budget=token_budget)[0]
+
+    def retrieve_many(
+        self,
+        author: str,
+        queries: Sequence[Query],
+        *,
+        limit: int = PASSAGES,
+        token_budget: int = TOKEN_BUDGET,
+    ) -> list[Retrieved]:
+        """Find passages for each query; the questions are embedded together, which is cheaper.
+
+        Args:
+            author: slug.
+            queries: what to look for.
+            limit: most passages for a query.
+            token_budget: most tokens of its passages together; one that does not fit any more is
+                passed over for the next best.
+
+        Returns:
+            One result a query, in their order. A missing table, or one that another embedder made,
+            gives no passages and a `reason`.
+
+        Raises:
+            TwinError: `author` is no slug.
+        """
+        if not _SLUG.fullmatch(author):
+            raise TwinError(
+                f"search the posts of author {author!r}",
+                found="that is not a slug of small letters, digits and hyphens",
+                next_step="name the author as `twin status` does",
+            )
+        vectors = self._embedder.embed([query.question for query in queries])
+        opened = self._table(author)
+        if isinstance(opened, str):
+            return [Retrieved((), vector, opened) for vector in vectors]
+        memory = opened.memory
+        if memory is None and len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY:
+            memory = InMemory(opened.table)
+        return [
+            Retrieved(
+                _within_budget(
+                    search(opened.table, query, vector, memory=memory), limit, token_budget
+                ),
+                vector,
+            )
+            for query, vector in zip(queries, vectors, strict=True)
+        ]
+
+    def _table(self, author: str) -> _Opened | str:
+        """The author's table at its newest version, or why there is none to search."""
+        folder = self._folder(author)
+        if folder is None:
+            return f"author {author} has no {TABLE} yet"
+        with self._opening:
+            known = self._opened.pop(author, None)
+            if known is None or known.folder != folder or known.version != known.table.version:
+                same = known is not None and known.folder == folder
+                known = self._open(author, folder, known.table if known and same else None)
+            if isinstance(known, _Opened):
+                self._opened[author] = known
+                while len(self._opened) > _KEPT_TABLES:
+                    self._opened.popitem(last=False)
+            return known
+
+    def _folder(self, author: str) -> tuple[int, int] | None:
+        """What tells a local table from one made anew in its place; None: there is no table."""
+        if "://" in self._base:
+            return (0, 0)
+        try:
+            said = Path(f"{self._base}/{author}/{TABLE}.lance").stat()
+        except FileNotFoundError:  # and lancedb.connect would make the author's folder
+            return None
+        return said.st_ino, said.st_ctime_ns  # the number alone may be given out again
+
+    def _open(self, author: str, folder: tuple[int, int], table: Any) -> _Opened | str:
+        import lancedb
+
+        if table is None:
+            database = lancedb.connect(
+                f"{self._base}/{author}",
+                storage_options=self._storage_options or None,
+                read_consistency_interval=timedelta(0),  # .1 ms a query, no answer from old rows
+            )
+            try:
+                table = database.open_table(TABLE)
+            except (ValueError, FileNotFoundError):
+                return f"author {author} has no {TABLE} yet"
+        version, rows = table.version, table.count_rows()
+        made_by = _embedder_of(table)
+        if made_by != self._embedder.revision:
+            found = f"were made by embedder {made_by}" if made_by else "hold no passage"
+            return (
+                f"the {TABLE} of author {author} {found}; this is embedder "
+                f"{self._embedder.revision}: materialize {TABLE}"
+            )
+        memory = InMemory(table) if rows <= _KEPT_ROWS else None
+        return _Opened(table, version, folder, rows, memory)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A table as it was last looked at.
+
+    Attributes:
+        version, folder: another one means that it must be looked at again.
+        memory: its rows, if they are few.
+    """
+
+    table: Any
+    version: int
+    folder: tuple[int, int]
+    rows: int
+    memory: InMemory | None
+
+
+def _embedder_of(table: Any) -> str:
+    """Revision of the embedder that made the vectors; empty for a table without rows."""
+    rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
+    return rows[0]["embedder"] if rows else ""
+
+
+def _within_budget(passages: list[Passage], limit: int, token_budget: int) -> tuple[Passage, ...]:
+    kept: list[Passage] = []
+    left = token_budget
+    for passage in passages:
+        if len(kept) < limit and passage.token_count <= left:
+            kept.append(passage)
+            left -= passage.token_count
+    return tuple(kept)

@@ -1,0 +1,229 @@
+"""The programs of a stack, and when each of them is ready.
+
+Belongs here: command lines, Dagster's home, the readiness of each service over the same interface
+that its users speak. Does not belong here: starting and stopping (`stack.py`), the services.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import twin_resources
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings, load_secrets
+from twin_resources.stack.child_environment import named_models, withheld_keys
+from twin_resources.stack.stack import Stack, read_record
+from twin_resources.stack.supervisor import Program, tail
+
+if TYPE_CHECKING:
+    from twin_resources.dagster_http import DagsterHTTP
+
+# They need prepared weights; everything else starts at once, while those are prepared.
+AFTER_PREPARATION = ("models", "gateway")
+WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
+
+
+class StackEnded(TwinError):
+    """The supervisor of the stack died while it was waited for."""
+
+
+class StackStopped(StackEnded):
+    """The stack was ended by `twin stop`, or replaced, while it was waited for."""
+
+
+def project_root() -> Path:
+    """The checkout: the folder with `workspace.yaml`, `deploy/` and the packages.
+
+    Raises:
+        TwinError: the package was installed without its checkout.
+    """
+    root = Path(str(twin_resources.__file__)).resolve().parents[1]
+    if not (root / "workspace.yaml").is_file():
+        raise TwinError(
+            "find the project's folder",
+            found=f"no workspace.yaml in {root}",
+            next_step="clone the repository and install it with `pip install -e .`",
+        )
+    return root
+
+
+def stack_programs(
+    settings: Settings, *, environ: Mapping[str, str] = os.environ
+) -> Sequence[Program]:
+    """Every program of the stack, with the ports in `settings`; writes Dagster's home as well."""
+    root = project_root()
+    _write_dagster_home(settings, root)
+    workspace = str(root / "workspace.yaml")
+    named = named_models(settings)
+    paid = (settings.paid_model,) if settings.has_paid_route else ()
+    offline = tuple(name for name in named if name not in paid)
+
+    def program(name: str, *arguments: str, calls: Sequence[str] = (), stop_s: int = 8) -> Program:
+        return Program(
+            name=name,
+            command=(sys.executable, "-m", *arguments),
+            directory=root,
+            autostart=name not in (*AFTER_PREPARATION, *WHEN_ASKED),
+            stop_s=stop_s,
+            withheld=withheld_keys(settings, needed_for=calls, environ=environ),
+        )
+
+    host = settings.host
+    programs = [
+        program(
+            "dagster-webserver",
+            *("dagster_webserver", "-w", workspace, "-h", host, "-p", str(settings.dagster_port)),
+            calls=offline,
+        ),
+        program(
+            "dagster-daemon", "dagster._daemon", "run", "-w", workspace, calls=offline, stop_s=12
+        ),
+        program("models", "twin_resources.serving.fleet"),
+        program("gateway", "twin_resources.gateway", calls=paid),
+        program("chat", "twin_resources.chat"),
+    ]
+    if not settings.has_real_langfuse:
+        database = str(settings.home / "traces.sqlite")
+        store = ("twin_resources.langfuse.local_store", "--db", database, "--host", host)
+        programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
+    programs.insert(0, program("relay", "twin_resources.langfuse.relay"))
+    return programs
+
+
+def _write_dagster_home(settings: Settings, root: Path) -> None:
+    folder = settings.home / "dagster"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(root / "deploy" / "local" / "dagster.yaml", folder / "dagster.yaml")
+
+
+def urls(settings: Settings) -> dict[str, str]:
+    """Service → base URL on this machine (a server on 0.0.0.0 is reached over the loopback)."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
+    traces = settings.langfuse_host if settings.has_real_langfuse else ""
+    return {
+        "dagster": f"http://{host}:{settings.dagster_port}",
+        "gateway": f"http://{host}:{settings.gateway_port}/v1",
+        "traces": traces or f"http://{host}:{settings.traces_port}",
+        "chat": f"http://{host}:{settings.chat_port}",
+    }
+
+
+def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) -> bool:
+    """Whether one service answers as its users need it.
+
+    Args:
+        service: a program's name; the daemon counts as ready when the webserver is.
+
+    Raises:
+        TwinError: Dagster's code location does not load.
+    """
+    addresses = urls(settings)
+    match service:
+        case "traces":
+            return _answers(f"{addresses['traces']}/api/public/health")
+        case "dagster-webserver":
+            return dagster.is_up() and dagster.location_is_loaded()
+        case "gateway":
+            key = load_secrets(settings).gateway_key
+            return _answers(f"{addresses['gateway']}/models", key=key)
+        case "chat":
+            return _answers(f"{addresses['chat']}/ready")
+        case "models":
+            return server_is_ready(settings, "base")
+        case _:
+            return True
+
+
+def server_is_ready(settings: Settings, version: str) -> bool:
+    """Whether the fleet says that a model server is up.
+
+    Args:
+        version: `base`, or `<author>/v<number>`.
+    """
+    try:
+        document: dict[str, Any] = json.loads(settings.servers_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    server: dict[str, Any] = document.get("servers", {}).get(version) or {}
+    return bool(server.get("ready"))
+
+
+def wait_until(
+    stack: Stack,
+    is_ready: Callable[[], bool],
+    *,
+    program: str,
+    deadline_s: float,
+    poll_s: float = 0.3,
+) -> float:
+    """Wait for a service of a stack; returns the seconds waited.
+
+    Args:
+        program: whose state and log explain a failure.
+
+    Raises:
+        StackEnded: the supervisor is gone.
+        TwinError: the program was given up by the supervisor, or the deadline passed; shows the
+            end of its log.
+    """
+    began = time.monotonic()
+    while not is_ready():
+        waited = time.monotonic() - began
+        ensure_alive(stack)
+        state = stack.supervisor.states().get(program)
+        if state is not None and (state.state == "FATAL" or waited > deadline_s):
+            end = tail(state.log, lines=6) or "an empty log"
+            raise TwinError(
+                f"start {program}",
+                found=f"{state.state} after {waited:.0f} s; its log ends:\n{end}",
+                next_step=f"read {state.log}, then `twin stop` and `twin up`",
+            )
+        time.sleep(poll_s)
+    return time.monotonic() - began
+
+
+def ensure_alive(stack: Stack) -> None:
+    """Do nothing while the stack's supervisor runs.
+
+    Raises:
+        StackStopped: another command ended it.
+        StackEnded: it died.
+    """
+    record = read_record(stack.settings)
+    if (
+        record is None
+        or record.instance != stack.record.instance
+        or record.supervisor is None
+        or record.stopping
+    ):
+        raise StackStopped(
+            f"use the stack of {stack.settings.home}",
+            found="it was stopped by `twin stop`",
+            next_step="start it again with `twin up`",
+        )
+    if stack.is_alive():
+        return
+    raise StackEnded(
+        f"use the stack of {stack.settings.home}",
+        found=f"its supervisor (pid {stack.identity.pid}) died",
+        next_step=f"read {stack.settings.logs_dir / 'supervisor.log'}; `twin up` recovers",
+    )
+
+
+def _answers(url: str, *, key: str = "") -> bool:
+    import httpx  # here, because it costs `twin status` 0.1 s and is not needed there
+
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        answer = httpx.get(url, headers=headers, timeout=3.0, trust_env=False)
+    except httpx.TransportError:
+        return False
+    return answer.status_code == 200

@@ -1,0 +1,160 @@
+"""The state store: what must change in one transaction (leases, registry, what a table remembers).
+
+Belongs here: opening SQLite or PostgreSQL, the schema number, transactions, `State.lease`.
+Does not belong here: rows of data (Lance, `tables/`), what registry rows mean (`registry/`).
+Method: SQLite's write-ahead log with `BEGIN IMMEDIATE` (https://www.sqlite.org/wal.html); on
+PostgreSQL an advisory lock orders writers (https://www.postgresql.org/docs/15/explicit-locking.html).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DatabaseError
+
+from twin_resources.disk_space import DiskFull, told_when_full
+from twin_resources.errors import TwinError
+from twin_resources.state import schema as state_schema
+
+if TYPE_CHECKING:
+    from twin_resources.state.lease import Lease
+
+# Wait of a writer behind another. Every transaction here is a few rows, so 30 s means "stuck".
+_BUSY_S = 30
+# One number for all writers of this store on PostgreSQL; any constant does ("twin" in ASCII).
+_WRITER_LOCK = 0x7477696E
+
+
+class StateError(TwinError):
+    """The state store cannot be opened or is from a newer version of this code."""
+
+
+class State:
+    """One state store, safe to share between threads; make it with `State.open`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._shown = engine.url.render_as_string(hide_password=True)
+
+    @classmethod
+    def open(cls, url: str) -> State:
+        """Open the store at a SQLAlchemy URL and make its tables when it has none.
+
+        Args:
+            url: `sqlite:///<path>` or `postgresql://user:password@host/database`.
+
+        Raises:
+            StateError: it cannot be reached, or its schema number is newer than this code's.
+        """
+        shown = sa.make_url(url).render_as_string(hide_password=True)
+        engine = _engine(sa.make_url(url))
+        state = cls(engine)
+        try:
+            with state.transaction() as connection:
+                _check_schema_number(connection, shown)
+                state_schema.metadata.create_all(connection)
+        except DatabaseError as error:
+            engine.dispose()
+            raise StateError(
+                f"open the state store {shown}",
+                found=str(error.orig or error).strip(),
+                next_step="see TWIN_STATE_URL: is the server up, the folder writable",
+            ) from error
+        except (StateError, DiskFull):
+            engine.dispose()
+            raise
+        return state
+
+    @contextmanager
+    def transaction(self) -> Generator[sa.Connection]:
+        """One write transaction: writers come one after the other, an exception rolls back.
+
+        Raises:
+            DiskFull: nothing of the transaction is stored.
+        """
+        with (
+            told_when_full("write to the state store", self._shown),
+            self.engine.connect().execution_options(twin_writes=True) as connection,
+            connection.begin(),
+        ):
+            if connection.dialect.name == "postgresql":
+                lock = sa.text("SELECT pg_advisory_xact_lock(:number)")
+                connection.execute(lock, {"number": _WRITER_LOCK})
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Generator[sa.Connection]:
+        """One consistent view for reads; never waits for a writer."""
+        with self.engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    def now(self, connection: sa.Connection) -> float:
+        """Seconds since 1970 by the clock that all users of this store share.
+
+        PostgreSQL serves many machines, so its own clock decides when a lease ends.
+        """
+        if connection.dialect.name == "postgresql":
+            statement = sa.text("SELECT extract(epoch FROM clock_timestamp())")
+            return float(connection.execute(statement).scalar_one())
+        return time.time()
+
+    def lease(
+        self, name: str, *, ttl_s: float = 60.0, wait_s: float = 30.0
+    ) -> AbstractContextManager[Lease]:
+        """Hold the lease `name` for the length of a `with` block; see `state_lease.hold`."""
+        from twin_resources.state.lease import hold
+
+        return hold(self, name, ttl_s=ttl_s, wait_s=wait_s)
+
+    def close(self) -> None:
+        """Close the pooled connections; the store opens again at the next use."""
+        self.engine.dispose()
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        # The driver's own BEGIN comes at the first write, too late to wait: we send ours.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        writes = bool(connection.get_execution_options().get("twin_writes", False))
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _check_schema_number(connection: sa.Connection, shown: str) -> None:
+    table = state_schema.schema_number
+    table.create(connection, checkfirst=True)
+    found = connection.execute(sa.select(table.c.number).where(table.c.store == "state")).scalar()
+    if found is None:
+        number = state_schema.SCHEMA_NUMBER
+        connection.execute(sa.insert(table).values(store="state", number=number))
+    elif found > state_schema.SCHEMA_NUMBER:
+        raise StateError(
+            f"open the state store {shown}",
+            found=f"schema number {found}; this code knows up to {state_schema.SCHEMA_NUMBER}",
+            next_step="run the newer llm-twin that wrote it, or name another TWIN_STATE_URL",
+        )

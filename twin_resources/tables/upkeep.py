@@ -1,0 +1,139 @@
+"""Upkeep of a table: few fragments, current indexes, and rows that are really gone.
+
+Belongs here: compaction, indexes, clean-up of old versions, physical deletion.
+Does not belong here: what rows say, and the lease (the caller holds it).
+Method: https://lance.org/guide/performance/: Lance keeps deleted rows decodable until
+their fragment is compacted and every version that names the old file is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.tables.hashing import MODULUS, sum_hashes
+from twin_resources.tables.store import (
+    StoredTable,
+    at_version,
+    delete_rows,
+    quoted,
+    read_columns,
+    read_record,
+    settle,
+)
+
+if TYPE_CHECKING:
+    from twin_resources.state.lease import Lease
+
+# A day of small edits makes tens of fragments; each costs every later scan a file.
+MOST_SMALL_FRAGMENTS = 64
+# Larger fragments are left alone, so that tidying up costs what was added, not the table.
+ROWS_PER_FRAGMENT = 20_000
+KEEP_VERSIONS_FOR = timedelta(days=14)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What `forget` removed.
+
+    Attributes:
+        rows: deleted from the newest version (they may all have been gone before).
+        untagged: tags that were taken off versions which held some of the rows.
+        bytes_removed: files of old versions.
+    """
+
+    rows: int
+    untagged: tuple[str, ...]
+    bytes_removed: int
+
+
+def tidy(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
+    """Merge small fragments when there are many, and drop untagged versions of two weeks ago.
+
+    Returns the table as it is then, and the bytes written.
+    """
+    parts = table.dataset.get_fragments()
+    small = sum(part.physical_rows < ROWS_PER_FRAGMENT for part in parts)
+    if small <= MOST_SMALL_FRAGMENTS:
+        return table, 0
+    record = read_record(table)
+    lease.confirm()
+    before = _file_sizes(table)
+    table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
+    table, settled = settle(newest(table), replace(record, exact=True))
+    compacted = sum(size for path, size in _file_sizes(table).items() if path not in before)
+    table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
+    return table, compacted + settled
+
+
+def _file_sizes(table: StoredTable) -> dict[str, int]:
+    # Compaction writes past the counters of the data set, so its files are counted by their size.
+    files = [file for part in table.dataset.get_fragments() for file in part.metadata.files]
+    return {file.path: file.file_size_bytes or 0 for file in files}
+
+
+def newest(table: StoredTable) -> StoredTable:
+    """The newest version of the same table."""
+    return at_version(table, table.dataset.latest_version)
+
+
+def ensure_index(
+    table: StoredTable, column: str, kind: str, options: dict[str, Any], lease: Lease
+) -> StoredTable:
+    """Make a scalar index when the column has none of this kind, else bring it up to date."""
+    there = {
+        (name, index.index_type.lower())
+        for index in table.dataset.describe_indices()
+        for name in index.field_names
+    }
+    if (column, "inverted" if kind == "FTS" else kind.lower()) in there:
+        return optimize_indices(table, lease)
+    lease.confirm()
+    table.dataset.create_scalar_index(column, kind, replace=False, **options)
+    return newest(table)
+
+
+def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
+    """Bring the indexes up to date with rows written since; nothing new, no new version."""
+    lease.confirm()
+    table.dataset.optimize.optimize_indices()
+    return newest(table)
+
+
+def forget(table: StoredTable, keys: Sequence[str], lease: Lease) -> Forgotten:
+    """Delete rows by row key so that no file of the table holds them, in any version or index."""
+    listed = ", ".join(quoted(key) for key in keys)
+    where = f"`{table.row_key}` IN ({listed})"
+    found = read_columns(table, [table.row_key, "_row_hash"], where=where)
+    record = read_record(table)
+    lease.confirm()
+    if found.height:
+        record = replace(
+            record,
+            row_sum=(record.row_sum - sum_hashes(found["_row_hash"])) % MODULUS,
+            rows=record.rows - found.height,
+        )
+        table, _ = delete_rows(table, found[table.row_key].to_list(), record=record)
+    table.dataset.optimize.compact_files(
+        target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=0.0
+    )
+    table = newest(table)
+    if table.dataset.describe_indices():
+        # A full text index keeps the words of deleted rows until it is built anew.
+        table.dataset.optimize.optimize_indices(retrain=True)
+        table = newest(table)
+    table, _ = settle(table, replace(record, exact=True))
+    untagged = tuple(
+        tag
+        for tag, said in table.dataset.tags.list().items()
+        if at_version(table, said["version"]).dataset.count_rows(filter=where)
+    )
+    for tag in untagged:
+        table.dataset.tags.delete(tag)
+    # Nobody else writes (we hold the lease), so files that belong to no version are leftovers.
+    cleaned = table.dataset.cleanup_old_versions(
+        timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
+    )
+    return Forgotten(found.height, untagged, cleaned.bytes_removed)
