@@ -1,0 +1,55 @@
+"""The importers there are, and which of them reads a source.
+
+Belongs here: one line an importer. Does not belong here: how one reads.
+
+An importer is a module with
+    NAME: str — its name, which its records carry as `source` (`linkedin`)
+    TITLE: str — as its users call the format (`LinkedIn data export`)
+    recognises(archive) -> bool — by what it holds, never by the archive's own name; cheap
+    read(archive, *, include) -> Iterator[Record | Skipped] — everything in it, one by one; a part
+        that cannot be read is a `Skipped`; `include` is a subset of `record.OPT_INS`
+and BESIDE_MARKDOWN = True if a folder that also holds Markdown posts may be its export (a git
+repository).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from twin_assets.corpus.importers.archive import Archive
+from twin_assets.corpus.importers.folders import is_about_the_folder
+from twin_assets.corpus.importers.posts import markup_of
+from twin_assets.corpus.importers.record import Record, Skipped
+
+
+class Importer(Protocol):
+    """What a module in `IMPORTERS` offers."""
+
+    NAME: str
+    TITLE: str
+
+    def recognises(self, archive: Archive) -> bool: ...
+
+    def read(self, archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]: ...
+
+
+IMPORTERS: tuple[Importer, ...] = ()
+"""In the order in which they are asked: a WordPress export is also an RSS feed."""
+
+
+def importer_of(archive: Archive) -> Importer | None:
+    """The importer that reads this archive; None: a folder or file of plain posts, or unknown.
+
+    A folder with Markdown posts is no export, whatever feed or archive lies among them.
+    """
+    markdown = archive.kind == "folder" and any(
+        markup_of(name) == "markdown" and not is_about_the_folder(name) for name in archive.names()
+    )
+    for importer in IMPORTERS:
+        if markdown and not getattr(importer, "BESIDE_MARKDOWN", False):
+            continue
+        if importer.recognises(archive):
+            return importer
+    return None

@@ -1,0 +1,185 @@
+"""Zips and tars as `members.Archive`: listed once, read without unpacking.
+
+Belongs here: the two containers and the bombs that each allows.
+Does not belong here: what a member means (importers).
+
+A tar is walked with its expansion bounded. A zip's members are bounded one by one (`too_large`,
+`too_compressed`), since its media need not be touched. Formats:
+https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
+https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
+https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from twin_assets.corpus.importers.members import (
+    RATIO_COUNTS_FROM,
+    TORN,
+    Archive,
+    Bounds,
+)
+
+
+class Zip(Archive):
+    kind = "zip"
+
+    def __init__(self, path: Path, *, bounds: Bounds) -> None:
+        super().__init__(path, bounds=bounds)
+        # zipfile holds the whole directory, some 10 times its size on disk.
+        if _directory_bytes(path) > bounds.members * 512:
+            raise self._too_much(f"more than {bounds.members:,} files")
+        self._zip = zipfile.ZipFile(path)
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for member in self._zip.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if member.is_dir():
+                continue
+            if kind == stat.S_IFLNK:
+                self.refused["link"] += 1
+            elif kind not in (0, stat.S_IFREG):
+                self.refused["special_file"] += 1
+            elif member.flag_bits & 1:
+                self.refused["encrypted"] += 1
+            elif name := self._add(member.filename, member.file_size):
+                self._members[name] = member
+
+    def _packed_size(self, name: str) -> int:
+        return max(self._members[name].compress_size, 1)
+
+    def _open(self, name: str) -> IO[bytes]:
+        return self._zip.open(self._members[name])
+
+    def close(self) -> None:
+        self._zip.close()
+
+
+class Tar(Archive):
+    kind = "tar"
+
+    def __init__(self, path: Path, stream: BinaryIO, *, bounds: Bounds) -> None:
+        super().__init__(path, bounds=bounds)
+        self._stream = stream
+        self._offsets: dict[str, int] = {}
+        packed = max(path.stat().st_size, 1)
+        try:
+            with tarfile.open(fileobj=cast("IO[bytes]", _SmallReads(stream)), mode="r:") as tar:
+                for member in _walk(tar):
+                    end = member.offset_data + member.size
+                    if end > bounds.walked_bytes or (
+                        end > RATIO_COUNTS_FROM and end > packed * bounds.ratio
+                    ):
+                        raise self._too_much(f"{end:,} bytes packed into {packed:,}")
+                    self._list(member)
+                stream.seek(cast("Any", tar).offset)
+            # tarfile takes a broken header in the middle for the end.
+            if stream.read(512) != bytes(512):
+                raise tarfile.ReadError("the list of files breaks off")
+        except BaseException:
+            self.close()
+            raise
+
+    def _list(self, member: tarfile.TarInfo) -> None:
+        if member.issym() or member.islnk():
+            self.refused["link"] += 1
+        elif member.isdir():
+            return
+        elif not member.isreg() or member.issparse():
+            self.refused["special_file"] += 1
+        elif name := self._add(member.name, member.size):
+            self._offsets[name] = member.offset_data
+
+    def _open(self, name: str) -> IO[bytes]:
+        self._stream.seek(self._offsets[name])
+        return cast("IO[bytes]", _Slice(self._stream, self._sizes[name]))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _walk(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Members in order; the list that tarfile keeps of them is emptied, so memory stays."""
+    while (member := tar.next()) is not None:
+        yield member
+        cast("Any", tar).members.clear()
+
+
+class _SmallReads(io.RawIOBase):
+    """A stream that refuses a single large read: tarfile reads a long name's record whole."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= 1 << 20:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+class _Slice(io.RawIOBase):
+    """The next `left` bytes of a stream, which stays open."""
+
+    def __init__(self, stream: BinaryIO, left: int) -> None:
+        self._stream, self._left = stream, left
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(self._left if size < 0 else min(size, self._left))
+        if not piece and self._left and size:
+            raise EOFError("the archive ends within a member")
+        self._left -= len(piece)
+        return piece
+
+
+def tar_stream(path: Path) -> BinaryIO | None:
+    """The expanded bytes of a tar (plain, gz, bz2, xz); None when the file is none."""
+    with path.open("rb") as raw:
+        magic = raw.read(6)
+    openers: Iterable[tuple[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]]] = (
+        (b"\x1f\x8b", gzip.GzipFile),
+        (b"BZh", bz2.BZ2File),
+        (b"\xfd7zXZ\0", lzma.LZMAFile),
+    )
+    opener = next((opener for mark, opener in openers if magic.startswith(mark)), None)
+    stream = cast("BinaryIO", opener(path) if opener else path.open("rb"))
+    try:
+        block = stream.read(512)
+    except TORN:
+        block = b""
+    if len(block) == 512 and block[257:262] == b"ustar":
+        stream.seek(0)
+        return stream
+    stream.close()
+    return None
+
+
+def _directory_bytes(path: Path) -> int:
+    """Size of a zip's central directory (APPNOTE 4.3.16; with zip64 the fields say all ones)."""
+    with path.open("rb") as stream:
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, length - 65_557))
+        tail = stream.read()
+        end = tail.rfind(b"PK\5\6")
+        size = struct.unpack_from("<I", tail, end + 12)[0] if end >= 0 else 0
+        if size == 0xFFFF_FFFF and (locator := tail.rfind(b"PK\6\7")) >= 0:
+            stream.seek(struct.unpack_from("<Q", tail, locator + 8)[0])
+            size = struct.unpack_from("<Q", stream.read(56), 40)[0]
+        return min(size, length)

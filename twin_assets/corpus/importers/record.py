@@ -1,0 +1,133 @@
+"""What every importer yields: a record of the author's own, or what was left out and why.
+
+Belongs here: the two values, and the words that their fields may hold.
+Does not belong here: reading an export (one module a source), rows of tables (`importing`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+KINDS = ("post", "article", "note", "code", "reply", "draft")
+MARKUPS = ("markdown", "html", "text")
+VISIBILITIES = ("public", "unlisted", "followers", "private", "paid")
+
+OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
+"""What is left out of an export unless the author's settings (`include`) ask for it."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One thing that the author wrote, as its export has it.
+
+    Attributes:
+        source: the importer's name (`linkedin`).
+        source_id: stable and unique within the source, across exports: an edit keeps it.
+        text: the body in `markup`; never another person's (quotes, comments, addresses).
+        kind: one of `KINDS`; `draft` only when drafts are asked for.
+        title: "" where the source has none.
+        url: canonical address; "" unknown.
+        author: byline as the export gives it; "" when it gives none.
+        byline: the evidence for it: which field said so ("Profile.csv", "dc:creator").
+        markup: one of `MARKUPS`.
+        language: BCP 47 tag as the export gives it, or "".
+        created_at, updated_at: aware, in UTC; None: unknown.
+        visibility: one of `VISIBILITIES`, as it was at the source.
+        licence: as the source names it (an SPDX identifier or an address), or "".
+        parent_id: `source_id` of what it answers or continues, when that is the author's own.
+        tags: in the order of the source.
+    """
+
+    source: str
+    source_id: str
+    text: str
+    kind: str
+    title: str = ""
+    url: str = ""
+    author: str = ""
+    byline: str = ""
+    markup: str = "text"
+    language: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    visibility: str = "public"
+    licence: str = ""
+    parent_id: str = ""
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """A wrong word is a defect of the importer, not of the export.
+
+        Raises:
+            ValueError: an empty `source_id`, an unknown word, or a time without a zone.
+        """
+        for name, known in (("kind", KINDS), ("markup", MARKUPS), ("visibility", VISIBILITIES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is none of {known}")
+        if not self.source or not self.source_id:
+            raise ValueError("a record without source or source_id")
+        for when in (self.created_at, self.updated_at):
+            if when is not None and when.utcoffset() is None:
+                raise ValueError(f"{when} of {self.source_id} has no time zone")
+
+    @property
+    def row_id(self) -> str:
+        """The record's key in `raw_posts`."""
+        return f"{self.source}/{self.source_id}"
+
+    def storable(self) -> Record:
+        """The same with times in UTC and without characters that UTF-8 cannot write.
+
+        A lone surrogate (`\\ud83d` in somebody's JSON) and NUL become U+FFFD.
+        """
+        fields: dict[str, Any] = dict(vars(self))
+        for name, value in fields.items():
+            if isinstance(value, str):
+                fields[name] = _writable(value)
+            elif isinstance(value, datetime):
+                fields[name] = value.astimezone(UTC)
+        fields["tags"] = tuple(_writable(tag) for tag in self.tags)
+        return Record(**fields)
+
+    def as_json(self) -> str:
+        """All fields, in one canonical form."""
+        return json.dumps(asdict(self), ensure_ascii=False, default=datetime.isoformat)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Read what `as_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        for name in ("created_at", "updated_at"):
+            if fields[name] is not None:
+                fields[name] = datetime.fromisoformat(fields[name])
+        fields["tags"] = tuple(fields["tags"])
+        return cls(**fields)
+
+    def digest(self) -> str:
+        """SHA-256 over every field: a new one means that the record was edited."""
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something in an export that is no record, and why.
+
+    Attributes:
+        where: its identifier, or the member (and line) that holds it; never its text.
+        reason: a snake_case word: `bare_reshare`, `boost`, `draft`, `private`, `followers`, `paid`,
+            `reply`, `not_a_post`, `no_text`, `malformed_row`, or an `archive.MemberError`'s.
+    """
+
+    where: str
+    reason: str
+
+
+def _writable(text: str) -> str:
+    return (
+        text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )
