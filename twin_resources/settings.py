@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     chat_port: int = 7860  # of the chat page, while it is open
     model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
     model_server_key: str = ""
+    # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
+    # same question answers without reading its passages again (135M: 23 KB a token).
+    prompt_cache_mib: int = Field(default=64, ge=0)
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
     judge_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
@@ -133,6 +136,11 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
 
 
+# Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training
+# sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
+CONTEXT_TOKENS = 400
+
+
 @dataclass(frozen=True)
 class Author:
     """`authors/<slug>.toml`: who is speaking and how. Data: a change needs no retraining.
@@ -145,6 +153,9 @@ class Author:
         persona: one line about the author for the system prompt; empty: made from the name.
         refused_topics: topics that the twin declines to speak about.
         temperature, frequency_penalty, max_tokens: sampling of an answer.
+        context_tokens: most tokens of the passages in a prompt, in training and in serving; under
+            256 a full chunk does not fit. A larger model makes use of more; a change is a new
+            dataset.
         disclosure: the sentence that tells a reader that a model wrote this.
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
@@ -162,6 +173,7 @@ class Author:
     temperature: float = 0.3
     frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
     max_tokens: int = 200
+    context_tokens: int = CONTEXT_TOKENS
     disclosure: str = ""
     recipe: str = ""
     base_model: str = ""

@@ -114,7 +114,7 @@ def update_dataset(
     """
     drawn = update_splits(tables, author.slug)
     update_drafts(tables, author.slug, teacher_model=teacher_model)
-    plan = _plan(tables, author.slug, drawn, retriever).with_columns(
+    plan = _plan(tables, author, drawn, retriever).with_columns(
         pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
     )
     return tables.rework(
@@ -129,8 +129,11 @@ def update_dataset(
     )
 
 
-def _plan(tables: Tables, author: str, drawn: pl.DataFrame, retriever: Retriever) -> pl.DataFrame:
+def _plan(
+    tables: Tables, speaker: Author, drawn: pl.DataFrame, retriever: Retriever
+) -> pl.DataFrame:
     """One narrow row a sample: everything that its rendered row follows from."""
+    author = speaker.slug
     drafted = tables.read(
         "instruction_drafts",
         author,
@@ -171,9 +174,13 @@ def _plan(tables: Tables, author: str, drawn: pl.DataFrame, retriever: Retriever
         .then(pl.lit("left_out"))
         .otherwise("split")
         .alias("split"),
-        pl.lit(contexts.retrieval_name(retriever.embedder_revision)).alias("retrieval"),
+        pl.lit(
+            contexts.retrieval_name(
+                retriever.embedder_revision, token_budget=speaker.context_tokens
+            )
+        ).alias("retrieval"),
     )
-    shown = _contexts(tables, author, samples, chunks, drawn, retriever)
+    shown = _contexts(tables, speaker, samples, chunks, drawn, retriever)
     return samples.with_columns(
         pl.Series(
             "context_chunk_ids",
@@ -185,7 +192,7 @@ def _plan(tables: Tables, author: str, drawn: pl.DataFrame, retriever: Retriever
 
 def _contexts(
     tables: Tables,
-    author: str,
+    speaker: Author,
     samples: pl.DataFrame,
     chunks: pl.DataFrame,
     drawn: pl.DataFrame,
@@ -195,6 +202,7 @@ def _contexts(
     published: dict[str, datetime | None] = dict(
         chunks.select("chunk_id", "published_at").iter_rows()
     )
+    author = speaker.slug
     stored = _stored_contexts(tables, author)
     kept: dict[str, Sequence[str]] = {}
     missing: list[dict[str, Any]] = []
@@ -218,6 +226,7 @@ def _contexts(
         [_sample(row, answers[row["sample_id"]]) for row in missing],
         retriever=retriever,
         author=author,
+        token_budget=speaker.context_tokens,
         held_out=held_documents,
     )
     held_samples = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())

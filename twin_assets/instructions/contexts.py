@@ -22,7 +22,7 @@ import polars as pl
 
 from twin_assets.instructions.near_duplicates import shingles
 from twin_resources.errors import TwinError
-from twin_resources.retrieval.retrieval import PASSAGES, TOKEN_BUDGET, Passage, Query
+from twin_resources.retrieval.retrieval import PASSAGES, Passage, Query
 
 if TYPE_CHECKING:
     from twin_resources.retrieval.retrieval import Retriever
@@ -45,9 +45,9 @@ class Sample:
     own_chunks: tuple[str, ...]
 
 
-def retrieval_name(embedder_revision: str) -> str:
+def retrieval_name(embedder_revision: str, *, token_budget: int) -> str:
     """Names everything that decides what is found for a question."""
-    return f"{CONTEXT_VERSION}:{embedder_revision}:{PASSAGES}:{TOKEN_BUDGET}"
+    return f"{CONTEXT_VERSION}:{embedder_revision}:{PASSAGES}:{token_budget}"
 
 
 def gets_context(sample_id: str) -> bool:
@@ -110,11 +110,17 @@ def _not_newer(chunk: datetime | None, answer: datetime | None) -> bool:
 
 
 def find_contexts(
-    samples: Sequence[Sample], *, retriever: Retriever, author: str, held_out: Collection[str]
+    samples: Sequence[Sample],
+    *,
+    retriever: Retriever,
+    author: str,
+    token_budget: int,
+    held_out: Collection[str],
 ) -> dict[str, tuple[str, ...]]:
     """Chunk ids for the prompt of each sample, best first; empty for those that get none.
 
     Args:
+        token_budget: most tokens of the passages of a prompt (`Author.context_tokens`).
         held_out: document ids; no prompt of a training sample shows one of theirs.
 
     Raises:
@@ -131,7 +137,8 @@ def find_contexts(
         )
         for sample in asking
     ]
-    for sample, result in zip(asking, retriever.retrieve_many(author, queries), strict=True):
+    results = retriever.retrieve_many(author, queries, token_budget=token_budget)
+    for sample, result in zip(asking, results, strict=True):
         if result.reason:
             raise TwinError(
                 f"find the context of {len(asking)} samples of {author}",

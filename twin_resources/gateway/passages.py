@@ -19,7 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from twin_resources.errors import TwinError
-from twin_resources.settings import Settings
+from twin_resources.settings import CONTEXT_TOKENS, Settings
 
 if TYPE_CHECKING:
     from twin_resources.retrieval.retrieval import Passage, Retriever
@@ -47,11 +47,17 @@ class Passages:
         default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="retrieval")
     )
 
-    async def find(self, author: str, text: str) -> tuple[Sequence[Passage], str]:
+    async def find(
+        self, author: str, text: str, *, token_budget: int
+    ) -> tuple[Sequence[Passage], str]:
         """The passages for a search text, best first, and why there are none (empty: all is
-        well)."""
+        well).
+
+        Args:
+            token_budget: most tokens of them together (`Author.context_tokens`).
+        """
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._retrieve, author, text)
+        work = loop.run_in_executor(self._threads, self._retrieve, author, text, token_budget)
         try:
             return await asyncio.wait_for(work, self.timeout_s)
         except TimeoutError:
@@ -62,10 +68,10 @@ class Passages:
 
     def warm_up(self, author: str) -> None:
         """Load the embedder and the search before the first question; any slug will do."""
-        self._retrieve(author, "warm up")
+        self._retrieve(author, "warm up", CONTEXT_TOKENS)
 
-    def _retrieve(self, author: str, text: str) -> tuple[Sequence[Passage], str]:
-        found = self._open().retrieve(author, text)
+    def _retrieve(self, author: str, text: str, token_budget: int) -> tuple[Sequence[Passage], str]:
+        found = self._open().retrieve(author, text, token_budget=token_budget)
         reason = "" if found.passages else found.reason
         return found.passages, f"no passages: {reason}" if reason else ""
 

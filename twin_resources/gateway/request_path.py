@@ -88,7 +88,9 @@ class RequestPath:
         topic = safety.refused_topic(asked.question, author.refused_topics)
         found, missing = (), ""
         if not topic:
-            found, missing = await self.passages.find(asked.author, asked.search_text)
+            found, missing = await self.passages.find(
+                asked.author, asked.search_text, token_budget=author.context_tokens
+            )
         answering = Answering(
             asked=asked,
             author=author,

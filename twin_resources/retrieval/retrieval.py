@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.retrieval.search import MOST_IN_MEMORY, InMemory, Passage, Query, search
+from twin_resources.settings import CONTEXT_TOKENS
 
-__all__ = ["PASSAGES", "TOKEN_BUDGET", "Passage", "Query", "Retrieved", "Retriever"]
+__all__ = ["PASSAGES", "Passage", "Query", "Retrieved", "Retriever"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 TABLE = "embeddings"
 PASSAGES = 4
-# Of the passages together, in tokens of the embedder: two of the usual size. With 700 a training
-# sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
-TOKEN_BUDGET = 400
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MANY = 32  # questions for which reading all vectors of a large table once pays
 _KEPT_ROWS = 10_000  # a table of at most so many chunks is kept in memory (30 MB) …
@@ -97,7 +95,7 @@ class Retriever:
         limit: int = PASSAGES,
         before: datetime | None = None,
         exclude: Collection[str] = (),
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int = CONTEXT_TOKENS,
     ) -> Retrieved:
         """Find passages for one question; see `retrieve_many`."""
         query = Query(question, before, exclude)
@@ -109,7 +107,7 @@ class Retriever:
         queries: Sequence[Query],
         *,
         limit: int = PASSAGES,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int = CONTEXT_TOKENS,
     ) -> list[Retrieved]:
         """Find passages for each query; the questions are embedded together, which is cheaper.
 

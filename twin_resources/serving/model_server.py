@@ -89,6 +89,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "twin_resources.serving.model_server_process"]
         command += ["--base", str(base_gguf), "--alias", alias, "--port", str(port)]
         command += ["--port-file", str(self._port_file), "--parent", str(os.getpid())]
+        command += ["--prompt-cache-mib", str(settings.prompt_cache_mib)]
         if adapter_gguf is not None:
             command += ["--adapter", str(adapter_gguf)]
         # the key goes by environment: arguments are visible to every user of the machine

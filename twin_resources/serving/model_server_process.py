@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 
 PARALLEL = 2
 CONTEXT_TOKENS = 4096  # of one request: a prompt with passages is about 1,000 tokens
-PROMPT_CACHE_MIB = 64  # llama.cpp's default of 8 GiB would outgrow the machine
 
 
 def server_parameters(
-    base: Path, adapter: Path | None, *, alias: str, key: str, port: int, threads: int
+    base: Path,
+    adapter: Path | None,
+    *,
+    alias: str,
+    key: str,
+    port: int,
+    threads: int,
+    cache_mib: int,
 ) -> CommonParams:
     """Parameters of one version: f16 weights and cache, base plus at most one adapter."""
     from xllamacpp import (
@@ -52,7 +58,7 @@ def server_parameters(
     parameters.n_ctx = PARALLEL * CONTEXT_TOKENS
     parameters.cache_type_k = ggml_type.GGML_TYPE_F16
     parameters.cache_type_v = ggml_type.GGML_TYPE_F16
-    parameters.cache_ram_mib = PROMPT_CACHE_MIB
+    parameters.cache_ram_mib = cache_mib  # llama.cpp's default of 8 GiB would outgrow the machine
     parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.fit_params = False  # memory pressure must not change what is served
     parameters.cpuparams.n_threads = threads
@@ -75,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=os.getppid())
+    parser.add_argument("--prompt-cache-mib", type=int, default=64)
     parser.add_argument("--threads", type=int, default=compute_threads())
     given = parser.parse_args(arguments)
     stop = threading.Event()
@@ -95,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
             key=key,
             port=given.port,
             threads=given.threads,
+            cache_mib=given.prompt_cache_mib,
         )
     )
     address = server.listening_address

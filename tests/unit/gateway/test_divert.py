@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.unit.gateway.test_policy import policy
-from tests.unit.test_registry_moves import version
+from tests.unit.registry.test_moves import version
 from twin_resources.gateway.choice import (
     Chosen,
     Server,
@@ -200,7 +200,7 @@ class NothingFound:
     passages: Sequence[Passage] = ()
     reason = ""
 
-    def retrieve(self, author: str, question: str) -> NothingFound:
+    def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:
         return self
 
 

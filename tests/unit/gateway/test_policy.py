@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_registry_moves import version
+from tests.unit.registry.test_moves import version
 from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import (
     Policy,

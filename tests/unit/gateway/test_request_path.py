@@ -26,7 +26,14 @@ from twin_resources.settings import Author, Settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
 DAY = date(2026, 3, 1)
-ANN = Author("ann", "Ann", persona="Mends clocks.", refused_topics=("politics",), max_tokens=77)
+ANN = Author(
+    "ann",
+    "Ann",
+    persona="Mends clocks.",
+    refused_topics=("politics",),
+    max_tokens=77,
+    context_tokens=256,
+)
 WHEN = datetime(2024, 5, 1, tzinfo=UTC)
 FOUND = Passage("c1", "d1", "On oil", "https://x/oil", WHEN, "Oil sparingly.", 0.5, 4)
 
@@ -45,9 +52,11 @@ class Retrieving:
     def __init__(self, work: Callable[[], Found]) -> None:
         self.work = work
         self.asked: list[tuple[str, str]] = []
+        self.token_budget = 0
 
-    def retrieve(self, author: str, question: str) -> Found:
+    def retrieve(self, author: str, question: str, *, token_budget: int) -> Found:
         self.asked.append((author, question))
+        self.token_budget = token_budget
         return self.work()
 
 
@@ -82,6 +91,7 @@ async def test_the_prompt_holds_persona_passages_and_question(home: Settings) ->
     assert prepared.sampling == {"temperature": 0, "frequency_penalty": 0.4, "max_tokens": 77}
     assert prepared.answering.degraded == ()
     assert retrieving.asked == [("ann", "Which oil?")]
+    assert retrieving.token_budget == 256  # the author's setting
 
 
 async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:

@@ -19,6 +19,7 @@ from twin_resources.settings import Author, Settings, load_settings, write_autho
 
 RECIPE = "smollm2-135m-demo"
 ANSWER_TOKENS = 48  # the reader gives full marks from 25 words on
+CONTEXT_TOKENS = 256  # one full chunk: reading 400 tokens takes two thirds of an answer's time
 
 # What the loop takes months for with a reader or two has to happen in minutes here. Every one of
 # these is printed by the demo; one that the environment names is taken as it is there.
@@ -31,6 +32,7 @@ SETTINGS: Mapping[str, str] = {
     "TWIN_TRIAL_PROMPTS": "60",
     "TWIN_READER_DAYS": "at_once",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
+    "TWIN_PROMPT_CACHE_MIB": "768",  # the reader's questions come again, and are read once
 }
 WITHHELD = 3
 
@@ -71,6 +73,7 @@ def lay_out(settings: Settings) -> Author:
         recipe=RECIPE,
         release_mode="shadow",
         max_tokens=ANSWER_TOKENS,
+        context_tokens=CONTEXT_TOKENS,
         auto_retrain=None,
     )
     write_author(settings, author)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twin_resources.judging.topic import TopicJudge
 
 AT_ONCE = 2
+QUESTIONS = 60  # as many as a trial replays; they are asked again and again, as popular ones are
 SEED = 20
 
 
@@ -38,7 +39,7 @@ class Scored:
 
 
 class SimulatedReader:
-    """Asks the author's questions in a fixed order, the first again after the last.
+    """Asks `QUESTIONS` of the author in a fixed order, the first again after the last.
 
     Raises:
         TwinError: the author has no dataset to take questions from.
@@ -116,5 +117,5 @@ def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Se
     calibration = calibrate_topic(
         [Pair(*row) for row in rows], embed=embedder.embed, embedder=embedder.revision
     )
-    questions = list(dict.fromkeys(question for question, _, _ in rows))
+    questions = list(dict.fromkeys(question for question, _, _ in rows))[:QUESTIONS]
     return TopicJudge(calibration, embedder.embed), questions
