@@ -34,9 +34,25 @@ def test_toml_between_pluses_is_split_off() -> None:
     assert body == "Text"
 
 
+def test_a_json_object_is_split_off() -> None:
+    fields, body = split_front_matter('{\n  "Title": "A post", "draft": true\n}\n\nText\n')
+    assert fields == {"title": "A post", "draft": True}
+    assert body == "\nText\n"
+    assert split_front_matter('{"title": "A"}') == ({"title": "A"}, "")
+
+
+def test_dots_close_yaml_and_an_alias_is_followed() -> None:
+    fields, body = split_front_matter("---\ntitle: &t A post\nsummary: *t\n...\nText")
+    assert (fields["summary"], body) == ("A post", "Text")
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        '{"a": 1} is an object of JSON',
+        "{ not: JSON }\nText",
+        "{% include x %}\nText",
+        "{}[]",
         "No front matter\n\n---\n\nat all",
         "---\n\nA thematic break first\n\n---\n\nand one more",
         "---\njust words\n---\nbody",
@@ -63,6 +79,11 @@ def test_empty_block_and_windows_line_ends() -> None:
         "+++\ntitle = \n+++\ntext",
         "---\ntitle: never closed\n\ntext",
         "---\na: " + "[" * 5000 + "\n---\n",
+        "---\na: " + "[" * 500_000 + "\n---\n",  # ends the process in PyYAML's C composer
+        "---\n" + "- " * 100_000 + "\n---\n",
+        "---\na: &a {x: 1}\n" + "".join(f"b{n}: {{<<: *a}}\n" for n in range(17)) + "---\n",
+        '{\n  "title": \n}\ntext',
+        '{\n  "title": ' + "[" * 100_000,
     ],
 )
 def test_broken_blocks_say_so(text: str) -> None:

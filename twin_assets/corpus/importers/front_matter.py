@@ -1,4 +1,4 @@
-"""Front matter of a post: YAML between `---` lines, TOML between `+++` lines, or none.
+"""Front matter of a post: YAML between `---`, TOML between `+++`, a JSON object, or none.
 
 Belongs here: splitting it off and parsing it, and the few fields that every generator shares.
 Does not belong here: reading files, dates in file names (`posts`), cleaning.
@@ -9,6 +9,7 @@ Formats: https://jekyllrb.com/docs/front-matter/, https://gohugo.io/content-mana
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -18,10 +19,18 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+# Jekyll closes YAML by `...` as well.
 _FENCE = re.compile(
-    r"\A(---|\+\+\+)[ \t]*\r?\n(.*?)^\1[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
+    r"\A(?:(---)|\+\+\+)[ \t]*\r?\n(.*?)^(?(1)(?:---|\.\.\.)|\+\+\+)[ \t]*(?:\r?\n|\Z)",
+    re.DOTALL | re.MULTILINE,
 )
 _OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
+_JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
+# Sixteen aliases can repeat one node some 360 times; without a bound, nine lines of nine build a
+# billion values ("billion laughs"), and merge keys (`<<`) copy them while the block is parsed.
+_MOST_ALIASES = 16
+# libyaml's composer recurses on the C stack: 100,000 opening brackets end the process.
+_DEEPEST = 64
 # The names of zones that mail and older blog engines write; dateutil knows UTC and GMT by itself.
 _ZONES = {
     name: hours * 3600
@@ -42,29 +51,66 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     Raises:
         BrokenFrontMatterError: the block does not parse, or is never closed.
     """
+    if _JSON_OPENING.match(text):
+        return _split_json(text)
     match = _FENCE.match(text)
     if match is None:
         if _OPENING.match(text):
             raise BrokenFrontMatterError("it is opened and never closed")
         return {}, text
-    fence, block = match[1], match[2]
-    try:
-        fields: object = (
-            tomllib.loads(block.replace("\r\n", "\n"))
-            if fence == "+++"
-            else yaml.load(block, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        )
-    # ValueError: PyYAML builds dates while it parses, so 2021-13-45 fails there.
-    except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise BrokenFrontMatterError(" ".join(str(error).split())) from error
+    body = text[match.end() :]
+    fields = _parsed(match[2], is_yaml=bool(match[1]))
     if fields is None:
-        return {}, text[match.end() :]
+        return {}, body
     if not isinstance(fields, dict):
         return {}, text
-    named = {
-        str(key).strip().lower(): value for key, value in cast("dict[object, Any]", fields).items()
-    }
-    return named, text[match.end() :]
+    return _named(cast("dict[object, Any]", fields)), body
+
+
+def _parsed(block: str, *, is_yaml: bool) -> object:
+    try:
+        if not is_yaml:
+            return tomllib.loads(block.replace("\r\n", "\n"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        _refuse_bombs(block, loader)
+        return yaml.load(block, Loader=loader)
+    # ValueError: PyYAML builds dates while it parses, so 2021-13-45 fails there.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BrokenFrontMatterError(" ".join(str(error).split())) from error
+
+
+def _refuse_bombs(block: str, loader: Any) -> None:
+    depth = aliases = 0
+    events: Any = yaml  # its stubs leave `parse` without types
+    for event in events.parse(block, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if depth > _DEEPEST or aliases > _MOST_ALIASES:
+            raise BrokenFrontMatterError(
+                f"it nests deeper than {_DEEPEST} or repeats itself more than {_MOST_ALIASES} times"
+            )
+
+
+def _split_json(text: str) -> tuple[dict[str, Any], str]:
+    """Hugo's third syntax: an object at the very start, the body after it.
+
+    A post that merely begins with an object, on one line with words after it, has no front matter.
+    """
+    try:
+        fields, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        if re.match(r'\A\{\s*\n\s*"[\w .-]+"\s*:', text):
+            raise BrokenFrontMatterError(" ".join(str(error).split())) from error
+        return {}, text
+    rest = re.match(r"[ \t]*(?:\r?\n|\Z)", text[end:])
+    if rest is None or not isinstance(fields, dict):
+        return {}, text
+    return _named(cast("dict[object, Any]", fields)), text[end + rest.end() :]
+
+
+def _named(fields: dict[object, Any]) -> dict[str, Any]:
+    return {str(key).strip().lower(): value for key, value in fields.items()}
 
 
 def text_field(fields: Mapping[str, Any], *names: str) -> str:
@@ -86,7 +132,9 @@ def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
         if isinstance(value, str):
             found += value.split(",") if "," in value else value.split()
         elif isinstance(value, list):
-            found += [str(item) for item in cast("list[object]", value) if item is not None]
+            # Scalars only: the text of a nested alias may be endless.
+            items = cast("list[object]", value)
+            found += [str(item) for item in items if isinstance(item, str | int | float | date)]
     return list(dict.fromkeys(tag.strip() for tag in found if tag.strip()))
 
 

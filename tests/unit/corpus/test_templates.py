@@ -1,0 +1,149 @@
+"""Liquid and shortcodes: layout goes, quoted code and the author's words stay."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
+from twin_assets.corpus.importers.jekyll_liquid import without_liquid
+
+FENCE = "```\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "resolved"),
+    [
+        ("No tag, 100 % { plain }.", "No tag, 100 % { plain }."),
+        ("See [it]({% post_url 2020-01-01-a %}) now.", "See [it]() now."),
+        ("See [it]({{ site.baseurl }}/a) now.", "See [it](/a) now."),
+        ("{% include figure.html src='a.png' %}\nWords.", "\nWords."),
+        ("{% if page.x %}Words{% else %} of mine{% endif %}.", "Words of mine."),
+        ("A{% comment %} not for readers {% endcomment %}B", "AB"),
+        ("A{% for p in site.posts %}<li>{{ p.title }}{% endfor %}B", "AB"),
+        ("{{ 'Café' | upcase }} and {{ \"b\" }}", "Café and b"),
+        ("Write {% raw %}{{ page.title }}{% endraw %} there.", "Write `{{ page.title }}` there."),
+        ("Write `{% raw %}{{ x }}{% endraw %}` there.", "Write `{{ x }}` there."),
+        ("Use `{% include x %}` for it.", "Use `{% include x %}` for it."),
+        ("Use ``a ` {% include x %}`` for it.", "Use ``a ` {% include x %}`` for it."),
+        ("<pre>{{ x }}</pre> {{ y }}", "<pre>{{ x }}</pre> "),
+        (
+            f"{FENCE}{{% if a %}}{FENCE}{{% if a %}}text",
+            f"{FENCE}{{% if a %}}{FENCE}{{% if a %}}text",
+        ),
+        (f"{FENCE}{{% a %}}\n{FENCE}{{% a %}}text", f"{FENCE}{{% a %}}\n{FENCE}text"),
+        (
+            f"{{% raw %}}\n{FENCE}{{{{ x }}}}\n{FENCE}And {{{{ y }}}}.\n{{% endraw %}}{{{{ z }}}}",
+            f"\n{FENCE}{{{{ x }}}}\n{FENCE}And {{{{ y }}}}.\n",
+        ),
+        ("Text\n\n    {% include x %}\n\nText", "Text\n\n    {% include x %}\n\nText"),
+        (
+            "{% highlight c %}\n{% raw %}{{0}}{% endraw %}\n{% endhighlight %}",
+            "{% highlight c %}\n{{0}}\n{% endhighlight %}",
+        ),
+        (
+            "{% codeblock lang:c %}\nint a;\n{% endcodeblock %}",
+            "{% highlight lang:c %}\nint a;\n{% endhighlight %}",
+        ),
+        ("Said:{% blockquote A %}\nOne\nTwo\n{% endblockquote %}", "Said:\n\n> One\n> Two\n\n"),
+        ("100 {% of what", "100 {% of what"),
+        ("{% comment %} never closed", ""),
+    ],
+)
+def test_liquid(source: str, resolved: str) -> None:
+    assert without_liquid(source) == resolved
+
+
+@pytest.mark.parametrize(
+    ("source", "resolved"),
+    [
+        ("No tag {{ at all }}.", "No tag {{ at all }}."),
+        ('See [it]({{< ref "a.md" >}}) now.', "See [it]() now."),
+        ('{{< figure src="a.png" >}}\nWords.', "\nWords."),
+        ("{{% notice %}}My **words**.{{% /notice %}}", "My **words**."),
+        ("Write {{</* ref a */>}} there.", "Write `{{< ref a >}}` there."),
+        (f"{FENCE}{{{{</* a */>}}}}\n{FENCE}", f"{FENCE}{{{{< a >}}}}\n{FENCE}"),
+        ("Use `{{< a >}}` for it.", "Use `{{< a >}}` for it."),
+        ("A{{< t.inline >}}{{ now }}{{< /t.inline >}}B{{< t.inline />}}C", "ABC"),
+        (
+            "{{< highlight go >}}\nx := `{{< a >}}`\n{{< /highlight >}}",
+            "{{< highlight go >}}\nx := `{{< a >}}`\n{{< /highlight >}}",
+        ),
+        ('{{< quote "A" >}}\nTheirs\n{{< /quote >}}', "\n\n> Theirs\n\n"),
+        ("1 {{< 2", "1 {{< 2"),
+    ],
+)
+def test_shortcodes(source: str, resolved: str) -> None:
+    assert without_shortcodes(source) == resolved
+
+
+def test_html_has_elements_and_no_fences() -> None:
+    assert without_liquid("<p>`{{ a }}`</p>\n\n    {{ b }}", markup="html") == "<p>``</p>\n\n    "
+    quoted = without_liquid("<p>{% raw %}{{ a }}{% endraw %}</p>", markup="html")
+    assert quoted == "<p><code>{{ a }}</code></p>"
+    said = without_shortcodes("{{< quote >}}<p>a</p>{{< /quote >}}", markup="html")
+    assert said == "<blockquote><p>a</p></blockquote>"
+
+
+MARKS = (
+    "{% raw %} {% endraw %} {{ }} {{< a >}} {{< /a >}} {% highlight c %} {% endhighlight %} {% %} "
+    "{% comment %} {% endcomment %} {{</* b */>}} {% quote %} {% endquote %} ` ~~~ <pre> </pre> "
+    "word"
+)
+TAGS = re.findall(r"\{[{%<]? ?\S+(?: \S+)? [%>}]\}?\}|\S+", MARKS)
+PIECES = st.lists(
+    st.sampled_from([*TAGS, "```\n", "    x\n", "\n", "\n\n", "word "]), max_size=40
+).map("".join)
+
+
+@given(PIECES, st.sampled_from(["markdown", "html"]))
+def test_regions_are_the_text(text: str, markup: str) -> None:
+    assert "".join(part for part, _ in code_regions(text, markup=markup)) == text
+
+
+@given(PIECES, st.sampled_from(["markdown", "html"]))
+def test_no_word_outside_templates_is_lost(text: str, markup: str) -> None:
+    words = text.count("word")
+    assert without_shortcodes(text, markup=markup).count("word") == words
+    if "{%" not in text and "{{" not in text:
+        assert without_liquid(text, markup=markup) == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "{% raw %}",
+        "{%",
+        "{{",
+        "{{< a",
+        "`",
+        "`` ` ",
+        "<pre>",
+        "{{<",
+        "{% quote %}",
+        "{% highlight a %}",
+    ],
+)
+def test_time_is_in_proportion_to_the_text(piece: str) -> None:
+    for resolve in (without_liquid, without_shortcodes):
+        started = time.process_time()
+        resolve(piece * (500_000 // len(piece)) + "{% x %}{{< x >}}")
+        assert time.process_time() - started < 5
+
+
+def test_the_shared_posts_keep_all_they_say(shared_posts: Path) -> None:
+    touched = 0
+    for path in sorted((shared_posts / "skeeto" / "_posts").iterdir()):
+        text = path.read_text(encoding="utf-8")
+        markup = "html" if path.suffix == ".html" else "markdown"
+        resolved = without_liquid(text, markup=markup)
+        touched += resolved != text
+        if "{%" not in text and "{{" not in text:
+            assert resolved == text
+    assert touched

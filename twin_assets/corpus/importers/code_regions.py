@@ -1,0 +1,122 @@
+"""Where a post quotes code: the parts in which a template tag is text and not layout.
+
+Belongs here: splitting a body, Markdown or HTML, into prose and code before any parser sees it (a
+template tag in a link's target keeps the parser from seeing the link).
+Does not belong here: what happens to a tag (`jekyll_liquid`, `hugo_shortcodes`), cleaning.
+
+Rules of https://spec.commonmark.org/0.31.2/ (fences, indented code, code spans), followed as far as
+a tag can tell the difference. Time is proportional to the text.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_FENCE = re.compile(r"[ \t]*(?:>[ \t]?)*[ \t]*(`{3,}|~{3,})")
+_INDENTED = re.compile(r"(?: {4}|\t)")
+# What can begin code within a line; the tags are those of `code_blocks.replace_highlights`.
+_TAGS = (
+    r"<(?P<element>pre|code|script|style)\b"
+    r"|\{%-?[ \t]*(?P<liquid>highlight|codeblock)\b"
+    r"|\{\{[<%][ \t]*(?P<shortcode>highlight)\b"
+)
+_BEGINS = re.compile(rf"(?P<ticks>`+)|{_TAGS}", re.IGNORECASE)
+_HTML_BEGINS = re.compile(rf"(?P<ticks>(?!))|{_TAGS}", re.IGNORECASE)
+# A code span ends in its paragraph, and one that does not is no code span.
+_LONGEST_SPAN = 2_000
+
+
+def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
+    """Parts of `text` in order, and of each whether it is code; joined they are `text`.
+
+    Args:
+        text: a body without front matter.
+        markup: `markdown`, or `html`, which has elements and tags but no fences and spans.
+    """
+    if markup == "html":
+        yield from _prose(text, _HTML_BEGINS)
+        return
+    position = start = 0
+    blank_before = True
+    while position < len(text):
+        end = text.find("\n", position) + 1 or len(text)
+        line = text[position:end]
+        fence = _FENCE.match(line)
+        if fence and not (fence[1][0] == "`" and "`" in line[fence.end() :]):
+            yield from _prose(text[start:position])
+            start = position = _end_of_fence(text, end, mark=fence[1])
+            yield text[end - len(line) : position], True
+        elif _INDENTED.match(line) and line.strip() and blank_before:
+            yield from _prose(text[start:position])
+            start = position = _end_of_indented(text, end)
+            yield text[end - len(line) : position], True
+        else:
+            blank_before = not line.strip()
+            position = end
+    yield from _prose(text[start:])
+
+
+def _end_of_fence(text: str, position: int, *, mark: str) -> int:
+    closing = re.compile(
+        rf"^[ \t]*(?:>[ \t]?)*[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*\r?$", re.MULTILINE
+    )
+    found = closing.search(text, position)
+    return min(found.end() + 1, len(text)) if found else len(text)
+
+
+def _end_of_indented(text: str, position: int) -> int:
+    while position < len(text):
+        end = text.find("\n", position) + 1 or len(text)
+        if not _INDENTED.match(text, position, end) and text[position:end].strip():
+            break
+        position = end
+    return position
+
+
+def _prose(text: str, begins: re.Pattern[str] = _BEGINS) -> Iterator[tuple[str, bool]]:
+    """Text outside blocks of code: spans, elements and highlight tags are code, the rest is not."""
+    position = start = 0
+    never_closed: set[str] = set()  # looked for once: else each opening would search to the end
+    while begin := begins.search(text, position):
+        kind = (begin["element"] or begin["liquid"] or begin["shortcode"] or "").lower()
+        end = None if kind in never_closed else _end_of(begin, text)
+        if end is None:
+            position = begin.end()
+            never_closed |= {kind} - {""}
+            continue
+        if begin.start() > start:
+            yield text[start : begin.start()], False
+        yield text[begin.start() : end], True
+        start = position = end
+    if start < len(text):
+        yield text[start:], False
+
+
+def _end_of(begin: re.Match[str], text: str) -> int | None:
+    """Where the code that begins here ends; None when it never does."""
+    if ticks := begin["ticks"]:
+        return _end_of_span(text, begin.end(), width=len(ticks))
+    if element := begin["element"]:
+        closing = re.compile(rf"</{element}[ \t]*>", re.IGNORECASE)
+    elif name := begin["liquid"]:
+        closing = re.compile(rf"\{{%-?[ \t]*end{name}[ \t]*-?%\}}", re.IGNORECASE)
+    else:
+        closing = re.compile(r"\{\{[<%][ \t]*/[ \t]*highlight[ \t]*[%>]\}\}", re.IGNORECASE)
+    found = closing.search(text, begin.end())
+    return found.end() if found else None
+
+
+def _end_of_span(text: str, position: int, *, width: int) -> int | None:
+    limit = min(len(text), position + _LONGEST_SPAN)
+    paragraph = text.find("\n\n", position, limit)
+    limit = paragraph if paragraph >= 0 else limit
+    while (position := text.find("`" * width, position, limit)) >= 0:
+        end = position + width
+        while text[end : end + 1] == "`":
+            end += 1
+        if end - position == width:
+            return end
+        position = end
+    return None

@@ -1,0 +1,132 @@
+"""Liquid in a Jekyll post: layout goes, quoted code and the author's words stay.
+
+Belongs here: what each tag of a post becomes. Does not belong here: which posts are Jekyll's
+(`folders`), `{% highlight %}` (`code_blocks`, which cleaning reads), running templates: what a tag
+prints depends on the site and is not the author's sentence.
+
+Tags: https://shopify.github.io/liquid/ and https://jekyllrb.com/docs/liquid/tags/; `codeblock` and
+`blockquote` are Octopress'. A `{% raw %}` block is quoted code, so its contents stay as they are.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from twin_assets.corpus.importers.code_regions import code_regions
+
+_LONGEST_TAG = 2_000
+_RAW_MARK = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
+_END_OF_RAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
+_TAG = re.compile(r"\{%-?\s*(#|\w*)(.*?)-?%\}", re.DOTALL)
+_LITERAL = re.compile(r"\{\{-?\s*(?:\"([^\"]*)\"|'([^']*)')")
+_TEMPLATE = re.compile(r"\{[{%]")
+# Blocks that print something else than what stands in them: a remark, or a list the site makes.
+_NOT_PRINTED = frozenset({"comment", "for", "tablerow", "capture"})
+_QUOTES = frozenset({"blockquote", "quote"})
+
+
+@dataclass
+class _Reader:
+    """The state that crosses code: an open `raw`, an unprinted block, a quotation."""
+
+    markup: str
+    out: list[str] = field(default_factory=list[str])
+    raw: bool = False
+    unprinted: list[str] = field(default_factory=list[str])
+    quoted_from: int | None = None
+
+    def keep(self, text: str) -> None:
+        if not self.unprinted:
+            self.out.append(text)
+
+
+def without_liquid(text: str, *, markup: str = "markdown") -> str:
+    """Resolve the Liquid of a post's body (`markdown` or `html`); an unfinished tag stays."""
+    if not _TEMPLATE.search(text):
+        return text
+    reader = _Reader(markup)
+    for part, is_code in code_regions(text, markup=markup):
+        if is_code:
+            reader.keep(_code(part))
+        else:
+            _read(reader, part)
+    _close_quotation(reader)
+    return "".join(reader.out)
+
+
+def _code(part: str) -> str:
+    """Code as the author meant it: without the `raw` marks that kept Jekyll from running it."""
+    unwrapped = _RAW_MARK.sub("", part) if "raw" in part else part
+    return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", unwrapped)
+
+
+def _read(reader: _Reader, part: str) -> None:
+    position = 0
+    while True:
+        if reader.raw:
+            position = _keep_raw(reader, part, position)
+        found = _TEMPLATE.search(part, position)
+        if found is None:
+            break
+        start = found.start()
+        closing = "%}" if found[0] == "{%" else "}}"
+        end = part.find(closing, start + 2, start + _LONGEST_TAG)
+        reader.keep(part[position:start])
+        if end < 0:
+            reader.keep(part[start : start + 2])
+            position = start + 2
+            continue
+        position = end + 2
+        if closing == "%}":
+            _read_tag(reader, part[start:position])
+        elif literal := _LITERAL.match(part, start, position):
+            reader.keep(literal[1] or literal[2] or "")
+    reader.keep(part[position:])
+
+
+def _keep_raw(reader: _Reader, part: str, position: int) -> int:
+    """Keep quoted code to the end of its block, or of this part; returns where to go on."""
+    end = _END_OF_RAW.search(part, position)
+    quoted = part[position : end.start() if end else len(part)]
+    reader.raw = end is None
+    # Quoted template text in a sentence becomes a code span, so that cleaning keeps it. A block that
+    # began in an earlier part (position 0) holds code blocks.
+    span = quoted.strip()
+    if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
+        quoted = f"`{span}`" if reader.markup == "markdown" else f"<code>{span}</code>"
+    reader.keep(quoted)
+    return end.end() if end else len(part)
+
+
+def _read_tag(reader: _Reader, tag: str) -> None:
+    match = _TAG.fullmatch(tag)
+    name = match[1] if match else ""
+    closes = name[3:] if name.startswith("end") else ""
+    if name == "raw":
+        reader.raw = True
+    elif name in _NOT_PRINTED:
+        reader.unprinted.append(name)
+    elif closes in reader.unprinted:
+        while reader.unprinted.pop() != closes:
+            pass
+    elif name in _QUOTES and reader.quoted_from is None and not reader.unprinted:
+        reader.quoted_from = len(reader.out)
+    elif closes in _QUOTES:
+        _close_quotation(reader)
+
+
+def _close_quotation(reader: _Reader) -> None:
+    if reader.quoted_from is not None:
+        words = "".join(reader.out[reader.quoted_from :])
+        reader.out[reader.quoted_from :] = [as_quotation(words, markup=reader.markup)]
+        reader.quoted_from = None
+
+
+def as_quotation(words: str, *, markup: str) -> str:
+    """Words of somebody else, marked as Markdown or HTML marks them."""
+    if markup == "html":
+        return f"<blockquote>{words}</blockquote>"
+    lines = words.strip("\n").split("\n")
+    return "\n\n" + "\n".join(f"> {line}".rstrip() for line in lines) + "\n\n"
