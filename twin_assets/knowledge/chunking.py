@@ -4,9 +4,11 @@ Belongs here: where to cut, and the contract of `document_chunks`. Does not belo
 (`twin_resources.embedder`), embedding, storing.
 
 Own code and not a chunker of a library, because the offsets must be exact and the embedder's limit
-must hold: chonkie 1.7 (RecursiveChunker) splits a long word by decoding token ids, which an uncased
-WordPiece turns into other text, so `text[start:end]` is no longer the chunk; it sums the tokens of
-parts instead of counting those of the chunk; it does not know special tokens or code blocks.
+must hold. Measured on 210 shared posts and one of unbroken words, 256 tokens, chonkie 1.7 with the
+same tokenizer: its RecursiveChunker gives fuller chunks (228 tokens in the mean, here 204) but four
+times `text[start:end]` is not the chunk (a long word is split by decoding token ids, which an
+uncased WordPiece turns into other text) and it tears 348 code blocks (here 68);
+SentenceChunker passes a chunk of 1,104 tokens; TokenChunker's text is never the document's.
 """
 # pyright: strict
 

@@ -145,7 +145,7 @@ class Tables:
             f"{into} of {author}", key, row_key, version, schema, function, fetch, batch_rows
         )
         inputs = input_hashes(rows)
-        with self._lease(into, author) as lease:
+        with self.lease(into, author) as lease:
             table = store.open_table(target, storage_options=self.storage_options)
             if table is None:
                 table = store.create(target, arrow, storage_options=self.storage_options)
@@ -276,13 +276,13 @@ class Tables:
 
         Returns the Lance version; the data version stays as it is.
         """
-        with self._lease(asset, author) as lease:
+        with self.lease(asset, author) as lease:
             table = upkeep.ensure_index(self._open(asset, author), column, kind, options, lease)
         return table.dataset.version
 
     def optimize_indices(self, asset: str, author: str) -> int:
         """Bring all indexes up to date with the rows; returns the Lance version."""
-        with self._lease(asset, author) as lease:
+        with self.lease(asset, author) as lease:
             return upkeep.optimize_indices(self._open(asset, author), lease).dataset.version
 
     def forget(self, asset: str, author: str, keys: Sequence[str]) -> Forgotten:
@@ -291,13 +291,18 @@ class Tables:
         What upstream still has comes back at the next rework: forget there first. A tag on a
         version that holds one of the rows is taken off (`Forgotten.untagged`).
         """
-        with self._lease(asset, author) as lease:
+        with self.lease(asset, author) as lease:
             forgotten = upkeep.forget(self._open(asset, author), keys, lease)
             reworking.forget_empty(self.state, self.uri(asset, author), keys)
         return forgotten
 
     @contextmanager
-    def _lease(self, asset: str, author: str) -> Generator[Lease]:
+    def lease(self, asset: str, author: str) -> Generator[Lease]:
+        """Hold the right to write one table; every writer of it, of rows or indexes, holds it.
+
+        Raises:
+            LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
+        """
         uri = self.uri(asset, author)
         with (
             told_when_full(f"write {asset} of {author}", uri),
