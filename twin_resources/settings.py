@@ -149,6 +149,8 @@ class Author:
         slug: partition key and alias (`twin/<slug>`), ASCII.
         name: the name as people write it.
         sources: absolute folders or files that `raw_posts` imports.
+        include: what exports hold and an import leaves out unless it is named here: `drafts`,
+            `private`, `followers`, `paid`, `replies`.
         language: ISO 639-1 code, or empty when the corpus decides.
         persona: one line about the author for the system prompt; empty: made from the name.
         refused_topics: topics that the twin declines to speak about.
@@ -167,6 +169,7 @@ class Author:
     slug: str
     name: str
     sources: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
     language: str = ""
     persona: str = ""
     refused_topics: tuple[str, ...] = ()
@@ -227,7 +230,7 @@ def read_author(settings: Settings, slug: str) -> Author:
         ) from error
     known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
     values = {name: document[name] for name in known if name in document}
-    for name in ("sources", "refused_topics"):
+    for name in ("sources", "refused_topics", "include"):
         if name in values:
             values[name] = tuple(values[name])
     values.setdefault("name", slug)

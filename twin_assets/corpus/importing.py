@@ -1,42 +1,49 @@
 """An author's sources → the rows of `raw_posts`: what is there, what changed, what is gone.
 
-Belongs here: several sources as one inventory, tombstones, rows from files.
-Does not belong here: what a file means (`importers`), storing (`twin_resources.tables`), Dagster.
+Belongs here: several sources as one inventory, tombstones, rows from files and records.
+Does not belong here: what a file means (`importers`), exports (`exported`), the columns of a row
+(`raw_rows`), storing (`twin_resources.tables`), Dagster.
 
-A failed read is not an empty read: a file or folder that is there and cannot be read now keeps its
-last import, and a source that cannot be read at all is an error, never 461 deletions.
+A failed read is not an empty read: a file, folder or export that is there and cannot be read now
+keeps its last import, and a source that cannot be read at all is an error, never 461 deletions.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.importers.exports import refuse_exports
-from twin_assets.corpus.importers.folders import Folder, PostFile, display, scan
-from twin_assets.corpus.importers.posts import (
-    Post,
-    Site,
-    UnreadablePostError,
-    content_hash,
-    markup_of,
-    read_post,
+from twin_assets.corpus.exported import Exports
+from twin_assets.corpus.importers.folders import Folder, PostFile, display
+from twin_assets.corpus.importers.posts import Site, UnreadablePostError, read_post
+from twin_assets.corpus.importers.record import Record
+from twin_assets.corpus.raw_rows import (
+    row_as_stored,
+    row_of_post,
+    row_of_record,
+    row_without_text,
 )
-from twin_assets.corpus.schema import RawPosts, columns_of, validated
-from twin_resources.errors import TwinError
+from twin_assets.corpus.schema import ImportSources, RawPosts, columns_of, validated
+from twin_assets.corpus.sources import IMPORT_VERSION, find_sources
 
-IMPORT_VERSION = "1"
-"""Version of `read_rows`: a higher one reads every file again."""
+if TYPE_CHECKING:
+    from twin_resources.tables.tables import Tables
+
+__all__ = ["IMPORT_VERSION"]
 
 STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "problem")
 """What `inventory_frame` and `changes` need to know of the stored `raw_posts`."""
+
+Earlier = Callable[[Sequence[str]], pl.DataFrame]
+"""Stored rows of `raw_posts` by `source_id`, for what cannot be read again."""
 
 _INVENTORY_SCHEMA = {
     "source_id": pl.String(),
@@ -55,14 +62,32 @@ class Inventory:
     """Every post of every source of one author.
 
     Attributes:
-        folders: the sources, in the author's order.
+        folders: the sources of plain files, in the author's order.
         posts: `source_id` → its folder and file.
         skipped: reason → number of files that are no posts.
+        exports: importer's name → its exports.
+        unchanged: names of those that are as they were at the last import, and are not parsed.
+        drafts: whether drafts are asked for.
     """
 
     folders: tuple[Folder, ...]
     posts: dict[str, tuple[Folder, PostFile]]
     skipped: dict[str, int]
+    exports: Mapping[str, Exports] = field(default_factory=dict[str, Exports])
+    unchanged: frozenset[str] = frozenset()
+    drafts: bool = False
+
+    @property
+    def layouts(self) -> list[str]:
+        """What each source is: a folder's layout, or an importer's name."""
+        return [*(folder.layout for folder in self.folders), *self.exports]
+
+    def excluded(self) -> dict[str, int]:
+        """Reason → what exports hold and an import leaves out, most frequent first."""
+        total: Counter[str] = Counter()
+        for exports in self.exports.values():
+            total.update(exports.reading().excluded)
+        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)
@@ -81,30 +106,31 @@ class Changes:
         }
 
 
-def take_inventory(sources: Sequence[str | Path]) -> Inventory:
-    """Scan an author's sources.
+def take_inventory(
+    sources: Sequence[str | Path],
+    *,
+    include: Sequence[str] = (),
+    imported: pl.DataFrame | None = None,
+) -> Inventory:
+    """Scan an author's sources; changed exports are parsed.
 
     A post is known by its path in its source; where two sources have the same path, the later
-    one's is prefixed with its folder's name.
+    one's is prefixed with its folder's name. A record is known by its platform and identifier.
+
+    Args:
+        sources: folders, files, exports.
+        include: opt-ins of the author (`record.OPT_INS`).
+        imported: the stored `import_sources`; only with rows of `raw_posts` to go with it.
 
     Raises:
         TwinError: there is no source, or one cannot be read, is another platform's export, or has
             no post (an unmounted folder looks like an empty one, and is no reason to delete all).
     """
-    if not sources:
-        raise TwinError(
-            "import posts",
-            found="an author without sources",
-            next_step="name a folder: `twin up PATH --author NAME`",
-        )
-    folders: list[Folder] = []
-    for source in sources:
-        refuse_exports(Path(source))
-        folders.append(scan(Path(source)))
-    skipped: Counter[str] = Counter()
+    found = find_sources(sources, include=frozenset(include))
+    before = {} if imported is None else dict(imported.select("source", "digest").rows())
     posts: dict[str, tuple[Folder, PostFile]] = {}
-    for folder in folders:
-        _require_posts(folder)
+    skipped: Counter[str] = Counter()
+    for folder in found.folders:
         skipped.update(folder.skipped)
         name = folder.source.rstrip("/").rsplit("/", 1)[-1]
         for file in folder.posts:
@@ -112,18 +138,68 @@ def take_inventory(sources: Sequence[str | Path]) -> Inventory:
             while source_id in posts:
                 source_id = f"{name}/{source_id}"
             posts[source_id] = (folder, file)
-    return Inventory(tuple(folders), posts, dict(sorted(skipped.items())))
-
-
-def _require_posts(folder: Folder) -> None:
-    if folder.posts:
-        return
-    there = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
-    raise TwinError(
-        f"import posts from {folder.source}",
-        found=f"no Markdown or HTML post ({there or 'nothing'})",
-        next_step="name the folder that holds the posts (.md, .markdown or .html)",
+    unchanged = {name for name, one in found.exports.items() if before.get(name) == one.digest}
+    for name in found.exports.keys() - unchanged:
+        reading = found.exports[name].reading()
+        skipped.update({f"in an archive: {reason}": n for reason, n in reading.refused.items()})
+        found.require_records(name)
+    return Inventory(
+        found.folders,
+        posts,
+        dict(sorted(skipped.items())),
+        exports=found.exports,
+        unchanged=frozenset(unchanged),
+        drafts="drafts" in include,
     )
+
+
+def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+    """`STORED_COLUMNS` of the author's posts, and `import_sources`; None where there is none."""
+    if not store.exists("raw_posts", author):
+        return None, None
+    posts = store.read("raw_posts", author, columns=list(STORED_COLUMNS))
+    known = store.exists("import_sources", author)
+    return posts, store.read("import_sources", author) if known else None
+
+
+def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
+    """Stored rows of `raw_posts`, in the columns that they have."""
+    quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in source_ids)
+    return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
+
+
+def left_out(sources: pl.DataFrame) -> dict[str, int]:
+    """Reason → what the exports hold and is no row, over all rows of `import_sources`."""
+    total: Counter[str] = Counter()
+    for text in sources["skipped_by_reason"]:
+        total.update(json.loads(text))
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
+def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows of `import_sources` after this import: unchanged exports keep theirs.
+
+    One that could be read in part only has no row, and so is read again next time.
+    """
+    rows: list[dict[str, Any]] = []
+    if imported is not None:
+        rows += imported.filter(pl.col("source").is_in(sorted(inventory.unchanged))).to_dicts()
+    for name in sorted(inventory.exports.keys() - inventory.unchanged):
+        exports = inventory.exports[name]
+        reading = exports.reading()
+        if reading.failed:
+            continue
+        rows.append(
+            {
+                "source": name,
+                "digest": exports.digest,
+                "found": reading.found,
+                "records": len(reading),
+                "skipped": reading.excluded.total(),
+                "skipped_by_reason": json.dumps(dict(sorted(reading.excluded.items()))),
+            }
+        )
+    return validated(pl.DataFrame(rows, schema=columns_of(ImportSources)), ImportSources)
 
 
 def inventory_frame(inventory: Inventory, stored: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -134,36 +210,16 @@ def inventory_frame(inventory: Inventory, stored: pl.DataFrame | None = None) ->
         stored: `STORED_COLUMNS` of the table as it stands; None when there is none yet.
     """
     known = {} if stored is None else {str(row["source_id"]): row for row in stored.to_dicts()}
-    rows: list[dict[str, Any]] = []
-    for source_id, (folder, file) in inventory.posts.items():
-        row = {
-            "source_id": source_id,
-            "source": folder.source,
-            "path": display(file.path),
-            "file_hash": file.file_hash or "unreadable",
-            "site": folder.site.as_json(),
-            "problem": file.problem,
-            "deleted": False,
-            "again": False,
-        }
-        before = known.get(source_id)
-        if before is not None and not before["deleted"]:
-            if file.problem == "unreadable":
-                row |= _as_before(before)
-            elif before["problem"] == "unreadable":
-                # It was there at the scan and gone at the read: the same bytes deserve a new try.
-                row["again"] = before["file_hash"] == file.file_hash
-        rows.append(row)
-    for source_id, before in known.items():
-        if source_id in inventory.posts:
-            continue
-        folder = _folder_that_hides(inventory, before)
-        row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": False}
-        if folder is not None and not before["deleted"]:
-            row |= {"site": folder.site.as_json(), "deleted": False} | _as_before(before)
-        else:
-            row |= {"file_hash": "deleted", "site": "", "problem": "", "deleted": True}
-        rows.append(row)
+    rows = [
+        *_rows_of_files(inventory, known),
+        *_rows_of_records(inventory),
+    ]
+    here = {str(row["source_id"]) for row in rows}
+    rows += [
+        _row_of_missing(inventory, before)
+        for source_id, before in known.items()
+        if source_id not in here
+    ]
     return pl.DataFrame(rows, schema=_INVENTORY_SCHEMA).sort("source_id")
 
 
@@ -184,29 +240,115 @@ def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> Changes:
     )
 
 
-def read_rows(frame: pl.DataFrame, inventory: Inventory) -> pl.DataFrame:
+def read_rows(
+    frame: pl.DataFrame, inventory: Inventory, *, earlier: Earlier | None = None
+) -> pl.DataFrame:
     """Rows of `raw_posts` (`schema.RawPosts`) for rows of `inventory_frame`; reads the files.
 
     One bad file costs its own row, with the reason in `problem`, and nothing else.
+
+    Args:
+        earlier: where to find the text of a record that its export no longer holds (a feed's
+            older posts) when a new version reads everything again; None: nowhere.
     """
-    rows = [_row(row, inventory) for row in frame.to_dicts()]
+    records: dict[str, Record] = {}
+    alive = frame.filter(~pl.col("deleted"))
+    for name, exports in inventory.exports.items():
+        wanted = alive.filter(pl.col("source") == name)["source_id"].to_list()
+        records |= exports.reading().records(wanted) if wanted else {}
+    gone = alive.filter(pl.col("source").is_in(sorted(inventory.exports)))["source_id"].to_list()
+    gone = [source_id for source_id in gone if source_id not in records]
+    stored = earlier(gone).to_dicts() if earlier is not None and gone else []
+    kept = {str(row["source_id"]): row for row in stored}
+    rows = [_row(row, inventory, records=records, kept=kept) for row in frame.to_dicts()]
     return validated(pl.DataFrame(rows, schema=columns_of(RawPosts)), RawPosts)
 
 
-def _row(row: Mapping[str, Any], inventory: Inventory) -> dict[str, Any]:
+def _rows_of_files(
+    inventory: Inventory, known: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for source_id, (folder, file) in inventory.posts.items():
+        row = {
+            "source_id": source_id,
+            "source": folder.source,
+            "path": display(file.path),
+            "file_hash": file.file_hash or "unreadable",
+            "site": folder.site.as_json(),
+            "problem": file.problem,
+            "deleted": False,
+            "again": False,
+        }
+        before = known.get(source_id)
+        if before is not None and not before["deleted"]:
+            if file.problem == "unreadable":
+                row |= _as_before(before)
+            elif before["problem"] == "unreadable":
+                # It was there at the scan and gone at the read: the same bytes deserve a new try.
+                row["again"] = before["file_hash"] == file.file_hash
+        rows.append(row)
+    return rows
+
+
+def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
+    """Records of changed exports; their file's name is no part, or each export were an edit."""
+    return [
+        {
+            "source_id": row_id,
+            "source": name,
+            "path": "",
+            "file_hash": digest,
+            "site": "",
+            "problem": "",
+            "deleted": False,
+            "again": False,
+        }
+        for name, exports in inventory.exports.items()
+        if name not in inventory.unchanged
+        for row_id, digest in exports.reading().digests()
+    ]
+
+
+def _row_of_missing(inventory: Inventory, before: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored post that was not found: still there but hidden, or deleted at the source."""
+    row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": False}
+    if not before["deleted"]:
+        if (folder := _folder_that_hides(inventory, before)) is not None:
+            return row | {"site": folder.site.as_json(), "deleted": False} | _as_before(before)
+        if _export_that_keeps(inventory, before):
+            return row | {"site": "", "deleted": False} | _as_before(before)
+    return row | {"file_hash": "deleted", "site": "", "problem": "", "deleted": True}
+
+
+def _row(
+    row: Mapping[str, Any],
+    inventory: Inventory,
+    *,
+    records: Mapping[str, Record],
+    kept: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     source_id, file_hash = str(row["source_id"]), str(row["file_hash"])
-    problem, post = str(row["problem"]), None
-    if not row["deleted"] and not problem:
+    problem, fields = str(row["problem"]), None
+    if source_id in records:
+        fields = row_of_record(records[source_id])
+    elif source_id in kept:
+        fields, problem = row_as_stored(kept[source_id]), str(kept[source_id]["problem"])
+    elif str(row["source"]) in inventory.exports and not row["deleted"]:
+        problem = "unreadable"
+    elif not row["deleted"] and not problem:
         try:
             body = inventory.posts[source_id][1].path.read_bytes()
             # The row says what was read: a file that changed since the scan is read again next
             # time.
             file_hash = hashlib.sha256(body).hexdigest()
             post = read_post(body, source_id=source_id, site=Site.from_json(str(row["site"])))
+            fields = row_of_post(post)
         except UnreadablePostError as error:
             problem = error.reason
         except OSError:
             problem = "unreadable"
+    if fields is not None and fields["kind"] == "draft" and inventory.drafts:
+        fields["kind"] = "post" if fields["created_at"] else "note"
     base = {
         "source": row["source"],
         "source_id": source_id,
@@ -215,44 +357,22 @@ def _row(row: Mapping[str, Any], inventory: Inventory) -> dict[str, Any]:
         "deleted": row["deleted"],
         "problem": problem,
     }
-    return base | (_fields(post) if post else _no_fields(source_id, deleted=bool(row["deleted"])))
-
-
-def _fields(post: Post) -> dict[str, Any]:
-    return {
-        "url": post.url,
-        "author": post.author,
-        "kind": post.kind,
-        "title": post.title,
-        "text": post.text,
-        "markup": post.markup,
-        "created_at": post.created_at,
-        "updated_at": post.updated_at,
-        "tags": post.tags,
-        "content_hash": content_hash(post.text),
-    }
-
-
-def _no_fields(source_id: str, *, deleted: bool) -> dict[str, Any]:
-    return {
-        "url": "",
-        "author": "",
-        "kind": "tombstone" if deleted else "note",
-        "title": "",
-        "text": "",
-        "markup": markup_of(source_id) or "markdown",
-        "created_at": None,
-        "updated_at": None,
-        "tags": [],
-        # Its own, so that posts without text are not one another's duplicates.
-        "content_hash": hashlib.sha256(f"no text: {source_id}".encode()).hexdigest(),
-    }
+    return base | (fields or row_without_text(source_id, deleted=bool(row["deleted"])))
 
 
 def _as_before(before: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by which a row that cannot be read now stays what it was."""
     at_scan = before["problem"] if before["problem"] in {"too_large", "unreadable"} else ""
     return {"file_hash": before["file_hash"], "problem": at_scan}
+
+
+def _export_that_keeps(inventory: Inventory, before: Mapping[str, Any]) -> bool:
+    """Whether a missing record stays: nothing was parsed, or not all, or it is a feed."""
+    exports = inventory.exports.get(str(before["source"]))
+    if exports is None:
+        return False
+    unparsed = exports.name in inventory.unchanged
+    return unparsed or not exports.holds_all or exports.reading().failed
 
 
 def _folder_that_hides(inventory: Inventory, before: Mapping[str, Any]) -> Folder | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.corpus import cleaning, importing
+from twin_assets.corpus.importers.record import OPT_INS
 from twin_assets.corpus.questions import questions_about, typical_posts
 from twin_resources.errors import TwinError
 from twin_resources.settings import (
@@ -45,8 +47,8 @@ class Preview:
 
     Attributes:
         author: display name.
-        layouts: `jekyll`, `hugo`, `notes` or `file`, one a source.
-        found, kept: posts.
+        layouts: `jekyll`, `hugo`, `notes` or `file`, one a source; an importer's name for exports.
+        found, kept: posts; what an export holds and is left out counts as found.
         dropped: reason → posts.
         skipped: reason → files that are no posts and are not counted in `found`.
         dates: first and last of the kept posts, ISO 8601; empty when none has a date.
@@ -77,32 +79,40 @@ class Preview:
     changes: dict[str, int] | None
 
 
-def preview(sources: Sequence[str | Path], *, author: str, settings: Settings) -> Preview:
+def preview(
+    sources: Sequence[str | Path],
+    *,
+    author: str,
+    settings: Settings,
+    include: Sequence[str] = (),
+) -> Preview:
     """Import and clean in memory.
 
     Args:
-        sources: folders or files.
-        author: display name; its stored posts, if any, are compared.
+        sources: folders, files or exports.
+        author: display name; its stored posts, if any, are compared; "" when nobody says it.
+        include: what to take from exports beyond the public posts (`Author.include`).
         settings: `embedder` for the language warning, `home` for the stored posts.
 
     Raises:
         TwinError: there is nothing to import, or no post is left after cleaning.
     """
-    inventory = importing.take_inventory(sources)
-    stored = _stored(settings, author)
+    inventory = importing.take_inventory(sources, include=include)
+    stored = _stored(settings, author) if author else None
     frame = importing.inventory_frame(inventory, stored)
     raw = importing.read_rows(frame.filter(~pl.col("deleted")), inventory)
     cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS))
     kept = cleaned.filter("kept")
+    left_out = inventory.excluded()
     dates = kept["published_at"].drop_nulls().sort()
     languages = _counted(kept["language"])
     bylines = _counted(raw.filter(pl.col("author") != "")["author"])
     return Preview(
         author=author,
-        layouts=[folder.layout for folder in inventory.folders],
-        found=cleaned.height,
+        layouts=inventory.layouts,
+        found=cleaned.height + sum(left_out.values()),
         kept=kept.height,
-        dropped=cleaning.dropped_by_reason(cleaned),
+        dropped=_summed(left_out, cleaning.dropped_by_reason(cleaned)),
         skipped=inventory.skipped,
         dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
         dated=dates.len(),
@@ -113,7 +123,7 @@ def preview(sources: Sequence[str | Path], *, author: str, settings: Settings) -
         questions=questions_about(kept),
         warnings=[
             *_language_warnings(languages, settings),
-            *_byline_warnings(bylines, author=author, posts=cleaned.height),
+            *(_byline_warnings(bylines, author=author, posts=cleaned.height) if author else []),
             *([] if kept.height else ["no post can be used: see the reasons above"]),
         ],
         changes=importing.changes(frame, stored).counts() if stored is not None else None,
@@ -136,7 +146,8 @@ def known_languages(settings: Settings) -> tuple[str, ...]:
 def as_text(found: Preview) -> str:
     """The preview as lines for a terminal."""
     lines = [
-        f"{found.author}: {found.found:,} posts ({', '.join(dict.fromkeys(found.layouts))}), "
+        f"{found.author or 'unnamed author'}: {found.found:,} posts "
+        f"({', '.join(dict.fromkeys(found.layouts))}), "
         f"{found.kept:,} usable, {found.words:,} words",
         f"dates: {' to '.join(date[:10] for date in found.dates) or 'none'}"
         + (f" ({found.dated:,} of {found.kept:,} posts)" if found.dated < found.kept else ""),
@@ -156,8 +167,11 @@ def as_text(found: Preview) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the preview; see the module for the exit codes."""
     parser = argparse.ArgumentParser(prog="python -m twin_assets.corpus.preview")
-    parser.add_argument("path", nargs="+", help="folder of Markdown or HTML posts, or one file")
-    parser.add_argument("--author", required=True, help="display name")
+    parser.add_argument("path", nargs="+", help="folder of posts, one file, or an export")
+    parser.add_argument("--author", default="", help="display name")
+    parser.add_argument(
+        "--include", nargs="*", default=[], choices=sorted(OPT_INS), help="take these too"
+    )
     parser.add_argument("--embedder", default="", help="default: TWIN_EMBEDDER, else the embedded")
     parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -166,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.embedder:
         settings = settings.model_copy(update={"embedder": options.embedder})
     try:
-        found = preview(options.path, author=options.author, settings=settings)
+        found = preview(
+            options.path, author=options.author, settings=settings, include=options.include
+        )
     except TwinError as error:
         if options.json:
             facts = {"tried": error.tried, "found": error.found, "next_step": error.next_step}
@@ -185,9 +201,7 @@ def _stored(settings: Settings, author: str) -> pl.DataFrame | None:
     if "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists():
         return None  # nothing imported yet: no need to open, or make, a state store
     tables = _tables(settings)
-    if not tables.exists("raw_posts", slug):
-        return None
-    return tables.read("raw_posts", slug, columns=list(importing.STORED_COLUMNS))
+    return importing.stored_import(tables, slug)[0]
 
 
 def _tables(settings: Settings) -> Tables:
@@ -227,6 +241,13 @@ def _byline_warnings(bylines: Mapping[str, int], *, author: str, posts: int) -> 
         f"{sum(others.values()):,} of {posts:,} posts carry another byline than {author}: "
         f"{_listed(others)}; leave them out of the folder if they are not {author}'s"
     ]
+
+
+def _summed(*counts: Mapping[str, int]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _counted(values: pl.Series) -> dict[str, int]:

@@ -3,10 +3,13 @@
 Belongs here: the asset. Does not belong here: reading files (`importing`, `importers`), cleaning.
 """
 
+from functools import partial
+
 import dagster as dg
+import polars as pl
 
 from twin_assets.corpus import importing
-from twin_assets.corpus.schema import RawPosts, columns_of
+from twin_assets.corpus.schema import ImportSources, RawPosts, columns_of
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 
@@ -24,20 +27,32 @@ def raw_posts(
     """Every post as it came; an edited file replaces its row, a deleted one leaves a tombstone."""
     author = settings.author(context.partition_key)
     store = tables.tables()
-    inventory = importing.take_inventory(author.sources)
-    stored = None
-    if store.exists("raw_posts", author.slug):
-        stored = store.read("raw_posts", author.slug, columns=importing.STORED_COLUMNS)
+    stored, imported = importing.stored_import(store, author.slug)
+    inventory = importing.take_inventory(author.sources, include=author.include, imported=imported)
     frame = importing.inventory_frame(inventory, stored)
     done = store.rework(
         frame,
         "raw_posts",
         author=author.slug,
         key="source_id",
-        function=lambda rows: importing.read_rows(rows, inventory),
+        function=lambda rows: importing.read_rows(
+            rows, inventory, earlier=partial(importing.earlier_rows, store, author.slug)
+        ),
         version=importing.IMPORT_VERSION,
         schema=columns_of(RawPosts),
         row_key="source_id",
+    )
+    # After the posts: cut off in between, the exports are parsed again and nothing else happens.
+    sources = importing.import_sources_frame(inventory, imported)
+    store.rework(
+        sources,
+        "import_sources",
+        author=author.slug,
+        key="source",
+        function=lambda rows: rows,
+        version=importing.IMPORT_VERSION,
+        schema=columns_of(ImportSources),
+        row_key="source",
     )
     changed = importing.changes(frame, stored)
     return dg.MaterializeResult(
@@ -45,8 +60,10 @@ def raw_posts(
         metadata={
             **done.metadata(),
             **{f"posts_{kind}": count for kind, count in changed.counts().items()},
-            "posts": len(inventory.posts),
-            "layouts": [folder.layout for folder in inventory.folders],
+            "posts": frame.filter(~pl.col("deleted")).height,
+            "layouts": inventory.layouts,
             "files_that_are_no_posts": inventory.skipped,
+            "left_out_of_exports": importing.left_out(sources),
+            "exports_unchanged": sorted(inventory.unchanged),
         },
     )

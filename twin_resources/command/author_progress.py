@@ -103,6 +103,7 @@ def fingerprint(author: Author, settings: Settings) -> str:
     very large files with size and modification time.
     """
     digest = hashlib.sha256(settings.embedder.encode())
+    digest.update(json.dumps(sorted(author.include)).encode())
     for source in author.sources:
         digest.update(f"\0{source}\0".encode())
         _add_tree(digest, Path(source))

@@ -185,6 +185,6 @@ def _described(folder: Path) -> dict[str, Any]:
 def _new_author(slug: str, name: str, described: dict[str, Any]) -> Author:
     fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
     values = {key: value for key, value in described.items() if key in fields}
-    if "refused_topics" in values:
-        values["refused_topics"] = tuple(values["refused_topics"])
+    for listed in {"refused_topics", "include"} & values.keys():
+        values[listed] = tuple(values[listed])
     return Author(slug=slug, name=name, **values)

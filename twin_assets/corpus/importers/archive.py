@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
+from twin_assets.corpus.importers.folders import MACHINERY
 from twin_assets.corpus.importers.members import (
     FAILED_READS,
     TORN,
@@ -46,10 +47,11 @@ def open_archive(path: Path, *, bounds: Bounds | None = None) -> Archive:
         if not path.is_file():
             found = "no regular file" if path.exists() else "nothing at this path"
             raise TwinError(f"read {path}", found=found, next_step="name a file or folder")
-        if zipfile.is_zipfile(path):
-            return Zip(path, bounds=bounds)
+        # A tar first: with a zip as its last member it would pass for a zip.
         if (stream := tar_stream(path)) is not None:
             return Tar(path, stream, bounds=bounds)
+        if zipfile.is_zipfile(path):
+            return Zip(path, bounds=bounds)
         return _File(path, bounds=bounds)
     except TORN as error:
         raise not_readable(path, str(error) or type(error).__name__) from error
@@ -60,9 +62,10 @@ class _File(Archive):
 
     def __init__(self, path: Path, *, bounds: Bounds) -> None:
         super().__init__(path, bounds=bounds)
-        size = path.stat().st_size
-        self._name = self._add(path.name.lstrip("."), size) or "file"
-        self._sizes = {self._name: size}
+        found = path.stat()
+        name = _text(Path(path.name)).lstrip(".") or "file"
+        self._add(name, found.st_size, found.st_mtime)
+        self._sizes = self._sizes or {name: found.st_size}
 
     def _open(self, name: str) -> IO[bytes]:  # noqa: ARG002 - there is only one
         return self.path.open("rb")
@@ -76,12 +79,16 @@ class _Folder(Archive):
         self._files: dict[str, Path] = {}
 
         def not_listed(error: OSError) -> None:
-            raise not_readable(path, str(error)) from error
+            if error.filename == os.fspath(path):
+                raise not_readable(path, str(error)) from error
+            self.refused["unreadable"] += 1
 
         for where, folders, files in os.walk(path, onerror=not_listed):
             if linked := sum(Path(where, name).is_symlink() for name in folders):
                 self.refused["link"] += linked
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = sorted(
+                name for name in folders if not name.startswith(".") and name not in MACHINERY
+            )
             for file in sorted(files):
                 self._list(Path(where, file))
 
@@ -91,7 +98,7 @@ class _Folder(Archive):
             self.refused["link"] += 1
         elif not stat.S_ISREG(found.st_mode):
             self.refused["special_file"] += 1
-        elif name := self._add(_text(file.relative_to(self.path)), found.st_size):
+        elif name := self._add(_text(file.relative_to(self.path)), found.st_size, found.st_mtime):
             self._files[name] = file
 
     def _open(self, name: str) -> IO[bytes]:

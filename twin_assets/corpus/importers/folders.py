@@ -26,11 +26,12 @@ import yaml
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, Site, markup_of
 from twin_resources.errors import TwinError
 
-# Folders that hold what a site generator or a package manager wrote, never a person's posts.
-_MACHINERY = frozenset(
+MACHINERY = frozenset(
     {"_site", "_layouts", "_includes", "_sass", "_data", "_plugins", "layouts", "archetypes"}
     | {"themes", "node_modules", "__pycache__", "vendor", "venv", "site-packages"}
 )
+"""Folders that hold what a site generator or a package manager wrote, never a person's posts."""
+
 # Files about the repository. A post called security.md stays one: the words beyond the first four
 # count only in the UPPER CASE in which repositories write them.
 _ABOUT_THE_FOLDER = re.compile(
@@ -155,7 +156,7 @@ def _walk(source: Path, *, skipped: Counter[str], unlisted: list[str]) -> Iterat
         skipped["folder that cannot be listed"] += 1
 
     for where, folders, files in os.walk(source, onerror=not_listed):
-        kept = [name for name in folders if not name.startswith(".") and name not in _MACHINERY]
+        kept = [name for name in folders if not name.startswith(".") and name not in MACHINERY]
         linked = [name for name in kept if Path(where, name).is_symlink()]
         skipped["linked folder"] += len(linked)
         folders[:] = sorted(set(kept) - set(linked))

@@ -8,8 +8,11 @@ An importer is a module with
     recognises(archive) -> bool — by what it holds, never by the archive's own name; cheap
     read(archive, *, include) -> Iterator[Record | Skipped] — everything in it, one by one; a part
         that cannot be read is a `Skipped`; `include` is a subset of `record.OPT_INS`
-and BESIDE_MARKDOWN = True if a folder that also holds Markdown posts may be its export (a git
-repository).
+and, where it holds,
+    BESIDE_MARKDOWN = True — a folder that also holds Markdown posts may be its export (a git
+        repository)
+    LATEST_ONLY = True — it holds the newest posts only (a feed): what is gone from it is not
+        deleted
 """
 # pyright: strict
 
@@ -44,12 +47,17 @@ def importer_of(archive: Archive) -> Importer | None:
 
     A folder with Markdown posts is no export, whatever feed or archive lies among them.
     """
-    markdown = archive.kind == "folder" and any(
-        markup_of(name) == "markdown" and not is_about_the_folder(name) for name in archive.names()
-    )
+    markdown = has_markdown_posts(archive)
     for importer in IMPORTERS:
         if markdown and not getattr(importer, "BESIDE_MARKDOWN", False):
             continue
         if importer.recognises(archive):
             return importer
     return None
+
+
+def has_markdown_posts(archive: Archive) -> bool:
+    """Whether it is a folder with posts in Markdown, beyond the files about the folder itself."""
+    return archive.kind == "folder" and any(
+        markup_of(name) == "markdown" and not is_about_the_folder(name) for name in archive.names()
+    )

@@ -89,7 +89,9 @@ class Archive(ABC):
         path: what was opened.
         kind: `folder`, `zip`, `tar` or `file`.
         refused: reason → members that are not listed (`unsafe_name`, `link`, `special_file`,
-            `encrypted`, `same_name_twice`).
+            `encrypted`, `same_name_twice`; `unreadable`: a folder that cannot be listed).
+        written_at: of its newest member, in seconds; orders two exports of one account, also after
+            a copy that lost the file's own time.
     """
 
     kind = "archive"
@@ -98,6 +100,7 @@ class Archive(ABC):
         self.path = path
         self.bounds = bounds
         self.refused: Counter[str] = Counter()
+        self.written_at = 0.0
         self._sizes: dict[str, int] = {}
         self._read_bytes = 0
 
@@ -214,7 +217,7 @@ class Archive(ABC):
         """Bytes of a member in the container, where it has a size of its own."""
         return self.size(name)
 
-    def _add(self, raw_name: str, size: int) -> str:
+    def _add(self, raw_name: str, size: int, written_at: float) -> str:
         """List a regular file; returns its name, or "" when it is refused or hidden."""
         name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
         name = name.encode("utf-8", "backslashreplace").decode()
@@ -229,6 +232,7 @@ class Archive(ABC):
             self.refused["same_name_twice"] += 1
             return ""
         self._sizes[name] = size
+        self.written_at = max(self.written_at, written_at)
         if len(self._sizes) > self.bounds.members:
             raise self._too_much(f"more than {self.bounds.members:,} files")
         return name

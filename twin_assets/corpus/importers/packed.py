@@ -22,6 +22,7 @@ import stat
 import struct
 import tarfile
 import zipfile
+from calendar import timegm
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -54,7 +55,9 @@ class Zip(Archive):
                 self.refused["special_file"] += 1
             elif member.flag_bits & 1:
                 self.refused["encrypted"] += 1
-            elif name := self._add(member.filename, member.file_size):
+            elif name := self._add(
+                member.filename, member.file_size, float(timegm(member.date_time))
+            ):
                 self._members[name] = member
 
     def _packed_size(self, name: str) -> int:
@@ -99,7 +102,7 @@ class Tar(Archive):
             return
         elif not member.isreg() or member.issparse():
             self.refused["special_file"] += 1
-        elif name := self._add(member.name, member.size):
+        elif name := self._add(member.name, member.size, float(member.mtime)):
             self._offsets[name] = member.offset_data
 
     def _open(self, name: str) -> IO[bytes]:

@@ -81,6 +81,14 @@ class Post:
     created_at: datetime | None
     updated_at: datetime | None
     tags: list[str]
+    byline: str = ""
+    language: str = ""
+    licence: str = ""
+
+    @property
+    def visibility(self) -> str:
+        """A draft was seen by its author alone; what lies in a blog's folder is public."""
+        return "private" if self.kind == "draft" else "public"
 
 
 def markup_of(name: str) -> str:
@@ -166,6 +174,7 @@ def read_post(body: bytes, *, source_id: str, site: Site | None = None) -> Post:
         None,
     )
     draft = front_matter.is_draft(fields) or "_drafts" in source_id.split("/")[:-1]
+    named, meta_author = front_matter.byline(fields), " ".join(page.meta.get("author", "").split())
     return Post(
         title=front_matter.text_field(fields, "title")
         or (page.title if markup == "html" else _plain(first_heading(content)))
@@ -174,10 +183,13 @@ def read_post(body: bytes, *, source_id: str, site: Site | None = None) -> Post:
         markup=markup,
         kind="draft" if draft else "post" if created else "note",
         url=_address(fields, page.meta, site),
-        author=front_matter.byline(fields) or " ".join(page.meta.get("author", "").split()),
+        author=named or meta_author,
         created_at=created,
         updated_at=updated,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
+        byline="front matter" if named else "meta author" if meta_author else "",
+        language=front_matter.text_field(fields, "lang", "language", "locale"),
+        licence=front_matter.text_field(fields, "license", "licence", "rights"),
     )
 
 

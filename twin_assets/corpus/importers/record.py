@@ -127,6 +127,20 @@ class Skipped:
     reason: str
 
 
+def why_excluded(record: Record, include: frozenset[str]) -> str:
+    """The reason for which a record is left out unless asked for; "" when it is in.
+
+    Importers may ask it early; `exported` asks it of every record, so none can slip in.
+    """
+    if record.kind == "draft" and "drafts" not in include:
+        return "draft"
+    if record.kind == "reply" and "replies" not in include:
+        return "reply"
+    if record.visibility in {"private", "followers", "paid"} and record.kind != "draft":
+        return "" if record.visibility in include else record.visibility
+    return ""
+
+
 def _writable(text: str) -> str:
     return (
         text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

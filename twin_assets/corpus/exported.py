@@ -1,0 +1,172 @@
+"""The exports of one importer, read: every record on disk by its key, and what was left out.
+
+Belongs here: several exports of one platform as one, the opt-ins, when an export is read again.
+Does not belong here: reading a format (`importers`), rows of `raw_posts` (`importing`).
+
+An export is read as a stream into SQLite's private temporary file (unlinked while it is open, see
+https://www.sqlite.org/inmemorydb.html#temp_db), so memory does not grow with it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twin_assets.corpus.importers.archive import FAILED_READS, Archive, open_archive
+from twin_assets.corpus.importers.known import Importer
+from twin_assets.corpus.importers.record import OPT_INS, Record, Skipped, why_excluded
+from twin_resources.errors import TwinError
+
+_KEYS_A_QUERY = 500
+
+
+@dataclass
+class Reading:
+    """What was found in the exports of one importer.
+
+    Attributes:
+        excluded: reason → records and parts left out.
+        refused: reason → members of archives that were not even listed (`Archive.refused`).
+        failed: a part could not be read, so what is missing is not known to be deleted.
+    """
+
+    excluded: Counter[str] = field(default_factory=Counter[str])
+    refused: Counter[str] = field(default_factory=Counter[str])
+    failed: bool = False
+
+    def __post_init__(self) -> None:
+        self._rows = sqlite3.connect("", check_same_thread=False)
+        self._rows.execute("PRAGMA cache_size = -8192")  # KiB; the rest spills to disk
+        self._rows.execute(
+            "CREATE TABLE record (row_id TEXT PRIMARY KEY, digest TEXT, body TEXT) WITHOUT ROWID"
+        )
+
+    def __len__(self) -> int:
+        return int(self._rows.execute("SELECT count(*) FROM record").fetchone()[0])
+
+    @property
+    def found(self) -> int:
+        return len(self) + self.excluded.total()
+
+    def digests(self) -> Iterator[tuple[str, str]]:
+        """`row_id` and digest of every record, by `row_id`."""
+        yield from self._rows.execute("SELECT row_id, digest FROM record ORDER BY row_id")
+
+    def records(self, row_ids: Sequence[str]) -> dict[str, Record]:
+        """Those of `row_ids` that are there."""
+        found: dict[str, Record] = {}
+        for start in range(0, len(row_ids), _KEYS_A_QUERY):
+            part = row_ids[start : start + _KEYS_A_QUERY]
+            marks = ", ".join("?" * len(part))
+            rows = self._rows.execute(
+                f"SELECT row_id, body FROM record WHERE row_id IN ({marks})",
+                part,
+            )
+            found |= {row_id: Record.from_json(body) for row_id, body in rows}
+        return found
+
+    def add(
+        self, found: Iterable[Record | Skipped], *, include: frozenset[str], archive: Archive
+    ) -> None:
+        """Take in one export; its records replace those of an older one."""
+        here: set[bytes] = set()
+        for one in found:
+            reason = one.reason if isinstance(one, Skipped) else why_excluded(one, include)
+            if isinstance(one, Skipped) or reason:
+                self.excluded[reason] += 1
+                self.failed |= reason in FAILED_READS
+                continue
+            record = one.storable()
+            # 8 bytes of a hash, not the identifier: a million posts cost 60 MB less.
+            mark = hashlib.blake2b(record.row_id.encode(), digest_size=8).digest()
+            if mark in here:
+                self.excluded["same_id_twice"] += 1
+                continue
+            here.add(mark)
+            replaced = self._rows.execute(
+                "DELETE FROM record WHERE row_id = ?", (record.row_id,)
+            ).rowcount
+            if replaced:
+                self.excluded["older_copy"] += 1
+            self._rows.execute(
+                "INSERT INTO record VALUES (?, ?, ?)",
+                (record.row_id, record.digest(), record.as_json()),
+            )
+        self._rows.commit()
+        self.refused.update(archive.refused)
+        self.failed |= not FAILED_READS.isdisjoint(archive.refused)
+
+
+class Exports:
+    """All exports of one importer that an author named.
+
+    Attributes:
+        importer: reads them.
+        paths: from the oldest to the newest, by what they hold.
+        digest: of their bytes, opt-ins and `version`; the same means that nothing has changed.
+    """
+
+    def __init__(
+        self,
+        importer: Importer,
+        archives: Iterable[Archive],
+        *,
+        include: frozenset[str],
+        version: str,
+    ) -> None:
+        """Hash the exports; they are parsed when `reading` is first asked for.
+
+        Raises:
+            TwinError: one cannot be read, or an opt-in is none.
+        """
+        if unknown := include - OPT_INS:
+            raise TwinError(
+                f"import {importer.TITLE}",
+                found=f"the opt-ins {', '.join(sorted(unknown))}",
+                next_step=f"let `include` name some of {', '.join(sorted(OPT_INS))}",
+            )
+        self.importer = importer
+        self.include = include
+        dated = sorted((one.written_at, one.digest(), one.path) for one in archives)
+        self.paths = tuple(path for *_, path in dated)
+        key = [importer.NAME, version, sorted(include), [digest for _, digest, _ in dated]]
+        self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+        self._reading: Reading | None = None
+
+    @property
+    def name(self) -> str:
+        return self.importer.NAME
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether what is missing is deleted: a feed holds only the latest."""
+        return not getattr(self.importer, "LATEST_ONLY", False)
+
+    def reading(self) -> Reading:
+        """What is in them; parsed once.
+
+        Raises:
+            TwinError: one of them cannot be opened any more.
+        """
+        if self._reading is None:
+            reading = Reading()
+            for path in self.paths:
+                with open_archive(path) as archive:
+                    reading.add(
+                        self.importer.read(archive, include=self.include),
+                        include=self.include,
+                        archive=archive,
+                    )
+            self._reading = reading
+        return self._reading
+
+
+def display_names(paths: Iterable[Path]) -> str:
+    """The exports as a message names them."""
+    return ", ".join(path.name for path in paths)

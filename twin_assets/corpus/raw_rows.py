@@ -1,0 +1,93 @@
+"""One row of `raw_posts`: from a post's file, from an export's record, or without text.
+
+Belongs here: the columns of each. Does not belong here: which rows there are (`importing`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from twin_assets.corpus.importers.posts import Post, content_hash, markup_of
+from twin_assets.corpus.importers.record import Record
+
+
+def row_of_post(post: Post) -> dict[str, Any]:
+    """The fields that come from the file itself.
+
+    Whether a draft is asked for is decided by `importing`, which knows the author's settings.
+    """
+    return {
+        "url": post.url,
+        "author": post.author,
+        "byline": post.byline,
+        "kind": post.kind,
+        "title": post.title,
+        "text": post.text,
+        "markup": post.markup,
+        "language": post.language,
+        "visibility": post.visibility,
+        "licence": post.licence,
+        "parent_id": "",
+        "created_at": post.created_at,
+        "updated_at": post.updated_at,
+        "tags": post.tags,
+        "content_hash": content_hash(post.text),
+    }
+
+
+def row_of_record(record: Record) -> dict[str, Any]:
+    """The fields of an export's record; its draft is one that was asked for."""
+    return {
+        "url": record.url,
+        "author": record.author,
+        "byline": record.byline,
+        "kind": "post" if record.kind == "draft" else record.kind,
+        "title": record.title,
+        "text": record.text,
+        "markup": record.markup,
+        "language": record.language,
+        "visibility": "private" if record.kind == "draft" else record.visibility,
+        "licence": record.licence,
+        "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "tags": list(record.tags),
+        "content_hash": content_hash(record.text)
+        if record.text.strip()
+        else _no_content(record.row_id),
+    }
+
+
+def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
+    """A tombstone, or a post that could not be read."""
+    return {
+        "url": "",
+        "author": "",
+        "byline": "",
+        "kind": "tombstone" if deleted else "note",
+        "title": "",
+        "text": "",
+        "markup": markup_of(source_id) or "markdown",
+        "language": "",
+        "visibility": "public",
+        "licence": "",
+        "parent_id": "",
+        "created_at": None,
+        "updated_at": None,
+        "tags": [],
+        "content_hash": _no_content(source_id),
+    }
+
+
+def row_as_stored(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row as an earlier version of this table had them."""
+    empty = row_without_text(str(stored["source_id"]), deleted=bool(stored["deleted"]))
+    return {name: stored.get(name, value) for name, value in empty.items()}
+
+
+def _no_content(source_id: str) -> str:
+    """Its own, so that posts without text are not one another's duplicates."""
+    return hashlib.sha256(f"no text: {source_id}".encode()).hexdigest()
