@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
     base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
+    # Empty: OpenVINO where it reproduces the model; sentence-transformers uses a graphics card.
+    embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
     host: str = "127.0.0.1"
     gateway_port: int = 4000
     dagster_port: int = 3000
@@ -148,6 +150,8 @@ class Author:
     Attributes:
         slug: partition key and alias (`twin/<slug>`), ASCII.
         name: the name as people write it.
+        aliases: other names and handles that the author signs with; a post with another byline is
+            somebody else's.
         sources: absolute folders or files that `raw_posts` imports.
         include: what exports hold and an import leaves out unless it is named here: `drafts`,
             `private`, `followers`, `paid`, `replies`.
@@ -170,6 +174,7 @@ class Author:
     name: str
     sources: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     language: str = ""
     persona: str = ""
     refused_topics: tuple[str, ...] = ()
@@ -230,7 +235,7 @@ def read_author(settings: Settings, slug: str) -> Author:
         ) from error
     known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
     values = {name: document[name] for name in known if name in document}
-    for name in ("sources", "refused_topics", "include"):
+    for name in ("aliases", "sources", "refused_topics", "include"):
         if name in values:
             values[name] = tuple(values[name])
     values.setdefault("name", slug)
