@@ -17,6 +17,7 @@ from twin_assets.evaluation import evaluation_record
 from twin_assets.evaluation.evaluation_record import Evaluation
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
 from twin_assets.evaluation.held_out import training_pairs
+from twin_assets.evaluation.likelihoods import Likelihoods
 from twin_assets.evaluation.measurement import Question, Served, Subject, measure
 from twin_assets.training.manifest import ADAPTER, read_manifest, read_pointer
 from twin_resources.errors import TwinError
@@ -89,6 +90,7 @@ def judge_candidate(
             candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
             base=lambda: servers.serve(base_gguf, alias=servers.base_alias),
         ),
+        known=lambda precision: Likelihoods(tables, author, precision),
         topic=lambda: _topic_judge(author, question.dataset, tables, embedder()),
         say=say,
     )
@@ -125,7 +127,7 @@ def _question(
     return Question(
         checkpoint=version.checkpoint,
         candidate=_subject("candidate", version),
-        base=Subject("base model", Path(version.base)),
+        base=Subject("base model", _base_revision(version), Path(version.base)),
         incumbent=_subject(f"v{incumbent.version}", incumbent) if incumbent else None,
         template=version.template,
         dataset=tables.read(DATASET, author),
@@ -144,7 +146,11 @@ def _topic_judge(
 
 
 def _subject(name: str, model: ModelVersion) -> Subject:
-    return Subject(name, Path(model.base), Path(model.folder) / ADAPTER)
+    return Subject(name, model.checkpoint, Path(model.base), Path(model.folder) / ADAPTER)
+
+
+def _base_revision(model: ModelVersion) -> str:
+    return str(read_manifest(Path(model.folder)).base["revision"])
 
 
 def _trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:

@@ -18,6 +18,7 @@ import polars as pl
 from twin_assets.evaluation import held_out, parity, perplexity, served_answers
 from twin_assets.evaluation.evaluation_record import Evaluation
 from twin_assets.evaluation.gate import FEWEST_PASSAGES, GATE_VERSION, Comparison, Measured
+from twin_assets.evaluation.likelihoods import Likelihoods
 from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
 from twin_resources.judging.topic import TopicJudge, TopicNotCalibrated
@@ -43,11 +44,13 @@ class Subject:
 
     Attributes:
         name: `candidate`, `v3`, `base model`.
+        weights: names the weights: a checkpoint's hash, or the revision of a base model.
         base_folder: transformers folder.
         adapter_folder: PEFT folder; None: the base alone.
     """
 
     name: str
+    weights: str
     base_folder: Path
     adapter_folder: Path | None = None
 
@@ -85,6 +88,7 @@ def measure(
     *,
     rests_on: str,
     served: Served,
+    known: Callable[[str], Likelihoods],
     topic: Callable[[], TopicJudge],
     say: Callable[[str], object],
 ) -> Evaluation:
@@ -93,6 +97,7 @@ def measure(
     Args:
         rests_on: goes into the record.
         served: servers of candidate and base.
+        known: likelihoods of former gates, by precision.
         topic: the topic score, calibrated on this author; raises TwinError where it cannot be.
         say: progress, one line each; never text of a post.
 
@@ -108,15 +113,24 @@ def measure(
     likelihoods: dict[str, perplexity.AnswerLikelihood] = {}
     subjects = [question.base, question.candidate]
     subjects += [question.incumbent] if question.incumbent else []
-    progress = Progress(say, (len(subjects) * len(chosen) if enough else 0) + served_answers.STEPS)
+    stored = known(precision)
+    unknown = sum(len(stored.unknown(subject.weights, chosen)) for subject in subjects)
+    progress = Progress(say, (unknown if enough else 0) + served_answers.STEPS)
     if enough:
         for subject in subjects:
             with clock.part(f"perplexity of {subject.name}"):
-                likelihoods[subject.name] = _likelihood(subject, chosen, precision, progress)
+                likelihoods[subject.name] = stored.of(
+                    subject.weights,
+                    chosen,
+                    lambda missing, subject=subject: _likelihood(
+                        subject, missing, precision, progress
+                    ),
+                )
             say(
                 f"{subject.name}: perplexity {likelihoods[subject.name].perplexity:.3f} on "
                 f"{len(chosen)} passages in {clock.seconds[f'perplexity of {subject.name}']:.1f} s"
             )
+        stored.keep()
     else:
         say(f"{len(chosen)} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
     training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))

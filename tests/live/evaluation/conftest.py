@@ -122,7 +122,11 @@ class Workplace:
             checkpoint=manifests.checkpoint_hash(adapter, base_revision="r", template=template),
             training=tag,
             stage="sft",
-            base={"folder": str(self.base), "gguf": str(self.base.parent / "tiny.gguf")},
+            base={
+                "folder": str(self.base),
+                "gguf": str(self.base.parent / "tiny.gguf"),
+                "revision": "r",
+            },
             template=template,
             dataset={"tag": tag, "data_version": "d"},
             recipe={}, launch={}, code="c", versions={}, tokens=1, epochs=1.0, steps=steps,

@@ -294,6 +294,31 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     assert {one.version for one in traffic.got if one.began > stopped} == {"v1"}
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
+    stack: Stack, registry: Registry, traffic: Traffic, number: int
+) -> None:
+    drawn = {key: stack.post(BODY, key=key).json()["twin"]["version"] for key in traffic.keys}
+    assert stack.gateway is not None
+    worker = stack.worker().pid
+    stack.gateway.send_signal(number)
+    stack.gateway.wait(30)
+    if number == signal.SIGKILL:
+        os.kill(worker, signal.SIGKILL)
+    stack.start_gateway()
+    assert registry.get("ann", 2).state == "canary", "a restart decides nothing"
+    again = {key: stack.post(BODY, key=key).json()["twin"]["version"] for key in traffic.keys}
+    assert again == drawn
+    with traffic.flowing():
+        time.sleep(1)
+        process = stack.models.pop("ann/v2")
+        os.killpg(process.pid, signal.SIGKILL)
+        wait_until_stopped(stack, registry, seconds=30)
+        time.sleep(1)
+    process.end()
+    check_stopped(stack, registry, traffic, "errors")
+
+
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
     """It answers, but is stopped for 3 s in every 3.2: slow, and not broken."""
     with dragged(stack.models["ann/v2"].pid, stopped_s=3.0, running_s=0.2), traffic.flowing():
