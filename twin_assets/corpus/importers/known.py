@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from twin_assets.corpus.importers import feed, ghost, mastodon, wordpress, x_archive
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.folders import is_about_the_folder
 from twin_assets.corpus.importers.posts import markup_of
@@ -38,7 +39,7 @@ class Importer(Protocol):
     def read(self, archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]: ...
 
 
-IMPORTERS: tuple[Importer, ...] = ()
+IMPORTERS: tuple[Importer, ...] = (x_archive, mastodon, wordpress, ghost, feed)
 """In the order in which they are asked: a WordPress export is also an RSS feed."""
 
 

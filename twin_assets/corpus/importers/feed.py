@@ -1,0 +1,304 @@
+"""RSS and Atom feeds, from a file or as `feed_download` keeps them: entries with their whole text.
+
+Belongs here: entries, whether one is whole, what a platform adds to it.
+Does not belong here: fetching (`feed_download`), WordPress's export, which looks like one.
+
+Formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287, and
+Blogger's export (Atom with comments, drafts and settings among the entries). Each entry is cut out
+and read by feedparser (https://feedparser.readthedocs.io/) by itself: a damaged one costs itself.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import html
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.xml_items import Item, declared_namespaces, hidden, items
+
+NAME = "feed"
+TITLE = "RSS or Atom feed"
+
+LATEST_ONLY = True
+"""An entry that is there no more fell off the end: it is not deleted."""
+
+_TAGS = ("item", "entry")
+_ROOT = re.compile(
+    r"\A\W*(?:<\?xml[^>]*>)?(?:\s|<!--.{0,2000}?-->|<\?[^>]*>|<!DOCTYPE[^>\[]*>)*"
+    r"<(rss|feed|rdf:RDF)(?=[\s>])",
+    re.DOTALL | re.IGNORECASE,
+)
+_SUFFIX = re.compile(r"\.(?:xml|rss|atom|rdf)$", re.IGNORECASE)
+_ENCODING = re.compile(rb"\A\W*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)", re.IGNORECASE)
+_WORDPRESS_EXPORT = re.compile(r"<wp:(?:post_type|status|post_id)\b")
+_APPEARED = re.compile(
+    r"<p>\s*The post\s*<a\b[^<>]*>[^<>]*</a>\s*(?:appeared|first appeared) (?:first )?on"
+    r"\s*<a\b[^<>]*>[^<>]*</a>\s*\.?\s*</p>\s*\Z",
+    re.IGNORECASE,
+)
+_CUT_OFF = re.compile(
+    r"(?:\[(?:…|\.\.\.)\]|(?:continue reading|read (?:more|on|the rest)|weiterlesen|lire la suite|"
+    r"leer más)\b[^.!?]{0,120})\W*\Z",
+    re.IGNORECASE,
+)
+_ELLIPSIS = re.compile(r"(?:…|\.\.\.)\W*\Z")
+_NOBODY: dict[str, str] = {}
+_HTML = re.compile(r"<[a-zA-Z!/]")
+_BLURB_WORDS = 120
+"""A titled entry with a plain description of no more words shows what a post is about, not it."""
+
+
+@dataclass
+class _Channel:
+    """What a feed says before its entries; `opening` declares its namespaces for each."""
+
+    name: str
+    encoding: str = "utf-8"
+    atom: bool = False
+    host: str = ""
+    author: str = ""
+    language: str = ""
+    licence: str = ""
+    namespaces: dict[str, str] = field(default_factory=dict[str, str])
+
+    def around(self, entry: str) -> bytes:
+        declared = "".join(f' xmlns:{name}="{where}"' for name, where in self.namespaces.items())
+        if self.atom:
+            return f'<feed xmlns="http://www.w3.org/2005/Atom"{declared}>{entry}</feed>'.encode(
+                "utf-8", "replace"
+            )
+        return f'<rss version="2.0"{declared}><channel>{entry}</channel></rss>'.encode(
+            "utf-8", "replace"
+        )
+
+
+def recognises(archive: Archive) -> bool:
+    """Whether it is a feed, or a folder or archive of nothing but feeds."""
+    return bool(_feeds(archive))
+
+
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    """Whole entries; `include` may have `drafts` (Blogger's export has them)."""
+    seen: set[str] = set()
+    for name in _feeds(archive):
+        for outcome in _outcomes(archive, name, include):
+            if isinstance(outcome, Record):
+                if outcome.source_id in seen:
+                    yield Skipped(outcome.source_id, "duplicate")
+                    continue
+                seen.add(outcome.source_id)
+            yield outcome
+
+
+def _feeds(archive: Archive) -> list[str]:
+    names = list(archive.names())
+    blogger = archive.matching(r"Blogger/Blogs/.*/feed\.atom")
+    if blogger:
+        return blogger
+    # Beside pages or other data a feed is a copy of what is there.
+    if len(names) > 1 and not all(_SUFFIX.search(name) for name in names[:5000]):
+        return []
+    return [name for name in names[:5000] if _is_feed(archive, name)]
+
+
+def _is_feed(archive: Archive, name: str) -> bool:
+    try:
+        head = archive.head(name)
+    except MemberError:
+        return False  # not known to be one
+    return bool(_ROOT.match(head.decode(_encoding(head), "replace")))
+
+
+def _encoding(head: bytes) -> str:
+    """By byte order mark or XML declaration; what Python does not know is read as UTF-8."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    found = _ENCODING.match(head)
+    try:
+        named = codecs.lookup(found[1].decode("ascii")).name if found else "utf-8"
+        # Not every codec makes text of bytes (`hex`), and none of these may start the entries anew.
+        b"<rss>".decode(named)
+    except (LookupError, ValueError, AssertionError):
+        return "utf-8"
+    return "utf-8" if named.startswith(("utf-16", "utf-32", "utf-7", "unicode", "raw")) else named
+
+
+def _outcomes(archive: Archive, name: str, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    channel = _Channel(name)
+    try:
+        channel.encoding = _encoding(archive.head(name))
+        pieces = archive.pieces(name)
+        for number, item in enumerate(items(pieces, tags=_TAGS, encoding=channel.encoding)):
+            if number == 0:
+                channel = _read_channel(channel, item)
+            where = f"{name}#{number}"
+            if item.text or item.damage:
+                yield from _entries(item, channel, include, where=where)
+            elif not re.search(r"</(?:rss|feed|rdf:RDF)\s*>", item.before, re.IGNORECASE):
+                yield Skipped(name, "torn")
+    except MemberError as error:
+        yield Skipped(name, error.reason)
+
+
+def _parsed(document: bytes) -> Any:
+    feedparser: Any = import_module("feedparser")
+    return feedparser.parse(
+        io.BytesIO(document),
+        response_headers={"content-type": "application/xml; charset=utf-8"},
+        sanitize_html=False,
+        resolve_relative_uris=False,
+    )
+
+
+def _read_channel(channel: _Channel, first: Item) -> _Channel:
+    head = first.before[-200_000:] if len(first.before) > 200_000 else first.before
+    root = _ROOT.match(head)
+    found: Any = _parsed(head.encode("utf-8", "replace")).feed
+    link = str(found.get("link") or "")
+    return replace(
+        channel,
+        atom=bool(root and root[1].lower() == "feed") or first.text.startswith("<entry"),
+        host=re.sub(r"\A\w+://", "", link).strip("/"),
+        author=_person(found),
+        language=str(found.get("language") or ""),
+        licence=str(found.get("license") or ""),
+        namespaces=declared_namespaces(head),
+    )
+
+
+def _entries(
+    item: Item, channel: _Channel, include: frozenset[str], *, where: str
+) -> Iterator[Record | Skipped]:
+    swallowed = hidden(item, tags=_TAGS)
+    # An unclosed CDATA hides where the next entry begins.
+    merged = bool(swallowed) and re.search(r"</(item|entry)\s*>\s*<\1[\s>]", item.text)
+    if item.damage or merged or re.search("[\udc80-\udcff]", item.text):
+        yield Skipped(where, item.damage or "malformed_row")
+        for inner, each in enumerate(swallowed):
+            yield from _entries(each, channel, include, where=f"{where}.{inner}")
+        return
+    if _WORDPRESS_EXPORT.search(item.text):
+        yield Skipped(where, "not_a_post")
+        return
+    parsed: Any = _parsed(channel.around(item.text))
+    if len(parsed.entries) != 1:
+        yield Skipped(where, "malformed_row")
+        return
+    yield _entry(parsed.entries[0], item.text, channel, include, where=where)
+
+
+def _entry(
+    entry: Any, raw: str, channel: _Channel, include: frozenset[str], *, where: str
+) -> Record | Skipped:
+    link = str(entry.get("link") or "")
+    name = str(entry.get("id") or link)
+    title = plain_words(str(entry.get("title") or ""))
+    content, markup, whole = _body(entry)
+    if not name and not title and not content:
+        return Skipped(where, "malformed_row")
+    source_id = _source_id(name, channel, title=title, published=str(entry.get("published") or ""))
+    reason = _blogger_reason(raw)
+    draft = reason == "draft"
+    if reason and not (draft and "drafts" in include):
+        return Skipped(source_id, reason)
+    words = plain_words(content) if markup == "html" else " ".join(content.split())
+    if not words:
+        return Skipped(source_id, "no_text")
+    if _is_cut_off(words, content, title=title, whole=whole):
+        return Skipped(source_id, "truncated")
+    author = _person(entry)
+    return Record(
+        source=NAME,
+        source_id=source_id,
+        text=content,
+        kind="draft" if draft else "post",
+        title=title,
+        url=link if link.startswith(("http://", "https://")) else "",
+        author=author or channel.author,
+        byline="entry" if author else "channel" if channel.author else "",
+        markup=markup,
+        language=str(entry.get("language") or channel.language),
+        created_at=_moment(entry, "published") or _moment(entry, "updated"),
+        updated_at=_moment(entry, "updated"),
+        visibility="private" if draft else "public",
+        licence=str(entry.get("license") or channel.licence),
+        tags=tuple(
+            dict.fromkeys(
+                str(tag.get("term"))
+                for tag in entry.get("tags", ())
+                if tag.get("term") and "schemas.google.com" not in str(tag.get("scheme"))
+            )
+        ),
+    ).storable()
+
+
+def _body(entry: Any) -> tuple[str, str, bool]:
+    """The entry's text, its markup, and whether it came as content rather than as a summary."""
+    contents = [found for found in entry.get("content", ()) if str(found.get("value")).strip()]
+    # Some feeds carry a teaser and the text, both as content.
+    best: Any = max(contents, key=lambda found: len(found["value"]), default=None)
+    whole = best is not None
+    if best is None:
+        best = entry.get("summary_detail") or {}
+    value = str(best.get("value") or "").strip()
+    if str(best.get("type")) == "text/plain":
+        return value, "text", whole
+    if not _HTML.search(value):
+        return html.unescape(value), "text", whole
+    return without_foreign_parts(_APPEARED.sub("", value)), "html", whole
+
+
+def _is_cut_off(words: str, content: str, *, title: str, whole: bool) -> bool:
+    """Whether an entry shows a post's beginning, or a summary, instead of the post."""
+    if _CUT_OFF.search(words[-200:]):
+        return True
+    if whole:
+        return False
+    blurb = bool(title) and not _HTML.search(content) and len(words.split()) <= _BLURB_WORDS
+    return blurb or bool(_ELLIPSIS.search(words[-20:]))
+
+
+def _blogger_reason(raw: str) -> str:
+    """Why an entry of Blogger's export is no post; "" for a post and for every other feed."""
+    kind = re.search(r"2008/kind#(\w+)", raw) or re.search(r"<blogger:type>\s*(\w+)", raw)
+    if kind and kind[1].lower() != "post":
+        word = kind[1].lower()
+        return word if word in {"comment", "page"} else "not_a_post"
+    if re.search(r"<app:draft>\s*yes|<blogger:status>\s*DRAFT", raw):
+        return "draft"
+    return "trash" if re.search(r"<blogger:status>\s*(?:SOFT_TRASHED|DELETED)", raw) else ""
+
+
+def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> str:
+    if not name:
+        digest = hashlib.sha256(f"{title}\0{published}".encode("utf-8", "replace")).hexdigest()
+        name = f"untitled-{digest[:16]}" if not title else digest[:16]
+    if re.match(r"\w+://|tag:|urn:", name):
+        return re.sub(r"\Ahttps?://", "", name)
+    return f"{channel.host}/{name}" if channel.host else name
+
+
+def _person(of: Any) -> str:
+    """A name; an address (RSS's `<author>` is one) is not stored."""
+    detail: Any = of.get("author_detail") or _NOBODY
+    name = str(detail.get("name") or ("" if detail.get("email") else of.get("author") or ""))
+    return "" if "@" in name else " ".join(name.split())
+
+
+def _moment(entry: Any, name: str) -> datetime | None:
+    parts = entry.get(f"{name}_parsed")
+    try:
+        return datetime(*parts[:6], tzinfo=UTC) if parts else None
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,64 @@
+"""What platforms and other people put into a post's HTML: embedded posts, cards, buttons, quotes.
+
+Belongs here: taking those out of a fragment. Does not belong here: Markdown from HTML
+(`html_cleaning`), one platform's own marks (its importer).
+
+Marks: https://oembed.com (each provider's HTML), https://developer.wordpress.org/block-editor/
+(`wp-block-…`), https://ghost.org/docs/themes/content/#editor-cards (`kg-…`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import html
+import re
+from importlib import import_module
+from typing import Any
+
+from twin_assets.corpus.importers.html_head import parse_html
+
+_CLASSES = frozenset(
+    # another person's post, shown within this one
+    {"twitter-tweet", "twitter-video", "instagram-media", "tiktok-embed", "bluesky-embed"}
+    | {"reddit-embed-bq", "reddit-card", "mastodon-embed", "fb-post", "wp-embedded-content"}
+    | {"wp-block-embed", "kg-embed-card", "kg-bookmark-card", "quote-inline", "threads-embed"}
+    # what asks the reader to do something
+    | {"wp-block-button", "wp-block-buttons", "sharedaddy", "jp-relatedposts", "kg-button-card"}
+    | {"kg-signup-card", "kg-cta-card", "kg-product-card", "kg-file-card", "kg-header-card"}
+    | {"wp-block-latest-posts", "wp-block-latest-comments", "wp-block-rss", "wp-block-file"}
+    | {"kg-audio-card", "kg-video-card", "kg-gallery-card", "wp-block-jetpack-subscriptions"}
+)
+_MARKED = re.compile("|".join(sorted(map(re.escape, _CLASSES))))
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def without_foreign_parts(fragment: str) -> str:
+    """HTML without embedded posts, cards of other pages and buttons; else as it was."""
+    if not _MARKED.search(fragment):
+        return fragment
+    tree = parse_html(f"<div>{fragment}</div>")
+    if tree is None:
+        return fragment
+    for element in list(tree.iter()):
+        if not isinstance(element.tag, str) or element.getparent() is None:
+            continue
+        if _CLASSES & set(str(element.get("class") or "").split()):
+            element.drop_tree()
+    return inner_html(tree)
+
+
+def inner_html(tree: Any) -> str:
+    """The fragment that a tree from `parse_html(f"<div>{fragment}</div>")` holds now."""
+    lxml_html: Any = import_module("lxml.html")
+    body = tree.find("body")
+    root = body if body is not None else tree
+    if len(root) == 1 and root[0].tag == "div" and not (root[0].tail or "").strip():
+        root = root[0]
+    parts = [html.escape(root.text or "", quote=False)]
+    parts += [str(lxml_html.tostring(child, encoding="unicode")) for child in root]
+    return "".join(parts)
+
+
+def plain_words(text: str) -> str:
+    """A title without tags and entities, in one line."""
+    return " ".join(html.unescape(_TAG.sub("", text)).split())

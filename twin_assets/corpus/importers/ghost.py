@@ -1,0 +1,189 @@
+"""Ghost's JSON export: the tables of its database; of these the published posts.
+
+Belongs here: posts, their authors' names and tags, who may read them.
+Does not belong here: the editors' documents (`ghost_editor`); members, sessions and settings, which
+the file also has, are never read.
+
+Format: https://docs.ghost.org/migration/custom (a list `db` of one `{meta, data}`, or that alone).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from twin_assets.corpus.importers import json_rows
+from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.ghost_editor import (
+    BrokenDocumentError,
+    lexical_as_html,
+    mobiledoc_as_html,
+    without_gated_parts,
+)
+from twin_assets.corpus.importers.json_rows import member, string
+from twin_assets.corpus.importers.record import Record, Skipped
+
+NAME = "ghost"
+TITLE = "Ghost export"
+
+_MARK = re.compile(
+    rb'\A\W*\{\s*"(?:db"\s*:\s*\[\s*\{\s*"(?:meta|data)"|meta"\s*:\s*\{|data"\s*:\s*\{\s*"posts")'
+)
+_DATED = re.compile(rb'"exported_on"\s*:\s*"?\d|"data"\s*:\s*\{')
+_ROW = re.compile(r'\{\s*"id"\s*:\s*(?:"[^"]*"|\d+)\s*,\s*"uuid"\s*:\s*"[^"]*"\s*,\s*"title"')
+_OTHER_ROW = re.compile(r'\{\s*"[a-z_]+"\s*:')
+_VISIBILITIES = {"public": "public", "": "public", "members": "followers", "paid": "paid"}
+_DRAFTS = frozenset({"draft", "scheduled"})
+
+
+@dataclass
+class _People:
+    """Author and tag names by post."""
+
+    authors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    tags: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def recognises(archive: Archive) -> bool:
+    """Whether a member begins like Ghost's export."""
+    return bool(_exports(archive))
+
+
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    """Published posts; `include` may have `drafts`, `followers` (members only) and `paid`."""
+    seen: set[str] = set()
+    for name in _exports(archive):
+        try:
+            text = json_rows.as_text(archive.read(name))
+        except MemberError as error:
+            yield Skipped(name, error.reason)
+            continue
+        people = _people(text)
+        for number, row in enumerate(json_rows.rows(text, key="posts", begins=_ROW)):
+            where = f"{name}#{number}"
+            outcome = (
+                Skipped(where, row)
+                if isinstance(row, str)
+                else _outcome(row, people, include, where=where)
+            )
+            if isinstance(outcome, Record) and outcome.source_id in seen:
+                outcome = Skipped(outcome.source_id, "duplicate")
+            seen.add(outcome.source_id if isinstance(outcome, Record) else outcome.where)
+            yield outcome
+
+
+def _exports(archive: Archive) -> list[str]:
+    names = archive.matching(r"[^/]+\.json")
+    names = names or (list(archive.names()) if archive.kind == "file" else [])
+    found: list[str] = []
+    for name in names[:200]:
+        try:
+            head = archive.head(name)
+        except MemberError:
+            continue  # not known to be one
+        if _MARK.match(head) and _DATED.search(head):
+            found.append(name)
+    return found
+
+
+def _rows(text: str, key: str) -> Iterator[dict[str, Any]]:
+    """A table's whole rows; a damaged one costs a byline or a tag, not a post."""
+    rows = json_rows.rows(text, key=key, begins=_OTHER_ROW, nothing_follows=False)
+    return (row for row in rows if not isinstance(row, str))
+
+
+def _people(text: str) -> _People:
+    """Names alone: the addresses that `users` also has are not read."""
+    found = _People()
+    users = {string(row, "id"): string(row, "name") for row in _rows(text, "users")}
+    for row in _rows(text, "posts_authors"):
+        if name := users.get(string(row, "author_id")):
+            found.authors[string(row, "post_id")].append(name)
+    # `#name` is a tag for the site's own use.
+    tags = {string(row, "id"): string(row, "name") for row in _rows(text, "tags")}
+    for row in _rows(text, "posts_tags"):
+        name = tags.get(string(row, "tag_id"), "")
+        if name and not name.startswith("#"):
+            found.tags[string(row, "post_id")].append(name)
+    found.authors["users"] = [name for name in users.values() if name]
+    return found
+
+
+def _outcome(
+    row: dict[str, Any], people: _People, include: frozenset[str], *, where: str
+) -> Record | Skipped:
+    number = string(row, "id")
+    source_id = string(row, "uuid") or number
+    if not source_id or "title" not in row:
+        return Skipped(source_id or where, json_rows.MALFORMED)
+    if string(row, "type") == "page" or member(row, "page") in (1, True):
+        return Skipped(source_id, "page")
+    status = string(row, "status")
+    draft = status in _DRAFTS or status not in {"published", "sent"}
+    visibility = _VISIBILITIES.get(string(row, "visibility"), "paid")  # else a tier, or a filter
+    if status == "sent" and visibility == "public":
+        visibility = "followers"  # sent by mail and on no page
+    if draft and "drafts" not in include:
+        return Skipped(source_id, "draft")
+    if visibility != "public" and visibility not in include:
+        return Skipped(source_id, visibility)
+    try:
+        text, markup = _text(row)
+    except BrokenDocumentError:
+        return Skipped(source_id, json_rows.MALFORMED)
+    if not plain_words(text):
+        return Skipped(source_id, "no_text")
+    names = people.authors.get(number) or (
+        people.authors["users"] if len(people.authors["users"]) == 1 else []
+    )
+    canonical = string(row, "canonical_url")
+    return Record(
+        source=NAME,
+        source_id=source_id,
+        text=text,
+        kind="draft" if draft else "post",
+        title=plain_words(string(row, "title")),
+        url=canonical if canonical.startswith(("http://", "https://")) else "",
+        author=", ".join(dict.fromkeys(names)),
+        byline="posts_authors" if people.authors.get(number) else "users" if names else "",
+        markup=markup,
+        language=string(row, "locale"),
+        created_at=_moment(row, "published_at") or _moment(row, "created_at"),
+        updated_at=_moment(row, "updated_at"),
+        visibility="private" if draft else visibility,
+        tags=tuple(dict.fromkeys(people.tags.get(number, ()))),
+    )
+
+
+def _text(row: dict[str, Any]) -> tuple[str, str]:
+    """The body and its markup: the page's HTML, else the editor's document, else plain text.
+
+    Raises:
+        BrokenDocumentError: there is only an editor's document, and it does not parse.
+    """
+    if page := string(row, "html"):
+        return without_foreign_parts(without_gated_parts(page)), "html"
+    for name, as_html in (("lexical", lexical_as_html), ("mobiledoc", mobiledoc_as_html)):
+        if document := string(row, name):
+            return without_foreign_parts(as_html(document)), "html"
+    if markdown := string(row, "markdown"):  # Ghost before 1.0
+        return markdown, "markdown"
+    return string(row, "plaintext"), "text"
+
+
+def _moment(row: dict[str, Any], name: str) -> datetime | None:
+    """ISO 8601, or milliseconds since 1970 (Ghost before 1.0)."""
+    value = member(row, name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return datetime.fromtimestamp(value / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+    return moment(value) if isinstance(value, str) else None

@@ -1,0 +1,237 @@
+"""The archive that Mastodon makes of one's posts: `outbox.json`, an ActivityPub collection.
+
+Belongs here: `Create` activities of the author, who may read each, threads.
+Does not belong here: boosts (`Announce`), likes, bookmarks, direct messages: never read.
+
+Format: https://docs.joinmastodon.org/user/moving/#export, https://www.w3.org/TR/activitypub/#outbox.
+Who may read a post: https://docs.joinmastodon.org/spec/activitypub/#properties-used.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from twin_assets.corpus.importers import json_rows
+from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.json_rows import member, objects, string, strings
+from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.threads import first_of_thread
+
+NAME = "mastodon"
+TITLE = "Mastodon archive"
+
+_OUTBOX = re.compile(rb'\A\W*\{.{0,400}activitystreams.{0,4000}"OrderedCollection"', re.DOTALL)
+_ROW = re.compile(
+    r'\{\s*"(?:@context"\s*:\s*"[^"]*"\s*,\s*")?id"\s*:\s*"[^"]*"\s*,'
+    r'\s*"type"\s*:\s*"(?:Create|Announce)"'
+)
+_PUBLIC = frozenset({"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"})
+_MENTIONS = re.compile(
+    r'\A(<p>)?(?:\s*<span class="h-card"[^<>]*><a [^<>]*>@<span>[^<>]*</span></a></span>)+\s*'
+)
+_POSTS = frozenset({"Note", "Article", "Question", "Page"})
+_OPT_INS: Mapping[str, frozenset[str]] = {
+    # Who wants what only followers could read also wants what everybody could, unannounced.
+    "unlisted": frozenset({"followers", "private"}),
+    "followers": frozenset({"followers"}),
+}
+
+
+@dataclass(frozen=True)
+class _Actor:
+    address: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class _Post:
+    address: str
+    html: str
+    record: Record
+    answers: str
+
+
+def recognises(archive: Archive) -> bool:
+    """Whether there is an `outbox.json` that is a collection of activities."""
+    return bool(_outboxes(archive))
+
+
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    """Public posts, threads joined; `include` may have `followers` and `replies`."""
+    posts: dict[str, _Post] = {}
+    for name in _outboxes(archive):
+        try:
+            text = json_rows.as_text(archive.read(name))
+        except MemberError as error:
+            yield Skipped(name, error.reason)
+            continue
+        actor = _actor(archive, beside=name)
+        rows = json_rows.rows(text, key="orderedItems", begins=_ROW)
+        for number, row in enumerate(rows):
+            where = f"{name}#{number}"
+            post = Skipped(where, row) if isinstance(row, str) else _post(row, actor, where=where)
+            if isinstance(post, Skipped):
+                yield post
+            elif post.address in posts:
+                yield Skipped(post.address, "duplicate")
+            else:
+                posts[post.address] = post
+    yield from _records(posts, include)
+
+
+def _outboxes(archive: Archive) -> list[str]:
+    names = archive.matching(r"outbox\.json")
+    names = names or (list(archive.names()) if archive.kind == "file" else [])
+    beside = bool(archive.matching(r"actor\.json"))
+    found: list[str] = []
+    for name in names[:10]:
+        try:
+            known = bool(_OUTBOX.match(archive.head(name)))
+        except MemberError:
+            known = False
+        if known or (beside and name.endswith("outbox.json")):
+            found.append(name)
+    return found
+
+
+def _actor(archive: Archive, *, beside: str) -> _Actor:
+    """Whose outbox it is, by the `actor.json` in the same folder."""
+    name = beside.rpartition("/")[0]
+    name = f"{name}/actor.json" if name else "actor.json"
+    if name not in archive.names():
+        return _Actor()
+    try:
+        text = json_rows.as_text(archive.read(name, limit=1 << 20))
+    except MemberError:
+        return _Actor()
+    found = next(iter(json_rows.rows(f"[{text}]", begins=re.compile(r"\{"))), "")
+    if isinstance(found, str):
+        return _Actor()
+    return _Actor(string(found, "id"), string(found, "name") or string(found, "preferredUsername"))
+
+
+def _post(row: dict[str, Any], actor: _Actor, *, where: str) -> _Post | Skipped:
+    where = string(row, "id") or where
+    kind = string(row, "type")
+    if kind == "Announce":
+        return Skipped(where, "boost")
+    if kind != "Create" or not isinstance(row.get("object"), dict):
+        return Skipped(where, "not_a_post" if kind and kind != "Create" else json_rows.MALFORMED)
+    note: dict[str, Any] = row["object"]
+    address = string(note, "id")
+    if not address or not isinstance(note.get("content"), str):
+        return Skipped(address or where, json_rows.MALFORMED)
+    if string(note, "type") not in _POSTS:
+        return Skipped(address, "not_a_post")
+    writer = string(note, "attributedTo") or string(row, "actor")
+    if actor.address and writer and writer != actor.address:
+        return Skipped(address, "foreign_author")
+    answers = string(note, "inReplyTo")
+    own = writer or actor.address
+    title = string(note, "name") or string(note, "summary")
+    html = without_foreign_parts(string(note, "content"))
+    record = Record(
+        source=NAME,
+        source_id=re.sub(r"\Ahttps?://", "", address) or address,
+        text=html,
+        kind="reply" if answers and not (own and answers.startswith(own + "/")) else "post",
+        title=plain_words(title),
+        url=string(note, "url") or address,
+        author=actor.name,
+        byline="actor.json" if actor.name else "",
+        markup="html",
+        language=_language(note),
+        created_at=_moment(string(note, "published") or string(row, "published")),
+        updated_at=_moment(string(note, "updated")),
+        visibility=_visibility(note if "to" in note else row),
+        tags=tuple(
+            string(tag, "name").lstrip("#")
+            for tag in objects(note, "tag")
+            if string(tag, "type") == "Hashtag"
+        ),
+    )
+    return _Post(address, html, record, answers)
+
+
+def _visibility(addressed: Mapping[str, Any]) -> str:
+    """Who may read it; a message to named people is `private`."""
+    to, copy = set(strings(addressed, "to")), set(strings(addressed, "cc"))
+    if to & _PUBLIC:
+        return "public"
+    if copy & _PUBLIC:
+        return "unlisted"
+    return "followers" if any(name.endswith("/followers") for name in to) else "private"
+
+
+def _language(note: Mapping[str, Any]) -> str:
+    """The language of `contentMap`, when it has one."""
+    content = member(note, "contentMap")
+    names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []
+    return names[0] if len(names) == 1 and names[0] != "und" else ""
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(text)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _records(posts: Mapping[str, _Post], include: frozenset[str]) -> Iterator[Record | Skipped]:
+    """One record a thread: the first post decides on kind, each post on who may read it."""
+    parents = {address: post.answers for address, post in posts.items()}
+    # A post that continues one's answer to somebody is part of that answer.
+    answers_of = {address: posts[root] for address, root in first_of_thread(parents).items()}
+    kept: dict[str, str] = {}
+    for address, post in posts.items():
+        if not _allowed(post.record, include):
+            yield Skipped(address, post.record.visibility)
+        elif answers_of[address].record.kind == "reply" and "replies" not in include:
+            yield Skipped(address, "reply")
+        else:
+            kept[address] = post.answers
+    threads: dict[str, list[_Post]] = defaultdict(list)
+    first = first_of_thread(kept)
+    for address in sorted(kept, key=lambda address: (_order(posts[address]), address)):
+        threads[first[address]].append(posts[address])
+    for root, members in threads.items():
+        record, answers = posts[root].record, posts[root].answers
+        html = "\n".join(
+            _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
+            for post in members
+        )
+        if not plain_words(html):
+            yield from (Skipped(post.address, "no_text") for post in members)
+            continue
+        yield from (
+            Skipped(post.address, "joined_to_thread") for post in members if post.address != root
+        )
+        yield replace(
+            record,
+            text=html,
+            updated_at=max(filter(None, map(_changed, members)), default=None),
+            parent_id=posts[answers].record.source_id if answers in posts else "",
+            tags=tuple(dict.fromkeys(tag for post in members for tag in post.record.tags if tag)),
+        )
+
+
+def _allowed(record: Record, include: frozenset[str]) -> bool:
+    if record.visibility == "public":
+        return True
+    return bool(_OPT_INS.get(record.visibility, frozenset()) & include)
+
+
+def _order(post: _Post) -> float:
+    return post.record.created_at.timestamp() if post.record.created_at else 0.0
+
+
+def _changed(post: _Post) -> datetime | None:
+    return post.record.updated_at

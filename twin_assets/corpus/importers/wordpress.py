@@ -1,0 +1,211 @@
+"""WordPress's own export (WXR, an RSS feed with `wp:` elements): the published posts.
+
+Belongs here: items, who wrote them, who may read them.
+Does not belong here: the text's notation (`wordpress_text`), live feeds (`feed`); comments, which
+are other people's, are counted and not read.
+
+Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it. Items are cut out
+one by one and each parsed by defusedxml, which refuses declared entities: a damaged item, or a
+control character (WordPress writes them, XML forbids them), costs itself and not the export.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.wordpress_text import as_html
+from twin_assets.corpus.importers.xml_items import Item, declared_namespaces, hidden, items, parse
+
+NAME = "wordpress"
+TITLE = "WordPress export (WXR)"
+
+# One of several marks is enough: as a mere feed a damaged export would show its drafts as posts.
+_MARK = re.compile(
+    rb"xmlns:wp=|wordpress\.org/export/|<wp:wxr_version>|WordPress eXtended RSS|<wp:post_type>"
+)
+_WP = "{http://wordpress.org/export/1.2/}"
+_CREATOR = "{http://purl.org/dc/elements/1.1/}creator"
+_CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
+_NAMESPACES = {
+    "wp": "http://wordpress.org/export/1.2/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "content": "http://purl.org/rss/1.0/modules/content/",
+    "excerpt": "http://wordpress.org/export/1.2/excerpt/",
+    "wfw": "http://wellformedweb.org/CommentAPI/",
+}
+_ITEM = ("item",)
+_STATUSES = {
+    "publish": "public",
+    "private": "private",
+    "draft": "draft",
+    "pending": "draft",
+    "future": "draft",
+    "auto-draft": "draft",
+    "trash": "trash",
+}
+
+
+@dataclass
+class _Site:
+    """What the channel says before its items."""
+
+    host: str = ""
+    language: str = ""
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    namespaces: dict[str, str] = field(default_factory=lambda: dict(_NAMESPACES))
+
+
+def recognises(archive: Archive) -> bool:
+    """Whether a member declares WordPress's export namespace."""
+    return bool(_exports(archive))
+
+
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    """Published posts; `include` may have `drafts` and `private` (also: behind a password)."""
+    seen: set[str] = set()
+    for name in _exports(archive):
+        try:
+            for outcome in _outcomes(archive, name, include):
+                if isinstance(outcome, Record):
+                    if outcome.source_id in seen:
+                        yield Skipped(outcome.source_id, "duplicate")
+                        continue
+                    seen.add(outcome.source_id)
+                yield outcome
+        except MemberError as error:
+            yield Skipped(name, error.reason)
+
+
+def _outcomes(archive: Archive, name: str, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    site = _Site()
+    for number, item in enumerate(items(archive.pieces(name), tags=_ITEM)):
+        if number == 0:
+            site = _site(item.before)
+        where = f"{name}#{number}"
+        if item.text or item.damage:
+            yield from _item(item, site, include, where=where)
+        elif "</rss>" not in item.before:
+            yield Skipped(name, "torn")
+
+
+def _exports(archive: Archive) -> list[str]:
+    names = archive.matching(r"[^/]+\.(?:xml|wxr)")
+    names = names or (list(archive.names()) if archive.kind == "file" else [])
+    found: list[str] = []
+    for name in names[:200]:
+        try:
+            head = archive.head(name)
+            if _MARK.search(head) and b"<" in head[:200]:
+                found.append(name)
+        except MemberError:
+            continue  # not known to be one; the archive's own reader names what cannot be read
+    return found
+
+
+def _site(head: str) -> _Site:
+    """Address, language and authors' names; their e-mail addresses are not read."""
+    site = _Site()
+    for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
+        found = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
+        site.host = site.host or (found[1].rstrip("/") if found else "")
+    found = re.search(r"<language>\s*(?:<!\[CDATA\[)?\s*([A-Za-z]{2,3}(?:-\w+)*)", head)
+    site.language = found[1] if found else ""
+    site.namespaces = declared_namespaces(head) | _NAMESPACES
+    for author in items([head.encode("utf-8", "surrogateescape")], tags=("wp:author",)):
+        element = parse(author, namespaces=site.namespaces) if author.text else None
+        if element is not None:
+            login = _text(element, f"{_WP}author_login")
+            site.names[login] = _text(element, f"{_WP}author_display_name") or login
+    return site
+
+
+def _item(
+    item: Item, site: _Site, include: frozenset[str], *, where: str
+) -> Iterator[Record | Skipped]:
+    element = parse(item, namespaces=site.namespaces)
+    number = _text(element, f"{_WP}post_id") if element is not None else ""
+    kind = _text(element, f"{_WP}post_type") if element is not None else ""
+    if element is None or not number or not kind or len(element.findall(f"{_WP}post_id")) > 1:
+        yield Skipped(where, item.damage or "malformed_row")
+        for inner, swallowed in enumerate(hidden(item, tags=_ITEM)):
+            yield from _item(swallowed, site, include, where=f"{where}.{inner}")
+        return
+    source_id = f"{site.host}/{number}" if site.host else number
+    for comment in element.iter(f"{_WP}comment"):
+        yield Skipped(f"{source_id}#{_text(comment, f'{_WP}comment_id')}", "comment")
+    if kind != "post":
+        yield Skipped(source_id, "page" if kind == "page" else "not_a_post")
+        return
+    status = _STATUSES.get(_text(element, f"{_WP}status"), "draft")
+    if status == "public" and _text(element, f"{_WP}post_password"):
+        status = "private"
+    categories = [
+        (str(tag.get("domain") or ""), plain_words(tag.text or ""), str(tag.get("nicename") or ""))
+        for tag in element.iter("category")
+    ]
+    reason = _why_not(status, categories, include)
+    text = "" if reason else without_foreign_parts(as_html(_text(element, _CONTENT)))
+    if not reason and not plain_words(text):
+        reason = "no_text"
+    if reason:
+        yield Skipped(source_id, reason)
+        return
+    login = _text(element, _CREATOR)
+    link = _text(element, "link") or _text(element, "guid")
+    yield Record(
+        source=NAME,
+        source_id=source_id,
+        text=text,
+        kind="draft" if status == "draft" else "post",
+        title=plain_words(_text(element, "title")),
+        url=link if link.startswith(("http://", "https://")) and "?p=" not in link else "",
+        author=site.names.get(login, login),
+        byline="dc:creator" if login else "",
+        markup="html",
+        language=site.language,
+        created_at=_when(element, "post_date_gmt", "pubDate", "post_date"),
+        updated_at=_when(element, "post_modified_gmt", "post_modified"),
+        visibility="private" if status in {"private", "draft"} else "public",
+        tags=tuple(
+            dict.fromkeys(
+                name for domain, name, _ in categories if domain in {"post_tag", "tag", "category"}
+            )
+        ),
+    )
+
+
+def _why_not(status: str, categories: list[tuple[str, str, str]], include: frozenset[str]) -> str:
+    if status == "draft":
+        return "" if "drafts" in include else "draft"
+    if status == "private":
+        return "" if "private" in include else "private"
+    if status == "trash":
+        return "trash"
+    # A post of the format "quote" is another person's words.
+    quoted = any(
+        nice == "post-format-quote" for domain, _, nice in categories if domain == "post_format"
+    )
+    return "quote" if quoted else ""
+
+
+def _text(element: Element, name: str) -> str:
+    return (element.findtext(name) or "").strip()
+
+
+def _when(element: Any, *names: str) -> datetime | None:
+    """The first of the times that says one; those of WordPress without a zone are taken as UTC."""
+    for name in names:
+        text = _text(element, name if name == "pubDate" else f"{_WP}{name}")
+        if text and not text.startswith("0000") and (found := moment(text)):
+            return found
+    return None

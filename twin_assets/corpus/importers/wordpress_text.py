@@ -1,0 +1,131 @@
+"""The text of a WordPress post, as its editor stores it, as HTML.
+
+Belongs here: block comments, shortcodes, and the paragraphs that WordPress makes of empty lines.
+Does not belong here: the export's items (`wordpress`), HTML to Markdown (`html_cleaning`).
+
+Blocks: https://developer.wordpress.org/block-editor/getting-started/fundamentals/markup-representation-block/
+Shortcodes: https://codex.wordpress.org/Shortcode.
+Paragraphs: https://developer.wordpress.org/reference/functions/wpautop/.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+
+_BLOCK_COMMENT = re.compile(r"<!--\s*/?wp:")
+_CODE = re.compile(
+    r"\[(code|sourcecode|source|highlight|php|python|bash|js|css|sql|java|ruby)(\s[^\[\]]*)?\]"
+)
+_LANGUAGE = re.compile(r"(?:lang|language)\s*=\s*[\"']?([\w+#-]+)")
+# Named by WordPress, Jetpack and the large page builders; any other word in brackets is text unless
+# it carries fields like a shortcode (`[gallery-3 ids="1,2"]`).
+_KNOWN = (
+    "caption|wp_caption|gallery|playlist|audio|video|embed|youtube|vimeo|tweet|soundcloud|spotify|"
+    "googlemaps|slideshare|ted|gist|instagram|contact-form(?:-7)?|contact-field|polldaddy|poll|"
+    "subscribe2|jetpack[\\w-]*|more|nextpage|toc|footnotes?|button|divider|spacer|"
+    "(?:vc|et_pb|fusion|av|su|cs|x)_\\w+"
+)
+_WITH_CONTENT = re.compile(
+    r"\[(embed|youtube|vimeo|tweet|soundcloud|spotify|gist|instagram|googlemaps|contact-form(?:-7)?"
+    r"|button|gallery|playlist|audio|video)(?:[\s=][^\[\]]*)?\][^\[\]]*\[/\1\]"
+)
+_SHORTCODE = re.compile(
+    rf"(?<!\[)\[/?(?:{_KNOWN})(?:[\s=][^\[\]]*)?/?\](?!\])"
+    r"|(?<!\[)\[[A-Za-z][\w-]*(?:\s+[\w-]+\s*=\s*(?:\"[^\"\[\]]*\"|'[^'\[\]]*'|[^\s\[\]\"']+))+\s*/?\](?!\])"
+)
+_VERBATIM = re.compile(r"<(pre|code|script|style|textarea)\b[^<>]*>")
+_BLOCK = (
+    "table|thead|tfoot|tbody|caption|colgroup|tr|td|th|div|dl|dd|dt|ul|ol|li|pre|form|blockquote|"
+    "address|style|p|h[1-6]|hr|fieldset|section|article|aside|header|footer|nav|figure|figcaption|"
+    "details|summary"
+)
+_OPENS = re.compile(rf"(<(?:{_BLOCK})[\s/>])", re.IGNORECASE)
+_CLOSES = re.compile(rf"(</(?:{_BLOCK})\s*>|<hr\s*/?>)", re.IGNORECASE)
+_KEPT = re.compile("\ufdd0(\\d+)\ufdd1")
+_BEGINS_BLOCK = re.compile(rf"</?(?:{_BLOCK})[\s/>]", re.IGNORECASE)
+
+
+def as_html(content: str) -> str:
+    """What the post's page shows of `content`, without what plug-ins would put in."""
+    blocks = "<!-- wp:" in content
+    kept: list[str] = []
+
+    def keep(markup: str) -> str:
+        kept.append(markup)
+        return f"\ufdd0{len(kept) - 1}\ufdd1"  # noncharacters: no post may hold them
+
+    text = re.sub("[\ufdd0\ufdd1]", "", content.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _replaced(
+        text,
+        _CODE,
+        lambda begin: f"[/{begin[1]}]",
+        lambda begin, code: "\n\n" + keep(_code(begin, code)) + "\n\n",
+    )
+    text = _replaced(
+        text,
+        _VERBATIM,
+        lambda begin: f"</{begin[1]}>",
+        lambda begin, inner: (
+            keep(f"{begin[0]}{inner}</{begin[1]}>")
+            if begin[1] == "code"
+            else "\n\n" + keep(f"{begin[0]}{inner}</{begin[1]}>") + "\n\n"
+        ),
+    )
+    text = _replaced(text, _BLOCK_COMMENT, lambda _: "-->", lambda _begin, _inner: "")
+    text = _SHORTCODE.sub("", _WITH_CONTENT.sub("", text))
+    # `[[name]]` is how a post shows a shortcode.
+    text = re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text)
+    text = text if blocks else _paragraphs(text)
+    for _ in range(2):  # code within a `<pre>`
+        text = _KEPT.sub(lambda found: kept[int(found[1])], text)
+    return text.strip()
+
+
+def _replaced(
+    text: str,
+    opening: re.Pattern[str],
+    closing: Callable[[re.Match[str]], str],
+    by: Callable[[re.Match[str], str], str],
+) -> str:
+    """Each stretch from `opening` to the next `closing` replaced, in linear time (`.*?` is not)."""
+    parts: list[str] = []
+    at = 0
+    missing: set[str] = set()
+    for begin in opening.finditer(text):
+        end_mark = closing(begin)
+        if begin.start() < at or end_mark in missing:
+            continue
+        end = text.find(end_mark, begin.end())
+        if end < 0:
+            missing.add(end_mark)
+            continue
+        parts += [text[at : begin.start()], by(begin, text[begin.end() : end])]
+        at = end + len(end_mark)
+    return "".join([*parts, text[at:]])
+
+
+def _code(begin: re.Match[str], inner: str) -> str:
+    named = _LANGUAGE.search(begin[2] or "")
+    short = begin[1] if begin[1] not in {"code", "sourcecode", "source", "highlight"} else ""
+    language = named[1] if named else short
+    mark = f' class="language-{language}"' if language else ""
+    code = html.escape(html.unescape(inner).strip("\n"), quote=False)
+    return f"<pre><code{mark}>{code}</code></pre>"
+
+
+def _paragraphs(text: str) -> str:
+    """Empty lines end paragraphs and single line ends break lines, as the classic editor means."""
+    spaced = _CLOSES.sub(r"\1\n\n", _OPENS.sub(r"\n\n\1", text))
+    blocks: list[str] = []
+    for block in re.split(r"\n\s*\n", spaced):
+        inner = block.strip()
+        if not inner:
+            continue
+        if _BEGINS_BLOCK.match(inner) or _KEPT.fullmatch(inner):
+            blocks.append(inner)
+        else:
+            blocks.append("<p>" + re.sub(r"\s*\n\s*", "<br />\n", inner) + "</p>")
+    return "\n".join(blocks)
