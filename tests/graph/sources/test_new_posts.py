@@ -1,0 +1,279 @@
+"""The sensor `new_posts`: one import a change, on a real instance with real runs of `raw_posts`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.graph.sources.conftest import Bucket
+from twin_assets.corpus.raw_posts import raw_posts
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.embedder.embedder import EmbedderManifest, embedder_folder
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.tables.tables import Tables
+from twin_sensors import new_posts as sensor_module
+from twin_sensors.new_posts import new_posts
+
+POST = "# A post about {0}\n\nThe {0} went to the workshop and it did not come back unchanged.\n"
+
+
+class World:
+    """A home, an instance, and the job `import_posts` reduced to `raw_posts`."""
+
+    def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
+        self.home, self.instance, self.cursor = home, instance, None
+        definitions = dg.Definitions(
+            assets=[raw_posts],
+            jobs=[dg.define_asset_job("import_posts", selection=[raw_posts])],
+            resources={
+                "settings": SettingsResource(),
+                "tables": TablesResource(),
+                "tables_io": TablesIOManager(),
+            },
+        )
+        self.job = definitions.resolve_job_def("import_posts")
+
+    def author(self, slug: str, *sources: str | Path) -> None:
+        write_author(self.home, Author(slug, slug, sources=tuple(map(str, sources))))
+
+    def tick(self) -> dg.SensorResult:
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"settings": SettingsResource()},
+        ) as context:
+            result = new_posts(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        for request in result.dynamic_partitions_requests or ():
+            self.instance.add_dynamic_partitions("authors", list(request.partition_keys))
+        return result
+
+    def launch(self, request: dg.RunRequest) -> bool:
+        """Run what was asked for, as the daemon would; whether it succeeded."""
+        done = self.job.execute_in_process(
+            partition_key=request.partition_key,
+            tags=dict(request.tags),
+            instance=self.instance,
+            raise_on_error=False,
+        )
+        return done.success
+
+    def asked(self) -> dg.RunRequest:
+        [request] = self.tick().run_requests or []
+        return request
+
+    def quiet(self) -> str:
+        result = self.tick()
+        assert not result.run_requests
+        assert result.skip_reason is not None
+        return str(result.skip_reason.skip_message)
+
+
+@pytest.fixture
+def world(home: Settings) -> Iterator[World]:
+    manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
+    folder = embedder_folder(home) / manifest.revision
+    folder.mkdir(parents=True)
+    (folder / "embedder.json").write_text(json.dumps(asdict(manifest) | {"schema": 1}))
+    (folder.parent / "current.json").write_text(json.dumps({"revision": manifest.revision}))
+    with dg.instance_for_test() as instance:
+        yield World(home, instance)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "posts"
+    made.mkdir()
+    for subject in ("clocks", "boats"):
+        (made / f"{subject}.md").write_text(POST.format(subject))
+    return made
+
+
+def test_each_change_is_imported_once(world: World, folder: Path, tables: Tables) -> None:
+    world.author("ann", folder)
+    first = world.asked()
+    assert world.instance.get_dynamic_partitions("authors") == ["ann"]
+    assert world.launch(first)
+    assert "imported" in world.quiet()
+    assert "nothing new" in world.quiet()
+
+    (folder / "lamps.md").write_text(POST.format("lamps"))
+    second = world.asked()
+    assert second.tags["twin/arrived"] == f"{folder.resolve()}/lamps.md"
+    assert "twin/deleted" not in second.tags
+    assert world.launch(second)
+    assert "imported" in world.quiet()
+
+    (folder / "lamps.md").unlink()
+    third = world.asked()
+    assert third.tags["twin/deleted"] == f"{folder.resolve()}/lamps.md"
+    assert world.launch(third)
+    assert "imported" in world.quiet()
+    # The folder is as it was at the first import, and the key is another one all the same.
+    assert len({first.run_key, second.run_key, third.run_key}) == 3
+    rows = tables.read("raw_posts", "ann", columns=["source_id", "deleted"]).rows()
+    assert rows == [("boats.md", False), ("clocks.md", False), ("lamps.md", True)]
+
+
+def test_a_tick_that_died_asks_for_the_same_run_again(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    world.tick()
+    before = world.cursor
+    (folder / "lamps.md").write_text(POST.format("lamps"))
+    world.launch(world.asked())
+    world.cursor = before  # the daemon died between the launch and the cursor
+    # The first run was never started here, so both are due; the change has its own key again.
+    assert world.asked().run_key is not None
+    again = World(world.home, world.instance)
+    again.cursor = world.cursor
+    assert again.asked().run_key == world.asked().run_key
+
+
+def test_what_twin_up_has_imported_is_not_imported_again(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    world.instance.add_dynamic_partitions("authors", ["ann"])
+    assert world.launch(dg.RunRequest(partition_key="ann"))
+    assert "nothing new since the import" in world.quiet()
+    (folder / "lamps.md").write_text(POST.format("lamps"))
+    assert world.asked().partition_key == "ann"
+
+
+def test_a_running_import_is_waited_for(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    world.instance.add_dynamic_partitions("authors", ["ann"])
+    running = world.instance.create_run_for_job(
+        world.job, tags={"dagster/partition": "ann"}, status=dg.DagsterRunStatus.STARTED
+    )
+    assert "an import is running" in world.quiet()
+    world.instance.report_run_canceled(running)
+    assert world.asked().partition_key == "ann"
+
+
+def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    keys: set[str | None] = set()
+    # A link to the folder's file, of a kind that no importer reads: the run fails, really.
+    (folder / "clocks.md").unlink()
+    (folder / "boats.md").unlink()
+    (folder / "notes.docx").write_bytes(b"PK")
+    for _ in range(3):
+        request = world.asked()
+        keys.add(request.run_key)
+        assert not world.launch(request)
+    assert len(keys) == 3
+    assert "failed 3 times" in world.quiet()
+    assert "nothing new" in world.quiet()
+    (folder / "clocks.md").write_text(POST.format("clocks"))
+    assert world.launch(world.asked())
+
+
+def test_a_folder_that_is_not_there_decides_nothing(
+    world: World, folder: Path, tables: Tables
+) -> None:
+    world.author("ann", folder)
+    world.launch(world.asked())
+    world.quiet()
+    known = json.loads(world.cursor or "")["authors"]
+    folder.rename(folder.with_name("unmounted"))
+    assert "nothing at this path" in world.quiet()
+    folder.mkdir()
+    assert "no file" in world.quiet()  # the empty mount point
+    assert json.loads(world.cursor or "")["authors"] == known
+    folder.rmdir()
+    folder.with_name("unmounted").rename(folder)
+    assert "nothing new" in world.quiet()
+    assert not tables.read("raw_posts", "ann")["deleted"].any()
+
+
+def test_one_authors_mistake_keeps_nobody_else_waiting(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    world.author("bob", folder.parent / "nowhere")
+    (world.home.authors_dir / "cleo.toml").write_text("name = ")
+    world.author("dora", "https://dora.example/feed.xml")
+    result = world.tick()
+    assert [request.partition_key for request in result.run_requests or ()] == ["ann"]
+    world.launch((result.run_requests or ())[0])
+    said = world.quiet()
+    assert "bob: Tried to list" in said
+    assert "cleo: Tried to read the settings" in said
+    assert "dora" not in said
+
+
+def test_nothing_is_imported_before_the_embedder_is_there(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    current = embedder_folder(world.home) / "current.json"
+    current.rename(current.with_suffix(".away"))
+    assert world.quiet().startswith("waits: no ")
+    current.with_suffix(".away").rename(current)
+    assert world.asked().partition_key == "ann"
+
+
+def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug in ("ann", "bob", "cleo"):
+        world.author(slug, folder)
+    monkeypatch.setattr(sensor_module, "LOOKING_S", -1.0)
+    assert "ann and those after" in world.quiet()
+    monkeypatch.setattr(sensor_module, "LOOKING_S", 30.0)
+    world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})
+    asked = [request.partition_key for request in world.tick().run_requests or ()]
+    assert asked == ["bob", "cleo", "ann"]
+
+
+def test_a_lost_cursor_starts_no_key_twice(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    first = world.asked()
+    world.launch(first)
+    world.cursor = None
+    os.utime(folder / "clocks.md", (time.time() + 5, time.time() + 5))
+    time.sleep(1.1)  # the memory's number is its second
+    again = world.asked()
+    assert again.run_key != first.run_key
+
+
+def test_an_s3_prefix_is_watched_with_its_keys(
+    world: World, bucket: Bucket, tables: Tables
+) -> None:
+    source = f"s3://{bucket.name}/posts"
+    bucket.put("posts/clocks.md", POST.format("clocks"))
+    bucket.put("posts/boats.md", POST.format("boats"))
+    world.author("ann", source)
+    assert world.launch(world.asked())
+    assert "imported" in world.quiet()
+    assert "nothing new" in world.quiet()
+
+    bucket.put("posts/lamps.md", POST.format("lamps"))
+    request = world.asked()
+    assert f"{source}/lamps.md" in request.tags["twin/arrived"].splitlines()
+    assert world.launch(request)
+    world.quiet()
+
+    bucket.delete("posts/boats.md")
+    request = world.asked()
+    assert request.tags["twin/deleted"] == f"{source}/boats.md"
+    assert world.launch(request)
+    rows = tables.read("raw_posts", "ann", columns=["source_id", "deleted"]).rows()
+    assert rows == [("boats.md", True), ("clocks.md", False), ("lamps.md", False)]
+
+
+def test_an_unreachable_bucket_decides_nothing(
+    world: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("posts/clocks.md", POST.format("clocks"))
+    world.author("ann", f"s3://{bucket.name}/posts")
+    assert world.launch(world.asked())
+    world.quiet()
+    known = json.loads(world.cursor or "")["authors"]
+    monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
+    assert "check AWS_ENDPOINT" in world.quiet()
+    assert json.loads(world.cursor or "")["authors"] == known

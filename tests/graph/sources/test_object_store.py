@@ -1,0 +1,84 @@
+"""Listing and reading an S3 prefix, against moto's server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.graph.sources.conftest import Bucket
+from twin_resources.errors import TwinError
+from twin_resources.sources.listing import NothingThere, fingerprint, list_source
+from twin_resources.sources.object_store import (
+    ObjectChanged,
+    address_of,
+    list_objects,
+    read_object,
+    split_address,
+)
+
+
+def test_addresses() -> None:
+    assert split_address("s3://bucket/a/b/") == ("bucket", "a/b")
+    assert split_address("s3:/bucket") == ("bucket", "")
+    assert address_of("s3:/bucket/a b") == "s3://bucket/a b"
+    with pytest.raises(TwinError, match="s3://BUCKET"):
+        split_address("s3://")
+
+
+def test_objects_of_a_prefix_are_those_in_its_folder(bucket: Bucket) -> None:
+    for key in ("posts/a.md", "posts/deep/b.md", "posts/", "posts-of-another/c.md", "posts.md"):
+        bucket.put(key, "text" if not key.endswith("/") else "")
+    listed = list_objects(f"s3://{bucket.name}/posts")
+    assert [one.name for one in listed] == ["a.md", "deep/b.md"]
+    assert listed[0].size == 4
+    assert [one.name for one in list_objects(f"s3://{bucket.name}/posts/a.md")] == ["a.md"]
+    assert len(list_objects(f"s3://{bucket.name}")) == 4
+
+
+def test_more_objects_than_one_page(bucket: Bucket) -> None:
+    for number in range(1005):
+        bucket.put(f"n/{number:04}.md", "text")
+    assert len(list_objects(f"s3://{bucket.name}/n")) == 1005
+
+
+def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
+    source = f"s3://{bucket.name}"
+    bucket.put("a.md", "one")
+    [listed] = list_objects(source)
+    assert read_object(source, listed) == b"one"
+    bucket.put("a.md", "two")
+    with pytest.raises(ObjectChanged):
+        read_object(source, listed)
+    bucket.delete("a.md")
+    with pytest.raises(ObjectChanged):
+        read_object(source, listed)
+
+
+def test_fingerprints_follow_the_objects(bucket: Bucket) -> None:
+    source = f"s3://{bucket.name}/posts"
+    bucket.put("posts/a.md", "one")
+    bucket.put("posts/b.png", "one")
+    before = fingerprint([list_source(source)])
+    bucket.put("posts/b.png", "two")
+    assert fingerprint([list_source(source)]) == before
+    bucket.put("posts/a.md", "two")
+    edited = fingerprint([list_source(source)])
+    assert edited != before
+    bucket.put("posts/c.md", "three")
+    listing = list_source(source)
+    assert listing.missing([f"s3://{bucket.name}/posts/gone.md", "s3://other/posts/x.md"]) == (
+        f"s3://{bucket.name}/posts/gone.md",
+    )
+    assert len({before, edited, fingerprint([listing])}) == 3
+
+
+def test_an_empty_prefix_and_an_unreachable_one_are_told_apart(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NothingThere):
+        list_source(f"s3://{bucket.name}/empty")
+    with pytest.raises(TwinError, match="NoSuchBucket") as missing:
+        list_source("s3://nobody-has-this-bucket/posts")
+    assert not isinstance(missing.value, NothingThere)
+    monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(TwinError, match="AWS_ENDPOINT, the credentials and the network"):
+        list_source(f"s3://{bucket.name}/empty")

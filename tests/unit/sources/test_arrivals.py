@@ -1,0 +1,75 @@
+"""Whether what is seen at a source starts an import, decided without Dagster."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.sources.arrivals import ATTEMPTS, Decision, Known, decide, named, run_key
+
+SETTLED = Known(3, "a", 1, True, 100.0)
+PENDING = Known(3, "a", 1, False, 100.0)
+
+
+def look(known: Known | None, mark: str, **said: object) -> Decision:
+    facts: dict[str, object] = {"imported_since": False, "in_flight": False, "last_run": ""}
+    return decide(known, mark, now=200.0, **(facts | said))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("known", "mark", "said", "after", "launch"),
+    [
+        (None, "a", {}, Known(1, "a", 1, False, 200.0), True),
+        (None, "a", {"imported_since": True}, Known(0, "a", 0, True, 200.0), False),
+        (None, "a", {"in_flight": True}, None, False),
+        (SETTLED, "a", {}, SETTLED, False),
+        (SETTLED, "b", {}, Known(4, "b", 1, False, 200.0), True),
+        (SETTLED, "b", {"in_flight": True}, SETTLED, False),
+        (PENDING, "a", {"last_run": "SUCCESS"}, SETTLED, False),
+        (PENDING, "a", {"last_run": "CANCELED"}, SETTLED, False),
+        (PENDING, "a", {"last_run": "FAILURE"}, Known(3, "a", 2, False, 200.0), True),
+        (PENDING, "a", {"last_run": ""}, PENDING, True),
+        (PENDING, "b", {"last_run": "FAILURE"}, Known(4, "b", 1, False, 200.0), True),
+    ],
+)
+def test_one_look(
+    known: Known | None, mark: str, said: dict[str, object], after: Known | None, launch: bool
+) -> None:
+    decision = look(known, mark, **said)
+    assert (decision.known, decision.launch) == (after, launch)
+    assert decision.said
+
+
+def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
+    known: Known | None = SETTLED
+    decision = look(known, "b")
+    launched = 0
+    while decision.launch:
+        launched += 1
+        decision = look(decision.known, "b", last_run="FAILURE")
+    assert launched == ATTEMPTS
+    assert f"failed {ATTEMPTS} times" in decision.said
+    assert not look(decision.known, "b").launch
+    assert look(decision.known, "c").launch
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
+def test_no_key_is_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
+    """Also when a folder returns to a state that it had: Dagster starts no key a second time."""
+    known: Known | None = None
+    meant: dict[str, str] = {}
+    for mark, status in steps:
+        decision = look(known, mark, last_run=status)
+        known = decision.known
+        assert known is not None
+        assert Known.from_json(known.as_json()) == known
+        if decision.launch:
+            assert meant.setdefault(run_key("posts", "ann", 1, known), mark) == mark
+        assert known.mark == mark  # what was decided on is what is remembered
+
+
+def test_names_for_a_tag_are_bounded() -> None:
+    assert named(["b", "a"]) == "a\nb"
+    many = named([f"{n:03}" for n in range(1000)])
+    assert many.endswith("019\n… and 980 more")

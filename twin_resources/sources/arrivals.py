@@ -1,0 +1,112 @@
+"""Whether what is seen at an author's sources is worth an import, and which run made it.
+
+Belongs here: the decision, as a pure function of what was known, what is seen and what Dagster
+says of the last run. Does not belong here: listing (`listing`), polling (`polling`), dagster.
+
+A change is launched once: its key holds a number that only grows, because Dagster never starts the
+same key twice and a folder can return to a state that it had before. A run that failed is tried
+again under a new key; one that was never started (the tick died) under its own.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ATTEMPTS = 3
+"""Runs for one change; after them the next change, or the nightly import, is waited for."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is remembered of one author's sources between two looks.
+
+    Attributes:
+        number: changes launched so far.
+        mark: fingerprint of what was last decided on.
+        attempt: of the run for it.
+        settled: that run has succeeded, was ended by a person, or was given up.
+        at: when it was decided, seconds since the epoch.
+    """
+
+    number: int
+    mark: str
+    attempt: int
+    settled: bool
+    at: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Known:
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to remember, whether to launch the run of `known`, and what to say."""
+
+    known: Known | None
+    launch: bool
+    said: str
+
+
+def decide(
+    known: Known | None,
+    mark: str,
+    *,
+    now: float,
+    imported_since: bool,
+    in_flight: bool,
+    last_run: str,
+) -> Decision:
+    """Decide for one author.
+
+    Args:
+        known: what was remembered; None: these sources were never looked at.
+        mark: fingerprint of what is there now.
+        now: seconds since the epoch.
+        imported_since: an import has read the sources after their newest change.
+        in_flight: an import of this author is queued or running.
+        last_run: Dagster's status of the run of `known`; "" when there is none.
+    """
+    if in_flight:
+        return Decision(known, False, "an import is running; looked at again after it")
+    if known is None:
+        if imported_since:
+            return Decision(Known(0, mark, 0, True, now), False, "nothing new since the import")
+        return Decision(Known(1, mark, 1, False, now), True, "first import")
+    if mark != known.mark:
+        return Decision(Known(known.number + 1, mark, 1, False, now), True, "changed")
+    if known.settled:
+        return Decision(known, False, "nothing new")
+    if last_run in {"SUCCESS", "CANCELED"}:
+        return Decision(_settled(known), False, "imported" if last_run == "SUCCESS" else "ended")
+    if last_run == "FAILURE":
+        if known.attempt >= ATTEMPTS:
+            said = f"the import failed {known.attempt} times; the next change starts another"
+            return Decision(_settled(known), False, said)
+        again = Known(known.number, mark, known.attempt + 1, False, now)
+        return Decision(again, True, f"the import failed; attempt {again.attempt} of {ATTEMPTS}")
+    return Decision(known, True, "its run was never started")
+
+
+def _settled(known: Known) -> Known:
+    return Known(known.number, known.mark, known.attempt, True, known.at)
+
+
+def run_key(kind: str, author: str, epoch: int, known: Known) -> str:
+    """`posts:ann:1764000000:3.1`: third change since the memory began, first attempt.
+
+    `epoch` tells the numbers of two memories apart: a cursor can be reset.
+    """
+    return f"{kind}:{author}:{epoch}:{known.number}.{known.attempt}"
+
+
+def named(names: Sequence[str], *, most: int = 20) -> str:
+    """The first names and the number of the others, for a run's tag."""
+    shown = "\n".join(sorted(names)[:most])
+    return shown + (f"\n… and {len(names) - most} more" if len(names) > most else "")

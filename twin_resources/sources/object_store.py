@@ -1,0 +1,187 @@
+"""An S3 prefix as a source of posts: its address, its objects, their bytes.
+
+Belongs here: calls to S3 and what their failures mean. Does not belong here: which objects are
+posts (`twin_assets/corpus/importers`), when to look (`twin_sensors`).
+
+The same environment as the tables' (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is
+enough; boto3's own names (`AWS_ENDPOINT_URL_S3`, profiles, roles) work too. API:
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import IO, Any, cast
+
+from twin_resources.errors import TwinError
+
+SCHEME = "s3://"
+_MOST_OBJECTS = 2_000_000
+
+
+class ObjectChanged(TwinError):
+    """The object is no longer the one that was listed: another version, or gone."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object under a prefix.
+
+    Attributes:
+        name: key without the prefix, `/` between parts.
+        key: the whole key.
+        size: in bytes.
+        etag: changes when the object's bytes do; an opaque word, not always their MD5.
+        modified: seconds since the epoch.
+    """
+
+    name: str
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+def is_object_address(source: object) -> bool:
+    """Whether a source is an S3 address, also as `pathlib` spells it (`s3:/bucket/key`)."""
+    return str(source).startswith("s3:/")
+
+
+def address_of(source: object) -> str:
+    """The address as people write it: `s3://bucket/prefix`, without a slash at its end."""
+    return SCHEME + str(source).removeprefix("s3:").strip("/")
+
+
+def split_address(source: object) -> tuple[str, str]:
+    """Bucket and prefix; the prefix is empty or ends in no slash.
+
+    Raises:
+        TwinError: no bucket is named.
+    """
+    bucket, _, prefix = address_of(source).removeprefix(SCHEME).partition("/")
+    if not bucket:
+        raise TwinError(
+            f"read {source}", found="no bucket", next_step="write s3://BUCKET or s3://BUCKET/PREFIX"
+        )
+    return bucket, prefix
+
+
+def list_objects(source: object) -> tuple[StoredObject, ...]:
+    """Every object under the prefix, by name; 1,000 of them a request.
+
+    `s3://b/posts` holds what lies in the folder `posts/`, and not `posts-of-another/…`; it may also
+    be one object.
+
+    Raises:
+        TwinError: it cannot be listed, or holds more than two million objects.
+    """
+    bucket, prefix = split_address(source)
+    found: list[StoredObject] = []
+    with _said(f"list {address_of(source)}"):
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                one = _object_of(entry, prefix)
+                if one is not None:
+                    found.append(one)
+            if len(found) > _MOST_OBJECTS:
+                raise TwinError(
+                    f"list {address_of(source)}",
+                    found=f"more than {_MOST_OBJECTS:,} objects",
+                    next_step="name the prefix that holds the posts",
+                )
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
+    key = str(entry["Key"])
+    if key == prefix:
+        name = key.rsplit("/", 1)[-1]
+    elif not prefix or key.startswith(prefix + "/"):
+        name = key[len(prefix) :].lstrip("/")
+    else:
+        return None
+    if not name or name.endswith("/"):
+        return None  # what consoles make in order to show an empty folder
+    return StoredObject(
+        name=name,
+        key=key,
+        size=int(entry["Size"]),
+        etag=str(entry["ETag"]).strip('"'),
+        modified=cast("float", entry["LastModified"].timestamp()),
+    )
+
+
+@contextmanager
+def opened_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
+    """The bytes of an object as it was listed.
+
+    Raises:
+        ObjectChanged: it was replaced or deleted since.
+        TwinError: it cannot be read.
+    """
+    bucket, _ = split_address(source)
+    tried = f"read s3://{bucket}/{stored.key}"
+    with _said(tried):
+        answer = _client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
+        body = answer["Body"]
+        try:
+            yield cast("IO[bytes]", body)
+        finally:
+            body.close()
+
+
+def read_object(source: object, stored: StoredObject) -> bytes:
+    """All bytes of an object as it was listed; the caller has looked at `size`.
+
+    Raises:
+        TwinError: as `opened_object`.
+    """
+    with opened_object(source, stored) as body:
+        return body.read()
+
+
+@contextmanager
+def _said(tried: str) -> Generator[None]:
+    errors: Any = import_module("botocore.exceptions")
+    try:
+        yield
+    except errors.ClientError as error:
+        said = cast("dict[str, Any]", error.response)
+        code = str(said.get("Error", {}).get("Code", ""))
+        if code in {"PreconditionFailed", "412", "NoSuchKey"}:
+            raise ObjectChanged(
+                tried, found="it changed since it was listed", next_step="import again"
+            ) from error
+        raise TwinError(
+            tried,
+            found=f"S3 answered {code or error}",
+            next_step="check the bucket's name, the region and the credentials' permissions",
+        ) from error
+    except (errors.BotoCoreError, errors.HTTPClientError) as error:
+        raise TwinError(
+            tried,
+            found=" ".join(str(error).split()),
+            next_step="check AWS_ENDPOINT, the credentials and the network",
+        ) from error
+
+
+def _client() -> Any:
+    boto3: Any = import_module("boto3")
+    configuration: Any = import_module("botocore.config")
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+        or os.environ.get("AWS_ENDPOINT")
+        or None,
+        region_name=os.environ.get("AWS_REGION") or None,
+        config=configuration.Config(
+            connect_timeout=10, read_timeout=30, retries={"mode": "standard", "max_attempts": 3}
+        ),
+    )

@@ -1,0 +1,157 @@
+"""The sensor `new_posts`: what comes, changes or goes at an author's sources is imported by itself.
+
+Belongs here: the shell between Dagster and `sources.arrivals.decide`, one look a tick.
+Does not belong here: listing, deciding (`twin_resources/sources`), reading posts (`raw_posts`),
+feeds (`schedules.every_hour_feeds`). Whether new posts are worth a retraining: `growth.py`.
+
+A listing that fails decides nothing and keeps what was known: a failed read is not an empty one.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from twin_resources.dagster_resources import SettingsResource
+from twin_resources.embedder.embedder import find_prepared
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author, Settings, read_author
+from twin_resources.sources.arrivals import Decision, Known, decide, named, run_key
+from twin_resources.sources.listing import Listing, fingerprint, is_feed, list_source
+from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
+from twin_sensors.jobs import import_posts
+
+LOOKING_S = 30.0
+"""A tick lists for at most this long, and the next one goes on; Dagster ends a tick after 60 s."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The cursor: when it began, whose turn is next, what is known of each author."""
+
+    epoch: int
+    turn: str
+    authors: Mapping[str, Known]
+
+    @classmethod
+    def read(cls, cursor: str | None, *, now: float) -> "Memory":
+        if not cursor:
+            return cls(int(now), "", {})
+        said: dict[str, Any] = json.loads(cursor)
+        known = {slug: Known.from_json(one) for slug, one in said["authors"].items()}
+        return cls(said["epoch"], said["turn"], known)
+
+    def written(self) -> str:
+        known = {slug: one.as_json() for slug, one in sorted(self.authors.items())}
+        return json.dumps({"epoch": self.epoch, "turn": self.turn, "authors": known})
+
+
+@dg.sensor(
+    job=import_posts,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def new_posts(context: dg.SensorEvaluationContext, settings: SettingsResource) -> dg.SensorResult:
+    """Imports an author's posts once for each change at their folders and S3 prefixes."""
+    home, now = settings.settings(), time.time()
+    memory = Memory.read(context.cursor, now=now)
+    try:
+        find_prepared(home)  # the import ends in `embeddings`
+    except TwinError as error:
+        return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=memory.written())
+    runs = ImportRuns(context.instance)
+    slugs = sorted(path.stem for path in home.authors_dir.glob("*.toml"))
+    known = {slug: one for slug, one in memory.authors.items() if slug in slugs}
+    requests: list[dg.RunRequest] = []
+    lines: list[str] = []
+    turn = ""
+    for slug in _in_turn(slugs, memory.turn):
+        if time.time() > now + LOOKING_S:
+            turn = slug
+            lines.append(f"{slug} and those after are looked at in the next tick")
+            break
+        try:
+            author = read_author(home, slug)
+            listings = [list_source(one) for one in author.sources if not is_feed(one)]
+        except TwinError as error:
+            lines.append(f"{slug}: {error}")
+            continue
+        if not listings:
+            continue
+        decision = _decided(author, listings, known.get(slug), runs, memory.epoch, now)
+        lines.append(f"{slug}: {decision.said}")
+        if decision.launch and decision.known is not None:
+            since = known[slug].at if slug in known else now
+            key = run_key("posts", slug, memory.epoch, decision.known)
+            requests.append(_request(home, author, listings, key, since=since))
+        if decision.known is not None:
+            known[slug] = decision.known
+    missing = set(runs.unknown_partitions(request.partition_key or "" for request in requests))
+    said = "\n".join(lines) or "no author with a folder or an S3 prefix"
+    context.log.info(said)
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else said,
+        dynamic_partitions_requests=[runs.addition(missing)] if missing else [],
+        cursor=Memory(memory.epoch, turn, known).written(),
+    )
+
+
+def _in_turn(slugs: Sequence[str], turn: str) -> Iterator[str]:
+    """All authors once, those first that the last tick did not come to."""
+    yield from (slug for slug in slugs if slug >= turn)
+    yield from (slug for slug in slugs if slug < turn)
+
+
+def _decided(
+    author: Author,
+    listings: Sequence[Listing],
+    known: Known | None,
+    runs: ImportRuns,
+    epoch: int,
+    now: float,
+) -> Decision:
+    newest = max(listing.newest for listing in listings)
+    pending = known is not None and not known.settled
+    return decide(
+        known,
+        fingerprint(listings)[:32],
+        now=now,
+        imported_since=known is None and runs.imported_since(author.slug, newest),
+        in_flight=author.slug in runs.in_flight(),
+        last_run=runs.status_of(run_key("posts", author.slug, epoch, known))
+        if known is not None and pending
+        else "",
+    )
+
+
+def _request(
+    home: Settings, author: Author, listings: Sequence[Listing], key: str, *, since: float
+) -> dg.RunRequest:
+    """A run that names the files and object keys for which it was started."""
+    arrived = [name for listing in listings for name in listing.arrived_since(since)]
+    stored = _imported_paths(home, author.slug)
+    deleted = [name for listing in listings for name in listing.missing(stored)]
+    tags = {"twin/arrived": named(arrived), "twin/deleted": named(deleted)}
+    return dg.RunRequest(
+        run_key=key,
+        partition_key=author.slug,
+        tags={CHANGE_TAG: key} | {name: value for name, value in tags.items() if value},
+    )
+
+
+def _imported_paths(home: Settings, author: str) -> list[str]:
+    """Paths and object addresses of the posts that the last import found."""
+    from twin_resources.state.state import State
+    from twin_resources.tables.tables import Tables
+
+    with closing(State.open(home.state_address)) as state:
+        tables = Tables(home.tables_base, state=state)
+        if not tables.exists("raw_posts", author):
+            return []
+        found = tables.read("raw_posts", author, columns=["path"], where="NOT deleted")
+        return [path for path in found["path"].to_list() if path]
