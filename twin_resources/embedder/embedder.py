@@ -1,14 +1,15 @@
-"""Text to unit vectors, without torch: shared by chunking, tables, training data and gateway.
+"""Text to unit vectors: shared by chunking, tables, training data and gateway.
 
 Belongs here: reading a prepared embedder (`preparation.py` makes it once), its tokenizer,
 and `embed`.
-Does not belong here: cutting documents into chunks (`twin_assets/knowledge/chunking.py`), storing
-vectors (the `embeddings` asset), finding them (`retrieval/retrieval.py`).
+Does not belong here: computing a batch (`engines.py`), cutting documents into chunks
+(`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), finding them
+(`retrieval/retrieval.py`).
 
 Method: sentence-transformers' mean (or first-token) pooling and L2 norm,
-https://arxiv.org/abs/1908.10084, run by OpenVINO in bfloat16 where the processor computes it. Its
-result does not depend on how texts are batched (tested bit for bit), so a table that is filled in
-two parts equals one that is filled at once.
+https://arxiv.org/abs/1908.10084, run by OpenVINO, without torch, in bfloat16 where the processor
+computes it. Its result does not depend on how texts are batched (tested bit for bit), so a table
+that is filled in two parts equals one that is filled at once.
 """
 # pyright: strict
 
@@ -17,14 +18,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from twin_resources.embedder.engines import open_engine
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -92,10 +92,14 @@ class Embedder:
     """A prepared embedder in memory; safe to call from several threads.
 
     Args:
-        folder: a folder that `embedder_preparation.prepare` published.
+        folder: a folder that `preparation.prepare` published.
         manifest: its manifest.
         threads: processor threads of one call; by default those this process may use, at most 4.
-        precision: `bf16` or `f32`; by default bf16 where the processor has instructions for it.
+        precision: of OpenVINO, `bf16` or `f32`; by default bf16 where the processor computes it.
+        engine: `openvino` or `sentence-transformers`; empty: OpenVINO where the folder has it.
+
+    Raises:
+        TwinError: the folder was not prepared for the engine.
     """
 
     def __init__(
@@ -104,23 +108,17 @@ class Embedder:
         manifest: EmbedderManifest,
         *,
         threads: int | None = None,
-        precision: str | None = None,
+        precision: str = "",
+        engine: str = "",
     ) -> None:
-        openvino = import_openvino()
         self.folder = folder
         self.manifest = manifest
-        core = openvino.Core()
-        compiled = core.compile_model(
-            core.read_model(folder / "model.xml"),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": precision or native_precision(),
-                "INFERENCE_NUM_THREADS": threads or min(MOST_THREADS, _processors()),
-                "NUM_STREAMS": 1,
-            },
+        self._compute = open_engine(
+            folder,
+            engine,
+            threads=threads or min(MOST_THREADS, _processors()),
+            precision=precision,
         )
-        self._request: Any = compiled.create_infer_request()
-        self._one_at_a_time = Lock()  # a request holds its own input and output tensors
 
     @cached_property
     def _encoding(self) -> EmbedderTokenizer:
@@ -176,10 +174,7 @@ class Embedder:
                 tokens = windows[index][1]
                 ids[row, : len(tokens)] = tokens
                 mask[row, : len(tokens)] = 1
-            with self._one_at_a_time:
-                answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
-                rows = np.array(answer[0], dtype=np.float32)  # a copy: the next call overwrites it
-            np.add.at(vectors, [windows[index][0] for index in batch], rows)
+            np.add.at(vectors, [windows[index][0] for index in batch], self._compute(ids, mask))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(lengths, 1e-12)
 
@@ -217,29 +212,6 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def native_precision() -> str:
-    """`bf16` where /proc/cpuinfo names instructions for it (1.8 times faster), else `f32`."""
-    try:
-        processor = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except FileNotFoundError:  # not Linux: OpenVINO's own default there
-        return "f32"
-    return "bf16" if re.search(r"\b(avx512_bf16|amx_bf16)\b", processor) else "f32"
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO with its telemetry out of reach.
-
-    `import openvino` starts `openvino_telemetry`, which writes a client id into the user's home
-    folder and sends events unless a person opted out. OpenVINO carries its own silent replacement
-    for a machine that lacks the package; a `None` in `sys.modules` makes it lack it.
-    """
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
-    import openvino
-
-    return openvino
-
-
 def embedder_folder(settings: Settings) -> Path:
     """`<weights_dir>/<embedder>`: its revisions, and `current.json` naming the one in use."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "--", settings.embedder).strip("-.")
@@ -271,13 +243,13 @@ def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:
 
 
 def load_embedder(settings: Settings, *, threads: int | None = None) -> Embedder:
-    """The embedder that the settings name; about 0.5 s.
+    """The embedder that the settings name; about 0.5 s by OpenVINO.
 
     Raises:
-        TwinError: it has not been prepared.
+        TwinError: it has not been prepared, or not for the engine that the settings name.
     """
     folder, manifest = find_prepared(settings)
-    return Embedder(folder, manifest, threads=threads)
+    return Embedder(folder, manifest, threads=threads, engine=settings.embedder_engine)
 
 
 def load_tokenizer(settings: Settings) -> EmbedderTokenizer:

@@ -31,6 +31,13 @@ from twin_resources.embedder.embedder import (
     EmbedderManifest,
     embedder_folder,
     find_prepared,
+)
+from twin_resources.embedder.engines import (
+    OPENVINO,
+    ORIGINAL,
+    SENTENCE_TRANSFORMERS,
+    SentenceTransformersEngine,
+    can_run,
     import_openvino,
 )
 from twin_resources.errors import TwinError
@@ -63,13 +70,15 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
         report: gets a line at every step.
 
     Returns:
-        `<weights_dir>/<embedder>/<revision>`: `model.xml`, `model.bin` (fp32), `tokenizer.json`,
-        `embedder.json`.
+        `<weights_dir>/<embedder>/<revision>`: `tokenizer.json`, `embedder.json`, and for OpenVINO
+        `model.xml`, `model.bin` (fp32), for sentence-transformers `original/`. The settings choose
+        the engine; where they leave it open, a model with layers that the conversion does not
+        reproduce is kept for sentence-transformers.
 
     Raises:
-        TwinError: it can't be fetched, its layout is not one that `embed` reproduces, or the
-            converted model does not agree with the original (cosine under .999). Prefixes that a
-            model wants before queries ("query: ") are not added.
+        TwinError: it can't be fetched; the settings want OpenVINO for a layout that the conversion
+            does not reproduce; or the converted model does not agree with the original (cosine
+            under .999). Prefixes that a model wants before queries ("query: ") are not added.
     """
     folder = embedder_folder(settings)
     source = _source(settings)
@@ -82,7 +91,7 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
         fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when its holder is killed
         if (folder / "current.json").exists():
             prepared, manifest = find_prepared(settings)
-            if manifest.source == source:
+            if manifest.source == source and can_run(prepared, settings.embedder_engine):
                 return prepared
         for left_over in folder.glob("partial-*"):  # of a killed preparation; the lock is ours
             shutil.rmtree(left_over)
@@ -102,11 +111,21 @@ def _make(
     folder = embedder_folder(settings)
     say(f"embedder {settings.embedder}: fetching")
     model = fetch_model(settings, into=scratch, report=say)
-    say(f"embedder {settings.embedder}: converting for OpenVINO")
-    manifest = _convert(settings, model, scratch / "converted", source=source)
+    made = scratch / "made"
+    made.mkdir()
+    if _engine_for(settings, model) == OPENVINO:
+        say(f"embedder {settings.embedder}: converting for OpenVINO")
+        manifest = _convert(settings, model, made, source=source)
+    else:
+        say(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
+        manifest = _keep_original(settings, model, made, source=source)
     target = folder / manifest.revision
     if not target.exists():
-        (scratch / "converted").rename(target)
+        made.rename(target)
+    else:  # prepared for another engine before: this one's files join it
+        for part in sorted(made.iterdir()):
+            if not (target / part.name).exists():
+                part.rename(target / part.name)
     pointer = scratch / "current.json"
     pointer.write_text(json.dumps({"revision": manifest.revision}), encoding="utf-8")
     pointer.replace(folder / "current.json")
@@ -179,6 +198,51 @@ def _read_json(path: Path, default: Any) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
 
 
+def _engine_for(settings: Settings, model: Path) -> str:
+    """The engine of the settings; left open, the one that can run this model, OpenVINO first."""
+    if settings.embedder_engine:
+        return settings.embedder_engine
+    try:
+        _pooling(model, name=settings.embedder)
+    except TwinError:  # layers that the conversion does not reproduce; torch runs them all
+        return SENTENCE_TRANSFORMERS
+    return OPENVINO
+
+
+def _revision(model: Path) -> str:
+    """The same for both engines: their vectors agree, so they may fill and search one table."""
+    return hashlib.sha256(f"{_hash(model)}/{CONVERSION}".encode()).hexdigest()[:12]
+
+
+def _save_tokenizer(model: Path, into: Path) -> None:
+    if (model / "tokenizer.json").exists():
+        shutil.copy2(model / "tokenizer.json", into)
+        return
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(model).save_pretrained(into)
+
+
+def _keep_original(settings: Settings, model: Path, into: Path, *, source: str) -> EmbedderManifest:
+    from transformers import AutoConfig
+
+    shutil.copytree(model, into / ORIGINAL)
+    _save_tokenizer(model, into)
+    engine = SentenceTransformersEngine(into / ORIGINAL, device="cpu")
+    manifest = EmbedderManifest(
+        embedder=settings.embedder,
+        revision=_revision(model),
+        dimension=engine.dimension,
+        token_limit=engine.token_limit,
+        pad_id=int(AutoConfig.from_pretrained(model).pad_token_id or 0),
+        languages=_languages(model),
+        source=source,
+        agreement=1.0,  # it is the original
+    )
+    (into / "embedder.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    return manifest
+
+
 def _pooling(model: Path, *, name: str) -> str:
     """`mean` or `cls`, from the folder's own description.
 
@@ -193,7 +257,7 @@ def _pooling(model: Path, *, name: str) -> str:
         raise TwinError(
             f"read how the embedder {name} pools its tokens",
             found=f"{sorted(unknown) or sorted(modes)}, which this code does not reproduce",
-            next_step="name a model with mean or first-token pooling and no further layers",
+            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, or leave it unset",
         )
     return "cls" if "pooling_mode_cls_token" in modes else "mean"
 
@@ -256,17 +320,13 @@ def reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) ->
 
 def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> EmbedderManifest:
     import torch
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model)
     sentence = _read_json(model / "sentence_bert_config.json", {})
     limit = int(sentence.get("max_seq_length") or config.max_position_embeddings)
     module = _torch_module(model, pooling=_pooling(model, name=settings.embedder))
-    into.mkdir(parents=True)
-    if (model / "tokenizer.json").exists():
-        shutil.copy2(model / "tokenizer.json", into)
-    else:
-        AutoTokenizer.from_pretrained(model).save_pretrained(into)
+    _save_tokenizer(model, into)
 
     openvino = import_openvino()
     example = torch.ones((2, 64), dtype=torch.long)
@@ -280,7 +340,7 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
     openvino.save_model(converted, into / "model.xml", compress_to_fp16=False)
     manifest = EmbedderManifest(
         embedder=settings.embedder,
-        revision=hashlib.sha256(f"{_hash(model)}/{CONVERSION}".encode()).hexdigest()[:12],
+        revision=_revision(model),
         dimension=int(config.hidden_size),
         token_limit=limit,
         pad_id=int(config.pad_token_id or 0),
@@ -293,7 +353,7 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
         raise TwinError(
             f"convert the embedder {settings.embedder}",
             found=f"vectors that agree with the original to cosine {agreement:.5f} only",
-            next_step="name another embedder; this one can't be run by OpenVINO faithfully",
+            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
         )
     manifest = replace(manifest, agreement=agreement)
     (into / "embedder.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
