@@ -21,7 +21,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from twin_assets.corpus.importers import feed, ghost, mastodon, wordpress, x_archive
+from twin_assets.corpus.importers import (
+    feed,
+    ghost,
+    linkedin,
+    mastodon,
+    medium,
+    substack,
+    wordpress,
+    x_archive,
+)
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.folders import is_about_the_folder
 from twin_assets.corpus.importers.posts import markup_of
@@ -31,15 +40,27 @@ from twin_assets.corpus.importers.record import Record, Skipped
 class Importer(Protocol):
     """What a module in `IMPORTERS` offers."""
 
-    NAME: str
-    TITLE: str
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def TITLE(self) -> str: ...
 
     def recognises(self, archive: Archive) -> bool: ...
 
     def read(self, archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]: ...
 
 
-IMPORTERS: tuple[Importer, ...] = (x_archive, mastodon, wordpress, ghost, feed)
+IMPORTERS: tuple[Importer, ...] = (
+    linkedin,
+    medium,
+    substack,
+    x_archive,
+    mastodon,
+    wordpress,
+    ghost,
+    feed,
+)
 """In the order in which they are asked: a WordPress export is also an RSS feed."""
 
 

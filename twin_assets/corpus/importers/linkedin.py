@@ -1,0 +1,191 @@
+"""LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and articles (`Articles/`).
+
+Belongs here: what a share and an article are. Does not belong here: taking the CSV apart
+(`linkedin_shares`). Never read: messages, connections, comments, what others wrote.
+
+Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. The identifier of a
+post is in its URN, and the time in it: `id >> 22` is in milliseconds, one millisecond finer than
+the column `Date` and in UTC for sure.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
+from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.linkedin_shares import decoded, share_rows
+from twin_assets.corpus.importers.posts import UnreadablePostError, decode
+from twin_assets.corpus.importers.record import Record, Skipped
+
+NAME = "linkedin"
+TITLE = "LinkedIn data export"
+
+_SHARES = r"Shares(?:_\d+)?\.csv"
+_ARTICLES = r"Articles/.*\.html?"
+_SHARES_HEAD = re.compile(rb"\A\W*Date,ShareLink,[^\n]*ShareCommentary", re.IGNORECASE)
+_ARTICLE_HEAD = re.compile(rb"linkedin\.com/pulse/|<p class=\"(?:created|published)\"")
+_URN = re.compile(r"urn:li:(share|ugcPost|activity|groupPost):(?:\d+-)?(\d+)")
+_HASHTAG = re.compile(r"\{hashtag\|\\?#\|([^}|]+)\}")
+_TAG = re.compile(r"(?<![\w&/])#(\w+)")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?")
+_SHARES_LIMIT = 128 << 20
+_VISIBILITY = {
+    "": "public",
+    "PUBLIC": "public",
+    "MEMBER_NETWORK": "public",  # what the export says of every ordinary post
+    "LOGGED_IN": "public",
+    "CONNECTIONS": "followers",
+    "CONNECTIONS_ONLY": "followers",
+}
+
+
+def recognises(archive: Archive) -> bool:
+    """It has a `Shares.csv` with LinkedIn's columns, or an article with its marks."""
+    shares = archive.matching(_SHARES) or (archive.names() if archive.kind == "file" else ())
+    if any(_SHARES_HEAD.search(_head(archive, name)) for name in shares):
+        return True
+    articles = archive.matching(_ARTICLES)[:3]
+    return any(_ARTICLE_HEAD.search(_head(archive, name)) for name in articles)
+
+
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    """Every share and every article."""
+    author = _owner(archive)
+    byline = "Profile.csv" if author else ""
+    shares = archive.matching(_SHARES) or (archive.names() if archive.kind == "file" else ())
+    for name in shares:
+        try:
+            text = decoded(archive.read(name, limit=_SHARES_LIMIT))
+        except MemberError as error:
+            yield Skipped(name, error.reason)
+            continue
+        for number, row in enumerate(share_rows(text), start=1):
+            where = f"{name}:{number}"
+            yield (
+                _share(row, where, author=author, byline=byline)
+                if row
+                else Skipped(where, "malformed_row")
+            )
+    for name in archive.matching(_ARTICLES):
+        try:
+            yield _article(archive.read(name), name, author=author, byline=byline, include=include)
+        except MemberError as error:
+            yield Skipped(name, error.reason)
+
+
+def _share(row: dict[str, str], where: str, *, author: str, byline: str) -> Record | Skipped:
+    link = unquote(row.get("ShareLink", ""))
+    urn = _URN.search(link)
+    said_at = _moment(row.get("Date", ""))
+    if urn is None or (said_at is None and _time_in(urn[2]) is None):
+        return Skipped(where, "malformed_row")
+    source_id = f"{urn[1]}:{urn[2]}"
+    text = _HASHTAG.sub(r"#\1", row["ShareCommentary"])
+    if not text:
+        return Skipped(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")
+    return Record(
+        source=NAME,
+        source_id=source_id,
+        url=f"https://www.linkedin.com/feed/update/urn:li:{source_id}",
+        author=author,
+        byline=byline,
+        kind="post",
+        text=text,
+        markup="text",
+        created_at=_time_in(urn[2]) or said_at,
+        visibility=_VISIBILITY.get(row.get("Visibility", "").strip().upper(), "private"),
+        tags=tuple(dict.fromkeys(_TAG.findall(text))),
+    )
+
+
+def _article(
+    body: bytes, name: str, *, author: str, byline: str, include: frozenset[str]
+) -> Record | Skipped:
+    try:
+        tree = parse_html(decode(body, markup="html"))
+    except UnreadablePostError as error:
+        return Skipped(name, error.reason)
+    root = None if tree is None else tree.find("body")
+    if root is None:
+        return Skipped(name, "not_a_post")
+    heading = root.find(".//h1")
+    title = " ".join(str(heading.text_content()).split()) if heading is not None else ""
+    link = heading.find(".//a") if heading is not None else None
+    url = str(link.get("href") or "").partition("?")[0] if link is not None else ""
+    moments = {kind: _said(root, kind) for kind in ("created", "published")}
+    if heading is not None:
+        heading.drop_tree()
+    if moments["published"] is None and "drafts" not in include:
+        return Skipped(name, "draft")
+    text = without_foreign_parts(inner_html(tree))
+    slug = url.rstrip("/").rpartition("/pulse/")[2] or name.rpartition("/")[2].rpartition(".")[0]
+    if not str(root.text_content()).strip():
+        return Skipped(name, "no_text")
+    return Record(
+        source=NAME,
+        source_id=f"article:{slug}",
+        url=url,
+        author=author,
+        byline=byline,
+        kind="article" if moments["published"] else "draft",
+        title=title,
+        text=text,
+        markup="html",
+        created_at=moments["published"] or moments["created"],
+        visibility="public" if moments["published"] else "private",
+    )
+
+
+def _said(root: Any, kind: str) -> datetime | None:
+    """The time in `<p class="published">Published on 2019-05-08 15:10</p>`, which is taken out."""
+    for element in root.iter("p"):
+        if str(element.get("class") or "") == kind:
+            when = _moment(str(element.text_content()))
+            element.drop_tree()
+            return when
+    return None
+
+
+def _owner(archive: Archive) -> str:
+    """First and last name from the owner's own `Profile.csv`; "" without one."""
+    for name in archive.matching(r"Profile\.csv"):
+        try:
+            rows = csv.DictReader(io.StringIO(decoded(archive.read(name, limit=1 << 20))))
+            row = next(rows, dict[str, str]())
+        except (MemberError, csv.Error):
+            return ""  # a byline less; the posts are read all the same
+        names = (row.get("First Name"), row.get("Last Name"))
+        return " ".join(part.strip() for part in names if part and part.strip())
+    return ""
+
+
+def _time_in(identifier: str) -> datetime | None:
+    """The time of a post in its identifier; None for the short ones from before 2012."""
+    milliseconds = int(identifier[:20]) >> 22
+    if not 1_325_376_000_000 <= milliseconds < 4_102_444_800_000:  # 2012 to 2100
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _moment(text: str) -> datetime | None:
+    found = _MOMENT.search(text)
+    try:
+        return datetime.fromisoformat(found[0]).replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
+
+
+def _head(archive: Archive, name: str) -> bytes:
+    try:
+        return archive.head(name)
+    except MemberError:
+        return b""

@@ -1,0 +1,122 @@
+"""`Shares.csv` of a LinkedIn export → its rows, by column name.
+
+Belongs here: what makes that file no RFC 4180, put right. Does not belong here: what a row means
+(`linkedin`).
+
+Seen in exports and in public parsers of them: the commentary's line breaks stand outside its quotes
+(`"First."`, newline, `""`, newline, `"Third."`), once as rows of their own and once escaped within
+one field; quotes within it are doubled or not; UTF-8 was read as Windows-1252 and written again.
+A row is therefore found by how it begins (time and address), its last columns are taken from
+its end, and what is left between them is the commentary.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+_TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
+# A row: its time, or something short in place of one, and then LinkedIn's address.
+_ROW = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,"?https?://[\w.]*linkedin\.com/)', re.M)
+_PLAIN = re.compile(r"[A-Za-z_]*|https?://\S*")
+
+
+def decoded(body: bytes) -> str:
+    """UTF-8 with or without a byte order mark, else Windows-1252; `\\n` line ends."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = body.decode("cp1252", "replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def share_rows(text: str) -> Iterator[dict[str, str] | None]:
+    """The rows of `Shares.csv`; None for one that cannot be taken apart.
+
+    Args:
+        text: the file, decoded.
+    """
+    head, _, rest = text.lstrip("\n").partition("\n")
+    columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
+    if "ShareCommentary" not in columns or columns[0] != "Date":
+        yield None
+        return
+    starts = [match.start() for match in _ROW.finditer(rest)]
+    if rest[: starts[0] if starts else None].strip():
+        yield None  # before the first row there is something that is none
+    for start, end in zip(starts, [*starts[1:], len(rest)], strict=True):
+        yield _row(rest[start:end].rstrip("\n"), columns)
+
+
+def _row(chunk: str, columns: list[str]) -> dict[str, str] | None:
+    fields = _by_the_standard(chunk, len(columns)) or _from_both_ends(chunk, columns)
+    if fields is None:
+        return None
+    import ftfy  # 0.1 s, and only here
+
+    row = dict(zip(columns, fields, strict=True))
+    row["ShareCommentary"] = ftfy.fix_encoding(_joined(row["ShareCommentary"])).strip()
+    return row
+
+
+def _by_the_standard(chunk: str, count: int) -> list[str] | None:
+    try:
+        rows = list(csv.reader(io.StringIO(chunk, newline=""), strict=True))
+    except csv.Error:
+        return None
+    return rows[0] if len(rows) == 1 and len(rows[0]) == count else None
+
+
+def _from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
+    place = columns.index("ShareCommentary")
+    left: list[str] = []
+    for _ in range(place):
+        value, comma, chunk = chunk.partition(",")
+        if not comma:
+            return None
+        left.append(value.strip('"'))
+    right: list[str] = []
+    for _ in columns[place + 1 :]:
+        opening = chunk.rfind(',"', 0, len(chunk) - 1) if chunk.endswith('"') else chunk.rfind(",")
+        if opening < 0:
+            return None
+        value = chunk[opening + 1 :].strip('"')
+        if not _PLAIN.fullmatch(value):
+            return None
+        right.insert(0, value)
+        chunk = chunk[:opening]
+    chunk = chunk.strip()
+    if len(chunk) > 1 and chunk[0] == chunk[-1] == '"':
+        chunk = chunk[1:-1]
+    # Still as it was written: inner quotes are doubled where the paragraphs are not joined below.
+    return [*left, chunk if _paragraphs(chunk) else chunk.replace('""', '"'), *right]
+
+
+def _joined(commentary: str) -> str:
+    """The commentary with its line breaks inside."""
+    paragraphs = _paragraphs(commentary)
+    return commentary if paragraphs is None else "\n".join(paragraphs)
+
+
+def _paragraphs(commentary: str) -> list[str] | None:
+    """The lines of a commentary that is quoted line by line; None when it is not.
+
+    Every line break stands between two quotes, and what is left of each line has whole pairs of
+    quotes (`He said "yes"`, newline, `"No" was the answer` is no such text).
+    """
+    lines = commentary.split("\n")
+    if len(lines) == 1:
+        return None
+    inner: list[str] = []
+    for number, line in enumerate(lines):
+        begins, ends = int(number > 0), int(number < len(lines) - 1)
+        if not line.startswith('"' * begins) or not line.endswith('"' * ends):
+            return None
+        words = line[begins : len(line) - ends]
+        if len(line) < begins + ends or words.count('"') % 2:
+            return None
+        inner.append(words.replace('""', '"'))
+    return inner

@@ -1,0 +1,208 @@
+"""Substack's export: `posts.csv` and `posts/<id>.<slug>.html`.
+
+Belongs here: which posts are public, and what of a page is not the author's text.
+Does not belong here: Markdown from HTML (`html_cleaning`). Never read: `email_list.*.csv` and the
+lists of deliveries and opens, which hold the readers' addresses.
+
+Format: https://support.substack.com/hc/en-us/articles/360037466012; the marks of widgets are those
+of the editor (`class`, `data-component-name`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
+from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.posts import MAX_POST_BYTES, UnreadablePostError, decode
+from twin_assets.corpus.importers.record import Record, Skipped
+
+NAME = "substack"
+TITLE = "Substack export"
+
+_LIST = r"posts\.csv"
+_LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
+_LIST_LIMIT = 64 << 20
+_MOST_RESUMED = 200  # broken rows after which the next line is tried; bounds the time
+_PAGE = re.compile(r"(?:.*/)?posts/((\d+)(?:\.[^/]*)?)\.html", re.IGNORECASE)
+_VISIBILITY = {
+    "everyone": "public",
+    "only_free": "followers",
+    "only_paid": "paid",
+    "founding": "paid",
+}
+_WIDGETS = frozenset(
+    {"button-wrapper", "captioned-button-wrap", "subscription-widget-wrap", "subscribe-widget"}
+    | {"subscription-widget-wrap-editor", "subscription-widget", "install-substack-app-embed"}
+    | {"community-chat", "directMessage", "poll-embed", "sponsorship-campaign-embed", "hide-text"}
+    | {"embedded-post-wrap", "embedded-publication-wrap", "digest-post-embed", "comment"}
+    | {
+        "tweet",
+        "twitter-embed",
+        "instagram",
+        "instagram-embed-wrap",
+        "tiktok-wrap",
+        "image-link-expand",
+    }
+    | {"youtube-wrap", "vimeo-wrap", "spotify-wrap", "soundcloud-wrap", "bandcamp-wrap"}
+    | {"apple-podcast-container", "github-gist", "native-audio-embed", "native-video-embed"}
+    | {"file-embed-wrapper", "datawrapper-wrap", "prediction-market-wrap", "cashtag-wrap"}
+)
+# The author's own blocks among those that the editor marks as components.
+_OWN_COMPONENTS = frozenset(
+    {"Image2ToDOM", "FootnoteToDOM", "FootnoteAnchorToDOM", "LatexBlockToDOM", "PullquoteToDOM"}
+    | {"PreformattedTextBlockToDOM", "CalloutToDOM", "MentionToDOM", "MentionUser", "PaywallToDOM"}
+)
+
+
+def recognises(archive: Archive) -> bool:
+    """It has a `posts.csv` with Substack's columns."""
+    names = archive.matching(_LIST) or (archive.names() if archive.kind == "file" else ())
+    return any(_LIST_HEAD.search(_head(archive, name)) for name in names)
+
+
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+    """Every row of `posts.csv`, and every page that it does not name."""
+    pages = {found[2]: name for name in archive.names() if (found := _PAGE.fullmatch(name))}
+    listed: set[str] = set()
+    for name in archive.matching(_LIST) or list(archive.names()):
+        try:
+            text = decode_list(archive.read(name, limit=_LIST_LIMIT))
+        except MemberError as error:
+            yield Skipped(name, error.reason)
+            continue
+        for number, row in _rows(text):
+            identifier = (row.get("post_id") or "").partition(".")[0] if row else ""
+            if row is None or not identifier.isdigit():
+                yield Skipped(f"{name}:{number}", "malformed_row")
+                continue
+            listed.add(identifier)
+            yield _post(row, identifier, archive, pages.get(identifier, ""), include=include)
+    for identifier in sorted(pages.keys() - listed):
+        yield Skipped(pages[identifier], "not_in_posts_csv")  # nobody says that it was published
+
+
+def decode_list(body: bytes) -> str:
+    """`posts.csv` as text: UTF-8, a broken byte is replaced (it costs a letter of a title)."""
+    return body.decode("utf-8-sig", "replace").replace("\0", "")
+
+
+def _rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
+    """Number of the line and the row; None for a row that has not the header's columns."""
+    lines = io.StringIO(text, newline="").readlines()
+    columns = [name.strip() for name in next(csv.reader(lines[:1]), list[str]())]
+    at, resumed = 1, 0
+    while at < len(lines):
+        rows = csv.reader(lines[number] for number in range(at, len(lines)))
+        try:
+            row = next(rows, list[str]())
+        except csv.Error:
+            row = [""]
+        whole = len(row) == len(columns)
+        if row:
+            yield at + 1, dict(zip(columns, row, strict=True)) if whole else None
+        if row and not whole and resumed < _MOST_RESUMED:
+            # A quote that is never closed swallows what follows: go on with the next line.
+            resumed += 1
+            at += 1
+        else:
+            at += max(rows.line_num, 1)
+
+
+def _post(
+    row: Mapping[str, str],
+    identifier: str,
+    archive: Archive,
+    page: str,
+    *,
+    include: frozenset[str],
+) -> Record | Skipped:
+    draft = (row.get("is_published") or "").strip().lower() != "true"
+    visibility = _VISIBILITY.get((row.get("audience") or "everyone").strip().lower(), "private")
+    if draft and "drafts" not in include:
+        return Skipped(identifier, "draft")
+    if not draft and visibility != "public" and visibility not in include:
+        return Skipped(identifier, visibility)
+    if not page:
+        return Skipped(identifier, "no_text")
+    try:
+        text = decode(archive.read(page, limit=MAX_POST_BYTES), markup="html")
+    except (MemberError, UnreadablePostError) as error:
+        return Skipped(identifier, error.reason)
+    own = _own_text(text, paid="paid" in include)
+    if not own:
+        return Skipped(identifier, "no_text")
+    subtitle = " ".join((row.get("subtitle") or "").split())
+    return Record(
+        source=NAME,
+        source_id=identifier,
+        kind="draft" if draft else "post" if row.get("type") == "thread" else "article",
+        title=" ".join((row.get("title") or "").split()),
+        text=f"<p>{html.escape(subtitle, quote=False)}</p>\n{own}" if subtitle else own,
+        markup="html",
+        created_at=_moment(row.get("post_date") or ""),
+        visibility="private" if draft else visibility,
+    )
+
+
+def _own_text(page: str, *, paid: bool) -> str:
+    """The fragment without widgets, embeds and, unless asked for, what lies behind the paywall."""
+    tree = parse_html(f"<div>{page}</div>")
+    if tree is None:
+        return ""
+    jump = next((one for one in tree.iter("div") if "paywall-jump" in _classes(one)), None)
+    if jump is not None and not paid:
+        _drop_what_follows(jump)
+    for element in list(tree.iter()):
+        if not isinstance(element.tag, str) or element.getparent() is None:
+            continue
+        component = str(element.get("data-component-name") or "")
+        embedded = component.endswith("ToDOM") and component not in _OWN_COMPONENTS
+        if embedded or _classes(element) & _WIDGETS or (not paid and _for_paying_only(element)):
+            element.drop_tree()
+    if jump is not None and jump.getparent() is not None:
+        jump.drop_tree()
+    if not str(tree.text_content()).strip():
+        return ""
+    return without_foreign_parts(inner_html(tree))
+
+
+def _drop_what_follows(element: Any) -> None:
+    while element is not None and element.getparent() is not None:
+        element.tail = None
+        for later in list(element.itersiblings()):
+            later.getparent().remove(later)
+        element = element.getparent()
+
+
+def _for_paying_only(element: Any) -> bool:
+    """A block that the editor shows to paying readers only (`data-dynamic-audiences`)."""
+    audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
+    return all(one.startswith(("paid", "founding")) for one in audiences)
+
+
+def _classes(element: Any) -> set[str]:
+    return set(str(element.get("class") or "").split())
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _head(archive: Archive, name: str) -> bytes:
+    try:
+        return archive.head(name)
+    except MemberError:
+        return b""
