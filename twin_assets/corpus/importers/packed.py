@@ -166,7 +166,8 @@ def tar_stream(path: Path) -> BinaryIO | None:
     try:
         block = stream.read(512)
     except TORN:
-        block = b""
+        stream.close()
+        raise
     if len(block) == 512 and block[257:262] == b"ustar":
         stream.seek(0)
         return stream

@@ -1,0 +1,227 @@
+"""Archives read safely: what tries to get out or to blow up is refused, all else is read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import tarfile
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
+from twin_assets.corpus.importers.archive import Bounds, MemberError, open_archive
+from twin_resources.errors import TwinError
+
+FILES: dict[str, str | bytes] = {"a/b.csv": "one", "c.html": b"two", ".hidden/x": "no"}
+
+
+def member(name: str, *, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.size = kind, size
+    return made
+
+
+@pytest.fixture(params=["folder", "zip", "tar"])
+def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "folder":
+        (tmp_path / "export").mkdir()
+        return as_folder(FILES, tmp_path / "export")
+    pack = as_zip if request.param == "zip" else as_tar
+    return pack(FILES, tmp_path / "export.download")
+
+
+def test_a_folder_a_zip_and_a_tar_are_seen_alike(packed: Path) -> None:
+    with open_archive(packed) as archive:
+        assert archive.names() == ("a/b.csv", "c.html")
+        assert archive.size("a/b.csv") == 3
+        assert archive.read("c.html") == b"two"
+        assert archive.read("a/b.csv") == b"one"
+        assert archive.matching(r"B\.csv") == ["a/b.csv"]
+        assert archive.matching(r".\.csv") == ["a/b.csv"]
+        assert archive.matching(r"\.csv") == []
+        assert archive.head("c.html", count=2) == b"tw"
+        digest = archive.digest()
+        assert archive.written_at > 0 or archive.kind == "tar"
+        with pytest.raises(MemberError, match="missing"):
+            archive.size("d")
+        with pytest.raises(MemberError, match="too_large"):
+            archive.read("c.html", limit=2)
+    with open_archive(packed) as again:
+        assert again.digest() == digest
+
+
+def test_one_file_is_an_archive_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "Shares.csv"
+    path.write_text("Date\n")
+    with open_archive(path) as archive:
+        assert (archive.kind, archive.names()) == ("file", ("Shares.csv",))
+        assert archive.read("Shares.csv") == b"Date\n"
+
+
+def test_the_digest_of_a_folder_follows_its_bytes_and_the_size_of_its_pictures(
+    tmp_path: Path,
+) -> None:
+    as_folder({"a.csv": "one", "b.jpg": "12345"}, tmp_path)
+
+    def digest() -> str:
+        with open_archive(tmp_path) as archive:
+            return archive.digest()
+
+    before = digest()
+    (tmp_path / "b.jpg").write_text("54321")
+    assert digest() == before
+    (tmp_path / "a.csv").write_text("eno")
+    assert digest() != before
+
+
+BAD_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv", "C:\\evil.csv")
+
+
+def test_names_that_lead_out_are_refused_and_counted(tmp_path: Path) -> None:
+    for archive_path in (
+        as_zip(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.zip"),
+        as_tar(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.tgz"),
+    ):
+        with open_archive(archive_path) as archive:
+            assert archive.names() == ("good.csv",)
+            assert archive.refused == {"unsafe_name": len(BAD_NAMES)}
+
+
+def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            link = member(f"link{kind!r}.csv", kind=kind)
+            link.linkname = "/etc/passwd"
+            tar.addfile(link)
+        for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE):
+            tar.addfile(member(f"device{kind!r}.csv", kind=kind))
+        tar.addfile(member("folder", kind=tarfile.DIRTYPE))
+        tar.addfile(member("good.csv", size=1), io.BytesIO(b"y"))
+    with open_archive(tmp_path / "a.tar") as archive:
+        assert archive.names() == ("good.csv",)
+        assert archive.refused == {"link": 2, "special_file": 3}
+
+
+def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        link = zipfile.ZipInfo("link.csv")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        made.writestr(link, "/etc/passwd")
+        made.writestr("good.csv", "y")
+        made.writestr("locked.csv", "z")
+        made.getinfo("locked.csv").flag_bits |= 1
+    with open_archive(tmp_path / "a.zip") as archive:
+        assert archive.names() == ("good.csv",)
+        assert archive.refused == {"link": 1, "encrypted": 1}
+
+
+def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (tmp_path / "secret.csv").write_text("secret")
+    (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
+    (folder / "out").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "good.csv").write_text("y")
+    with open_archive(folder) as archive:
+        assert archive.names() == ("good.csv",)
+        assert archive.refused == {"link": 2, "special_file": 1}
+
+
+def test_a_zip_bomb_costs_no_memory(tmp_path: Path) -> None:
+    path = as_zip({"bomb.csv": b"\0" * (64 << 20), "good.csv": "y"}, tmp_path / "bomb.zip")
+    tracemalloc.start()
+    with open_archive(path) as archive:
+        with pytest.raises(MemberError, match="too_compressed"):
+            archive.read("bomb.csv")
+        assert archive.read("good.csv") == b"y"
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_tar_bomb_is_refused_before_it_is_walked(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "bomb.tgz", "wb") as stream:
+        stream.write(member("bomb.csv", size=64 << 20).tobuf())
+        stream.write(bytes(64 << 20))
+        stream.write(bytes(1024))
+    tracemalloc.start()
+    with pytest.raises(TwinError, match="packed into"):
+        open_archive(tmp_path / "bomb.tgz")
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_tar_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
+    huge = member("././@LongLink", kind=tarfile.GNUTYPE_LONGNAME, size=1 << 30)
+    (tmp_path / "a.tar").write_bytes(huge.tobuf() + bytes(4096))
+    tracemalloc.start()
+    with pytest.raises(TwinError, match=r"a header of|header"):
+        open_archive(tmp_path / "a.tar")
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [as_zip, as_tar])
+def test_too_many_files_are_too_many(pack: object, tmp_path: Path) -> None:
+    path = (as_zip if pack is as_zip else as_tar)(
+        {f"{n}.csv": "x" for n in range(20)}, tmp_path / "many"
+    )
+    with pytest.raises(TwinError, match="more than 10 files"):
+        open_archive(path, bounds=Bounds(members=10))
+
+
+def test_what_is_read_in_all_is_bounded(tmp_path: Path) -> None:
+    path = as_zip({"a.csv": "x" * 900, "b.csv": "x" * 900}, tmp_path / "a.zip")
+    with open_archive(path, bounds=Bounds(read_bytes=1000)) as archive:
+        assert len(archive.read("a.csv")) == 900
+        with pytest.raises(TwinError, match="more than 1,000 bytes"):
+            archive.read("b.csv")
+
+
+def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> None:
+    path = as_zip({"a.csv": "x" * 5000 + "end", "b.csv": "fine"}, tmp_path / "a.zip")
+    body = bytearray(path.read_bytes())
+    body[45] ^= 0xFF  # in the packed bytes of a.csv
+    path.write_bytes(body)
+    with open_archive(path) as archive:
+        with pytest.raises(MemberError, match="torn"):
+            archive.read("a.csv")
+        assert archive.read("b.csv") == b"fine"
+
+
+def test_a_tar_that_breaks_off_is_no_shorter_tar(tmp_path: Path) -> None:
+    """Of three files the third is gone: read as two, the third would count as deleted."""
+    body = {f"{n}.csv": "x" * 2000 for n in range(3)}
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, text in body.items():
+            tar.addfile(member(name, size=len(text)), io.BytesIO(text.encode()))
+    whole = (tmp_path / "a.tar").read_bytes()
+    for cut in (3000, 5120 + 100, 2 * 2560):
+        (tmp_path / "cut.tar").write_bytes(whole[:cut])
+        with pytest.raises(TwinError):
+            open_archive(tmp_path / "cut.tar")
+    gzipped = gzip.compress(whole)
+    (tmp_path / "cut.tgz").write_bytes(gzipped[: len(gzipped) // 2])
+    with pytest.raises(TwinError):
+        open_archive(tmp_path / "cut.tgz")
+
+
+def test_a_zip_as_the_last_member_of_a_tar_does_not_make_it_a_zip(tmp_path: Path) -> None:
+    inner = as_zip({"inner.csv": "x"}, tmp_path / "inner.zip").read_bytes()
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.addfile(member("outer.zip", size=len(inner)), io.BytesIO(inner))
+    with open_archive(tmp_path / "a.tar") as archive:
+        assert (archive.kind, archive.names()) == ("tar", ("outer.zip",))
+
+
+def test_nothing_there_and_a_pipe_say_so(tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match="nothing at this path"):
+        open_archive(tmp_path / "missing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TwinError, match="no regular file"):
+        open_archive(tmp_path / "pipe")
