@@ -1,18 +1,19 @@
-"""The asset `cleaned_documents` and its check: every imported post is kept or dropped, none is
-lost.
+"""The asset `cleaned_documents` and its checks: every imported post is kept or dropped, none is
+lost, and what is kept is the author's own text, whole, once, and private.
 
-Belongs here: the asset and the check. Does not belong here: how a post is cleaned (`cleaning`).
+Belongs here: the asset and the checks. Does not belong here: how a post is cleaned (`cleaning`),
+the tables between (`cleaning_tables`), how claims are counted (`claims`).
 """
 
-import dagster as dg
-import polars as pl
+from collections.abc import Iterator
 
-from twin_assets.corpus import cleaning
+import dagster as dg
+
+from twin_assets.corpus import claims_tables, cleaned_documents_report, cleaning
+from twin_assets.corpus.cleaning_tables import CLEANED, QUARANTINE, update_cleaned_documents
 from twin_assets.corpus.raw_posts import raw_posts
-from twin_assets.corpus.schema import CleanedDocuments, columns_of
 from twin_assets.partitions import authors
-from twin_resources.dagster_resources import TablesResource
-from twin_resources.tables.tables import Upstream
+from twin_resources.dagster_resources import SettingsResource, TablesResource
 
 
 @dg.asset(
@@ -24,29 +25,22 @@ from twin_resources.tables.tables import Upstream
     code_version=cleaning.CLEANING_VERSION,
 )
 def cleaned_documents(
-    context: dg.AssetExecutionContext, tables: TablesResource
+    context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
 ) -> dg.MaterializeResult:
     """Markdown text of every kept post; every dropped post is a row with its reason."""
-    author, store = context.partition_key, tables.tables()
-    done = store.rework(
-        Upstream("raw_posts", author, columns=cleaning.RAW_COLUMNS),
-        "cleaned_documents",
-        author=author,
-        key="source_id",
-        function=cleaning.clean_posts,
-        version=cleaning.CLEANING_VERSION,
-        schema=columns_of(CleanedDocuments),
-        row_key="document_id",
-        group="content_hash",  # an exact duplicate is decided over all posts with the same body
-    )
-    verdicts = store.read("cleaned_documents", author, columns=["dropped_because", "words"])
+    author, store = settings.author(context.partition_key), tables.tables()
+    run = update_cleaned_documents(store, author)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version),
+        data_version=dg.DataVersion(run.cleaned.data_version),
         metadata={
-            **done.metadata(),
-            "kept": int((verdicts["dropped_because"] == "").sum()),
-            "words": int(verdicts.filter(pl.col("dropped_because") == "")["words"].sum()),
-            "dropped": cleaning.dropped_by_reason(verdicts),
+            **run.cleaned.metadata(),
+            "bytes_written": run.bytes_written,
+            "posts_cleaned": run.prepared.computed,
+            "posts_compared": run.similar.computed,
+            "quarantined": run.quarantined.rows,
+            **cleaned_documents_report.metadata(
+                store, settings.settings(), author, data_version=run.cleaned.data_version
+            ),
         },
     )
 
@@ -60,9 +54,11 @@ def kept_plus_dropped_is_imported(
     """Each row of `raw_posts` is exactly one row here: kept, or dropped with a reason."""
     author, store = context.partition_key, tables.tables()
     columns = ["source_id", "kept", "dropped_because"]
+    put_aside = store.read(QUARANTINE, author, columns=["source_id"])
     claims = cleaning.account_for(
         store.read("raw_posts", author, columns=["source_id"]),
-        store.read("cleaned_documents", author, columns=columns),
+        store.read(CLEANED, author, columns=columns),
+        quarantined=put_aside["source_id"],
     )
     return dg.AssetCheckResult(
         passed=claims.balanced,
@@ -70,9 +66,33 @@ def kept_plus_dropped_is_imported(
             "imported": claims.imported,
             "kept": claims.kept,
             "dropped": claims.dropped,
+            "quarantined": claims.quarantined,
             "missing": claims.missing,
             "unknown": claims.unknown,
             "twice": claims.twice,
             "without_reason": claims.without_reason,
         },
     )
+
+
+@dg.multi_asset_check(
+    name="claims_of_cleaned_documents",
+    specs=[
+        dg.AssetCheckSpec(
+            name,
+            asset=cleaned_documents,
+            description=said,
+            additional_deps=[raw_posts],
+            partitions_def=authors,
+            blocking=True,
+        )
+        for name, said in claims_tables.CLAIMS.items()
+    ],
+)
+def cleaned_documents_are_what_they_claim(
+    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+) -> Iterator[dg.AssetCheckResult]:
+    """The claims over the stored texts: a document is measured once, when it changed."""
+    author = settings.author(context.partition_key)
+    for name, claim in claims_tables.examine(tables.tables(), author).items():
+        yield dg.AssetCheckResult(check_name=name, passed=claim.holds, metadata=dict(claim.counted))

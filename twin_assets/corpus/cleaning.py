@@ -1,7 +1,9 @@
-"""Rows of `raw_posts` → rows of `cleaned_documents`: each kept, or dropped with a reason.
+"""Rows of `raw_posts` → cleaned text → rows of `cleaned_documents`, each kept, or dropped with a
+reason.
 
-Belongs here: which posts are kept, exact duplicates, and the row. Does not belong here: how a body
-is cleaned (`markdown_cleaning`, `html_cleaning`), reading and storing.
+Belongs here: what is decided of one post alone, the row of a document, and both in memory. Does not
+belong here: how a body is cleaned (`markdown_cleaning`, `html_cleaning`), what is decided over all
+posts of an author (`cleaning_verdicts`), storing (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -10,109 +12,96 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from twin_assets.corpus import boilerplate, near_duplicates
+from twin_assets.corpus.bylines import said_author
+from twin_assets.corpus.cleaning_account import Account, account_for, dropped_by_reason
+from twin_assets.corpus.cleaning_verdicts import FEWEST_WORDS, decide, repeating
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.language import count_words, detect_language
+from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.corpus.schema import CleanedDocuments, columns_of, validated
+from twin_assets.corpus.schema import CleanedDocuments, PreparedPosts, columns_of, validated
+from twin_resources import privacy
 
-CLEANING_VERSION = "1"
-"""Version of `clean_posts`: a higher one cleans every post again."""
+__all__ = [
+    "CLEANING_VERSION",
+    "FEWEST_WORDS",
+    "RAW_COLUMNS",
+    "Account",
+    "account_for",
+    "clean_posts",
+    "document_id_of",
+    "document_rows",
+    "dropped_by_reason",
+    "normalized",
+    "prepare_posts",
+]
 
-FEWEST_WORDS = 10
-"""Below it a post is dropped as `too_short`. Short notes are an author's writing too (of 1,871
-notes the shortest has 13 words, title included); below ten words there is no sentence to learn
-from."""
+CLEANING_VERSION = f"2, privacy {privacy.PRIVACY_VERSION}"
+"""Version of what is below: a higher one cleans every post again."""
 
 RAW_COLUMNS = (
+    "source",
     "source_id",
     "title",
     "url",
+    "author",
     "kind",
     "text",
     "markup",
+    "language",
     "created_at",
     "content_hash",
     "deleted",
     "problem",
 )
-"""What `clean_posts` reads of `raw_posts`; `content_hash` is the group that it must get whole."""
+"""What `prepare_posts` reads of `raw_posts`."""
 
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
-def clean_posts(posts: pl.DataFrame) -> pl.DataFrame:
-    """Clean posts and collapse exact duplicates.
+def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
+    """Clean all posts of an author, in memory; the asset does the same in tables.
 
     Args:
-        posts: `RAW_COLUMNS`; of each `content_hash` all rows or none.
+        posts: `RAW_COLUMNS`.
+        names: the author's name and aliases; with none, no byline is foreign.
 
     Returns:
-        One row a post (`schema.CleanedDocuments`), in the order of the posts. Of posts with the
-        same body the earliest is kept (undated last, then by `source_id`).
+        One row a post (`schema.CleanedDocuments`), in the order of the posts.
     """
-    rows = [_cleaned(row) for row in posts.to_dicts()]
-    kept_first: dict[str, str] = {}
-    for row in sorted(rows, key=_by_age):
-        if not row["kept"]:
-            continue
-        original = kept_first.setdefault(row["content_hash"], row["document_id"])
-        if original != row["document_id"]:
-            row |= {"kept": False, "text": "", "dropped_because": "duplicate"}
-            row["duplicate_of"] = original
-    frame = pl.DataFrame(rows, schema=columns_of(CleanedDocuments))
-    return validated(frame, CleanedDocuments)
+    prepared = prepare_posts(posts)
+    candidates = repeating(prepared, names=names)
+    bodies = candidates.join(prepared.select("document_id", "text"), on="document_id", how="left")
+    similar = near_duplicates.similar_bodies(bodies)
+    verdicts = decide(prepared, candidates, similar, names=names)
+    return validated(document_rows(verdicts, prepared), CleanedDocuments)
 
 
-@dataclass(frozen=True)
-class Account:
-    """Numbers of posts, for the claim that none was lost between import and cleaning."""
-
-    imported: int
-    kept: int
-    dropped: int
-    missing: int
-    unknown: int
-    twice: int
-    without_reason: int
-
-    @property
-    def balanced(self) -> bool:
-        faults = self.missing + self.unknown + self.twice + self.without_reason
-        return not faults and self.kept + self.dropped == self.imported
+def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
+    """Clean each post by itself (`schema.PreparedPosts`): one row a post, in their order."""
+    rows = [_prepared(row) for row in posts.select(RAW_COLUMNS).to_dicts()]
+    return pl.DataFrame(rows, schema=columns_of(PreparedPosts))
 
 
-def account_for(raw: pl.DataFrame, cleaned: pl.DataFrame) -> Account:
-    """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
+def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `cleaned_documents` for rows of `cleaning_verdicts.decide`, in their order.
 
-    Counted by identity, not by sums: one post lost and another doubled would still add up.
+    Args:
+        verdicts: any rows of them.
+        prepared: `PreparedPosts`, at least those of the verdicts.
     """
-    imported, documents = set(raw["source_id"]), set(cleaned["source_id"])
-    kept = cleaned.filter(pl.col("kept"))
-    dropped = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
-    return Account(
-        imported=len(imported),
-        kept=kept.height,
-        dropped=dropped.height,
-        missing=len(imported - documents),
-        unknown=len(documents - imported),
-        twice=cleaned.height - len(documents),
-        without_reason=cleaned.height - kept.height - dropped.height,
-    )
-
-
-def dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
-    """Reason → number of dropped posts, from the column `dropped_because`, most frequent first."""
-    dropped = cleaned.filter(pl.col("dropped_because") != "")
-    counts = dropped.group_by("dropped_because").len().sort("len", "dropped_because")
-    return {str(reason): int(count) for reason, count in reversed(counts.rows())}
+    rows = verdicts.join(
+        prepared.drop("dropped_because", "fields_hash"),
+        on="source_id",
+        how="left",
+        maintain_order="left",
+    ).to_dicts()
+    return pl.DataFrame([_document(row) for row in rows], schema=columns_of(CleanedDocuments))
 
 
 def document_id_of(source_id: str) -> str:
@@ -126,35 +115,74 @@ def normalized(text: str) -> str:
     return _INVISIBLE.sub("", unified.replace("\u00a0", " ").replace("\u202f", " "))
 
 
-def _cleaned(post: Mapping[str, Any]) -> dict[str, Any]:
-    title = " ".join(normalized(str(post["title"])).split())
+def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
+    title = privacy.redact(" ".join(normalized(str(post["title"])).split()))
     row: dict[str, Any] = {
         "document_id": document_id_of(str(post["source_id"])),
         "source_id": post["source_id"],
-        "title": title,
+        "source": post["source"],
+        "kind": post["kind"],
+        "title": title.text,
         "url": post["url"],
         "published_at": post["created_at"],
+        "byline": post["author"] or "",
         "text": "",
         "language": "",
         "words": 0,
-        "kept": False,
         "dropped_because": _why_not_read(post),
-        "duplicate_of": "",
         "content_hash": post["content_hash"],
+        "lines": [],
+        "fingerprint": 0,
+        "personal": [],
     }
-    if row["dropped_because"]:
-        return row
-    clean = clean_html if post["markup"] == "html" else clean_markdown
-    text = normalized(clean(normalized(str(post["text"])), title=title)).strip()
-    row["words"] = count_words(text)
-    row["language"] = detect_language(text)
-    if not row["words"]:
-        row["dropped_because"] = "no_text"
-    elif row["words"] < FEWEST_WORDS:
-        row["dropped_because"] = "too_short"
-    else:
-        row |= {"text": text, "kept": True}
-    return row
+    if not row["dropped_because"]:
+        text = _body(str(post["markup"]), str(post["text"]), title=title.text)
+        row["byline"] = row["byline"] or said_author(text)
+        redacted = privacy.redact(boilerplate.without_platform_lines(text))
+        row |= {
+            "text": redacted.text,
+            "words": count_words(redacted.text),
+            "language": _language(redacted.text, said=post["language"] or ""),
+            "personal": _counts(title.counts, redacted.counts),
+            "lines": boilerplate.line_numbers(redacted.text),
+            "fingerprint": boilerplate.fingerprint(redacted.text),
+        }
+        if row["words"] < FEWEST_WORDS:
+            row["dropped_because"] = "too_short" if row["words"] else "no_text"
+    return row | {"fields_hash": hashlib.sha256(repr(sorted(row.items())).encode()).hexdigest()}
+
+
+def _body(markup: str, source: str, *, title: str) -> str:
+    source = normalized(source)
+    if markup == "text":
+        return "\n".join(line.rstrip() for line in source.split("\n")).strip()
+    clean = clean_html if markup == "html" else clean_markdown
+    return normalized(clean(source, title=title)).strip()
+
+
+def _language(text: str, *, said: str) -> str:
+    """What is detected; a text too short to tell is in the language that its source names."""
+    found = detect_language(text)
+    return said.split("-", maxsplit=1)[0].lower() if found == UNDETERMINED and said else found
+
+
+def _counts(*counted: Mapping[str, int]) -> list[dict[str, Any]]:
+    kinds = sorted({kind for counts in counted for kind in counts})
+    return [
+        {"kind": kind, "count": sum(counts.get(kind, 0) for counts in counted)} for kind in kinds
+    ]
+
+
+def _document(row: Mapping[str, Any]) -> dict[str, Any]:
+    text = ""
+    if not row["dropped_because"]:
+        text = boilerplate.without_repeated_lines(row["text"], frozenset(row["repeated"]))
+    document = {name: row[name] for name in columns_of(CleanedDocuments) if name in row}
+    return document | {
+        "text": text,
+        "words": count_words(text) if text else row["words"],
+        "kept": not row["dropped_because"],
+    }
 
 
 def _why_not_read(post: Mapping[str, Any]) -> str:
@@ -163,7 +191,3 @@ def _why_not_read(post: Mapping[str, Any]) -> str:
     if post["problem"]:
         return str(post["problem"])
     return "draft" if post["kind"] == "draft" else ""
-
-
-def _by_age(row: Mapping[str, Any]) -> tuple[datetime, str]:
-    return row["published_at"] or _LATEST, str(row["source_id"])

@@ -11,7 +11,7 @@ take hours on a megabyte of tags that are never closed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # {% highlight c %} … {% endhighlight %} (Jekyll), {{< highlight c >}} … {{< /highlight >}} (Hugo)
 _OPENING = re.compile(
@@ -43,16 +43,20 @@ def fenced(code: str, language: str = "") -> str:
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
 
 
-def without_code(markdown: str) -> str:
-    """Markdown without its fenced blocks and inline code: the prose."""
-    lines: list[str] = []
+def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
+    """Place (from 0) and text of every line outside fenced blocks."""
     fence = ""
-    for line in markdown.split("\n"):
+    for place, line in enumerate(markdown.split("\n")):
         mark = _FENCE.match(line)
         if not fence:
             fence = mark[1] if mark else ""
             if not mark:
-                lines.append(line)
+                yield place, line
         elif mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
             fence = ""
-    return re.sub(r"`[^`\n]*`", " ", "\n".join(lines))
+
+
+def without_code(markdown: str) -> str:
+    """Markdown without its fenced blocks and inline code: the prose."""
+    prose = "\n".join(line for _, line in prose_lines(markdown))
+    return re.sub(r"`[^`\n]*`", " ", prose)

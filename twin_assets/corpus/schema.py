@@ -119,6 +119,7 @@ class CleanedDocuments(dy.Schema):
 
     document_id = dy.String(primary_key=True, min_length=1)
     source_id = dy.String(min_length=1)
+    source = dy.String()
     kind = dy.String()
     title = dy.String()
     url = dy.String()

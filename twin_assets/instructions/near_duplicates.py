@@ -1,7 +1,8 @@
 """Which texts say nearly the same.
 
-Belongs here: sets of words or word sequences, sketches of them, and the pairs that overlap.
-Does not belong here: what follows from a pair (`splits.py`, `leakage.py`).
+Belongs here: sketches of sets of words or word sequences, and the pairs that overlap.
+Does not belong here: the sets (`corpus/shingles.py`, whose names are here too), what follows from a
+pair (`splits.py`, `leakage.py`).
 
 Methods: Jaccard similarity of shingles, bottom-k sketches (Broder 1997, https://doi.org/10.1109/
 SEQUEN.1997.666900); all pairs above a threshold by prefix filtering (Bayardo, Ma and Srikant 2007,
@@ -12,48 +13,26 @@ nothing rare.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
-_WORD = re.compile(
-    r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’][^\W_]+)*"
-)
-_MODULUS = (1 << 61) - 1  # a prime: sums of products of 61-bit numbers stay well mixed
-_FACTOR = 1_000_003_000_033
+from twin_assets.corpus.shingles import jaccard, shingles, words_of
+
+__all__ = [
+    "Pair",
+    "jaccard",
+    "shingles",
+    "similar_pairs",
+    "sketch",
+    "sketched_similarity",
+    "words_of",
+]
 
 T = TypeVar("T", bound=Hashable)
-
-
-def words_of(text: str) -> list[str]:
-    """Words in small letters, without punctuation; a Chinese or Japanese character is a word."""
-    return _WORD.findall(text.lower())
-
-
-def shingles(text: str, *, width: int) -> frozenset[int]:
-    """Hashes of all runs of `width` words; a shorter text is one run. Equal on every machine."""
-    numbers = [_number(word) for word in words_of(text)]
-    if not numbers:
-        return frozenset()
-    last = max(1, len(numbers) - width + 1)
-    found: set[int] = set()
-    for start in range(last):
-        value = 0
-        for number in numbers[start : start + width]:
-            value = (value * _FACTOR + number) % _MODULUS
-        found.add(value)
-    return frozenset(found)
-
-
-@lru_cache(maxsize=100_000)
-def _number(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=7).digest()) + 1
 
 
 def sketch(elements: Set[int], *, size: int) -> list[int]:
@@ -65,12 +44,6 @@ def sketched_similarity(left: Sequence[int], right: Sequence[int], *, size: int)
     """Estimate of the Jaccard similarity from two sketches of `size`; exact when both are whole."""
     union = heapq.nsmallest(size, set(left) | set(right))
     return len(set(left).intersection(right).intersection(union)) / len(union) if union else 0.0
-
-
-def jaccard(left: Set[Hashable], right: Set[Hashable]) -> float:
-    """Shared elements over all elements; 0 for two empty sets."""
-    union = len(left | right)
-    return len(left & right) / union if union else 0.0
 
 
 @dataclass(frozen=True)

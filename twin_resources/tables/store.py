@@ -9,7 +9,7 @@ its transaction carries free properties, so rows and data version change togethe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,6 +217,20 @@ def read_columns(
     """Some columns of the opened version, rows in the order that `take` counts them."""
     found = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
     return pl.DataFrame(pl.from_arrow(found))
+
+
+def read_parts(table: StoredTable, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
+    """Some columns of the opened version, at most `rows` rows at a time; at least one part.
+
+    Columns that the table has not are left out.
+    """
+    there = [name for name in columns if name in table.columns]
+    # One batch is read ahead, not the sixteen of the default: they are what memory holds.
+    batches = table.dataset.to_batches(columns=there, batch_size=rows, batch_readahead=1)
+    empty = table.dataset.schema.empty_table().select(there)
+    yield pl.DataFrame(pl.from_arrow(empty))
+    for batch in batches:
+        yield pl.DataFrame(pl.from_arrow(batch))
 
 
 def upsert(

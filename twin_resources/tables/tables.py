@@ -216,6 +216,18 @@ class Tables:
                 next_step="mend the SQL filter",
             ) from error
 
+    def read_parts(
+        self, asset: str, author: str, *, columns: Sequence[str], rows: int = BATCH_ROWS
+    ) -> Iterator[pl.DataFrame]:
+        """The whole table, some rows at a time and in no order, so that memory does not follow it.
+
+        At least one part comes, without rows when the table has none.
+
+        Raises:
+            TableMissing: nobody has materialized the asset for this author.
+        """
+        return store.read_parts(self._open(asset, author), columns, rows=rows)
+
     def scan(self, asset: str, author: str, *, version: int | str | None = None) -> pl.LazyFrame:
         """A table as a LazyFrame: only the columns that the query uses are read, and when it runs.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,15 @@ import dagster as dg
 import pytest
 
 from tests.unit.knowledge.small_tokenizer import train_tokenizer
-from twin_assets.corpus.cleaned_documents import cleaned_documents, kept_plus_dropped_is_imported
+from twin_assets.contract_checks import (
+    cleaned_documents_keep_their_contract,
+    raw_posts_keep_their_contract,
+)
+from twin_assets.corpus.cleaned_documents import (
+    cleaned_documents,
+    cleaned_documents_are_what_they_claim,
+    kept_plus_dropped_is_imported,
+)
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.knowledge.chunks import document_chunks, no_chunk_is_truncated
 from twin_assets.tables_io_manager import TablesIOManager
@@ -22,22 +31,47 @@ from twin_resources.settings import Author, Settings, write_author
 
 SLUG = "jose-nunez"
 ASSETS = [raw_posts, cleaned_documents, document_chunks]
-CHECKS = [kept_plus_dropped_is_imported, no_chunk_is_truncated]
+CHECKS = [
+    raw_posts_keep_their_contract,
+    kept_plus_dropped_is_imported,
+    cleaned_documents_keep_their_contract,
+    cleaned_documents_are_what_they_claim,
+    no_chunk_is_truncated,
+]
 RESOURCES = {
     "settings": SettingsResource(),
     "tables": TablesResource(),
     "tables_io": TablesIOManager(),
 }
 
+WHEN = ("Early", "Late", "Once", "Again", "Twice", "Yesterday", "Suddenly", "Slowly", "Then")
+WHAT = (
+    *("left", "fell", "stood", "rang", "turned", "burned", "sang", "slept", "waited", "broke"),
+    *(
+        "outside",
+        "upstairs",
+        "alone",
+        "softly",
+        "nearby",
+        "backwards",
+        "gladly",
+        "quickly",
+        "twice",
+    ),
+)
+
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 def paragraph(subject: str, *, sentences: int = 6) -> str:
-    """A paragraph of its own words for each subject."""
-    return " ".join(
-        f"The {subject} went to the workshop on day {day}, and it didn't come back unchanged."
+    """A paragraph of its own words for each subject: no two are copies of one another."""
+    drawn = random.Random(subject)
+    told = (
+        f"{drawn.choice(WHEN)} the {subject} {' '.join(drawn.sample(WHAT, 4))}, and it didn't come "
+        f"back unchanged on day {day}."
         for day in range(sentences)
     )
+    return " ".join(told)
 
 
 @pytest.fixture

@@ -222,8 +222,8 @@ def test_a_source_that_vanished_is_an_error_and_no_deletion(
 def test_a_cleaning_that_loses_a_post_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.clean_posts
-    monkeypatch.setattr(cleaning, "clean_posts", lambda posts: whole(posts)[1:])
+    whole = cleaning.document_rows
+    monkeypatch.setattr(cleaning, "document_rows", lambda *given: whole(*given)[1:])
     result = materialize(raise_on_error=False)
     found = evaluation(result, "kept_plus_dropped_is_imported")
     assert not found.passed

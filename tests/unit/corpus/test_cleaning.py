@@ -91,7 +91,7 @@ def test_of_equal_posts_the_earliest_is_kept() -> None:
             {"source_id": "a", "created_at": None},
             {"source_id": "b", "created_at": new},
             {"source_id": "c", "created_at": old},
-            {"source_id": "d", "text": TEXT + " And more."},
+            {"source_id": "d", "text": "Boats are another matter: this one is about sails and a mast."},
         )
     )
     assert frame["dropped_because"].to_list() == ["duplicate", "duplicate", "", ""]

@@ -1,0 +1,62 @@
+"""One blocking check for each table that has a contract.
+
+Belongs here: the factory, and which asset keeps which schema. Does not belong here: the schemas
+(`schema.py` of each stage), what a contract is (`corpus/contracts`).
+"""
+
+import dagster as dg
+import dataframely as dy
+
+from twin_assets.corpus import contracts
+from twin_assets.corpus.cleaned_documents import cleaned_documents
+from twin_assets.corpus.raw_posts import raw_posts
+from twin_assets.corpus.schema import CleanedDocuments, RawPosts, columns_of
+from twin_assets.instructions.instruction_dataset import instruction_dataset
+from twin_assets.instructions.schema import InstructionDataset
+from twin_assets.knowledge.chunking import DocumentChunks
+from twin_assets.knowledge.chunks import document_chunks
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import TablesResource
+
+
+def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.AssetChecksDefinition:
+    """A blocking check that each row of the asset's table keeps every rule of its schema.
+
+    Rows that the asset put into `<asset>_quarantine` are counted by rule. They block nothing: they
+    are out of the table already.
+    """
+    table = asset.key.path[-1]
+
+    @dg.asset_check(
+        asset=asset,
+        name=f"{table}_keeps_its_contract",
+        description=f"Each row keeps the rules of `{schema.__module__}.{schema.__name__}`.",
+        partitions_def=authors,
+        blocking=True,
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext, tables: TablesResource
+    ) -> dg.AssetCheckResult:
+        author, store = context.partition_key, tables.tables()
+        there = store.read_parts(table, author, columns=list(columns_of(schema)))
+        found = contracts.examine(there, schema)
+        return dg.AssetCheckResult(
+            passed=found.kept,
+            metadata={
+                "rows": found.rows,
+                "bad_rows": found.bad,
+                "by_rule": dict(found.by_rule),
+                "missing_columns": list(found.missing),
+                "wrong_types": dict(found.wrong_types or {}),
+                "keys_given_twice": found.twice,
+                "quarantined": contracts.quarantined(store, f"{table}_quarantine", author),
+            },
+        )
+
+    return check
+
+
+raw_posts_keep_their_contract = contract_check(raw_posts, RawPosts)
+cleaned_documents_keep_their_contract = contract_check(cleaned_documents, CleanedDocuments)
+document_chunks_keep_their_contract = contract_check(document_chunks, DocumentChunks)
+instruction_dataset_keeps_its_contract = contract_check(instruction_dataset, InstructionDataset)

@@ -1,0 +1,99 @@
+"""Whether a post is by the author or by somebody else, from its byline.
+
+Belongs here: comparing names, and bylines inside a text. Does not belong here: where an export
+keeps its byline (importers), what happens to a foreign post (`cleaning_verdicts`).
+
+In doubt a post is the author's: an empty byline, "admin", a first name alone, two names of which
+one is the author's. A person adds other names of theirs to `aliases` in the author's settings.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+from twin_assets.corpus.code_blocks import prose_lines
+
+_LOOKED_AT = 3
+"""Lines from either end of a post among which a byline may stand."""
+
+_NOBODY = frozenset(
+    {"admin", "administrator", "anonymous", "author", "blog", "editor", "editorial", "guest", "me"}
+    | {"root", "staff", "team", "unknown", "user", "webmaster", "wordpress"}
+)
+_SEVERAL = re.compile(r"\s*(?:,|;|&|\+|/|\band\b|\bund\b|\bet\b|\by\b|\bmit\b|\bwith\b)\s*")
+_ADDRESS = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
+_CAPITAL = r"[A-ZÀ-ÖØ-Þ][\w.'’-]*"
+_NAME = rf"({_CAPITAL}(?:[ ](?:(?:de|van|von|der|den|la|le|da|di|bin|al)[ ])*{_CAPITAL}){{1,3}})"
+_SAID = (
+    re.compile(rf"[*_]*(?:[Bb]y|[Ww]ritten by|[Aa]uthor:)[ ]{_NAME}[*_]*[.]?"),
+    re.compile(
+        r"[*_>]*\s*(?:[Tt]his is an? |[Ee]ditor['’]s note: (?:[Tt]his is )?an? |[Aa] )?"
+        rf"[Gg]uest (?:[Pp]ost|[Aa]rticle|[Ee]ssay|[Cc]olumn)(?:,? (?:written )?(?:by|from)|:)[ ]"
+        rf"{_NAME}\b.{{0,200}}"
+    ),
+)
+
+
+def said_author(text: str) -> str:
+    """The name in a line like "By Jane Doe" or "Guest post by Jane Doe"; "" when none says so."""
+    lines = [line.strip() for _, line in prose_lines(text) if line.strip()]
+    for line in dict.fromkeys([*lines[:_LOOKED_AT], *lines[-_LOOKED_AT:]]):
+        for pattern in _SAID:
+            if len(line) < 400 and (found := pattern.fullmatch(line)):
+                return found[1].rstrip(".")
+    return ""
+
+
+def foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[str]:
+    """Those of the bylines that name somebody else.
+
+    Args:
+        bylines: as posts carry them; "" says nothing.
+        names: the author's name and aliases; with none, nobody is foreign.
+    """
+    if not names:
+        return set()
+    return {byline for byline in bylines if not is_by(byline, tuple(names))}
+
+
+def is_by(byline: str, names: tuple[str, ...]) -> bool:
+    """Whether a byline may be one of `names`: equal, a part of it, or its initials."""
+    parts = [part for part in _SEVERAL.split(_ADDRESS.sub(" ", byline).strip()) if part.strip()]
+    said = [words for part in parts if (words := _words(part))]
+    if not said or any(set(words) <= _NOBODY for words in said):
+        return True
+    whole = _words(_ADDRESS.sub(" ", byline))
+    return any(
+        _same(words, _words(name)) for name in names for words in [*said, whole] if _words(name)
+    )
+
+
+def _same(said: Sequence[str], name: Sequence[str]) -> bool:
+    """`chris wellons`, `c wellons`, `wellons chris`, `chriswellons`, `chris` are one person."""
+    if "".join(said) in {"".join(name), "".join(reversed(name))}:
+        return True
+    few, many = sorted((list(said), list(name)), key=len)
+    if all(len(word) == 1 for word in few):
+        return False
+    left = list(many)
+    for word in few:
+        match = next((other for other in left if _matches(word, other)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _matches(word: str, other: str) -> bool:
+    return word == other or (1 in (len(word), len(other)) and word[0] == other[0])
+
+
+@lru_cache(maxsize=1024)
+def _words(name: str) -> tuple[str, ...]:
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    letters = "".join(one for one in plain if not unicodedata.combining(one))
+    return tuple(re.findall(r"[^\W_]+", letters.replace("'", "").replace("’", "")))

@@ -1,0 +1,246 @@
+"""What must hold for every kept document, measured on the stored texts.
+
+Belongs here: measuring a document against what it was made from, and counting what breaks a claim.
+Does not belong here: the checks as Dagster sees them (`cleaned_documents`), cleaning.
+
+A document is measured once, when it changed (table `document_claims`): a check over ten new posts
+reads ten texts and narrow columns of the others.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+
+from twin_assets.corpus import boilerplate
+from twin_assets.corpus.cleaning_verdicts import foreign
+from twin_assets.corpus.code_blocks import fenced, replace_highlights, without_code
+from twin_assets.corpus.near_duplicates import SIMILAR, shingles_of
+from twin_assets.corpus.schema import columns_of
+from twin_assets.corpus.shingles import jaccard
+from twin_resources.privacy import find_personal
+
+CLAIMS_VERSION = "1"
+
+SOURCE_COLUMNS = ("source_id", "text", "markup")
+"""What `measure` reads of `raw_posts`."""
+
+MOST_STRIPPED = 0.01
+"""Of the documents so many may look stripped: some posts are lists, tables or verse."""
+
+_SMALLEST = 8
+_SHARED = 2
+"""Two documents with two of eight smallest shingles in common are compared exactly; of similar ones
+(.65) 99 % are."""
+_MOST_COMPARED = 2_000
+
+_MARK = re.compile(r"(?<=\w)[.,;:!?](?=[\s\"'”’)\]]|$)|(?<=\w)['’](?=\w)")
+_WORD = re.compile(r"\w+")
+_HIDDEN = re.compile(r"<(pre|script|style)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
+_BLOCK_END = re.compile(r"</(?:p|div|li|h[1-6]|blockquote|tr)\s*>|<br\s*/?>\s*<br", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]{0,2000}>")
+_PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n")
+
+
+class DocumentClaims(dy.Schema):
+    """Table `document_claims`: one row a row of `cleaned_documents`; zeros where it is dropped.
+
+    `words`, `marks` (of punctuation) and `paragraphs` are of the prose, `…_before` of the post as
+    it was imported. `edges` and `fingerprint`: what repeated lines are counted by; `smallest`: the
+    smallest shingles.
+    """
+
+    document_id = dy.String(primary_key=True, min_length=1)
+    kept = dy.Bool()
+    platform_lines = dy.Int64(min=0)
+    personal = dy.Int64(min=0)
+    words_before = dy.Int64(min=0)
+    marks_before = dy.Int64(min=0)
+    paragraphs_before = dy.Int64(min=0)
+    words = dy.Int64(min=0)
+    marks = dy.Int64(min=0)
+    paragraphs = dy.Int64(min=0)
+    lines = dy.List(dy.Int64())
+    fingerprint = dy.Int64()
+    smallest = dy.List(dy.Int64())
+
+
+def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
+    """Measure documents (`DocumentClaims`, in their order).
+
+    Args:
+        documents: `document_id`, `source_id`, `title`, `text`, `kept` of `cleaned_documents`.
+        sources: `SOURCE_COLUMNS` of the posts behind them.
+    """
+    posts = {row["source_id"]: row for row in sources.iter_rows(named=True)}
+    rows = [_measured(row, posts.get(row["source_id"])) for row in documents.iter_rows(named=True)]
+    return pl.DataFrame(rows, schema=columns_of(DocumentClaims))
+
+
+def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> dict[str, Any]:
+    before = _Prose.of(_source_prose(post)) if document["kept"] and post else _Prose(0, 0, 0)
+    text = str(document["text"])
+    now = _Prose.of(without_code(text))
+    numbers = boilerplate.line_numbers(text)
+    edges = [*numbers[: boilerplate.AT_THE_BEGINNING], *numbers[-boilerplate.AT_THE_END :]]
+    return {
+        "document_id": document["document_id"],
+        "kept": document["kept"],
+        "platform_lines": boilerplate.count_platform_lines(text),
+        "personal": len(find_personal(text)) + len(find_personal(str(document["title"]))),
+        "words_before": before.words,
+        "marks_before": before.marks,
+        "paragraphs_before": before.paragraphs,
+        "words": now.words,
+        "marks": now.marks,
+        "paragraphs": now.paragraphs,
+        "lines": sorted(set(edges)),
+        "fingerprint": boilerplate.fingerprint(text),
+        "smallest": sorted(shingles_of(text))[:_SMALLEST],
+    }
+
+
+@dataclass(frozen=True)
+class _Prose:
+    words: int
+    marks: int
+    paragraphs: int
+
+    @classmethod
+    def of(cls, prose: str) -> _Prose:
+        paragraphs = sum(bool(_WORD.search(part)) for part in _PARAGRAPH_BREAK.split(prose))
+        return cls(len(_WORD.findall(prose)), len(_MARK.findall(prose)), paragraphs)
+
+
+def _source_prose(post: Mapping[str, Any]) -> str:
+    """The prose of a post as it was imported, by means that cleaning does not use."""
+    text = replace_highlights(str(post["text"]).replace("\r\n", "\n"), fenced)
+    if post["markup"] == "html":
+        text = _TAG.sub("", _BLOCK_END.sub("\n\n", _HIDDEN.sub("\n\n", without_code(text))))
+        return html.unescape(text)
+    return without_code(text)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Whether a claim holds; `counted` says by what numbers."""
+
+    holds: bool
+    counted: Mapping[str, Any]
+
+
+def platform_boilerplate(measured: pl.DataFrame) -> Claim:
+    """No kept document holds a platform's button or notice, or ends in lines that repeat."""
+    kept = measured.filter("kept")
+    lines = int(kept["platform_lines"].sum())
+    repeated = boilerplate.repeated_lines(kept.select("lines", "fingerprint")).height
+    return Claim(
+        not lines and not repeated,
+        {
+            "platform_lines": lines,
+            "documents_with_platform_lines": kept.filter(pl.col("platform_lines") > 0).height,
+            "repeated_lines": repeated,
+        },
+    )
+
+
+def personal_data(measured: pl.DataFrame) -> Claim:
+    """Nothing that `privacy` knows how to find is left in a kept document or its title."""
+    found = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
+    return Claim(
+        found.is_empty(),
+        {"documents": found.height, "pieces": int(found["personal"].sum())},
+    )
+
+
+def punctuation_and_paragraphs(measured: pl.DataFrame) -> Claim:
+    """Documents have the punctuation and the paragraphs that their posts had.
+
+    Counted by density, since cleaning takes out menus and link targets: a document is *stripped*
+    with less than half the marks a word, *flattened* when four paragraphs or more became one.
+    """
+    kept = measured.filter(pl.col("kept") & (pl.col("words_before") > 0))
+    before = pl.col("marks_before") / pl.col("words_before")
+    now = pl.col("marks") / pl.max_horizontal("words", pl.lit(1))
+    enough = pl.col("words") >= 50
+    stripped = kept.filter(enough & (before >= 0.02) & (now < before / 2)).height
+    flat = enough & (pl.col("paragraphs_before") >= 4) & (pl.col("paragraphs") <= 1)
+    flattened = kept.filter(flat).height
+    return Claim(
+        stripped + flattened <= MOST_STRIPPED * kept.height,
+        {
+            "documents": kept.height,
+            "stripped": stripped,
+            "flattened": flattened,
+            "marks_a_word_before": _ratio(kept["marks_before"], kept["words_before"]),
+            "marks_a_word": _ratio(kept["marks"], kept["words"]),
+        },
+    )
+
+
+def foreign_bylines(cleaned: pl.DataFrame, names: Sequence[str]) -> Claim:
+    """No kept document is signed by somebody else.
+
+    Args:
+        cleaned: `source_id`, `source`, `byline`, `kept` of all documents.
+        names: the author's.
+    """
+    strange = foreign(cleaned, names)
+    kept = cleaned.filter("kept").join(strange, on="source_id", how="semi").height
+    return Claim(not kept, {"kept": kept, "dropped": strange.height - kept})
+
+
+def near_duplicates(
+    measured: pl.DataFrame, texts_of: Callable[[Sequence[str]], Mapping[str, str]]
+) -> Claim:
+    """No two kept documents are copies of one another.
+
+    Candidates come from smallest shingles, not from the bands that cleaning used.
+
+    Args:
+        measured: `DocumentClaims`.
+        texts_of: document ids → text of each.
+    """
+    candidates = _candidates(measured.filter("kept"))
+    compared = candidates.head(_MOST_COMPARED)
+    names = sorted({*compared["document_id"].to_list(), *compared["other"].to_list()})
+    sets = {name: shingles_of(text) for name, text in texts_of(names).items()}
+    left = sum(
+        jaccard(sets[one], sets[other]) >= SIMILAR
+        for one, other in compared.select("document_id", "other").iter_rows()
+    )
+    return Claim(
+        not left,
+        {
+            "pairs": left,
+            "compared": compared.height,
+            "not_compared": candidates.height - compared.height,
+        },
+    )
+
+
+def _candidates(kept: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of documents by how many of their smallest shingles they share, most first."""
+    held = kept.select("document_id", pl.col("smallest").alias("element")).explode(
+        "element", empty_as_null=True
+    )
+    held = held.filter(pl.col("element").is_duplicated() & pl.col("element").is_not_null())
+    return (
+        held.join(held.rename({"document_id": "other"}), on="element")
+        .filter(pl.col("document_id") < pl.col("other"))
+        .group_by("document_id", "other")
+        .len("shared")
+        .filter(pl.col("shared") >= _SHARED)
+        .sort("shared", "document_id", "other", descending=[True, False, False])
+    )
+
+
+def _ratio(part: pl.Series, whole: pl.Series) -> float:
+    return round(float(part.sum()) / max(1, int(whole.sum())), 4)

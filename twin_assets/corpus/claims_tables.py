@@ -1,0 +1,78 @@
+"""The claims over an author's `cleaned_documents`, from the tables.
+
+Belongs here: bringing `document_claims` up to date, and examining each claim. Does not belong here:
+how one is counted (`claims`), dagster.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twin_assets.corpus import claims
+from twin_assets.corpus.claims import Claim, DocumentClaims
+from twin_assets.corpus.cleaning_tables import CLEANED, names_of, read_by_id
+from twin_assets.corpus.schema import columns_of
+from twin_resources.privacy import PRIVACY_VERSION
+from twin_resources.tables.tables import Upstream
+
+if TYPE_CHECKING:
+    from twin_resources.settings import Author
+    from twin_resources.tables.tables import Tables
+
+TABLE = "document_claims"
+
+CLAIMS: Mapping[str, str] = {
+    "no_platform_boilerplate_left": claims.platform_boilerplate.__doc__ or "",
+    "no_foreign_byline": "No kept document is signed by somebody else.",
+    "no_pii_left": claims.personal_data.__doc__ or "",
+    "punctuation_and_paragraphs_kept": "Documents have the punctuation and the paragraphs that "
+    "their posts had.",
+    "no_near_duplicates_left": "No two kept documents are copies of one another.",
+}
+"""Name of the check → what it claims."""
+
+_DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
+
+
+def examine(tables: Tables, author: Author) -> dict[str, Claim]:
+    """Measure what changed and examine all claims (`CLAIMS`).
+
+    Raises:
+        TableMissing: `cleaned_documents` was never materialized.
+    """
+    slug = author.slug
+
+    def measured_with_sources(documents: pl.DataFrame) -> pl.DataFrame:
+        ids, columns = documents["source_id"], claims.SOURCE_COLUMNS
+        posts = read_by_id(tables, "raw_posts", slug, "source_id", ids, columns)
+        return claims.measure(documents, posts)
+
+    tables.rework(
+        Upstream(CLEANED, slug, columns=_DOCUMENT_COLUMNS),
+        TABLE,
+        author=slug,
+        key="document_id",
+        function=measured_with_sources,
+        version=f"{claims.CLAIMS_VERSION}, privacy {PRIVACY_VERSION}",
+        schema=columns_of(DocumentClaims),
+        row_key="document_id",
+    )
+    measured = tables.read(TABLE, slug)
+    signed = tables.read(CLEANED, slug, columns=["source_id", "source", "byline", "kept"])
+
+    def texts_of(names: Sequence[str]) -> dict[str, str]:
+        wanted = pl.Series("document_id", names, dtype=pl.String)
+        columns = ("document_id", "text")
+        return dict(read_by_id(tables, CLEANED, slug, "document_id", wanted, columns).iter_rows())
+
+    return {
+        "no_platform_boilerplate_left": claims.platform_boilerplate(measured),
+        "no_foreign_byline": claims.foreign_bylines(signed, names_of(author)),
+        "no_pii_left": claims.personal_data(measured),
+        "punctuation_and_paragraphs_kept": claims.punctuation_and_paragraphs(measured),
+        "no_near_duplicates_left": claims.near_duplicates(measured, texts_of),
+    }

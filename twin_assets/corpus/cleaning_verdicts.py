@@ -1,0 +1,241 @@
+"""What is decided of a post only in sight of all the author's posts.
+
+Belongs here: repeated lines, foreign bylines, copies, and the verdict of each post. Does not belong
+here: cleaning a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
+
+Everything here reads narrow columns of all posts, no text. A post whose verdict stays the same is
+not touched again (`cleaning_tables`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+
+from twin_assets.corpus.boilerplate import repeated_lines
+from twin_assets.corpus.bylines import foreign_bylines
+from twin_assets.corpus.near_duplicates import Copy, collapse
+
+FEWEST_WORDS = 10
+"""Below it a post is dropped as `too_short`. Short notes are an author's writing too (of 1,871
+notes the shortest has 13 words, title included); below ten words there is no sentence to learn
+from."""
+
+NARROW_COLUMNS = (
+    "document_id",
+    "source_id",
+    "source",
+    "url",
+    "published_at",
+    "byline",
+    "dropped_because",
+    "content_hash",
+    "lines",
+    "fingerprint",
+    "fields_hash",
+)
+"""What is read here of `PreparedPosts`."""
+
+VERDICT_SCHEMA = {
+    "source_id": pl.String(),
+    "fields_hash": pl.String(),
+    "repeated": pl.List(pl.Int64()),
+    "dropped_because": pl.String(),
+    "duplicate_of": pl.String(),
+    "copies": pl.List(pl.Struct({"document_id": pl.String(), "url": pl.String()})),
+}
+"""One row a post; `repeated`: the author's repeated lines that stand in it."""
+
+_OWN_SHARE = 0.5
+_LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Posts by somebody else: `source_id`.
+
+    Args:
+        prepared: `source_id`, `source`, `byline`.
+        names: the author's name and aliases; with none, nobody is foreign.
+
+    The byline of more than half of a source's signed posts is the author's own, whatever it says:
+    the owner of an account may sign with a handle.
+    """
+    signed = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
+    counted = signed.group_by("source", "byline").len()
+    counted = counted.with_columns(
+        (pl.col("len") > _OWN_SHARE * pl.col("len").sum().over("source")).alias("own")
+    )
+    strange = foreign_bylines(counted["byline"].unique().to_list(), names)
+    by_others = counted.filter(~pl.col("own") & pl.col("byline").is_in(list(strange)))
+    return signed.join(by_others, on=["source", "byline"], how="semi").select("source_id")
+
+
+def repeating(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+    """The posts to compare with one another: of equal bodies the oldest, and no dropped post.
+
+    Args:
+        prepared: `NARROW_COLUMNS` of all posts.
+
+    Returns:
+        `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
+    """
+    alive = _alive(prepared, names)
+    repeated = repeated_lines(alive.select("lines", "fingerprint"))["line"]
+    oldest = alive.sort(*_by_age(), maintain_order=True).unique(
+        "content_hash", keep="first", maintain_order=True
+    )
+    held = _held(oldest, repeated)
+    bodies = [
+        hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
+        for fields, lines in zip(held["fields_hash"], held["repeated"].to_list(), strict=True)
+    ]
+    return held.select("document_id", pl.Series("body_hash", bodies, dtype=pl.String), "repeated")
+
+
+def decide(
+    prepared: pl.DataFrame,
+    candidates: pl.DataFrame,
+    similar: pl.DataFrame,
+    *,
+    names: Sequence[str],
+) -> pl.DataFrame:
+    """The verdict of each post (`VERDICT_SCHEMA`), ordered by `source_id`.
+
+    Args:
+        prepared: `NARROW_COLUMNS` of all posts.
+        candidates: from `repeating`.
+        similar: from `near_duplicates.similar_bodies`, of all candidates.
+    """
+    only = similar.filter(pl.col("words") < FEWEST_WORDS).select("document_id")
+    gone = _collapsed(prepared, similar.join(only, on="document_id", how="anti"))
+    alive = _alive(prepared, names)
+    # Those with a candidate's body go its way.
+    representative = (
+        alive.select("document_id", "content_hash")
+        .join(
+            alive.join(candidates, on="document_id", how="semi").select(
+                "content_hash", pl.col("document_id").alias("oldest")
+            ),
+            on="content_hash",
+        )
+        .join(gone, left_on="oldest", right_on="document_id", how="left")
+        .join(only.with_columns(only=True), left_on="oldest", right_on="document_id", how="left")
+    )
+    oldest = pl.col("document_id") == pl.col("oldest")
+    verdicts = representative.select(
+        "document_id",
+        pl.when(pl.col("only").is_not_null())
+        .then(pl.lit("only_boilerplate"))
+        .when(pl.col("richer").is_not_null())
+        .then(pl.lit("near_duplicate"))
+        .when(~oldest)
+        .then(pl.lit("duplicate"))
+        .otherwise(pl.lit(""))
+        .alias("verdict"),
+        pl.when(pl.col("only").is_not_null() | (oldest & pl.col("richer").is_null()))
+        .then(pl.lit(""))
+        .otherwise(pl.coalesce("richer", "oldest"))
+        .alias("duplicate_of"),
+    )
+    copies = (
+        verdicts.filter(pl.col("duplicate_of") != "")
+        .join(prepared.select("document_id", "url"), on="document_id")
+        .sort("document_id")
+        .group_by("duplicate_of", maintain_order=True)
+        .agg(pl.struct("document_id", "url").alias("copies"))
+        .rename({"duplicate_of": "document_id"})
+    )
+    by_others = foreign(prepared, names).with_columns(pl.lit("foreign_byline").alias("foreign"))
+    whole = (
+        prepared.select("document_id", "source_id", "fields_hash", "dropped_because")
+        .join(candidates.select("document_id", "repeated"), on="document_id", how="left")
+        .join(verdicts, on="document_id", how="left")
+        .join(copies, on="document_id", how="left")
+        .join(by_others, on="source_id", how="left")
+    )
+    reason = pl.coalesce(
+        pl.when(pl.col("dropped_because") != "").then("dropped_because"), "foreign", "verdict"
+    )
+    nothing = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
+    return (
+        whole.with_columns(
+            reason.alias("dropped_because"),
+            pl.col("duplicate_of").fill_null(""),
+            pl.col("copies").fill_null(pl.lit([], dtype=VERDICT_SCHEMA["copies"])),
+        )
+        .with_columns(
+            pl.when(pl.col("dropped_because") == "")
+            .then(pl.col("repeated").fill_null(nothing))
+            .otherwise(nothing)
+        )
+        .select(VERDICT_SCHEMA.keys())
+        .sort("source_id")
+    )
+
+
+def _alive(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    return prepared.filter(pl.col("dropped_because") == "").join(
+        foreign(prepared, names), on="source_id", how="anti"
+    )
+
+
+def _by_age() -> tuple[pl.Expr, pl.Expr]:
+    """Oldest first, undated last."""
+    return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
+
+
+def _held(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
+    """`posts` with the repeated lines that each holds, in order."""
+    held = (
+        posts.select("document_id", pl.col("lines").alias("line"))
+        .explode("line", empty_as_null=True)
+        .filter(pl.col("line").is_in(repeated.implode()))
+        .group_by("document_id")
+        .agg(pl.col("line").unique().sort().alias("repeated"))
+    )
+    nothing = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
+    return posts.join(held, on="document_id", how="left", maintain_order="left").with_columns(
+        pl.col("repeated").fill_null(nothing)
+    )
+
+
+def _collapsed(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
+    """`document_id` of a near-duplicate, and `richer`, the one that stays for it."""
+    pairs = (
+        similar.select("document_id", "words", "body_hash", "similar")
+        .explode("similar", empty_as_null=True)
+        .drop_nulls("similar")
+        .unnest("similar")
+    )
+    # A similarity to a text that has changed since, or is no candidate any more, says nothing.
+    current = similar.select(
+        pl.col("document_id").alias("other_id"), pl.col("body_hash").alias("other_hash")
+    )
+    pairs = pairs.join(current, on=["other_id", "other_hash"], how="semi")
+    involved = pl.concat([pairs["document_id"], pairs["other_id"]]).unique()
+    known = (
+        similar.select("document_id", "words")
+        .join(involved.alias("document_id").to_frame(), on="document_id", how="semi")
+        .join(prepared.select("document_id", "published_at", "source_id"), on="document_id")
+    )
+    copies = {
+        name: Copy(name, words, (published or _LATEST, source_id))
+        for name, words, published, source_id in known.iter_rows()
+    }
+    gone = collapse(
+        copies,
+        {
+            (left, right) if left < right else (right, left): similarity
+            for left, right, similarity in pairs.select(
+                "document_id", "other_id", "similarity"
+            ).iter_rows()
+        },
+    )
+    return pl.DataFrame(
+        {"document_id": list(gone.keys()), "richer": list(gone.values())},
+        schema={"document_id": pl.String, "richer": pl.String},
+    )
