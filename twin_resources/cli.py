@@ -252,6 +252,35 @@ def explain(
     return run_explain(_settings(home), trace_id, as_json=as_json, console=_console())
 
 
+@app.command()
+def forget(
+    post: Annotated[
+        str, typer.Option("--post", help="Source id or address of a post; with --author.")
+    ] = "",
+    author: Annotated[
+        str, typer.Option("--author", help="Whose post; alone: the author with everything.")
+    ] = "",
+    reader: Annotated[
+        str, typer.Option("--reader", help="A reader's key, or the 16 digits in their traces.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say where it is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    home: Home = None,
+) -> int:
+    """Remove a post, an author or a reader from everything; leaves a certificate of hashes."""
+    from twin_resources.command.forget_command import run_forget
+
+    return run_forget(
+        _settings(home),
+        post=post,
+        author=author,
+        reader=reader,
+        dry_run=dry_run,
+        as_json=as_json,
+        console=_console(),
+    )
+
+
 @app.command(
     context_settings={
         "allow_extra_args": True,

@@ -16,13 +16,13 @@ from typing import Any
 
 import httpx
 
-from twin_resources.dagster_runs import RUN_FIELDS, Event, Run, event_of, run_of
+from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
 from twin_resources.errors import TwinError
 
-LOCATION = "llm-twin"
 REPOSITORY = "__repository__"
 PARTITIONS = "authors"
 PARTITION_TAG = "dagster/partition"
+UNREACHABLE = "DagsterUserCodeUnreachableError"  # class name of the error in its answer
 
 
 class DagsterHTTP:
@@ -58,11 +58,13 @@ class DagsterHTTP:
             """query { workspaceOrError { __typename
               ... on PythonError { message }
               ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
-                __typename ... on PythonError { message } } } } } }""",
+                __typename ... on PythonError { message className } } } } } }""",
             tried="ask Dagster for its code locations",
         )["workspaceOrError"]
         for entry in data.get("locationEntries", ()):
             outcome = entry["locationOrLoadError"] or {}
+            if outcome.get("className") == UNREACHABLE:
+                return False  # the code server is starting, or the supervisor starts it again
             if outcome.get("__typename") == "PythonError":
                 raise TwinError(
                     f"load the code location {entry['name']}",
@@ -99,12 +101,13 @@ class DagsterHTTP:
         """Launch a job on an author's partition; returns the run id.
 
         Args:
+            author: slug; empty for a job without partitions.
             config: asset → its configuration, where it departs from the defaults.
 
         Raises:
             TwinError: Dagster refused the launch; says why.
         """
-        all_tags = {PARTITION_TAG: author} | dict(tags or {})
+        all_tags = ({PARTITION_TAG: author} if author else {}) | dict(tags or {})
         answer = self._query(
             """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
               __typename

@@ -190,7 +190,7 @@ class Keyring:
         )
         for known, role, label in of_the_home:
             if hmac.compare_digest(sent.encode(), known.encode()):
-                return Key(_reader(sent), role, frozenset({ALL_AUTHORS}), label)
+                return Key(reader_of(sent), role, frozenset({ALL_AUTHORS}), label)
         found = self._look_up(_hash(sent), sent)
         if found is None:
             raise Refused(
@@ -232,14 +232,15 @@ class Keyring:
             ).first()
         if row is None:
             return None
-        return Key(_reader(sent), cast(Role, row.role), frozenset(row.authors), row.label)
+        return Key(reader_of(sent), cast(Role, row.role), frozenset(row.authors), row.label)
 
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _reader(key: str) -> str:
+def reader_of(key: str) -> str:
+    """The name by which traces and scores know the reader of a key."""
     # Another hash than the stored one: a trace must not help to find the row of a key.
     return hashlib.sha256(b"reader:" + key.encode()).hexdigest()[:16]
 

@@ -1,0 +1,62 @@
+"""Looking for a planted word in every file of a home, by a reader of each format.
+
+Belongs here: a decoder of its own, so that the project's is not judged by itself.
+Does not belong here: planting (`conftest.py`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+from lance.file import LanceFileReader
+
+POST_WORD, QUESTION_WORD = "quibblestone", "wobblefinch"
+
+
+def files_of(home: Path) -> list[Path]:
+    """Every file but prepared weights, which are links into another folder."""
+    found = (path for path in sorted(home.rglob("*")) if path.is_file())
+    return [path for path in found if "weights" not in path.relative_to(home).parts]
+
+
+def files_with(home: Path, word: str) -> list[str]:
+    """Files that hold the word, plainly or once decoded."""
+    return [
+        str(path.relative_to(home))
+        for path in files_of(home)
+        if any(word.lower() in text.lower() for text in decoded(path))
+    ]
+
+
+def decoded(path: Path) -> Iterator[str]:
+    """What a file holds: its bytes, and what they mean."""
+    body = path.read_bytes()
+    yield body.decode("latin-1")
+    if body.startswith(b"SQLite format 3"):
+        yield from _rows(path)
+    elif path.suffix == ".lance":
+        yield str(LanceFileReader(str(path)).read_all().to_table().to_pydict())
+    elif body.startswith(b"PAR1"):
+        yield str(pl.read_parquet(path).to_dicts())
+    elif body.startswith(b"\x1f\x8b"):
+        yield gzip.decompress(body).decode("latin-1")
+    elif path.suffix == ".json":
+        yield json.dumps(json.loads(body), ensure_ascii=False)
+
+
+def _rows(path: Path) -> Iterator[str]:
+    connection = sqlite3.connect(path)
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    for (table,) in tables:
+        for row in connection.execute(f'SELECT * FROM "{table}"'):
+            for value in row:
+                if isinstance(value, bytes) and value.startswith(b"\x1f\x8b"):
+                    yield gzip.decompress(value).decode("latin-1")
+                else:
+                    yield str(value)
+    connection.close()

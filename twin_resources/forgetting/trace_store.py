@@ -1,0 +1,162 @@
+"""The place `traces`: the embedded trace store's file, or a Langfuse over its API.
+
+Belongs here: finding traces and scores of what is gone, deleting them, and looking again.
+Does not belong here: the store's tables (`langfuse/trace_tables.py`), the API
+(`langfuse/client.py`), the ledger's copy (`state_store.py`).
+
+The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
+A Langfuse takes a deletion and carries it out in the background
+(https://langfuse.com/docs/administration/data-deletion), so what it still answers is told with a
+deadline and is no failure.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_resources.forgetting.decoding import held_in
+from twin_resources.forgetting.gone import Gone
+from twin_resources.forgetting.places import Instance, Place
+from twin_resources.forgetting.sqlite_files import opened, rewrite, row_holds
+from twin_resources.langfuse.client import LangfuseClient
+
+PROMPT, ANSWER, READER = "input", "output", "user_id"
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trace, as far as it matters here.
+
+    Attributes:
+        question: the reader's own words in the prompt; `texts`: everything else that it holds.
+    """
+
+    trace_id: str
+    reader: str
+    author: str
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EmbeddedTraces:
+    """`traces.sqlite` of the home."""
+
+    instance: Instance
+    name: str = "traces"
+
+    @property
+    def path(self) -> Path:
+        return self.instance.settings.home / "traces.sqlite"
+
+    def seen(self) -> Iterator[Seen]:
+        """Every observation, one at a time."""
+        if not self.path.is_file():
+            return
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=30)
+        connection.row_factory = sqlite3.Row
+        try:
+            for row in connection.execute("SELECT * FROM observations"):
+                yield _seen(dict(row))
+        finally:
+            connection.close()
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        if not self.path.is_file():
+            return 0
+        traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
+        with opened(self.path) as connection:
+            erased = 0
+            for start in range(0, len(traces), _AT_ONCE):
+                some = sorted(traces)[start : start + _AT_ONCE]
+                asked = ", ".join("?" * len(some))
+                for table in ("observations", "scores"):
+                    sql = f"DELETE FROM {table} WHERE trace_id IN ({asked})"
+                    erased += connection.execute(sql, some).rowcount
+            # what a reader gave on answers of somebody else
+            rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
+            held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
+            connection.executemany("DELETE FROM scores WHERE rowid = ?", held)
+        rewrite(self.path)
+        return erased + len(held)
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`."""
+        if not self.path.is_file():
+            return []
+        where = held_in(self.path, gone)
+        return [where] if where else []
+
+
+@dataclass(frozen=True)
+class LangfuseTraces:
+    """A Langfuse that the settings name. `is_background`: deletions take effect later."""
+
+    instance: Instance
+    client: LangfuseClient
+    name: str = "traces"
+    is_background: bool = True
+
+    def seen(self) -> Iterator[Seen]:
+        """Every generation, newest first."""
+        for item in self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)):
+            yield _seen(
+                {
+                    "trace_id": item["traceId"],
+                    "user_id": item.get("userId") or "",
+                    "input": item.get("input"),
+                    "output": item.get("output"),
+                    "metadata": item.get("metadata"),
+                }
+            )
+
+    def erase(self, gone: Gone) -> int:
+        """Ask for the deletion of every trace and score; see `Place.erase`."""
+        traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
+        for trace_id in sorted(traces):
+            self.client.delete_trace(trace_id)
+        scores = [str(one["id"]) for one in self.client.scores() if gone.is_among(one)]
+        for score_id in scores:
+            self.client.delete_score(score_id)
+        return len(traces) + len(scores)
+
+    def holds(self, gone: Gone) -> list[str]:
+        """Traces and scores that it still answers; see `Place.holds`."""
+        found = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
+        return found + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
+
+
+def trace_store_of(instance: Instance) -> Place:
+    """The trace store that the settings name."""
+    if not instance.settings.has_real_langfuse:
+        return EmbeddedTraces(instance)
+    return LangfuseTraces(instance, LangfuseClient.from_settings(instance.settings))
+
+
+def is_of(seen: Seen, gone: Gone) -> bool:
+    """Whether a trace is a subject's: asked by the reader, of the author, or showing the post."""
+    if gone.is_value(seen.trace_id) or gone.is_value(seen.reader):
+        return True
+    if gone.whole_author and seen.author == gone.author:
+        return True
+    return gone.is_among(dict(seen.row))
+
+
+def _seen(row: dict[str, Any]) -> Seen:
+    metadata = row.get("metadata")
+    if isinstance(metadata, str):
+        metadata = json.loads(metadata)
+    facts: dict[str, Any] = metadata or {}
+    return Seen(
+        trace_id=str(row["trace_id"]),
+        reader=str(row.get("user_id") or facts.get("twin.reader") or ""),
+        author=str(facts.get("twin.author") or ""),
+        row=row,
+    )
