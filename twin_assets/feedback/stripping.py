@@ -1,7 +1,7 @@
 """Readers' text without personal data: what `interactions` stores, and the count of what is left.
 
 Belongs here: which columns hold text, applying the patterns to a frame, the table's columns.
-Does not belong here: the patterns (`twin_resources/privacy.py`), the ledger's query.
+Does not belong here: the patterns (`twin_resources/privacy`), the ledger's query.
 
 The ledger strips texts when it reads them; they are stripped again here, so that texts read under
 older patterns are made anew when the patterns change.

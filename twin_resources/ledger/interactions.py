@@ -2,7 +2,7 @@
 
 Belongs here: the query, the columns and their meaning.
 Does not belong here: pairs and samples made of them (`preference_dataset`, `shadow_pairs`).
-Question, answer and edits were stripped of personal data when they were read (`privacy.py`).
+Question, answer and edits were stripped of personal data when they were read (`privacy`).
 """
 # pyright: strict
 

@@ -34,7 +34,7 @@ def filled(world: World, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Ite
     world.answer(4, author="bob")
     world.vote(1, 1.0)
     world.vote(1, 0.0, reader="r2")
-    world.vote(2, "Write to me: ann@example.org", name="output", **{"twin.role": "author"})
+    world.vote(2, "Write to me: ann@bell.org", name="output", **{"twin.role": "author"})
     world.tick()
     yield world
     world.state.close()
@@ -95,7 +95,7 @@ def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -
         {
             "trace_id": ["a", "b"],
             "question": ["clean", "call +49 170 1234567"],
-            "answer": ["one@example.org", ""],
+            "answer": ["one@bell.org", ""],
             "edit": [None, None],
         },
         schema_overrides={"edit": pl.String},

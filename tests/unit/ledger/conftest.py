@@ -95,7 +95,7 @@ class World:
                         "langfuse.observation.type": "generation",
                         "langfuse.observation.input": '[{"role": "user", "content": '
                         '"From my posts:\\n\\n[1] Oil (undated)\\nOne drop.\\n\\n'
-                        'Question: How much oil? Mail ann@example.org"}]',
+                        'Question: How much oil? Mail ann@bell.org"}]',
                         "langfuse.observation.output": '{"role": "assistant", "content": "One."}',
                         **{f"langfuse.observation.metadata.{k}": v for k, v in metadata.items()},
                     }.items()

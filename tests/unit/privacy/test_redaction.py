@@ -1,0 +1,181 @@
+"""What is replaced, what only looks like it and stays, and the properties of replacing."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twin_resources.privacy import (
+    KINDS,
+    Span,
+    count_personal,
+    find_personal,
+    redact,
+    replace_personal,
+)
+from twin_resources.privacy.kinds import joined
+
+
+@pytest.mark.parametrize(
+    ("text", "replaced"),
+    [
+        ("Mail me: ann.bell+clocks@mail.example.co.uk.", "Mail me: [e-mail]."),
+        ("jürgen@müller.de wrote", "[e-mail] wrote"),
+        ("ann (at) bell (dot) org or bob at bell dot org", "[e-mail] or [e-mail]"),
+        ("<mailto:ann@bell.org>, %3Cnobody", "<mailto:[e-mail]>, %3Cnobody"),
+        ("Call +49 170 1234567 or (030) 123-4567.", "Call [phone] or [phone]."),
+        ("0170/1234567, 415-555-2671", "[phone], [phone]"),
+        ("Call me at 22 12 34 56, mobile: 0612345678", "Call me at [phone], mobile: [phone]"),
+        ("001-415-555-2671x123 (555)234-4567", "[phone] [phone]"),
+        ("card 4111 1111 1111 1111 please", "card [card] please"),
+        ("5500-0000-0000-0004, 3782 822463 10005", "[card], [card]"),
+        ("to DE89 3704 0044 0532 0130 00 and GB82WEST12345698765432!", "to [iban] and [iban]!"),
+        ("from 93.184.216.34 and 2a02:8108:0:0:8a2e::7334", "from [ip address] and [ip address]"),
+        ("SSN 536-22-8726, ssn: 536228726", "SSN [ssn], ssn: [ssn]"),
+        ("CPF 390.533.447-05, NINO AB 12 34 56 C", "CPF [national id], NINO [national id]"),
+        ("sk-proj-abcdefghijklmnopqrstuvwx", "[key]"),
+        ("AKIAIOSFODNN7EXAMPLE", "[key]"),
+        ("token eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeKKF2Q", "token [web token]"),
+        ("password: hunter22!", "password: [secret]"),
+        ("my password is hunter22!", "my password is [secret]"),
+        ("API_KEY=abcdef123456", "API_KEY=[secret]"),
+        ('"aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG"', '"aws_secret_access_key": "[secret]"'),
+        ("Authorization: Bearer 9f8aK2mQ7xT4vB1nZ6", "Authorization: Bearer [secret]"),
+        ("postgres://ann:t0ps3cr@db.bell.org/x", "postgres://ann:[secret]@db.bell.org/x"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[private key]"),
+    ],
+)
+def test_personal_data_is_replaced_by_what_it_was(text: str, replaced: str) -> None:
+    assert replace_personal(text) == replaced
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # numbers that are none
+        "In 2024 I wrote 120 posts; version 3.11.7 took 1.5 s, 10,000,000 rows.",
+        "std::vector<int> and a::b::c, 12:30:45, 2026-11-20T08:00:00",
+        "ISBN 978-3-16-148410-0 has 13 digits and no card's check sum",
+        "1234 5678 9012 3456 is no card: its check digit is wrong",
+        "256.300.1.2, price $1,999.00, 3.14159265358979, 2^52 = 4503599627370496",
+        "0.1.2.3.4 and 1.2.3, C99 § 6.3.2.3, rails (6.1.0, 6.0.3.4), Chrome/45.0.245.85",
+        "48 8d 05 00 00 00 00 and 61 6d 01 00 03 28 29 |",
+        "1990-2000, 2001-02-03, 01/02/2003, from 10 000 000 to 20 000 000",
+        "18:00 +0100, 1e+10, x = y +1234567",
+        # hashes and identities in code
+        "sha 4bf92f3577b34da6a3ce929d0e0e4736, the token is short",
+        "commit 0c0df888f45f5a11cbb94fca1e2fd7a1f8e3ad44, f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+        # documentation and local addresses
+        "curl http://127.0.0.1:3000 http://192.168.10.7/ 10.0.0.1 203.0.113.9 ::1 fe80::1 8.8.8.8",
+        "2001:db8::7334, 255.255.255.0, 169.254.169.254, 198.51.0.0/16",
+        "ann@example.com, bob@mail.example.org, eve@host.test, root@localhost",
+        "git clone git@github.com:ann/clocks.git; noreply@bell.org; 1+ann@users.noreply.github.com",
+        "@ann@social.bell.org, icon@2x.png, getty@tty1.service, user@host:/path, lodash@4.17.21",
+        "https://lists.bell.org/%3C3098b0421@app.bell.com%3E",
+        "(415) 555-0123, +44 7700 900123",
+        # names of secrets without one
+        "password = params[:password]; token = lexer.next_token(2); secret: ENV['SECRET1']",
+        'password: "password123", api_key = "your-api-key-1", token: <token1>, PWD=/home/ann1',
+        "tokenizer = bert-base-2, password_digest: string, the password is required",
+        "postgres://user:password@localhost/db",
+        "a key starts with -----BEGIN RSA PRIVATE KEY----- and ends with -----END",
+    ],
+)
+def test_what_only_looks_like_it_stays(text: str) -> None:
+    assert redact(text).text is text
+    assert find_personal(text) == ()
+
+
+def test_kinds_are_counted() -> None:
+    text = "a@bell.org, b@bell.org, 93.184.216.34"
+    assert redact(text).counts == {"e-mail": 2, "ip address": 1}
+    assert count_personal(text)[1] == {"e-mail": 2, "ip address": 1}
+    assert count_personal("")[1] == {}
+
+
+def test_a_region_or_language_says_how_numbers_are_written() -> None:
+    text = "Mijn nummer: 612 34 56 78. PESEL 44051401359."
+    assert redact("612 34 56 78", region="ES").counts == {"phone": 1}
+    assert redact("612 34 56 78", region="es").counts == {"phone": 1}
+    assert redact("612 34 56 78").counts == {}
+    assert redact("612 34 56 78", region="no such place").counts == {}
+    assert "44051401359" not in redact(text).text
+
+
+def test_overlapping_spans_are_one_of_the_surer_kind() -> None:
+    spans = [Span(5, 9, "phone"), Span(0, 6, "card"), Span(9, 12, "phone"), Span(20, 21, "iban")]
+    assert joined(spans) == (Span(0, 9, "card"), Span(9, 12, "phone"), Span(20, 21, "iban"))
+    assert joined([]) == ()
+
+
+_PIECES = st.sampled_from(
+    [
+        *("+49 170 1234567", "415-555-2671", "ann@bell.org", "4111 1111 1111 1111", "536-22-8726"),
+        *("DE89 3704 0044 0532 0130 00", "93.184.216.34", "password: hunter22!", "phone", "SSN"),
+        *("sk-proj-abcdefghijklmnopqrstuvwx", "://ann:t0ps3cr@", "-----BEGIN PRIVATE KEY-----"),
+        *("-----END PRIVATE KEY-----", "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeKKF2Q", "2a02::1"),
+        *("[e-mail]", "[phone]", "[secret]", "token=", " is ", "\n", " ", "-", "1", "0", "A", ".."),
+        *("(", ")", "/", ":", "@", "x12", "é", "١٢٣", "İ", "00", "+", '"', "%3C", "dot", " at "),
+    ]
+)
+_TEXTS = st.one_of(
+    st.text(max_size=200),
+    st.text(alphabet="0123456789 +-.()/@:aeks_=[]", max_size=120),
+    st.lists(_PIECES, max_size=30).map("".join),
+)
+_REGIONS = st.sampled_from(["", "DE", "US", "es", "pt-BR"])
+
+
+@settings(max_examples=400)
+@given(_TEXTS, _REGIONS)
+def test_redacted_text_has_nothing_left(text: str, region: str) -> None:
+    once = redact(text, region=region)
+    again = redact(once.text, region=region)
+    assert again.text is once.text
+    assert again.counts == {}
+    assert set(once.counts) <= set(KINDS)
+    assert all(count > 0 for count in once.counts.values())
+    assert sum(once.counts.values()) >= sum(f"[{kind}]" in once.text for kind in once.counts)
+
+
+@settings(max_examples=400)
+@given(_TEXTS, _REGIONS)
+def test_spans_stand_in_order_and_do_not_overlap(text: str, region: str) -> None:
+    spans = find_personal(text, region=region)
+    assert all(0 <= span.start < span.end <= len(text) for span in spans)
+    assert all(one.end <= other.start for one, other in pairwise(spans))
+    assert (redact(text, region=region).text is text) == (not spans)
+
+
+@given(_TEXTS, st.integers(0, 200))
+def test_a_text_that_was_cut_is_clean_after_another_look(text: str, most: int) -> None:
+    """The ledger cuts long texts after replacing; the table replaces again."""
+    stored = redact(redact(text).text[:most]).text
+    assert find_personal(stored) == ()
+
+
+_ADVERSARIAL = (
+    *("a.", "1 ", "1.", ":a", "a@", "@", "sk-", "+1 ", "aaaa-", "password ", "password=a1!", "0"),
+    *("01 11 ", "+1 2 3 4 5 6 ", "(0", "-----BEGIN PRIVATE KEY-----", "eyJ", "eyJaaaaaaaa.", "A1"),
+    *("://a:", "tel ", "tel 1 2 3 4 5 6 7 ", "4111 ", "DE89 ", "2001:", "A-", " at ", "a dot "),
+    *("a [at] b [dot] ", "_", "sk_live_", ":AA", "SSN 1", "123-45-", "bearer ", "\\n", "٣", "é"),
+)
+
+
+@pytest.mark.parametrize("piece", _ADVERSARIAL)
+def test_the_time_grows_no_faster_than_the_text(piece: str) -> None:
+    """Four times the text, and not sixteen times the time: no pattern starts over and over."""
+
+    def seconds(length: int) -> float:
+        text = piece * (length // len(piece))
+        started = time.process_time()
+        redact(text)
+        return time.process_time() - started
+
+    seconds(2_000)
+    short = min(seconds(10_000) for _ in range(3))
+    assert min(seconds(40_000) for _ in range(2)) < 9 * max(short, 0.004)

@@ -1,0 +1,24 @@
+"""Personal data and secrets in text: found by shape and check sum, replaced by what they were."""
+# pyright: strict
+
+from twin_resources.privacy.kinds import KINDS, Kind, Span
+from twin_resources.privacy.redaction import (
+    PRIVACY_VERSION,
+    Redacted,
+    count_personal,
+    find_personal,
+    redact,
+    replace_personal,
+)
+
+__all__ = [
+    "KINDS",
+    "PRIVACY_VERSION",
+    "Kind",
+    "Redacted",
+    "Span",
+    "count_personal",
+    "find_personal",
+    "redact",
+    "replace_personal",
+]

@@ -1,0 +1,71 @@
+"""What kinds of personal data there are, and where one stands in a text.
+
+Belongs here: the kinds and their placeholders, a span, joining spans that overlap.
+Does not belong here: finding them (one module a family of kinds), replacing (`redaction.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "private key",
+    "key",
+    "web token",
+    "secret",
+    "e-mail",
+    "iban",
+    "card",
+    "ssn",
+    "national id",
+    "ip address",
+    "phone",
+]
+KINDS: tuple[Kind, ...] = (
+    "private key",
+    "key",
+    "web token",
+    "secret",
+    "e-mail",
+    "iban",
+    "card",
+    "ssn",
+    "national id",
+    "ip address",
+    "phone",
+)
+"""In the order in which they name a place that two of them claim: the surer shape first."""
+
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`text[start:end]` is of this kind."""
+
+    start: int
+    end: int
+    kind: Kind
+
+    @property
+    def placeholder(self) -> str:
+        return f"[{self.kind}]"
+
+
+def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Spans in the order of the text, none overlapping: those that did are one, of the surer kind.
+
+    Joined, not dropped: what only the less sure one covers would otherwise stay in the text.
+    """
+    apart: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        if apart and span.start < apart[-1].end:
+            last = apart[-1]
+            kind = last.kind if _RANK[last.kind] <= _RANK[span.kind] else span.kind
+            apart[-1] = Span(last.start, max(last.end, span.end), kind)
+        else:
+            apart.append(span)
+    return tuple(apart)

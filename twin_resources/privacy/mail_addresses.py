@@ -1,0 +1,87 @@
+"""E-mail addresses.
+
+Belongs here: their shape, plain and written out ("ann at home dot org"), and which are nobody's.
+Does not belong here: passwords in URLs (`credentials.py`).
+
+Kept, because they are no mailbox of a person: domains reserved for documentation and tests (RFC
+2606, RFC 6761), accounts of version control (`git@github.com:…`), addresses that take no mail
+(`noreply@…`), accounts in a URL, fediverse handles (`@ann@social.example`), file names
+(`icon@2x.png`), units (`getty@tty1.service`), message identities in links to mail archives.
+Format: RFC 5321 (64 octets before the at sign), RFC 6531 (letters of any script).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from twin_resources.privacy.kinds import Span
+
+_LONGEST_LOCAL = 64
+_DOMAIN = re.compile(
+    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,30})(?![\w-])"
+)
+_WRITTEN_OUT = re.compile(
+    r"(?<![\w.+-])[\w.+-]{1,64} {0,2}(?:[\[({<] ?(?i:at|@) ?[\])}>]| at ) {0,2}"
+    r"[\w-]{1,63}(?:(?: {0,2}[\[({<] ?(?i:dot|\.) ?[\])}>] {0,2}| dot |\.)[\w-]{1,63}){0,3}"
+    r"(?: {0,2}[\[({<] ?(?i:dot|\.) ?[\])}>] {0,2}| dot )[a-z]{2,24}(?![\w-])"
+)
+_DOTS = ("dot", "Dot", "DOT", "[.]", "(.)")
+_RESERVED = re.compile(
+    r"(?i)(?:^|\.)(?:example\.(?:com|net|org|edu)|example|test|invalid|localhost|local)$|^users\.noreply\."
+)
+_NO_MAILBOX = frozenset(
+    ("git", "hg", "svn", "bzr", "cvs", "gitolite", "noreply", "no-reply", "donotreply")
+)
+_NO_DOMAIN = frozenset(
+    (
+        *("png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "pdf", "css", "scss", "html", "htm"),
+        *("js", "jsx", "mjs", "ts", "tsx", "json", "yml", "yaml", "toml", "xml", "lock", "txt"),
+        *("rb", "java", "cpp", "hpp", "exe", "dll", "tar", "tgz", "gz", "service", "timer"),
+        *("socket", "mount", "target", "slice", "plist"),
+    )
+)
+
+
+def find_mail_addresses(text: str) -> Iterator[Span]:
+    """Spans of kind `e-mail`, at most one an at sign; may overlap those of other kinds."""
+    at = text.find("@")
+    while at != -1:
+        span = _around(text, at)
+        if span:
+            yield span
+        at = text.find("@", at + 1)
+    if any(dot in text for dot in _DOTS):
+        for match in _WRITTEN_OUT.finditer(text):
+            yield Span(match.start(), match.end(), "e-mail")
+
+
+def _around(text: str, at: int) -> Span | None:
+    domain = _DOMAIN.match(text, at + 1)
+    if not domain or domain[1].lower() in _NO_DOMAIN or _RESERVED.search(domain[0]):
+        return None
+    start, lowest = at, max(0, at - _LONGEST_LOCAL)
+    while start > lowest and (text[start - 1].isalnum() or text[start - 1] in "._+%-"):
+        start -= 1
+    if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
+        return None  # a message's identity in a link to an archive
+    while start < at and text[start] in ".-%":  # prose before it: "…ann@", a list's "-ann@"
+        start += 1
+    local = text[start:at].lower()
+    too_long = start == lowest and start > 0 and text[start - 1].isalnum()
+    if not local or too_long or local in _NO_MAILBOX or local.endswith(("noreply", "no-reply")):
+        return None
+    if (start and text[start - 1] == "@") or _in_authority(text, start):
+        return None
+    return Span(start, domain.end(), "e-mail")
+
+
+def _in_authority(text: str, start: int) -> bool:
+    """`scheme://ann@host` and `scheme://ann:password@host` name an account, not a mailbox."""
+    slashes = text.rfind("://", max(0, start - _LONGEST_LOCAL), start)
+    if slashes == -1:
+        return False
+    return not any(
+        character.isspace() or character == "/" for character in text[slashes + 3 : start]
+    )

@@ -1,0 +1,110 @@
+"""The national identity numbers that are looked for: how they are written, what proves one.
+
+Belongs here: the table. Does not belong here: looking for them (`national_ids.py`), the check sums
+(python-stdnum, one module a scheme: https://arthurdejong.org/python-stdnum/doc/2.2).
+
+A shape has `9` for a digit and `A` for a letter. A *plain* shape counts wherever it stands: its
+separators, letters, date or check digits make a chance hit rare (below one in fifty). A *labelled*
+one looks like any number and counts only after one of the scheme's words, or, from ten digits on,
+in a text of its own region.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """One number of one country.
+
+    Attributes:
+        region: ISO 3166 alpha-2 in capitals.
+        module: of python-stdnum, `country.module`; "": the scheme has no check sum, and
+            `national_ids` knows its rules.
+        words: alternatives of a regular expression, in lower case.
+    """
+
+    region: str
+    module: str
+    plain: tuple[str, ...] = ()
+    labelled: tuple[str, ...] = ()
+    words: str = ""
+
+
+_NINE = ("999999999", "999 999 999", "999-999-999", "999.999.999")
+_ELEVEN = ("99999999999", "999 999 999 99", "999 9999 9999")
+_SOCIAL_SECURITY = "ssn|itin|social security|tax ?id|taxpayer"
+
+SCHEMES: tuple[Scheme, ...] = (
+    Scheme("US", "us.ssn", ("999-99-9999",), ("999 99 9999", "999999999"), _SOCIAL_SECURITY),
+    Scheme("US", "us.itin", ("999-99-9999",), ("999 99 9999", "999999999"), _SOCIAL_SECURITY),
+    Scheme("CA", "ca.sin", (), _NINE, "sin|social insurance|assurance sociale|nas"),
+    Scheme("MX", "mx.curp", ("AAAA999999AAAAAA99", "AAAA999999AAAAAAA9")),
+    Scheme("BR", "br.cpf", ("999.999.999-99",), ("99999999999", "999999999-99"), "cpf"),
+    Scheme("AR", "ar.cuit", ("99-99999999-9",), ("99999999999",), "cuit|cuil"),
+    Scheme(
+        *("CL", "cl.rut", ("99.999.999-9", "9.999.999-9", "99.999.999-A", "9.999.999-A")),
+        *(("99999999-9", "9999999-9", "99999999-A", "9999999-A"), "rut|run"),
+    ),
+    Scheme("EC", "ec.ci", (), ("9999999999", "999999999-9"), "c[ée]dula"),
+    Scheme("DO", "do.cedula", ("999-9999999-9",), ("99999999999",), "c[ée]dula"),
+    Scheme("GB", "", ("AA999999A", "AA 99 99 99 A", "AA-99-99-99-A")),
+    Scheme("GB", "gb.nhs", (), ("999 999 9999", "999-999-9999", "9999999999"), "nhs"),
+    Scheme("IE", "ie.pps", ("9999999A", "9999999AA"), (), "pps"),
+    Scheme(
+        *("DE", "de.idnr", (), (*_ELEVEN, "99 999 999 999")),
+        "steuer-?id|steuerliche identifikationsnummer|identifikationsnummer|idnr|tin",
+    ),
+    Scheme("AT", "at.vnr", (), ("9999 999999", "9999999999"), "sv-?nr|svnr|versicherungsnummer"),
+    Scheme("CH", "ch.ssn", ("999.9999.9999.99",), ("9999999999999",), "ahv|avs"),
+    Scheme("FR", "fr.nir", ("999999999999999", "9999999999999 99", "9 99 99 99 999 999 99")),
+    Scheme("ES", "es.dni", ("99999999A", "99999999-A", "99.999.999-A", "99.999.999A")),
+    Scheme("ES", "es.nie", ("A9999999A", "A-9999999-A", "A-9999999A", "A9999999-A")),
+    Scheme("PT", "pt.nif", (), _NINE, "nif|contribuinte"),
+    Scheme("IT", "it.codicefiscale", ("AAAAAA99A99A999A",)),
+    Scheme("NL", "nl.bsn", (), (*_NINE, "9999.99.999"), "bsn|burgerservicenummer|sofinummer"),
+    Scheme(
+        *("BE", "be.nn", ("99.99.99-999.99", "99 99 99 999 99"), ("99999999999",)),
+        "rijksregisternummer|registre national|niss|insz",
+    ),
+    Scheme(
+        "SE", "se.personnummer", ("999999-9999", "99999999-9999", "999999+9999"), ("9999999999",)
+    ),
+    Scheme("NO", "no.fodselsnummer", ("99999999999", "999999 99999")),
+    Scheme("DK", "dk.cpr", (), ("999999-9999", "9999999999"), "cpr|personnummer"),
+    Scheme("FI", "fi.hetu", ("999999-9999", "999999-999A", "999999A9999", "999999A999A")),
+    Scheme("IS", "is_.kennitala", (), ("999999-9999", "9999999999"), "kennitala|kt"),
+    Scheme("PL", "pl.pesel", ("99999999999",)),
+    Scheme("CZ", "cz.rc", ("999999/9999",), ("9999999999",), "rodn[ée] [čc][íi]slo|r[čc]"),
+    Scheme("BG", "bg.egn", (), ("9999999999",), "егн|egn"),
+    Scheme("RO", "ro.cnp", ("9999999999999",)),
+    Scheme("GR", "gr.amka", ("99999999999",)),
+    Scheme("HR", "hr.oib", (), ("99999999999",), "oib"),
+    Scheme("SI", "si.emso", ("9999999999999",)),
+    Scheme("EE", "ee.ik", ("99999999999",)),
+    Scheme("LT", "lt.asmens", ("99999999999",)),
+    Scheme("RU", "ru.inn", (), ("999999999999",), "инн|inn"),
+    Scheme("UA", "ua.rntrc", (), ("9999999999",), "рнокпп|іпн|rntrc"),
+    Scheme("TR", "tr.tckimlik", ("99999999999",)),
+    Scheme(
+        "IL", "il.idnr", (), ("999999999", "99999999-9"), "mispar zehut|teudat zehut|תעודת זהות"
+    ),
+    Scheme("ZA", "za.idnr", ("9999999999999", "999999 9999 99 9")),
+    Scheme("IN", "in_.aadhaar", ("9999 9999 9999", "9999-9999-9999"), ("999999999999",), "aadhaar"),
+    Scheme("IN", "in_.pan", (), ("AAAAA9999A",), "pan"),
+    Scheme("PK", "pk.cnic", ("99999-9999999-9",)),
+    Scheme("CN", "cn.ric", ("999999999999999999", "99999999999999999A")),
+    Scheme("KR", "kr.rrn", ("999999-9999999",)),
+    Scheme(
+        "JP", "jp.in_", (), ("999999999999", "9999 9999 9999"), "my ?number|マイナンバー|個人番号"
+    ),
+    Scheme("TH", "th.pin", ("9-9999-99999-99-9",), ("9999999999999",), "บัตรประชาชน|thai id"),
+    Scheme("MY", "my.nric", ("999999-99-9999",)),
+    Scheme("ID", "id.nik", (), ("9999999999999999",), "nik|ktp"),
+    Scheme("AU", "au.tfn", (), _NINE, "tfn|tax file"),
+    Scheme("NZ", "nz.ird", (), (*_NINE, "99-999-999", "99999999"), "ird"),
+)
+"""Left out: schemes without any check (a passport number, a driver's licence) and those of
+companies."""

@@ -1,0 +1,61 @@
+"""IP addresses.
+
+Belongs here: their shape, and which could be a person's. Does not belong here: host names.
+
+Kept, because they are nobody's: what the registries do not route (private 10/8, 172.16/12 and
+192.168/16 of RFC 1918, loopback, link-local, documentation of RFC 5737 and RFC 3849, netmasks), the
+public resolvers, networks (`203.0.112.0/20`), and four numbers that are a version or a section
+("C99 § 6.3.2.3"): those after a word that says so, and those with every number below 32, which of
+random addresses are 1 in 4,096.
+Registries: https://www.iana.org/assignments/iana-ipv4-special-registry, read by `ipaddress`.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from twin_resources.privacy.kinds import Span
+
+# A lookbehind after the first digit, here and in the other modules: a pattern that starts with a
+# set of characters is searched for several times faster than one that starts with an assertion.
+_IPV4 = re.compile(
+    r"\d(?<![\w.#-]\d)(?<![A-Za-z]/\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.\w)(?!/(?:[12]?\d|3[01])\b)"
+)
+_IPV6 = re.compile(
+    r"[23](?<![\w:.]\d)[0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])(?!/(?:\d\d?|1[01]\d|12[0-7])\b)"
+)
+_VERSION = re.compile(r"(?i)(?:\b(?:versions?|release|ver|build|rev|v)[ .:=]{1,2}|[=~^<>]=? ?)$")
+_HIGHEST_OF_A_VERSION = 32
+_EVERYONES = frozenset(
+    (
+        *("1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9", "149.112.112.112"),
+        *("208.67.222.222", "208.67.220.220"),
+        *("2001:4860:4860::8888", "2001:4860:4860::8844", "2606:4700:4700::1111"),
+        *("2606:4700:4700::1001", "2620:fe::fe"),
+    )
+)
+
+
+def find_network_addresses(text: str) -> Iterator[Span]:
+    """Spans of kind `ip address`; they do not overlap each other."""
+    for pattern in (_IPV4, _IPV6):
+        for match in pattern.finditer(text):
+            if _is_a_persons(match[0]) and not _is_version(text, match.start()):
+                yield Span(match.start(), match.end(), "ip address")
+
+
+def _is_a_persons(found: str) -> bool:
+    try:
+        address = ipaddress.ip_address(found)
+    except ValueError:
+        return False
+    if not address.is_global or address.is_multicast or str(address) in _EVERYONES:
+        return False
+    return address.version == 6 or any(number >= _HIGHEST_OF_A_VERSION for number in address.packed)
+
+
+def _is_version(text: str, start: int) -> bool:
+    return _VERSION.search(text[max(0, start - 12) : start]) is not None

@@ -1,0 +1,94 @@
+"""Payment cards and bank accounts.
+
+Belongs here: card numbers (ISO/IEC 7812: Luhn's check, an issuer's first digits and lengths) and
+IBANs (ISO 13616: the check and the country's own structure).
+Does not belong here: account numbers without a check sum; they look like any number.
+Checks: python-stdnum (`stdnum.luhn`, `stdnum.iban`), https://arthurdejong.org/python-stdnum.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from twin_resources.privacy.kinds import Span
+
+_CARD = re.compile(
+    r"\d(?<![\w.,+-]\d)(?:"
+    r"\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?"
+    r"|\d{3}([ -])\d{6}\2\d{4,5}"
+    r"|\d{12,18}"
+    r")(?!\w|[.,-]\d)"
+)
+_ISSUERS = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})$"  # Visa
+    r"|(?:5[1-5]|2[2-7])\d{14}$"  # Mastercard
+    r"|3[47]\d{13}$"  # American Express
+    r"|3(?:0[0-5]|[68]\d)\d{11}$"  # Diners Club
+    r"|35\d{14}$"  # JCB
+    r"|(?:6011|64[4-9]\d|65\d\d)\d{12}$"  # Discover
+    r"|62\d{14,17}$"  # UnionPay
+    r"|(?:50|5[6-9]|6\d)\d{14}$"  # Maestro
+)
+_IBAN = re.compile(r"[A-Za-z](?<![\w+/-][A-Za-z])[A-Za-z]\d\d(?:[ -]?[A-Za-z0-9]){11,30}")
+# SWIFT's IBAN registry: characters of each country's
+_COUNTRIES_BY_LENGTH = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FO GL NL",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ TL",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "LY PT ST",
+    26: "IS TR",
+    27: "BI DJ FR GR IT MC MR SM",
+    28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
+    29: "BR EG PS QA UA",
+    30: "JO KW MN MU YE",
+    31: "MT SC",
+    32: "LC",
+    33: "RU",
+}
+_IBAN_LENGTHS = {
+    country: length for length, group in _COUNTRIES_BY_LENGTH.items() for country in group.split()
+}
+
+
+def find_cards(text: str) -> Iterator[Span]:
+    """Spans of kind `card`; they do not overlap each other."""
+    from stdnum import luhn
+
+    for match in _CARD.finditer(text):
+        digits = "".join(character for character in match[0] if character.isdigit())
+        # repeated digits satisfy the check too and are no card
+        if len(set(digits)) > 1 and _ISSUERS.match(digits) and luhn.is_valid(digits):
+            yield Span(match.start(), match.end(), "card")
+
+
+def find_ibans(text: str) -> Iterator[Span]:
+    """Spans of kind `iban`; they may overlap those of other kinds."""
+    from stdnum import iban
+
+    match = _IBAN.search(text)
+    while match:
+        start = match.start()
+        length = _IBAN_LENGTHS.get(match[0][:2].upper(), 0)
+        end = start + _end_of(match[0], length)  # prose may follow: "DE89 … 00 is mine"
+        if end > start and not text[end : end + 1].isalnum() and iban.is_valid(text[start:end]):
+            yield Span(start, end, "iban")
+            match = _IBAN.search(text, end)
+        else:
+            match = _IBAN.search(text, start + 2)
+
+
+def _end_of(written: str, length: int) -> int:
+    """Where so many characters without separators end; 0: there are fewer."""
+    for index, character in enumerate(written):
+        length -= character.isalnum()
+        if length == 0:
+            return index + 1
+    return 0
