@@ -14,7 +14,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,7 +133,8 @@ class Exports:
             )
         self.importer = importer
         self.include = include
-        dated = sorted((one.written_at, one.digest(), one.path) for one in archives)
+        digest_of: Callable[[Archive], str] = getattr(importer, "digest", lambda one: one.digest())
+        dated = sorted((one.written_at, digest_of(one), one.path) for one in archives)
         self.paths = tuple(path for *_, path in dated)
         key = [importer.NAME, version, sorted(include), [digest for _, digest, _ in dated]]
         self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()

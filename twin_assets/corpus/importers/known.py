@@ -11,6 +11,8 @@ An importer is a module with
 and, where it holds,
     BESIDE_MARKDOWN = True — a folder that also holds Markdown posts may be its export (a git
         repository)
+    digest(archive) -> str — its records follow from something else than the bytes on disk (the
+        commit that is checked out)
     LATEST_ONLY = True — it holds the newest posts only (a feed): what is gone from it is not
         deleted
 """
@@ -24,6 +26,7 @@ from typing import Protocol
 from twin_assets.corpus.importers import (
     feed,
     ghost,
+    git_prose,
     linkedin,
     mastodon,
     medium,
@@ -52,6 +55,7 @@ class Importer(Protocol):
 
 
 IMPORTERS: tuple[Importer, ...] = (
+    git_prose,
     linkedin,
     medium,
     substack,

@@ -1,0 +1,215 @@
+"""What git says of a repository: its files at HEAD, who wrote each line, whose repository it is.
+
+Belongs here: calls of the git binary and what their output means. Does not belong here: which files
+are prose and what becomes of them (`git_prose`).
+
+Everything is read from HEAD's tree, so the work tree and its filters are not touched. A repository
+brings its own configuration: hooks, monitors, text conversions and fetching are turned off, since
+each can start a program. Formats: https://git-scm.com/docs/git-blame#_the_porcelain_format,
+https://git-scm.com/docs/git-ls-tree#_output_format; `.mailmap` is honoured.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twin_resources.errors import TwinError
+
+_OFF = (
+    *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
+    *("-c", "protocol.allow=never", "-c", "core.pager=cat", "-c", "core.quotePath=false"),
+)
+_ENVIRONMENT = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_PAGER": "cat",
+    "LC_ALL": "C",
+}
+# What points git to another repository, or to a program; set when this runs within a hook.
+_ELSEWHERE = frozenset(
+    {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"}
+    | {"GIT_COMMON_DIR", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_PREFIX"}
+)
+_HEADER = re.compile(rb"([0-9a-f]{40,64}) \d+ \d+(?: \d+)?")
+
+
+class GitError(TwinError):
+    """Git refused; the message has its words."""
+
+
+@dataclass(frozen=True)
+class TreeFile:
+    """One entry of HEAD's tree; `mode` is git's (`100644`, `120000` a link, `160000` a module)."""
+
+    path: str
+    mode: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: its text with its end, its author's address in lower case, when it was written."""
+
+    text: bytes
+    email: str
+    author: str
+    written_at: datetime
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether git's own files are here, in a work tree or bare; a look at three names."""
+    bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+    return (folder / ".git").exists() or (bare and (folder / "refs").is_dir())
+
+
+def head(folder: Path) -> str:
+    """The commit that is checked out.
+
+    Raises:
+        GitError: there is no commit, or git refuses (a folder of another user, say).
+    """
+    return _git(folder, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
+
+
+def root_commit(folder: Path) -> str:
+    """The oldest commit without a parent: the same in every clone."""
+    return _git(folder, "rev-list", "--max-parents=0", "HEAD").decode().split()[-1]
+
+
+def configured(folder: Path, name: str) -> list[str]:
+    """All values of a setting, of this repository, its user or the machine; none: []."""
+    said = _run(folder, "config", "--get-all", name)
+    return [line.strip() for line in said.stdout.decode("utf-8", "replace").splitlines() if line]
+
+
+def require_history(folder: Path) -> None:
+    """Refuse a shallow clone, in which the oldest commit seems to have written everything.
+
+    Raises:
+        GitError: its history is cut off.
+    """
+    if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        raise GitError(
+            f"read who wrote {folder}",
+            found="a shallow clone, in which lines cannot be told apart by author",
+            next_step="run `git fetch --unshallow` in it",
+        )
+
+
+def tree(folder: Path, *, most: int) -> tuple[TreeFile, ...]:
+    """The files of HEAD, by path.
+
+    Raises:
+        GitError: there are more than `most`.
+    """
+    listed = _git(folder, "ls-tree", "-r", "-z", "-l", "HEAD")
+    entries = [entry for entry in listed.split(b"\0") if entry]
+    if len(entries) > most:
+        raise GitError(
+            f"read {folder}", found=f"more than {most:,} files", next_step="name a smaller one"
+        )
+    files: list[TreeFile] = []
+    for entry in entries:
+        fields, _, path = entry.partition(b"\t")
+        mode, _, _, size = fields.split()
+        files.append(
+            TreeFile(
+                path.decode("utf-8", "backslashreplace"),
+                mode.decode(),
+                int(size) if size.isdigit() else 0,
+            )
+        )
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def marked(folder: Path, paths: list[str]) -> dict[str, str]:
+    """Path → `linguist-vendored` or `linguist-generated`, as `.gitattributes` says."""
+    if not paths:
+        return {}
+    names = ("linguist-vendored", "linguist-generated")
+    said = _git(
+        folder, "check-attr", "-z", "--stdin", *names, given="\0".join(paths).encode() + b"\0"
+    )
+    fields = said.decode("utf-8", "backslashreplace").split("\0")
+    triples = zip(fields[0::3], fields[1::3], fields[2::3], strict=False)
+    return {path: name for path, name, value in triples if value in {"set", "true"}}
+
+
+def blame(folder: Path, path: str) -> tuple[Line, ...]:
+    """Who wrote each line of a file at HEAD; lines that only moved or changed in white space stay
+    their first author's.
+
+    Raises:
+        GitError: git cannot say, or takes more than two minutes.
+    """
+    said = _git(folder, "blame", "--porcelain", "-w", "-M", "--no-textconv", "HEAD", "--", path)
+    return tuple(_lines(said))
+
+
+def _lines(porcelain: bytes) -> Iterator[Line]:
+    commits: dict[bytes, dict[str, str]] = {}
+    current: dict[str, str] = {}
+    # Split at \n alone: `splitlines` would take a form feed in a line for its end.
+    for row in porcelain.split(b"\n"):
+        if row.startswith(b"\t"):
+            yield Line(
+                row[1:] + b"\n",
+                current.get("author-mail", "").strip("<>").casefold(),
+                current.get("author", ""),
+                _moment(current.get("author-time", "")),
+            )
+        elif header := _HEADER.fullmatch(row):
+            current = commits.setdefault(header[1], {})
+        else:
+            name, _, value = row.decode("utf-8", "replace").partition(" ")
+            current.setdefault(name, value)
+
+
+def _moment(seconds: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):  # a forged commit may say any year
+        return datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
+    said = _run(folder, *arguments, given=given)
+    if said.returncode:
+        words = " ".join(said.stderr.decode("utf-8", "replace").split())
+        raise GitError(
+            f"run git {arguments[0]} in {folder}",
+            found=words or f"exit status {said.returncode}",
+            next_step="run it there yourself and mend what it says",
+        )
+    return said.stdout
+
+
+def _run(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    try:
+        return subprocess.run(
+            ["git", *_OFF, "-C", str(folder), *arguments],
+            input=given,
+            capture_output=True,
+            timeout=120,
+            check=False,
+            env=kept | _ENVIRONMENT,
+        )
+    except FileNotFoundError as error:
+        raise GitError(
+            f"read {folder}", found="no git on this machine", next_step="install git"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise GitError(
+            f"run git {arguments[0]} in {folder}",
+            found="no answer within two minutes",
+            next_step="run `git gc` in it, or name a smaller repository",
+        ) from error

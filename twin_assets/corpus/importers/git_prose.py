@@ -1,0 +1,269 @@
+"""A git repository's own prose: README and docs, as far as the author wrote them, line by line.
+
+Belongs here: which tracked files are prose, which of their blocks are the author's.
+Does not belong here: calls of git (`git_blame`), folders of posts that happen to be in git
+(`folders`: a Jekyll or Hugo site, or a repository that is mostly Markdown).
+
+Whose lines: those by the addresses in `git config --get-all twin.email`, else `user.email`. A block
+(paragraph, list item, table, fenced code) is kept when every line of it is theirs: half a paragraph
+is nobody's sentence. What is kept stays as it is, white space and code included. Only HEAD counts,
+and a path that vanishes is a deletion.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from twin_assets.corpus.importers import front_matter, git_blame
+from twin_assets.corpus.importers.archive import Archive
+from twin_assets.corpus.importers.git_blame import GitError, Line, TreeFile
+from twin_assets.corpus.importers.posts import MAX_POST_BYTES, date_and_title_in_name, first_heading
+from twin_assets.corpus.importers.record import Record, Skipped
+from twin_resources.errors import TwinError
+
+NAME = "git"
+TITLE = "git repository"
+
+BESIDE_MARKDOWN = True
+"""A repository holds a README: that does not make it a folder of posts."""
+
+_MOST_FILES = 200_000
+_MOST_BLAMED = 2_000
+"""Files whose lines are looked up (3 to 50 ms each); a repository with more prose is a site."""
+
+_PROSE = re.compile(r"\.(md|markdown|mdx|rst|adoc|asciidoc|org|txt)$", re.IGNORECASE)
+_MARKDOWN = re.compile(r"\.(?:md|markdown|mdx)$", re.IGNORECASE)
+_BARE_NAME = re.compile(r"(?:README|CONTRIBUTING|HACKING|DESIGN|NEWS|FAQ|INSTALL)", re.IGNORECASE)
+_LICENCE = re.compile(
+    r"(?:un)?licen[cs]e|copying|notice|patents|code_of_conduct|cla|dco", re.IGNORECASE
+)
+_VENDORED = frozenset(
+    {"vendor", "vendors", "vendored", "third_party", "third-party", "thirdparty", "external"}
+    | {"extern", "node_modules", "bower_components", "site-packages", "deps", "subprojects"}
+)
+# A text file is prose where people keep prose; elsewhere it is data, a list or a fixture.
+_DOCUMENT_FOLDERS = frozenset({"doc", "docs", "documentation", "notes", "articles", "blog"})
+_DATA_FOLDERS = frozenset({"test", "tests", "testdata", "fixtures", "__snapshots__", "golden"})
+_GENERATED = re.compile(
+    rb"(?:auto(?:matically)?[ -]?generated|generated (?:by|from|with)|do not edit|@generated)",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(rb"[ \t]*(`{3,}|~{3,})")
+_ITEM = re.compile(rb"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_HEADING = re.compile(rb" {0,3}#{1,6}[ \t]")
+_FORGE = re.compile(
+    r"(?:https?://|ssh://|git://)?(?:[^@/]*@)?(github\.com|gitlab\.com|codeberg\.org)[:/]"
+    r"([\w.-]+/[\w./-]+?)(?:\.git)?/?$"
+)
+
+
+def recognises(archive: Archive) -> bool:
+    """A repository with prose that is no folder of posts: source outweighs its Markdown."""
+    if archive.kind != "folder" or not git_blame.is_repository(archive.path):
+        return False
+    try:
+        files = git_blame.tree(archive.path, most=_MOST_FILES)
+    except GitError:
+        return False  # no commit yet: whatever lies there is read as plain files
+    names = [file.path for file in files]
+    folders = {part for name in names for part in name.split("/")[:-1]}
+    hugo = any(re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names)
+    if "_posts" in folders or (hugo and "content" in folders):
+        return False
+    prose = [file for file in files if not _why_no_prose(file)]
+    markdown = sum(bool(_MARKDOWN.search(name)) for name in names)
+    return bool(prose) and markdown * 2 < len(names)
+
+
+def digest(archive: Archive) -> str:
+    """What the records follow from: the commit, and whose lines are asked for."""
+    said = [git_blame.head(archive.path), *sorted(_addresses(archive.path))]
+    return hashlib.sha256("\0".join(said).encode()).hexdigest()
+
+
+def read(
+    archive: Archive,
+    *,
+    include: frozenset[str],  # noqa: ARG001 - a repository holds nothing that is asked for
+) -> Iterator[Record | Skipped]:
+    """One record a prose file that holds a block of the author's.
+
+    Raises:
+        TwinError: git refuses, the clone is shallow, or nobody said whose lines to read.
+    """
+    folder = archive.path
+    addresses = _addresses(folder)
+    git_blame.require_history(folder)
+    files = git_blame.tree(folder, most=_MOST_FILES)
+    wanted = [file.path for file in files if not _why_no_prose(file)]
+    attributes = git_blame.marked(folder, wanted)
+    place, address = git_blame.root_commit(folder)[:12], _web_address(folder)
+    blamed = 0
+    for file in files:
+        reason = _why_no_prose(file) or attributes.get(file.path, "").removeprefix("linguist-")
+        blamed += not reason
+        if reason or blamed > _MOST_BLAMED:
+            yield Skipped(file.path, reason or "beyond_the_bound")
+            continue
+        try:
+            lines = git_blame.blame(folder, file.path)
+        except GitError:
+            yield Skipped(file.path, "unreadable")
+            continue
+        yield _record(file.path, lines, addresses, place=place, address=address)
+
+
+def _addresses(folder: Path) -> frozenset[str]:
+    found = git_blame.configured(folder, "twin.email")
+    found = found or git_blame.configured(folder, "user.email")[-1:]
+    if not found:
+        raise TwinError(
+            f"read the prose of {folder}",
+            found="nobody whose lines to read",
+            next_step="run `git config --add twin.email YOU@EXAMPLE.ORG` in it, once an address",
+        )
+    return frozenset(one.casefold() for one in found)
+
+
+def _why_no_prose(file: TreeFile) -> str:
+    """Why a tracked file is not read; "" when it is prose."""
+    *folders, name = file.path.split("/")
+    lower = {folder.lower() for folder in folders}
+    suffix = _PROSE.search(name)
+    if file.mode == "160000":
+        return "submodule"
+    if file.mode == "120000":
+        return "link"
+    if _LICENCE.match(name) and ("." not in name or (suffix and name.split(".")[0].isupper())):
+        return "licence"
+    if not suffix and not _BARE_NAME.fullmatch(name):
+        return "not_prose"
+    if not lower.isdisjoint(_VENDORED):
+        return "vendored"
+    plain = suffix is not None and suffix[1].lower() == "txt"
+    named = _BARE_NAME.match(name) is not None
+    if not lower.isdisjoint(_DATA_FOLDERS) or (
+        plain and not named and lower.isdisjoint(_DOCUMENT_FOLDERS)
+    ):
+        return "not_prose"
+    return "too_large" if file.size > MAX_POST_BYTES else "" if file.size else "no_text"
+
+
+def _record(
+    path: str,
+    lines: Sequence[Line],
+    addresses: frozenset[str],
+    *,
+    place: str,
+    address: str,
+) -> Record | Skipped:
+    whole = b"".join(line.text for line in lines)
+    if reason := _why_not_read(whole):
+        return Skipped(path, reason)
+    fields, body = _without_front_matter(whole.decode("utf-8"))
+    if front_matter.is_draft(fields):
+        return Skipped(path, "draft")
+    lines = lines[whole.decode("utf-8").count("\n") - body.count("\n") :]
+    blocks = [(block, _is_theirs(block, addresses)) for block in _blocks(lines)]
+    theirs = [line for block, kept in blocks if kept for line in block if line.text.strip()]
+    if not theirs:
+        return Skipped(path, "by_somebody_else")
+    text = _text_of(blocks)
+    written = sum(bool(line.text.strip()) for line in lines)
+    is_markdown = bool(_MARKDOWN.search(path))
+    named = front_matter.text_field(fields, "title") if len(theirs) == written else ""
+    return Record(
+        source=NAME,
+        source_id=f"{place}/{path}",
+        text=text + "\n",
+        kind="article",
+        title=named or (first_heading(text) if is_markdown else "") or _title_of(path),
+        url=f"{address}/{path}" if address else "",
+        author=max(theirs, key=lambda line: line.written_at).author,
+        byline=f"git blame: {len(theirs)} of {written} lines",
+        markup="markdown" if is_markdown else "text",
+        created_at=min(line.written_at for line in theirs),
+        updated_at=max(line.written_at for line in theirs),
+    )
+
+
+def _why_not_read(whole: bytes) -> str:
+    if whole.startswith(b"version https://git-lfs"):
+        return "lfs_pointer"
+    if b"\0" in whole:
+        return "binary"
+    if _GENERATED.search(b"\n".join(whole.split(b"\n", 10)[:10])):
+        return "generated"
+    try:
+        whole.decode("utf-8")
+    except UnicodeDecodeError:
+        return "not_utf8"
+    return ""
+
+
+def _without_front_matter(text: str) -> tuple[dict[str, object], str]:
+    try:
+        return front_matter.split_front_matter(text)
+    except front_matter.BrokenFrontMatterError:
+        return {}, text
+
+
+def _blocks(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Paragraphs, list items, headings, tables and fenced code; blank lines go with what is before.
+
+    Indented code belongs to no paragraph, so that a blank line in it would part it; its parts are
+    judged one by one.
+    """
+    block: list[Line] = []
+    fence = b""
+    for line in lines:
+        mark = _FENCE.match(line.text)
+        if fence:
+            block.append(line)
+            if mark and mark[1].startswith(fence) and not line.text[mark.end() :].strip():
+                fence = b""
+            continue
+        ended = bool(block) and not block[-1].text.strip()
+        begins = mark or _ITEM.match(line.text) or _HEADING.match(line.text)
+        after_heading = bool(block) and _HEADING.match(block[-1].text)
+        if block and line.text.strip() and (ended or begins or after_heading):
+            yield block
+            block = []
+        block.append(line)
+        fence = mark[1] if mark else b""
+    if block:
+        yield block
+
+
+def _is_theirs(block: Sequence[Line], addresses: frozenset[str]) -> bool:
+    return all(line.email in addresses for line in block if line.text.strip())
+
+
+def _text_of(blocks: Sequence[tuple[Sequence[Line], bool]]) -> str:
+    """The kept blocks as they stand; where one is left out, its neighbours stay apart."""
+    text, gap = b"", False
+    for block, kept in blocks:
+        if kept:
+            apart = b"\n" if gap and text and not text.endswith(b"\n\n") else b""
+            text += apart + b"".join(line.text for line in block)
+        gap = not kept
+    return text.decode("utf-8").strip("\n")
+
+
+def _title_of(path: str) -> str:
+    name = path.rsplit("/", 1)[-1]
+    return date_and_title_in_name(name)[1]
+
+
+def _web_address(folder: Path) -> str:
+    """Where a forge shows the files, without what may stand before its name (a token, say)."""
+    origin = next(iter(git_blame.configured(folder, "remote.origin.url")), "")
+    match = _FORGE.match(origin)
+    if match is None:
+        return ""
+    between = {"github.com": "blob", "gitlab.com": "-/blob", "codeberg.org": "src"}[match[1]]
+    return f"https://{match[1]}/{match[2]}/{between}/HEAD"
