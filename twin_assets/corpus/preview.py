@@ -91,17 +91,21 @@ def preview(
     Args:
         sources: folders, files or exports.
         author: display name; its stored posts, if any, are compared; "" when nobody says it.
-        include: what to take from exports beyond the public posts (`Author.include`).
+        include: what to take beyond the public posts, besides what the author's settings name.
         settings: `embedder` for the language warning, `home` for the stored posts.
 
     Raises:
         TwinError: there is nothing to import, or no post is left after cleaning.
     """
-    inventory = importing.take_inventory(sources, include=include)
-    stored = _stored(settings, author) if author else None
+    known = next((one for one in list_authors(settings) if author and one.name == author), None)
+    inventory = importing.take_inventory(
+        sources, include=sorted({*include, *(known.include if known else ())})
+    )
+    stored = _stored(settings, known.slug if known else slug_of(author)) if author else None
     frame = importing.inventory_frame(inventory, stored)
     raw = importing.read_rows(frame.filter(~pl.col("deleted")), inventory)
-    cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS))
+    names = [name for name in (author, *(known.aliases if known else ())) if name]
+    cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
     kept = cleaned.filter("kept")
     left_out = inventory.excluded()
     dates = kept["published_at"].drop_nulls().sort()
@@ -194,10 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _stored(settings: Settings, author: str) -> pl.DataFrame | None:
+def _stored(settings: Settings, slug: str) -> pl.DataFrame | None:
     """`importing.STORED_COLUMNS` of the author's stored posts; None when this home has none."""
-    named = [known.slug for known in list_authors(settings) if known.name == author]
-    slug = named[0] if named else slug_of(author)
     if "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists():
         return None  # nothing imported yet: no need to open, or make, a state store
     tables = _tables(settings)
@@ -239,7 +241,7 @@ def _byline_warnings(bylines: Mapping[str, int], *, author: str, posts: int) -> 
         return []
     return [
         f"{sum(others.values()):,} of {posts:,} posts carry another byline than {author}: "
-        f"{_listed(others)}; leave them out of the folder if they are not {author}'s"
+        f"{_listed(others)}; they are left out, unless `aliases` in the settings names them"
     ]
 
 

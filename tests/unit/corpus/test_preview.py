@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -18,7 +19,21 @@ from twin_resources.settings import Author, Settings, write_author
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 
-SENTENCES = " ".join(f"This is sentence number {n} of a post about old clocks." for n in range(8))
+VERBS = ("mend", "paint", "carry", "hide", "polish", "weigh", "sell", "draw", "shake", "lose")
+THINGS = ("clock", "lamp", "boat", "chair", "spoon", "kettle", "ladder", "bridge", "mirror")
+
+
+def sentences(seed: int) -> str:
+    """Eight sentences that no other seed says: alike, two posts would be one."""
+    draw = random.Random(seed)
+    return " ".join(
+        f"We {draw.choice(VERBS)} the {draw.choice(THINGS)} and then {draw.choice(VERBS)} a "
+        f"{draw.choice(THINGS)} near the {draw.choice(THINGS)}."
+        for _ in range(8)
+    )
+
+
+SENTENCES = sentences(0)
 
 
 @pytest.fixture
@@ -30,7 +45,7 @@ def posts(tmp_path: Path) -> Path:
         (2002, "Why do lamps go out?"),
         (2003, "Notes"),
     ):
-        text = f"---\ntitle: {title}\n---\n\n{title} {SENTENCES}\n"
+        text = f"---\ntitle: {title}\n---\n\n{title} {sentences(year)}\n"
         (folder / f"{year}-01-01-{year}.md").write_text(text)
     (folder / "2004-01-01-short.md").write_text("Too short.")
     (folder / "2004-01-02-latin.md").write_bytes("schön".encode("latin-1"))
@@ -61,8 +76,13 @@ def test_a_language_that_the_embedder_does_not_know_is_a_warning(
 ) -> None:
     folder = tmp_path / "beiträge"
     folder.mkdir()
-    satz = "Die alte Uhr in der Werkstatt ist stehen geblieben, und niemand weiß warum. " * 3
-    for n in range(3):
+    for n, satz in enumerate(
+        (
+            "Die alte Uhr in der Werkstatt ist stehen geblieben, und niemand weiß warum.",
+            "Unser Boot liegt seit dem Winter am Ufer und wartet auf einen neuen Anstrich.",
+            "Im Garten hinter dem Haus wachsen Äpfel, die kein Mensch mehr pflücken will.",
+        )
+    ):
         (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{satz} Nummer {n}.\n")
     [warning] = preview([folder], author="Ada", settings=home).warnings
     assert "all-minilm-l6-v2 knows en" in warning
@@ -96,7 +116,7 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
     folder = posts / "_posts"
     (folder / "2001-01-01-2001.md").unlink()
     (folder / "2002-01-01-2002.md").write_text(f"# Edited\n\n{SENTENCES}")
-    (folder / "2006-01-01-new.md").write_text(f"# New\n\nNew! {SENTENCES}")
+    (folder / "2006-01-01-new.md").write_text(f"# New\n\nNew! {sentences(6)}")
     found = preview([posts], author="José", settings=home)
     assert found.changes == {"added": 1, "edited": 1, "deleted": 1}
     assert found.found == 5
