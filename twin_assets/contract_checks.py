@@ -29,7 +29,7 @@ def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.As
 
     @dg.asset_check(
         asset=asset,
-        name=f"{table}_keeps_its_contract",
+        name="rows_keep_their_contract",
         description=f"Each row keeps the rules of `{schema.__module__}.{schema.__name__}`.",
         partitions_def=authors,
         blocking=True,

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import checkpoint_evaluation
@@ -73,7 +74,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The code location `llm-twin`; `resources` replaces defaults by name."""
     return dg.Definitions(
         assets=[*dg.load_assets_from_modules(list(ASSET_MODULES)), *sql_assets()],
-        asset_checks=dg.load_asset_checks_from_modules(list(ASSET_MODULES)),
+        asset_checks=dg.load_asset_checks_from_modules([*ASSET_MODULES, contract_checks]),
         jobs=[
             jobs.import_posts,
             jobs.retrain_twin,
