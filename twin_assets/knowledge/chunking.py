@@ -29,7 +29,7 @@ import polars as pl
 if TYPE_CHECKING:
     from twin_resources.embedder.embedder import EmbedderTokenizer
 
-CHUNKING_VERSION = "1"
+CHUNKING_VERSION = "2"
 """Version of `chunk_documents`; the asset adds the embedder's revision and limit to it."""
 
 SMALLEST_LIMIT = 32
@@ -42,6 +42,10 @@ _CHARACTERS_PER_TOKEN = 8
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept")
 """What `chunk_documents` reads of `cleaned_documents`."""
+
+_HASH_DIGITS = 24
+# The second chunk of a document with the same text gets a "-2".
+_CONTENT = re.compile(rf"-([0-9a-f]{{{_HASH_DIGITS}}})(?:-[0-9]+)?$")
 
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 _FENCE = re.compile(r"^ {0,12}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
@@ -60,8 +64,10 @@ class DocumentChunks(dy.Schema):
     """One row a chunk; `text` is the document's `text[start:end]`, offsets count characters.
 
     `token_count` is the embedder's own, special tokens included; `position` counts from 0 within
-    the document. `chunk_id` follows from the document and the text: an edit of one paragraph keeps
-    the names, and so the vectors, of the other chunks.
+    the document. `chunk_id` is the document's and `content_hash`: an edit of one paragraph keeps
+    the names of the other chunks, and a text that was embedded once, in whatever post, is not
+    embedded again. The document is part of it because the same words in two posts are two places to
+    cite, and forgetting one post leaves the other's.
     """
 
     chunk_id = dy.String(primary_key=True, min_length=1)
@@ -90,6 +96,18 @@ class Chunk:
     token_count: int
 
 
+def content_hash(text: str, embedder_revision: str) -> str:
+    """Hex digits of sha256(embedder revision | chunker revision | text): 96 bits of it."""
+    named = f"{embedder_revision}|{CHUNKING_VERSION}|{text}"
+    return hashlib.sha256(named.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def content_of(chunk_id: str) -> str:
+    """The content hash that a chunk's id names; empty for an id that names none."""
+    found = _CONTENT.search(chunk_id)
+    return found[1] if found else ""
+
+
 def chunk_columns() -> Mapping[str, pl.DataType]:
     """Column → type of `document_chunks`, as `tables.rework` wants it."""
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
@@ -109,7 +127,7 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
     for document in documents.filter(pl.col("kept")).to_dicts():
         seen: Counter[str] = Counter()
         for position, chunk in enumerate(cut(str(document["text"]), tokenizer)):
-            digest = hashlib.sha256(chunk.text.encode()).hexdigest()[:12]
+            digest = content_hash(chunk.text, tokenizer.revision)
             seen[digest] += 1
             repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
             rows.append(

@@ -16,6 +16,7 @@ import polars as pl
 from twin_assets.knowledge.chunking import chunk_columns
 
 if TYPE_CHECKING:
+    from twin_assets.knowledge.standing_vectors import StandingVectors
     from twin_resources.embedder.embedder import Embedder
 
 EMBEDDING_VERSION = "1"
@@ -31,19 +32,30 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
     }
 
 
-def embed_chunks(chunks: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
+def embed_chunks(
+    chunks: pl.DataFrame, embedder: Embedder, *, standing: StandingVectors | None = None
+) -> pl.DataFrame:
     """Add a unit vector to every chunk.
 
     Args:
         chunks: rows of `document_chunks`; each fits the embedder's limit (`no_chunk_is_truncated`).
+        standing: vectors of this embedder that need not be computed again.
 
     Returns:
         The same rows with `embedder` and `vector` (float32, length 1).
     """
-    vectors = embedder.embed(chunks["text"].to_list())
+    names: list[str] = chunks["chunk_id"].to_list()
+    found = standing.find(names) if standing else {}
+    new = [place for place, name in enumerate(names) if name not in found]
+    computed = embedder.embed(chunks["text"].gather(new).to_list())
+    vectors = found | {names[place]: vector for place, vector in zip(new, computed, strict=True)}
     return chunks.with_columns(
         pl.lit(embedder.revision).alias("embedder"),
-        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32(), embedder.dimension)),
+        pl.Series(
+            "vector",
+            [vectors[name] for name in names],
+            dtype=pl.Array(pl.Float32(), embedder.dimension),
+        ),
     )
 
 

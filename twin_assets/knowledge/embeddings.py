@@ -7,6 +7,7 @@ import dagster as dg
 
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunks import document_chunks
+from twin_assets.knowledge.standing_vectors import StandingVectors
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
 from twin_resources.embedder.embedder import find_prepared
@@ -30,12 +31,13 @@ def embeddings(
 ) -> dg.MaterializeResult:
     """Vectors and text of every chunk, one table an author, with its full-text index."""
     author, store, model = context.partition_key, tables.tables(), embedder.embedder()
+    standing = StandingVectors(store, author, revision=model.revision)
     done = store.rework(
         Upstream("document_chunks", author),
         "embeddings",
         author=author,
         key="chunk_id",
-        function=lambda chunks: embedding.embed_chunks(chunks, model),
+        function=lambda chunks: embedding.embed_chunks(chunks, model, standing=standing),
         version=f"{embedding.EMBEDDING_VERSION}:{model.revision}",
         schema=embedding.embedding_columns(model.dimension),
         row_key="chunk_id",
@@ -43,14 +45,15 @@ def embeddings(
     indexes: tuple[str, ...] = ()
     if done.rows:
         language = settings.author(author).language or _language_of(store, author)
-        indexes = update_indexes(
-            store.uri("embeddings", author),
-            language=language,
-            storage_options=store.storage_options,
-        )
+        indexes = update_indexes(store, author, language=language)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(done.data_version),
-        metadata={**done.metadata(), "embedder": model.revision, "indexes": list(indexes)},
+        metadata={
+            **done.metadata(),
+            "embedded": done.computed - standing.reused,
+            "embedder": model.revision,
+            "indexes": list(indexes),
+        },
     )
 
 

@@ -23,7 +23,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.retrieval.search import MOST_IN_MEMORY, InMemory, Passage, Query, search
+from twin_resources.retrieval.search import (
+    MOST_IN_MEMORY,
+    InMemory,
+    Passage,
+    Query,
+    neighbours,
+    search,
+)
+from twin_resources.retrieval.selection import best_hits, with_neighbours
+from twin_resources.retrieval.vector_index import SMALLEST, VECTOR_INDEX
 from twin_resources.settings import CONTEXT_TOKENS
 
 __all__ = ["PASSAGES", "Passage", "Query", "Retrieved", "Retriever"]
@@ -37,8 +46,9 @@ TABLE = "embeddings"
 PASSAGES = 4
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MANY = 32  # questions for which reading all vectors of a large table once pays
-_KEPT_ROWS = 10_000  # a table of at most so many chunks is kept in memory (30 MB) …
-_KEPT_TABLES = 16  # … for so many authors, those asked last: reading one again takes 40 ms
+# A table too small for an index of its vectors is kept in memory (30 MB), for so many authors,
+# those asked last: reading one again takes 40 ms.
+_KEPT_TABLES = 16
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ class Retrieved:
     """What was found for a question.
 
     Attributes:
-        passages: best first; together within the token budget.
+        passages: best first, each with its neighbours right after it; together within the token
+            budget.
         vector: the question's, float32 of shape (dimension,); the router uses it too.
         reason: why there are no passages when that is not the question's doing; empty otherwise.
     """
@@ -114,9 +125,9 @@ class Retriever:
         Args:
             author: slug.
             queries: what to look for.
-            limit: most passages for a query.
+            limit: most hits for a query; neighbours of a hit are not counted.
             token_budget: most tokens of its passages together; one that does not fit any more is
-                passed over for the next best.
+                passed over for the next best. What the hits leave over goes to their neighbours.
 
         Returns:
             One result a query, in their order. A missing table, or one that another embedder made,
@@ -136,17 +147,18 @@ class Retriever:
         if isinstance(opened, str):
             return [Retrieved((), vector, opened) for vector in vectors]
         memory = opened.memory
-        if memory is None and len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY:
+        # Not where vectors have an index: the gateway searches by it, so training data must too.
+        many = len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY
+        if memory is None and many and not opened.vector_index:
             memory = InMemory(opened.table)
-        return [
-            Retrieved(
-                _within_budget(
-                    search(opened.table, query, vector, memory=memory), limit, token_budget
-                ),
-                vector,
-            )
-            for query, vector in zip(queries, vectors, strict=True)
-        ]
+        results: list[Retrieved] = []
+        for query, vector in zip(queries, vectors, strict=True):
+            ranked = search(opened.table, query, vector, memory=memory)
+            hits = best_hits(ranked, limit=limit, token_budget=token_budget)
+            beside = neighbours(opened.table, hits, query, memory=memory)
+            shown = with_neighbours(hits, beside, token_budget=token_budget)
+            results.append(Retrieved(shown, vector))
+        return results
 
     def _table(self, author: str) -> _Opened | str:
         """The author's table at its newest version, or why there is none to search."""
@@ -195,8 +207,9 @@ class Retriever:
                 f"the {TABLE} of author {author} {found}; this is embedder "
                 f"{self._embedder.revision}: materialize {TABLE}"
             )
-        memory = InMemory(table) if rows <= _KEPT_ROWS else None
-        return _Opened(table, version, folder, rows, memory)
+        memory = InMemory(table) if rows < SMALLEST else None
+        indexed = VECTOR_INDEX in {index.name for index in table.list_indices()}
+        return _Opened(table, version, folder, rows, memory, indexed)
 
 
 @dataclass(frozen=True)
@@ -206,6 +219,7 @@ class _Opened:
     Attributes:
         version, folder: another one means that it must be looked at again.
         memory: its rows, if they are few.
+        vector_index: whether its vectors have one.
     """
 
     table: Any
@@ -213,19 +227,10 @@ class _Opened:
     folder: tuple[int, int]
     rows: int
     memory: InMemory | None
+    vector_index: bool
 
 
 def _embedder_of(table: Any) -> str:
     """Revision of the embedder that made the vectors; empty for a table without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""
-
-
-def _within_budget(passages: list[Passage], limit: int, token_budget: int) -> tuple[Passage, ...]:
-    kept: list[Passage] = []
-    left = token_budget
-    for passage in passages:
-        if len(kept) < limit and passage.token_count <= left:
-            kept.append(passage)
-            left -= passage.token_count
-    return tuple(kept)

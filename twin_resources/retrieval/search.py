@@ -1,6 +1,7 @@
-"""One search of one table: the nearest vectors and the best words, fused by rank.
+"""One search of one table: the nearest vectors and the best words, fused by rank; and what stands
+beside a passage in its post.
 
-Belongs here: the two searches, what they leave out, and the fusion.
+Belongs here: the two searches, what they leave out, the fusion, and the neighbours of a hit.
 Does not belong here: which table, and how much of the result is shown (`retrieval.py`).
 """
 # pyright: strict
@@ -8,18 +9,22 @@ Does not belong here: which table, and how much of the result is shown (`retriev
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from twin_resources.retrieval.vector_index import probing
 
 if TYPE_CHECKING:
     import numpy as np
 
 CANDIDATES = 20  # of each search, before fusion: 5 for each passage that is shown
 MOST_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
-_COLUMNS = ["chunk_id", "document_id", "title", "url", "published_at", "text", "token_count"]
+_COLUMNS = [
+    "chunk_id", "document_id", "title", "url", "published_at", "text", "token_count", "position",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,11 @@ class Passage:
     """One chunk of a post, as the prompt shows it and the trace names it.
 
     Attributes:
-        score: reciprocal rank fusion score; comparable within one answer only.
+        score: reciprocal rank fusion score, of a neighbour its hit's; comparable within one answer
+            only.
         token_count: tokens of `text` in the embedder's tokens.
+        position: place of the chunk in its post, from 0.
+        beside: chunk id of the hit whose neighbour this is; empty for a hit.
     """
 
     chunk_id: str
@@ -39,6 +47,8 @@ class Passage:
     text: str
     score: float
     token_count: int
+    position: int = 0
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ class InMemory:
         # A passage without a date is never old enough.
         self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
         self._place = {chunk: place for place, chunk in enumerate(read["chunk_id"].to_pylist())}
+        posts = zip(read["document_id"].to_pylist(), read["position"].to_pylist(), strict=True)
+        self._in_post = {where: place for place, where in enumerate(posts)}
 
     def nearest(self, query: Query, vector: np.ndarray) -> Any:
         """The same rows as `nearest`, as a pyarrow table."""
@@ -96,6 +108,16 @@ class InMemory:
         found: Any = self._rows.take(pa.array(order))
         return found.append_column("_distance", pa.array(distances[order], pa.float32()))
 
+    def at(self, places: Collection[tuple[str, int]], query: Query) -> list[dict[str, Any]]:
+        """Rows by document and position that the query allows."""
+        import numpy as np
+
+        latest = _LATEST if query.before is None else _microseconds(query.before)
+        found = [self._in_post[place] for place in sorted(places) if place in self._in_post]
+        allowed = [place for place in found if query.before is None or self._dates[place] <= latest]
+        rows: list[dict[str, Any]] = self._rows.take(np.array(allowed, np.int64)).to_pylist()
+        return [row for row in rows if row["chunk_id"] not in query.exclude]
+
 
 _LATEST = 2**63 - 1
 
@@ -105,9 +127,9 @@ def _microseconds(moment: datetime) -> int:
 
 
 def nearest(table: Any, query: Query, vector: np.ndarray) -> Any:
-    """The rows with the nearest vectors (cosine), exactly: there is no vector index."""
+    """The rows with the nearest vectors (cosine): exactly, or by the index where there is one."""
     builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
-    return _best(builder, query, "_distance")
+    return _best(probing(builder), query, "_distance")
 
 
 def search(
@@ -133,33 +155,84 @@ def search(
         key=lambda row: (-row["_relevance_score"], _or_last(row["_distance"]), row["chunk_id"])
     )
     return [
-        Passage(
-            chunk_id=row["chunk_id"],
-            document_id=row["document_id"],
-            title=row["title"] or "",
-            url=row["url"] or "",
-            published_at=row["published_at"],
-            text=row["text"],
-            score=float(row["_relevance_score"]),
-            token_count=int(row["token_count"]),
-        )
+        _passage(row, score=float(row["_relevance_score"]))
         for row in rows
         if row["document_id"] not in query.exclude_documents
     ]
 
 
+def neighbours(
+    table: Any, hits: Sequence[Passage], query: Query, *, memory: InMemory | None
+) -> Mapping[str, list[Passage]]:
+    """What stands right after and right before each hit in its post, by chunk id of the hit.
+
+    What the query leaves out is left out here too, and so is what is a hit itself.
+    """
+    around = {(hit.document_id, hit.position + step) for hit in hits for step in (1, -1)} - {
+        (hit.document_id, hit.position) for hit in hits
+    }
+    around = {place for place in around if place[1] >= 0}
+    if not around:
+        return {hit.chunk_id: [] for hit in hits}
+    rows = memory.at(around, query) if memory else _read_at(table, around, query)
+    there = {(row["document_id"], row["position"]): row for row in rows}
+    return {
+        hit.chunk_id: [
+            _passage(there[place], score=hit.score, beside=hit.chunk_id)
+            for step in (1, -1)
+            for place in [(hit.document_id, hit.position + step)]
+            if place in there
+        ]
+        for hit in hits
+    }
+
+
+def _read_at(table: Any, places: Collection[tuple[str, int]], query: Query) -> list[dict[str, Any]]:
+    documents = ", ".join(sorted({_quoted(document) for document, _ in places}))
+    positions = ", ".join(map(str, sorted({position for _, position in places})))
+    # Pairs would be a long OR; this finds some rows more, by index, and the caller picks his.
+    conditions = [f"document_id IN ({documents})", f"position IN ({positions})"]
+    builder = table.search().where(" AND ".join([*conditions, *_conditions(query)]))
+    rows: list[dict[str, Any]] = builder.select(_COLUMNS).to_arrow().to_pylist()
+    return rows
+
+
+def _passage(row: Mapping[str, Any], *, score: float, beside: str = "") -> Passage:
+    return Passage(
+        chunk_id=row["chunk_id"],
+        document_id=row["document_id"],
+        title=row["title"] or "",
+        url=row["url"] or "",
+        published_at=row["published_at"],
+        text=row["text"],
+        score=score,
+        token_count=int(row["token_count"]),
+        position=int(row["position"]),
+        beside=beside,
+    )
+
+
 def _best(builder: Any, query: Query, score: str) -> Any:
     """The first candidates that a query allows, with row ids and their score."""
+    conditions = _conditions(query)
+    if conditions:
+        builder = builder.where(" AND ".join(conditions))
+    return builder.limit(CANDIDATES).select([*_COLUMNS, score]).with_row_id(True).to_arrow()
+
+
+def _conditions(query: Query) -> list[str]:
+    """What a query leaves out, in Lance's SQL."""
     conditions: list[str] = []
     if query.before is not None:
         moment = query.before.astimezone(UTC).replace(tzinfo=None)
         conditions.append(f"published_at <= timestamp '{moment.isoformat(sep=' ')}'")
     if query.exclude:
-        quoted = ", ".join("'" + chunk.replace("'", "''") + "'" for chunk in query.exclude)
-        conditions.append(f"chunk_id NOT IN ({quoted})")
-    if conditions:
-        builder = builder.where(" AND ".join(conditions))
-    return builder.limit(CANDIDATES).select([*_COLUMNS, score]).with_row_id(True).to_arrow()
+        conditions.append(f"chunk_id NOT IN ({', '.join(map(_quoted, query.exclude))})")
+    return conditions
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _or_last(distance: float | None) -> float:

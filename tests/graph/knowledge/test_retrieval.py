@@ -14,6 +14,7 @@ import pytest
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
+from twin_resources.retrieval import retrieval
 from twin_resources.retrieval.index import update_indexes
 from twin_resources.retrieval.retrieval import Query, Retrieved, Retriever
 from twin_resources.state.state import State
@@ -51,8 +52,12 @@ def chunks_of(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
 
 
 def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
+    store_chunks(tables, author, chunks_of(posts, embedder), embedder)
+
+
+def store_chunks(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Embedder) -> None:
     tables.rework(
-        chunks_of(posts, embedder),
+        chunks,
         "embeddings",
         author=author,
         key="chunk_id",
@@ -61,7 +66,7 @@ def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
     )
-    update_indexes(tables.uri("embeddings", author), language="en")
+    update_indexes(tables, author, language="en")
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +283,58 @@ def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
 def test_words_of_a_language_without_spaces_are_indexed(tables: Tables, embedder: Embedder) -> None:
     posts = {"tea": "我喜欢在早上喝绿茶。", "train": "火车站离我家很远。"}
     store(tables, "li", posts, embedder)
-    names = update_indexes(tables.uri("embeddings", "li"), language="zh")
-    assert names == ("chunk_id", "text_words")
+    names = update_indexes(tables, "li", language="zh")
+    assert names == ("chunk_id", "document_id", "text_words")
     result = Retriever(tables.base_uri, embedder).retrieve("li", "火车站", limit=1)
     assert result.passages[0].document_id == "train"
+
+
+DIARY = (
+    "On Monday the boat left the harbour with nine people and a goat.",
+    "The goat ate the captain's almanac before noon.",
+    "So nobody knew about the tide, and the boat stood in the mud until Tuesday.",
+    "On Wednesday everybody was home.",
+)
+
+
+def diary(embedder: Embedder) -> pl.DataFrame:
+    """One post of four chunks beside the others."""
+    names = [f"day{place}" for place in range(len(DIARY))]
+    days = chunks_of(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
+        pl.lit("diary").alias("document_id"),
+        pl.int_range(pl.len()).cast(pl.Int64).alias("position"),
+        pl.lit(datetime(2015, 6, 1, tzinfo=UTC)).dt.cast_time_unit("us").alias("published_at"),
+    )
+    return pl.concat([chunks_of(POSTS, embedder), days])
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_stands_beside_a_hit_is_shown_with_it(
+    changing: Retriever,
+    tables: Tables,
+    embedder: Embedder,
+    monkeypatch: pytest.MonkeyPatch,
+    in_memory: bool,
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(retrieval, "SMALLEST", 0)
+    store_chunks(tables, "ada", diary(embedder), embedder)
+    question = "What did the goat eat?"
+
+    def shown(**options: Any) -> list[tuple[str, str]]:
+        result = changing.retrieve("ada", question, limit=1, **options)
+        assert len({passage.score for passage in result.passages}) <= 1
+        return [(passage.chunk_id, passage.beside) for passage in result.passages]
+
+    after, before = ("day2-0", "day1-0"), ("day0-0", "day1-0")
+    assert shown() == [("day1-0", ""), after, before]
+    # The budget holds for neighbours too: the one after comes first, then the one before.
+    tokens = dict(zip(range(4), embedder.count_tokens(DIARY), strict=True))
+    assert shown(token_budget=tokens[1] + tokens[2]) == [("day1-0", ""), after]
+    assert shown(token_budget=tokens[1]) == [("day1-0", "")]
+    # What must not be found is not found beside a hit either.
+    assert shown(exclude=["day2-0"]) == [("day1-0", ""), before]
+    assert shown(before=datetime(2014, 1, 1, tzinfo=UTC))[0][0] != "day1-0"
+    # Two hits that stand beside each other are not shown twice.
+    both = changing.retrieve("ada", question, limit=10, token_budget=1000).passages
+    assert len({passage.chunk_id for passage in both}) == len(both)

@@ -305,7 +305,7 @@ def embed_passages(settings: Settings, author: str) -> None:
         schema=embedding.embedding_columns(embedder.dimension),
         row_key="chunk_id",
     )
-    update_indexes(tables.uri("embeddings", author), language="en")
+    update_indexes(tables, author, language="en")
 
 
 @contextmanager
