@@ -12,15 +12,18 @@ from __future__ import annotations
 import codecs
 import hashlib
 import html
-import json
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, datetime
+from typing import Any
 
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.html_head import Head, read_head
+from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
+from twin_assets.corpus.importers.jekyll_liquid import without_liquid
+from twin_assets.corpus.importers.publication import why_not_published
+from twin_assets.corpus.importers.site import Site
 
 MAX_POST_BYTES = 2_000_000
 """A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
@@ -42,30 +45,6 @@ class UnreadablePostError(ValueError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
-
-
-@dataclass(frozen=True)
-class Site:
-    """What a folder's own configuration says about every post: its address and its time zone."""
-
-    url: str = ""
-    timezone: str = ""
-
-    @property
-    def zone(self) -> ZoneInfo | None:
-        """The zone of dates that name none; None (UTC) when the site names no zone we know."""
-        try:
-            return ZoneInfo(self.timezone) if self.timezone else None
-        except (ZoneInfoNotFoundError, ValueError):
-            return None
-
-    def as_json(self) -> str:
-        return json.dumps([self.url, self.timezone])
-
-    @classmethod
-    def from_json(cls, text: str) -> Site:
-        url, timezone = json.loads(text)
-        return cls(url=str(url), timezone=str(timezone))
 
 
 @dataclass(frozen=True)
@@ -130,16 +109,20 @@ def _decoded(body: bytes, encoding: str) -> str:
         raise UnreadablePostError("not_utf8") from error
 
 
-def read_post(body: bytes, *, source_id: str, site: Site | None = None) -> Post:
+def read_post(
+    body: bytes, *, source_id: str, site: Site | None = None, now: datetime | None = None
+) -> Post:
     """Read one post.
 
     Args:
         body: the file's bytes.
         source_id: its path in the source folder, with `/`; the name may carry date and title.
         site: the folder's configuration.
+        now: when a post of a site must have been published; None: this moment.
 
     Raises:
-        UnreadablePostError: as `decode`, or `broken_front_matter`, or `empty` (front matter only).
+        UnreadablePostError: as `decode`, or `broken_front_matter`, `empty` (front matter or layout
+            only), or one of `publication`'s reasons.
     """
     site = site or Site()
     name = source_id.rsplit("/", 1)[-1]
@@ -149,9 +132,10 @@ def read_post(body: bytes, *, source_id: str, site: Site | None = None) -> Post:
         fields, content = front_matter.split_front_matter(text)
     except front_matter.BrokenFrontMatterError as error:
         raise UnreadablePostError("broken_front_matter") from error
+    content = _without_templates(content, fields, markup=markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
-    name_date, name_title = date_and_title_in_name(source_id)
+    name_date, name_title = date_and_title_in_name(site.without_language(source_id))
     page = read_head(content) if markup == "html" else Head()
     created = next(
         (
@@ -174,6 +158,9 @@ def read_post(body: bytes, *, source_id: str, site: Site | None = None) -> Post:
         None,
     )
     draft = front_matter.is_draft(fields) or "_drafts" in source_id.split("/")[:-1]
+    hidden = why_not_published(fields, created=created, site=site, now=now or datetime.now(UTC))
+    if hidden and not draft:
+        raise UnreadablePostError(hidden)
     named, meta_author = front_matter.byline(fields), " ".join(page.meta.get("author", "").split())
     return Post(
         title=front_matter.text_field(fields, "title")
@@ -188,9 +175,19 @@ def read_post(body: bytes, *, source_id: str, site: Site | None = None) -> Post:
         updated_at=updated,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named else "meta author" if meta_author else "",
-        language=front_matter.text_field(fields, "lang", "language", "locale"),
+        language=front_matter.text_field(fields, "lang", "language", "locale")
+        or site.language_of(source_id),
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
     )
+
+
+def _without_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
+    """The body without its generator's layout; a folder of notes has none, whatever it quotes."""
+    if site.generator == "hugo":
+        return without_shortcodes(content, markup=markup)
+    if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
+        return without_liquid(content, markup=markup)
+    return content
 
 
 def date_and_title_in_name(source_id: str) -> tuple[str, str]:

@@ -1,0 +1,119 @@
+"""What a Jekyll or Hugo site's own configuration says about its posts.
+
+Belongs here: `_config.yml`, `hugo.toml` and their like, read into a `Site`.
+Does not belong here: which files are posts (`folders`), what a post says of itself (`posts`).
+
+Settings: https://jekyllrb.com/docs/configuration/options/, https://jekyllrb.com/docs/collections/,
+https://gohugo.io/configuration/all/, https://gohugo.io/configuration/languages/. A configuration
+that cannot be read costs addresses, zones and languages, not the posts.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+import yaml
+
+from twin_assets.corpus.importers.site import Site
+
+_JEKYLL = re.compile(r"_config\.(?:ya?ml|toml)")
+_HUGO = re.compile(r"(?:config/_default/)?(?:hugo|config)\.(?:toml|ya?ml|json)")
+_HUGO_LANGUAGES = re.compile(r"config/_default/languages\.(?:toml|ya?ml|json)")
+
+Fields = Mapping[str, Any]
+
+
+def is_hugo(names: Iterable[str]) -> bool:
+    """Whether files of these paths (from the site's root) make a Hugo site."""
+    paths = list(names)
+    return any(_HUGO.fullmatch(path) for path in paths) and any("/" in path for path in paths)
+
+
+def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str) -> Site:
+    """The site of a folder.
+
+    Args:
+        names: paths of the files in the folder, from its root.
+        read: the bytes of one of them; may raise `OSError`.
+        layout: `jekyll`, `hugo`, or another, whose site is only its address and zone.
+    """
+    paths = sorted(names)
+    pattern = {"jekyll": _JEKYLL, "hugo": _HUGO}.get(layout)
+    wanted = [path for path in paths if (pattern or _JEKYLL).fullmatch(path)]
+    if pattern is None:
+        wanted += [path for path in paths if _HUGO.fullmatch(path)]
+    nothing: Fields = {}
+    fields = next((found for path in wanted if (found := _fields(path, read))), nothing)
+    if layout == "hugo":
+        for path in paths:
+            if _HUGO_LANGUAGES.fullmatch(path):
+                fields = {"languages": _fields(path, read), **fields}
+    address = _text(fields, "url") or _text(fields, "baseurl")
+    site = Site(
+        url=address if address.startswith("http") else "",
+        timezone=_text(fields, "timezone"),
+    )
+    if layout == "jekyll":
+        return _jekyll(site, fields)
+    return _hugo(site, fields) if layout == "hugo" else site
+
+
+def _jekyll(site: Site, fields: Fields) -> Site:
+    collections = _mapping(fields.get("collections"))
+    printed = [name for name, one in collections.items() if _mapping(one).get("output") is True]
+    return Site(
+        url=site.url,
+        timezone=site.timezone,
+        generator="jekyll",
+        language=_text(fields, "lang") or _text(fields, "locale"),
+        shows_future=fields.get("future") is True,
+        folders=tuple(f"_{name}" for name in printed if name != "posts"),
+    )
+
+
+def _hugo(site: Site, fields: Fields) -> Site:
+    languages = {
+        str(name).lower(): _mapping(one) for name, one in _mapping(fields.get("languages")).items()
+    }
+    content = _text(fields, "contentdir") or "content"
+    folders = [_text(one, "contentdir") for one in languages.values()]
+    return Site(
+        url=site.url,
+        timezone=site.timezone,
+        generator="hugo",
+        language=_text(fields, "defaultcontentlanguage") or _text(fields, "languagecode"),
+        shows_future=fields.get("buildfuture") is True,
+        shows_expired=fields.get("buildexpired") is True,
+        languages=tuple(sorted(languages)),
+        folders=tuple(dict.fromkeys(filter(None, [*folders, content]))),
+    )
+
+
+def _fields(path: str, read: Callable[[str], bytes]) -> Fields:
+    try:
+        text = read(path).decode("utf-8-sig")
+        if path.endswith(".toml"):
+            parsed: object = tomllib.loads(text)
+        elif path.endswith(".json"):
+            parsed = json.loads(text)
+        else:
+            parsed = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return _mapping(parsed)
+
+
+def _mapping(value: object) -> Fields:
+    if not isinstance(value, dict):
+        return {}
+    return {str(key).lower(): one for key, one in cast("dict[object, Any]", value).items()}
+
+
+def _text(fields: Fields, name: str) -> str:
+    value = fields.get(name)
+    return value.strip().strip("/") if isinstance(value, str) else ""
