@@ -1,10 +1,10 @@
 """A thin safety check: topics that the author refuses, and things in an answer that look like
 secrets.
 
-Belongs here: the patterns and two pure functions; their findings become attributes of the trace.
-Does not belong here: a judgement of meaning. This finds words and shapes, it does not understand
-text: a paraphrase of a refused topic passes, and an answer with a finding is recorded, not
-withheld.
+Belongs here: two pure functions; their findings become attributes of the trace.
+Does not belong here: the shapes of personal data and secrets (`privacy`), a judgement of meaning.
+This finds words and shapes, it does not understand text: a paraphrase of a refused topic passes,
+and an answer with a finding is recorded, not withheld.
 """
 # pyright: strict
 
@@ -14,18 +14,24 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-OUTPUT_PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+from twin_resources.privacy import Kind, find_personal
+
+FINDINGS: Mapping[Kind, str] = MappingProxyType(
     {
-        "email": re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*[a-zA-Z]{2,}\b"),
-        "phone": re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .()/-]{1,2}\d{2,4}){2,5}(?!\w)"),
-        "iban": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
-        "private_key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
-        "api_key": re.compile(
-            r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|AKIA[0-9A-Z]{16}|xox[baprs]-[\w-]{10,})"
-        ),
-        "json_web_token": re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
+        "private key": "private_key",
+        "key": "api_key",
+        "web token": "json_web_token",
+        "secret": "secret",
+        "e-mail": "email",
+        "iban": "iban",
+        "card": "card",
+        "ssn": "ssn",
+        "national id": "national_id",
+        "ip address": "ip_address",
+        "phone": "phone",
     }
 )
+"""Kind of `privacy` → its name in a trace; the names are compared over months, so they stay."""
 
 
 def refused_topic(question: str, topics: Sequence[str]) -> str:
@@ -46,5 +52,6 @@ def declined(author_name: str, topic: str) -> str:
 
 
 def findings(answer: str) -> tuple[str, ...]:
-    """Names of the patterns that occur in an answer; never the text that matched."""
-    return tuple(name for name, pattern in OUTPUT_PATTERNS.items() if pattern.search(answer))
+    """Names of what an answer holds, each once, in the order of `FINDINGS`; never the text."""
+    kinds = {span.kind for span in find_personal(answer)}
+    return tuple(name for kind, name in FINDINGS.items() if kind in kinds)

@@ -33,7 +33,7 @@ _ASSIGNED = re.compile(
 )
 _HEADER = re.compile(r"(?i)(?<![\w\[])(?:bearer|basic) {1,2}([A-Za-z0-9+/=._~-]{16,4096})")
 _CODE = re.compile(r"[$/.~<{\[(%*&@:!|\\-]|.*(?:://|\$\{|\{\{|%[sd(]|\.\.\.|\*\*\*|<%|#\{)")
-_NAME_OF_SOMETHING = re.compile(r"[A-Za-z_][A-Za-z_-]*(?:[.:]{1,2}[A-Za-z_-]+)*(\d{0,3})$")
+_NAME_OF_SOMETHING = re.compile(r"[A-Za-z_][A-Za-z_-]*(?:[.:]{1,2}[A-Za-z_-]+)*(\d{0,3})[!?]?$")
 _STANDS_FOR_A_SECRET = frozenset(
     (
         *("password", "passwd", "pass", "secret", "token", "key", "apikey", "changeme", "user"),

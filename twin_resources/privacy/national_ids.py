@@ -125,7 +125,13 @@ def _is_valid(scheme: Scheme, written: str) -> bool:
     if not scheme.module:
         return _INSURANCE_NUMBER.match(re.sub("[ -]", "", written)) is not None
     digits = [character for character in written if character.isdigit()]
-    return len(set(digits)) > 1 and bool(_module(scheme.module).is_valid(written))
+    if len(set(digits)) < 2:
+        return False
+    try:
+        return _module(scheme.module).is_valid(written)
+    except LookupError:
+        # python-stdnum 2.2, cn.ric: a province without a county raises KeyError
+        return False
 
 
 @lru_cache(maxsize=len(SCHEMES))

@@ -4,9 +4,9 @@ Belongs here: the table. Does not belong here: looking for them (`national_ids.p
 (python-stdnum, one module a scheme: https://arthurdejong.org/python-stdnum/doc/2.2).
 
 A shape has `9` for a digit and `A` for a letter. A *plain* shape counts wherever it stands: its
-separators, letters, date or check digits make a chance hit rare (below one in fifty). A *labelled*
-one looks like any number and counts only after one of the scheme's words, or, from ten digits on,
-in a text of its own region.
+separators and letters are its own, or its date and check digits leave one of fifty chance numbers.
+A *labelled* one looks like any number and counts only after one of the scheme's words, or, from ten
+digits on, in a text of its own region.
 """
 # pyright: strict
 

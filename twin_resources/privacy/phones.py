@@ -8,7 +8,8 @@ A run of digits is a phone number when it
   grouped as one and only its length is right (an area code may be newer than the plan);
 - is written as in North America (`415-555-2671`, `(415) 555-2671 x12`);
 - starts with a trunk zero, is grouped, and some country's plan knows it (`030 1234567`);
-- is grouped, and the plan of the region that the caller names knows it (`612 34 56 78`, ES);
+- is grouped or starts with a zero, and the plan of the region that the caller names knows it
+  (`612 34 56 78`, ES; `0612345678`, FR);
 - stands right after a word for a phone ("call me at 22 12 34 56").
 Kept: dates and ranges of years, runs that go on (a hex dump), numbers reserved for fiction
 (555-0100 to 555-0199 of North America; Ofcom's for drama).
@@ -42,7 +43,7 @@ _TRUNK_ZERO = re.compile(
 _GROUPED = re.compile(rf"[(\d](?<![\w.,:/+#=$€£-].)(?:[{_GAP}]{{0,2}}\d){{5,15}}{_AFTER}")
 _GROUP_END = re.compile(rf"\d(?=[{_GAP}]|$)")
 _DATE = re.compile(
-    r"\(?(?:(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?|\d\d?([-./])\d\d?\1(?:19|20)?\d\d"
+    r"\(?(?:(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?|\d\d?([-./])\d\d?\1(?:19|20)?\d\d(?!\1\d)"
     r"|(?:19|20)\d\d ?[-\u2013/ ] ?(?:19|20)\d\d)(?!\d)"
 )
 _WORDS = (
@@ -179,9 +180,8 @@ def _national_end(found: str, regions: Sequence[str]) -> int:
         return 0
     for end in _ends(found):
         written = found[:end]
-        if any(not character.isdigit() for character in written) and _known(
-            _digits(written), regions
-        ):
+        grouped = not written.isdigit() or written[0] == "0"
+        if grouped and _known(_digits(written), regions):
             return end
     return 0
 

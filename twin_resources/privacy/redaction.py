@@ -30,7 +30,7 @@ from twin_resources.privacy.phones import find_phones, regions_of
 PRIVACY_VERSION = "2"
 """Raise it with every change of what is found: tables made with another one are made anew."""
 
-_FEW_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){5}")
+_FEW_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 
 
 @dataclass(frozen=True, slots=True)

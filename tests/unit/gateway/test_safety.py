@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.gateway.prompt_classes import CLASSES, classify
-from twin_resources.gateway.safety import OUTPUT_PATTERNS, declined, findings, refused_topic
+from twin_resources.gateway.safety import FINDINGS, declined, findings, refused_topic
+from twin_resources.privacy import KINDS
 
 TOPICS = ("my family", "politics", "C++")
 
@@ -36,11 +37,14 @@ def test_the_answer_names_topic_and_author() -> None:
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        ("Write to ann.b+c@mail.example.org today", ("email",)),
+        ("Write to ann.b+c@mail.bell.org today", ("email",)),
         ("Call +49 170 555 01 23", ("phone",)),
         ("It was 2026-03-01 10:00, version 1.2.3.4", ()),
         ("DE89 3704 0044 0532 0130 00", ("iban",)),
-        ("-----BEGIN RSA PRIVATE KEY-----", ("private_key",)),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n", ("private_key",)),
+        ("It starts with -----BEGIN RSA PRIVATE KEY-----", ()),
+        ("a@bell.org, b@bell.org; password: hunter22!", ("secret", "email")),
+        ("Listen on 127.0.0.1, mail ann@example.com", ()),
         ("export KEY=sk-abcdefghijklmnop1234", ("api_key",)),
         ("ghp_abcdefghijklmnopqrstuvwx", ("api_key",)),
         ("token eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeK", ("json_web_token",)),
@@ -50,7 +54,12 @@ def test_the_answer_names_topic_and_author() -> None:
 )
 def test_an_answers_findings_are_names_only(answer: str, found: tuple[str, ...]) -> None:
     assert findings(answer) == found
-    assert set(found) <= set(OUTPUT_PATTERNS)
+    assert set(found) <= set(FINDINGS.values())
+
+
+def test_every_kind_has_a_name() -> None:
+    assert set(FINDINGS) == set(KINDS)
+    assert len(set(FINDINGS.values())) == len(KINDS)
 
 
 @pytest.mark.parametrize(

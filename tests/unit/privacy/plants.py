@@ -1,0 +1,352 @@
+"""Made-up personal data of every kind, valid as the real ones are, for measuring what is found.
+
+Belongs here: one generator a kind; numbers that satisfy their check sums and numbering plans.
+Does not belong here: the sentences and posts that they are put into, the goals.
+
+A national id is a published example of its scheme with digits changed until python-stdnum accepts
+it again; a phone number is the plan's example with its last digits changed. No value is a person's.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
+
+import phonenumbers
+from stdnum import get_cc_module, luhn
+from stdnum.iso7064 import mod_97_10
+
+from twin_resources.privacy import Kind
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A value to hide in a text.
+
+    Attributes:
+        group: what is counted together: the kind, or a way in which the kind is written.
+        before: words that belong to it ("phone: "); they stay in the text.
+        region: the hint that a caller who knows the author would give.
+    """
+
+    kind: Kind
+    group: str
+    value: str
+    before: str = ""
+    after: str = ""
+    region: str = ""
+
+
+_NAMES = ("ann", "bell", "jürgen", "mary.jones", "li-wei", "o.connor", "x.y", "anna_k", "sven99")
+_DOMAINS = ("gmail.com", "bell.org", "mail.co.uk", "müller.de", "uni-ulm.de", "corp.bell.io")
+_LETTERS = string.ascii_letters + string.digits
+_UPPER = string.ascii_uppercase + string.digits
+_HEX = "0123456789abcdef"
+_EXCHANGES = range(200, 1000)
+
+PHONE_REGIONS = (
+    *("US", "CA", "GB", "DE", "FR", "IT", "ES", "NL", "BE", "AT", "CH", "SE", "NO", "DK", "FI"),
+    *("PL", "CZ", "PT", "IE", "GR", "HU", "RO", "BG", "UA", "TR", "IL", "IN", "CN", "JP", "KR"),
+    *("AU", "NZ", "ZA", "BR", "MX", "AR", "CL", "CO", "PE", "EG", "NG", "KE", "ID", "MY", "PH"),
+    *("TH", "VN", "SG", "HK", "TW", "PK", "AE", "SA"),
+)
+
+_EXAMPLES = {
+    "us.ssn": ("536-22-8726",),
+    "us.itin": ("912-90-3456",),
+    "ca.sin": ("123 456 782", "SIN "),
+    "gb.": ("AB 12 34 56 C",),
+    "gb.nhs": ("943 476 5870", "NHS number: "),
+    "de.idnr": ("36574261809", "Steuer-ID: "),
+    "fr.nir": ("295109912611193",),
+    "es.dni": ("54362315K",),
+    "es.nie": ("X2482300W",),
+    "it.codicefiscale": ("RCCMNL83S18D969H",),
+    "nl.bsn": ("111222333", "BSN "),
+    "be.nn": ("85.07.30-033.28",),
+    "pt.nif": ("501 964 843", "NIF: "),
+    "se.personnummer": ("880320-0016",),
+    "no.fodselsnummer": ("15108695088",),
+    "dk.cpr": ("211062-5629", "CPR: "),
+    "fi.hetu": ("131052-308T",),
+    "pl.pesel": ("44051401359",),
+    "br.cpf": ("390.533.447-05",),
+    "cl.rut": ("12.531.909-2",),
+    "ar.cuit": ("20-05536168-2",),
+    "mx.curp": ("BOXW310820HNERXN09",),
+    "in_.aadhaar": ("2341 2341 2346",),
+    "in_.pan": ("ACUPA7085R", "PAN "),
+    "cn.ric": ("360426199101010071",),
+    "kr.rrn": ("971013-9019902",),
+    "au.tfn": ("123 456 782", "TFN "),
+    "za.idnr": ("7503305044089",),
+    "tr.tckimlik": ("17291716060",),
+    "ru.inn": ("123456789047", "ИНН "),
+    "cz.rc": ("710319/2745",),
+    "ro.cnp": ("1630615123457",),
+    "hr.oib": ("33392005961", "OIB: "),
+    "ee.ik": ("36805280109",),
+    "lt.asmens": ("33309240064",),
+    "ie.pps": ("6433435F",),
+    "ch.ssn": ("756.9217.0769.85",),
+    "at.vnr": ("1237 010180", "SVNR "),
+    "is_.kennitala": ("450401-3150", "Kennitala: "),
+    "my.nric": ("770305-02-1234",),
+    "pk.cnic": ("34201-0891231-8",),
+}
+
+
+def plants(seed: int, *, each: int) -> list[Plant]:
+    """`each` plants of every group, the same ones for the same seed."""
+    chance = random.Random(seed)
+    return [make(chance) for make in MAKERS for _ in range(each)]
+
+
+def _pick(chance: random.Random, characters: str, count: int) -> str:
+    return "".join(chance.choice(characters) for _ in range(count))
+
+
+def mail(chance: random.Random) -> Plant:
+    address = f"{chance.choice(_NAMES)}@{chance.choice(_DOMAINS)}"
+    return Plant(
+        "e-mail", "e-mail", address, *chance.choice([("", ""), ("<", ">"), ("mailto:", "")])
+    )
+
+
+def _number(chance: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
+    """A number that its country's plan knows, and the country."""
+    while True:
+        region = chance.choice(PHONE_REGIONS)
+        of = chance.choice(
+            [phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE]
+        )
+        example = phonenumbers.example_number_for_type(region, of)
+        national = str(example.national_number) if example else ""
+        changed = phonenumbers.PhoneNumber(
+            country_code=example.country_code if example else 0,
+            national_number=int((national[:-4] or "0") + _pick(chance, string.digits, 4)),
+            italian_leading_zero=example.italian_leading_zero if example else None,
+        )
+        fiction = region in ("US", "CA", "GB") and ("55501" in national or "900" in national)
+        if example and not fiction and phonenumbers.is_valid_number(changed):
+            return changed, region
+
+
+def _written(chance: random.Random, number: phonenumbers.PhoneNumber, form: int) -> str:
+    written = phonenumbers.format_number(number, form)
+    mark = chance.choice([" ", " ", "-", "."])
+    return written.replace(" ", mark) if "(" not in written else written
+
+
+def phone_international(chance: random.Random) -> Plant:
+    number, _ = _number(chance)
+    form = chance.choice(
+        [
+            phonenumbers.PhoneNumberFormat.INTERNATIONAL,
+            phonenumbers.PhoneNumberFormat.INTERNATIONAL,
+            phonenumbers.PhoneNumberFormat.E164,
+        ]
+    )
+    value = _written(chance, number, form)
+    if chance.random() < 0.2 and " " in value:
+        value = "00" + value[1:]
+    return Plant("phone", "phone, with country code", value)
+
+
+def phone_at_home(chance: random.Random) -> Plant:
+    number, region = _number(chance)
+    value = _written(chance, number, phonenumbers.PhoneNumberFormat.NATIONAL)
+    return Plant("phone", "phone, national, region known", value, region=region)
+
+
+def phone_announced(chance: random.Random) -> Plant:
+    number, _ = _number(chance)
+    value = _written(chance, number, phonenumbers.PhoneNumberFormat.NATIONAL)
+    said = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
+    return Plant("phone", "phone, national, announced", value, before=chance.choice(said))
+
+
+def phone_american(chance: random.Random) -> Plant:
+    area, exchange, line = (
+        chance.randint(201, 989),
+        chance.randint(200, 999),
+        chance.randint(0, 9999),
+    )
+    exchange = 556 if exchange == 555 else exchange
+    form = chance.choice(
+        ["{}-{}-{:04}", "({}) {}-{:04}", "{}.{}.{:04}", "+1 {}-{}-{:04}", "1-{}-{}-{:04}"]
+    )
+    return Plant("phone", "phone, North American", form.format(area, exchange, line))
+
+
+def address_v4(chance: random.Random) -> Plant:
+    while True:
+        address = IPv4Address(chance.getrandbits(32))
+        if address.is_global and not address.is_multicast:
+            return Plant("ip address", "ip address", str(address))
+
+
+def address_v6(chance: random.Random) -> Plant:
+    address = IPv6Address((0x2A02 << 112) | chance.getrandbits(108))
+    short = (
+        str(address)
+        if chance.random() < 0.7
+        else str(IPv6Address(int(address) & ~(0xFFFFFFFF << 64)))
+    )
+    return Plant("ip address", "ip address", short)
+
+
+def card(chance: random.Random) -> Plant:
+    prefix, length, cuts = chance.choice(
+        [
+            ("4", 16, (4, 8, 12)),
+            ("51", 16, (4, 8, 12)),
+            ("2221", 16, (4, 8, 12)),
+            ("37", 15, (4, 10)),
+            ("6011", 16, (4, 8, 12)),
+            ("35", 16, (4, 8, 12)),
+            ("36", 14, (4, 10)),
+        ]
+    )
+    body = prefix + _pick(chance, string.digits, length - len(prefix) - 1)
+    digits = body + luhn.calc_check_digit(body)
+    mark = chance.choice(["", " ", "-"])
+    cut = [0, *cuts, length]
+    value = mark.join(digits[a:b] for a, b in pairwise(cut))
+    return Plant("card", "card", value)
+
+
+def iban(chance: random.Random) -> Plant:
+    country, form = chance.choice(
+        [
+            ("DE", "9" * 18),
+            ("GB", "A" * 4 + "9" * 14),
+            ("NL", "A" * 4 + "9" * 10),
+            ("AT", "9" * 16),
+            ("CH", "9" * 17),
+            ("FR", "9" * 23),
+            ("IT", "A" + "9" * 22),
+            ("PL", "9" * 24),
+            ("SE", "9" * 20),
+            ("DK", "9" * 14),
+            ("PT", "9" * 21),
+        ]
+    )
+    bban = "".join(
+        _pick(chance, string.ascii_uppercase if one == "A" else string.digits, 1) for one in form
+    )
+    value = country + mod_97_10.calc_check_digits(bban + country) + bban
+    if chance.random() < 0.6:
+        value = " ".join(value[at : at + 4] for at in range(0, len(value), 4))
+    return Plant("iban", "iban", value)
+
+
+def _identity(chance: random.Random, scheme: str) -> Plant:
+    example, before = (*_EXAMPLES[scheme], "")[:2]
+    country, _, name = scheme.partition(".")
+    module = get_cc_module(country, name) if name else None
+    changeable = [at for at, one in enumerate(example) if one.isdigit()]
+    if scheme == "cn.ric":
+        changeable = changeable[-4:]
+    while True:
+        value = list(example)
+        for at in chance.sample(changeable, k=min(4, len(changeable))):
+            value[at] = chance.choice(string.digits)
+        written = "".join(value)
+        # python-stdnum 2.2 stumbles over Chinese provinces: only the serial number changes there
+        if module is None or module.is_valid(written):
+            kind: Kind = "ssn" if scheme == "us.ssn" else "national id"
+            return Plant(kind, kind, written, before=before)
+
+
+def social_security(chance: random.Random) -> Plant:
+    return _identity(chance, "us.ssn")
+
+
+def national_identity(chance: random.Random) -> Plant:
+    return _identity(chance, chance.choice([one for one in _EXAMPLES if one != "us.ssn"]))
+
+
+def vendor_key(chance: random.Random) -> Plant:
+    value = chance.choice(
+        [
+            "AKIA" + _pick(chance, _UPPER, 16),
+            "ghp_" + _pick(chance, _LETTERS, 36),
+            "github_pat_" + _pick(chance, _LETTERS, 22) + "_" + _pick(chance, _LETTERS, 59),
+            "glpat-" + _pick(chance, _LETTERS + "-_", 19) + "a",
+            "xoxb-" + _pick(chance, string.digits, 12) + "-" + _pick(chance, _LETTERS, 24),
+            "sk-proj-" + _pick(chance, _LETTERS, 48),
+            "sk-ant-api03-" + _pick(chance, _LETTERS + "-_", 92) + "A",
+            "sk_live_" + _pick(chance, _LETTERS, 24),
+            "AIza" + _pick(chance, _LETTERS + "-_", 34) + "a",
+            "hf_" + _pick(chance, _LETTERS, 34),
+            "npm_" + _pick(chance, _LETTERS, 36),
+            "SG." + _pick(chance, _LETTERS, 22) + "." + _pick(chance, _LETTERS, 43),
+            _pick(chance, "123456789", 10) + ":AA" + _pick(chance, _LETTERS, 33),
+            "dop_v1_" + _pick(chance, _HEX, 64),
+            "shpat_" + _pick(chance, _HEX, 32),
+            "hvs." + _pick(chance, _LETTERS, 90),
+        ]
+    )
+    return Plant(
+        "key", "key", value, *chance.choice([("", ""), ("key ", "."), ("`", "`"), ("KEY=", "")])
+    )
+
+
+def private_key(chance: random.Random) -> Plant:
+    name = chance.choice(["RSA ", "EC ", "OPENSSH ", "", "ENCRYPTED "])
+    body = base64.encodebytes(chance.randbytes(chance.randint(100, 1600))).decode()
+    value = f"-----BEGIN {name}PRIVATE KEY-----\n{body}-----END {name}PRIVATE KEY-----"
+    return Plant("private key", "private key", value, before="\n", after="\n")
+
+
+def web_token(chance: random.Random) -> Plant:
+    parts = (b'{"alg":"HS256","typ":"JWT"}', chance.randbytes(40), chance.randbytes(32))
+    value = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+    return Plant("web token", "web token", value)
+
+
+def assigned_secret(chance: random.Random) -> Plant:
+    spoken = ["password: ", "PASSWORD=", "my password is ", "passwd = "]
+    others = [
+        'api_key = "',
+        "API_KEY=",
+        '"secret": "',
+        "client_secret: ",
+        "auth_token: '",
+        "Bearer ",
+    ]
+    if chance.random() < 0.5:
+        before, length, letters = chance.choice(spoken), chance.randint(8, 14), _LETTERS + "!?#%"
+    else:
+        before, length, letters = chance.choice(others), chance.randint(16, 40), _LETTERS
+    while True:
+        value = chance.choice(string.ascii_letters) + _pick(chance, letters, length - 2) + "7"
+        if sum(one.isdigit() for one in value) > 2:
+            break
+    after = before[-1] if before[-1] in "\"'" else ""
+    return Plant("secret", "secret", value, before=before, after=after)
+
+
+MAKERS: tuple[Callable[[random.Random], Plant], ...] = (
+    mail,
+    phone_international,
+    phone_at_home,
+    phone_announced,
+    phone_american,
+    address_v4,
+    address_v6,
+    card,
+    iban,
+    social_security,
+    national_identity,
+    vendor_key,
+    private_key,
+    web_token,
+    assigned_secret,
+)
