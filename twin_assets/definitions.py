@@ -27,12 +27,14 @@ from twin_resources import dagster_resources as shells
 from twin_sensors import (
     canary_verdict,
     growth,
+    import_schedules,
     jobs,
     new_posts,
     notifying,
     quality_dropped,
     rolling_back,
     schedules,
+    tidying,
 )
 
 ASSET_MODULES = (
@@ -81,8 +83,14 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.collect_feedback,
             jobs.compare_authors,
             rolling_back.roll_back,
+            tidying.tidy_tables,
         ],
-        schedules=[schedules.every_hour, schedules.every_day],
+        schedules=[
+            import_schedules.every_night,
+            import_schedules.feeds_every_hour,
+            schedules.every_hour,
+            schedules.every_day,
+        ],
         sensors=[
             quality_dropped.quality_dropped,
             growth.retraining_requested,

@@ -85,7 +85,8 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
                 dataset.create_scalar_index(column, "BTREE", name=column)
         if names & {full_text, VECTOR_INDEX, *BY_VALUE}:
             lease.confirm()
-            dataset.optimize.optimize_indices()
+            # As a segment of its own: `tables.upkeep` merges them when there are many.
+            dataset.optimize.optimize_indices(num_indices_to_merge=0)
         return tuple(sorted({index.name for index in dataset.describe_indices()}))
 
 
@@ -104,14 +105,14 @@ def keep_vector_index(tables: Tables, author: str) -> str:
     options = dict(tables.storage_options or {}) or None
     with tables.lease(TABLE, author) as lease:
         dataset = _open(tables, author)
-        partitions = standing(dataset)
-        plan = wanted(dataset.count_rows(), partitions=partitions)
+        there = standing(dataset)
+        plan = wanted(dataset.count_rows(), there)
         if plan is None:
             return "left"
         lease.confirm()
         database = lancedb.connect(f"{tables.base_uri}/{author}", storage_options=options)
         make(database.open_table(TABLE), plan)
-        return "made anew" if partitions else "made"
+        return "made anew" if there else "made"
 
 
 def _open(tables: Tables, author: str) -> Any:

@@ -23,6 +23,8 @@ VECTOR_INDEX = "vector"
 SMALLEST = 10_000
 ROWS_PER_PARTITION = 500
 OUTGROWN = 2.0  # times as many partitions wanted as stand: the centres no longer fit the rows
+# Merged by Lance they would end in few large partitions, so the index is made anew: some seconds.
+MOST_SEGMENTS = 32
 SAMPLE_RATE = 64  # vectors a partition that the centres are learned from
 MAX_ITERATIONS = 15
 PROBES = 40  # partitions that a search looks into, at least
@@ -37,31 +39,44 @@ class Plan:
     partitions: int
 
 
-def wanted(rows: int, *, partitions: int | None) -> Plan | None:
+@dataclass(frozen=True)
+class Standing:
+    """The index that a table has.
+
+    Attributes:
+        partitions: of the rows that it was made from; rows added later go into the same.
+        segments: one, and one more for each time that rows were added.
+    """
+
+    partitions: int
+    segments: int
+
+
+def wanted(rows: int, standing: Standing | None) -> Plan | None:
     """The index to make now, or None when what stands will do.
 
     Args:
         rows: of the table.
-        partitions: of the index that stands; None: there is none.
+        standing: None: there is no index.
     """
     if rows < SMALLEST:
         return None
     best = rows // ROWS_PER_PARTITION
-    if partitions is not None and best < OUTGROWN * partitions:
+    if standing and best < OUTGROWN * standing.partitions and standing.segments <= MOST_SEGMENTS:
         return None
     return Plan(best)
 
 
-def standing(dataset: Any) -> int | None:
-    """Partitions of the index of the vectors, or None without one.
+def standing(dataset: Any) -> Standing | None:
+    """The index of the vectors, or None without one.
 
     Args:
         dataset: an open Lance dataset.
     """
     if VECTOR_INDEX not in {index.name for index in dataset.describe_indices()}:
         return None
-    parts = dataset.stats.index_stats(VECTOR_INDEX)["indices"]
-    return max(int(part["num_partitions"]) for part in parts)
+    segments = dataset.stats.index_stats(VECTOR_INDEX)["indices"]
+    return Standing(max(int(part["num_partitions"]) for part in segments), len(segments))
 
 
 def make(table: Any, plan: Plan) -> None:

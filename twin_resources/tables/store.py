@@ -99,6 +99,23 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
     return _described(dataset, uri)
 
 
+def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[str]:
+    """Names of the tables in a folder or under a prefix, sorted."""
+    import lancedb
+
+    if "://" not in uri and not Path(uri).is_dir():
+        return []  # connecting would make the folder
+    database = lancedb.connect(uri, storage_options=dict(storage_options or {}) or None)
+    names: list[str] = []
+    token: str | None = None
+    while page := database.list_tables(page_token=token, limit=1000):
+        names += page.tables
+        token = page.page_token
+        if not token:
+            break
+    return sorted(names)
+
+
 def _described(dataset: LanceDataset, uri: str) -> StoredTable:
     said = {key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()}
     number = int(said.get("twin.schema_number", "0"))

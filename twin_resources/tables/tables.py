@@ -22,13 +22,13 @@ from twin_resources.tables import store, upkeep
 from twin_resources.tables.changes import compare, input_hashes
 from twin_resources.tables.hashing import row_hashes
 from twin_resources.tables.store import StoredTable, TableMissing
-from twin_resources.tables.upkeep import Forgotten
+from twin_resources.tables.upkeep import Forgotten, Kept
 
 if TYPE_CHECKING:
     from twin_resources.state.lease import Lease
     from twin_resources.state.state import State
 
-__all__ = ["Forgotten", "Rework", "TableMissing", "Tables", "Upstream"]
+__all__ = ["Forgotten", "Kept", "Rework", "TableMissing", "Tables", "Upstream"]
 
 BATCH_ROWS = 1000
 
@@ -296,6 +296,20 @@ class Tables:
         """Bring all indexes up to date with the rows; returns the Lance version."""
         with self.lease(asset, author) as lease:
             return upkeep.optimize_indices(self._open(asset, author), lease).dataset.version
+
+    def keep(self, asset: str, author: str) -> Kept:
+        """Upkeep of one table: fragments, index segments, old versions; its rows stay as they are.
+
+        Raises:
+            TableMissing: nobody has materialized the asset for this author.
+            LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
+        """
+        with self.lease(asset, author) as lease:
+            return upkeep.keep(self._open(asset, author), lease)
+
+    def assets(self, author: str) -> list[str]:
+        """Names of the tables that an author has, sorted."""
+        return store.tables_in(f"{self.base_uri}/{author}", storage_options=self.storage_options)
 
     def forget(self, asset: str, author: str, keys: Sequence[str]) -> Forgotten:
         """Remove rows by row key from every version, index and file of the table.
