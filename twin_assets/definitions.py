@@ -81,6 +81,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.import_posts,
             jobs.retrain_twin,
             jobs.collect_feedback,
+            jobs.judge_answers,
             jobs.compare_authors,
             rolling_back.roll_back,
             tidying.tidy_tables,
@@ -89,6 +90,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             import_schedules.every_night,
             import_schedules.feeds_every_hour,
             schedules.every_hour,
+            schedules.judging_every_hour,
             schedules.every_day,
         ],
         sensors=[

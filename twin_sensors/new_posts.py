@@ -2,7 +2,7 @@
 
 Belongs here: the shell between Dagster and `sources.arrivals.decide`, one look a tick.
 Does not belong here: listing, deciding (`twin_resources/sources`), reading posts (`raw_posts`),
-feeds (`schedules.every_hour_feeds`). Whether new posts are worth a retraining: `growth.py`.
+feeds (`import_schedules.py`). Whether new posts are worth a retraining: `growth.py`.
 
 A listing that fails decides nothing and keeps what was known: a failed read is not an empty one.
 """

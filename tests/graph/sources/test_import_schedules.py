@@ -1,0 +1,256 @@
+"""Imports by the clock: feeds over real HTTP, one run a change; and the nightly look at all."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import dagster as dg
+import pytest
+
+from twin_resources.dagster_resources import SettingsResource, StateResource
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.sources import polling
+from twin_resources.sources.polling import Answer
+from twin_sensors.import_schedules import every_night, feeds_every_hour
+
+NOON = datetime(2026, 3, 1, 12, 20, tzinfo=UTC)
+
+
+class FeedServer(ThreadingHTTPServer):
+    """Serves one feed, with or without validators, and counts what it sends."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), FeedHandler)
+        self.body, self.etag, self.status = b"<rss>one</rss>", '"one"', 200
+        self.full = self.unchanged = 0
+        self.drips = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/feed.xml"
+
+    def publish(self, word: str, *, etag: bool = True) -> None:
+        self.body, self.etag = f"<rss>{word}</rss>".encode(), f'"{word}"' if etag else ""
+
+
+class FeedHandler(BaseHTTPRequestHandler):
+    server: FeedServer
+
+    def do_GET(self) -> None:
+        if self.server.status != 200:
+            self.send_error(self.server.status)
+            return
+        if self.server.etag and self.headers["If-None-Match"] == self.server.etag:
+            self.server.unchanged += 1
+            self.send_response(304)
+            self.end_headers()
+            return
+        self.server.full += 1
+        self.send_response(200)
+        if self.server.etag:
+            self.send_header("ETag", self.server.etag)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the reader had enough
+            for byte in self.server.body if self.server.drips else ():
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.1)
+            if not self.server.drips:
+                self.wfile.write(self.server.body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test's output is not the server's."""
+
+
+@pytest.fixture
+def server() -> Iterator[FeedServer]:
+    made = FeedServer()
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join(10)
+
+
+@dg.op
+def nothing() -> None:
+    """One step."""
+
+
+@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
+def small_import() -> None:
+    """A real run under the real name; what an import reads is tested elsewhere."""
+    nothing()
+
+
+@dg.op
+def failure() -> None:
+    """One step that fails."""
+    raise ValueError("as a server that is down would")
+
+
+@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
+def broken_import() -> None:
+    """A real run that fails."""
+    failure()
+
+
+class World:
+    """A home with authors, an instance with their partitions, and the hours."""
+
+    def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
+        self.home, self.instance, self.hour = home, instance, NOON
+
+    def author(self, slug: str, *sources: str) -> None:
+        write_author(self.home, Author(slug, slug, sources=sources))
+        self.instance.add_dynamic_partitions("authors", [slug])
+
+    def tick(self, schedule: dg.ScheduleDefinition) -> list[dg.RunRequest | dg.SkipReason]:
+        self.hour += timedelta(hours=1)
+        with dg.build_schedule_context(
+            instance=self.instance, scheduled_execution_time=self.hour
+        ) as context:
+            resources = {"settings": SettingsResource(), "state": StateResource()}
+            wanted = {name: resources[name] for name in schedule.required_resource_keys}
+            found = schedule(context, **wanted)
+            return list(found)  # type: ignore[arg-type]
+
+    def asked(self) -> dg.RunRequest:
+        [request] = self.tick(feeds_every_hour)
+        assert isinstance(request, dg.RunRequest)
+        return request
+
+    def quiet(self) -> str:
+        [reason] = self.tick(feeds_every_hour)
+        assert isinstance(reason, dg.SkipReason)
+        return str(reason.skip_message)
+
+    def launch(self, request: dg.RunRequest, job: dg.JobDefinition = small_import) -> None:
+        job.execute_in_process(
+            partition_key=request.partition_key, tags=dict(request.tags), instance=self.instance,
+            raise_on_error=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def world(home: Settings) -> Iterator[World]:
+    with dg.instance_for_test() as instance:
+        yield World(home, instance)
+
+
+def test_a_feed_is_imported_once_a_change(world: World, server: FeedServer) -> None:
+    world.author("ann", server.url)
+    first = world.asked()
+    world.launch(first)
+    assert "imported" in world.quiet()
+    assert "nothing new" in world.quiet()
+    assert (server.full, server.unchanged) == (1, 2)
+    server.publish("two")
+    second = world.asked()
+    world.launch(second)
+    world.quiet()
+    server.publish("one")  # as it was at first: another change, and another key
+    third = world.asked()
+    assert len({first.run_key, second.run_key, third.run_key}) == 3
+
+
+def test_a_server_without_validators_is_known_by_its_bytes(
+    world: World, server: FeedServer
+) -> None:
+    server.publish("one", etag=False)
+    world.author("ann", server.url)
+    world.launch(world.asked())
+    world.quiet()
+    assert "nothing new" in world.quiet()
+    assert (server.full, server.unchanged) == (3, 0)
+
+
+def test_an_etag_that_changes_alone_is_no_change(world: World, server: FeedServer) -> None:
+    world.author("ann", server.url)
+    world.launch(world.asked())
+    world.quiet()
+    server.etag = '"another balancer"'
+    assert "nothing new" in world.quiet()
+
+
+def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
+    world: World, server: FeedServer
+) -> None:
+    world.author("ann", server.url)
+    world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
+    world.author("cleo", "/a/folder")
+    (world.home.authors_dir / "torn.toml").write_text("name = ")
+    request = world.asked()
+    assert request.partition_key == "ann"
+    world.launch(request)
+    server.status = 503
+    said = world.quiet()
+    assert "ann: Tried to ask for the feed" in said
+    assert "HTTP 503" in said
+    assert "bob: Tried to ask" in said
+    assert "torn: Tried to read the settings" in said
+    assert "cleo" not in said
+    server.status = 200
+    assert "ann: imported" in world.quiet()
+
+
+def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> None:
+    world.author("ann", server.url)
+    keys = []
+    for _ in range(3):
+        request = world.asked()
+        keys.append(request.run_key)
+        world.launch(request, broken_import)
+    assert len(set(keys)) == 3
+    assert "failed 3 times" in world.quiet()
+    assert "nothing new" in world.quiet()
+
+
+def test_a_run_that_was_never_started_is_asked_for_again(world: World, server: FeedServer) -> None:
+    world.author("ann", server.url)
+    assert world.asked().run_key == world.asked().run_key
+
+
+def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedServer) -> None:
+    write_author(world.home, Author("ann", "ann", sources=(server.url,)))
+    assert "no partition yet" in world.quiet()
+    world.instance.add_dynamic_partitions("authors", ["ann"])
+    assert world.asked().partition_key == "ann"
+
+
+def test_what_is_said_of_a_feed_holds_no_password(server: FeedServer) -> None:
+    server.status = 404
+    secret = server.url.replace("http://", "http://ann:hunter2@") + "?token=hunter3"
+    with pytest.raises(TwinError, match="HTTP 404") as caught:
+        polling.ask(secret, Answer())
+    assert "hunter" not in str(caught.value)
+
+
+def test_bounds_of_an_answer(server: FeedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "MAX_BYTES", 5)
+    with pytest.raises(TwinError, match="more than 5 bytes"):
+        polling.ask(server.url, Answer())
+    monkeypatch.undo()
+    server.drips, server.body = True, b"<rss>" * 100
+    with pytest.raises(TwinError, match="takes too long"):  # no single read is slow
+        polling.ask(server.url, Answer(), timeout_s=0.5)
+
+
+def test_every_night_everybody_with_sources_is_imported(world: World) -> None:
+    [reason] = world.tick(every_night)
+    assert isinstance(reason, dg.SkipReason)
+    world.author("ann", "/a/folder")
+    world.author("bob")
+    write_author(world.home, Author("cleo", "cleo", sources=("/another",)))  # no partition
+    (world.home.authors_dir / "torn.toml").write_text("name = ")
+    [request] = world.tick(every_night)
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "ann"
+    assert request.run_key == f"night:ann:{world.hour.isoformat()}"

@@ -1,0 +1,130 @@
+"""Imports by the clock: feeds are asked for every hour, everything is looked at every night.
+
+Belongs here: the shells between Dagster, `sources.polling` and `sources.arrivals`.
+Does not belong here: asking, deciding (`twin_resources/sources`), folders and S3 (`new_posts.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+
+import dagster as dg
+
+from twin_resources.dagster_resources import SettingsResource, StateResource
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author, Settings, read_author
+from twin_resources.sources import polling
+from twin_resources.sources.arrivals import decide, run_key
+from twin_resources.sources.listing import is_feed
+from twin_resources.sources.polling import Answer
+from twin_resources.state.state import State
+from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
+from twin_sensors.jobs import import_posts
+
+ASKED_AT_ONCE = 16
+"""A schedule's tick ends after 60 s: 16 servers that do not answer in 20 s are waited for once."""
+
+HOUR_S = 3600.0
+
+
+@dg.schedule(
+    job=import_posts,
+    cron_schedule="20 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def feeds_every_hour(
+    context: dg.ScheduleEvaluationContext, settings: SettingsResource, state: StateResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Imports an author's posts when one of their feeds has changed; a 304 costs no run."""
+    now = context.scheduled_execution_time.timestamp()
+    runs = ImportRuns(context.instance)
+    authors, lines = _authors(settings.settings())
+    reading = [author for author in authors if any(map(is_feed, author.sources))]
+    requests: list[dg.RunRequest] = []
+    with closing(state.state()) as store, ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        memories = {one.slug: polling.remembered(store, one.slug, now=now) for one in reading}
+        asked = {one.slug: pool.submit(_ask, one, memories[one.slug].answers) for one in reading}
+        for author in reading:
+            try:
+                answers = asked[author.slug].result()
+            except TwinError as error:
+                lines.append(f"{author.slug}: {error}")
+                continue
+            memory = replace(memories[author.slug], answers=answers)
+            request, said = _decided(author.slug, memory, runs, store, now)
+            requests += [request] if request is not None else []
+            lines.append(f"{author.slug}: {said}")
+    unknown = set(runs.unknown_partitions(request.partition_key or "" for request in requests))
+    ready = [request for request in requests if request.partition_key not in unknown]
+    lines += [f"{slug}: no partition yet, `new_posts` or `twin up` makes it" for slug in unknown]
+    context.log.info("\n".join(lines) or "no author with a feed")
+    yield from ready
+    if not ready:
+        yield dg.SkipReason("\n".join(lines) or "no author with a feed")
+
+
+def _ask(author: Author, before: Mapping[str, Answer]) -> dict[str, Answer]:
+    """Every feed of an author; one that fails fails all: nothing is decided on a part."""
+    feeds = [source for source in author.sources if is_feed(source)]
+    return {url: polling.ask(url, before.get(url, Answer())) for url in feeds}
+
+
+def _decided(
+    slug: str, memory: polling.Remembered, runs: ImportRuns, store: State, now: float
+) -> tuple[dg.RunRequest | None, str]:
+    known = memory.known
+    pending = known is not None and not known.settled
+    decision = decide(
+        known,
+        polling.mark_of(memory.answers, list(memory.answers)),
+        now=now,
+        # A feed does not say since when it is so; an import of this hour has read it.
+        imported_since=known is None and runs.imported_since(slug, now - HOUR_S),
+        in_flight=slug in runs.in_flight(),
+        last_run=runs.status_of(run_key("feeds", slug, memory.epoch, known))
+        if known is not None and pending
+        else "",
+    )
+    if decision.known is None:
+        return None, decision.said
+    # Before the launch: should the tick die here, the run is missed at the next one and asked for.
+    polling.remember(store, slug, replace(memory, known=decision.known))
+    if not decision.launch:
+        return None, decision.said
+    key = run_key("feeds", slug, memory.epoch, decision.known)
+    return dg.RunRequest(run_key=key, partition_key=slug, tags={CHANGE_TAG: key}), decision.said
+
+
+@dg.schedule(
+    job=import_posts,
+    cron_schedule="10 2 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def every_night(
+    context: dg.ScheduleEvaluationContext, settings: SettingsResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Imports every author's posts: what no listing shows (bytes that changed without size or
+    time, a post whose date has come, an import that was given up) arrives within a day."""
+    at = context.scheduled_execution_time
+    authors, lines = _authors(settings.settings())
+    known = set(context.instance.get_dynamic_partitions("authors"))
+    wanted = [author.slug for author in authors if author.sources and author.slug in known]
+    if lines:
+        context.log.warning("\n".join(lines))
+    if not wanted:
+        yield dg.SkipReason("\n".join(["no author with sources", *lines]))
+    for slug in wanted:
+        yield dg.RunRequest(run_key=f"night:{slug}:{at.isoformat()}", partition_key=slug)
+
+
+def _authors(home: Settings) -> tuple[list[Author], list[str]]:
+    """The authors of this home, and what is wrong with the files of others."""
+    found: list[Author] = []
+    lines: list[str] = []
+    for path in sorted(home.authors_dir.glob("*.toml")):
+        try:
+            found.append(read_author(home, path.stem))
+        except TwinError as error:
+            lines.append(f"{path.stem}: {error}")
+    return found, lines
