@@ -3,10 +3,10 @@
 Belongs here: which lines these are, and a text without them. Does not belong here: HTML outside the
 main text (`html_cleaning`), reading all posts (`cleaning_verdicts`).
 
-A repeated line stands in at least five posts and one in two hundred of the author's, and these
-differ: copies of one post repeat all their lines. It is taken out where boilerplate stands, at the
-beginning and the end of a post; a sentence of eight words or more anywhere, since nobody writes one
-five times over. Code, tables and headings are never taken.
+A repeated line stands in at least five posts and one in two hundred of the author's. Copies of one
+post repeat all their lines, so only posts count of which a quarter is their own. It is taken out
+where boilerplate stands, at the beginning and the end of a post; a sentence of eight words or more
+anywhere, since nobody writes one five times over. Code, tables and headings are never taken.
 """
 # pyright: strict
 
@@ -15,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import polars as pl
 
 from twin_assets.corpus.code_blocks import prose_lines
-from twin_assets.corpus.shingles import shingles, words_of
+from twin_assets.corpus.shingles import words_of
 
 FEWEST_POSTS = 5
 SMALLEST_SHARE = 0.005
@@ -28,6 +28,8 @@ FEW_WORDS = 4
 """A shorter line ("Enjoy!") may be how the author speaks: it must be in a fiftieth of the posts."""
 SHORT_LINE_SHARE = 0.02
 LONG_LINE = 8
+OWN_SHARE = 0.25
+"""A post with a smaller share of words in lines of its own is a copy: about a similarity of .65."""
 AT_THE_BEGINNING, AT_THE_END = 2, 3
 """Lines of a post, from either end, among which boilerplate is looked for; as one is taken out, the
 next moves up."""
@@ -102,34 +104,33 @@ def line_numbers(text: str) -> list[int]:
     return found if len(found) <= MOST_LINES else found[:half] + found[-half:]
 
 
-def fingerprint(text: str) -> int:
-    """A number that copies of a text mostly share and other texts do not: its smallest shingle."""
-    return min(shingles(text, width=3), default=0)
-
-
-def repeated_lines(lines: pl.DataFrame) -> pl.DataFrame:
-    """Which lines repeat, over all posts of an author.
+def repeated_lines(lines: pl.Series, *, times: int = 1) -> pl.Series:
+    """Which lines repeat over all posts of an author, in order.
 
     Args:
-        lines: one row a post: `lines` (`line_numbers`) and `fingerprint`.
-
-    Returns:
-        One row a repeated line: `line`.
+        lines: the `line_numbers` of each post.
+        times: in how many times as many posts as usual a line must stand.
     """
-    posts = lines.height
-    least = max(FEWEST_POSTS, math.ceil(SMALLEST_SHARE * posts))
-    least_short = max(2 * FEWEST_POSTS, math.ceil(SHORT_LINE_SHARE * posts))
-    needed = pl.when(_is_short(pl.col("line"))).then(least_short).otherwise(least)
-    return (
-        lines.select(pl.col("lines").alias("line"), "fingerprint")
+    least = times * max(FEWEST_POSTS, math.ceil(SMALLEST_SHARE * lines.len()))
+    least_short = times * max(2 * FEWEST_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))
+    needed = pl.when(_words(pl.col("line")) < FEW_WORDS).then(least_short).otherwise(least)
+    held = (
+        pl.DataFrame({"line": lines}, schema={"line": pl.List(pl.Int64)})
+        .with_row_index("post")
         .explode("line", empty_as_null=True)
         .drop_nulls("line")
-        .group_by("line")
-        .agg(pl.col("fingerprint").n_unique().alias("posts"))
-        .filter(pl.col("posts") >= needed)
-        .select("line")
-        .sort("line")
+        .unique()
     )
+    often = held.group_by("line").len("posts").filter(pl.col("posts") >= needed).select("line")
+    if often.is_empty():
+        return often["line"]
+    words = _words(pl.col("line"))
+    own = held.with_columns(own=~pl.col("line").is_in(often["line"].implode())).group_by("post")
+    differing = own.agg((words.filter("own").sum() / words.sum()).alias("share")).filter(
+        pl.col("share") >= OWN_SHARE
+    )
+    counted = held.join(differing, on="post", how="semi").group_by("line").len("posts")
+    return counted.filter(pl.col("posts") >= needed)["line"].sort()
 
 
 def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
@@ -141,7 +142,9 @@ def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
     if not repeated:
         return text
     left = list(_numbered(text))
-    taken = {place for place, number in left if number in repeated and not number & _NOT_LONG}
+    taken = {
+        place for place, number in left if number in repeated and number & _MOST_WORDS >= LONG_LINE
+    }
     left = [(place, number) for place, number in left if place not in taken]
     for window in (slice(0, AT_THE_BEGINNING), slice(-AT_THE_END, None)):
         while found := [pair for pair in left[window] if pair[1] in repeated]:
@@ -150,12 +153,21 @@ def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
     return _without(text, taken) if taken else text
 
 
-# The two lowest bits of a line's number say how long it is, so that counting needs no text.
-_SHORT, _NOT_LONG = 2, 1
+def holds_repeated(lines: Sequence[int], repeated: Collection[int]) -> bool:
+    """Whether a text with these `line_numbers` has a repeated line where boilerplate stands."""
+    edges = {*lines[:AT_THE_BEGINNING], *lines[-AT_THE_END:]}
+    return any(
+        number in repeated and (number in edges or number & _MOST_WORDS >= LONG_LINE)
+        for number in lines
+    )
 
 
-def _is_short(number: pl.Expr) -> pl.Expr:
-    return (number // _SHORT % 2) == 1
+# The lowest ten bits of a line's number are its words, so that counting needs no text.
+_MOST_WORDS = (1 << 10) - 1
+
+
+def _words(number: pl.Expr) -> pl.Expr:
+    return number % (_MOST_WORDS + 1)
 
 
 def _numbered(text: str) -> Iterator[tuple[int, int]]:
@@ -163,12 +175,11 @@ def _numbered(text: str) -> Iterator[tuple[int, int]]:
         if _HEADING.match(line) or line.lstrip().startswith("|"):
             continue
         words = words_of(_DIGITS.sub("0", line))
-        if not words:
-            continue
-        digest = hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
-        number = int.from_bytes(digest, "big") >> 3 << 2  # below 2^63: Int64 holds it
-        short = _SHORT if len(words) < FEW_WORDS else 0
-        yield place, number | short | (_NOT_LONG if len(words) < LONG_LINE else 0)
+        if words:
+            digest = hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
+            # below 2^63: Int64 holds it
+            number = int.from_bytes(digest, "big") >> 11 << 10
+            yield place, number | min(len(words), _MOST_WORDS)
 
 
 def _without(text: str, places: Collection[int]) -> str:

@@ -77,8 +77,8 @@ def _same(said: Sequence[str], name: Sequence[str]) -> bool:
     if "".join(said) in {"".join(name), "".join(reversed(name))}:
         return True
     few, many = sorted((list(said), list(name)), key=len)
-    if all(len(word) == 1 for word in few):
-        return False
+    if not {word for word in few if len(word) > 1} & set(many):
+        return False  # initials alone are anybody's
     left = list(many)
     for word in few:
         match = next((other for other in left if _matches(word, other)), None)

@@ -35,6 +35,7 @@ SOURCE_COLUMNS = ("source_id", "text", "markup")
 MOST_STRIPPED = 0.01
 """Of the documents so many may look stripped: some posts are lists, tables or verse."""
 
+_OFTEN = 2
 _SMALLEST = 8
 _SHARED = 2
 """Two documents with two of eight smallest shingles in common are compared exactly; of similar ones
@@ -53,7 +54,7 @@ class DocumentClaims(dy.Schema):
     """Table `document_claims`: one row a row of `cleaned_documents`; zeros where it is dropped.
 
     `words`, `marks` (of punctuation) and `paragraphs` are of the prose, `…_before` of the post as
-    it was imported. `edges` and `fingerprint`: what repeated lines are counted by; `smallest`: the
+    it was imported. `lines`: as in `prepared_posts`, of this text; `smallest`: its
     smallest shingles.
     """
 
@@ -68,7 +69,6 @@ class DocumentClaims(dy.Schema):
     marks = dy.Int64(min=0)
     paragraphs = dy.Int64(min=0)
     lines = dy.List(dy.Int64())
-    fingerprint = dy.Int64()
     smallest = dy.List(dy.Int64())
 
 
@@ -88,8 +88,6 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
     before = _Prose.of(_source_prose(post)) if document["kept"] and post else _Prose(0, 0, 0)
     text = str(document["text"])
     now = _Prose.of(without_code(text))
-    numbers = boilerplate.line_numbers(text)
-    edges = [*numbers[: boilerplate.AT_THE_BEGINNING], *numbers[-boilerplate.AT_THE_END :]]
     return {
         "document_id": document["document_id"],
         "kept": document["kept"],
@@ -101,8 +99,7 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
         "words": now.words,
         "marks": now.marks,
         "paragraphs": now.paragraphs,
-        "lines": sorted(set(edges)),
-        "fingerprint": boilerplate.fingerprint(text),
+        "lines": boilerplate.line_numbers(text),
         "smallest": sorted(shingles_of(text))[:_SMALLEST],
     }
 
@@ -137,16 +134,26 @@ class Claim:
 
 
 def platform_boilerplate(measured: pl.DataFrame) -> Claim:
-    """No kept document holds a platform's button or notice, or ends in lines that repeat."""
+    """No kept document holds a platform's button or notice, or begins or ends in repeated lines.
+
+    A line must repeat twice as often as cleaning asks, since copies and dropped posts, which
+    cleaning counts, are no kept documents.
+    """
     kept = measured.filter("kept")
+    found = boilerplate.repeated_lines(kept["lines"], times=_OFTEN)
+    repeated = frozenset(found.to_list())
+    left = (
+        sum(boilerplate.holds_repeated(lines, repeated) for lines in kept["lines"].to_list())
+        if repeated
+        else 0
+    )
     lines = int(kept["platform_lines"].sum())
-    repeated = boilerplate.repeated_lines(kept.select("lines", "fingerprint")).height
     return Claim(
-        not lines and not repeated,
+        not lines and not left,
         {
             "platform_lines": lines,
             "documents_with_platform_lines": kept.filter(pl.col("platform_lines") > 0).height,
-            "repeated_lines": repeated,
+            "documents_with_repeated_lines": left,
         },
     )
 

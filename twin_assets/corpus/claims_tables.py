@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 TABLE = "document_claims"
 
 CLAIMS: Mapping[str, str] = {
-    "no_platform_boilerplate_left": claims.platform_boilerplate.__doc__ or "",
+    "no_platform_boilerplate_left": "No kept document holds a platform's button or notice, or "
+    "begins or ends in lines that repeat over the author's posts.",
     "no_foreign_byline": "No kept document is signed by somebody else.",
-    "no_pii_left": claims.personal_data.__doc__ or "",
+    "no_pii_left": "Nothing that `privacy` knows how to find is left in a kept document.",
     "punctuation_and_paragraphs_kept": "Documents have the punctuation and the paragraphs that "
     "their posts had.",
     "no_near_duplicates_left": "No two kept documents are copies of one another.",

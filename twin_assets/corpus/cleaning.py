@@ -132,7 +132,6 @@ def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
         "dropped_because": _why_not_read(post),
         "content_hash": post["content_hash"],
         "lines": [],
-        "fingerprint": 0,
         "personal": [],
     }
     if not row["dropped_because"]:
@@ -145,7 +144,6 @@ def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
             "language": _language(redacted.text, said=post["language"] or ""),
             "personal": _counts(title.counts, redacted.counts),
             "lines": boilerplate.line_numbers(redacted.text),
-            "fingerprint": boilerplate.fingerprint(redacted.text),
         }
         if row["words"] < FEWEST_WORDS:
             row["dropped_because"] = "too_short" if row["words"] else "no_text"

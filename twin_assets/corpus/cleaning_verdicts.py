@@ -35,7 +35,6 @@ NARROW_COLUMNS = (
     "dropped_because",
     "content_hash",
     "lines",
-    "fingerprint",
     "fields_hash",
 )
 """What is read here of `PreparedPosts`."""
@@ -84,7 +83,7 @@ def repeating(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
         `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
     """
     alive = _alive(prepared, names)
-    repeated = repeated_lines(alive.select("lines", "fingerprint"))["line"]
+    repeated = repeated_lines(alive["lines"])
     oldest = alive.sort(*_by_age(), maintain_order=True).unique(
         "content_hash", keep="first", maintain_order=True
     )

@@ -106,9 +106,9 @@ def _parted(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame,
     stored = columns_of(schema)
     good, failure = schema.filter(frame, cast=True)
     details = failure.details()
-    # A value that no rule could look at ("unknown") is as bad as one that breaks it.
+    # Rules say "unknown" of a value of another type, of which the rule about types says "invalid".
     rules = [name for name in details.columns if name not in stored]
-    broken = [pl.when(pl.col(rule) != "valid").then(pl.lit(rule)) for rule in rules]
+    broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     bad = details.with_columns(
         pl.concat_list(broken).list.drop_nulls().alias(RULES)
         if broken

@@ -84,8 +84,8 @@ class PreparedPosts(dy.Schema):
     """Table `prepared_posts`: each row of `raw_posts` cleaned by itself.
 
     `text` is Markdown (NFC, `\\n` line ends) with personal data replaced (`personal` counts it by
-    kind), kept also where the post is dropped as too short. `lines` and `fingerprint` are what
-    `boilerplate` compares posts by; `byline` is the export's, or a name that the text gives as its
+    kind), kept also where the post is dropped as too short. `lines` is what `boilerplate`
+    compares posts by; `byline` is the export's, or a name that the text gives as its
     author; `fields_hash` changes with anything in the row.
     """
 
@@ -103,7 +103,6 @@ class PreparedPosts(dy.Schema):
     dropped_because = dy.String()
     content_hash = dy.String(min_length=1)
     lines = dy.List(dy.Int64())
-    fingerprint = dy.Int64()
     personal = COUNTED
     fields_hash = dy.String(min_length=1)
 

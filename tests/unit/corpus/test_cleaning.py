@@ -91,7 +91,10 @@ def test_of_equal_posts_the_earliest_is_kept() -> None:
             {"source_id": "a", "created_at": None},
             {"source_id": "b", "created_at": new},
             {"source_id": "c", "created_at": old},
-            {"source_id": "d", "text": "Boats are another matter: this one is about sails and a mast."},
+            {
+                "source_id": "d",
+                "text": "Boats are another matter, and these ten words are on sails.",
+            },
         )
     )
     assert frame["dropped_because"].to_list() == ["duplicate", "duplicate", "", ""]

@@ -1,0 +1,334 @@
+"""`raw_posts` → `cleaned_documents` in real tables: what a change costs, and what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.graph.corpus.conftest import paragraph
+from twin_assets.corpus import claims_tables, cleaning, cleaning_tables, near_duplicates
+from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
+from twin_assets.corpus.schema import CleanedDocuments, RawPosts, columns_of
+from twin_resources.settings import Author
+from twin_resources.tables.tables import Tables
+
+ANN = Author("ann", "Ann Lee", aliases=("anniebuilds",))
+
+Posts = dict[str, dict[str, Any]]
+Clean = Callable[..., CleaningRun]
+
+
+def post(text: str, **fields: Any) -> dict[str, Any]:
+    return {"text": text, "content_hash": text} | fields
+
+
+def posts_about(*subjects: str, foot: str = "") -> Posts:
+    return {
+        f"{subject}.md": post(
+            f"{paragraph(subject, sentences=3)}\n\n{paragraph('old ' + subject, sentences=3)}{foot}"
+        )
+        for subject in subjects
+    }
+
+
+@pytest.fixture
+def clean(tables: Tables) -> Clean:
+    """Store posts as `raw_posts` and clean them."""
+
+    def run(posts: Posts, *, author: Author = ANN) -> CleaningRun:
+        plain: dict[str, Any] = dict.fromkeys(columns_of(RawPosts), "") | {
+            "source": "posts",
+            "kind": "post",
+            "title": "A title",
+            "markup": "markdown",
+            "created_at": None,
+            "updated_at": None,
+            "tags": [],
+            "deleted": False,
+        }
+        rows = [plain | {"source_id": name} | fields for name, fields in posts.items()]
+        tables.rework(
+            pl.DataFrame(rows, schema=columns_of(RawPosts)),
+            "raw_posts",
+            author=author.slug,
+            key="source_id",
+            function=lambda frame: frame,
+            version="1",
+            schema=columns_of(RawPosts),
+            row_key="source_id",
+        )
+        return update_cleaned_documents(tables, author)
+
+    return run
+
+
+def documents(tables: Tables) -> dict[str, dict[str, Any]]:
+    return {row["source_id"]: row for row in tables.read("cleaned_documents", "ann").to_dicts()}
+
+
+def reasons(tables: Tables) -> dict[str, str]:
+    return {name: row["dropped_because"] for name, row in documents(tables).items()}
+
+
+def test_ten_new_posts_among_many_touch_ten(clean: Clean, tables: Tables) -> None:
+    many = posts_about(*(f"clock{n}" for n in range(150)))
+    clean(many)
+    run = clean(many | posts_about(*(f"boat{n}" for n in range(10))))
+    steps = (run.prepared, run.similar, run.cleaned)
+    assert [step.computed for step in steps] == [10, 10, 10]
+    assert [step.rows for step in steps] == [160, 160, 160]
+    again = clean(many | posts_about(*(f"boat{n}" for n in range(10))))
+    assert again.bytes_written == 0
+    assert again.cleaned.data_version == run.cleaned.data_version
+
+
+def test_a_cross_post_collapses_to_the_richest_copy_with_links(
+    clean: Clean, tables: Tables
+) -> None:
+    short = posts_about("clock", "boat", "lamp")
+    clean(short)
+    long = short["clock.md"]["text"] + "\n\n" + "And a last remark on it, with a few more words."
+    run = clean(short | {"medium/1": post(long, url="https://medium.example/1")})
+    assert (run.prepared.computed, run.similar.computed) == (1, 1)
+    assert run.cleaned.computed == 2  # the new one and the one that it takes the place of
+    found = documents(tables)
+    assert found["clock.md"]["dropped_because"] == "near_duplicate"
+    assert found["clock.md"]["duplicate_of"] == found["medium/1"]["document_id"]
+    assert found["clock.md"]["text"] == ""
+    assert found["medium/1"]["kept"]
+    [copy] = found["medium/1"]["copies"]
+    assert copy["document_id"] == found["clock.md"]["document_id"]
+    # The longer copy goes: the other comes back.
+    clean(short)
+    assert reasons(tables) == dict.fromkeys(short, "")
+    assert documents(tables)["clock.md"]["copies"] == []
+
+
+def test_an_edit_makes_and_unmakes_a_copy(clean: Clean, tables: Tables) -> None:
+    posts = posts_about("clock", "boat")
+    twin = post(posts["clock.md"]["text"] + " And so on and on.", url="https://b.example")
+    clean(posts | {"copy.md": twin})
+    assert reasons(tables)["clock.md"] == "near_duplicate"
+    clean(posts | {"copy.md": posts_about("tram")["tram.md"]})
+    assert reasons(tables) == {"clock.md": "", "boat.md": "", "copy.md": ""}
+    clean(posts | {"copy.md": twin})
+    assert reasons(tables)["clock.md"] == "near_duplicate"
+
+
+def test_copies_of_copies_and_equal_posts_name_a_kept_one(clean: Clean, tables: Tables) -> None:
+    text = posts_about("clock")["clock.md"]["text"]
+    clean(
+        {
+            "a.md": post(text),
+            "b.md": post(text),
+            "c.md": post(text + " One more remark at the end of it."),
+            "d.md": posts_about("boat")["boat.md"],
+        }
+    )
+    found = documents(tables)
+    assert reasons(tables) == {
+        "a.md": "near_duplicate",
+        "b.md": "near_duplicate",
+        "c.md": "",
+        "d.md": "",
+    }
+    kept = found["c.md"]["document_id"]
+    assert {found["a.md"]["duplicate_of"], found["b.md"]["duplicate_of"]} == {kept}
+    assert len(found["c.md"]["copies"]) == 2
+
+
+FOOT = "\n\nAnn builds clocks in Bern, and she answers every letter."
+
+
+def test_a_line_becomes_boilerplate_with_the_fifth_post_and_goes_from_all(
+    clean: Clean, tables: Tables
+) -> None:
+    four = posts_about("clock", "boat", "lamp", "kite", foot=FOOT) | posts_about("tram")
+    clean(four)
+    assert FOOT.strip() in documents(tables)["clock.md"]["text"]
+    run = clean(four | posts_about("bell", foot=FOOT))
+    assert run.prepared.computed == 1
+    assert run.cleaned.computed == 5  # the four that end so, and the new one; not the fifth
+    for row in documents(tables).values():
+        assert "Bern" not in row["text"]
+        assert row["text"].count("\n\n") == 1
+    clean(four)
+    assert FOOT.strip() in documents(tables)["clock.md"]["text"]
+
+
+def test_a_foreign_byline_is_dropped_until_it_is_an_alias(clean: Clean, tables: Tables) -> None:
+    posts = posts_about("clock", "boat", "lamp", "kite")
+    for name in ("clock.md", "boat.md"):
+        posts[name]["author"] = "Ann Lee"
+    posts["lamp.md"]["author"] = "Bo Ek"
+    posts["kite.md"]["text"] += "\n\nGuest post by Eva Zach"
+    clean(posts)
+    assert reasons(tables) == {
+        "clock.md": "",
+        "boat.md": "",
+        "lamp.md": "foreign_byline",
+        "kite.md": "foreign_byline",
+    }
+    renamed = Author("ann", "Ann Lee", aliases=("Bo Ek",))
+    run = clean(posts, author=renamed)
+    assert reasons(tables)["lamp.md"] == ""
+    assert (run.prepared.computed, run.cleaned.computed) == (0, 1)
+
+
+def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables: Tables) -> None:
+    posts = posts_about("clock")
+    posts["clock.md"]["text"] += (
+        "\n\nWrite to ann.lee@clockmail.ch or to bo@clockmail.ch about it.\n\nSubscribe now"
+    )
+    clean(posts)
+    row = documents(tables)["clock.md"]
+    assert row["text"].endswith("Write to [e-mail] or to [e-mail] about it.")
+    assert row["personal"] == [{"kind": "e-mail", "count": 2}]
+    for table in ("prepared_posts", "cleaned_documents"):
+        assert "clockmail" not in str(tables.read(table, "ann").to_dicts())
+
+
+def test_a_bad_row_is_put_aside_with_its_rule_and_comes_back(
+    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cleaning.document_rows
+
+    def spoiled(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+        boat = pl.col("source_id") == "boat.md"
+        return whole(verdicts, prepared).with_columns(
+            pl.when(boat).then(pl.lit("")).otherwise("language").alias("language")
+        )
+
+    posts = posts_about("clock", "boat")
+    monkeypatch.setattr(cleaning, "document_rows", spoiled)
+    run = clean(posts)
+    assert reasons(tables) == {"clock.md": ""}
+    aside = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
+    assert [(row["source_id"], row["failed_rules"]) for row in aside] == [
+        ("boat.md", ["kept_rows_have_words_and_a_language"])
+    ]
+    assert run.quarantined.rows == 1
+    monkeypatch.undo()
+    posts["boat.md"] = post(posts["boat.md"]["text"] + "\n\nEdited since, and now it is good.")
+    run = clean(posts)
+    assert reasons(tables) == {"clock.md": "", "boat.md": ""}
+    assert run.quarantined.rows == 0
+
+
+def test_step_by_step_gives_the_same_as_at_once(
+    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies, feet and edits in five steps, one of them cut off in the middle."""
+    posts = posts_about(*(f"clock{n}" for n in range(12)), foot=FOOT)
+    posts |= {
+        f"copy{n}": post(posts[f"clock{n}.md"]["text"].replace("Once", "Never") + f" So {n}.")
+        for n in range(6)
+    }
+    names = list(posts)
+    clean({name: posts[name] for name in names[:7]})
+    changed = posts | {names[3]: posts_about("boat")["boat.md"]}
+    clean({name: changed[name] for name in names[:14]})
+    whole = near_duplicates.similar_bodies
+    monkeypatch.setattr(cleaning_tables, "_DOCUMENTS_COMPARED_AT_ONCE", 2)
+    calls = 0
+
+    def cut_off(*args: Any, **named: Any) -> pl.DataFrame:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return whole(*args, **named)
+
+    monkeypatch.setattr(near_duplicates, "similar_bodies", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        clean(posts)
+    monkeypatch.undo()
+    stepwise = clean(posts)
+    at_once = clean(posts, author=Author("bea", "Ann Lee"))
+    assert stepwise.cleaned.data_version == at_once.cleaned.data_version
+    assert (tables.read("cleaned_documents", "ann")["dropped_because"] == "near_duplicate").sum()
+    in_memory = cleaning.clean_posts(tables.read("raw_posts", "ann"), names=("Ann Lee",))
+    assert in_memory.sort("document_id").rows() == tables.read("cleaned_documents", "ann").rows()
+    assert in_memory.schema == columns_of(CleanedDocuments)
+
+
+def test_the_claims_are_measured_once_a_document(
+    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = posts_about("clock", "boat", "lamp")
+    clean(posts)
+    assert all(claim.holds for claim in claims_tables.examine(tables, ANN).values())
+    measured: list[int] = []
+    whole = claims_tables.claims.measure
+
+    def counted(found: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
+        measured.append(found.height)
+        return whole(found, sources)
+
+    monkeypatch.setattr(claims_tables.claims, "measure", counted)
+    claims_tables.examine(tables, ANN)
+    assert measured == []
+    clean(posts | posts_about("tram"))
+    claims_tables.examine(tables, ANN)
+    assert measured == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoiled"),
+    [
+        ("no_platform_boilerplate_left", {"text": "It's here, and good.\n\nSubscribe now"}),
+        ("no_pii_left", {"text": "Write to ann.lee@clockmail.ch, she's there."}),
+        ("no_foreign_byline", {"byline": "Bo Ek"}),
+    ],
+)
+def test_a_table_that_breaks_a_claim(
+    clean: Clean, tables: Tables, name: str, spoiled: dict[str, str]
+) -> None:
+    posts = posts_about("clock", "boat", "lamp")
+    for one in posts.values():
+        one["author"] = "Ann Lee"
+    clean(posts)
+    break_row(tables, "boat.md", spoiled)
+    claims = claims_tables.examine(tables, ANN)
+    assert [broken for broken, claim in claims.items() if not claim.holds] == [name]
+
+
+def test_copies_in_the_table_break_the_claim(clean: Clean, tables: Tables) -> None:
+    clean(posts_about("clock", "boat", "lamp"))
+    text = documents(tables)["clock.md"]["text"]
+    break_row(tables, "boat.md", {"text": text + " And more."})
+    claims = claims_tables.examine(tables, ANN)
+    assert [name for name, claim in claims.items() if not claim.holds] == [
+        "no_near_duplicates_left"
+    ]
+
+
+def test_lost_punctuation_in_the_table_breaks_the_claim(clean: Clean, tables: Tables) -> None:
+    clean(posts_about("clock", "boat", "lamp"))
+    text = documents(tables)["clock.md"]["text"]
+    break_row(tables, "clock.md", {"text": text.replace(",", "").replace("'", "").replace(".", "")})
+    claims = claims_tables.examine(tables, ANN)
+    assert [name for name, claim in claims.items() if not claim.holds] == [
+        "punctuation_and_paragraphs_kept"
+    ]
+
+
+def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
+    """What a faulty version of the cleaning would have written."""
+    rows = [
+        row | (fields if row["source_id"] == source_id else {})
+        for row in tables.read("cleaned_documents", "ann").to_dicts()
+    ]
+    tables.rework(
+        pl.DataFrame(rows, schema=columns_of(CleanedDocuments)),
+        "cleaned_documents",
+        author="ann",
+        key="source_id",
+        function=lambda frame: frame,
+        version="faulty",
+        schema=columns_of(CleanedDocuments),
+        row_key="document_id",
+    )

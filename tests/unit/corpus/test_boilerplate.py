@@ -1,0 +1,207 @@
+"""Buttons of platforms and lines that repeat, and what is left of the author's words."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_assets.corpus.boilerplate import (
+    FEWEST_POSTS,
+    count_platform_lines,
+    is_platform_line,
+    line_numbers,
+    repeated_lines,
+    without_platform_lines,
+    without_repeated_lines,
+)
+
+BUTTONS = [
+    "Open in app",
+    "Sign up Sign in",
+    "Member-only story",
+    "5 min read",
+    "5 min read · Jan 3, 2024",
+    "Listen",
+    "Share",
+    "Listen Share More",
+    "Follow",
+    "Subscribe now",
+    "Leave a comment",
+    "Share this post",
+    "Thanks for reading Clocks! Subscribe for free to receive new posts and support my work.",
+    "Clocks is a reader-supported publication. To receive new posts and support my work, consider "
+    "becoming a free or paid subscriber.",
+    "This post is public so feel free to share it.",
+    "**Share this:**",
+    "Like Loading...",
+    "- Click to share on X (Opens in new window) X",
+    "The post On clocks appeared first on Workshop.",
+    "*Originally published at https://a.example on May 1, 2020.*",
+    "Report this post",
+    "…see more",
+    "Like Comment Share",
+    "Powered by Ghost",
+    "Get 50% more from Ann in the Substack app"[:3] + " more from Ann Lee in the Substack app",
+]
+OWN = [
+    "Share what you know, and you will know it better.",
+    "I listen to it every day.",
+    "- Share",
+    "Follow the wire to the left.",
+    "It took 5 minutes to read the manual.",
+    "Subscribe to nothing, that is my advice.",
+    "## Share",
+    "| Share | Follow |",
+    "Like most people, I own a clock.",
+    "The post on the left is the taller one.",
+    "About",
+    "Continue reading the tape until it is blank, then rewind.",
+]
+
+
+@pytest.mark.parametrize("line", BUTTONS)
+def test_buttons_are_platform_lines(line: str) -> None:
+    assert is_platform_line(line)
+    text = f"It's a clock.\n\n{line}\n\nIt ticks."
+    assert without_platform_lines(text) == "It's a clock.\n\nIt ticks."
+    assert count_platform_lines(text) == 1
+
+
+@pytest.mark.parametrize("line", OWN)
+def test_the_authors_lines_are_not(line: str) -> None:
+    text = f"It's a clock.\n\n{line}\n\nIt ticks."
+    if line != "## Share":
+        assert not is_platform_line(line)
+        assert without_platform_lines(text) == text
+
+
+def test_code_is_never_touched() -> None:
+    text = "A page:\n\n```html\nShare\nSubscribe now\n```"
+    assert without_platform_lines(text) == text
+    assert count_platform_lines(text) == 0
+
+
+def numbers_that_repeat(texts: list[str]) -> frozenset[int]:
+    lines = pl.Series([line_numbers(text) for text in texts], dtype=pl.List(pl.Int64))
+    return frozenset(repeated_lines(lines).to_list())
+
+
+FOOT = "Ann builds clocks in Bern. Write to her, she reads it all."
+
+
+def words_apart(count: int) -> list[str]:
+    """Posts that share no line: digits count as equal, so they are spelled."""
+    spelled = (
+        *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+        *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+        *("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
+    )
+    return [
+        f"The {one} clock runs {one} times slower.\n\nNobody knows why {one} is {one}.\n\n"
+        f"I shall ask {one} people about {one}."
+        for one in spelled[:count]
+    ]
+
+
+def test_a_line_under_every_post_goes() -> None:
+    texts = words_apart(8)
+    repeated = numbers_that_repeat([f"{text}\n\n{FOOT}" for text in texts])
+    assert len(repeated) == 1
+    for text in texts:
+        assert without_repeated_lines(f"{text}\n\n{FOOT}", repeated) == text
+        assert without_repeated_lines(f"{FOOT}\n\n{text}", repeated) == text
+
+
+def test_fewer_posts_than_five_repeat_nothing() -> None:
+    texts = [f"{text}\n\n{FOOT}" for text in words_apart(FEWEST_POSTS - 1)]
+    assert numbers_that_repeat(texts) == frozenset()
+
+
+def test_issue_numbers_and_marks_do_not_hide_a_line() -> None:
+    texts = [
+        f"*Issue {number} of my letter about clocks*\n\n{text}"
+        for number, text in enumerate(words_apart(8))
+    ]
+    repeated = numbers_that_repeat(texts)
+    assert [without_repeated_lines(text, repeated) for text in texts] == words_apart(8)
+
+
+def test_copies_of_one_post_repeat_nothing() -> None:
+    """Six copies of a post have all their lines in common, and keep them."""
+    texts = [words_apart(1)[0]] * 6 + words_apart(8)[2:]
+    assert numbers_that_repeat(texts) == frozenset()
+
+
+def test_a_short_line_is_how_the_author_speaks_until_it_is_everywhere() -> None:
+    texts = words_apart(8)
+    assert numbers_that_repeat([f"{text}\n\nEnjoy!" for text in texts]) == frozenset()
+    many = [f"{text}\n\nEnjoy!" for text in words_apart(16)]
+    assert len(numbers_that_repeat(many)) == 1
+
+
+def test_in_the_middle_only_long_lines_go() -> None:
+    short, long = "Here is how it goes", "Buy my book about clocks, it is in every shop in Bern."
+    texts = [
+        "\n\n".join(
+            [
+                *(parts := text.split("\n\n")),
+                "",
+                *parts[:0],
+                short,
+                long,
+                f"{parts[0]} So.",
+                f"{parts[1]} Then.",
+                f"{parts[2]} End.",
+            ]
+        ).replace("\n\n\n\n", "\n\n")
+        for text in words_apart(8)
+    ]
+    repeated = numbers_that_repeat(texts)
+    for text in texts:
+        cleaned = without_repeated_lines(text, repeated)
+        assert short in cleaned
+        assert long not in cleaned
+
+
+def test_headings_stay_unless_nothing_is_left_below() -> None:
+    texts = [f"## Notes\n\n{text}\n\n## About Ann\n\n{FOOT}" for text in words_apart(8)]
+    repeated = numbers_that_repeat(texts)
+    assert without_repeated_lines(texts[0], repeated) == f"## Notes\n\n{words_apart(1)[0]}"
+
+
+def test_repeated_code_and_tables_stay() -> None:
+    code = "```\nimport clocks as the_only_module_that_we_need_here_today\n```"
+    table = "| name of the wheel | number of teeth that it has today |"
+    texts = [f"{code}\n\n{text}\n\n{table}" for text in words_apart(8)]
+    assert numbers_that_repeat(texts) == frozenset()
+
+
+def test_a_footer_of_many_lines_goes_from_its_end() -> None:
+    """Five lines, two more than are looked at: as one goes, the next moves up."""
+    foot = "\n\n".join(f"{word} to Bern it is then" for word in ("On", "Off", "Up", "Down", "Home"))
+    texts = [f"{text}\n\n{foot}" for text in words_apart(16)]
+    repeated = numbers_that_repeat(texts)
+    assert [without_repeated_lines(text, repeated) for text in texts] == words_apart(16)
+
+
+def test_a_post_with_less_than_a_quarter_of_its_own_is_a_copy() -> None:
+    """Ten reposts with another first line each are no ten posts with the same long foot."""
+    post = "\n\n".join(words_apart(4))
+    reposts = [f"Again, for the {n}th time{' now' * n}:\n\n{post}" for n in range(10)]
+    assert numbers_that_repeat(reposts) == frozenset()
+    half = "\n\n".join(words_apart(1))
+    posts = [f"{text}\n\n{half}" for text in words_apart(10)[1:]]
+    assert len(numbers_that_repeat(posts)) == 3
+
+
+lines = st.one_of(st.sampled_from([*BUTTONS, *OWN, "```", FOOT, "", "# A"]), st.text(max_size=30))
+
+
+@given(st.lists(lines, max_size=30).map("\n".join))
+def test_taking_lines_out_is_idempotent_and_adds_nothing(text: str) -> None:
+    repeated = frozenset(line_numbers(FOOT))
+    once = without_repeated_lines(without_platform_lines(text), repeated)
+    assert set(once.split("\n")) <= {*text.split("\n"), ""}
+    assert without_repeated_lines(once, repeated) == once

@@ -1,0 +1,88 @@
+"""Good rows go on, bad rows are put aside with the rules that they break."""
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+from twin_assets.corpus.contracts import (
+    RULES,
+    bad_rows,
+    examine,
+    good_rows,
+    quarantine_columns,
+)
+from twin_assets.corpus.schema import columns_of
+
+
+class Clocks(dy.Schema):
+    name = dy.String(primary_key=True, min_length=1)
+    kind = dy.Enum(["wall", "tower"])
+    wheels = dy.Int64(min=1)
+    parts = dy.List(dy.Struct({"name": dy.String(min_length=2)}))
+
+    @dy.rule()
+    def towers_have_many_wheels(cls) -> pl.Expr:
+        return (pl.col("kind") != "tower") | (pl.col("wheels") >= 10)
+
+
+def clocks(*rows: tuple[str | None, str, int | None, list[dict[str, str]]]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=columns_of(Clocks), orient="row")
+
+
+GOOD = ("a", "wall", 3, [{"name": "hand"}])
+BAD = clocks(
+    GOOD,
+    ("b", "tower", 3, []),
+    ("", "wall", 0, []),
+    (None, "wall", 5, []),
+    ("c", "cuckoo", 5, []),
+    ("d", "wall", 5, [{"name": "x"}]),
+)
+
+
+def test_rows_are_parted_and_none_is_lost() -> None:
+    good, bad = good_rows(BAD, Clocks), bad_rows(BAD, Clocks)
+    assert good.rows() == clocks(GOOD).rows()
+    assert good.schema == dict(columns_of(Clocks))
+    assert bad.schema == quarantine_columns(Clocks)
+    assert good.height + bad.height == BAD.height
+    rules = dict(bad.select("name", RULES).iter_rows())
+    assert rules["b"] == ["towers_have_many_wheels"]
+    assert set(rules[""]) == {"name|min_length", "wheels|min"}
+    assert any("nullab" in rule for rule in rules[None])
+    assert any(rule.startswith("kind|") for rule in rules["c"])
+    assert any(rule.startswith("parts|") for rule in rules["d"])
+
+
+def test_good_rows_alone_leave_nothing_aside() -> None:
+    assert bad_rows(clocks(GOOD), Clocks).height == 0
+    assert bad_rows(clocks(), Clocks).schema == quarantine_columns(Clocks)
+
+
+def test_a_table_that_keeps_its_contract() -> None:
+    found = examine([clocks(), clocks(GOOD), clocks(("b", "wall", 1, []))], Clocks)
+    assert found.kept
+    assert (found.rows, found.bad, found.twice) == (2, 0, 0)
+
+
+def test_a_table_that_does_not() -> None:
+    found = examine([BAD], Clocks)
+    assert not found.kept
+    assert (found.rows, found.bad) == (6, 5)
+    assert found.by_rule["towers_have_many_wheels"] == 1
+
+
+def test_a_key_in_two_parts_is_found() -> None:
+    found = examine([clocks(GOOD), clocks(GOOD)], Clocks)
+    assert not found.kept
+    assert (found.bad, found.twice) == (0, 2)
+
+
+def test_missing_columns_and_other_types_break_it() -> None:
+    without = examine([clocks(GOOD).drop("wheels")], Clocks)
+    assert not without.kept
+    assert without.missing == ("wheels",)
+    other = examine([clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks)
+    assert not other.kept
+    assert other.wrong_types == {"wheels": "String"}

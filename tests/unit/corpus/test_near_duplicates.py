@@ -1,0 +1,191 @@
+"""Copies of a text: the choice of bands, planted pairs, and which copy stays."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from itertools import combinations
+
+import polars as pl
+import pytest
+
+from twin_assets.corpus.near_duplicates import (
+    BANDS,
+    ROWS,
+    SIMILAR,
+    SIMILAR_SCHEMA,
+    Copy,
+    bands_of,
+    chance_of_a_shared_band,
+    collapse,
+    sharing,
+    shingles_of,
+    similar_bodies,
+    verified,
+)
+from twin_assets.corpus.shingles import jaccard
+
+VOCABULARY = [f"word{number}" for number in range(3000)]
+
+
+def text_of(drawn: random.Random, words: int) -> list[str]:
+    return drawn.choices(VOCABULARY, k=words)
+
+
+def edited(words: list[str], drawn: random.Random, *, share: float) -> list[str]:
+    """A copy with a share of its words changed, dropped or moved apart, and an end of its own."""
+    copy: list[str] = []
+    for word in words:
+        lot = drawn.random()
+        if lot < share / 2:
+            copy.append(drawn.choice(VOCABULARY))
+        elif lot > share:
+            copy.append(word)
+    return copy + text_of(drawn, drawn.randrange(1 + len(words) // 10))
+
+
+def bodies(texts: dict[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "document_id": list(texts),
+            "body_hash": [f"hash of {name}" for name in texts],
+            "repeated": [[] for _ in texts],
+            "text": list(texts.values()),
+        },
+        schema_overrides={"repeated": pl.List(pl.Int64)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("similarity", "bands", "rows", "chance"),
+    [(0.65, 14, 8, 0.3645), (0.65, 20, 5, 0.9151), (0.65, 24, 4, 0.9911), (0.1, 24, 4, 0.0024)],
+)
+def test_the_formula_gives_the_table(
+    similarity: float, bands: int, rows: int, chance: float
+) -> None:
+    assert chance_of_a_shared_band(similarity, bands=bands, rows=rows) == pytest.approx(
+        chance, abs=1e-4
+    )
+
+
+def test_the_bands_chosen_find_the_least_similar_copies() -> None:
+    assert chance_of_a_shared_band(SIMILAR) >= 0.99
+    assert len(bands_of([shingles_of("one two three four five")])[0]) == BANDS
+    assert BANDS * ROWS <= 128
+
+
+def test_candidates_come_as_often_as_the_formula_says() -> None:
+    """400 pairs of sets with a Jaccard similarity of one third: .26 of them share a band."""
+    drawn = random.Random(5)
+    sets: dict[str, frozenset[int]] = {}
+    for number in range(400):
+        elements = [drawn.getrandbits(60) for _ in range(200)]
+        sets[f"{number}a"] = frozenset(elements[:150])
+        sets[f"{number}b"] = frozenset([*elements[75:150], *elements[150:], drawn.getrandbits(60)])
+    exact = jaccard(sets["0a"], sets["0b"])
+    found = sharing(dict(zip(sets, bands_of(list(sets.values())), strict=True)))
+    together = sum((f"{number}a", f"{number}b") in found for number in range(400)) / 400
+    assert together == pytest.approx(chance_of_a_shared_band(exact), abs=0.08)
+
+
+def test_planted_copies_are_found_and_nothing_else() -> None:
+    """600 pairs by word edits: recall at least .95 from .65 on, precision at least .99."""
+    drawn = random.Random(7)
+    texts: dict[str, str] = {}
+    for number in range(600):
+        words = text_of(drawn, drawn.randrange(30, 400))
+        texts[f"{number:03}a"] = " ".join(words)
+        texts[f"{number:03}b"] = " ".join(edited(words, drawn, share=drawn.uniform(0.0, 0.2)))
+    sets = {name: shingles_of(text) for name, text in texts.items()}
+    true = {
+        (f"{number:03}a", f"{number:03}b")
+        for number in range(600)
+        if jaccard(sets[f"{number:03}a"], sets[f"{number:03}b"]) >= SIMILAR
+    }
+    similar = similar_bodies(bodies(texts))
+    found = {
+        (name, other["other_id"])
+        for name, others in similar.select("document_id", "similar").iter_rows()
+        for other in others
+        if name < other["other_id"]
+    }
+    assert len(true) > 150
+    assert 600 - len(true) > 150  # the others are edited beyond .65
+    assert len(found & true) / len(true) >= 0.95
+    assert len(found & true) / len(found) >= 0.99
+    assert similar.schema == SIMILAR_SCHEMA
+
+
+def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
+    drawn = random.Random(3)
+    texts = {name: " ".join(text_of(drawn, 100)) for name in "abc"}
+    texts["d"] = texts["b"] + " and a few more words"
+    known = similar_bodies(bodies({name: texts[name] for name in "abc"}))
+
+    class Known:
+        def holding(self, bands: set[int]) -> pl.DataFrame:
+            return known.filter(pl.col("bands").list.set_intersection(list(bands)).list.len() > 0)
+
+        def bodies(self, document_ids: list[str]) -> pl.DataFrame:
+            assert document_ids == ["b"]  # no other text is read
+            return bodies({name: texts[name] for name in document_ids})
+
+    [row] = similar_bodies(bodies({"d": texts["d"]}), known=Known()).to_dicts()
+    [other] = row["similar"]
+    assert (other["other_id"], other["other_hash"]) == ("b", "hash of b")
+    assert other["similarity"] == jaccard(shingles_of(texts["d"]), shingles_of(texts["b"]))
+
+
+def test_bands_are_the_same_in_every_process() -> None:
+    code = (
+        "from twin_assets.corpus.near_duplicates import bands_of, shingles_of;"
+        "print(bands_of([shingles_of('the same words in another process')])[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert (
+        str(bands_of([shingles_of("the same words in another process")])[0]) == done.stdout.strip()
+    )
+
+
+def test_a_text_without_words_is_nobodys_copy() -> None:
+    similar = similar_bodies(bodies({"a": "", "b": "", "c": "…"}))
+    assert similar["bands"].to_list() == [[], [], []]
+    assert similar["similar"].to_list() == [[], [], []]
+
+
+def test_the_richest_copy_stays_and_the_older_of_two_that_say_as_much() -> None:
+    copies = {
+        "short": Copy("short", 90, (1,)),
+        "long": Copy("long", 120, (3,)),
+        "late": Copy("late", 50, (2,)),
+        "early": Copy("early", 50, (1,)),
+    }
+    gone = collapse(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
+    assert gone == {"short": "long", "late": "early"}
+
+
+def test_of_a_chain_of_copies_no_two_that_stay_are_similar() -> None:
+    """a ~ b ~ c ~ d, and no others: what goes is similar to what it goes for."""
+    drawn = random.Random(11)
+    for _ in range(50):
+        names = [f"d{number}" for number in range(8)]
+        copies = {name: Copy(name, drawn.randrange(5), (drawn.random(),)) for name in names}
+        pairs = {
+            pair: drawn.uniform(0.65, 1) for pair in combinations(names, 2) if drawn.random() < 0.3
+        }
+        gone = collapse(copies, pairs)
+        stays = [name for name in names if name not in gone]
+        assert not [pair for pair in combinations(stays, 2) if pair in pairs]
+        for copy, richer in gone.items():
+            assert richer in stays
+            assert tuple(sorted((copy, richer))) in pairs
+            assert copies[richer].words >= copies[copy].words
+
+
+def test_candidates_below_the_threshold_are_no_copies() -> None:
+    sets = {"a": frozenset(range(100)), "b": frozenset(range(40, 140)), "c": frozenset(range(95))}
+    found = verified([("a", "b"), ("a", "c")], sets)
+    assert found == {("a", "c"): 0.95}
