@@ -1,0 +1,164 @@
+"""The index of vectors: from which size, how good, and what becomes of it when rows come and go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from twin_assets.knowledge.embedding import embedding_columns
+from twin_resources.retrieval import vector_index
+from twin_resources.retrieval.index import keep_vector_index, update_indexes
+from twin_resources.retrieval.search import InMemory, Query, nearest
+from twin_resources.retrieval.vector_index import Plan, Standing, standing, wanted
+from twin_resources.tables.tables import TableMissing, Tables
+
+DIMENSION = 32
+ROWS = 3_000
+
+
+def test_an_index_is_made_where_it_pays_and_anew_where_it_is_outgrown() -> None:
+    assert wanted(vector_index.SMALLEST - 1, None) is None
+    assert wanted(vector_index.SMALLEST, None) == Plan(20)
+    assert wanted(19_000, Standing(20, 1)) is None
+    assert wanted(20_000, Standing(20, 1)) == Plan(40)
+    assert wanted(19_000, Standing(20, vector_index.MOST_SEGMENTS + 1)) == Plan(38)
+    assert wanted(5_000, Standing(20, 1)) is None
+
+
+def unit_vectors(rows: int, *, seed: int) -> np.ndarray:
+    """Sixty subjects, the same for every seed: what is asked is what is written about."""
+    centres = np.random.default_rng(0).standard_normal((60, DIMENSION))
+    drawn = np.random.default_rng(seed)
+    made = centres[drawn.integers(0, 60, rows)] + 0.5 * drawn.standard_normal((rows, DIMENSION))
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+def passages(vectors: np.ndarray) -> pl.DataFrame:
+    names = [f"c{number}" for number in range(len(vectors))]
+    schema = dict(embedding_columns(DIMENSION))
+    rows: dict[str, Any] = {
+        "chunk_id": names,
+        "document_id": names,
+        "title": "",
+        "url": "",
+        "published_at": [
+            datetime(2010 + number % 10, 1, 1, tzinfo=UTC) for number in range(len(vectors))
+        ],
+        "position": 0,
+        "start": 0,
+        "end": 4,
+        "text": [f"word{number}" for number in range(len(vectors))],
+        "token_count": 3,
+        "embedder": "r",
+        "vector": pl.Series(vectors, dtype=schema["vector"]),
+    }
+    return pl.DataFrame(rows, schema=schema)
+
+
+def write(tables: Tables, vectors: np.ndarray) -> None:
+    tables.rework(
+        passages(vectors),
+        "embeddings",
+        author="ada",
+        key="chunk_id",
+        function=lambda rows: rows,
+        version="1",
+        schema=embedding_columns(DIMENSION),
+        row_key="chunk_id",
+    )
+    update_indexes(tables, "ada", language="en")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes at which a test makes an index in a moment."""
+    monkeypatch.setattr(vector_index, "SMALLEST", 1_000)
+    monkeypatch.setattr(vector_index, "ROWS_PER_PARTITION", 50)
+    monkeypatch.setattr(vector_index, "PROBES", 20)
+
+
+def opened(tables: Tables) -> Any:
+    import lancedb
+
+    return lancedb.connect(f"{tables.base_uri}/ada").open_table("embeddings")
+
+
+def recall(tables: Tables, query: Query) -> float:
+    """Of the exact candidates, the share that the table's own search finds."""
+    table = opened(tables)
+    memory = InMemory(table)
+    shares: list[float] = []
+    for vector in unit_vectors(30, seed=9):
+        exact = set(memory.nearest(query, vector)["chunk_id"].to_pylist())
+        found = set(nearest(table, query, vector)["chunk_id"].to_pylist())
+        assert len(found) == len(exact)
+        shares.append(len(found & exact) / len(exact))
+    return float(np.mean(shares))
+
+
+@pytest.mark.usefixtures("small")
+def test_the_index_finds_what_the_scan_finds(tables: Tables) -> None:
+    vectors = unit_vectors(ROWS, seed=1)
+    write(tables, vectors)
+    assert recall(tables, Query("")) == 1.0
+    assert "ANNSubIndex" not in plan_of(tables)
+    assert keep_vector_index(tables, "ada") == "made"
+    assert standing(opened(tables).to_lance()) == Standing(60, 1)
+    assert keep_vector_index(tables, "ada") == "left"
+    assert "ANNSubIndex" in plan_of(tables)
+    assert recall(tables, Query("")) >= 0.95
+    # A filter that leaves one row in ten, and one that leaves twenty of them.
+    assert recall(tables, Query("", before=datetime(2010, 6, 1, tzinfo=UTC))) >= 0.95
+    few = Query("", exclude=[f"c{number}" for number in range(20, ROWS)])
+    assert recall(tables, few) == 1.0
+
+
+def plan_of(tables: Tables) -> str:
+    """How Lance runs a search."""
+    vector = unit_vectors(1, seed=2)[0]
+    query = opened(tables).search(vector, vector_column_name="vector").distance_type("cosine")
+    return query.limit(5).explain_plan()
+
+
+@pytest.mark.usefixtures("small")
+def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None:
+    vectors = unit_vectors(ROWS + 10, seed=1)
+    write(tables, vectors[:ROWS])
+    keep_vector_index(tables, "ada")
+    write(tables, vectors)
+    assert standing(opened(tables).to_lance()) == Standing(60, 2)
+    found = nearest(opened(tables), Query(""), vectors[-1])["chunk_id"].to_pylist()
+    assert found[0] == f"c{ROWS + 9}"
+    assert recall(tables, Query("")) >= 0.95
+    # Upkeep of the table leaves the index of vectors as it is.
+    tables.keep("embeddings", "ada")
+    assert standing(opened(tables).to_lance()) == Standing(60, 2)
+    assert recall(tables, Query("")) >= 0.95
+
+
+@pytest.mark.usefixtures("small")
+def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
+    vectors = unit_vectors(ROWS, seed=1)
+    write(tables, vectors)
+    keep_vector_index(tables, "ada")
+    tables.forget("embeddings", "ada", ["c7"])
+    found = nearest(opened(tables), Query(""), vectors[7])["chunk_id"].to_pylist()
+    assert found
+    assert "c7" not in found
+    # Codes of deleted rows stay in an index of vectors: it is dropped, and made anew by night.
+    assert standing(opened(tables).to_lance()) is None
+    assert recall(tables, Query("")) == 1.0
+    assert keep_vector_index(tables, "ada") == "made"
+    assert opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"] == ROWS - 1
+    assert recall(tables, Query("")) >= 0.95
+
+
+def test_a_missing_table_says_so(tables: Tables) -> None:
+    with pytest.raises(TableMissing, match="materialize the asset 'embeddings'"):
+        keep_vector_index(tables, "ada")
+    with pytest.raises(TableMissing):
+        update_indexes(tables, "ada", language="en")
