@@ -132,6 +132,17 @@ def nearest(table: Any, query: Query, vector: np.ndarray) -> Any:
     return _best(probing(builder), query, "_distance")
 
 
+def by_words(table: Any, query: Query) -> Any:
+    """The rows with the best words (BM25), by the full-text index."""
+    from lancedb.query import MatchQuery
+
+    # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
+    # question without a word is no query at all.
+    words: Any = MatchQuery  # its generated signature lacks the defaults
+    match = words(query.question if re.search(r"\w", query.question) else "?", "text")
+    return _best(table.search(match, query_type="fts"), query, "_score")
+
+
 def search(
     table: Any, query: Query, vector: np.ndarray, *, memory: InMemory | None
 ) -> list[Passage]:
@@ -140,15 +151,10 @@ def search(
     Args:
         memory: the rows of `table`; None: it is scanned.
     """
-    from lancedb.query import MatchQuery
     from lancedb.rerankers import RRFReranker
 
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
-    # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
-    # question without a word is no query at all.
-    words: Any = MatchQuery  # its generated signature lacks the defaults
-    match = words(query.question if re.search(r"\w", query.question) else "?", "text")
-    said = _best(table.search(match, query_type="fts"), query, "_score")
+    said = by_words(table, query)
     reranker: Any = RRFReranker(return_score="all")
     rows: list[dict[str, Any]] = reranker.rerank_hybrid(query.question, near, said).to_pylist()
     rows.sort(

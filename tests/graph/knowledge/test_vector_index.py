@@ -22,11 +22,11 @@ ROWS = 3_000
 
 def test_an_index_is_made_where_it_pays_and_anew_where_it_is_outgrown() -> None:
     assert wanted(vector_index.SMALLEST - 1, None) is None
-    assert wanted(vector_index.SMALLEST, None) == Plan(20)
-    assert wanted(19_000, Standing(20, 1)) is None
-    assert wanted(20_000, Standing(20, 1)) == Plan(40)
-    assert wanted(19_000, Standing(20, vector_index.MOST_SEGMENTS + 1)) == Plan(38)
-    assert wanted(5_000, Standing(20, 1)) is None
+    assert wanted(vector_index.SMALLEST, None) == Plan(12)
+    assert wanted(19_000, Standing(12, 1)) is None
+    assert wanted(20_000, Standing(12, 1)) == Plan(25)
+    assert wanted(19_000, Standing(12, vector_index.MOST_SEGMENTS + 1)) == Plan(23)
+    assert wanted(5_000, Standing(12, 1)) is None
 
 
 def unit_vectors(rows: int, *, seed: int) -> np.ndarray:

@@ -1,0 +1,136 @@
+"""Embedding: chunks per CPU second and start-up, OpenVINO beside sentence-transformers in fp32.
+
+    python tests/bench/bench_embedding.py --quick|--full [--json FILE]
+
+Both see the same chunks of the shared posts in turns of 32, in one process, each with one thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch are loaded
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from tests.bench.knowledge import corpus
+from tests.bench.knowledge.rows import row, show
+from tests.bench.loop.rows import Row
+from twin_resources.embedder.embedder import Embedder, find_prepared
+from twin_resources.embedder.engines import native_precision
+from twin_resources.embedder.preparation import fetch_model
+from twin_resources.settings import Settings
+
+TURN = 32
+Embed = Callable[[list[str]], np.ndarray]
+
+
+def throughput(home: Settings, model: Path, *, chunks: int) -> list[Row]:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(1)
+    texts = corpus.chunks_of(corpus.documents("skeeto").head(chunks), home)["text"].to_list()
+    texts = texts[:chunks]
+    folder, manifest = find_prepared(home)
+    reference = SentenceTransformer(str(model), device="cpu", local_files_only=True)
+    runners: dict[str, Embed] = {
+        "openvino": Embedder(folder, manifest, threads=1).embed,
+        "openvino f32": Embedder(folder, manifest, threads=1, precision="f32").embed,
+        "sentence-transformers fp32": lambda batch: reference.encode(
+            batch, batch_size=TURN, normalize_embeddings=True
+        ),
+    }
+    seconds = {name: list[float]() for name in runners}
+    vectors = {name: list[np.ndarray]() for name in runners}
+    for embed in runners.values():
+        embed(texts[:TURN])  # buffers and kernels are made at the first call
+    for start in range(0, len(texts), TURN):
+        batch = texts[start : start + TURN]
+        for name, embed in runners.items():
+            before = time.process_time()
+            vectors[name].append(embed(batch))
+            seconds[name].append(time.process_time() - before)
+    rate = {name: len(texts) / sum(spent) for name, spent in seconds.items()}
+    ours, theirs = (np.concatenate(vectors[name]) for name in ("openvino", *list(runners)[2:]))
+    ratios = np.divide(seconds["sentence-transformers fp32"], seconds["openvino"])
+    peers = {name: rate[name] for name in list(runners)[1:]}
+    label = f"{len(texts)} chunks, {native_precision()}"
+    return [
+        row(f"chunks per CPU second, {label}", rate["openvino"], "1/s", peers=peers),
+        row(
+            "times sentence-transformers fp32, median of turns",
+            float(np.median(ratios)),
+            "×",
+            at_least=3.5,
+        ),
+        row(
+            "smallest cosine to sentence-transformers",
+            float((ours * theirs).sum(axis=1).min()),
+            "",
+            at_least=0.9999,
+        ),
+    ]
+
+
+_OURS = (
+    "from twin_resources.embedder.embedder import load_embedder\n"
+    "from twin_resources.settings import load_settings\n"
+    "load_embedder(load_settings({home!r})).embed(['Why?'])\n"
+)
+_THEIRS = (
+    "from sentence_transformers import SentenceTransformer\n"
+    "SentenceTransformer({model!r}, device='cpu', local_files_only=True).encode(['Why?'])\n"
+)
+
+
+def start_up(home: Settings, model: Path, *, times: int) -> list[Row]:
+    """From a new process to the first vector, in turns; median CPU seconds of each."""
+    ours = _OURS.format(home=str(home.home))
+    theirs = _THEIRS.format(model=str(model))
+    found = [(_cpu_seconds(ours), _cpu_seconds(theirs)) for _ in range(times)]
+    mine, other = np.median(found, axis=0)
+    peers = {"sentence-transformers": float(other)}
+    return [row("CPU seconds from a new process to the first vector", mine, "s", peers=peers)]
+
+
+def _cpu_seconds(script: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=corpus.ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="96 chunks instead of 1,024")
+    form.add_argument("--full", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    home = corpus.settings()
+    with tempfile.TemporaryDirectory() as scratch:
+        model = fetch_model(home, into=Path(scratch))
+        rows = throughput(home, model, chunks=96 if options.quick else 1024)
+        rows += start_up(home, model, times=1 if options.quick else 5)
+    print("\n".join(show(found) for found in rows))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(found) for found in rows], indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

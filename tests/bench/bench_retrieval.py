@@ -1,0 +1,239 @@
+"""Retrieval: recall and cost of the nearest vectors at 20,000 to 1,000,000, and what is found.
+
+    python tests/bench/bench_retrieval.py --quick|--full [--only NAME …] [--json FILE]
+
+Vectors lie between near neighbours of real chunk vectors; queries are real ones that were held out.
+Ours is the search of the gateway over a table with its index, as `twin_resources.retrieval` makes
+it. CPU seconds are those of the whole process. Questions for nDCG are made from titles, which the
+cleaning takes out of the text; their source chunks are the post's; half of them, drawn by hash, are
+held out: nothing was chosen by their figures.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
+os.environ.setdefault("LANCE_LOG", "error")
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import polars as pl
+
+from tests.bench.knowledge import corpus
+from tests.bench.knowledge.peers import PEERS, K
+from tests.bench.knowledge.rows import row, show
+from tests.bench.loop.rows import Row
+from twin_assets.corpus.questions import question_about
+from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
+from twin_resources.embedder.embedder import load_embedder
+from twin_resources.retrieval import vector_index
+from twin_resources.retrieval.index import keep_vector_index, update_indexes
+from twin_resources.retrieval.retrieval import TABLE
+from twin_resources.retrieval.search import Query, by_words, nearest, search
+from twin_resources.settings import Settings
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+
+HELD_OUT = 100  # queries
+LANCE_AND_NUMPY = ("numpy",)  # at a million vectors the others need too much memory or time
+
+
+def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
+    """One table of passages, through the tables' own way in."""
+    for part in (pl.concat(rows),):
+        tables.rework(
+            part,
+            TABLE,
+            author="bench",
+            key="chunk_id",
+            function=lambda frame: frame,
+            version="1",
+            schema=embedding_columns(dimension),
+            row_key="chunk_id",
+            batch_rows=20_000,
+        )
+
+
+def opened(tables: Tables) -> Any:
+    import lancedb
+
+    return lancedb.connect(f"{tables.base_uri}/bench").open_table(TABLE)
+
+
+def in_folder(folder: str) -> Tables:
+    return Tables(f"{folder}/tables", state=State.open(f"sqlite:///{folder}/state.sqlite"))
+
+
+def timed(ask: Callable[[np.ndarray], list[int]], queries: np.ndarray) -> tuple[float, list[Any]]:
+    """CPU seconds a query and the answers; the first query is asked once before."""
+    ask(queries[0])
+    before = time.process_time()
+    found = [ask(query) for query in queries]
+    return (time.process_time() - before) / len(queries), found
+
+
+def at_size(
+    base: np.ndarray, held: np.ndarray, size: int, *, goals: bool, peers: Sequence[str]
+) -> list[Row]:
+    """Recall and queries per CPU second of one size, ours and the peers' in one process."""
+    vectors = corpus.many_vectors(base, size)
+    exact = corpus.exact_nearest(vectors, held, K)
+    schema = dict(embedding_columns(vectors.shape[1]))
+    label = f"{size:,} vectors"
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        tables = in_folder(folder)
+        parts = [
+            corpus.passages(vectors[start : start + 20_000], start, schema)
+            for start in range(0, size, 20_000)
+        ]
+        write(tables, parts, vectors.shape[1])
+        del parts
+
+        def ask(query: np.ndarray) -> list[int]:
+            found = nearest(opened_table, Query(""), query)
+            return [int(name) for name in found["chunk_id"].to_pylist()[:K]]
+
+        opened_table = opened(tables)
+        flat_s, flat = timed(ask, held[: max(10, len(held) // 5)])
+        before = time.process_time()
+        keep_vector_index(tables, "bench")
+        built_s = time.process_time() - before
+        opened_table = opened(tables)
+        ours_s, ours = timed(ask, held)
+        rows.append(
+            row(
+                f"recall@{K}, {label}",
+                corpus.recall(ours, exact),
+                "",
+                at_least=0.95,
+                peers={"flat scan": corpus.recall(flat, exact[: len(flat)])},
+            )
+        )
+    others: dict[str, float] = {"flat scan": 1 / flat_s}
+    for name in peers:
+        asked = PEERS[name].build(vectors)
+        seconds, found = timed(asked, held)
+        others[name] = 1 / seconds
+        rows[0].peers[name] = round(corpus.recall(found, exact), 3)
+    rows.append(
+        row(
+            f"queries per CPU second, {label}",
+            1 / ours_s,
+            "1/s",
+            at_least=100.0 if goals else None,
+            peers=others,
+        )
+    )
+    if "qdrant local" in others:
+        ratio = 1 / ours_s / others["qdrant local"]
+        rows.append(row(f"times Qdrant local mode, {label}", ratio, "×", at_least=1.0))
+    rows.append(row(f"CPU seconds to make the index, {label}", built_s, "s"))
+    return rows
+
+
+def sizes(home: Settings, *, quick: bool) -> list[Row]:
+    held_from = 700 if quick else 2500
+    vectors = corpus.chunk_vectors(held_from, home)
+    base, held = vectors[:-HELD_OUT], vectors[-HELD_OUT:]
+    rows = at_size(base, held, 20_000, goals=quick, peers=list(PEERS))
+    if not quick:
+        rows += at_size(base, held, 200_000, goals=True, peers=["numpy", "hnswlib", "usearch"])
+        rows += at_size(base, held, 1_000_000, goals=False, peers=LANCE_AND_NUMPY)
+    return rows
+
+
+def ndcg(found: Sequence[str], relevant: set[str]) -> float:
+    """nDCG@10 with relevance 0 or 1 (Järvelin and Kekäläinen 2002)."""
+    gain = sum(1 / np.log2(place + 2) for place, name in enumerate(found[:K]) if name in relevant)
+    best = sum(1 / np.log2(place + 2) for place in range(min(K, len(relevant))))
+    return float(gain / best)
+
+
+def found_sources(home: Settings, *, quick: bool) -> list[Row]:
+    """nDCG@10 of vectors, words and both on questions whose source chunks are known."""
+    embedder = load_embedder(home)
+    rows: list[Row] = []
+    for author in corpus.AUTHORS:
+        documents = corpus.documents(author)
+        documents = documents.head(30) if quick else documents
+        chunks = corpus.chunks_of(documents, home)
+        with tempfile.TemporaryDirectory() as folder:
+            tables = in_folder(folder)
+            write(tables, [embed_chunks(chunks, embedder)], embedder.dimension)
+            update_indexes(tables, "bench", language="en")
+            table = opened(tables)
+            sources = dict(chunks.group_by("document_id").agg(pl.col("chunk_id")).iter_rows())
+            scores: dict[str, list[float]] = {"vector": [], "full text": [], "hybrid": []}
+            titled = documents.filter(pl.col("title") != "").unique("title", keep="none")
+            held = titled.filter(pl.col("drawn").str.slice(10, 1).is_in(list("01234567")))
+            for document in held.sort("drawn").to_dicts():
+                relevant = set(sources.get(document["document_id"], []))
+                if not relevant:
+                    continue
+                asked = question_about(str(document["title"]), text=str(document["text"]))
+                query, vector = Query(asked), embedder.embed([asked])[0]
+                answers = {
+                    "vector": nearest(table, query, vector)["chunk_id"].to_pylist(),
+                    "full text": by_words(table, query)["chunk_id"].to_pylist(),
+                    "hybrid": [hit.chunk_id for hit in search(table, query, vector, memory=None)],
+                }
+                for name, found in answers.items():
+                    scores[name].append(ndcg(found, relevant))
+        means = {name: float(np.mean(values)) for name, values in scores.items()}
+        hybrid = means.pop("hybrid")
+        label = f"{author}, {len(scores['hybrid'])} questions over {chunks.height:,} chunks"
+        rows.append(
+            row(
+                f"nDCG@10 of hybrid, {label}",
+                hybrid,
+                "",
+                at_least=round(max(means.values()), 4),
+                peers=means,
+            )
+        )
+    return rows
+
+
+PARTS = {"sizes": sizes, "sources": found_sources}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="20,000 vectors, 30 posts an author")
+    form.add_argument("--full", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=list(PARTS))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    home = corpus.settings()
+    print(
+        f"index: IVF_RQ, {vector_index.ROWS_PER_PARTITION} rows a partition, "
+        f"{vector_index.PROBES} probed, refined {vector_index.REFINE} times"
+    )
+    rows: list[Row] = []
+    for name in options.only:
+        found = PARTS[name](home, quick=options.quick)
+        rows += found
+        print("\n".join(show(one) for one in found), flush=True)
+    for name, peer in PEERS.items():
+        print(f"  {name} lacks {peer.lacks}")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(one) for one in rows], indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
