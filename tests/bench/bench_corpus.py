@@ -1,0 +1,320 @@
+"""The corpus at the cost of the change: ten posts added to many, the shared posts, peak memory.
+
+    python tests/bench/bench_corpus.py --full [--json FILE]    # about an hour on two cores
+    python tests/bench/bench_corpus.py --quick [--json FILE]   # some hundred posts
+
+Every figure is of the job `import_posts` as it is (four assets and their blocking checks), each run
+in a process of its own, from the sources to searchable. Time is CPU seconds of that process without
+its start (importing the code: the same for one post and for 100,000); wall seconds stand beside it.
+Bytes are those of files under the tables that are new or changed after the run.
+
+The rebuild is measured on fewer posts and scaled linearly. The vectors of the large base, and of it
+alone, are random: what is measured on it is what ten posts cost beside them, and those get real
+ones. There is no peer: the Handbook's pipeline reads everything anew, which is the rebuild here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_resources.settings import Author, Settings, load_settings, write_author
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
+SLUG = "bench"
+ADDED = 10
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+PHRASE = "The {0} heron keeps a ledger of every tide that it has slept through."
+HERONS = (
+    *("amber", "brindled", "copper", "dusky", "emerald"),
+    *("frosted", "golden", "hooded", "ivory", "jade"),
+)
+
+
+@dataclass
+class Row:
+    """One figure; `goal` is None where there is none, and then `holds` is true."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+    holds: bool = True
+    peers: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Form:
+    """How much is done; each number is of posts."""
+
+    base: int
+    rebuilt: int
+    small: int
+    shared: int | None
+    time_goal: float
+    bytes_goal: float
+
+
+FULL = Form(100_000, 10_000, 1_000, None, time_goal=1 / 500, bytes_goal=0.01)
+# Ten of 400 cannot cost a five-hundredth: the run's own start is most of it.
+QUICK = Form(400, 150, 15, 120, time_goal=0.75, bytes_goal=0.25)
+
+
+def sentences() -> list[str]:
+    """Sentences of the shared posts outside code, in a fixed order."""
+    found: list[str] = []
+    for path in sorted(SHARED.rglob("*")):
+        if path.suffix not in {".md", ".markdown"} or not path.is_file():
+            continue
+        text = re.sub(r"(?s)\A---.*?^---$|```.*?```", "", path.read_text("utf-8"), flags=re.M)
+        for paragraph in text.split("\n\n"):
+            line = " ".join(paragraph.split())
+            if not re.match(r"[A-Z][a-z]", line) or "{" in line or "<" in line:
+                continue
+            found += [one for one in SENTENCE.split(line) if 6 <= len(one.split()) <= 60]
+    return list(dict.fromkeys(found))
+
+
+def posts(count: int, *, seed: int, pool: list[str]) -> Iterator[tuple[str, str]]:
+    """Names and texts of generated posts: 2 to 8 paragraphs of 3 to 6 sentences drawn at random.
+
+    Two of them share a sentence now and then, as an author's posts do, and never a paragraph.
+    """
+    draw = random.Random(seed)
+    first = date(2001, 1, 1)
+    for number in range(count):
+        title = " ".join(draw.choice(pool).split()[:7]).strip(".,:;!?\"'")
+        body = "\n\n".join(
+            " ".join(draw.sample(pool, draw.randint(3, 6))) for _ in range(draw.randint(2, 8))
+        )
+        day = first + timedelta(days=draw.randrange(9_000))
+        head = f"---\ntitle: {json.dumps(title)}\ndate: {day}\n---\n"
+        yield f"{day}-{seed}-{number:06}.md", f"{head}\n{body}\n"
+
+
+def write_posts(folder: Path, count: int, *, seed: int, pool: list[str]) -> None:
+    target = folder / "_posts"
+    target.mkdir(parents=True, exist_ok=True)
+    for name, text in posts(count, seed=seed, pool=pool):
+        (target / name).write_text(text, encoding="utf-8")
+
+
+def add_ten(folder: Path, pool: list[str]) -> None:
+    """Ten posts, each with a sentence by which it can be found."""
+    for heron, (name, text) in zip(HERONS, posts(ADDED, seed=99, pool=pool), strict=True):
+        (folder / "_posts" / name).write_text(f"{text}\n{PHRASE.format(heron)}\n", "utf-8")
+
+
+def run_import(home: Settings, *, random_vectors: bool = False) -> dict[str, float]:
+    """`import_posts` in a process of its own: cpu_s, wall_s, peak_mb, written."""
+    before = files_of(home)
+    command = [sys.executable, __file__, "--worker", "random" if random_vectors else "real"]
+    environment = os.environ | {
+        "TWIN_HOME": str(home.home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the import failed:\n{done.stderr[-4000:]}")
+    cost: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    after = files_of(home)
+    written = sum(found[0] for path, found in after.items() if before.get(path) != found)
+    return cost | {"written": float(written)}
+
+
+def files_of(home: Settings) -> dict[str, tuple[int, int]]:
+    """Path → size and modification time, of every file under the tables."""
+    return {
+        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in Path(home.tables_base).rglob("*")
+        if path.is_file()
+    }
+
+
+def work(vectors: str) -> int:
+    """The worker: one import, its cost as the last line of JSON."""
+    import dagster as dg
+
+    from twin_assets.definitions import build_defs
+    from twin_resources.dagster_resources import EmbedderResource
+
+    class RandomVectors(EmbedderResource):
+        """The embedder's name and size without its work, for a base that only has to be large."""
+
+        def embedder(self) -> Any:
+            return _Random(super().embedder())
+
+    resources = {"embedder": RandomVectors()} if vectors == "random" else {}
+    job = build_defs(resources=resources).resolve_job_def("import_posts")
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", [SLUG])
+        cpu, wall = time.process_time(), time.monotonic()
+        result = job.execute_in_process(partition_key=SLUG, instance=instance)
+        cost = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+    assert result.success
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(cost | {"peak_mb": peak}))
+    return 0
+
+
+class _Random:
+    """Vectors of length 1 in no direction in particular."""
+
+    def __init__(self, real: Any) -> None:
+        self.revision, self.dimension = real.revision, real.dimension
+
+    def embed(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        drawn = np.random.default_rng(len(texts)).normal(size=(len(texts), self.dimension))
+        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype("float32")
+
+
+def require_found(home: Settings) -> None:
+    """Each of the ten added posts is found by its own sentence."""
+    from twin_resources.embedder.embedder import load_embedder
+    from twin_resources.retrieval.retrieval import Retriever
+
+    retriever = Retriever(home.tables_base, load_embedder(home))
+    for heron in HERONS:
+        found = retriever.retrieve(SLUG, PHRASE.format(heron)).passages
+        assert any(f"The {heron} heron" in passage.text for passage in found), heron
+
+
+def new_home(base: Path, name: str, weights: Path, *sources: Path) -> Settings:
+    home = load_settings(base / name)
+    home.home.mkdir(parents=True)
+    lend_weights(weights, home)
+    write_author(home, Author(SLUG, "Bench", sources=tuple(map(str, sources))))
+    return home
+
+
+def measure(form: Form, base: Path) -> list[Row]:
+    pool, weights = sentences(), prepare_weights()
+    sys.stderr.write(f"{len(pool):,} sentences of the shared posts\n")
+    rebuilt: dict[int, dict[str, float]] = {}
+    for count in (form.small, form.rebuilt):
+        write_posts(base / f"posts-{count}", count, seed=count, pool=pool)
+        home = new_home(base, f"home-{count}", weights, base / f"posts-{count}")
+        rebuilt[count] = _said(f"{count:,} posts from nothing", run_import(home))
+    write_posts(base / "many", form.base, seed=1, pool=pool)
+    home = new_home(base, "home-many", weights, base / "many")
+    _said(f"base of {form.base:,} (random vectors)", run_import(home, random_vectors=True))
+    idle = _said("nothing new", run_import(home))
+    add_ten(base / "many", pool)
+    ten = _said("ten added", run_import(home))
+    require_found(home)
+    return [
+        *ten_rows(form, ten, rebuilt[form.rebuilt], idle),
+        *memory_rows(form, rebuilt),
+        *shared_rows(form, base, weights),
+    ]
+
+
+def ten_rows(
+    form: Form, ten: dict[str, float], whole: dict[str, float], idle: dict[str, float]
+) -> list[Row]:
+    scale = form.base / form.rebuilt
+    name = f"{ADDED} posts added to {form.base:,}"
+    beside = {
+        "ten, CPU s": ten["cpu_s"], "ten, wall s": ten["wall_s"],
+        f"rebuild of {form.rebuilt:,} × {scale:g}, CPU s": whole["cpu_s"] * scale,
+        f"rebuild of {form.rebuilt:,} × {scale:g}, wall s": whole["wall_s"] * scale,
+        "nothing new, CPU s": idle["cpu_s"],
+    }  # fmt: skip
+    time_ratio = ten["cpu_s"] / (whole["cpu_s"] * scale)
+    bytes_ratio = ten["written"] / (whole["written"] * scale)
+    written = {"ten, MB": ten["written"] / 1e6, "rebuild, MB": whole["written"] * scale / 1e6}
+    return [
+        Row(f"{name}: time / rebuild", time_ratio, "ratio", form.time_goal,
+            time_ratio <= form.time_goal, beside),
+        Row(f"{name}: bytes / rebuild", bytes_ratio, "ratio", form.bytes_goal,
+            bytes_ratio <= form.bytes_goal, written),
+    ]  # fmt: skip
+
+
+def memory_rows(form: Form, rebuilt: dict[int, dict[str, float]]) -> list[Row]:
+    small, large = rebuilt[form.small]["peak_mb"], rebuilt[form.rebuilt]["peak_mb"]
+    ratio = large / small
+    return [
+        Row(f"peak memory, {form.rebuilt:,} posts / {form.small:,}", ratio, "ratio", 1.2,
+            0.8 <= ratio <= 1.2, {"small, MB": small, "large, MB": large})
+    ]  # fmt: skip
+
+
+def shared_rows(form: Form, base: Path, weights: Path) -> list[Row]:
+    """The shared posts as they are, two sources of one author."""
+    folders = [SHARED / "skeeto", SHARED / "jbranchaud-til"]
+    if form.shared is not None:
+        folders = [_some_of(folders[0] / "_posts", base / "shared" / "_posts", form.shared).parent]
+    home = new_home(base, "home-shared", weights, *folders)
+    cost = _said("shared posts", run_import(home))
+    count = sum(_posts_in(folder) for folder in folders)
+    return [
+        Row(f"{count:,} shared posts, import to searchable", cost["cpu_s"], "CPU s",
+            peers={"wall s": cost["wall_s"]}),
+        Row(f"{count:,} shared posts, peak memory", cost["peak_mb"], "MB"),
+    ]  # fmt: skip
+
+
+def _posts_in(folder: Path) -> int:
+    from twin_assets.corpus.importers.folders import scan
+
+    return len(scan(folder).posts)
+
+
+def _some_of(source: Path, target: Path, count: int) -> Path:
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir())[:count]:
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def _said(what: str, cost: dict[str, float]) -> dict[str, float]:
+    numbers = ", ".join(f"{name} {value:,.1f}" for name, value in cost.items())
+    sys.stderr.write(f"{what}: {numbers}\n")
+    return cost
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true")
+    form.add_argument("--full", action="store_true")
+    form.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.worker:
+        return work(options.worker)
+    with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
+        rows = measure(FULL if options.full else QUICK, Path(folder))
+    if options.quick:
+        print("quick form: fewer posts, and goals for so few (see QUICK)")
+    print(f"{'what':52} {'value':>9} {'unit':6} {'goal':>8}  holds")
+    for item in rows:
+        goal = "" if item.goal is None else f"≤ {item.goal:g}"
+        print(f"{item.name:52} {item.value:9.4f} {item.unit:6} {goal:>8}  {item.holds}")
+        for name, value in item.peers.items():
+            print(f"    {name:48} {value:9.3f}")
+    if options.json:
+        document: list[dict[str, Any]] = [asdict(item) for item in rows]
+        options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

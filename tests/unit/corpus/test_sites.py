@@ -1,0 +1,141 @@
+"""Jekyll and Hugo sites: their configuration, templates, languages, and what is not published."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from twin_assets.corpus.importers.posts import Post, UnreadablePostError, read_post
+from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.importers.site_configuration import read_site
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+JEKYLL = Site(generator="jekyll")
+HUGO = Site(generator="hugo", languages=("de", "en", "fr"), language="en")
+
+
+def read(text: str, *, source_id: str = "_posts/2020-01-01-a.md", site: Site = JEKYLL) -> Post:
+    return read_post(text.encode(), source_id=source_id, site=site, now=NOW)
+
+
+def why(text: str, *, site: Site = JEKYLL) -> str:
+    with pytest.raises(UnreadablePostError) as caught:
+        read(text, site=site)
+    return caught.value.reason
+
+
+def site_of(layout: str, **files: str) -> Site:
+    named = {name.replace("__", "/").replace("_dot_", "."): text for name, text in files.items()}
+    return read_site(named, lambda name: named[name].encode(), layout=layout)
+
+
+def test_a_jekyll_configuration() -> None:
+    text = (
+        "url: https://a.example/\ntimezone: Europe/Helsinki\nlang: fi\nfuture: true\n"
+        "collections:\n  recipes: {output: true}\n  drafts_of_mine: {output: false}\n  posts: {}\n"
+    )
+    site = site_of("jekyll", _config_dot_yml=text)
+    assert (site.url, site.timezone, site.language) == (
+        "https://a.example",
+        "Europe/Helsinki",
+        "fi",
+    )
+    assert (site.generator, site.shows_future) == ("jekyll", True)
+    assert site.folders == ("_recipes",)
+    assert Site.from_json(site.as_json()) == site
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"hugo_dot_toml": 'baseURL = "https://h.example/"\n[languages.fr]\ncontentDir = "c/fr"\n'},
+        {"config_dot_yaml": "baseURL: https://h.example\nlanguages: {FR: {contentDir: c/fr}}\n"},
+        {
+            "hugo_dot_json": '{"baseURL": "https://h.example",'
+            ' "languages": {"fr": {"contentDir": "c/fr"}}}'
+        },
+        {
+            "config___default__hugo_dot_toml": 'baseURL = "https://h.example/"\n',
+            "config___default__languages_dot_toml": '[fr]\ncontentDir = "c/fr"\n',
+        },
+    ],
+)  # fmt: skip
+def test_hugo_configurations(files: dict[str, str]) -> None:
+    site = site_of("hugo", **files)
+    assert (site.url, site.generator) == ("https://h.example", "hugo")
+    assert site.languages == ("fr",)
+    assert site.folders == ("c/fr", "content")
+
+
+@pytest.mark.parametrize("text", ["[broken", "just words", "a: " + "[" * 3000, ""])
+def test_a_broken_configuration_is_a_site_without_settings(text: str) -> None:
+    assert site_of("jekyll", _config_dot_yml=text) == JEKYLL
+
+
+def test_a_folder_of_notes_keeps_what_looks_like_templates() -> None:
+    assert site_of("notes") == Site()
+    note = read("# A note\n\nWrite {{< ref x >}} or {% include y %}.\n", site=Site())
+    assert "{{< ref x >}} or {% include y %}" in note.text
+
+
+def test_templates_are_resolved_by_their_generator() -> None:
+    assert read("See [it]({% post_url a %}).\n").text == "See [it]().\n"
+    assert read('See [it]({{< ref "a" >}}).\n', site=HUGO).text == "See [it]().\n"
+    shown = read("---\nrender_with_liquid: false\n---\nWrite {{ x }}.\n")
+    assert shown.text == "Write {{ x }}.\n"
+    assert why("---\ntitle: A\n---\n{% include all.html %}\n") == "empty"
+
+
+@pytest.mark.parametrize(
+    ("text", "site", "reason"),
+    [
+        ("---\ndate: 2027-01-01\n---\nText\n", JEKYLL, "not_yet_published"),
+        ("+++\ndate = 2027-01-01\n+++\nText\n", HUGO, "not_yet_published"),
+        ("---\ndate: 2020-01-01\npublishDate: 2027-01-01\n---\nText\n", HUGO, "not_yet_published"),
+        ('{"date": "2020-01-01", "expiryDate": "2026-02-01"}\nText\n', HUGO, "expired"),
+        ("---\nheadless: true\n---\nText\n", HUGO, "not_published"),
+        ("---\nbuild:\n  render: never\n---\nText\n", HUGO, "not_published"),
+    ],
+)
+def test_what_is_not_published_says_so(text: str, site: Site, reason: str) -> None:
+    assert why(text, site=site) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "site"),
+    [
+        ("---\ndate: 2027-01-01\n---\nText\n", Site(generator="jekyll", shows_future=True)),
+        ("---\ndate: 2027-01-01\n---\nText\n", Site()),
+        ("---\ndate: 2027-01-01\npublishDate: 2020-01-01\n---\nText\n", HUGO),
+        ("---\nexpiryDate: 2026-02-01\n---\nText\n", Site(generator="hugo", shows_expired=True)),
+        ("---\nexpiryDate: 2027-02-01\n---\nText\n", HUGO),
+        ("---\ndate: 2026-03-01 11:59:00\n---\nText\n", JEKYLL),
+    ],
+)
+def test_what_is_published_is_read(text: str, site: Site) -> None:
+    assert read(text, site=site).text == "Text\n"
+
+
+def test_an_unpublished_draft_is_a_draft() -> None:
+    assert read("---\ndate: 2027-01-01\ndraft: true\n---\nText\n", site=HUGO).kind == "draft"
+    assert read("---\npublished: false\n---\nText\n").kind == "draft"
+    assert read("Text\n", source_id="_drafts/a.md").kind == "draft"
+
+
+@pytest.mark.parametrize(
+    ("source_id", "language", "title"),
+    [
+        ("content/posts/my-day.fr.md", "fr", "My day"),
+        ("content/posts/my-day/index.de.md", "de", "My day"),
+        ("content/fr/my-day.md", "fr", "My day"),
+        ("content/posts/my-day.md", "en", "My day"),
+        ("content/posts/version-1.2.md", "en", "Version 1.2"),
+        ("content/posts/2020-01-01-my-day.fr.md", "fr", "My day"),
+    ],
+)
+def test_the_language_is_in_the_path(source_id: str, language: str, title: str) -> None:
+    post = read("Text\n", source_id=source_id, site=HUGO)
+    assert (post.language, post.title) == (language, title)
+    named = read("---\nlang: nb\n---\nText\n", source_id=source_id, site=HUGO)
+    assert named.language == "nb"
