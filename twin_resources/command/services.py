@@ -27,7 +27,13 @@ from twin_resources.stack.programs import (
 from twin_resources.stack.stack import Stack, find_stack, read_record, start_stack
 
 # Seconds until a service counts as failed; measured starts on two busy cores take a third of it.
-DEADLINES_S = {"traces": 60, "dagster-webserver": 180, "models": 180, "gateway": 120}
+DEADLINES_S = {
+    "traces": 60,
+    "dagster-code": 60,
+    "dagster-webserver": 180,
+    "models": 180,
+    "gateway": 120,
+}
 
 
 def start_or_attach(

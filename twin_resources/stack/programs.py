@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import twin_resources
+from twin_resources.dagster_runs import LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.stack.child_environment import named_models, withheld_keys
 from twin_resources.stack.stack import Stack, read_record
-from twin_resources.stack.supervisor import Program, tail
+from twin_resources.stack.supervisor import Program, socket_path, tail
 
 if TYPE_CHECKING:
     from twin_resources.dagster_http import DagsterHTTP
 
 # They need prepared weights; everything else starts at once, while those are prepared.
 AFTER_PREPARATION = ("models", "gateway")
+DEFINITIONS = "twin_assets.definitions"
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 
 
@@ -60,8 +63,8 @@ def stack_programs(
 ) -> Sequence[Program]:
     """Every program of the stack, with the ports in `settings`; writes Dagster's home as well."""
     root = project_root()
-    _write_dagster_home(settings, root)
-    workspace = str(root / "workspace.yaml")
+    code = code_socket(settings)
+    workspace = str(_write_dagster_home(settings, root, code=code))
     named = named_models(settings)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
     offline = tuple(name for name in named if name not in paid)
@@ -78,6 +81,12 @@ def stack_programs(
 
     host = settings.host
     programs = [
+        program(
+            "dagster-code",
+            *("dagster", "api", "grpc", "--socket", str(code), "--location-name", LOCATION),
+            *("-m", DEFINITIONS, "--lazy-load-user-code"),
+            calls=offline,
+        ),
         program(
             "dagster-webserver",
             *("dagster_webserver", "-w", workspace, "-h", host, "-p", str(settings.dagster_port)),
@@ -98,10 +107,20 @@ def stack_programs(
     return programs
 
 
-def _write_dagster_home(settings: Settings, root: Path) -> None:
+def _write_dagster_home(settings: Settings, root: Path, *, code: Path) -> Path:
+    """Dagster's settings, and a workspace that knows the one code server; returns the workspace.
+
+    With `workspace.yaml` webserver and daemon would each start a code server of their own, and the
+    daemon a new one every minute: 5 CPU seconds of each minute, for ever.
+    """
     folder = settings.home / "dagster"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copyfile(root / "deploy" / "local" / "dagster.yaml", folder / "dagster.yaml")
+    workspace = folder / "workspace.yaml"
+    server = {"socket": str(code), "location_name": LOCATION}
+    # JSON is YAML, and needs no quoting rules of ours
+    workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+    return workspace
 
 
 def urls(settings: Settings) -> dict[str, str]:
@@ -129,6 +148,8 @@ def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
     match service:
         case "traces":
             return _answers(f"{addresses['traces']}/api/public/health")
+        case "dagster-code":
+            return _listens(code_socket(settings))
         case "dagster-webserver":
             return dagster.is_up() and dagster.location_is_loaded()
         case "gateway":
@@ -216,6 +237,17 @@ def ensure_alive(stack: Stack) -> None:
         found=f"its supervisor (pid {stack.identity.pid}) died",
         next_step=f"read {stack.settings.logs_dir / 'supervisor.log'}; `twin up` recovers",
     )
+
+
+def code_socket(settings: Settings) -> Path:
+    """Where the one code server of a stack listens."""
+    return socket_path(settings.home / "supervisor", "dagster-code")
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        return client.connect_ex(str(path)) == 0
 
 
 def _answers(url: str, *, key: str = "") -> bool:

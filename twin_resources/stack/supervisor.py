@@ -79,24 +79,27 @@ class ProgramState:
         return self.state in _STATES_UP
 
 
-def socket_path(folder: Path) -> Path:
-    """Where the control socket lies: in `folder`, or in a short private folder if that is too long.
+def socket_path(folder: Path, name: str = "supervisor") -> Path:
+    """Where a socket lies: in `folder`, or in a short private folder if that is too long.
+
+    Args:
+        name: `supervisor` is the control socket.
 
     Raises:
         TwinError: the private folder exists and belongs to somebody else.
     """
-    path = folder / "supervisor.sock"
+    path = folder / f"{name}.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
-    name = f"twin-{os.getuid()}"
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    private = f"twin-{os.getuid()}"
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
-        path = parent / name / f"{digest}.sock"
+        path = parent / private / f"{digest}.sock"
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
             _make_private_folder(path.parent)
             return path
     raise TwinError(
-        "choose a path for the supervisor's socket",
+        f"choose a path for the socket {name}",
         found=f"{path} is longer than {LONGEST_SOCKET_PATH} bytes",
         next_step="set TMPDIR to a shorter folder",
     )

@@ -61,6 +61,7 @@ def test_a_line_break_cannot_be_written() -> None:
 
 def test_the_socket_stays_in_the_home_while_it_fits(tmp_path: Path) -> None:
     assert socket_path(Path("/h")) == Path("/h/supervisor.sock")
+    assert socket_path(Path("/h"), "dagster-code") == Path("/h/dagster-code.sock")
 
 
 def test_a_long_home_gets_a_short_private_socket_folder(
@@ -75,6 +76,7 @@ def test_a_long_home_gets_a_short_private_socket_folder(
     assert path.parent.stat().st_mode & 0o077 == 0
     assert path == socket_path(deep)
     assert path != socket_path(deep / "other")
+    assert path != socket_path(deep, "dagster-code")
     path.parent.chmod(0o755)
     with pytest.raises(TwinError, match="open to others"):
         socket_path(deep)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twin_resources.judging.topic import TopicJudge
 
 AT_ONCE = 2
+ANSWERABLE = 0.5  # what the rule gives the author's own answer: where it is less, it cannot judge
 QUESTIONS = 60  # as many as a trial replays; they are asked again and again, as popular ones are
 SEED = 20
 
@@ -39,7 +40,9 @@ class Scored:
 
 
 class SimulatedReader:
-    """Asks `QUESTIONS` of the author in a fixed order, the first again after the last.
+    """Asks `QUESTIONS` of the author's in a fixed order, the first again after the last.
+
+    Only such as the rule can judge: it gives the author's own answer at least `ANSWERABLE`.
 
     Raises:
         TwinError: the author has no dataset to take questions from.
@@ -97,6 +100,7 @@ class SimulatedReader:
 
 def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Sequence[str]]:
     from twin_resources.embedder.embedder import load_embedder
+    from twin_resources.judging.judge import Answered
     from twin_resources.judging.topic import Pair, TopicJudge, calibrate_topic
     from twin_resources.state.state import State
     from twin_resources.tables.tables import Tables
@@ -117,5 +121,7 @@ def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Se
     calibration = calibrate_topic(
         [Pair(*row) for row in rows], embed=embedder.embed, embedder=embedder.revision
     )
-    questions = list(dict.fromkeys(question for question, _, _ in rows))[:QUESTIONS]
-    return TopicJudge(calibration, embedder.embed), questions
+    judge = TopicJudge(calibration, embedder.embed)
+    own = judge.score_all([Answered(question, answer) for question, answer, _ in rows])
+    asked = (row[0] for row, score in zip(rows, own, strict=True) if score >= ANSWERABLE)
+    return judge, list(dict.fromkeys(asked))[:QUESTIONS]
