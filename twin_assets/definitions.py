@@ -88,6 +88,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         schedules=[
             import_schedules.every_night,
+            tidying.before_dawn,
             import_schedules.feeds_every_hour,
             schedules.every_hour,
             schedules.judging_every_hour,

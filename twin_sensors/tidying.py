@@ -1,4 +1,4 @@
-"""The job `tidy_tables`, every night: few files, current indexes, no versions of weeks ago.
+"""The job `tidy_tables`, before dawn: few files, current indexes, no versions of weeks ago.
 
 Belongs here: which tables, in what order, and what is told of it. Does not belong here: merging
 (`tables/upkeep.py`), the index of vectors (`retrieval/index.py`).
@@ -81,8 +81,8 @@ def tidy_tables() -> None:
     tidy()
 
 
-every_night = dg.ScheduleDefinition(
-    name="every_night",
+before_dawn = dg.ScheduleDefinition(
+    name="before_dawn",
     job=tidy_tables,
     cron_schedule="25 3 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
