@@ -20,7 +20,8 @@ RETRAIN_ASSETS = (
     "released_model",
     "routing_policy",
 )
-FEEDBACK_ASSETS = ("interactions", "judged_interactions", "quality_evidence")
+FEEDBACK_ASSETS = ("interactions", "quality_evidence")
+JUDGED_ASSETS = ("judged_interactions",)
 MARTS = ("requests", "quality_by_day", "feedback_funnel", "model_history")
 MARTS_OVER_AUTHORS = ("cost_by_day",)
 
@@ -45,6 +46,14 @@ collect_feedback = dg.define_asset_job(
     "collect_feedback",
     selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS, *MARTS),
     description="What readers and judges said of one author's twin, and the marts over it.",
+    executor_def=dg.in_process_executor,
+)
+
+judge_answers = dg.define_asset_job(
+    "judge_answers",
+    selection=dg.AssetSelection.assets(*JUDGED_ASSETS),
+    # A job of its own: the pool `training` counts runs, and feedback must not wait for a training.
+    description="Judges' scores for new answers of one author's twin.",
     executor_def=dg.in_process_executor,
 )
 

@@ -1,18 +1,20 @@
-"""What happens by the clock: feedback is collected every hour, costs are compared every day.
+"""What happens by the clock: feedback and judgements every hour, costs are compared every day.
 
 Belongs here: times. Does not belong here: what the jobs do (`jobs.py`), what an event starts
 (the sensors).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import dagster as dg
 
 from twin_resources.dagster_resources import StateResource
+from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.ledger.interactions import authors_answering
 from twin_resources.ledger.schema import open_tables
-from twin_sensors.jobs import collect_feedback, compare_authors
+from twin_resources.loop.run_records import PARTITION_TAG
+from twin_sensors.jobs import collect_feedback, compare_authors, judge_answers
 
 # Longer than the distance of two ticks: an answer that the ledger read late is not passed over.
 LOOKED_BACK = timedelta(hours=3)
@@ -26,21 +28,42 @@ LOOKED_BACK = timedelta(hours=3)
 def every_hour(
     context: dg.ScheduleEvaluationContext, state: StateResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Interactions, judgements, evidence and marts of each author who has answered lately."""
+    """Interactions, evidence and marts of each author who has answered lately."""
     at = context.scheduled_execution_time
-    store = state.state()
-    try:
-        open_tables(store)
-        with store.reading() as connection:
-            answering = authors_answering(connection, since=at - LOOKED_BACK)
-    finally:
-        store.close()
-    known = set(context.instance.get_dynamic_partitions("authors"))
-    wanted = [slug for slug in answering if slug in known]
+    wanted = _answered_lately(context, state)
     if not wanted:
         yield dg.SkipReason(f"nobody was asked in the {LOOKED_BACK} before {at:%H:%M}")
     for slug in wanted:
         yield dg.RunRequest(run_key=f"feedback:{slug}:{at.isoformat()}", partition_key=slug)
+
+
+@dg.schedule(
+    job=judge_answers,
+    cron_schedule="20 * * * *",  # after `every_hour` has read the answers
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def judging_every_hour(
+    context: dg.ScheduleEvaluationContext, state: StateResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Judgements of each author who has answered lately and has no such run waiting.
+
+    Judging shares a pool with trainings: behind a long one, each hour's run would pile up.
+    """
+    at = context.scheduled_execution_time
+    waiting = {
+        run.tags.get(PARTITION_TAG)
+        for run in context.instance.get_runs(
+            dg.RunsFilter(
+                job_name=judge_answers.name,
+                statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS],
+            )
+        )
+    }
+    wanted = [slug for slug in _answered_lately(context, state) if slug not in waiting]
+    if not wanted:
+        yield dg.SkipReason(f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges")
+    for slug in wanted:
+        yield dg.RunRequest(run_key=f"judge:{slug}:{at.isoformat()}", partition_key=slug)
 
 
 every_day = dg.ScheduleDefinition(
@@ -49,3 +72,17 @@ every_day = dg.ScheduleDefinition(
     cron_schedule="35 0 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
+
+
+def _answered_lately(context: dg.ScheduleEvaluationContext, state: StateResource) -> Sequence[str]:
+    """Authors with an answer in the last `LOOKED_BACK`, of those that Dagster knows."""
+    store = state.state()
+    try:
+        open_tables(store)
+        with store.reading() as connection:
+            since = context.scheduled_execution_time - LOOKED_BACK
+            answering = authors_answering(connection, since=since)
+    finally:
+        store.close()
+    known = set(context.instance.get_dynamic_partitions("authors"))
+    return [slug for slug in answering if slug in known]

@@ -4,10 +4,14 @@ Belongs here: the asset, its metadata. Does not belong here: the sample and the 
 (`judging_traces.py`), the judges, sending (the outbox's relay).
 
 Scores are queued on disk under ids made of judge, revision and trace, so a repetition replaces
-itself; the table notes which traces have been judged by which judge.
+itself; the table notes which traces have been judged by which judge. Certifying the judges costs
+25 CPU seconds and 60 answers of the base model, so it waits until there is an answer to judge: a
+stable version and a new trace in the sample. A judge of a new revision thus begins with the next
+answer, and then scores the earlier ones again.
 """
 
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -18,10 +22,10 @@ from twin_assets.serving import author_panel
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
+    RegistryResource,
     SettingsResource,
     TablesResource,
 )
-from twin_resources.evidence.baseline import MARGIN
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 
 COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String()}
@@ -32,13 +36,13 @@ class JudgedConfig(dg.Config):
 
     Attributes:
         most: in one materialization.
-        margin: ε of the certificates; the same as that of `shadow_pairs`.
+        margin: ε of the certificates; None: `Settings.margin`, as in `shadow_pairs`.
     """
 
     share: float = judging_traces.SHARE
     first_batch: int = judging_traces.FIRST_BATCH
     most: int = 500
-    margin: float = MARGIN
+    margin: float | None = None
 
 
 @dg.asset(
@@ -46,39 +50,54 @@ class JudgedConfig(dg.Config):
     partitions_def=authors,
     group_name="feedback",
     kinds={"lance"},
+    pool="training",
 )
 def judged_interactions(
     context: dg.AssetExecutionContext,
     config: JudgedConfig,
     settings: SettingsResource,
     tables: TablesResource,
+    registry: RegistryResource,
     model_server: ModelServerResource,
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Scores by every certified judge, written to the trace store through the outbox."""
-    author, store = context.partition_key, tables.tables()
-    panel = author_panel.panel_of(
-        settings.author(author),
-        settings.settings(),
-        tables=store,
-        servers=model_server.servers(),
-        embedder=embedder.embedder(),
-        say=context.log.info,
-        margin=config.margin,
-    )
-    judges = [member.judge for member in panel.members if member.certified]
-    names = ",".join(judging_traces.score_name(judge) for judge in judges)
+    author, store, home = context.partition_key, tables.tables(), settings.settings()
     known = (
         store.read("judged_interactions", author)
         if store.exists("judged_interactions", author)
         else pl.DataFrame(schema=COLUMNS)
     )
-    rows = judging_traces.sampled(
+    sampled = partial(
+        judging_traces.sampled,
         store.read("interactions", author),
-        judged=known.filter(pl.col("judges") == names)["trace_id"].to_list(),
         share=config.share,
         first_batch=config.first_batch,
-    ).head(config.most)
+    )
+    nothing = ""
+    if registry.registry().stable(author) is None:
+        nothing = "no stable version: there is no twin whose answers could be judged"
+    elif sampled(judged=known["trace_id"].to_list()).is_empty():
+        nothing = "no new answer in the sample"
+    if nothing:
+        version = store.data_version("judged_interactions", author)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(version or "none"),
+            metadata={"nothing_to_do": nothing, "judged_now": 0, "scores_queued": 0},
+        )
+    panel = author_panel.panel_of(
+        settings.author(author),
+        home,
+        tables=store,
+        servers=model_server.servers(),
+        embedder=embedder.embedder(),
+        say=context.log.info,
+        margin=home.margin if config.margin is None else config.margin,
+    )
+    judges = [member.judge for member in panel.members if member.certified]
+    names = ",".join(judging_traces.score_name(judge) for judge in judges)
+    judged_by_them = known.filter(pl.col("judges") == names)["trace_id"].to_list()
+    rows = sampled(judged=judged_by_them).head(config.most)
     scores = judging_traces.judge_traces(
         rows,
         judges,

@@ -15,7 +15,7 @@ from twin_resources.dagster_resources import StateResource
 from twin_resources.ledger.schema import open_tables, traces
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
-from twin_sensors.schedules import LOOKED_BACK, every_hour
+from twin_sensors.schedules import LOOKED_BACK, every_hour, judging_every_hour
 
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 
@@ -41,7 +41,9 @@ def state(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     made.close()
 
 
-def tick(*known: str) -> ScheduleExecutionData:
+def tick(
+    *known: str, schedule: dg.ScheduleDefinition = every_hour, running: str = ""
+) -> ScheduleExecutionData:
     # Closed here: what is left to the garbage collector is torn down within anybody's code.
     with (
         dg.instance_for_test() as instance,
@@ -53,7 +55,15 @@ def tick(*known: str) -> ScheduleExecutionData:
         ) as context,
     ):
         instance.add_dynamic_partitions("authors", list(known))
-        return every_hour.evaluate_tick(context)
+        if running:
+            instance.add_run(
+                dg.DagsterRun(
+                    job_name="judge_answers",
+                    status=dg.DagsterRunStatus.STARTED,
+                    tags={"dagster/partition": running},
+                )
+            )
+        return schedule.evaluate_tick(context)
 
 
 def test_only_authors_who_answered_lately_are_collected(state: State) -> None:
@@ -70,3 +80,15 @@ def test_a_tick_that_is_repeated_asks_for_the_same_run(state: State) -> None:
     answered(state, "ann", NOON)
     asked = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
     assert len({request.run_key for requests in asked for request in requests}) == 1
+
+
+def test_judging_waits_for_its_own_run_only(state: State) -> None:
+    answered(state, "ann", NOON)
+    answered(state, "bob", NOON)
+    asked = tick("ann", "bob", schedule=judging_every_hour).run_requests or ()
+    assert {request.partition_key for request in asked} == {"ann", "bob"}
+    asked = tick("ann", "bob", schedule=judging_every_hour, running="ann").run_requests or ()
+    assert [request.partition_key for request in asked] == ["bob"]
+    assert not tick("ann", schedule=judging_every_hour, running="ann").run_requests
+    feedback = tick("ann", running="ann").run_requests or ()
+    assert [request.partition_key for request in feedback] == ["ann"]
