@@ -1,4 +1,4 @@
-"""Files as the texts that they hold: each format decoded, for a grep on packed pages proves nothing.
+"""Files as the texts that they hold: each decoded, for a grep on packed pages proves nothing.
 
 Belongs here: one reader a format, chosen by the file's first bytes.
 Does not belong here: what is looked for (`gone.py`), which files there are (the places).

@@ -209,7 +209,7 @@ def _done_before(instance: Instance, request: Request) -> Forgotten:
 
 
 def _marks_path(instance: Instance, number: int) -> Path:
-    return instance.settings.home / FOLDER / f"marks-{number}.npy"
+    return instance.settings.home / FOLDER / f"marks-{number}.npz"
 
 
 def _drop_marks(instance: Instance, number: int) -> None:

@@ -90,7 +90,8 @@ class Gone:
         return any(self.is_value(leaf) or self.is_in(leaf) for leaf in texts_in(value))
 
     def _names_id(self, text: str) -> bool:
-        for token in _TOKEN.findall(text):
+        for found in _TOKEN.findall(text):
+            token = found.rstrip(".:")  # the sentence's, not the identifier's
             if len(token) < SURE_LETTERS:
                 continue
             if token in self.ids:

@@ -7,7 +7,7 @@ places of their own; prepared weights, which come from elsewhere; the sources an
 from, which are the author's own copy (`elsewhere.py` lists them).
 
 A log loses the lines that hold it, a JSON document the entries, a SQLite file the rows. The job
-folder of a training goes whole, and so does any other file.
+folder of a training goes whole, and so does any other file: a report is made anew.
 """
 # pyright: strict
 
@@ -29,7 +29,7 @@ from twin_resources.settings import list_authors
 
 FOLDER = "forgetting"  # marks of open requests, and certificates: hashes alone
 _STORES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")
-_LINES = (".log", ".txt", ".out", ".err", ".md", ".conf", ".yaml", ".yml", ".env", ".jsonl")
+_LINES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
 _SQLITE = b"SQLite format 3\x00"
 
 

@@ -49,7 +49,9 @@ _NAMES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "copies",
 MADE_OF_EVERYTHING = STORED_TABLES
 _AT_ONCE = 2_000
 _KEYS_AT_ONCE = 5_000
-_OWN_TEXT = ("text", "answer", "title", "question", "edit")
+# The author's own words; a question is made up from a template that other samples share.
+_OWN_TEXT = ("text", "answer", "title")
+_OWN_KEYS = ("source_id", "document_id")
 
 
 @dataclass
@@ -59,12 +61,10 @@ class Hits:
     Attributes:
         keys: their row keys, in any version that is still named.
         made: those keys whose rows descend from it.
-        texts: of rows that descend from a post itself, for its marks.
     """
 
     keys: set[str] = field(default_factory=set[str])
     made: set[str] = field(default_factory=set[str])
-    texts: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True)
@@ -137,20 +137,41 @@ class LanceTables:
         return sorted(name.removesuffix(".lance") for name in names if name.endswith(".lance"))
 
     def hits(self, asset: str, author: str, gone: Gone, *, by_text: bool = True) -> Hits:
-        """Rows of a table that hold it, in the newest version and in every tagged one."""
-        tables, found = self.instance.tables, Hits()
+        """Rows of a table that hold it, in the newest version and in every tagged one.
+
+        Args:
+            by_text: read every text; False: only the columns of identifiers.
+        """
+        found = Hits()
+        for table in self._versions(asset, author):
+            _scan(table, gone, found, by_text=by_text)
+            if asset in MADE_OF_EVERYTHING and gone.subject.kind == "post":
+                rows = store.read_columns(table, [table.row_key])
+                found.keys |= set(rows[table.row_key].to_list())
+        return found
+
+    def own_texts(self, asset: str, author: str, gone: Gone) -> Iterator[str]:
+        """Texts of the rows that are a post, or a part of it, for its marks."""
+        for table in self._versions(asset, author):
+            keys = [name for name in _OWN_KEYS if name in table.columns]
+            texts = [name for name in _OWN_TEXT if name in table.columns]
+            if not keys or not texts:
+                continue
+            for row in store.read_columns(table, [*keys, *texts]).iter_rows(named=True):
+                if any(_names_it(row[name], gone) for name in keys):
+                    yield from (str(row[name]) for name in texts if row[name])
+
+    def _versions(self, asset: str, author: str) -> Iterator[StoredTable]:
+        """A table at every tagged version, the newest one last."""
+        tables = self.instance.tables
         newest = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
         if newest is None:
-            return found
+            return
         tags: Mapping[str, Any] = newest.dataset.tags.list()
-        versions = {int(said["version"]) for said in tags.values()}
-        for version in sorted(versions - {newest.dataset.version}):
-            _scan(store.at_version(newest, version), gone, found, by_text=by_text)
-        _scan(newest, gone, found, by_text=by_text)
-        if asset in MADE_OF_EVERYTHING and gone.subject.kind == "post":
-            rows = store.read_columns(newest, [newest.row_key])
-            found.keys |= set(rows[newest.row_key].to_list())
-        return found
+        tagged = {int(said["version"]) for said in tags.values()} - {newest.dataset.version}
+        for version in sorted(tagged):
+            yield store.at_version(newest, version)
+        yield newest
 
     # Erasing
 
@@ -242,12 +263,6 @@ def _scan(table: StoredTable, gone: Gone, hits: Hits, *, by_text: bool) -> None:
             made = any(_names_it(row[name], gone) for name in descends)
             if made:
                 hits.made.add(key)
-                if any(
-                    _is_own(name, row[name], gone)
-                    for name in ("source_id", "document_id")
-                    if name in row
-                ):
-                    hits.texts += [str(row[name]) for name in _OWN_TEXT if row.get(name)]
             if (
                 made
                 or key in gone.ids
@@ -279,7 +294,3 @@ def _names_it(value: object, gone: Gone) -> bool:
             isinstance(one, str) and gone.is_value(one) for one in cast("list[object]", value)
         )
     return False
-
-
-def _is_own(name: str, value: object, gone: Gone) -> bool:
-    return name in DESCENDS and _names_it(value, gone)

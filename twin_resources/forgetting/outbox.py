@@ -44,7 +44,12 @@ class WaitingInOutbox:
         with opened(path) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                erased = sum(_clean(connection, table, gone) for table in ("waiting", "refused"))
+                erased, traces = 0, set(gone.traces)
+                for table in ("waiting", "refused"):
+                    found = _clean_traces(connection, table, gone)
+                    erased, traces = erased + len(found), traces | found
+                for table in ("waiting", "refused"):
+                    erased += _clean_scores(connection, table, gone, traces)
                 erased += connection.execute("DELETE FROM words").rowcount  # messages of servers
                 _count_again(connection)
             except BaseException:
@@ -81,18 +86,15 @@ def _spans(body: bytes) -> list[Span]:
     return read_export(body, content_type=PROTOBUF, content_encoding="gzip")
 
 
-def _clean(connection: sqlite3.Connection, table: str, gone: Gone) -> int:
-    erased = 0
+def _clean_traces(connection: sqlite3.Connection, table: str, gone: Gone) -> set[str]:
+    """Take spans out of the exports; returns their traces."""
+    erased: set[str] = set()
     for number, kind, body in _rows(connection, table):
-        if kind == "score":
-            document = json.loads(body)
-            if gone.is_among(document):
-                connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
-                erased += 1
-            continue
-        traces = {span.trace_id for span in _spans(body) if span_holds(span, gone)}
+        spans = _spans(body) if kind == "trace" else []
+        traces = {span.trace_id for span in spans if span_holds(span, gone)}
         if not traces:
             continue
+        erased |= traces
         left = _without(body, traces)
         if left is None:
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
@@ -103,7 +105,18 @@ def _clean(connection: sqlite3.Connection, table: str, gone: Gone) -> int:
             )
         else:
             connection.execute("UPDATE refused SET body = ? WHERE number = ?", (left, number))
-        erased += len(traces)
+    return erased
+
+
+def _clean_scores(connection: sqlite3.Connection, table: str, gone: Gone, traces: set[str]) -> int:
+    erased = 0
+    for number, kind, body in _rows(connection, table):
+        if kind != "score":
+            continue
+        score = json.loads(body)
+        if score.get("traceId") in traces or gone.is_among(score):
+            connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+            erased += 1
     return erased
 
 

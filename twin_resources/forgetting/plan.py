@@ -43,17 +43,6 @@ def plan(instance: Instance, subject: Subject, *, key_hash: str = "") -> Gone:
     ledger.open_tables(instance.state)
     gone = replace(_begin(instance, subject), key_hash=key_hash)
     tables, marking = LanceTables(instance), Marking()
-    if subject.kind == "author":
-        for asset in _TEXTS:
-            for text in _posts_of(instance, subject.author, asset=asset):
-                marking.add(text)
-        for author in list_authors(instance.settings):
-            if author.slug != subject.author:
-                for text in _posts_of(instance, author.slug):
-                    marking.keep(text)
-        traces = _traces_of(instance, gone)
-        ids = gone.ids | traces
-        return replace(gone, ids=ids, traces=frozenset(traces), marks=marking.marks())
     if subject.kind == "post":
         gone = _followed(tables, gone)
         for text in _own_texts(tables, gone):
@@ -63,15 +52,19 @@ def plan(instance: Instance, subject: Subject, *, key_hash: str = "") -> Gone:
         gone = replace(gone, marks=marking.marks())
     traces = _traces_of(instance, gone)
     gone = replace(gone, ids=gone.ids | traces, traces=frozenset(traces))
-    if subject.kind == "reader":
-        for text in _words_of(instance, gone, own=True):
-            marking.add(text)
-        for text in _words_of(instance, gone, own=False):
-            marking.keep(text)
+    if subject.kind != "post":
+        if subject.kind == "author":
+            for asset in _TEXTS:
+                for text in _posts_of(instance, subject.author, asset=asset):
+                    marking.add(text)
+        _mark_asked(instance, gone, marking)
         for author in list_authors(instance.settings):
-            for text in _posts_of(instance, author.slug):
-                marking.keep(text)
+            if author.slug != subject.author:
+                for text in _posts_of(instance, author.slug):
+                    marking.keep(text)
         gone = replace(gone, marks=marking.marks())
+    if subject.kind == "author":
+        return gone  # tables and checkpoints go as folders
     gone = _followed(tables, gone)
     authors = [gone.author] if gone.author else instance.registry.authors()
     seen = {one for author in authors for one in trained_on(instance, author, gone)}
@@ -139,7 +132,7 @@ def _followed(tables: LanceTables, gone: Gone) -> Gone:
 
 def _own_texts(tables: LanceTables, gone: Gone) -> Iterator[str]:
     for asset in tables.assets(gone.author):
-        yield from tables.hits(asset, gone.author, gone, by_text=False).texts
+        yield from tables.own_texts(asset, gone.author, gone)
 
 
 def _other_posts(instance: Instance, gone: Gone) -> Iterator[str]:
@@ -195,19 +188,28 @@ def _shows(row: Any, gone: Gone) -> bool:
     )
 
 
-def _words_of(instance: Instance, gone: Gone, *, own: bool) -> Iterator[str]:
-    """Questions and edits of the reader, or of everybody else."""
-    reader = gone.subject.name
+def _mark_asked(instance: Instance, gone: Gone, marking: Marking) -> None:
+    """Mark questions and edits of the traces and of the reader, but not what others say too."""
+    asked = list(_asked(instance, gone))
+    for is_own, text in asked:
+        if is_own:
+            marking.add(text)
+    for is_own, text in asked:
+        if not is_own:
+            marking.keep(text)
+
+
+def _asked(instance: Instance, gone: Gone) -> Iterator[tuple[bool, str]]:
+    """(whether it goes, question or edit) of everybody."""
+    of_reader, reader = gone.subject.kind == "reader", gone.subject.name
+    traces, scores = ledger.traces, ledger.scores
     with instance.state.reading() as connection:
-        table = ledger.traces
-        for row in connection.execute(sa.select(table.c.reader, table.c.question)):
-            if (row.reader == reader) == own:
-                yield row.question
-        scores = ledger.scores
-        for row in connection.execute(sa.select(scores.c.reader, scores.c.text)):
-            if (row.reader == reader) == own:
-                yield row.text
+        for row in connection.execute(sa.select(traces.c.trace_id, traces.c.question)):
+            yield row.trace_id in gone.traces, row.question
+        columns = (scores.c.trace_id, scores.c.reader, scores.c.text)
+        for row in connection.execute(sa.select(*columns)):
+            own = row.reader == reader if of_reader else row.trace_id in gone.traces
+            yield own, row.text
     store = cast("_Traces", trace_store_of(instance))
     for one in store.seen():
-        if (one.reader == reader) == own:
-            yield question_of(one.row.get("input"), "")
+        yield one.trace_id in gone.traces, question_of(one.row.get("input"), "")

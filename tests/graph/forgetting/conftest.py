@@ -7,9 +7,10 @@ trace store, ledger, outbox, a checkpoint, logs. Does not belong here: looking f
 
 from __future__ import annotations
 
+import gc
 import json
+import random
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,30 +43,36 @@ from twin_resources.registry.registry import Claim, Verdict
 from twin_resources.settings import Author, Settings, load_settings, write_author
 
 AUTHOR, GATE = "ada", "gate-1"
-TOLD = "_posts/2021-03-04-the-forgotten-walk.md"
+TOLD = "_posts/2019-03-04-the-forgotten-walk.md"
 MODULES = [raw_posts, cleaned_documents, chunks, embeddings, instruction_dataset, interactions]
 ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings", "instruction_dataset")
 KEYS = Keys("pk-lf-test", "sk-lf-test")
 SUBJECTS = ("clock", "boat", "lamp", "oven", "kite", "wheel")
 
 
+_WORDS = """kitchen harbour garden linen cloth evening patience uncle sister teacher station winter
+ladder basket window river candle stone bread copper engine feather island journey market needle
+orchard pocket quarry ribbon saddle table valley wagon yellow bottle castle drawer hammer kettle
+letter mirror paper rope silver thread village whistle anchor bridge corner walked carried painted
+mended opened counted folded lifted turned found kept lost sold built"""
+WORDS = _WORDS.split()
+
+
 def post(subject: str) -> str:
-    """A post of a hundred words and more, of its own words."""
-    parts = [
-        f"In the {place} the {subject} of my {owner} was taken apart on a long evening, and every "
-        f"single part of that {subject} lay on the {cloth} cloth until the {owner} came home and "
-        f"asked me quietly what the {place} had to do with a {subject} and with so much patience."
-        for place, owner, cloth in (
-            ("kitchen", "uncle", "linen"),
-            ("harbour", "sister", "woollen"),
-            ("garden", "teacher", "cotton"),
+    """A post of four paragraphs, of its own sentences: no near-duplicate of another."""
+    chance = random.Random(subject)
+    paragraphs = [
+        " ".join(
+            f"The {subject} {' '.join(chance.choices(WORDS, k=9))} and I kept the {subject} there."
+            for _ in range(4)
         )
+        for _ in range(4)
     ]
-    return f"---\ntitle: About the {subject}\n---\n\n" + "\n\n".join(parts) + "\n"
+    return f"---\ntitle: About the {subject}\n---\n\n" + "\n\n".join(paragraphs) + "\n"
 
 
 def told_post() -> str:
-    walk = post("walk").replace("patience", f"patience for the {POST_WORD} behind the old station")
+    walk = post("walk").replace("walk there.", f"walk there, by the {POST_WORD} of the old mill.")
     return walk.replace("About the walk", f"The forgotten walk to the {POST_WORD}")
 
 
@@ -127,6 +134,7 @@ def lived_once(
         settings = load_settings()
         lend_weights(embedder_weights, settings)
         made = live(settings, folder / "sources")
+    gc.collect()  # connections that nobody holds any more
     shutil.copytree(folder / "home", folder / "kept", symlinks=True)
     return folder / "home", folder / "kept", made
 
@@ -369,7 +377,7 @@ def lived(
     home: Settings,
     lived_once: tuple[Path, Path, dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Lived]:
+) -> Lived:
     """The home of this test, at the path where it was made: the stores name it."""
     folder, kept, made = lived_once
     shutil.rmtree(folder)
@@ -377,7 +385,4 @@ def lived(
     monkeypatch.setenv("TWIN_HOME", str(folder))
     monkeypatch.setenv("DAGSTER_HOME", str(folder / "dagster"))
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")
-    yield Lived(load_settings(), made["key"], made["checkpoint"])
-
-
-Ask = Callable[[str, str, str], int]
+    return Lived(load_settings(), made["key"], made["checkpoint"])
