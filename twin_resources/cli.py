@@ -143,9 +143,16 @@ def status(
 @app.command(name="import")
 def import_(
     path: Annotated[
-        Path | None, typer.Argument(help="Folder of posts; without it the author's known ones.")
+        Path | None,
+        typer.Argument(
+            help="Folder of posts, an export, s3://… or a feed; without it the author's known ones."
+        ),
     ] = None,
     author: AuthorName = "",
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", help="Also drafts, private, followers, paid or replies; kept."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The preview as one JSON object.")
@@ -155,7 +162,14 @@ def import_(
     """Import new, edited and deleted posts; retrains nothing."""
     from twin_resources.command.import_command import run_import
 
-    return run_import(_settings(home), path, author=author, dry_run=dry_run, as_json=as_json)
+    return run_import(
+        _settings(home),
+        path,
+        author=author,
+        dry_run=dry_run,
+        as_json=as_json,
+        include=include or (),
+    )
 
 
 @app.command()

@@ -26,6 +26,8 @@ from twin_resources.errors import TwinError
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
+OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
+"""What an import leaves out unless the author's settings ask for it (`Author.include`)."""
 
 
 class Settings(BaseSettings):
@@ -153,8 +155,7 @@ class Author:
         aliases: other names and handles that the author signs with; a post with another byline is
             somebody else's.
         sources: absolute folders or files that `raw_posts` imports.
-        include: what exports hold and an import leaves out unless it is named here: `drafts`,
-            `private`, `followers`, `paid`, `replies`.
+        include: some of `OPT_INS`.
         language: ISO 639-1 code, or empty when the corpus decides.
         persona: one line about the author for the system prompt; empty: made from the name.
         refused_topics: topics that the twin declines to speak about.

@@ -11,31 +11,29 @@ keeps its last import, and a source that cannot be read at all is an error, neve
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import polars as pl
 
 from twin_assets.corpus.exported import Exports
-from twin_assets.corpus.importers.folders import Folder, PostFile, display
-from twin_assets.corpus.importers.posts import Site, UnreadablePostError, read_post
+from twin_assets.corpus.importers.folders import Folder, PostFile
+from twin_assets.corpus.importers.posts import UnreadablePostError, read_post
+from twin_assets.corpus.importers.publication import NOT_YET
 from twin_assets.corpus.importers.record import Record
+from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.raw_rows import (
     row_as_stored,
     row_of_post,
     row_of_record,
     row_without_text,
 )
-from twin_assets.corpus.schema import ImportSources, RawPosts, columns_of, validated
+from twin_assets.corpus.schema import RawPosts, columns_of, validated
 from twin_assets.corpus.sources import IMPORT_VERSION, find_sources
-
-if TYPE_CHECKING:
-    from twin_resources.tables.tables import Tables
 
 __all__ = ["IMPORT_VERSION"]
 
@@ -53,8 +51,16 @@ _INVENTORY_SCHEMA = {
     "site": pl.String(),
     "problem": pl.String(),
     "deleted": pl.Boolean(),
-    "again": pl.Boolean(),
+    "again": pl.String(),  # another word makes the row be read again, though its bytes are the same
 }
+
+
+class Forgotten(Protocol):
+    """Posts that were forgotten and must not come back (`forgetting.journal.ForgottenPosts`)."""
+
+    def holds(self, source_id: str) -> bool: ...
+
+    def holds_text(self, content_hash: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ def take_inventory(
     *,
     include: Sequence[str] = (),
     imported: pl.DataFrame | None = None,
+    scratch: Path | None = None,
 ) -> Inventory:
     """Scan an author's sources; changed exports are parsed.
 
@@ -121,12 +128,14 @@ def take_inventory(
         sources: folders, files, exports.
         include: opt-ins of the author (`record.OPT_INS`).
         imported: the stored `import_sources`; only with rows of `raw_posts` to go with it.
+        scratch: a folder for copies of exports in S3 and of feeds, kept until the rows are read;
+            needed when the sources have such.
 
     Raises:
         TwinError: there is no source, or one cannot be read, is another platform's export, or has
             no post (an unmounted folder looks like an empty one, and is no reason to delete all).
     """
-    found = find_sources(sources, include=frozenset(include))
+    found = find_sources(sources, include=frozenset(include), scratch=scratch)
     before = {} if imported is None else dict(imported.select("source", "digest").rows())
     posts: dict[str, tuple[Folder, PostFile]] = {}
     skipped: Counter[str] = Counter()
@@ -153,61 +162,18 @@ def take_inventory(
     )
 
 
-def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """`STORED_COLUMNS` of the author's posts, and `import_sources`; None where there is none."""
-    if not store.exists("raw_posts", author):
-        return None, None
-    posts = store.read("raw_posts", author, columns=list(STORED_COLUMNS))
-    known = store.exists("import_sources", author)
-    return posts, store.read("import_sources", author) if known else None
-
-
-def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
-    """Stored rows of `raw_posts`, in the columns that they have."""
-    quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in source_ids)
-    return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
-
-
-def left_out(sources: pl.DataFrame) -> dict[str, int]:
-    """Reason → what the exports hold and is no row, over all rows of `import_sources`."""
-    total: Counter[str] = Counter()
-    for text in sources["skipped_by_reason"]:
-        total.update(json.loads(text))
-    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
-
-
-def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
-    """Rows of `import_sources` after this import: unchanged exports keep theirs.
-
-    One that could be read in part only has no row, and so is read again next time.
-    """
-    rows: list[dict[str, Any]] = []
-    if imported is not None:
-        rows += imported.filter(pl.col("source").is_in(sorted(inventory.unchanged))).to_dicts()
-    for name in sorted(inventory.exports.keys() - inventory.unchanged):
-        exports = inventory.exports[name]
-        reading = exports.reading()
-        if reading.failed:
-            continue
-        rows.append(
-            {
-                "source": name,
-                "digest": exports.digest,
-                "found": reading.found,
-                "records": len(reading),
-                "skipped": reading.excluded.total(),
-                "skipped_by_reason": json.dumps(dict(sorted(reading.excluded.items()))),
-            }
-        )
-    return validated(pl.DataFrame(rows, schema=columns_of(ImportSources)), ImportSources)
-
-
-def inventory_frame(inventory: Inventory, stored: pl.DataFrame | None = None) -> pl.DataFrame:
+def inventory_frame(
+    inventory: Inventory,
+    stored: pl.DataFrame | None = None,
+    *,
+    forgotten: Forgotten | None = None,
+) -> pl.DataFrame:
     """The upstream of `raw_posts`: a row a post that is there, and one a post that is gone.
 
     Args:
         inventory: what is there now.
         stored: `STORED_COLUMNS` of the table as it stands; None when there is none yet.
+        forgotten: a post of which has no row at all, no tombstone either.
     """
     known = {} if stored is None else {str(row["source_id"]): row for row in stored.to_dicts()}
     rows = [
@@ -220,6 +186,8 @@ def inventory_frame(inventory: Inventory, stored: pl.DataFrame | None = None) ->
         for source_id, before in known.items()
         if source_id not in here
     ]
+    if forgotten is not None:
+        rows = [row for row in rows if not forgotten.holds(str(row["source_id"]))]
     return pl.DataFrame(rows, schema=_INVENTORY_SCHEMA).sort("source_id")
 
 
@@ -241,7 +209,11 @@ def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> Changes:
 
 
 def read_rows(
-    frame: pl.DataFrame, inventory: Inventory, *, earlier: Earlier | None = None
+    frame: pl.DataFrame,
+    inventory: Inventory,
+    *,
+    earlier: Earlier | None = None,
+    forgotten: Forgotten | None = None,
 ) -> pl.DataFrame:
     """Rows of `raw_posts` (`schema.RawPosts`) for rows of `inventory_frame`; reads the files.
 
@@ -250,6 +222,7 @@ def read_rows(
     Args:
         earlier: where to find the text of a record that its export no longer holds (a feed's
             older posts) when a new version reads everything again; None: nowhere.
+        forgotten: a post that says the same as one of these gets no row.
     """
     records: dict[str, Record] = {}
     alive = frame.filter(~pl.col("deleted"))
@@ -261,6 +234,8 @@ def read_rows(
     stored = earlier(gone).to_dicts() if earlier is not None and gone else []
     kept = {str(row["source_id"]): row for row in stored}
     rows = [_row(row, inventory, records=records, kept=kept) for row in frame.to_dicts()]
+    if forgotten is not None:
+        rows = [row for row in rows if not forgotten.holds_text(row["content_hash"])]
     return validated(pl.DataFrame(rows, schema=columns_of(RawPosts)), RawPosts)
 
 
@@ -272,12 +247,12 @@ def _rows_of_files(
         row = {
             "source_id": source_id,
             "source": folder.source,
-            "path": display(file.path),
+            "path": file.address,
             "file_hash": file.file_hash or "unreadable",
             "site": folder.site.as_json(),
             "problem": file.problem,
             "deleted": False,
-            "again": False,
+            "again": "",
         }
         before = known.get(source_id)
         if before is not None and not before["deleted"]:
@@ -285,7 +260,9 @@ def _rows_of_files(
                 row |= _as_before(before)
             elif before["problem"] == "unreadable":
                 # It was there at the scan and gone at the read: the same bytes deserve a new try.
-                row["again"] = before["file_hash"] == file.file_hash
+                row["again"] = "unreadable" if before["file_hash"] == file.file_hash else ""
+            elif before["problem"] == NOT_YET:
+                row["again"] = datetime.now(UTC).date().isoformat()  # its day comes without an edit
         rows.append(row)
     return rows
 
@@ -301,7 +278,7 @@ def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
             "site": "",
             "problem": "",
             "deleted": False,
-            "again": False,
+            "again": "",
         }
         for name, exports in inventory.exports.items()
         if name not in inventory.unchanged
@@ -311,7 +288,7 @@ def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
 
 def _row_of_missing(inventory: Inventory, before: Mapping[str, Any]) -> dict[str, Any]:
     """A stored post that was not found: still there but hidden, or deleted at the source."""
-    row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": False}
+    row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": ""}
     if not before["deleted"]:
         if (folder := _folder_that_hides(inventory, before)) is not None:
             return row | {"site": folder.site.as_json(), "deleted": False} | _as_before(before)
@@ -337,10 +314,9 @@ def _row(
         problem = "unreadable"
     elif not row["deleted"] and not problem:
         try:
-            body = inventory.posts[source_id][1].path.read_bytes()
             # The row says what was read: a file that changed since the scan is read again next
             # time.
-            file_hash = hashlib.sha256(body).hexdigest()
+            body, file_hash = inventory.posts[source_id][1].read()
             post = read_post(body, source_id=source_id, site=Site.from_json(str(row["site"])))
             fields = row_of_post(post)
         except UnreadablePostError as error:

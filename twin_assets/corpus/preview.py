@@ -18,11 +18,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus import cleaning, importing
+from twin_assets.corpus import cleaning, imported_sources, importing
 from twin_assets.corpus.importers.record import OPT_INS
 from twin_assets.corpus.questions import questions_about, typical_posts
 from twin_resources.errors import TwinError
@@ -98,12 +99,16 @@ def preview(
         TwinError: there is nothing to import, or no post is left after cleaning.
     """
     known = next((one for one in list_authors(settings) if author and one.name == author), None)
-    inventory = importing.take_inventory(
-        sources, include=sorted({*include, *(known.include if known else ())})
-    )
-    stored = _stored(settings, known.slug if known else slug_of(author)) if author else None
-    frame = importing.inventory_frame(inventory, stored)
-    raw = importing.read_rows(frame.filter(~pl.col("deleted")), inventory)
+    slug = known.slug if known else slug_of(author) if author else ""
+    stored, forgotten = _stored(settings, slug) if slug else (None, None)
+    with TemporaryDirectory(prefix="twin-preview-") as scratch:
+        inventory = importing.take_inventory(
+            sources,
+            include=sorted({*include, *(known.include if known else ())}),
+            scratch=Path(scratch),
+        )
+        frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)
+        raw = importing.read_rows(frame.filter(~pl.col("deleted")), inventory, forgotten=forgotten)
     names = [name for name in (author, *(known.aliases if known else ())) if name]
     cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
     kept = cleaned.filter("kept")
@@ -198,12 +203,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _stored(settings: Settings, slug: str) -> pl.DataFrame | None:
-    """`importing.STORED_COLUMNS` of the author's stored posts; None when this home has none."""
+def _stored(
+    settings: Settings, slug: str
+) -> tuple[pl.DataFrame | None, importing.Forgotten | None]:
+    """`importing.STORED_COLUMNS` of the author's stored posts, and what was forgotten; None when
+    this home has none.
+    """
     if "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists():
-        return None  # nothing imported yet: no need to open, or make, a state store
+        return None, None  # nothing imported yet: no need to open, or make, a state store
     tables = _tables(settings)
-    return importing.stored_import(tables, slug)[0]
+    stored, _ = imported_sources.stored_import(tables, slug)
+    return stored, imported_sources.forgotten(tables, slug)
 
 
 def _tables(settings: Settings) -> Tables:

@@ -4,11 +4,13 @@ Belongs here: the asset. Does not belong here: reading files (`importing`, `impo
 """
 
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import polars as pl
 
-from twin_assets.corpus import importing
+from twin_assets.corpus import imported_sources, importing
 from twin_assets.corpus.schema import ImportSources, RawPosts, columns_of
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import SettingsResource, TablesResource
@@ -27,23 +29,30 @@ def raw_posts(
     """Every post as it came; an edited file replaces its row, a deleted one leaves a tombstone."""
     author = settings.author(context.partition_key)
     store = tables.tables()
-    stored, imported = importing.stored_import(store, author.slug)
-    inventory = importing.take_inventory(author.sources, include=author.include, imported=imported)
-    frame = importing.inventory_frame(inventory, stored)
-    done = store.rework(
-        frame,
-        "raw_posts",
-        author=author.slug,
-        key="source_id",
-        function=lambda rows: importing.read_rows(
-            rows, inventory, earlier=partial(importing.earlier_rows, store, author.slug)
-        ),
-        version=importing.IMPORT_VERSION,
-        schema=columns_of(RawPosts),
-        row_key="source_id",
-    )
+    stored, imported = imported_sources.stored_import(store, author.slug)
+    forgotten = imported_sources.forgotten(store, author.slug)
+    with TemporaryDirectory(prefix="twin-import-") as scratch:
+        inventory = importing.take_inventory(
+            author.sources, include=author.include, imported=imported, scratch=Path(scratch)
+        )
+        frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)
+        done = store.rework(
+            frame,
+            "raw_posts",
+            author=author.slug,
+            key="source_id",
+            function=lambda rows: importing.read_rows(
+                rows,
+                inventory,
+                earlier=partial(imported_sources.earlier_rows, store, author.slug),
+                forgotten=forgotten,
+            ),
+            version=importing.IMPORT_VERSION,
+            schema=columns_of(RawPosts),
+            row_key="source_id",
+        )
     # After the posts: cut off in between, the exports are parsed again and nothing else happens.
-    sources = importing.import_sources_frame(inventory, imported)
+    sources = imported_sources.import_sources_frame(inventory, imported)
     store.rework(
         sources,
         "import_sources",
@@ -63,7 +72,7 @@ def raw_posts(
             "posts": frame.filter(~pl.col("deleted")).height,
             "layouts": inventory.layouts,
             "files_that_are_no_posts": inventory.skipped,
-            "left_out_of_exports": importing.left_out(sources),
+            "left_out_of_exports": imported_sources.left_out(sources),
             "exports_unchanged": sorted(inventory.unchanged),
         },
     )

@@ -1,27 +1,38 @@
 """What an author's sources are: folders of plain posts, and exports by importer.
 
-Belongs here: telling the two apart, exports that lie in a folder, refusing what neither reads.
+Belongs here: telling the two apart, exports that lie in a folder or an S3 prefix, feeds by their
+address, refusing what nobody reads.
 Does not belong here: recognising a format (`importers`), reading it (`exported`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from twin_assets.corpus.exported import Exports, display_names
+from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
 from twin_assets.corpus.importers.exports import refuse_exports
-from twin_assets.corpus.importers.folders import Folder, scan
+from twin_assets.corpus.importers.feed_download import download_feed
+from twin_assets.corpus.importers.folders import Folder, scan, scan_prefix
 from twin_assets.corpus.importers.known import Importer, has_markdown_posts, importer_of
 from twin_assets.corpus.importers.posts import markup_of
 from twin_resources.errors import TwinError
+from twin_resources.sources.listing import is_feed
+from twin_resources.sources.object_store import is_object_address, list_objects, opened_object
 
 IMPORT_VERSION = "2"
 """Version of `importing.read_rows` and of the importers: a higher one reads everything again."""
+
+_EXPORT = re.compile(
+    r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,13 @@ class Sources:
         )
 
 
-def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> Sources:
+def find_sources(
+    sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
+) -> Sources:
     """Look at every source; folders are scanned, exports hashed, nothing is parsed.
+
+    Args:
+        scratch: where exports in S3 and feeds are copied to.
 
     Raises:
         TwinError: there is none, or one cannot be read, is no known export, or has no post.
@@ -71,17 +87,17 @@ def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> S
     archives: dict[str, list[Archive]] = {}
     importers: dict[str, Importer] = {}
     with ExitStack() as stack:
-        for source in map(Path, sources):
-            found = list(_exports_at(source, stack))
+        for source in sources:
+            if is_feed(str(source)):
+                found, folder = _at_address(str(source), _required(scratch, source), stack)
+            elif is_object_address(source):
+                found, folder = _in_bucket(str(source), scratch, stack)
+            else:
+                found, folder = _on_disk(Path(source).expanduser(), stack)
             for importer, archive in found:
                 importers.setdefault(importer.NAME, importer)
                 archives.setdefault(importer.NAME, []).append(archive)
-            if found and found[0][1].path == source.expanduser():
-                continue
-            if not found:
-                refuse_exports(source)
-            folder = scan(source)
-            if folder.posts or not found:
+            if folder is not None and (folder.posts or not found):
                 _require_posts(folder)
                 folders.append(folder)
         exports = {
@@ -91,28 +107,75 @@ def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> S
     return Sources(tuple(folders), exports)
 
 
-def _exports_at(source: Path, stack: ExitStack) -> Iterator[tuple[Importer, Archive]]:
-    """The source itself as an export, or else those that lie in it as files.
+Found = tuple[list[tuple[Importer, Archive]], Folder | None]
+
+
+def _on_disk(source: Path, stack: ExitStack) -> Found:
+    """The source itself as an export, or else a folder of posts and the exports that lie in it.
 
     Not in a folder of Markdown posts: an archive there is a download that a post links to.
     """
-    source = source.expanduser()
     if not source.exists():
-        return
+        return [], scan(source)
     archive = stack.enter_context(open_archive(source))
     importer = importer_of(archive)
     if importer is not None:
-        yield importer, archive
-        return
-    if archive.kind != "folder" or has_markdown_posts(archive):
-        return
-    for name in archive.names():
-        if "/" in name or markup_of(name):
+        return [(importer, archive)], None
+    inner: list[tuple[Importer, Archive]] = []
+    if archive.kind == "folder" and not has_markdown_posts(archive):
+        inner = _recognised(
+            sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
+        )
+    if not inner:
+        refuse_exports(source)
+    return inner, scan(source)
+
+
+def _in_bucket(source: str, scratch: Path | None, stack: ExitStack) -> Found:
+    """The posts under an S3 prefix, and exports there as one object (zip, tar, a data file)."""
+    folder = scan_prefix(source)
+    if any(markup_of(post.source_id) == "markdown" for post in folder.posts):
+        return [], folder
+    copies: list[Path] = []
+    for stored in list_objects(source):
+        if "/" in stored.name or not _may_be_export(stored.name):
             continue
-        inner = stack.enter_context(open_archive(source / name))
-        importer = importer_of(inner)
+        copy = _required(scratch, source) / f"{stored.etag[:16]}-{stored.name}"
+        with opened_object(source, stored) as body, copy.open("wb") as stream:
+            shutil.copyfileobj(body, stream, 1 << 20)
+        copies.append(copy)
+    return _recognised(copies, stack), folder
+
+
+def _at_address(url: str, scratch: Path, stack: ExitStack) -> Found:
+    copy = download_feed(url, scratch).path
+    return [(feed, stack.enter_context(open_archive(copy)))], None
+
+
+def _recognised(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
+    found: list[tuple[Importer, Archive]] = []
+    for path in paths:
+        if not path.is_file() or path.is_symlink():
+            continue
+        archive = stack.enter_context(open_archive(path))
+        importer = importer_of(archive)
         if importer is not None:
-            yield importer, inner
+            found.append((importer, archive))
+    return found
+
+
+def _may_be_export(name: str) -> bool:
+    return not name.startswith(".") and bool(_EXPORT.search(name))
+
+
+def _required(scratch: Path | None, source: object) -> Path:
+    if scratch is None:
+        raise TwinError(
+            f"import posts from {source}",
+            found="no folder for a copy of what lies elsewhere",
+            next_step="pass `scratch`",
+        )
+    return scratch
 
 
 def _require_posts(folder: Folder) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -100,13 +101,16 @@ def fingerprint(author: Author, settings: Settings) -> str:
     """SHA-256 over an author's sources, the importing code and the embedder.
 
     Equal means: an import would find nothing to do. Text files count with their bytes, other and
-    very large files with size and modification time.
+    very large files with size and modification time; a source at an address is never the same.
     """
     digest = hashlib.sha256(settings.embedder.encode())
     digest.update(json.dumps(sorted(author.include)).encode())
     for source in author.sources:
         digest.update(f"\0{source}\0".encode())
-        _add_tree(digest, Path(source))
+        if "://" in source:
+            digest.update(os.urandom(16))  # what lies there now, only an import can tell
+        else:
+            _add_tree(digest, Path(source))
     root = project_root() / "twin_assets"
     for stage in ("corpus", "knowledge"):
         for path in sorted((root / stage).rglob("*.py")):

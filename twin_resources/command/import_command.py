@@ -7,6 +7,7 @@ Belongs here: the command's two forms, dry and real. Does not belong here: the i
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,24 +17,41 @@ from twin_resources.command.first_answers import import_posts
 from twin_resources.command.preview import preview_document, preview_of, show_preview
 from twin_resources.command.services import publish_endpoints, stack_in_use
 from twin_resources.command.subject import choose_subject, remember_subject
-from twin_resources.settings import Settings
+from twin_resources.errors import TwinError
+from twin_resources.settings import OPT_INS, Settings
 
 
 def run_import(
-    settings: Settings, path: Path | None, *, author: str, dry_run: bool, as_json: bool
+    settings: Settings,
+    path: Path | None,
+    *,
+    author: str,
+    dry_run: bool,
+    as_json: bool,
+    include: Sequence[str] = (),
 ) -> int:
     """Preview, then import; returns the exit code.
 
     Args:
-        path: folder of posts; None: the author's known sources.
-        dry_run: only the preview; needs no stack.
+        path: folder of posts, file, export or address; None: the author's known sources.
+        dry_run: only the preview; needs no stack and no author.
+        include: opt-ins to keep in the author's settings from now on.
         as_json: print the preview as one JSON object (`found`, `kept`, `dropped` and more).
 
     Raises:
         TwinError: unusable input, no running stack, or the run failed.
     """
     clock = StageClock()
-    subject = choose_subject(settings, path, name=author)
+    subject = choose_subject(settings, path, name=author, unnamed=dry_run)
+    if unknown := set(include) - OPT_INS:
+        raise TwinError(
+            "import what an export leaves out",
+            found=f"--include {' '.join(sorted(unknown))}",
+            next_step=f"name some of {', '.join(sorted(OPT_INS))}",
+        )
+    if include:
+        asked = tuple(sorted({*subject.author.include, *include}))
+        subject = replace(subject, author=replace(subject.author, include=asked))
     document = preview_document(settings, subject)
     if as_json:
         clock.console.print_json(json.dumps(document, ensure_ascii=False))

@@ -87,6 +87,7 @@ def preview_document(settings: Settings, subject: Subject) -> dict[str, Any]:
         subject.author.name,
         "--embedder",
         settings.embedder,
+        *(["--include", *subject.author.include] if subject.author.include else []),
         "--json",
     )
     tried = f"preview the posts in {subject.folder}"
@@ -108,7 +109,8 @@ def show_preview(clock: StageClock, preview: Preview, subject: Subject) -> None:
     dates = " to ".join(date[:10] for date in preview.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in preview.languages.items())
     clock.say(
-        f"{subject.author.name}: {preview.found:,} posts found, {preview.kept:,} usable, "
+        f"{subject.author.name or 'these posts'}: {preview.found:,} posts found, "
+        f"{preview.kept:,} usable, "
         f"{preview.words:,} words, {dates}, language {languages or 'unknown'}"
     )
     for reason, count in sorted(preview.dropped.items(), key=lambda item: -item[1]):

@@ -25,6 +25,7 @@ from twin_resources.stack.programs import project_root
 from twin_resources.stack.stack import read_record
 
 SAMPLE_FILE = "author.toml"
+_SCHEMES = frozenset({"s3", "http", "https"})
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,17 @@ class Subject:
         return self.author.slug
 
 
-def choose_subject(settings: Settings, path: Path | None, *, name: str = "") -> Subject:
+def choose_subject(
+    settings: Settings, path: Path | None, *, name: str = "", unnamed: bool = False
+) -> Subject:
     """Find out who is meant; nothing is written.
 
     With a folder: the name given, or the one in its `author.toml`, or the author of this home who
     has it as a source. Without: the author named, or served last, or the bundled sample.
+
+    Args:
+        path: folder, file, export, or an address (`s3://…`, a feed's `https://…`).
+        unnamed: a subject without a name will do: it is looked at and not kept.
 
     Raises:
         TwinError: the folder is missing, or nobody says whose posts they are.
@@ -62,10 +69,13 @@ def choose_subject(settings: Settings, path: Path | None, *, name: str = "") -> 
             return _known_subject(known[slug])
         folder = sample_folder(slug)
     else:
-        folder = existing_folder(path)
+        folder = path if address_in(path) else existing_folder(path)
+    source = source_at(folder)
     described = _described(folder)
-    owners = [author for author in known.values() if str(folder) in author.sources]
+    owners = [author for author in known.values() if source in author.sources]
     display = name or described.get("name", "") or (owners[0].name if owners else "")
+    if not display and unnamed:
+        return Subject(Author(slug="", name="", sources=(source,)), folder=folder, is_new=True)
     if not display:
         raise TwinError(
             f"read the posts in {folder}",
@@ -74,8 +84,8 @@ def choose_subject(settings: Settings, path: Path | None, *, name: str = "") -> 
         )
     slug = slug_of(display)
     author = known.get(slug) or _new_author(slug, display, described)
-    if str(folder) not in author.sources:
-        author = replace(author, sources=(*author.sources, str(folder)))
+    if source not in author.sources:
+        author = replace(author, sources=(*author.sources, source))
     return Subject(author=author, folder=folder, is_new=slug not in known)
 
 
@@ -133,6 +143,21 @@ def sample_folder(slug: str = "") -> Path:
     return chosen[0]
 
 
+def address_in(path: Path) -> str:
+    """The address that a path spells (`pathlib` makes `s3:/bucket` of it); "" for a path."""
+    scheme, colon, rest = str(path).partition(":/")
+    return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in _SCHEMES else ""
+
+
+def source_at(path: Path) -> str:
+    """What a path or an address is kept as in `Author.sources`.
+
+    Raises:
+        TwinError: as `existing_folder`.
+    """
+    return address_in(path) or str(existing_folder(path))
+
+
 def existing_folder(path: Path) -> Path:
     """`path`, absolute.
 
@@ -157,7 +182,9 @@ def _known_subject(author: Author) -> Subject:
             found=f"no source in authors/{author.slug}.toml",
             next_step=f'name the folder: `twin up PATH --author "{author.name}"`',
         )
-    return Subject(author=author, folder=existing_folder(Path(author.sources[0])), is_new=False)
+    first = Path(author.sources[0])
+    folder = first if address_in(first) else existing_folder(first)
+    return Subject(author=author, folder=folder, is_new=False)
 
 
 def _last_author(settings: Settings, known: dict[str, Author]) -> str:

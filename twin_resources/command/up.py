@@ -32,8 +32,8 @@ from twin_resources.command.stopping import end_stack
 from twin_resources.command.subject import (
     Subject,
     choose_subject,
-    existing_folder,
     remember_subject,
+    source_at,
 )
 from twin_resources.command.training import (
     TrainingPlan,
@@ -78,7 +78,7 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         TwinError: a stage failed before anything was served; what this call had started is ended.
     """
     if options.path is not None:
-        existing_folder(options.path)  # before anything is looked at
+        source_at(options.path)  # before anything is looked at
     settings = settings_of(options)
     had_stack = find_stack(settings) is not None
     _stop_on_signals()

@@ -52,6 +52,9 @@ def open_archive(path: Path, *, bounds: Bounds | None = None) -> Archive:
             return Tar(path, stream, bounds=bounds)
         if zipfile.is_zipfile(path):
             return Zip(path, bounds=bounds)
+        with path.open("rb") as stream:
+            if stream.read(4) == b"PK\3\4":
+                raise not_readable(path, "a zip that breaks off")
         return _File(path, bounds=bounds)
     except TORN as error:
         raise not_readable(path, str(error) or type(error).__name__) from error

@@ -1,9 +1,8 @@
-"""Which files of a folder are posts: Jekyll, Hugo or plain notes.
+"""The posts of a folder, of one file or of an S3 prefix, as they lie there now.
 
-Belongs here: walking a source, telling posts from pages, licences and build output, hashing bodies.
-Does not belong here: reading a post (`posts`), other platforms' exports (`exports`).
-
-Layouts: https://jekyllrb.com/docs/structure/, https://gohugo.io/getting-started/directory-structure/
+Belongs here: walking a source, hashing bodies, objects by their ETag.
+Does not belong here: which paths are posts (`site_layout`), what a site's configuration says
+(`site_configuration`), reading a post (`posts`), other platforms' exports (`exports`).
 """
 # pyright: strict
 
@@ -11,35 +10,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
-import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
-import yaml
-
-from twin_assets.corpus.importers.posts import MAX_POST_BYTES, Site, markup_of
+from twin_assets.corpus.importers.posts import MAX_POST_BYTES, markup_of
+from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.importers.site_configuration import read_site
+from twin_assets.corpus.importers.site_layout import bundles_of, layout_of, why_no_post
 from twin_resources.errors import TwinError
+from twin_resources.sources.object_store import (
+    StoredObject,
+    address_of,
+    list_objects,
+    read_object,
+    split_address,
+)
 
 MACHINERY = frozenset(
     {"_site", "_layouts", "_includes", "_sass", "_data", "_plugins", "layouts", "archetypes"}
     | {"themes", "node_modules", "__pycache__", "vendor", "venv", "site-packages"}
 )
 """Folders that hold what a site generator or a package manager wrote, never a person's posts."""
-
-# Files about the repository. A post called security.md stays one: the words beyond the first four
-# count only in the UPPER CASE in which repositories write them.
-_ABOUT_THE_FOLDER = re.compile(
-    r"(?i:readme|(?:un)?licen[cs]e|copying|contributing)(?:[-_.][A-Z][\w.-]*)?"
-    r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
-)
-
-_HUGO_CONFIGURATION = re.compile(r"(?:hugo|config)\.(?:toml|ya?ml)")
 
 
 @dataclass(frozen=True)
@@ -49,14 +44,37 @@ class PostFile:
     Attributes:
         source_id: path in its source, `/` between parts, NFC: the same on every machine.
         path: where it is now; may hold bytes that are not UTF-8, so it is read and never stored.
-        file_hash: SHA-256 of the bytes; "" when the file could not be read now.
+            Of an object in S3: its name under the prefix.
+        file_hash: SHA-256 of the bytes (of an object: its ETag); "" when it could not be read now.
         problem: why it was not read (`unreadable`, `too_large`), else "".
+        bucket, stored: of an object in S3.
     """
 
     source_id: str
     path: Path
     file_hash: str
     problem: str = ""
+    bucket: str = ""
+    stored: StoredObject | None = None
+
+    @property
+    def address(self) -> str:
+        """Absolute path or `s3://bucket/key`, as text that can be stored."""
+        return f"s3://{self.bucket}/{self.stored.key}" if self.stored else display(self.path)
+
+    def read(self) -> tuple[bytes, str]:
+        """The bytes, and the `file_hash` that goes with them.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
+        if self.stored is None:
+            body = self.path.read_bytes()
+            return body, hashlib.sha256(body).hexdigest()
+        try:
+            return read_object(self.address, self.stored), self.file_hash
+        except TwinError as error:
+            raise OSError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -102,25 +120,61 @@ def scan(source: Path) -> Folder:
         post = _post_file(source, source_id=identity(source.name))
         return Folder(display(source), "file", Site(), (post,), {})
     try:
-        names = sorted(entry.name for entry in source.iterdir())
+        os.scandir(source).close()
     except OSError as error:
         raise TwinError(
             tried, found=f"it cannot be listed ({error.strerror})", next_step="give read permission"
         ) from error
-    return _scan_folder(source, names)
+    return _scan_folder(source)
 
 
-def _scan_folder(source: Path, names: list[str]) -> Folder:
+def scan_prefix(source: str) -> Folder:
+    """List the posts under an S3 prefix; an ETag says whether one changed, no byte is read.
+
+    Raises:
+        TwinError: it cannot be listed.
+    """
+    bucket, _ = split_address(source)
+    objects = {identity(one.name): one for one in list_objects(source)}
+    layout = layout_of(objects)
+    site = read_site(objects, lambda name: read_object(source, objects[name]), layout=layout)
+    bundles = bundles_of(objects)
+    skipped: Counter[str] = Counter()
+    posts: list[PostFile] = []
+    for source_id, stored in sorted(objects.items()):
+        *folders, name = source_id.split("/")
+        if name.startswith(".") or any(
+            part.startswith(".") or part in MACHINERY for part in folders
+        ):
+            continue
+        if reason := why_no_post(source_id, layout=layout, site=site, bundles=bundles):
+            skipped[reason] += 1
+            continue
+        problem = "too_large" if stored.size > MAX_POST_BYTES else ""
+        etag = f"etag:{stored.etag}"
+        posts.append(PostFile(source_id, Path(stored.name), etag, problem, bucket, stored))
+    return Folder(
+        source=address_of(source),
+        layout=layout,
+        site=site,
+        posts=tuple(posts),
+        skipped=dict(sorted(skipped.items())),
+    )
+
+
+def _scan_folder(source: Path) -> Folder:
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
     candidates = [
         (file, identity(file.relative_to(source).as_posix()))
         for file in _walk(source, skipped=skipped, unlisted=unlisted)
     ]
-    layout = _layout(names, [source_id for _, source_id in candidates])
+    source_ids = [source_id for _, source_id in candidates]
+    layout, bundles = layout_of(source_ids), bundles_of(source_ids)
+    site = read_site(source_ids, lambda name: (source / name).read_bytes(), layout=layout)
     posts: dict[str, PostFile] = {}
     for file, source_id in candidates:
-        reason = _why_no_post(source_id, layout=layout)
+        reason = why_no_post(source_id, layout=layout, site=site, bundles=bundles)
         if reason:
             skipped[reason] += 1
         elif source_id in posts:  # two spellings of one name that NFC makes the same
@@ -132,7 +186,7 @@ def _scan_folder(source: Path, names: list[str]) -> Folder:
     return Folder(
         source=display(source),
         layout=layout,
-        site=_site(source, names),
+        site=site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
         skipped=dict(sorted(skipped.items())),
         unlisted=tuple(unlisted),
@@ -167,38 +221,6 @@ def _walk(source: Path, *, skipped: Counter[str], unlisted: list[str]) -> Iterat
         del skipped[reason]
 
 
-def _layout(names: list[str], source_ids: list[str]) -> str:
-    if any("_posts" in source_id.split("/")[:-1] for source_id in source_ids):
-        return "jekyll"
-    if "content" in names and any(_HUGO_CONFIGURATION.fullmatch(name) for name in names):
-        return "hugo"
-    return "notes"
-
-
-def _why_no_post(source_id: str, *, layout: str) -> str:
-    """Why a file is no post, in words that a summary shows; "" when it is one."""
-    *folders, name = source_id.split("/")
-    stem = name.rsplit(".", 1)[0] if "." in name else name
-    if is_about_the_folder(source_id):
-        return "about the folder (README, LICENSE …)"
-    if not markup_of(name):
-        return "other file" if stem == name else f"{name.rsplit('.', 1)[-1].lower()} file"
-    if layout == "jekyll" and not {"_posts", "_drafts"} & set(folders):
-        return "page outside _posts"
-    if layout == "notes" and not folders and stem.lower() in {"index", "404"}:
-        return "home page (index)"
-    if layout == "hugo" and folders[:1] != ["content"]:
-        return "page outside content"
-    if layout == "hugo" and stem.split(".")[0] == "_index":
-        return "section page (_index)"
-    return ""
-
-
-def is_about_the_folder(source_id: str) -> bool:
-    """Whether a file speaks about its folder (README, LICENSE, CONTRIBUTING …) by its name."""
-    return bool(_ABOUT_THE_FOLDER.fullmatch(source_id.rsplit("/", 1)[-1].split(".", maxsplit=1)[0]))
-
-
 def _escapes(file: Path, source: Path) -> bool:
     """Whether a link leads out of the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
     try:
@@ -218,22 +240,3 @@ def _post_file(file: Path, *, source_id: str) -> PostFile:
         return PostFile(source_id, file, hashlib.sha256(file.read_bytes()).hexdigest())
     except OSError:
         return PostFile(source_id, file, "", "unreadable")
-
-
-def _site(source: Path, names: list[str]) -> Site:
-    """Address and time zone from `_config.yml` (Jekyll) or `hugo.toml`/`config.*` (Hugo)."""
-    for name in names:
-        if not (_HUGO_CONFIGURATION.fullmatch(name) or re.fullmatch(r"_config\.ya?ml", name)):
-            continue
-        try:
-            text = (source / name).read_text(encoding="utf-8")
-            parsed: object = tomllib.loads(text) if name.endswith(".toml") else yaml.safe_load(text)
-        except (OSError, ValueError, yaml.YAMLError):
-            continue  # a site's broken configuration costs addresses and zones, not the posts
-        if isinstance(parsed, dict):
-            fields = {str(k).lower(): v for k, v in cast("dict[object, Any]", parsed).items()}
-            url = fields.get("url") or fields.get("baseurl") or ""
-            timezone = fields.get("timezone") or ""
-            if isinstance(url, str) and isinstance(timezone, str):
-                return Site(url=url if url.startswith("http") else "", timezone=timezone)
-    return Site()

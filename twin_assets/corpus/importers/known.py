@@ -35,9 +35,9 @@ from twin_assets.corpus.importers import (
     x_archive,
 )
 from twin_assets.corpus.importers.archive import Archive
-from twin_assets.corpus.importers.folders import is_about_the_folder
 from twin_assets.corpus.importers.posts import markup_of
 from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.site_layout import is_about_the_folder
 
 
 class Importer(Protocol):

@@ -17,6 +17,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 _TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
 # A row: its time, or something short in place of one, and then LinkedIn's address.
@@ -47,7 +48,7 @@ def share_rows(text: str) -> Iterator[dict[str, str] | None]:
     starts = [match.start() for match in _ROW.finditer(rest)]
     if rest[: starts[0] if starts else None].strip():
         yield None  # before the first row there is something that is none
-    for start, end in zip(starts, [*starts[1:], len(rest)], strict=True):
+    for start, end in pairwise([*starts, len(rest)]):
         yield _row(rest[start:end].rstrip("\n"), columns)
 
 

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from twin_resources.settings import OPT_INS
+
+__all__ = ["KINDS", "MARKUPS", "OPT_INS", "VISIBILITIES", "Record", "Skipped", "why_excluded"]
+
 KINDS = ("post", "article", "note", "code", "reply", "draft")
 MARKUPS = ("markdown", "html", "text")
 VISIBILITIES = ("public", "unlisted", "followers", "private", "paid")
-
-OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
-"""What is left out of an export unless the author's settings (`include`) ask for it."""
 
 
 @dataclass(frozen=True)

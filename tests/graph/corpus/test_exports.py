@@ -1,0 +1,285 @@
+"""Exports through `raw_posts` on real tables: what comes, changes, goes, stays, is not parsed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
+from tests.unit.corpus.exports_by_hand import (
+    EXPORTS,
+    FOUND,
+    KEPT,
+    LINKEDIN,
+    SENTENCE,
+    SHARES,
+    as_folder,
+    as_zip,
+    medium_page,
+    share_link,
+)
+from twin_assets.corpus.importers import linkedin
+from twin_assets.corpus.importers.archive import Archive
+from twin_assets.corpus.raw_posts import raw_posts
+from twin_resources.errors import TwinError
+from twin_resources.forgetting.journal import remember
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.tables.tables import Tables
+
+Import = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def import_from(home: Settings, instance: dg.DagsterInstance) -> Import:
+    """Materialize `raw_posts` for sources; returns the metadata."""
+
+    def run(*sources: Path | str, include: tuple[str, ...] = ()) -> dict[str, Any]:
+        named = tuple(str(source) for source in sources)
+        write_author(home, Author(SLUG, "Ada Lovelace", sources=named, include=include))
+        instance.add_dynamic_partitions("authors", [SLUG])
+        result = dg.materialize(
+            [raw_posts], partition_key=SLUG, instance=instance, resources=RESOURCES
+        )
+        return metadata(result, "raw_posts")
+
+    return run
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The LinkedIn exports that were parsed, in order."""
+    seen: list[str] = []
+    read = linkedin.read
+
+    def counted(archive: Archive, *, include: frozenset[str]) -> object:
+        seen.append(archive.path.name)
+        return read(archive, include=include)
+
+    monkeypatch.setattr(linkedin, "read", counted)
+    return seen
+
+
+def alive(tables: Tables) -> pl.DataFrame:
+    return tables.read("raw_posts", SLUG, where="NOT deleted")
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_becomes_rows_and_every_other_thing_a_reason(
+    name: str, import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    said = import_from(as_zip(EXPORTS[name], tmp_path / "export.zip"))
+    assert said["posts"] == said["posts_added"] == KEPT[name]
+    assert said["left_out_of_exports"] == FOUND[name]
+    assert said["layouts"] == [name]
+    rows = alive(tables)
+    assert set(rows["source"]) == {name}
+    assert all(one.startswith(f"{name}/") for one in rows["source_id"])
+    assert rows.schema["kind"] == pl.String
+    [source] = tables.read("import_sources", SLUG).to_dicts()
+    assert source["found"] == source["records"] + source["skipped"]
+    assert source["records"] == KEPT[name]
+    assert json.loads(source["skipped_by_reason"]) == FOUND[name]
+
+
+def test_an_unchanged_export_is_not_parsed_under_another_name_neither(
+    import_from: Import, tables: Tables, tmp_path: Path, parsed: list[str]
+) -> None:
+    first = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(first)
+    before = tables.data_version("raw_posts", SLUG)
+    assert parsed == ["export.zip"]
+    said = import_from(first.rename(tmp_path / "export (1).zip"))
+    assert parsed == ["export.zip"]
+    assert (said["computed"], said["written"], said["bytes_written"]) == (0, 0, 0)
+    assert said["exports_unchanged"] == ["linkedin"]
+    assert said["left_out_of_exports"] == FOUND["linkedin"]
+    assert tables.data_version("raw_posts", SLUG) == before
+
+
+def test_a_newer_export_costs_what_changed(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    first = as_zip(LINKEDIN, tmp_path / "export-05.zip")
+    import_from(first)
+    first.unlink()
+    edited = SHARES.replace("both mine", "both still mine")
+    edited = edited[: edited.index("2023-05-04")] + edited[edited.index("2023-05-05") :]
+    edited += f"2023-06-01 10:00:00,{share_link(7 << 60)},Something new. {SENTENCE},,,PUBLIC\n"
+    said = import_from(as_zip(LINKEDIN | {"Shares.csv": edited}, tmp_path / "export-06.zip"))
+    assert {kind: said[f"posts_{kind}"] for kind in ("added", "edited", "deleted")} == {
+        "added": 1,
+        "edited": 1,
+        "deleted": 1,
+    }
+    assert said["computed"] == 3
+    texts = "\n".join(alive(tables)["text"])
+    assert "both still mine" in texts
+    assert "naïve clock" not in texts
+    [gone] = tables.read("raw_posts", SLUG, where="deleted").to_dicts()
+    assert (gone["kind"], gone["text"]) == ("tombstone", "")
+
+
+def test_of_two_exports_of_one_account_the_newer_one_wins(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    newer = LINKEDIN | {"Shares.csv": SHARES.replace("both mine", "both still mine")}
+    for name, files, year in (("a.zip", newer, 2025), ("z.zip", LINKEDIN, 2024)):
+        as_zip(files, folder / name)
+        _date_members(folder / name, year)
+    said = import_from(folder)
+    assert said["posts"] == KEPT["linkedin"]
+    assert said["left_out_of_exports"]["older_copy"] == KEPT["linkedin"]
+    assert "both still mine" in "\n".join(alive(tables)["text"])
+    (folder / "a.zip").unlink()
+    said = import_from(folder)
+    assert (said["posts_edited"], said["posts_deleted"]) == (1, 0)
+    assert "both still mine" not in "\n".join(alive(tables)["text"])
+
+
+def _date_members(path: Path, year: int) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(path) as old:
+        members = [(name, old.read(name)) for name in old.namelist()]
+    with zipfile.ZipFile(path, "w") as new:
+        for name, body in members:
+            new.writestr(zipfile.ZipInfo(name, date_time=(year, 1, 1, 0, 0, 0)), body)
+
+
+def test_a_torn_export_deletes_nothing(import_from: Import, tables: Tables, tmp_path: Path) -> None:
+    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(path)
+    before = alive(tables)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(TwinError, match="breaks off"):
+        import_from(path)
+    assert alive(tables).equals(before)
+
+
+def test_a_torn_member_hides_its_posts_and_is_read_again(
+    import_from: Import, tables: Tables, tmp_path: Path, parsed: list[str]
+) -> None:
+    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(path)
+    whole = path.read_bytes()
+    torn = bytearray(whole)
+    torn[60] ^= 0xFF  # within the packed Shares.csv
+    path.write_bytes(torn)
+    said = import_from(path)
+    assert said["posts_deleted"] == 0
+    assert said["posts"] == KEPT["linkedin"]
+    assert tables.read("import_sources", SLUG).is_empty()
+    import_from(path)
+    assert len(parsed) == 3
+    path.write_bytes(whole)
+    assert import_from(path)["computed"] == 0
+
+
+def test_an_empty_export_is_an_error_and_no_deletion(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(path)
+    path.unlink()
+    as_zip({"Shares.csv": SHARES.split("\n", maxsplit=1)[0] + "\n"}, path)
+    with pytest.raises(TwinError, match="without a post"):
+        import_from(path)
+    assert alive(tables).height == KEPT["linkedin"]
+
+
+def test_what_is_asked_for_comes_and_goes_with_the_asking(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(path)
+    said = import_from(path, include=("drafts", "followers"))
+    assert (said["posts_added"], said["computed"]) == (2, 2)
+    asked = alive(tables).filter(pl.col("visibility") != "public").sort("visibility")
+    assert asked.select("kind", "visibility").rows() == [("post", "followers"), ("post", "private")]
+    assert import_from(path)["posts_deleted"] == 2
+
+
+def test_a_draft_in_a_folder_is_a_post_when_asked_for(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    as_folder({"a.md": f"---\ndraft: true\n---\n{SENTENCE}", "b.md": SENTENCE}, tmp_path / "n")
+    import_from(tmp_path / "n")
+    kinds = alive(tables).select("source_id", "kind", "visibility").rows()
+    assert kinds == [("a.md", "draft", "private"), ("b.md", "note", "public")]
+
+
+def test_a_forgotten_post_does_not_come_back(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(path)
+    gone = alive(tables).filter(pl.col("text").str.contains("naïve")).to_dicts()[0]
+    remember(tables.state, SLUG, [gone["source_id"]], [gone["content_hash"]])
+    tables.forget("raw_posts", SLUG, keys=[gone["source_id"]])
+    newer = SHARES + f"2023-06-01 10:00:00,{share_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
+    # the same words once more, under an identifier of their own
+    newer += f"2023-06-02 10:00:00,{share_link(7 << 61)},{gone['text']},,,PUBLIC\n"
+    as_zip(LINKEDIN | {"Shares.csv": newer}, path)
+    import_from(path)
+    assert not alive(tables)["text"].str.contains("naïve").any()
+    assert alive(tables).height == KEPT["linkedin"]  # one less, one more
+
+
+def feed_of(*numbers: int) -> str:
+    items = "".join(
+        f"<item><title>Post {n}</title><link>https://example.org/{n}</link>"
+        f"<guid>https://example.org/{n}</guid><description>&lt;p&gt;Number {n}. {SENTENCE}"
+        "&lt;/p&gt;</description></item>"
+        for n in numbers
+    )
+    return (
+        f'<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>{items}</channel></rss>'
+    )
+
+
+def test_what_a_feed_no_longer_holds_stays(
+    import_from: Import, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "feed.xml"
+    path.write_text(feed_of(1, 2))
+    import_from(path)
+    path.write_text(feed_of(2, 3))
+    said = import_from(path)
+    assert (said["posts_added"], said["posts_deleted"], said["posts"]) == (1, 0, 3)
+    # A new version of the importers reads everything again; the first post only we still have.
+    monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
+    said = import_from(path)
+    assert said["computed"] == 3
+    assert alive(tables)["text"].str.contains("Number 1").any()
+
+
+def test_exports_and_plain_posts_of_one_author(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    notes = as_folder({"a.md": SENTENCE, "b.md": f"Other. {SENTENCE}"}, tmp_path / "notes")
+    page = {"posts/2020-01-02_A-0123456789ab.html": medium_page(f"<p>{SENTENCE}</p>")}
+    said = import_from(
+        notes,
+        as_zip(LINKEDIN, tmp_path / "linkedin.zip"),
+        as_folder(
+            {
+                "posts/2020-01-02_On-clocks-0123456789ab.html": EXPORTS["medium"][
+                    "posts/2020-01-02_On-clocks-0123456789ab.html"
+                ],
+                **{name.replace("2020-01-02_A", "draft_A"): text for name, text in page.items()},
+            },
+            tmp_path / "medium-export",
+        ),
+    )
+    assert said["layouts"] == ["notes", "linkedin", "medium"]
+    counts = dict(alive(tables).group_by("source").len().rows())
+    assert counts == {str(notes): 2, "linkedin": KEPT["linkedin"], "medium": 1}
+    assert import_from(notes, tmp_path / "linkedin.zip")["posts_deleted"] == 1

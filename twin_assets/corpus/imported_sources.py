@@ -1,0 +1,77 @@
+"""The table `import_sources`, and what an import needs to know of the one before.
+
+Belongs here: its rows, the stored rows of `raw_posts` that an import compares with.
+Does not belong here: what changed (`importing`), reading exports (`exported`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_assets.corpus.importing import STORED_COLUMNS, Forgotten, Inventory
+from twin_assets.corpus.schema import ImportSources, columns_of, validated
+
+if TYPE_CHECKING:
+    from twin_resources.tables.tables import Tables
+
+
+def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+    """`STORED_COLUMNS` of the author's posts, and `import_sources`; None where there is none."""
+    if not store.exists("raw_posts", author):
+        return None, None
+    posts = store.read("raw_posts", author, columns=list(STORED_COLUMNS))
+    known = store.exists("import_sources", author)
+    return posts, store.read("import_sources", author) if known else None
+
+
+def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
+    """Stored rows of `raw_posts`, in the columns that they have."""
+    quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in source_ids)
+    return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
+
+
+def forgotten(store: Tables, author: str) -> Forgotten:
+    """The posts of this author that must not come back."""
+    from twin_resources.forgetting.journal import forgotten_posts
+
+    return forgotten_posts(store.state, author)
+
+
+def left_out(sources: pl.DataFrame) -> dict[str, int]:
+    """Reason → what the exports hold and is no row, over all rows of `import_sources`."""
+    total: Counter[str] = Counter()
+    for text in sources["skipped_by_reason"]:
+        total.update(json.loads(text))
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
+def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows of `import_sources` after this import: unchanged exports keep theirs.
+
+    One that could be read in part only has no row, and so is read again next time.
+    """
+    rows: list[dict[str, Any]] = []
+    if imported is not None:
+        rows += imported.filter(pl.col("source").is_in(sorted(inventory.unchanged))).to_dicts()
+    for name in sorted(inventory.exports.keys() - inventory.unchanged):
+        exports = inventory.exports[name]
+        reading = exports.reading()
+        if reading.failed:
+            continue
+        rows.append(
+            {
+                "source": name,
+                "digest": exports.digest,
+                "found": reading.found,
+                "records": len(reading),
+                "skipped": reading.excluded.total(),
+                "skipped_by_reason": json.dumps(dict(sorted(reading.excluded.items()))),
+            }
+        )
+    return validated(pl.DataFrame(rows, schema=columns_of(ImportSources)), ImportSources)
