@@ -26,6 +26,7 @@ from twin_assets.training.training_inputs import TrainingInputsResource
 from twin_resources import dagster_resources as shells
 from twin_sensors import (
     canary_verdict,
+    forgetting,
     growth,
     import_schedules,
     jobs,
@@ -84,6 +85,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.judge_answers,
             jobs.compare_authors,
             rolling_back.roll_back,
+            forgetting.forget,
             tidying.tidy_tables,
         ],
         schedules=[
@@ -101,6 +103,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             new_posts.new_posts,
             canary_verdict.build(GATE_VERSION),
             notifying.notices_waiting,
+            forgetting.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
     )
