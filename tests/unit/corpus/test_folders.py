@@ -54,6 +54,44 @@ def test_hugo_posts_are_those_in_content(tmp_path: Path) -> None:
     assert folder.site.url == "https://h.example/"
 
 
+def test_printed_collections_of_jekyll_are_posts_too(tmp_path: Path) -> None:
+    write(tmp_path, "_posts/2020-01-01-a.md", "_recipes/soup.md", "_private/x.md")
+    text = "collections:\n  recipes: {output: true}\n  private: {output: false}\n"
+    (tmp_path / "_config.yml").write_text(text)
+    assert ids(tmp_path) == ["_posts/2020-01-01-a.md", "_recipes/soup.md"]
+    assert scan(tmp_path).site.generator == "jekyll"
+
+
+def test_a_page_bundle_of_hugo_is_one_post(tmp_path: Path) -> None:
+    write(tmp_path, "content/posts/b/index.md", "content/posts/b/index.fr.md")
+    write(tmp_path, "content/posts/b/notes.md", "content/posts/b/deep/more.md")
+    write(tmp_path, "content/posts/_index.md", "content/posts/c.md", "content/posts/c.fr.md")
+    write(tmp_path, "content/about/index.html", "content/index.md", "content/d.md")
+    (tmp_path / "config" / "_default").mkdir(parents=True)
+    (tmp_path / "config" / "_default" / "hugo.toml").write_text('languageCode = "en"\n')
+    (tmp_path / "config" / "_default" / "languages.toml").write_text("[fr]\n[en]\n")
+    folder = scan(tmp_path)
+    assert folder.layout == "hugo"
+    assert ids(tmp_path) == [
+        "content/about/index.html",
+        "content/d.md",
+        "content/index.md",
+        "content/posts/b/index.fr.md",
+        "content/posts/b/index.md",
+        "content/posts/c.fr.md",
+        "content/posts/c.md",
+    ]
+    assert folder.skipped["part of a page bundle"] == 2
+    assert (folder.site.language, folder.site.languages) == ("en", ("en", "fr"))
+
+
+def test_hugo_may_keep_its_content_elsewhere(tmp_path: Path) -> None:
+    write(tmp_path, "inhalt/a.md", "francais/b.md", "content/c.md")
+    text = 'contentDir = "inhalt"\n[languages.fr]\ncontentDir = "francais"\n'
+    (tmp_path / "hugo.toml").write_text(text)
+    assert ids(tmp_path) == ["francais/b.md", "inhalt/a.md"]
+
+
 def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
     write(tmp_path, "vim/swap.md", "git/security.md", "git/license-your-work.md", "x.HTM")
     write(tmp_path, "index.html")

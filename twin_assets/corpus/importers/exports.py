@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from twin_assets.corpus.importers.folders import display, is_about_the_folder
+from twin_assets.corpus.importers.folders import display
 from twin_assets.corpus.importers.posts import markup_of
+from twin_assets.corpus.importers.site_layout import is_about_the_folder
 from twin_resources.errors import TwinError
 
 _HEAD_BYTES = 65_536

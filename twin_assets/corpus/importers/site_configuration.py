@@ -80,8 +80,8 @@ def _hugo(site: Site, fields: Fields) -> Site:
     languages = {
         str(name).lower(): _mapping(one) for name, one in _mapping(fields.get("languages")).items()
     }
-    content = _text(fields, "contentdir") or "content"
-    folders = [_text(one, "contentdir") for one in languages.values()]
+    named = [_text(one, "contentdir") for one in languages.values()]
+    folders = [folder.strip("/") for folder in (*named, _text(fields, "contentdir") or "content")]
     return Site(
         url=site.url,
         timezone=site.timezone,
@@ -90,7 +90,7 @@ def _hugo(site: Site, fields: Fields) -> Site:
         shows_future=fields.get("buildfuture") is True,
         shows_expired=fields.get("buildexpired") is True,
         languages=tuple(sorted(languages)),
-        folders=tuple(dict.fromkeys(filter(None, [*folders, content]))),
+        folders=tuple(dict.fromkeys(filter(None, folders))),
     )
 
 
@@ -116,4 +116,4 @@ def _mapping(value: object) -> Fields:
 
 def _text(fields: Fields, name: str) -> str:
     value = fields.get(name)
-    return value.strip().strip("/") if isinstance(value, str) else ""
+    return value.strip() if isinstance(value, str) else ""
