@@ -18,6 +18,7 @@ from twin_resources.settings import Settings, list_authors, load_secrets
 from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.stack.programs import (
     AFTER_PREPARATION,
+    AFTER_WEBSERVER,
     ensure_alive,
     service_is_ready,
     stack_programs,
@@ -62,9 +63,7 @@ def start_or_attach(
     except TwinError:
         ensure_alive(stack)  # `twin stop` elsewhere ends a preparation: that is the cause then
         raise
-    for name in AFTER_PREPARATION:
-        if not stack.supervisor.states()[name].is_up:
-            stack.supervisor.start_program(name)
+    _start_programs(stack, AFTER_PREPARATION)
     _wait_for_services(stack, clock=clock, started=started)
     return stack, started
 
@@ -124,8 +123,18 @@ def _wait_for_services(stack: Stack, *, clock: StageClock, started: bool) -> Non
             deadline_s=deadline_s,
         )
         clock.say(f"{service} ready")
-        if service == "dagster-webserver" and started:
-            mark_lost_runs(stack, dagster, clock=clock)
+        if service == "dagster-webserver":
+            if started:
+                mark_lost_runs(stack, dagster, clock=clock)
+            _start_programs(stack, AFTER_WEBSERVER)
+
+
+def _start_programs(stack: Stack, names: Sequence[str]) -> None:
+    """Start those that do not run."""
+    states = stack.supervisor.states()
+    for name in names:
+        if not states[name].is_up:
+            stack.supervisor.start_program(name)
 
 
 def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # They need prepared weights; everything else starts at once, while those are prepared.
 AFTER_PREPARATION = ("models", "gateway")
 DEFINITIONS = "twin_assets.definitions"
+# Two processes that make Dagster's database at the same time break it ("more than one head").
+AFTER_WEBSERVER = ("dagster-daemon",)
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 
 
@@ -74,7 +76,7 @@ def stack_programs(
             name=name,
             command=(sys.executable, "-m", *arguments),
             directory=root,
-            autostart=name not in (*AFTER_PREPARATION, *WHEN_ASKED),
+            autostart=name not in (*AFTER_PREPARATION, *AFTER_WEBSERVER, *WHEN_ASKED),
             stop_s=stop_s,
             withheld=withheld_keys(settings, needed_for=calls, environ=environ),
         )
