@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -79,6 +80,25 @@ def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
     assert rows.height == 5
 
 
+def test_a_post_that_waits_for_its_day_is_read_again_each_day(tmp_path: Path) -> None:
+    folder = tmp_path / "_posts"
+    folder.mkdir()
+    (folder / "2999-01-01-a.md").write_text("Text of a\n")
+    (folder / "2019-01-01-b.md").write_text("Text of b\n")
+    stored = stored_after(tmp_path)
+    assert dict(stored.select("source_id", "problem").rows()) == {
+        "_posts/2019-01-01-b.md": "",
+        "_posts/2999-01-01-a.md": "not_yet_published",
+    }
+    frame = inventory_frame(take_inventory([tmp_path]), stored)
+    today = datetime.now(UTC).date().isoformat()
+    assert dict(frame.select("source_id", "again").rows()) == {
+        "_posts/2019-01-01-b.md": "",
+        "_posts/2999-01-01-a.md": today,
+    }
+    assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
+
+
 def test_a_file_that_goes_between_scan_and_read_is_tried_again(posts: Path) -> None:
     inventory = take_inventory([posts])
     text = (posts / "b.md").read_text()
@@ -87,7 +107,7 @@ def test_a_file_that_goes_between_scan_and_read_is_tried_again(posts: Path) -> N
     assert stored.filter(source_id="b.md")["problem"].to_list() == ["unreadable"]
     (posts / "b.md").write_text(text)
     again = inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
-    assert again.filter("again")["source_id"].to_list() == ["b.md"]
+    assert again.filter(pl.col("again") != "")["source_id"].to_list() == ["b.md"]
     assert stored_after(posts, stored.select(STORED_COLUMNS))["problem"].to_list() == [""] * 3
 
 
