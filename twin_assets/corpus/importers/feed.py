@@ -47,9 +47,10 @@ _APPEARED = re.compile(
     r"\s*<a\b[^<>]*>[^<>]*</a>\s*\.?\s*</p>\s*\Z",
     re.IGNORECASE,
 )
+# At the end of a body: `[…]`, or a line or an element of its own that leads to the whole text.
 _CUT_OFF = re.compile(
-    r"(?:\[(?:…|\.\.\.)\]|(?:continue reading|read (?:more|on|the rest)|weiterlesen|lire la suite|"
-    r"leer más)\b[^.!?]{0,120})\W*\Z",
+    r"(?:\[(?:…|\.\.\.)\]|(?:[>\n…]|\.\.\.)\s*(?:continue reading|read (?:more|on|the rest)|"
+    r"weiterlesen|lire la suite|leer más)\b[^<.!?]{0,120})(?:\s|[→»›…]|<[^<>]*>)*\Z",
     re.IGNORECASE,
 )
 _ELLIPSIS = re.compile(r"(?:…|\.\.\.)\W*\Z")
@@ -146,7 +147,7 @@ def _outcomes(archive: Archive, name: str, include: frozenset[str]) -> Iterator[
             if item.text or item.damage:
                 yield from _entries(item, channel, include, where=where)
             elif not re.search(r"</(?:rss|feed|rdf:RDF)\s*>", item.before, re.IGNORECASE):
-                yield Skipped(name, "torn")
+                yield Skipped(where, "torn")
     except MemberError as error:
         yield Skipped(name, error.reason)
 
@@ -171,7 +172,7 @@ def _read_channel(channel: _Channel, first: Item) -> _Channel:
         atom=bool(root and root[1].lower() == "feed") or first.text.startswith("<entry"),
         host=re.sub(r"\A\w+://", "", link).strip("/"),
         author=_person(found),
-        language=str(found.get("language") or ""),
+        language=str(found.get("language") or "") or _language(found),
         licence=str(found.get("license") or ""),
         namespaces=declared_namespaces(head),
     )
@@ -228,7 +229,7 @@ def _entry(
         author=author or channel.author,
         byline="entry" if author else "channel" if channel.author else "",
         markup=markup,
-        language=str(entry.get("language") or channel.language),
+        language=_language(entry) or channel.language,
         created_at=_moment(entry, "published") or _moment(entry, "updated"),
         updated_at=_moment(entry, "updated"),
         visibility="private" if draft else "public",
@@ -261,7 +262,7 @@ def _body(entry: Any) -> tuple[str, str, bool]:
 
 def _is_cut_off(words: str, content: str, *, title: str, whole: bool) -> bool:
     """Whether an entry shows a post's beginning, or a summary, instead of the post."""
-    if _CUT_OFF.search(words[-200:]):
+    if _CUT_OFF.search(html.unescape(content[-400:])):
         return True
     if whole:
         return False
@@ -294,6 +295,12 @@ def _person(of: Any) -> str:
     detail: Any = of.get("author_detail") or _NOBODY
     name = str(detail.get("name") or ("" if detail.get("email") else of.get("author") or ""))
     return "" if "@" in name else " ".join(name.split())
+
+
+def _language(of: Any) -> str:
+    """The `xml:lang` that holds for the title."""
+    detail: Any = of.get("title_detail") or _NOBODY
+    return str(detail.get("language") or "")
 
 
 def _moment(entry: Any, name: str) -> datetime | None:

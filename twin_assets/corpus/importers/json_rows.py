@@ -71,7 +71,7 @@ def rows(
         if end is None:
             following = begins.search(text, at + 1)
             if following is None:
-                if not _END_OF_LIST.search(text, at):
+                if not text.rstrip("; \t\r\n").endswith("}" if key else "]"):
                     yield TORN
                 return
             end = following.start()

@@ -48,6 +48,10 @@ _VISIBILITY = {
 }
 
 
+# The end of another row within a commentary: damage hid where that row ends, and who may read it.
+_SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(filter(None, _VISIBILITY))})\r?\n")
+
+
 def recognises(archive: Archive) -> bool:
     """It has a `Shares.csv` with LinkedIn's columns, or an article with its marks."""
     shares = archive.matching(_SHARES) or (archive.names() if archive.kind == "file" else ())
@@ -89,6 +93,8 @@ def _share(row: dict[str, str], where: str, *, author: str, byline: str) -> Reco
     if urn is None or (said_at is None and _time_in(urn[2]) is None):
         return Skipped(where, "malformed_row")
     source_id = f"{urn[1]}:{urn[2]}"
+    if _SWALLOWED_ROW.search(row["ShareCommentary"]):
+        return Skipped(source_id, "malformed_row")
     text = _HASHTAG.sub(r"#\1", row["ShareCommentary"])
     if not text:
         return Skipped(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")

@@ -95,7 +95,7 @@ def _outcomes(archive: Archive, name: str, include: frozenset[str]) -> Iterator[
         if item.text or item.damage:
             yield from _item(item, site, include, where=where)
         elif "</rss>" not in item.before:
-            yield Skipped(name, "torn")
+            yield Skipped(where, "torn")
 
 
 def _exports(archive: Archive) -> list[str]:

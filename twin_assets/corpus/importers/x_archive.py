@@ -38,8 +38,10 @@ TITLE = "X (Twitter) archive"
 
 _POSTS = r"tweets?(?:-part\d+)?\.js"
 _SCRIPT = re.compile(rb"\A\W*window\.YTD\.tweets?\.part\d+\s*=")
-_ROW = re.compile(r'\{\s*"(?:tweet"\s*:\s*\{|retweeted"\s*:)')
-_OTHER_ROW = re.compile(r'\{\s*"[A-Za-z]+"\s*:\s*\{')
+_ROW = re.compile(
+    r'\{\s*"(?:tweet|noteTweet|deletedTweet|communityTweet|account|protectedHistory)"\s*:\s*\{'
+)
+_BARE_ROW = re.compile(r'\{\s*"retweeted"\s*:')  # archives of 2019 and before
 _NEVER = {
     r"deleted-tweets?(?:-part\d+)?\.js": "deleted",
     r"community-tweet(?:-part\d+)?\.js": "community",
@@ -83,10 +85,10 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
     """Posts, threads joined; `include` may have `replies` and `followers` (a protected account)."""
     account = _account(archive)
     for pattern, reason in _NEVER.items():
-        for where, row in _rows(archive, archive.matching(rf"data/{pattern}"), _OTHER_ROW):
+        for where, row in _rows(archive, archive.matching(rf"data/{pattern}")):
             yield row if isinstance(row, Skipped) else Skipped(where, reason)
     posts: dict[str, _Post] = {}
-    for where, row in _rows(archive, _scripts(archive), _ROW):
+    for where, row in _rows(archive, _scripts(archive)):
         post = row if isinstance(row, Skipped) else _post(row, account, where=where)
         if isinstance(post, Skipped):
             yield post
@@ -113,9 +115,7 @@ def _scripts(archive: Archive) -> list[str]:
     return found
 
 
-def _rows(
-    archive: Archive, names: list[str], begins: re.Pattern[str]
-) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
+def _rows(archive: Archive, names: list[str]) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
     """Each row of some scripts with its place; a damaged one, or a whole script, as `Skipped`."""
     for name in names:
         try:
@@ -123,6 +123,7 @@ def _rows(
         except MemberError as error:
             yield name, Skipped(name, error.reason)
             continue
+        begins = _ROW if _ROW.search(text) else _BARE_ROW
         for number, row in enumerate(json_rows.rows(text, begins=begins)):
             where = f"{name}#{number}"
             yield where, Skipped(where, row) if isinstance(row, str) else row
@@ -131,13 +132,13 @@ def _rows(
 def _account(archive: Archive) -> _Account:
     """Whose archive it is; the e-mail address that stands beside it is not read."""
     account = _Account()
-    for _, row in _rows(archive, archive.matching(r"data/account\.js"), _OTHER_ROW):
+    for _, row in _rows(archive, archive.matching(r"data/account\.js")):
         if isinstance(row, dict):
             fields = ("accountId", "username", "accountDisplayName")
             account = _Account(*(string(row, "account", field) for field in fields))
     moves = [
         (string(row, "protectedHistory", "protectedAt"), string(row, "protectedHistory", "action"))
-        for _, row in _rows(archive, archive.matching(r"data/protected-history\.js"), _OTHER_ROW)
+        for _, row in _rows(archive, archive.matching(r"data/protected-history\.js"))
         if isinstance(row, dict)
     ]
     if moves and max(moves)[1].lower() == "protect":
@@ -196,7 +197,7 @@ def _with_long_texts(
     cuts: dict[str, Cut] = {}
     whole: dict[str, str] = {}
     scripts = archive.matching(r"data/note-tweet(?:-part\d+)?\.js")
-    for where, row in _rows(archive, scripts, _OTHER_ROW):
+    for where, row in _rows(archive, scripts):
         if isinstance(row, Skipped):
             yield row
             continue

@@ -1,0 +1,157 @@
+"""Damaged exports of every importer: no crash, no silent loss, no leak, bounded time and memory.
+
+What is checked of an export of which some bytes were damaged:
+- reading it ends, with records and `Skipped` alone, or with a `TwinError`;
+- a post of whose bytes none was touched is found with its text, or a `Skipped` names it (its
+  identifier), or its whole file (a part that cannot be read at all);
+- where a post was lost, the export says that something is wrong;
+- nothing of what others wrote, and no draft or message, enters.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, Export
+from tests.unit.corpus.importers.mutations import (
+    Damaged,
+    damage,
+    write_folder,
+    write_torn_zip,
+)
+from twin_assets.corpus.importers.archive import Bounds, open_archive
+from twin_assets.corpus.importers.known import IMPORTERS, importer_of
+from twin_assets.corpus.importers.record import Record, Skipped, why_excluded
+from twin_resources.errors import TwinError
+
+_SHORT, _LONG = 300, 5_000
+_MOST_SECONDS = 20.0
+"""CPU of one export of at most some 200 KB; the slowest of 5,000 took a hundredth of it."""
+
+_MOST_GROWTH_KB = 300_000
+_BOUNDS = Bounds(member_bytes=8 << 20, read_bytes=64 << 20)
+_BY_NAME = {importer.NAME: importer for importer in IMPORTERS}
+
+
+def _read(path: Path) -> tuple[str, list[Record], list[Skipped]] | None:
+    """The importer's name and all that it yields; None: it is refused, which is no silent loss."""
+    try:
+        with open_archive(path, bounds=_BOUNDS) as archive:
+            importer = importer_of(archive)
+            if importer is None:
+                return None
+            outcomes = list(importer.read(archive, include=frozenset()))
+            skipped = [one for one in outcomes if isinstance(one, Skipped)]
+            records = [one for one in outcomes if isinstance(one, Record)]
+            assert len(skipped) + len(records) == len(outcomes)
+            skipped += [Skipped("archive", reason) for reason in archive.refused]
+    except TwinError:
+        return None
+    kept: list[Record] = []
+    for record in records:
+        reason = why_excluded(record, frozenset())
+        if reason:
+            skipped.append(Skipped(record.source_id, reason))
+        else:
+            record.storable().as_json().encode()
+            kept.append(record)
+    return importer.NAME, kept, skipped
+
+
+def _lost(damaged: Damaged, records: list[Record], skipped: list[Skipped]) -> list[str]:
+    """Untouched posts that are neither found nor named."""
+    text = "\n".join(record.text for record in records)
+    named = "\n".join(one.where for one in skipped)
+    files = {one.where for one in skipped}
+    return [
+        piece.mark
+        for member, piece in damaged.whole
+        if piece.mark not in text and piece.identifier not in named and member not in files
+    ]
+
+
+def _leaks(damaged: Damaged, export: Export, records: list[Record]) -> bool:
+    """Whether a secret entered of which no byte was touched."""
+    return any(SECRET in record.as_json() for record in records)
+
+
+def _check(name: str, seed: int, folder: Path) -> None:
+    export = EXPORTS[name]()
+    damaged = damage(export, seed)
+    began = time.process_time()
+    found = _read(write_folder(damaged.bodies, folder / str(seed)))
+    assert time.process_time() - began < _MOST_SECONDS, damaged.how
+    if found is None:
+        return
+    importer, records, skipped = found
+    if not _secrets_touched(export, damaged):
+        assert not _leaks(damaged, export, records), damaged.how
+    if importer != name:  # its own marks are damaged: another format's reader finds what it can
+        return
+    assert _lost(damaged, records, skipped) == [], damaged.how
+
+
+def _secrets_touched(export: Export, damaged: Damaged) -> bool:
+    """Whether a piece that says SECRET, or what stands around the posts, is not what it was."""
+    return any(
+        SECRET.encode() in piece.body and piece.body not in damaged.bodies[name]
+        for name, pieces in export.items()
+        for piece in pieces
+    )
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_damage_costs_what_it_touches_and_says_so(name: str, tmp_path: Path) -> None:
+    for seed in range(_SHORT // len(EXPORTS)):
+        _check(name, seed, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("name", EXPORTS)
+def test_five_thousand_damaged_exports(name: str, tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for seed in range(1_000, 1_000 + _LONG // len(EXPORTS)):
+        _check(name, seed, tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < _MOST_GROWTH_KB
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_damaged_zip_is_refused_or_explained(name: str, tmp_path: Path) -> None:
+    export = EXPORTS[name]()
+    bodies = {member: b"".join(p.body for p in pieces) for member, pieces in export.items()}
+    for seed in range(15):
+        found = _read(write_torn_zip(bodies, tmp_path / f"{seed}.zip", seed))
+        if found is None or found[0] != name:
+            continue
+        _, records, skipped = found
+        text = "\n".join(record.text for record in records)
+        assert SECRET not in text
+        lost = [
+            piece.mark
+            for pieces in export.values()
+            for piece in pieces
+            if piece.mark and piece.mark not in text
+        ]
+        # A post is lost with its member, and each member that is lost is a line of the account.
+        assert not lost or skipped, f"seed {seed}: {lost}"
+
+
+def test_the_damage_is_the_same_for_the_same_seed() -> None:
+    export = EXPORTS["x"]()
+    seed = random.Random(7).randrange(1_000)
+    assert damage(export, seed) == damage(export, seed)
+    assert any(damage(export, one).bodies != damage(export, one + 1).bodies for one in range(3))
+
+
+def test_the_check_notices_a_lost_post() -> None:
+    damaged = damage(EXPORTS["ghost"](), 3)
+    assert damaged.whole
+    marks = [piece.mark for _, piece in damaged.whole]
+    assert _lost(damaged, [], []) == marks
+    assert _lost(damaged, [], [Skipped("somewhere else", "malformed_row")]) == marks

@@ -1,0 +1,195 @@
+"""Feeds: whole entries, teasers counted, damage contained, comments and drafts kept out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.importers.reading import Found, folder_of, found_in
+from twin_assets.corpus.importers import feed
+from twin_assets.corpus.importers.archive import open_archive
+
+HEAD = """<?xml version="1.0" encoding="UTF-8"?>
+<rss version="2.0" xmlns:content="http://purl.org/rss/1.0/modules/content/"
+ xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:creativeCommons="http://backend.userland.com/creativeCommonsRssModule">
+<channel><title>Blog</title><link>https://blog.example/</link><language>en-gb</language>
+<managingEditor>ada@example.org (Ada L)</managingEditor>
+<creativeCommons:license>https://creativecommons.org/licenses/by/4.0/</creativeCommons:license>
+"""
+TAIL = "</channel></rss>"
+LONG = "<p>" + "These are words of a whole post. " * 20 + "</p>"
+
+
+def entry(number: int, inside: str, guid: str = "") -> str:
+    return (
+        f"<item><title>Title {number}</title><link>https://blog.example/{number}</link>"
+        f"<guid>{guid or f'https://blog.example/?p={number}'}</guid>"
+        f"<pubDate>Thu, 09 Feb 2023 18:05:09 +0100</pubDate>{inside}</item>\n"
+    )
+
+
+def content(html: str) -> str:
+    return f"<content:encoded><![CDATA[{html}]]></content:encoded>"
+
+
+def described(html: str) -> str:
+    return f"<description><![CDATA[{html}]]></description>"
+
+
+def read(text: str | bytes, at: Path, *include: str) -> Found:
+    path = at / "feed.xml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return found_in(path, feed, *include)
+
+
+def test_rss(tmp_path: Path) -> None:
+    footer = '<p>The post <a href="x">T</a> appeared first on <a href="y">Blog</a>.</p>'
+    inside = described("A teaser […]") + content(LONG + footer) + "<category>Clocks</category>"
+    found = read(HEAD + entry(1, inside) + TAIL, tmp_path).only
+    assert (found.source_id, found.title) == ("blog.example/?p=1", "Title 1")
+    assert (found.text, found.markup, found.kind) == (LONG, "html", "post")
+    assert (found.author, found.byline) == ("Ada L", "channel")
+    assert found.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
+    assert (found.language, found.tags) == ("en-gb", ("Clocks",))
+    assert found.licence == "https://creativecommons.org/licenses/by/4.0/"
+    assert "example.org" not in found.as_json()
+
+
+def test_atom(tmp_path: Path) -> None:
+    text = """<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom"><title>B</title>
+    <author><name>Ada</name><email>ada@example.org</email></author>
+    <entry xml:lang="de"><id>tag:blog.example,2020:1</id><title type="text">A &lt; B</title>
+    <link href="https://blog.example/1"/><author><name>Grace</name></author>
+    <published>2020-01-02T03:04:05+01:00</published><updated>2020-01-03T03:04:05Z</updated>
+    <summary>Short</summary><content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml">
+    <p>Text <em>mine</em> &amp; more</p></div></content></entry></feed>"""
+    found = read(text, tmp_path).only
+    assert found.source_id == "tag:blog.example,2020:1"
+    assert (found.title, found.author, found.byline) == ("A < B", "Grace", "entry")
+    assert "<p>Text <em>mine</em> &amp; more</p>" in found.text
+    assert (found.created_at, found.updated_at) == (
+        datetime(2020, 1, 2, 2, 4, 5, tzinfo=UTC),
+        datetime(2020, 1, 3, 3, 4, 5, tzinfo=UTC),
+    )
+    assert found.language == "de"
+
+
+def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
+    text = """<?xml version="1.0" encoding="iso-8859-1"?><rdf:RDF
+    xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/">
+    <channel rdf:about="https://b.example/"><title>B</title><items><rdf:Seq/></items></channel>
+    <item rdf:about="https://b.example/1"><title>Zürich</title><link>https://b.example/1</link>
+    <description>&lt;p&gt;Schöne Grüße.&lt;/p&gt;</description></item></rdf:RDF>"""
+    found = read(text.encode("iso-8859-1"), tmp_path).only
+    assert (found.title, found.text) == ("Zürich", "<p>Schöne Grüße.</p>")
+
+
+@pytest.mark.parametrize(
+    ("inside", "whole"),
+    [
+        (content(LONG), True),
+        (described(LONG), True),
+        (described("<p>A short note, whole.</p>"), True),
+        (described("Only what the post is about."), False),
+        (described("<p>The beginning of something long […]</p>"), False),
+        (described("<p>The beginning of something &#8230;</p>"), False),
+        (content('<p>The beginning.</p><p><a href="x">Continue reading →</a></p>'), False),
+        (content("<p>The end, as I said, and more...</p>"), True),
+        (content("<p>I could not stop; I had to read more.</p>"), True),
+    ],
+)
+def test_a_truncated_entry_is_counted(inside: str, whole: bool, tmp_path: Path) -> None:
+    found = read(HEAD + entry(1, inside) + TAIL, tmp_path)
+    assert len(found.records) == whole
+    assert found.reasons == ({} if whole else {"truncated": 1})
+
+
+def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
+    note = f"<item><guid>1</guid>{described('A note, all of it.')}</item>"
+    found = read(HEAD + note + TAIL, tmp_path).only
+    assert (found.source_id, found.text, found.markup) == (
+        "blog.example/1",
+        "A note, all of it.",
+        "text",
+    )
+
+
+def test_bloggers_export(tmp_path: Path) -> None:
+    kind = '<category scheme="http://schemas.google.com/g/2005#kind" term="{}#{}"/>'
+    base = "http://schemas.google.com/blogger/2008/kind"
+
+    def one(number: int, word: str, more: str = "") -> str:
+        return (
+            f"<entry><id>tag:blogger.com,1999:{number}</id>{kind.format(base, word)}{more}"
+            f"<title>T</title><content type='html'>&lt;p&gt;words {number}&lt;/p&gt;</content>"
+            "</entry>"
+        )
+
+    draft = "<app:control><app:draft>yes</app:draft></app:control>"
+    takeout = (
+        "<entry><id>tag:blogger.com,1999:9</id><blogger:type>COMMENT</blogger:type>"
+        "<content type='html'>HIS WORDS</content></entry>"
+    )
+    text = (
+        "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'"
+        " xmlns:blogger='http://schemas.google.com/blogger/2018'"
+        " xmlns:app='http://purl.org/atom/app#'><title>B</title>"
+        + one(1, "post")
+        + one(2, "comment")
+        + one(3, "settings")
+        + one(4, "post", draft)
+        + one(5, "page")
+        + takeout
+        + "</feed>"
+    )
+    found = read(text, tmp_path)
+    assert found.only.source_id == "tag:blogger.com,1999:1"
+    assert found.reasons == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
+    assert "tag:blogger.com,1999:4" in read(text, tmp_path, "drafts").records
+    below = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
+    folder = folder_of(below, tmp_path / "takeout")
+    with open_archive(folder) as archive:
+        assert feed.recognises(archive)
+        read_from = list(feed.read(archive, include=frozenset()))
+    assert len(read_from) == 6
+
+
+def test_damaged_entries_cost_themselves(tmp_path: Path) -> None:
+    entries = [entry(n, content(f"<p>words {n}</p>")) for n in range(1, 8)]
+    entries[1] = entries[1].replace("</item>", "</itme>")
+    entries[3] = entries[3].replace("]]></content", "]]</content")
+    entries[5] = entries[5].replace("words 6", "words \udc80")
+    text = (HEAD + "".join(entries) + TAIL).encode("utf-8", "surrogateescape")
+    found = read(text, tmp_path)
+    assert sorted(key[-1] for key in found.records) == ["1", "3", "5", "7"]
+    assert found.reasons == {"malformed_row": 3}
+    torn = read(text[: text.index(b"words 7")], tmp_path)
+    assert sorted(key[-1] for key in torn.records) == ["1", "3", "5"]
+    assert torn.reasons["torn"] >= 1
+
+
+def test_entities_are_not_expanded(tmp_path: Path) -> None:
+    bomb = '<!DOCTYPE rss [<!ENTITY a "BOMB"><!ENTITY f SYSTEM "file:///etc/hostname">]>'
+    declared = HEAD.replace("<rss", bomb + "\n<rss", 1)
+    path = tmp_path / "feed.xml"
+    path.write_text(declared + entry(1, described("<p>x &a; &f;</p>")) + TAIL)
+    with open_archive(path) as archive:
+        outcomes = [*feed.read(archive, include=frozenset())]
+    assert "BOMB" not in repr(outcomes)
+
+
+def test_a_feed_beside_pages_is_a_copy_of_them(tmp_path: Path) -> None:
+    text = HEAD + entry(1, content(LONG)) + TAIL
+    with open_archive(folder_of({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
+        assert not feed.recognises(archive)
+
+
+@pytest.mark.parametrize("name", ["utf-16", "hex", "rot13", "no-such-codec", "utf-7"])
+def test_odd_encodings_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    text = HEAD.replace("UTF-8", name) + entry(1, content(LONG)) + TAIL
+    path = tmp_path / "feed.xml"
+    path.write_bytes(text.encode("utf-16" if name == "utf-16" else "utf-8"))
+    assert found_in(path, feed).only.text == LONG

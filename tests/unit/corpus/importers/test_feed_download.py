@@ -1,0 +1,184 @@
+"""A feed by its address, from a real server on the loopback: conditional, bounded, never lost."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.importers.reading import found_in
+from twin_assets.corpus.importers import feed
+from twin_assets.corpus.importers.feed_download import download_feed
+from twin_resources.errors import TwinError
+
+ENTRY = (
+    "<item><guid>https://b.example/{0}</guid>"
+    "<description>&lt;p&gt;words {0}&lt;/p&gt;</description></item>"
+)
+
+
+def rss(*numbers: int) -> bytes:
+    entries = "".join(ENTRY.format(number) for number in numbers)
+    return f'<?xml version="1.0"?><rss version="2.0"><channel>{entries}</channel></rss>'.encode()
+
+
+@dataclass
+class Site:
+    """What the server says, and what it was asked."""
+
+    url: str = ""
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    drip_s: float = 0.0
+    requests: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    sent: int = 0
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    said = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = {name.lower(): value for name, value in self.headers.items()}
+            said.requests.append(asked | {"path": self.path})
+            etag = said.headers.get("ETag")
+            if etag and asked.get("if-none-match") == etag:
+                self.send_response(304)
+                self.end_headers()
+                return
+            self.send_response(said.status)
+            for name, value in said.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(said.body)))
+            self.end_headers()
+            try:
+                for start in range(0, len(said.body), 1 if said.drip_s else 1 << 20):
+                    piece = said.body[start : start + (1 if said.drip_s else 1 << 20)]
+                    self.wfile.write(piece)
+                    said.sent += len(piece)
+                    time.sleep(said.drip_s)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the reader had enough
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    said.url = f"http://127.0.0.1:{server.server_port}/feed"
+    yield said
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_second_visit_transfers_nothing(site: Site, tmp_path: Path) -> None:
+    site.body = rss(1)
+    site.headers = {"ETag": '"v1"', "Last-Modified": "Thu, 09 Feb 2023 18:05:09 GMT"}
+    first = download_feed(site.url, tmp_path / "feeds")
+    assert first.changed
+    assert found_in(first.path, feed).only.source_id == "b.example/1"
+    sent = site.sent
+    second = download_feed(site.url, tmp_path / "feeds")
+    assert (second.path, second.changed) == (first.path, False)
+    assert site.sent == sent
+    assert site.requests[1]["if-none-match"] == '"v1"'
+    assert site.requests[1]["if-modified-since"] == "Thu, 09 Feb 2023 18:05:09 GMT"
+    site.body, site.headers = rss(1, 2), {"ETag": '"v2"'}
+    third = download_feed(site.url, tmp_path / "feeds")
+    assert third.changed
+    assert len(found_in(third.path, feed).records) == 2
+
+
+def test_without_validators_the_bytes_decide(site: Site, tmp_path: Path) -> None:
+    site.body = rss(1)
+    assert download_feed(site.url, tmp_path).changed
+    assert not download_feed(site.url, tmp_path).changed
+    assert "if-none-match" not in site.requests[1]
+
+
+def test_a_damaged_copy_is_asked_for_whole(site: Site, tmp_path: Path) -> None:
+    site.body, site.headers = rss(1), {"ETag": '"v1"'}
+    copy = download_feed(site.url, tmp_path).path
+    copy.write_bytes(b"<rss>")
+    assert download_feed(site.url, tmp_path).changed
+    assert copy.read_bytes() == site.body
+    copy.unlink()
+    assert download_feed(site.url, tmp_path).path.read_bytes() == site.body
+
+
+@pytest.mark.parametrize("status", [404, 410, 500, 204, 304])
+def test_an_error_keeps_the_copy(status: int, site: Site, tmp_path: Path) -> None:
+    site.body = rss(1)
+    copy = download_feed(site.url, tmp_path / "a").path
+    site.status, site.body = status, b""
+    folder = tmp_path / ("b" if status == 304 else "a")  # 304 without having asked is an error
+    with pytest.raises(TwinError, match=f"HTTP {status}"):
+        download_feed(site.url, folder)
+    assert copy.read_bytes() == rss(1)
+
+
+def test_a_page_that_is_no_feed_keeps_the_copy(site: Site, tmp_path: Path) -> None:
+    site.body = rss(1)
+    copy = download_feed(site.url, tmp_path).path
+    site.body = b"<html><body>log in first</body></html>"
+    with pytest.raises(TwinError, match="no feed"):
+        download_feed(site.url, tmp_path)
+    assert copy.read_bytes() == rss(1)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".xml"]
+
+
+def test_size_is_bounded_also_unpacked(site: Site, tmp_path: Path) -> None:
+    site.body = rss(*range(2_000))
+    with pytest.raises(TwinError, match="more than 1,000 bytes"):
+        download_feed(site.url, tmp_path, max_bytes=1_000)
+    site.body, site.headers = gzip.compress(b"<rss>" * 200_000), {"Content-Encoding": "gzip"}
+    assert len(site.body) < 10_000
+    with pytest.raises(TwinError, match="more than 100,000 bytes"):
+        download_feed(site.url, tmp_path, max_bytes=100_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_drips_is_left(site: Site, tmp_path: Path) -> None:
+    site.body, site.drip_s = rss(*range(100)), 0.05
+    began = time.monotonic()
+    with pytest.raises(TwinError, match=r"too long|in time"):
+        download_feed(site.url, tmp_path, timeout_s=1.0)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    "location", ["https://127.0.0.1/feed", "file:///etc/passwd", "ftp://x.example/feed", ""]
+)
+def test_no_redirect_to_another_scheme(location: str, site: Site, tmp_path: Path) -> None:
+    site.status, site.headers = 301, {"Location": location}
+    with pytest.raises(TwinError, match="a redirect to"):
+        download_feed(site.url, tmp_path)
+    assert len(site.requests) == 1
+
+
+def test_redirects_end(site: Site, tmp_path: Path) -> None:
+    site.status, site.headers = 302, {"Location": "/feed"}
+    with pytest.raises(TwinError, match="more than 5 redirects"):
+        download_feed(site.url, tmp_path)
+    assert len(site.requests) == 6
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "feed.xml", "ftp://x/y", "http://", ""])
+def test_only_web_addresses(url: str, tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match="no http or https address"):
+        download_feed(url, tmp_path)
+
+
+def test_nobody_answers_and_no_password_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(TwinError) as refused:
+        download_feed("http://ada:sesame@127.0.0.1:9/feed", tmp_path)
+    assert "sesame" not in str(refused.value)

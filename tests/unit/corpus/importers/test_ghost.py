@@ -1,0 +1,246 @@
+"""Ghost exports: published posts of three editors, nothing that members alone may read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.corpus.importers.reading import Found, folder_of, found_in
+from twin_assets.corpus.importers import ghost
+from twin_assets.corpus.importers.ghost_editor import (
+    BrokenDocumentError,
+    lexical_as_html,
+    mobiledoc_as_html,
+    without_gated_parts,
+)
+
+
+def post(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"p{number}",
+        "uuid": f"uuid-{number}",
+        "title": f"Title &amp; {number}",
+        "slug": f"title-{number}",
+        "html": f"<p>text {number}</p>",
+        "type": "post",
+        "status": "published",
+        "visibility": "public",
+        "published_at": "2023-02-09T18:05:09.000Z",
+        "created_at": "2023-01-01T00:00:00.000Z",
+    } | more
+
+
+def export(*posts: Any, wrapped: bool = True) -> dict[str, str]:
+    tables = {
+        "posts": list(posts),
+        "posts_authors": [
+            {"id": "1", "post_id": "p1", "author_id": "u1"},
+            {"id": "2", "post_id": "p1", "author_id": "u2"},
+        ],
+        "users": [
+            {"id": "u1", "name": "Ada", "email": "ada@example.org"},
+            {"id": "u2", "name": "Grace", "email": "grace@example.org"},
+        ],
+        "tags": [{"id": "t1", "name": "Clocks"}, {"id": "t2", "name": "#internal"}],
+        "posts_tags": [
+            {"id": "1", "post_id": "p1", "tag_id": "t1"},
+            {"id": "2", "post_id": "p1", "tag_id": "t2"},
+        ],
+        "members": [{"id": "m", "email": "reader@example.org"}],
+    }
+    inner = {"meta": {"exported_on": 1753891082041, "version": "6.0.0"}, "data": tables}
+    return {"ada.ghost.json": json.dumps({"db": [inner]} if wrapped else inner)}
+
+
+def read(files: dict[str, str], at: Path, *include: str) -> Found:
+    return found_in(folder_of(files, at), ghost, *include)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_post_with_its_people_and_tags(wrapped: bool, tmp_path: Path) -> None:
+    files = export(post(1, canonical_url="https://ada.example/a", locale="en"), wrapped=wrapped)
+    found = read(files, tmp_path).only
+    assert (found.source_id, found.title) == ("uuid-1", "Title & 1")
+    assert (found.text, found.markup) == ("<p>text 1</p>", "html")
+    assert (found.author, found.byline) == ("Ada, Grace", "posts_authors")
+    assert (found.tags, found.url, found.language) == (("Clocks",), "https://ada.example/a", "en")
+    assert found.created_at == datetime(2023, 2, 9, 18, 5, 9, tzinfo=UTC)
+    assert "example.org" not in found.as_json()
+
+
+def test_who_may_read_decides(tmp_path: Path) -> None:
+    files = export(
+        post(1, status="draft"),
+        post(2, status="scheduled"),
+        post(3, visibility="members"),
+        post(4, visibility="paid"),
+        post(5, visibility="tiers"),
+        post(6, status="sent"),
+        post(7, type="page"),
+        post(8, status="", visibility="public"),
+        post(9, page=1),
+    )
+    found = read(files, tmp_path)
+    assert not found.records
+    assert found.reasons == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
+    asked = read(files, tmp_path, "drafts", "followers", "paid").records
+    assert {record.visibility for record in asked.values()} == {"private", "followers", "paid"}
+    assert [key for key, record in asked.items() if record.kind == "draft"] == [
+        "uuid-1",
+        "uuid-2",
+        "uuid-8",
+    ]
+
+
+def test_cards_of_others_and_gated_blocks_stay_out() -> None:
+    page = (
+        '<p>mine</p><!--kg-gated-block:begin nonMember:false memberSegment:"" --><p>CLOSED</p>'
+        "<!--kg-gated-block:end--><!--kg-gated-block:begin nonMember:true --><p>open</p>"
+        "<!--kg-gated-block:end--><!--members-only--><p>BELOW THE WALL</p>"
+    )
+    found = without_gated_parts(page)
+    assert "CLOSED" not in found
+    assert "BELOW" not in found
+    assert "<p>open</p>" in found
+    unclosed = "<p>a</p><!--kg-gated-block:begin nonMember:false--><p>CLOSED</p>"
+    assert without_gated_parts(unclosed) == "<p>a</p>"
+
+
+def test_bookmarks_and_buttons_stay_out(tmp_path: Path) -> None:
+    html = (
+        '<p>mine &amp; mine</p><figure class="kg-card kg-bookmark-card"><a>A CARD</a></figure>'
+        '<div class="kg-card kg-button-card"><a>SUBSCRIBE</a></div>'
+        '<blockquote class="twitter-tweet"><p>HIS WORDS</p></blockquote><p>end</p>'
+    )
+    assert (
+        read(export(post(1, html=html)), tmp_path).only.text == "<p>mine &amp; mine</p><p>end</p>"
+    )
+
+
+def text(words: str, style: int = 0) -> dict[str, Any]:
+    return {"type": "extended-text", "text": words, "format": style}
+
+
+def test_lexical() -> None:
+    children = [
+        {"type": "heading", "tag": "h2", "children": [text("Head")]},
+        {
+            "type": "paragraph",
+            "children": [
+                text("a < b "),
+                text("bold", 1),
+                {"type": "linebreak"},
+                {"type": "link", "url": "https://x", "children": [text("link", 16)]},
+            ],
+        },
+        {
+            "type": "list",
+            "listType": "number",
+            "children": [{"type": "listitem", "children": [text("one")]}],
+        },
+        {"type": "codeblock", "code": "if a < b:\n    pass", "language": "python"},
+        {"type": "callout", "calloutText": "Mind"},
+        {"type": "toggle", "heading": "More", "content": "<p>inside</p>"},
+        {"type": "markdown", "markdown": "**strong**"},
+        {"type": "bookmark", "metadata": {"title": "A CARD"}},
+        {"type": "signup", "header": "SUBSCRIBE"},
+        {"type": "embed", "html": "<p>HIS WORDS</p>"},
+    ]
+    assert lexical_as_html(json.dumps({"root": {"children": children}})).split("\n") == [
+        "<h2>Head</h2>",
+        "<p>a &lt; b <strong>bold</strong><br><code>link</code></p>",
+        "<ol><li>one</li></ol>",
+        '<pre><code class="language-python">if a &lt; b:',
+        "    pass</code></pre>",
+        "<p>Mind</p>",
+        "<h4>More</h4>",
+        "<p>inside</p>",
+        "<p><strong>strong</strong></p>",
+        "",
+        "",
+        "",
+        "",
+    ]
+
+
+def test_mobiledoc() -> None:
+    document = {
+        "version": "0.3.1",
+        "atoms": [["soft-return", "", {}]],
+        "cards": [
+            ["code", {"code": "x < 1", "language": "js"}],
+            ["embed", {"html": "HIS WORDS"}],
+            ["markdown", {"markdown": "_so_"}],
+        ],
+        "markups": [["em"]],
+        "sections": [
+            [1, "h2", [[0, [], 0, "Head"]]],
+            [1, "p", [[0, [], 0, "a & "], [0, [0], 1, "b"], [1, [], 0, 0], [0, [], 0, "c"]]],
+            [3, "ul", [[[0, [], 0, "one"]], [[0, [], 0, "two"]]]],
+            [10, 0],
+            [10, 1],
+            [10, 2],
+            [10, 99],
+            [2, "picture.png"],
+        ],
+    }
+    assert [line for line in mobiledoc_as_html(json.dumps(document)).split("\n") if line] == [
+        "<h2>Head</h2>",
+        "<p>a &amp; b<br>c</p>",
+        "<ul><li>one</li><li>two</li></ul>",
+        '<pre><code class="language-js">x &lt; 1</code></pre>',
+        "<p><em>so</em></p>",
+    ]
+
+
+def test_the_editors_document_where_the_page_is_missing(tmp_path: Path) -> None:
+    paragraph = {"type": "paragraph", "children": [text("from lexical")]}
+    files = export(
+        post(1, html=None, lexical=json.dumps({"root": {"children": [paragraph]}})),
+        post(2, html="", mobiledoc='{"sections":[[1,"p",[[0,[],0,"from mobiledoc"]]]]}'),
+        post(3, html=None, markdown="from *markdown*"),
+        post(4, html=None, plaintext="from words"),
+        post(5, html=None, lexical="{broken"),
+        post(6, html=None),
+    )
+    found = read(files, tmp_path)
+    assert [record.text for record in found.records.values()] == [
+        "<p>from lexical</p>",
+        "<p>from mobiledoc</p>",
+        "from *markdown*",
+        "from words",
+    ]
+    assert [record.markup for record in found.records.values()][2:] == ["markdown", "text"]
+    assert found.reasons == {"malformed_row": 1, "no_text": 1}
+
+
+@pytest.mark.parametrize("document", ["[]", "{}", "nothing", "[" * 100_000])
+def test_a_broken_document_says_so(document: str) -> None:
+    for as_html in (lexical_as_html, mobiledoc_as_html):
+        with pytest.raises(BrokenDocumentError):
+            as_html(document)
+
+
+def test_a_deep_document_ends() -> None:
+    node: dict[str, Any] = text("deep")
+    for _ in range(300):
+        node = {"type": "paragraph", "children": [node]}
+    with pytest.raises(BrokenDocumentError, match="deeply"):
+        lexical_as_html(json.dumps({"root": {"children": [node]}}))
+
+
+def test_damaged_rows_cost_themselves(tmp_path: Path) -> None:
+    files = export(*(post(n) for n in range(1, 6)))
+    body = files["ada.ghost.json"].replace("<p>text 2</p>", '<p>"text 2</p>')
+    body = body.replace('"id": "p4", "uuid": "uuid-4"', '"id": null, "uuid": null')
+    found = read({"ada.ghost.json": body}, tmp_path)
+    assert list(found.records) == ["uuid-1", "uuid-3", "uuid-5"]
+    assert found.reasons == {"malformed_row": 2}
+    torn = {"ada.ghost.json": body[: body.index("text 5")]}
+    found = read(torn, tmp_path)
+    assert list(found.records) == ["uuid-1", "uuid-3"]
+    assert "torn" in found.reasons

@@ -1,0 +1,38 @@
+"""The exports that are damaged elsewhere are read whole as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, marks
+from tests.unit.corpus.importers.mutations import write_folder
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.known import IMPORTERS, importer_of
+from twin_assets.corpus.importers.record import Record, why_excluded
+
+
+def test_every_importer_has_a_marked_export() -> None:
+    assert set(EXPORTS) == {importer.NAME for importer in IMPORTERS}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_every_mark_is_found_and_no_secret(name: str, tmp_path: Path) -> None:
+    export = EXPORTS[name]()
+    bodies = {member: b"".join(p.body for p in pieces) for member, pieces in export.items()}
+    write_folder(bodies, tmp_path / "export")
+    with open_archive(tmp_path / "export") as archive:
+        importer = importer_of(archive)
+        assert importer is not None
+        assert name == importer.NAME
+        records = [
+            one
+            for one in importer.read(archive, include=frozenset())
+            if isinstance(one, Record) and not why_excluded(one, frozenset())
+        ]
+    text = "\n".join(record.as_json() for record in records)
+    wanted = [piece.mark for piece in marks(export)]
+    assert len(wanted) >= 5
+    assert [mark for mark in wanted if text.count(mark) != 1] == []
+    assert SECRET not in text

@@ -1,0 +1,141 @@
+"""Mastodon archives: public posts alone, threads joined, no boosts, no messages."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.corpus.importers.reading import Found, folder_of, found_in, tar_gz_of, zip_of
+from twin_assets.corpus.importers import mastodon
+
+ME = "https://social.example/users/ada"
+PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
+FOLLOWERS = f"{ME}/followers"
+
+
+def create(number: int, html: str, *, to: str = PUBLIC, cc: str = FOLLOWERS, **more: Any) -> Any:
+    note = {
+        "id": f"{ME}/statuses/{number}",
+        "type": "Note",
+        "published": f"2023-02-{number:02}T18:05:09Z",
+        "attributedTo": ME,
+        "to": [to],
+        "cc": [cc],
+        "content": html,
+        "contentMap": {"en": html},
+        "inReplyTo": None,
+    }
+    return {
+        "id": f"{ME}/statuses/{number}/activity",
+        "type": "Create",
+        "actor": ME,
+        "to": [to],
+        "cc": [cc],
+        "object": note | more,
+    }
+
+
+def outbox(*activities: Any) -> dict[str, str]:
+    collection = {
+        "@context": "https://www.w3.org/ns/activitystreams",
+        "id": "outbox.json",
+        "type": "OrderedCollection",
+        "totalItems": len(activities),
+        "orderedItems": list(activities),
+    }
+    actor = {"@context": [], "id": ME, "type": "Person", "preferredUsername": "ada", "name": "Ada"}
+    return {"outbox.json": json.dumps(collection), "actor.json": json.dumps(actor)}
+
+
+def read(files: dict[str, str], at: Path, *include: str) -> Found:
+    return found_in(folder_of(files, at), mastodon, *include)
+
+
+def test_a_public_post(tmp_path: Path) -> None:
+    tags = [{"type": "Hashtag", "name": "#clocks"}, {"type": "Mention", "name": "@bob"}]
+    post = create(2, "<p>Mine &amp; mine</p>", tag=tags, summary="A title", updated="2023-03-01")
+    found = read(outbox(post), tmp_path).only
+    assert found.source_id == "social.example/users/ada/statuses/2"
+    assert (found.text, found.markup, found.title) == ("<p>Mine &amp; mine</p>", "html", "A title")
+    assert (found.author, found.byline, found.language) == ("Ada", "actor.json", "en")
+    assert found.created_at == datetime(2023, 2, 2, 18, 5, 9, tzinfo=UTC)
+    assert found.updated_at == datetime(2023, 3, 1, tzinfo=UTC)
+    assert (found.visibility, found.tags) == ("public", ("clocks",))
+
+
+@pytest.mark.parametrize(
+    ("to", "cc", "reason", "opt_in"),
+    [
+        (FOLLOWERS, PUBLIC, "unlisted", "followers"),
+        (FOLLOWERS, "https://x.example/users/bob", "followers", "followers"),
+        ("https://x.example/users/bob", "", "private", ""),
+    ],
+)
+def test_what_is_not_public_is_asked_for(
+    to: str, cc: str, reason: str, opt_in: str, tmp_path: Path
+) -> None:
+    files = outbox(create(1, "<p>not for all</p>", to=to, cc=cc))
+    assert read(files, tmp_path).reasons == {reason: 1}
+    everything = ("followers", "private", "replies", "drafts", "paid")
+    asked = read(files, tmp_path, *everything)
+    # A message to named people is part of their conversation: it is never read.
+    assert len(asked.records) == (1 if opt_in else 0)
+
+
+def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
+    mention = '<span class="h-card"><a href="x" class="u-url mention">@<span>bob</span></a></span>'
+    quoted = '<p class="quote-inline">RE: <a href="x">HIS WORDS</a></p><p>Well said.</p>'
+    activities = (
+        {"id": "b", "type": "Announce", "object": "https://x.example/1"},
+        create(1, f"<p>{mention} no</p>", inReplyTo="https://x.example/users/bob/statuses/1"),
+        create(2, "<p>HIS WORDS</p>", attributedTo="https://x.example/users/bob"),
+        create(3, quoted),
+        create(4, "<p>and more</p>", inReplyTo=f"{ME}/statuses/1"),
+        {"id": "d", "type": "Delete", "object": {}},
+    )
+    found = read(outbox(*activities), tmp_path)
+    assert found.reasons == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
+    assert found.only.text == "<p>Well said.</p>"
+    asked = read(outbox(*activities), tmp_path, "replies")
+    answer = asked.records["social.example/users/ada/statuses/1"]
+    assert (answer.kind, answer.text) == ("reply", "<p>no</p>\n<p>and more</p>")
+
+
+def test_threads_are_one_text_and_keep_out_what_is_not_public(tmp_path: Path) -> None:
+    activities = (
+        create(1, "<p>one</p>"),
+        create(2, "<p>two</p>", inReplyTo=f"{ME}/statuses/1"),
+        create(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ME}/statuses/2"),
+    )
+    found = read(outbox(*activities), tmp_path)
+    assert found.only.text == "<p>one</p>\n<p>two</p>"
+    assert found.reasons == {"joined_to_thread": 1, "followers": 1}
+
+
+def test_zip_tar_and_a_file_alone(tmp_path: Path) -> None:
+    files = outbox(create(1, "<p>one</p>"))
+    nested = {f"archive-1/{name}": text for name, text in files.items()}
+    assert found_in(zip_of(nested, tmp_path / "a.bin"), mastodon).only.author == "Ada"
+    packed = tar_gz_of(files, tmp_path / "f", tmp_path / "a.tar.gz")
+    assert found_in(packed, mastodon).only.author == "Ada"
+    alone = folder_of({"mine.json": files["outbox.json"]}, tmp_path / "alone") / "mine.json"
+    assert found_in(alone, mastodon).only.author == ""
+
+
+def test_damaged_activities_cost_themselves(tmp_path: Path) -> None:
+    rows = [create(n, f"<p>post {n}</p>") for n in range(1, 6)]
+    files = outbox(*rows)
+    text = files["outbox.json"].replace("<p>post 2</p>", '<p>"post 2</p>', 1)
+    text = text.replace('"content": "<p>post 4</p>"', '"content": 4', 1)
+    found = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)
+    assert [key[-1] for key in sorted(found.records)] == ["1", "3", "5"]
+    assert found.reasons == {"malformed_row": 2}
+    torn = files["outbox.json"]
+    torn = torn[: torn.index("post 5")]
+    found = read(files | {"outbox.json": torn}, tmp_path / "torn")
+    assert len(found.records) == 4
+    assert "torn" in found.reasons

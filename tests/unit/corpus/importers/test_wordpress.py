@@ -1,0 +1,198 @@
+"""WordPress exports: published posts, paragraphs and code kept, no comments, no shortcodes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.importers.reading import Found, found_in
+from twin_assets.corpus.importers import feed, wordpress
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.known import importer_of
+from twin_assets.corpus.importers.record import Record
+from twin_assets.corpus.importers.wordpress_text import as_html
+
+HEAD = """<?xml version="1.0" encoding="UTF-8" ?>
+<rss version="2.0" xmlns:excerpt="http://wordpress.org/export/1.2/excerpt/"
+ xmlns:content="http://purl.org/rss/1.0/modules/content/" xmlns:plug="https://plug.example/"
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:wp="http://wordpress.org/export/1.2/"><channel>
+<title>Blog</title><link>https://blog.example</link><language>en-US</language>
+<wp:wxr_version>1.2</wp:wxr_version><wp:base_blog_url>https://blog.example</wp:base_blog_url>
+<wp:author><wp:author_login><![CDATA[ada]]></wp:author_login><wp:author_email>ada@example.org
+</wp:author_email><wp:author_display_name><![CDATA[Ada L]]></wp:author_display_name></wp:author>
+"""
+TAIL = "</channel></rss>"
+
+
+def item(number: int, text: str = "words", *, more: str = "", **fields: str) -> str:
+    values = {"status": "publish", "post_type": "post", "post_password": ""} | fields
+    elements = "".join(
+        f"<wp:{name}><![CDATA[{value}]]></wp:{name}>" for name, value in values.items()
+    )
+    return (
+        f"<item><title>Title &amp;amp; {number}</title><link>https://blog.example/{number}/</link>"
+        "<pubDate>Thu, 09 Feb 2023 18:05:09 +0000</pubDate><dc:creator>ada</dc:creator>"
+        f"<content:encoded><![CDATA[{text}]]></content:encoded><wp:post_id>{number}</wp:post_id>"
+        f"<wp:post_date_gmt>2023-02-09 17:05:09</wp:post_date_gmt>{elements}{more}</item>\n"
+    )
+
+
+def read(text: str | bytes, at: Path, *include: str) -> Found:
+    path = at / "export.xml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return found_in(path, wordpress, *include)
+
+
+def test_a_post(tmp_path: Path) -> None:
+    tags = (
+        '<category domain="post_tag" nicename="c"><![CDATA[Clocks &amp; bells]]></category>'
+        '<category domain="nav_menu" nicename="m"><![CDATA[Menu]]></category><plug:x>1</plug:x>'
+    )
+    found = read(HEAD + item(5, more=tags) + TAIL, tmp_path).only
+    assert (found.source_id, found.title) == ("blog.example/5", "Title & 5")
+    assert (found.author, found.byline) == ("Ada L", "dc:creator")
+    assert found.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
+    assert (found.url, found.language) == ("https://blog.example/5/", "en-US")
+    assert found.tags == ("Clocks & bells",)
+    assert "example.org" not in found.as_json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "opt_in"),
+    [
+        ({"status": "draft"}, "draft", "drafts"),
+        ({"status": "pending"}, "draft", "drafts"),
+        ({"status": "future"}, "draft", "drafts"),
+        ({"status": "of a plug-in"}, "draft", "drafts"),
+        ({"status": "private"}, "private", "private"),
+        ({"post_password": "open sesame"}, "private", "private"),
+        ({"status": "trash"}, "trash", ""),
+        ({"post_type": "page"}, "page", ""),
+        ({"post_type": "attachment", "status": "inherit"}, "not_a_post", ""),
+        ({"post_type": "nav_menu_item"}, "not_a_post", ""),
+    ],
+)
+def test_what_is_no_public_post(
+    fields: dict[str, str], reason: str, opt_in: str, tmp_path: Path
+) -> None:
+    text = HEAD + item(1, **fields) + item(2) + TAIL
+    found = read(text, tmp_path)
+    assert found.reasons == {reason: 1}
+    assert list(found.records) == ["blog.example/2"]
+    asked = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
+    assert ("blog.example/1" in asked.records) == bool(opt_in)
+    if opt_in:
+        assert asked.records["blog.example/1"].visibility == "private"
+        assert "blog.example/1" in read(text, tmp_path, opt_in).records
+
+
+def test_comments_quotes_and_embedded_posts_stay_out(tmp_path: Path) -> None:
+    comment = (
+        "<wp:comment><wp:comment_id>7</wp:comment_id><wp:comment_author_email>x@example.org"
+        "</wp:comment_author_email><wp:comment_content><![CDATA[HIS WORDS]]></wp:comment_content>"
+        "</wp:comment>"
+    )
+    quote = '<category domain="post_format" nicename="post-format-quote"><![CDATA[Q]]></category>'
+    embedded = (
+        "<!-- wp:paragraph --><p>mine</p><!-- /wp:paragraph -->"
+        '<!-- wp:embed {"url":"https://x"} --><figure class="wp-block-embed"><div>HIS WORDS</div>'
+        "</figure><!-- /wp:embed -->"
+        '<div class="wp-block-buttons"><a class="wp-block-button">SUBSCRIBE</a></div>'
+    )
+    text = HEAD + item(1, embedded, more=comment) + item(2, "HIS WORDS", more=quote) + TAIL
+    found = read(text, tmp_path)
+    assert found.only.text.strip() == "<p>mine</p>"
+    assert found.reasons == {"comment": 1, "quote": 1}
+
+
+def test_empty_lines_end_paragraphs_in_the_classic_editor() -> None:
+    text = "One\nline.\r\n\r\nTwo <em>words</em>.\n<ul>\n<li>a</li>\n</ul>\nThree."
+    assert as_html(text) == (
+        "<p>One<br />\nline.</p>\n<p>Two <em>words</em>.</p>\n"
+        "<ul>\n<li>a</li>\n</ul>\n<p>Three.</p>"
+    )
+    assert as_html("<!-- wp:paragraph -->\n<p>a</p>\n<!-- /wp:paragraph -->") == "<p>a</p>"
+    assert as_html("<pre>a\n\n  b</pre>") == "<pre>a\n\n  b</pre>"
+
+
+def test_shortcodes_go_and_brackets_stay() -> None:
+    assert as_html('see [1] and [sic] [gallery ids="1,2"] a[0] [x y] [foo bar="1"]') == (
+        "<p>see [1] and [sic]  a[0] [x y]</p>"
+    )
+    assert as_html("[embed]https://x.example/1[/embed]mine[youtube https://y]") == "<p>mine</p>"
+    assert as_html('[vc_row][vc_column_text css="x"]inner[/vc_column_text][/vc_row]') == (
+        "<p>inner</p>"
+    )
+    assert as_html('[caption id="a"]<img src="x" /> under it[/caption]').endswith("under it</p>")
+    assert as_html("write [[gallery]] so") == "<p>write [gallery] so</p>"
+
+
+def test_code_is_kept_to_the_letter() -> None:
+    shown = as_html(
+        'before\n[code lang="python"]\nif a &lt; b:\n\n    x = "[gallery]"\n[/code]after'
+    )
+    assert shown == (
+        '<p>before</p>\n<pre><code class="language-python">if a &lt; b:\n\n    x = "[gallery]"'
+        "</code></pre>\n<p>after</p>"
+    )
+    assert as_html("[php]echo 1;[/php]") == ('<pre><code class="language-php">echo 1;</code></pre>')
+    assert as_html("[code]never closed\n\nmore") == "<p>[code]never closed</p>\n<p>more</p>"
+    assert as_html("a <code>[gallery]</code> b") == "<p>a <code>[gallery]</code> b</p>"
+
+
+def test_hostile_text_takes_linear_time() -> None:
+    for piece in ("[code]", "<pre>", "<!-- wp:a ", '[a b="', "<p>", "[[", "\n\n", "[a b=c "):
+        assert isinstance(as_html(piece * (400_000 // len(piece))), str)
+
+
+def test_damaged_items_cost_themselves(tmp_path: Path) -> None:
+    items = [item(n, f"words {n}") for n in range(1, 9)]
+    items[1] = items[1].replace("<dc:creator>", "<dc:creator")
+    items[3] = items[3].replace("]]></content", "]]</content")  # CDATA runs on into the next one
+    items[6] = items[6].replace("<wp:post_id>7</wp:post_id>", "")
+    found = read(HEAD + "".join(items) + TAIL, tmp_path)
+    assert [key[-1] for key in found.records] == ["1", "3", "5", "6", "8"]
+    assert found.reasons == {"malformed_row": 3}
+    assert found.records["blog.example/5"].text == "<p>words 5</p>"
+
+
+def test_control_characters_cost_nothing_and_bad_bytes_their_item(tmp_path: Path) -> None:
+    text = HEAD + item(1, "wo\x08rds &amp; &#8; \x0b") + item(2, "\udc80") + item(3) + TAIL
+    found = read(text.encode("utf-8", "surrogateescape"), tmp_path)
+    assert found.records["blog.example/1"].text == "<p>words &amp;</p>"
+    assert list(found.records) == ["blog.example/1", "blog.example/3"]
+    assert found.reasons == {"malformed_row": 1}
+
+
+def test_a_torn_export_says_so(tmp_path: Path) -> None:
+    text = HEAD + item(1) + item(2)
+    assert read(text, tmp_path).reasons == {"torn": 1}
+    found = read(text[:-40], tmp_path)
+    assert list(found.records) == ["blog.example/1"]
+    assert found.reasons["torn"] >= 1
+
+
+def test_entities_are_refused(tmp_path: Path) -> None:
+    bomb = '<!DOCTYPE rss [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
+    declared = HEAD.replace("<rss", f"{bomb}<rss", 1)
+    text = declared + item(1).replace("Title", "&a; &b;") + item(2) + TAIL
+    found = read(text, tmp_path)
+    assert list(found.records) == ["blog.example/2"]
+    assert found.reasons == {"malformed_row": 1}
+
+
+def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> None:
+    draft = item(1, "SECRET", status="draft")
+    path = tmp_path / "export.xml"
+    path.write_text(HEAD + draft + TAIL)
+    with open_archive(path) as archive:
+        assert importer_of(archive) is wordpress
+    # Every mark of WordPress lies beyond what is looked at: each entry is still known.
+    path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + TAIL)
+    with open_archive(path) as archive:
+        assert importer_of(archive) is feed
+        found = list(feed.read(archive, include=frozenset({"drafts", "private"})))
+    assert not [one for one in found if isinstance(one, Record)]
+    assert "not_a_post" in {one.reason for one in found if not isinstance(one, Record)}

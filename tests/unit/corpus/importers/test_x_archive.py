@@ -1,0 +1,230 @@
+"""X archives: posts as they were typed, long posts whole, threads joined, nobody else's words."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.unit.corpus.importers.reading import Found, folder_of, found_in, zip_of
+from twin_assets.corpus.importers import x_archive
+from twin_assets.corpus.importers.threads import first_of_thread
+from twin_assets.corpus.importers.x_text import Cut, join_long_posts
+
+ACCOUNT = {
+    "email": "ada@example.org",
+    "username": "ada",
+    "accountId": "42",
+    "accountDisplayName": "Ada L",
+}
+
+
+def tweet(number: int, text: str, **more: Any) -> dict[str, Any]:
+    minute = number % 60
+    return {
+        "tweet": {
+            "retweeted": False,
+            "id_str": str(number),
+            "created_at": f"Thu Feb 09 18:{minute:02}:09 +0000 2023",
+            "full_text": text,
+            "lang": "en",
+        }
+        | more
+    }
+
+
+def note(number: int, text: str, minute: int, second: int = 9) -> dict[str, Any]:
+    return {
+        "noteTweet": {
+            "noteTweetId": str(number),
+            "createdAt": f"2023-02-09T18:{minute:02}:{second:02}.000Z",
+            "core": {
+                "text": text,
+                "urls": [{"shortUrl": "https://t.co/n", "expandedUrl": "https://e.org/n"}],
+            },
+        }
+    }
+
+
+def script(name: str, rows: list[Any]) -> str:
+    return f"window.YTD.{name} = {json.dumps(rows, indent=2)}"
+
+
+def archive_files(tweets: list[Any], notes: list[Any] | None = None, **more: str) -> dict[str, str]:
+    files = {
+        "data/account.js": script("account.part0", [{"account": ACCOUNT}]),
+        "data/tweets.js": script("tweets.part0", tweets),
+    }
+    if notes is not None:
+        files["data/note-tweet.js"] = script("note_tweet.part0", notes)
+    return files | {f"data/{name.replace('_', '-')}.js": text for name, text in more.items()}
+
+
+def read(files: dict[str, str], at: Path, *include: str) -> Found:
+    return found_in(folder_of(files, at), x_archive, *include)
+
+
+def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
+    entities = {
+        "urls": [
+            {"url": "https://t.co/a", "expanded_url": "https://example.org/a?b=1&c=2"},
+            {"url": "https://t.co/q", "expanded_url": "https://twitter.com/bob/status/77"},
+        ],
+        "media": [{"url": "https://t.co/m"}],
+        "hashtags": [{"text": "clocks"}, {"text": "clocks"}],
+    }
+    text = "a &lt; b &amp;&amp; &amp;lt; see https://t.co/a https://t.co/m https://t.co/q"
+    found = read(archive_files([tweet(1, text, entities=entities)]), tmp_path).only
+    assert found.text == "a < b && &lt; see https://example.org/a?b=1&c=2"
+    assert found.tags == ("clocks",)
+    assert found.url == "https://x.com/ada/status/1"
+    assert (found.author, found.byline) == ("Ada L", "data/account.js")
+    assert found.created_at == datetime(2023, 2, 9, 18, 1, 9, tzinfo=UTC)
+    assert (found.kind, found.language, found.visibility) == ("post", "en", "public")
+
+
+def test_nothing_of_others_enters(tmp_path: Path) -> None:
+    files = archive_files(
+        [
+            tweet(1, "mine"),
+            tweet(2, "RT @bob: HIS WORDS"),
+            tweet(3, "also mine", retweeted_status={"full_text": "HIS WORDS"}),
+            tweet(4, "@bob my answer", in_reply_to_user_id_str="7", in_reply_to_status_id_str="8"),
+        ],
+        like=script("like.part0", [{"like": {"fullText": "HIS WORDS"}}]),
+        direct_messages=script("direct_messages.part0", [{"dm": {"text": "HIS WORDS"}}]),
+        deleted_tweets=script("deleted_tweets.part0", [{"tweet": {"full_text": "GONE"}}]),
+        community_tweet=script("community_tweet.part0", [{"tweet": {"full_text": "CLOSED"}}]),
+    )
+    found = read(files, tmp_path)
+    assert list(found.records) == ["1"]
+    assert found.reasons == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
+    stored = "".join(record.as_json() for record in found.records.values())
+    assert "HIS" not in stored
+    assert "example.org" not in stored
+
+
+def test_answers_to_others_are_asked_for(tmp_path: Path) -> None:
+    tweets = [
+        tweet(4, "@bob @eve I disagree", in_reply_to_user_id_str="7"),
+        # the author goes on below the own answer: part of the same conversation
+        tweet(5, "and so", in_reply_to_user_id_str="42", in_reply_to_status_id_str="4"),
+    ]
+    assert not read(archive_files(tweets), tmp_path).records
+    found = read(archive_files(tweets), tmp_path, "replies").only
+    assert (found.kind, found.text) == ("reply", "I disagree\n\nand so")
+
+
+def test_long_posts_are_whole(tmp_path: Path) -> None:
+    whole = "A long text that begins like this, goes on https://t.co/n and ends &lt; here."
+    tweets = [
+        tweet(1, "Something short of the same second as nothing."),
+        tweet(2, "A long text that begins like this… https://t.co/x"),
+        tweet(3, "Another text of its own… https://t.co/y"),
+    ]
+    notes = [
+        note(900, whole, minute=2),
+        # a second late, known by its beginning
+        note(901, "Another text of its own mind, longer than what is shown.", 3, second=10),
+        note(902, "A long text whose post was deleted.", minute=40),
+    ]
+    found = read(archive_files(tweets, notes), tmp_path)
+    expected = "A long text that begins like this, goes on https://e.org/n and ends < here."
+    assert found.records["2"].text == expected
+    assert found.records["3"].text == "Another text of its own mind, longer than what is shown."
+    assert found.records["1"].text.endswith("nothing.")
+    assert found.skipped["note-902"] == "no_such_post"
+    assert found.reasons["joined_to_post"] == 2
+
+
+def test_two_posts_of_one_second_are_told_apart_by_their_beginnings() -> None:
+    when = datetime(2023, 2, 9, tzinfo=UTC)
+    posts = {"1": Cut(when, "First begins so… https://t.co/1"), "2": Cut(when, "Second has…")}
+    notes = {"a": Cut(when, "Second has more words."), "b": Cut(when, "First begins so and ends.")}
+    assert join_long_posts(notes, posts) == {"a": "2", "b": "1"}
+    assert join_long_posts({"c": Cut(None, "First begins so")}, posts) == {}
+
+
+def test_threads_are_one_text(tmp_path: Path) -> None:
+    tweets = [
+        tweet(3, "three", in_reply_to_status_id_str="2", in_reply_to_user_id_str="42"),
+        tweet(1, "one"),
+        tweet(2, "two", in_reply_to_status_id_str="1", in_reply_to_user_id_str="42"),
+        # the post before was deleted: it stands for itself
+        tweet(9, "alone", in_reply_to_status_id_str="8", in_reply_to_user_id_str="42"),
+    ]
+    found = read(archive_files(tweets), tmp_path)
+    assert found.records["1"].text == "one\n\ntwo\n\nthree"
+    assert found.records["1"].updated_at == datetime(2023, 2, 9, 18, 3, 9, tzinfo=UTC)
+    assert found.records["9"].text == "alone"
+    assert found.reasons == {"joined_to_thread": 2}
+
+
+def test_a_circle_of_answers_ends() -> None:
+    parents = {"1": "2", "2": "1", "3": "2", "4": "", "5": "4"}
+    assert first_of_thread(parents) == {"1": "1", "2": "2", "3": "2", "4": "4", "5": "4"}
+
+
+def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
+    first = {"initial": {"editTweetIds": ["1", "5"]}}
+    later = {"edit": {"editControlInitial": {"editTweetIds": ["1", "5"]}}}
+    tweets = [
+        tweet(1, "with a tpyo", edit_info=first),
+        tweet(5, "without a typo", edit_info=later),
+        tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
+    ]
+    found = read(archive_files(tweets), tmp_path)
+    assert found.records["1"].text == "without a typo\n\nmore"
+    assert found.records["1"].url.endswith("/status/5")
+    assert found.reasons == {"superseded": 1, "joined_to_thread": 1}
+
+
+def test_a_protected_account_is_asked_for(tmp_path: Path) -> None:
+    history = [
+        {"protectedHistory": {"protectedAt": "2011-01-01T00:00:00.000Z", "action": "Unprotect"}},
+        {"protectedHistory": {"protectedAt": "2020-01-01T00:00:00.000Z", "action": "Protect"}},
+    ]
+    files = archive_files(
+        [tweet(1, "for friends")], protected_history=script("protected_history.part0", history)
+    )
+    assert read(files, tmp_path).reasons == {"followers": 1}
+    assert read(files, tmp_path, "followers").only.visibility == "followers"
+
+
+def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
+    files = archive_files([tweet(1, "one")]) | {
+        "data/tweets-part1.js": "\ufeff"
+        + script("tweets.part1", [tweet(2, "two"), tweet(1, "one")])
+    }
+    found = found_in(
+        zip_of({f"x-2023/{k}": v for k, v in files.items()}, tmp_path / "a"), x_archive
+    )
+    assert set(found.records) == {"1", "2"}
+    assert found.reasons == {"duplicate": 1}
+    alone = tmp_path / "download.txt"
+    alone.write_text(files["data/tweets.js"], encoding="utf-8")
+    assert found_in(alone, x_archive).only.url == "https://x.com/i/status/1"
+
+
+def test_damaged_rows_cost_themselves(tmp_path: Path) -> None:
+    rows = [tweet(n, f"text {n}") for n in range(1, 7)]
+    text = script("tweets.part0", rows)
+    text = text.replace('"text 2"', '"text 2')  # a quote is lost
+    text = text.replace('"id_str": "4"', '"id_str": {}')
+    text = text.replace('"text 5"', '"text \udc80"')
+    files = archive_files([]) | {"data/tweets.js": ""}
+    at = folder_of(files, tmp_path)
+    (at / "data/tweets.js").write_bytes(text.encode("utf-8", "surrogateescape"))
+    found = found_in(at, x_archive)
+    assert set(found.records) == {"1", "3", "6"}
+    assert found.reasons == {"malformed_row": 3}
+    (at / "data/tweets.js").write_bytes(text[: text.index("text 6")].encode("utf-8", "ignore"))
+    assert found_in(at, x_archive).reasons["malformed_row"] >= 3
+
+
+def test_scripts_are_never_evaluated(tmp_path: Path) -> None:
+    text = 'window.YTD.tweets.part0 = [].concat(alert(1)) || [ {"tweet": {"id_str": "1"}} ]'
+    found = read({"data/tweets.js": text}, tmp_path)
+    assert not found.records
+    assert found.reasons["malformed_row"] >= 1
