@@ -207,6 +207,9 @@ class _Demo:
         self.clock.say(f"the sensor: {first.message or 'an alarm'}")
 
     def _retrained(self) -> None:
+        if not self._alarms():
+            self.clock.say(f"no alarm within {MOST_BROKEN} scores, so nothing is trained")
+            return
         run = self._wait_for(self._quality_run, RUN_WITHIN_S, "the run of the alarm")
         self.clock.say(f"started by the sensor: {self._page(run.run_id)}")
         followed = follow(
