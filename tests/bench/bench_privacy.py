@@ -1,0 +1,212 @@
+"""Personal data: what of it is found, what is touched without need, and the speed.
+
+    python tests/bench/bench_privacy.py --quick|--full [--posts FOLDER] [--json FILE]
+
+Made-up values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one a passage of
+1,000 characters, at a random space. A value counts as found when one span of its own kind covers
+it whole; for a peer, when any finding does. Peer, where it is installed: Presidio's analyzer with
+its pattern recognizers and a blank spaCy pipeline (its models of names are downloads).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.loop.rows import Row
+from tests.unit.privacy.plants import Plant, plants
+from twin_resources.privacy import find_personal, redact
+
+ROOT = Path(__file__).resolve().parents[2]
+RECALL, TOUCHED = 0.9, 0.05
+PASSAGE = 1_000  # characters
+PEER_SHARE = 10  # the peer reads every tenth of what we read: it is a hundred times slower
+PRESIDIO = "Presidio, patterns"
+NOT_PERSONAL = ("URL", "DATE_TIME")
+# What cost the most of some 40 repeated pieces when the patterns were made.
+ADVERSARIAL = ("(0", "1 ", "01 11 ", "tel 1 2 3 4 5 6 7 ", "4111 ", "DE89 ", "+1 2 3 4 5 6 ", "sk-")
+Finder = Callable[[str, Plant], list[tuple[int, int, str]]]
+
+
+def read_posts(folder: Path) -> list[str]:
+    suffixes = (".md", ".markdown", ".html")
+    found = sorted(file for file in folder.rglob("*") if file.suffix in suffixes)
+    return [file.read_text("utf-8", errors="replace") for file in found]
+
+
+def ours(text: str, plant: Plant) -> list[tuple[int, int, str]]:
+    spans = find_personal(text, region=plant.region)
+    return [(span.start, span.end, span.kind) for span in spans]
+
+
+def presidio() -> Finder | None:
+    """None: not installed. Nothing is downloaded."""
+    if importlib.util.find_spec("presidio_analyzer") is None:
+        return None
+    import spacy
+    import tldextract
+    from presidio_analyzer import AnalyzerEngine
+    from presidio_analyzer.nlp_engine import SpacyNlpEngine
+
+    # its recognizer of addresses would fetch the list of domains
+    tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
+
+    class Blank(SpacyNlpEngine):
+        def load(self) -> None:
+            self.nlp = {"en": spacy.blank("en")}
+
+    engine = AnalyzerEngine(nlp_engine=Blank(), supported_languages=["en"])
+
+    def find(text: str, plant: Plant) -> list[tuple[int, int, str]]:
+        found = engine.analyze(text, language="en")
+        return [
+            (one.start, one.end, plant.kind) for one in found if one.entity_type not in NOT_PERSONAL
+        ]
+
+    return find
+
+
+def planted(posts: Sequence[str], *, each: int) -> list[tuple[str, Plant, int]]:
+    """(passage with the plant, plant, where its value starts)."""
+    chance = random.Random(7)
+    long = [post for post in posts if len(post) > 2 * PASSAGE]
+    found: list[tuple[str, Plant, int]] = []
+    for plant in plants(11, each=each):
+        post = chance.choice(long)
+        start = chance.randrange(len(post) - PASSAGE)
+        passage = post[start : start + PASSAGE]
+        spaces = [at for at, one in enumerate(passage) if one.isspace()] or [0]
+        at = chance.choice(spaces)
+        before = passage[:at] + " " + plant.before
+        text = before + plant.value + plant.after + " " + passage[at:]
+        found.append((text, plant, len(before)))
+    return found
+
+
+def recalls(cases: Sequence[tuple[str, Plant, int]], find: Finder) -> dict[str, float]:
+    found: defaultdict[str, list[bool]] = defaultdict(list)
+    for text, plant, start in cases:
+        end = start + len(plant.value)
+        spans = find(text, plant)
+        hit = any(a <= start and b >= end and kind == plant.kind for a, b, kind in spans)
+        found[plant.group].append(hit)
+    return {group: statistics.fmean(hits) for group, hits in found.items()}
+
+
+def recall_rows(posts: Sequence[str], peer: Finder | None, *, each: int) -> list[Row]:
+    cases = planted(posts, each=each)
+    counts = Counter(plant.group for _, plant, _ in cases)
+    found = recalls(cases, ours)
+    beside = recalls(cases[:: max(1, each // 20)], peer) if peer else {}
+    rows = [
+        Row(
+            f"recall of {group}, {count} planted",
+            round(value, 4),
+            "",
+            RECALL,
+            value >= RECALL,
+            {PRESIDIO: round(beside[group], 3)} if group in beside else {},
+        )
+        for (group, value), count in zip(found.items(), counts.values(), strict=True)
+    ]
+    phones = [value for group, value in found.items() if group.startswith("phone")]
+    mean = statistics.fmean(phones)
+    return [*rows, Row("recall of phone, mean of the four ways", mean, "", RECALL, mean >= RECALL)]
+
+
+def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
+    """Also the speed: the same pass."""
+    size = sum(len(post.encode()) for post in posts) / 1e6
+    started = time.process_time()
+    touched = sum(bool(redact(post).counts) for post in posts)
+    seconds = time.process_time() - started
+    share = touched / len(posts)
+    peers: dict[str, float] = {}
+    speeds: dict[str, float] = {}
+    if peer:
+        nobody = Plant("e-mail", "", "")
+        some = posts[::PEER_SHARE]
+        began = time.process_time()
+        peers[PRESIDIO] = round(sum(bool(peer(post, nobody)) for post in some) / len(some), 3)
+        spent = time.process_time() - began
+        speeds[PRESIDIO] = round(sum(len(post.encode()) for post in some) / 1e6 / spent, 3)
+    return [
+        Row(
+            f"share of {len(posts)} clean posts touched",
+            share,
+            "",
+            TOUCHED,
+            share <= TOUCHED,
+            peers,
+        ),
+        Row("speed on posts", round(size / seconds, 2), "MB/CPU s", None, True, speeds),
+    ]
+
+
+def adversarial_rows(*, length: int) -> list[Row]:
+    """The dearest of texts made to be dear; the tests show that the time is linear."""
+
+    def speed(piece: str) -> float:
+        text = piece * (length // len(piece))
+        started = time.process_time()
+        redact(text)
+        return len(text.encode()) / 1e6 / (time.process_time() - started)
+
+    slowest = min(ADVERSARIAL, key=speed)
+    name = (
+        f"speed on the worst of {len(ADVERSARIAL)} adversarial texts ({slowest!r}, {length} long)"
+    )
+    return [Row(name, round(speed(slowest), 3), "MB/CPU s")]
+
+
+def show(row: Row) -> str:
+    better = "" if row.goal is None else f"{'≤' if row.goal < RECALL else '≥'} {row.goal:g}"
+    peers = ", ".join(f"{name} {value:g}" for name, value in row.peers.items())
+    return f"{row.name:76} {row.value:8.4g} {row.unit:9} {better:>7}  {row.holds!s:5} {peers}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="every fifth post, fewer plants")
+    form.add_argument("--full", action="store_true")
+    shared = os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")
+    parser.add_argument("--posts", type=Path, default=Path(shared) / "posts")
+    parser.add_argument("--json", type=Path)
+    options: Any = parser.parse_args()
+    posts = read_posts(options.posts)[:: 5 if options.quick else 1]
+    if not posts:
+        parser.error(
+            f"no post in {options.posts}: name a folder of Markdown or HTML files (--posts)"
+        )
+    peer = presidio()
+    started, cpu = time.monotonic(), time.process_time()
+    print(f"{'what':76} {'value':>8} {'unit':9} {'goal':>7}  holds peers")
+    rows = [
+        *touched_rows(posts, peer),
+        *recall_rows(posts, peer, each=50 if options.quick else 500),
+        *adversarial_rows(length=20_000 if options.quick else 200_000),
+    ]
+    print("\n".join(show(row) for row in rows))
+    wall = time.monotonic() - started
+    print(f"  ({len(posts)} posts: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
