@@ -124,34 +124,35 @@ def trained_on(instance: Instance, author: str, gone: Gone) -> set[str]:
     Read before anything is erased: the manifest names the tag of its dataset and of its pairs.
     """
     base = instance.settings.checkpoints_dir / author
-    found: set[str] = set()
-    for path in sorted(base.glob("*/manifest.json")):
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        sources = [manifest["dataset"], manifest.get("preferences") or {}]
-        if any(_holds_rows(instance, author, source, gone) for source in sources if source):
-            found.add(path.parent.name)
-    folders = {path.parent.name for path in base.glob("*/manifest.json")}
+    manifests: dict[str, dict[str, Any]] = {
+        path.parent.name: json.loads(path.read_text("utf-8"))
+        for path in sorted(base.glob("*/manifest.json"))
+    }
+    pairs: dict[str, dict[str, Any]] = {
+        checkpoint: manifest.get("preferences") or {} for checkpoint, manifest in manifests.items()
+    }
+    found = {
+        checkpoint
+        for checkpoint, manifest in manifests.items()
+        if _holds_rows(instance, author, manifest["dataset"], gone)
+        or (pairs[checkpoint] and _holds_rows(instance, author, pairs[checkpoint], gone))
+    }
     # a version whose folder has gone, or lies on another machine
-    found |= {
-        item.checkpoint for item in instance.registry.versions(author)
-        if item.checkpoint not in folders
-    }  # fmt: skip
+    versions = instance.registry.versions(author)
+    found |= {item.checkpoint for item in versions if item.checkpoint not in manifests}
     # a preference-tuned one stands on the supervised one
-    for path in sorted(base.glob("*/manifest.json")):
-        manifest = json.loads(path.read_text("utf-8"))
-        if (manifest.get("preferences") or {}).get("parent") in found:
-            found.add(path.parent.name)
-    return found
+    return found | {one for one, used in pairs.items() if used.get("parent") in found}
 
 
 def _holds_rows(instance: Instance, author: str, source: dict[str, Any], gone: Gone) -> bool:
+    """Whether the rows under a tag name it or say it; also when nobody can tell."""
     try:
         rows = instance.tables.read(source["asset"], author, version=source["tag"])
     except TwinError:
-        return True  # the tag was taken off, or the table is gone: nobody can say what was in it
+        return True  # the tag was taken off, or the table is gone
     if "split" in rows.columns:
         rows = rows.filter(rows["split"] == "train")
-    return any(gone.is_among(row) or _names(row, gone) for row in rows.iter_rows(named=True))
+    return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
 
 
 def _names(row: dict[str, Any], gone: Gone) -> bool:

@@ -62,9 +62,11 @@ class DagsterRecords:
         if self.dagster is None:
             return 0
         statuses = [DagsterRunStatus(status) for status in IN_PROGRESS]
-        tags = {PARTITION_TAG: gone.author} if gone.author else {}
-        found = self.dagster.get_runs(RunsFilter(statuses=statuses, tags=tags))
-        working = [run for run in found if run.run_id != self.own_run]
+        working = [
+            run
+            for run in self.dagster.get_runs(RunsFilter(statuses=statuses))
+            if run.tags.get(PARTITION_TAG) in gone.authors and run.run_id != self.own_run
+        ]
         for run in working:
             self._cancel(run)
         deadline = time.monotonic() + CANCEL_S

@@ -6,7 +6,6 @@ Does not belong here: what is looked for (`gone.py`), which files there are (the
 A file that cannot be decoded by its own format is an error, not a file without texts. SQLite is
 read twice: its rows, and its raw pages with the write-ahead log, where deleted rows lie.
 """
-# pyright: strict
 
 from __future__ import annotations
 

@@ -51,6 +51,7 @@ class Gone:
         ids: identifiers of its rows: posts, documents, chunks, samples, pairs, traces, scores.
         traces: those of `ids` that are traces.
         chunks: those of `ids` that a trace may name as its context.
+        authors: slugs whose tables may hold it: the author, or those whom a reader asked or judged.
         names: words that name an author: the slug, the display name; empty otherwise.
         key_hash: of a reader whose key was given: its row among the gateway's keys.
         checkpoints: hashes of the checkpoints that were trained on it.
@@ -61,6 +62,7 @@ class Gone:
     ids: frozenset[str] = frozenset()
     traces: frozenset[str] = frozenset()
     chunks: frozenset[str] = frozenset()
+    authors: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     key_hash: str = ""
     checkpoints: frozenset[str] = frozenset()
@@ -121,7 +123,7 @@ class Gone:
     def from_json(cls, subject: Subject, document: str, marks: Marks) -> Gone:
         """The value that `to_json` wrote."""
         said: dict[str, Any] = json.loads(document)
-        sets = {name: frozenset(cast("list[str]", said[name])) for name in _SETS}
+        sets: dict[str, Any] = {name: frozenset(said[name]) for name in _SETS}
         return cls(subject, key_hash=str(said["key_hash"]), marks=marks, **sets)
 
     def with_ids(self, ids: Iterable[str]) -> Gone:
@@ -129,7 +131,7 @@ class Gone:
         return replace(self, ids=self.ids | frozenset(ids))
 
 
-_SETS = ("ids", "traces", "chunks", "names", "checkpoints")
+_SETS = ("ids", "traces", "chunks", "authors", "names", "checkpoints")
 
 
 def digest_of(*parts: str) -> str:

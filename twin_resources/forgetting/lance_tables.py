@@ -10,7 +10,6 @@ No table is named: a table is found by its folder, and its rows by the project's
 the words of its texts. A table that is derived from all of an author's posts at once has no such
 column and is declared in `MADE_OF_EVERYTHING`.
 """
-# pyright: strict
 
 from __future__ import annotations
 

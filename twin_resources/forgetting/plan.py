@@ -63,6 +63,7 @@ def plan(instance: Instance, subject: Subject, *, key_hash: str = "") -> Gone:
                 for text in _posts_of(instance, author.slug):
                     marking.keep(text)
         gone = replace(gone, marks=marking.marks())
+    gone = replace(gone, authors=_authors_of(instance, gone))
     if subject.kind == "author":
         return gone  # tables and checkpoints go as folders
     gone = _followed(tables, gone)
@@ -186,6 +187,20 @@ def _shows(row: Any, gone: Gone) -> bool:
     return (
         any(part.strip(" []\"'") in gone.chunks for part in listed.split(",")) if listed else False
     )
+
+
+def _authors_of(instance: Instance, gone: Gone) -> frozenset[str]:
+    if gone.author:
+        return frozenset({gone.author})
+    with instance.state.reading() as connection:
+        found = {
+            str(author)
+            for table in (ledger.traces, ledger.scores)
+            for author in connection.execute(
+                sa.select(table.c.author).where(table.c.reader == gone.subject.name).distinct()
+            ).scalars()
+        }
+    return frozenset(found - {""})
 
 
 def _mark_asked(instance: Instance, gone: Gone, marking: Marking) -> None:

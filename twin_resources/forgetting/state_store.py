@@ -120,7 +120,7 @@ def _erase(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
         ):
             connection.execute(sa.delete(table).where(mine))
         else:
-            blank = {
+            blank: dict[str, Any] = {
                 column.name: {} if isinstance(column.type, sa.JSON) else ""
                 for column in table.c
                 if values[column.name] is not None and gone.is_among(values[column.name])

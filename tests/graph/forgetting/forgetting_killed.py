@@ -20,14 +20,20 @@ from twin_resources.forgetting.places import Instance
 from twin_resources.settings import load_settings
 from twin_resources.tables.tables import Tables
 
-PLACES = ("outbox", "traces", "tables", "checkpoints", "dagster", "files", "state")
+# In their order: each death leaves everything that comes before it done.
 STEPS = (
     "write_plan",
     "remember",
     "places_of",
-    *(f"step_done {place}" for place in PLACES),
-    "forget raw_posts",  # the table, in the middle of its place
-    "forget instruction_dataset",
+    "step_done outbox",
+    "step_done traces",
+    "forget embeddings",  # a table, in the middle of its place
+    "forget raw_posts",
+    "step_done tables",
+    "step_done checkpoints",
+    "step_done dagster",
+    "step_done files",
+    "step_done state",
     "write_certificate",
     "close",
     "_drop_marks",
