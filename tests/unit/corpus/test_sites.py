@@ -136,3 +136,52 @@ def test_the_language_is_in_the_path(source_id: str, language: str, title: str) 
     assert (post.language, post.title) == (language, title)
     named = read("---\nlang: nb\n---\nText\n", source_id=source_id, site=HUGO)
     assert named.language == "nb"
+
+
+@pytest.mark.parametrize(
+    ("permalink", "named", "expected"),
+    [
+        ("", "", "/a-b/2019/12/31/My-Post.html"),
+        ("pretty", "", "/a-b/2019/12/31/My-Post/"),
+        ("ordinal", "", "/a-b/2019/365/My-Post.html"),
+        ("none", "", "/a-b/My-Post.html"),
+        ("/blog/:year/:i_month/:slug/", "", "/blog/2019/12/my-post/"),
+        ("/:title/", "/:short_year/:title", "/19/My-Post"),
+        ("", "/kept/as/it/is", "/kept/as/it/is"),
+        ("/:of_a_plugin/:title/", "", None),
+        ("weekdate", "", None),
+    ],
+)
+def test_addresses_of_jekyll(permalink: str, named: str, expected: str | None) -> None:
+    text = "url: https://a.example\nbaseurl: /me\ntimezone: America/New_York\n"
+    site = site_of("jekyll", _config_dot_yml=f"{text}permalink: {permalink}\n")
+    own = f"permalink: {named}\n" if named else ""
+    head = f"date: 2020-01-01T03:00:00Z\ncategory: A b\n{own}"
+    post = read(f"---\n{head}---\nText\n", source_id="_posts/2020-01-01-My-Post.md", site=site)
+    assert post.url == ("" if expected is None else f"https://a.example/me{expected}")
+
+
+@pytest.mark.parametrize(
+    ("source_id", "head", "expected"),
+    [
+        ("content/posts/My Day.md", "", "/posts/my-day/"),
+        ("content/posts/my-day/index.md", "", "/posts/my-day/"),
+        ("content/posts/my-day.md", "slug: other", "/posts/other/"),
+        ("content/posts/my-day.fr.md", "", "/fr/posts/my-day/"),
+        ("content/posts/my-day.md", "url: /kept/", "/kept/"),
+        ("content/posts/ä.md", "", "/posts/%C3%A4/"),
+        ("content/index.md", "", "/"),
+    ],
+)
+def test_addresses_of_hugo(source_id: str, head: str, expected: str) -> None:
+    text = 'baseURL = "https://h.example/x/"\ndefaultContentLanguage = "en"\n'
+    site = site_of("hugo", hugo_dot_toml=text + "[languages.en]\n[languages.fr]\n")
+    post = read(f"---\n{head or 'x: 1'}\n---\nText\n", source_id=source_id, site=site)
+    assert post.url == f"https://h.example/x{expected}"
+    own = site_of("hugo", hugo_dot_toml=text + '[permalinks]\nposts = "/:year/"\n')
+    assert not head or head.startswith("url") or not read("Text", source_id=source_id, site=own).url
+
+
+def test_a_site_without_an_address_gives_none() -> None:
+    assert read("Text\n").url == ""
+    assert read("Text\n", source_id="content/a.md", site=HUGO).url == ""

@@ -22,6 +22,7 @@ from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.html_head import Head, read_head
 from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
 from twin_assets.corpus.importers.jekyll_liquid import without_liquid
+from twin_assets.corpus.importers.post_address import post_address
 from twin_assets.corpus.importers.publication import why_not_published
 from twin_assets.corpus.importers.site import Site
 
@@ -169,7 +170,8 @@ def read_post(
         text=content,
         markup=markup,
         kind="draft" if draft else "post" if created else "note",
-        url=_address(fields, page.meta, site),
+        url=_address(fields, page.meta, site)
+        or post_address(fields, source_id=source_id, created=created, site=site),
         author=named or meta_author,
         created_at=created,
         updated_at=updated,

@@ -24,6 +24,7 @@ class Site:
         language: of posts that name none, BCP 47, or "".
         shows_future, shows_expired: whether posts are published outside their dates.
         languages: those that a file's name may carry (`post.fr.md`).
+        permalink: Jekyll's style or template of addresses; of Hugo only that it has its own rules.
         folders: beside `_posts` (Jekyll's printed collections), or where the content lies (Hugo).
     """
 
@@ -35,6 +36,7 @@ class Site:
     shows_expired: bool = False
     languages: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    permalink: str = ""
 
     @property
     def zone(self) -> ZoneInfo | None:

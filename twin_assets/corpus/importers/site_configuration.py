@@ -53,7 +53,9 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
         for path in paths:
             if _HUGO_LANGUAGES.fullmatch(path):
                 fields = {"languages": _fields(path, read), **fields}
-    address = _text(fields, "url") or _text(fields, "baseurl")
+    # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
+    address = _text(fields, "url") if layout == "jekyll" else _text(fields, "baseurl")
+    address = address or _text(fields, "url")
     site = Site(
         url=address if address.startswith("http") else "",
         timezone=_text(fields, "timezone"),
@@ -66,10 +68,12 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 def _jekyll(site: Site, fields: Fields) -> Site:
     collections = _mapping(fields.get("collections"))
     printed = [name for name, one in collections.items() if _mapping(one).get("output") is True]
+    below = _text(fields, "baseurl").strip("/")
     return Site(
-        url=site.url,
+        url=f"{site.url.rstrip('/')}/{below}" if site.url and below else site.url,
         timezone=site.timezone,
         generator="jekyll",
+        permalink=_text(fields, "permalink"),
         language=_text(fields, "lang") or _text(fields, "locale"),
         shows_future=fields.get("future") is True,
         folders=tuple(f"_{name}" for name in printed if name != "posts"),
@@ -86,6 +90,7 @@ def _hugo(site: Site, fields: Fields) -> Site:
         url=site.url,
         timezone=site.timezone,
         generator="hugo",
+        permalink="own" if fields.get("permalinks") or fields.get("uglyurls") else "",
         language=_text(fields, "defaultcontentlanguage") or _text(fields, "languagecode"),
         shows_future=fields.get("buildfuture") is True,
         shows_expired=fields.get("buildexpired") is True,

@@ -1,0 +1,100 @@
+"""The public address of a Jekyll or Hugo post, as its generator makes it from name and date.
+
+Belongs here: the generators' own rules. Does not belong here: addresses that a post names itself
+(`posts`), checking that anything answers there.
+
+Rules: https://jekyllrb.com/docs/permalinks/ (built-in styles and placeholders),
+https://gohugo.io/content-management/organization/ and https://gohugo.io/content-management/urls/.
+Where a rule is not known here (Hugo's `permalinks`, a placeholder of a plugin) there is no address:
+a wrong one is worse for who follows it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.site import Site
+
+_STYLES = {
+    "date": "/:categories/:year/:month/:day/:title:output_ext",
+    "pretty": "/:categories/:year/:month/:day/:title/",
+    "ordinal": "/:categories/:year/:y_day/:title:output_ext",
+    "none": "/:categories/:title:output_ext",
+}
+_NAME = re.compile(r"(?:\d{4}-\d{1,2}-\d{1,2}-)?(.+?)(?:\.\w+)?")
+
+
+def post_address(
+    fields: Mapping[str, Any], *, source_id: str, created: datetime | None, site: Site
+) -> str:
+    """Where the post is read; "" when that cannot be told.
+
+    Args:
+        fields: of the front matter.
+        source_id: the post's path in the site.
+        created: its date, aware.
+        site: with an address and a generator.
+    """
+    if not site.url:
+        return ""
+    path = ""
+    if site.generator == "jekyll":
+        path = _jekyll_path(fields, source_id, created, site)
+    elif site.generator == "hugo":
+        path = _hugo_path(fields, source_id, site)
+    return site.url.rstrip("/") + quote(path, safe="/%:") if path else ""
+
+
+def _jekyll_path(
+    fields: Mapping[str, Any], source_id: str, created: datetime | None, site: Site
+) -> str:
+    *folders, name = source_id.split("/")
+    match = _NAME.fullmatch(name)
+    if created is None or match is None or "_posts" not in folders:
+        return ""
+    day = created.astimezone(site.zone or UTC)
+    above = folders[: folders.index("_posts")]
+    one = front_matter.text_field(fields, "category")  # may hold spaces; `categories` are words
+    named = [*above, *([one] if one else []), *front_matter.list_field(fields, "categories")]
+    categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in named))
+    slug = front_matter.text_field(fields, "slug") or match[1]
+    values = {
+        "categories": "/".join(categories), "year": f"{day:%Y}", "month": f"{day:%m}",
+        "day": f"{day:%d}", "i_month": str(day.month), "i_day": str(day.day),
+        "short_year": f"{day:%y}", "y_day": f"{day:%j}", "hour": f"{day:%H}",
+        "minute": f"{day:%M}", "second": f"{day:%S}", "title": slug, "slug": slug.lower(),
+        "output_ext": ".html",
+    }  # fmt: skip
+    template = front_matter.text_field(fields, "permalink") or site.permalink or "date"
+    template = _STYLES.get(template, template)
+    if not template.startswith("/"):
+        return ""
+    names = sorted(values, key=len, reverse=True)
+    path = re.sub(rf":({'|'.join(names)})(?![a-z_])", lambda found: values[found[1]], template)
+    return "" if re.search(r":[a-z]", path) else re.sub(r"/{2,}", "/", path)
+
+
+def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
+    if site.permalink:
+        return ""  # the site has rules of its own
+    path = site.without_language(source_id)
+    folder = next((one for one in site.folders if path.startswith(f"{one}/")), "")
+    if not folder:
+        return ""
+    parts = path.removeprefix(f"{folder}/").rsplit(".", 1)[0].split("/")
+    if parts[-1].lower() == "index":
+        parts = parts[:-1]
+    if not parts:
+        return "/"
+    if slug := front_matter.text_field(fields, "slug"):
+        parts[-1] = slug
+    language = site.language_of(source_id)
+    prefix = f"/{language}" if language in site.languages and language != site.language else ""
+    words = "/".join(re.sub(r"\s+", "-", part.strip().lower()) for part in parts)
+    return f"{prefix}/{words}/"
