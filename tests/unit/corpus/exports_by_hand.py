@@ -65,7 +65,12 @@ MALFORMED_LINKEDIN: Files = LINKEDIN | {
     "Articles/Articles/empty.html": "",
     "Articles/Articles/binary.html": b"\x00\x01\x02",
 }
-MALFORMED_LINKEDIN_FOUND = LINKEDIN_FOUND | {"malformed_row": 3, "empty": 1, "binary": 1}
+MALFORMED_LINKEDIN_FOUND = LINKEDIN_FOUND | {
+    "malformed_row": 2,
+    "torn": 1,
+    "empty": 1,
+    "binary": 1,
+}
 
 
 def medium_page(

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.linkedin_shares import decoded, share_rows
+from twin_assets.corpus.importers.linkedin_shares import columns_of, decoded, share_rows
 from twin_assets.corpus.importers.posts import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import Record, Skipped
 
@@ -71,6 +71,10 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
             text = decoded(archive.read(name, limit=_SHARES_LIMIT))
         except MemberError as error:
             yield Skipped(name, error.reason)
+            continue
+        if not columns_of(text):
+            # Without its head no row can be read: that none is there says nothing about the posts.
+            yield Skipped(name, "torn")
             continue
         for number, row in enumerate(share_rows(text), start=1):
             where = f"{name}:{number}"

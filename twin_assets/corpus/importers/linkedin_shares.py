@@ -34,17 +34,21 @@ def decoded(body: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def columns_of(text: str) -> list[str]:
+    """The columns that the first line names; [] when it is no head of `Shares.csv`."""
+    head = text.lstrip("\n").partition("\n")[0]
+    columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
+    return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
+
+
 def share_rows(text: str) -> Iterator[dict[str, str] | None]:
     """The rows of `Shares.csv`; None for one that cannot be taken apart.
 
     Args:
-        text: the file, decoded.
+        text: the file, decoded, with `columns_of` it.
     """
-    head, _, rest = text.lstrip("\n").partition("\n")
-    columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
-    if "ShareCommentary" not in columns or columns[0] != "Date":
-        yield None
-        return
+    columns = columns_of(text)
+    rest = text.lstrip("\n").partition("\n")[2]
     starts = [match.start() for match in _ROW.finditer(rest)]
     if rest[: starts[0] if starts else None].strip():
         yield None  # before the first row there is something that is none
