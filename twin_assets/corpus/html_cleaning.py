@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import dataclass
 
 from twin_assets.corpus.code_blocks import replace_highlights
 from twin_assets.corpus.html_fragment import (
@@ -27,6 +28,8 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
 
 _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
+_ENOUGH = 1 / 3
+"""Of the words in a page's paragraphs and items: with fewer the slower extractors have a look."""
 
 
 def clean_html(text: str, *, title: str = "") -> str:
@@ -40,17 +43,41 @@ def clean_html(text: str, *, title: str = "") -> str:
         Markdown: blocks apart by one empty line, a paragraph is one line, code as it was; "" when
         a page has no main text.
     """
-    import trafilatura
-
     page = bool(_WHOLE_PAGE.search(text))
     body = text if page else f"<html><body><article>{text}</article></body></html>"
+    found = _extracted(body, page=page, fast=True)
+    if page and len(_WORD.findall(found.markdown)) < _ENOUGH * found.words:
+        found = _extracted(body, page=page, fast=False)
+    # What it wrote is Markdown with escapes: the same parser as for Markdown posts reads it back.
+    return clean_markdown(found.markdown, title=title) if found.escaped else found.markdown
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Main text; `words` stand in the paragraphs and items of the whole."""
+
+    markdown: str
+    words: int
+    escaped: bool = True
+
+
+def _extracted(body: str, *, page: bool, fast: bool) -> _Found:
+    """The main text.
+
+    Args:
+        fast: without the other extractors that trafilatura compares its own with. They guess at the
+            main text of a page: a fragment is all main text, and most pages do not need them.
+    """
+    import trafilatura
+
     tree = parse_html(_with_code_elements(body))
     if tree is None:
-        return ""
+        return _Found("", 0)
     codes = take_code_out(tree)
     unwrap(tree)
     wrap_loose_text(tree)
-    words = len(_WORD.findall(str(tree.text_content())))
+    paragraphs = tree.iter("p", "li") if page else [tree]
+    words = sum(len(_WORD.findall(str(one.text_content()))) for one in paragraphs)
     found = trafilatura.extract(
         tree,
         output_format="markdown",
@@ -60,12 +87,12 @@ def clean_html(text: str, *, title: str = "") -> str:
         include_tables=True,
         include_comments=not page,
         favor_recall=True,
+        fast=fast,
     )
     # Every word of a fragment is the author's: trafilatura may take none of them for boilerplate.
     if not page and len(_WORD.findall(found or "")) < 0.95 * words:
-        return put_code_back(words_by_block(tree), codes)
-    # What it wrote is Markdown with escapes: the same parser as for Markdown posts reads it back.
-    return clean_markdown(put_code_back(found or "", codes), title=title)
+        return _Found(put_code_back(words_by_block(tree), codes), words, escaped=False)
+    return _Found(put_code_back(found or "", codes), words)
 
 
 def _with_code_elements(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import combinations
 
 import polars as pl
@@ -127,8 +128,8 @@ def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
         def holding(self, bands: set[int]) -> pl.DataFrame:
             return known.filter(pl.col("bands").list.set_intersection(list(bands)).list.len() > 0)
 
-        def bodies(self, document_ids: list[str]) -> pl.DataFrame:
-            assert document_ids == ["b"]  # no other text is read
+        def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
+            assert list(document_ids) == ["b"]  # no other text is read
             return bodies({name: texts[name] for name in document_ids})
 
     [row] = similar_bodies(bodies({"d": texts["d"]}), known=Known()).to_dicts()

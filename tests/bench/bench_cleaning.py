@@ -1,0 +1,64 @@
+"""Cleaning: speed and quality beside the Handbook's steps, planted copies, ten new posts.
+
+    python tests/bench/bench_cleaning.py --quick|--full [--only NAME …] [--json FILE]
+
+Needs the shared posts (`TWIN_SHARED_DATA`) and html2text (extra `bench`). CPU seconds of one
+process, medians of interleaved rounds; everything that is drawn is seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.cleaning.change import ten_new_posts
+from tests.bench.cleaning.copies import planted
+from tests.bench.cleaning.quality import quality, whole_cleaning
+from tests.bench.cleaning.rows import Form, Row, Rows
+
+ROWS: dict[str, Rows] = {
+    "quality": quality,
+    "whole": whole_cleaning,
+    "copies": planted,
+    "change": ten_new_posts,
+}
+
+
+def show(row: Row) -> str:
+    goal = "" if row.goal is None else f"{row.goal:g}"
+    peers = ", ".join(f"{name} {value:g}" for name, value in row.peers.items())
+    return f"{row.name:76} {row.value:9.5g} {row.unit:9} {goal:>7}  {row.holds!s:5} {peers}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="fewer posts, at most a minute")
+    form.add_argument("--full", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    print(f"{'what':76} {'value':>9} {'unit':9} {'goal':>7}  holds peers")
+    rows: list[Row] = []
+    for name in options.only:
+        started, cpu = time.monotonic(), time.process_time()
+        found = ROWS[name](Form(quick=options.quick))
+        rows += found
+        print("\n".join(show(row) for row in found))
+        wall = time.monotonic() - started
+        print(f"  ({name}: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
