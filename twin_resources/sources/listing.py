@@ -33,7 +33,7 @@ _MEDIA = re.compile(
     re.IGNORECASE,
 )
 # Written by tools all day, and never a post.
-_MACHINERY = frozenset({"node_modules", "__pycache__", "_site", "public", "venv", "site-packages"})
+_MACHINERY = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-packages"})
 # Of a git repository what a commit touches; its objects are many and say no more.
 _GIT_MARKS = ("HEAD", "packed-refs", "logs/HEAD")
 

@@ -72,6 +72,21 @@ def test_html_page_says_its_title_date_address_and_byline() -> None:
     assert post.created_at == datetime(2020, 5, 6, 5, 8, 9, tzinfo=UTC)
 
 
+def test_html_page_says_its_language_its_canonical_address_and_its_last_change() -> None:
+    body = (
+        '<html lang="pt-BR"><head><link rel="alternate canonical" href="https://a.example/one">'
+        '<meta name="date" content="2019-04-05">'
+        '<meta property="article:modified_time" content="2020-01-02T00:00:00Z">'
+        '<meta property="og:url" content="https://a.example/two"></head><p>Text</p></html>'
+    )
+    post = read_post(body.encode(), source_id="a.html")
+    assert (post.url, post.language) == ("https://a.example/one", "pt-BR")
+    assert post.created_at == datetime(2019, 4, 5, tzinfo=UTC)
+    assert post.updated_at == datetime(2020, 1, 2, tzinfo=UTC)
+    fragment = read_post(b"<p>Text</p>", source_id="a.html")
+    assert (fragment.url, fragment.language, fragment.updated_at) == ("", "", None)
+
+
 def test_address_is_the_posts_or_its_path_on_the_site() -> None:
     site = Site(url="https://example.org/")
     assert read_post(b"---\npermalink: /a/b/\n---\nx", source_id="a.md", site=site).url == (

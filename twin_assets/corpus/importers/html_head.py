@@ -1,7 +1,8 @@
-"""What an HTML post says about itself: its title, first heading and `<meta>` elements.
+"""What an HTML post says about itself: title, first heading, `<meta>`, language, canonical address.
 
 Belongs here: reading those. Does not belong here: the post's text (`html_cleaning`).
-The names are those of https://ogp.me/ and https://html.spec.whatwg.org/multipage/semantics.html#meta.
+The names are those of https://ogp.me/, https://html.spec.whatwg.org/multipage/semantics.html#meta
+and https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`).
 """
 # pyright: strict
 
@@ -17,10 +18,19 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 @dataclass(frozen=True)
 class Head:
-    """`title` is the first `<h1>`, else `<title>`; `meta` has lower case names (`og:url`)."""
+    """The head of a page.
+
+    Attributes:
+        title: the first `<h1>`, else `<title>`.
+        meta: lower case name (`og:url`) → the first content.
+        canonical: address, as the page has it, or "".
+        language: BCP 47 tag of `<html lang>`, or "".
+    """
 
     title: str = ""
     meta: dict[str, str] = field(default_factory=dict[str, str])
+    canonical: str = ""
+    language: str = ""
 
 
 def read_head(content: str) -> Head:
@@ -34,13 +44,23 @@ def read_head(content: str) -> Head:
         name = element.get("name") or element.get("property")
         if name and element.get("content"):
             meta.setdefault(str(name).lower(), str(element.get("content")))
-    for tag in ("h1", "title"):
-        for element in document.iter(tag):
-            if isinstance(element, lxml_html.HtmlElement):
-                title = " ".join(str(element.text_content()).split())
-                if title:
-                    return Head(title=title, meta=meta)
-    return Head(meta=meta)
+    titles = (
+        " ".join(str(element.text_content()).split())
+        for tag in ("h1", "title")
+        for element in document.iter(tag)
+        if isinstance(element, lxml_html.HtmlElement)
+    )
+    links = (
+        str(element.get("href") or "").strip()
+        for element in document.iter("link")
+        if "canonical" in str(element.get("rel") or "").lower().split()
+    )
+    return Head(
+        title=next(filter(None, titles), ""),
+        meta=meta,
+        canonical=next(filter(None, links), ""),
+        language=str(document.get("lang") or "").strip(),
+    )
 
 
 def parse_html(content: str) -> Any:

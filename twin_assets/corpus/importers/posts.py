@@ -33,6 +33,7 @@ _NAME_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[-_ ]+|$)")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]+>")
+_UPDATED = ("updated", "updated_at", "lastmod", "last_modified_at", "modified")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -144,6 +145,7 @@ def read_post(
             for value in (
                 *(fields.get(key) for key in ("date", "published_at", "publishdate", "created")),
                 page.meta.get("article:published_time"),
+                page.meta.get("date"),
                 name_date,
             )
             if (found := front_matter.moment(value, site.zone))
@@ -153,8 +155,11 @@ def read_post(
     updated = next(
         (
             found
-            for key in ("updated", "updated_at", "lastmod", "last_modified_at", "modified")
-            if (found := front_matter.moment(fields.get(key), site.zone))
+            for value in (
+                *(fields.get(key) for key in _UPDATED),
+                page.meta.get("article:modified_time"),
+            )
+            if (found := front_matter.moment(value, site.zone))
         ),
         None,
     )
@@ -170,7 +175,7 @@ def read_post(
         text=content,
         markup=markup,
         kind="draft" if draft else "post" if created else "note",
-        url=_address(fields, page.meta, site)
+        url=_address(fields, page, site)
         or post_address(fields, source_id=source_id, created=created, site=site),
         author=named or meta_author,
         created_at=created,
@@ -178,6 +183,7 @@ def read_post(
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named else "meta author" if meta_author else "",
         language=front_matter.text_field(fields, "lang", "language", "locale")
+        or page.language
         or site.language_of(source_id),
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
     )
@@ -232,10 +238,10 @@ def _plain(inline: str) -> str:
     return " ".join(html.unescape(without_links).split())
 
 
-def _address(fields: dict[str, object], meta: dict[str, str], site: Site) -> str:
+def _address(fields: dict[str, object], page: Head, site: Site) -> str:
     """The post's public address where the post says one; a path counts when the site has a host."""
     named = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
-    named = named or meta.get("og:url", "")
+    named = named or page.canonical or page.meta.get("og:url", "")
     if re.match(r"https?://", named):
         return named
     if named.startswith("/") and ":" not in named and site.url:
