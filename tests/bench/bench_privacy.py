@@ -21,6 +21,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,20 @@ def presidio() -> Finder | None:
     """None: not installed. Nothing is downloaded."""
     if importlib.util.find_spec("presidio_analyzer") is None:
         return None
-    import spacy
-    import tldextract
-    from presidio_analyzer import AnalyzerEngine
-    from presidio_analyzer.nlp_engine import SpacyNlpEngine
+    spacy, tldextract = import_module("spacy"), import_module("tldextract")
+    analyzer, engines = (
+        import_module("presidio_analyzer"),
+        import_module("presidio_analyzer.nlp_engine"),
+    )
 
     # its recognizer of addresses would fetch the list of domains
     tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
 
-    class Blank(SpacyNlpEngine):
+    class Blank(engines.SpacyNlpEngine):
         def load(self) -> None:
             self.nlp = {"en": spacy.blank("en")}
 
-    engine = AnalyzerEngine(nlp_engine=Blank(), supported_languages=["en"])
+    engine = analyzer.AnalyzerEngine(nlp_engine=Blank(), supported_languages=["en"])
 
     def find(text: str, plant: Plant) -> list[tuple[int, int, str]]:
         found = engine.analyze(text, language="en")

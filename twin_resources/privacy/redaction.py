@@ -1,8 +1,8 @@
 """Personal data and secrets in a text, each replaced by what it was.
 
 Belongs here: looking with every family of kinds, replacing, counting.
-Does not belong here: the shapes (one module a family of kinds), who calls this, names and street
-addresses in prose (no pattern finds those).
+Does not belong here: the shapes (one module a family of kinds), who calls this, names and places in
+prose: no pattern finds those; a second pass may (`presidio.py`).
 
 A placeholder says the kind and nothing of the value: no digit, no hash, no number by which two
 places could be told to hold the same one. So nobody can turn it back, with or without a key.
@@ -13,8 +13,9 @@ Redacted text has nothing left to find. The cost is linear in the text's length.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -30,6 +31,7 @@ from twin_resources.privacy.phones import find_phones, regions_of
 PRIVACY_VERSION = "2"
 """Raise it with every change of what is found: tables made with another one are made anew."""
 
+_PLACEHOLDER = re.compile("|".join(re.escape(f"[{kind}]") for kind in KINDS))
 _FEW_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 
 
@@ -49,29 +51,56 @@ class Redacted:
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-def redact(text: str, *, region: str = "") -> Redacted:
+def redact(
+    text: str, *, region: str = "", second_pass: Callable[[str], Iterable[Span]] | None = None
+) -> Redacted:
     """Replace each piece of personal data and each secret by its placeholder (`[e-mail]` …).
 
     Args:
         region: where the writer is at home, for phone numbers and national ids as they are written
             there: ISO 3166 alpha-2 (`DE`) or a language tag (`de`, `de-CH`); "": anywhere.
+        second_pass: looks at what is left, once; its spans over a placeholder are passed over.
+            What it raises is raised; without it nothing is.
 
     Returns:
-        Text in which nothing is left to find: redacting it again changes nothing.
+        Text in which nothing is left to find: redacting it again changes nothing (a second pass
+        may see more in a text that it has changed).
     """
     counts: Counter[str] = Counter()
-    # What stood next to a replaced place has other neighbours now; mostly the second look is empty.
-    while spans := find_personal(text, region=region):
-        pieces: list[str] = []
-        end = 0
-        for span in spans:
-            pieces += (text[end : span.start], span.placeholder)
-            counts[span.kind] += 1
-            end = span.end
-        text = "".join((*pieces, text[end:]))
+    text = _without_personal(text, region, counts)
+    if second_pass and (spans := _apart_from_placeholders(text, second_pass(text))):
+        text = _without_personal(_replaced(text, spans, counts), region, counts)
     if not counts:
         return Redacted(text, _NOTHING)
     return Redacted(text, MappingProxyType({kind: counts[kind] for kind in KINDS if counts[kind]}))
+
+
+def _without_personal(text: str, region: str, counts: Counter[str]) -> str:
+    # What stood next to a replaced place has other neighbours now; mostly the second look is empty.
+    while spans := find_personal(text, region=region):
+        text = _replaced(text, spans, counts)
+    return text
+
+
+def _replaced(text: str, spans: Iterable[Span], counts: Counter[str]) -> str:
+    pieces: list[str] = []
+    end = 0
+    for span in spans:
+        pieces += (text[end : span.start], span.placeholder)
+        counts[span.kind] += 1
+        end = span.end
+    return "".join((*pieces, text[end:]))
+
+
+def _apart_from_placeholders(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
+    ends = {match.start(): match.end() for match in _PLACEHOLDER.finditer(text)}
+    starts = list(ends)
+
+    def is_apart(span: Span) -> bool:
+        before = bisect_left(starts, span.end)  # placeholders that start before the span ends
+        return not before or ends[starts[before - 1]] <= span.start
+
+    return tuple(span for span in joined(spans) if is_apart(span))
 
 
 def find_personal(text: str, *, region: str = "") -> tuple[Span, ...]:
