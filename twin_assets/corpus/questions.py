@@ -77,11 +77,30 @@ def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
 
 
 def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
-    """Posts of usual length whose titles say what they answer, the earliest first."""
-    titled = documents.with_columns(
+    """Posts of usual length whose titles say what they answer, the earliest first.
+
+    A post without a title (LinkedIn, X) is named by its first words.
+    """
+    opening = (
+        pl.col("text")
+        .str.slice(0, 400)
+        .str.extract(r"^\W*((?:\S+\s+){0,6}\S+)")
+        .fill_null("")
+        .str.replace_all(r"\s+", " ")
+        .str.strip_chars_end(".,;:!?")
+    )
+    named = documents.with_columns(
+        pl.when(pl.col("title") == "")
+        .then(
+            opening.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars_end(".,;:!?") + " …"
+        )
+        .otherwise(pl.col("title"))
+        .alias("title")
+    )
+    titled = named.with_columns(
         pl.col("title").str.split(" ").list.len().alias("title_words"),
         pl.col("title").map_elements(_has_form, return_dtype=pl.Boolean).alias("has_form"),
-        _topic_words(documents).alias("topic_words"),
+        _topic_words(named).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
     ).unique("title", keep="first", maintain_order=True)
     pool = titled

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
 from twin_assets.corpus import importing
 from twin_assets.corpus.preview import as_text, main, preview
 from twin_assets.corpus.schema import RawPosts, columns_of
@@ -181,3 +182,28 @@ def test_the_shared_notes_take_seconds(shared_posts: Path, home: Settings) -> No
     assert found.languages == {"en": 1871}
     assert len(found.questions) == 3
     assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_is_counted_with_dates_and_every_reason(
+    name: str, tmp_path: Path, home: Settings
+) -> None:
+    found = preview([as_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
+    assert found.layouts == [name]
+    assert found.found == KEPT[name] + sum(FOUND[name].values())
+    assert found.found == found.kept + sum(found.dropped.values())
+    assert found.dropped.items() >= FOUND[name].items()
+    assert found.dates
+    assert found.words > 0
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_export_is_counted_too(
+    name: str, tmp_path: Path, home: Settings, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = as_zip(MALFORMED[name], tmp_path / "export.zip")
+    assert main([str(path), "--json", "--include", "drafts", "paid"]) == 0
+    document = json.loads(capfdbinary.readouterr().out)
+    assert document["found"] == document["kept"] + sum(document["dropped"].values())
+    assert "paid" not in document["dropped"]
+    assert list(home.home.iterdir()) == []

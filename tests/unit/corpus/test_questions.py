@@ -96,3 +96,22 @@ def test_few_posts_give_few_questions(count: int) -> None:
 
 def test_equal_titles_are_asked_about_once() -> None:
     assert len(questions_about(documents("Week notes", "Week notes", "Week notes"))) == 1
+
+
+def test_posts_without_titles_are_named_by_their_first_words() -> None:
+    texts = ["The old clock,\nstopped at noon, was mended today.", "A boat\tneeds paint."]
+    documents = pl.DataFrame(
+        {
+            "title": ["", ""],
+            "text": texts,
+            "words": [9, 4],
+            "language": ["en", "en"],
+            "published_at": [datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)],
+            "source_id": ["a", "b"],
+        }
+    )
+    assert typical_posts(documents)["title"].to_list() == [
+        "The old clock, stopped at noon, was …",
+        "A boat needs paint …",
+    ]
+    assert len(set(questions_about(documents))) == 2

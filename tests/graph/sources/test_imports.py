@@ -1,0 +1,128 @@
+"""Posts and exports under an S3 prefix, and a feed at its address, through an import."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.graph.sources.conftest import Bucket
+from tests.unit.corpus.exports_by_hand import KEPT, LINKEDIN, SENTENCE, as_zip
+from twin_assets.corpus.importing import (
+    STORED_COLUMNS,
+    changes,
+    inventory_frame,
+    read_rows,
+    take_inventory,
+)
+from twin_resources.errors import TwinError
+
+
+def imported(
+    source: str, scratch: Path, stored: pl.DataFrame | None = None
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Rows as the table would hold them, and what changed."""
+    before = None if stored is None else stored.select(STORED_COLUMNS)
+    inventory = take_inventory([source], scratch=scratch)
+    frame = inventory_frame(inventory, before)
+    return read_rows(frame, inventory), changes(frame, before).counts()
+
+
+def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path) -> None:
+    source = f"s3://{bucket.name}/blog"
+    bucket.put("blog/_config.yml", "timezone: America/New_York\nurl: https://example.org\n")
+    bucket.put("blog/_posts/2020-07-01-a.md", f"# A\n\n{SENTENCE}")
+    bucket.put("blog/_posts/2020-07-02-b.md", f"# B\n\n{SENTENCE}")
+    bucket.put("blog/README.md", "# About")
+    bucket.put("blogs/_posts/2020-07-03-c.md", "another prefix")
+    first, said = imported(source, tmp_path)
+    assert said == {"added": 2, "edited": 0, "deleted": 0}
+    a = first.filter(source_id="_posts/2020-07-01-a.md").to_dicts()[0]
+    assert a["path"] == f"s3://{bucket.name}/blog/_posts/2020-07-01-a.md"
+    assert (a["source"], a["title"], a["problem"]) == (source, "A", "")
+    assert a["created_at"].isoformat() == "2020-07-01T04:00:00+00:00"
+    bucket.put("blog/_posts/2020-07-02-b.md", f"# Bee\n\n{SENTENCE}")
+    bucket.put("blog/_posts/2020-07-04-d.md", f"# D\n\n{SENTENCE}")
+    bucket.delete("blog/_posts/2020-07-01-a.md")
+    second, said = imported(source, tmp_path, first)
+    assert said == {"added": 1, "edited": 1, "deleted": 1}
+    assert second.filter("deleted")["source_id"].to_list() == ["_posts/2020-07-01-a.md"]
+    assert imported(source, tmp_path, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
+
+
+def test_an_object_that_changes_between_list_and_read_is_tried_again(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    source = f"s3://{bucket.name}"
+    bucket.put("a.md", f"# A\n\n{SENTENCE}")
+    inventory = take_inventory([source], scratch=tmp_path)
+    bucket.put("a.md", f"# Another\n\n{SENTENCE}")
+    [row] = read_rows(inventory_frame(inventory), inventory).to_dicts()
+    assert (row["problem"], row["text"]) == ("unreadable", "")
+    again, _ = imported(source, tmp_path, pl.DataFrame([row]))
+    assert again["title"].to_list() == ["Another"]
+
+
+def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
+    zipped = as_zip(LINKEDIN, tmp_path / "export.zip").read_bytes()
+    bucket.put("exports/export.zip", zipped)
+    rows, _ = imported(f"s3://{bucket.name}/exports", tmp_path)
+    assert rows.height == KEPT["linkedin"]
+    one, _ = imported(f"s3://{bucket.name}/exports/export.zip", tmp_path)
+    assert one.equals(rows)
+
+
+def test_an_empty_prefix_and_a_missing_bucket_are_errors_and_no_deletion(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    with pytest.raises(TwinError, match="no Markdown or HTML post"):
+        imported(f"s3://{bucket.name}/nothing", tmp_path)
+    with pytest.raises(TwinError, match="NoSuchBucket"):
+        imported("s3://a-bucket-that-is-not-there", tmp_path)
+
+
+ITEM = (
+    "<item><title>Post {n}</title><link>https://example.org/{n}</link>"
+    "<guid>https://example.org/{n}</guid>"
+    "<description>&lt;p&gt;Number {n}. {text}&lt;/p&gt;</description></item>"
+)
+
+
+@pytest.fixture
+def feed_address() -> Iterator[tuple[str, list[int]]]:
+    """A server of one feed, and the numbers of its posts, to be changed."""
+    numbers = [1, 2]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            items = "".join(ITEM.format(n=n, text=SENTENCE) for n in numbers)
+            body = '<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>'
+            body += f"{items}</channel></rss>"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/feed.xml", numbers
+    server.shutdown()
+    thread.join()
+
+
+def test_a_feed_at_its_address_adds_and_never_deletes(
+    feed_address: tuple[str, list[int]], tmp_path: Path
+) -> None:
+    address, numbers = feed_address
+    first, said = imported(address, tmp_path)
+    assert said["added"] == 2
+    assert set(first["source"]) == {"feed"}
+    numbers[:] = [2, 3]
+    _, said = imported(address, tmp_path, first)
+    assert said == {"added": 1, "edited": 0, "deleted": 0}
