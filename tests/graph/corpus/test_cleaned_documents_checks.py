@@ -1,0 +1,120 @@
+"""The checks of `cleaned_documents` as Dagster runs them, and what a person sees in the UI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from tests.graph.corpus.conftest import SLUG, Materialize, metadata, paragraph
+from twin_assets.corpus import boilerplate, claims_tables, cleaning, contracts
+from twin_resources.tables.tables import Tables
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {
+        found.check_name: found
+        for found in result.get_asset_check_evaluations()
+        if found.asset_key.path == ["cleaned_documents"]
+    }
+
+
+def test_all_claims_are_checks_that_block(materialize: Materialize) -> None:
+    found = evaluations(materialize())
+    names = {*claims_tables.CLAIMS, "rows_keep_their_contract", "kept_plus_dropped_is_imported"}
+    assert set(found) == names
+    assert all(one.passed and one.blocking for one in found.values())
+
+
+def test_a_cleaning_that_leaves_buttons_fails_and_stops_the_chunks(
+    materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"{paragraph('kite')}\n\nSubscribe now\n\n{paragraph('old kite')}\n"
+    (posts / "_posts" / "2022-01-01-kite.md").write_text(text)
+    monkeypatch.setattr(boilerplate, "without_platform_lines", lambda given: given)
+    result = materialize(raise_on_error=False)
+    found = evaluations(result)
+    assert [name for name, one in found.items() if not one.passed] == [
+        "no_platform_boilerplate_left"
+    ]
+    assert found["no_platform_boilerplate_left"].metadata["platform_lines"].value == 1
+    assert not result.success
+    assert not result.asset_materializations_for_node("document_chunks")
+
+
+def test_a_row_that_breaks_the_contract_fails_and_stops_the_chunks(
+    materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cleaning.document_rows
+    monkeypatch.setattr(
+        cleaning,
+        "document_rows",
+        lambda *given: whole(*given).with_columns(pl.lit("").alias("language")),
+    )
+    monkeypatch.setattr(contracts, "good_rows", lambda frame, _schema: frame)
+    result = materialize(raise_on_error=False)
+    found = evaluations(result)["rows_keep_their_contract"]
+    assert not found.passed
+    assert found.metadata["bad_rows"].value == 3
+    assert found.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 3}
+    assert not result.asset_materializations_for_node("document_chunks")
+
+
+def test_a_quarantined_row_is_explained_and_counted(
+    materialize: Materialize, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cleaning.document_rows
+
+    def spoiled(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+        lamp = pl.col("source_id").str.contains("lamp")
+        return whole(verdicts, prepared).with_columns(
+            pl.when(lamp).then(pl.lit("")).otherwise("language").alias("language")
+        )
+
+    monkeypatch.setattr(cleaning, "document_rows", spoiled)
+    result = materialize()
+    found = evaluations(result)
+    assert found["kept_plus_dropped_is_imported"].passed
+    assert found["kept_plus_dropped_is_imported"].metadata["quarantined"].value == 1
+    contract = found["rows_keep_their_contract"]
+    assert contract.passed
+    assert contract.metadata["quarantined"].value == {"kept_rows_have_words_and_a_language": 1}
+    assert metadata(result, "cleaned_documents")["quarantined"] == 1
+    assert tables.read("cleaned_documents_quarantine", SLUG).height == 1
+
+
+def test_statistics_a_plot_and_samples_but_no_text_in_the_event_log(
+    materialize: Materialize, instance: dg.DagsterInstance, posts: Path
+) -> None:
+    (posts / "_posts" / "2022-01-01-mail.md").write_text(
+        f"{paragraph('letter')} Write to ann.lee@clockmail.ch about it.\n"
+    )
+    result = materialize()
+    said = metadata(result, "cleaned_documents")
+    assert said["kept"] == 4
+    assert said["languages"] == {"en": 4}
+    assert said["replaced"] == {"e-mail": 1}
+    assert said["words_a_document"]["least"] <= said["words_a_document"]["most"]
+    assert said["languages_and_lengths"].startswith(
+        "![languages and lengths](data:image/png;base64,"
+    )
+    samples = Path(said["samples"]).read_text(encoding="utf-8")
+    assert "it didn't come back unchanged" in samples
+    assert "[e-mail]" in samples
+    assert "clockmail" not in samples
+    events = "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
+    assert "cleaned_documents" in events
+    assert "come back unchanged" not in events
+    assert "clockmail" not in events
+
+
+def test_samples_follow_the_documents(materialize: Materialize, posts: Path) -> None:
+    first = metadata(materialize(), "cleaned_documents")["samples"]
+    assert "clock" in Path(first).read_text(encoding="utf-8")
+    (posts / "_posts" / "2019-05-01-clock.md").unlink()
+    second = metadata(materialize(), "cleaned_documents")["samples"]
+    assert second == first
+    assert "clock" not in Path(second).read_text(encoding="utf-8")
+    assert len(list(Path(second).parent.glob("*.png"))) == 1
