@@ -86,8 +86,8 @@ def _row(text: str, at: int) -> tuple[dict[str, Any] | str, int | None]:
     except (ValueError, RecursionError):
         return MALFORMED, None
     if not isinstance(value, dict):
-        # A stray scalar between rows is passed over; a stray list may have swallowed rows.
-        return MALFORMED, None if isinstance(value, list) else end
+        # A stray number between rows is passed over; a list or string may have swallowed rows.
+        return MALFORMED, None if isinstance(value, list | str) else end
     if _NOT_UTF8.search(text, at, end):
         return MALFORMED, end
     return cast("dict[str, Any]", value), end

@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 _TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
-# A row: its time, or something short in place of one, and then LinkedIn's address.
-_ROW = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,"?https?://[\w.]*linkedin\.com/)', re.M)
+_LINK = r'"?https?://[\w.]*linkedin\.com/'
+# A row: its time, or something short in place of one, and then LinkedIn's address. Time and address
+# together begin one also within a line: the line end before them was damaged.
+_ROW = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
 _PLAIN = re.compile(r"[A-Za-z_]*|https?://\S*")
 
 
@@ -53,7 +55,15 @@ def share_rows(text: str) -> Iterator[dict[str, str] | None]:
     if rest[: starts[0] if starts else None].strip():
         yield None  # before the first row there is something that is none
     for start, end in pairwise([*starts, len(rest)]):
-        yield _row(rest[start:end].rstrip("\n"), columns)
+        chunk = rest[start:end].rstrip("\n")
+        row = _row(chunk, columns)
+        if row is None and "\n" in chunk:
+            # The rest of a damaged row may stand below a whole one.
+            row = _row(chunk.rpartition("\n")[0], columns)
+            if row is not None:
+                yield row
+                row = None
+        yield row
 
 
 def _row(chunk: str, columns: list[str]) -> dict[str, str] | None:

@@ -111,8 +111,7 @@ def items(
             end = -1 if closing in unclosed else window.find(closing, at)
             if end < 0:  # what it hides is looked at after all
                 unclosed.add(closing)
-            else:
-                unclosed.discard(closing)
+            elif start >= 0 or _balanced(window.text[at:end], mark):
                 at = end + len(closing)
         elif found["end"]:
             if start >= 0:
@@ -131,6 +130,12 @@ def items(
         yield Item(window.text[start:], window.text[keep:start], "torn")
         keep = len(window.text)
     yield Item("", window.text[keep:])
+
+
+def _balanced(text: str, mark: re.Pattern[str]) -> bool:
+    """Whether as many items end as begin: else damage hid what would have closed the comment."""
+    tags = [found["end"] for found in mark.finditer(text) if found[0] not in _CLOSINGS]
+    return 2 * sum(end is not None for end in tags) == len(tags)
 
 
 def hidden(item: Item, *, tags: Sequence[str]) -> list[Item]:

@@ -24,7 +24,7 @@ class Piece:
 
     Attributes:
         mark: a word in the text of the author's post that these bytes hold; "" for the rest.
-        identifier: by which a `Skipped` names it.
+        identifier: by which a `Skipped` names it, or what its name ends with.
     """
 
     body: bytes

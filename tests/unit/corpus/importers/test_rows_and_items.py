@@ -103,6 +103,9 @@ def cut(text: str, size: int = 7, **options: str) -> list[tuple[str, str]]:
         ("<item>1</item><item>2", ["<item>1</item>", "<item>2 torn"]),
         ("<item><![CDATA[1</item><item>2</item>", ["<item><![CDATA[1</item>", "<item>2</item>"]),
         ("<![CDATA[ <item>1</item>", ["<item>1</item>"]),
+        # a comment that lost its end does not hide what comes before the next comment's end
+        ("<!-- x <item>1<!-- y --></item>", ["<item>1<!-- y --></item>"]),
+        ("<!-- <item>1</item> --><item>2</item>", ["<item>2</item>"]),
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
