@@ -47,10 +47,19 @@ class Text:
 
 
 def held_in(path: Path, gone: Gone) -> str | None:
-    """Where a file holds what is gone; None: it was decoded to its end and holds nothing."""
-    for text in texts_of(path):
-        if gone.is_value(text.value) or gone.is_in(text.value):
-            return text.where
+    """Where a file holds what is gone; None: it was decoded to its end and holds nothing.
+
+    A running stack replaces files all the time: one that vanishes meanwhile holds nothing either.
+
+    Raises:
+        Undecodable: it is damaged.
+    """
+    try:
+        for text in texts_of(path):
+            if gone.is_value(text.value) or gone.is_in(text.value):
+                return text.where
+    except FileNotFoundError:
+        return None
     return None
 
 
@@ -95,6 +104,8 @@ def of_bytes(body: bytes) -> Iterator[Text]:
     if body.startswith(_GZIP):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
         unpacked = unpacker.decompress(body, _MOST_UNPACKED)
+        if not unpacker.eof and not unpacker.unconsumed_tail:
+            raise ValueError("a gzip stream that is cut off")
         if unpacker.unconsumed_tail:
             raise ValueError(f"unpacks to more than {_MOST_UNPACKED:,} bytes")
         yield from of_bytes(unpacked)
@@ -137,7 +148,12 @@ def _of_sqlite(path: Path) -> Iterator[Text]:
 def _of_lance(path: Path) -> Iterator[Text]:
     from lance.file import LanceFileReader
 
-    reader: Any = LanceFileReader(str(path))
+    try:
+        reader: Any = LanceFileReader(str(path))
+    except OSError as error:
+        if not path.exists():
+            raise FileNotFoundError(path) from error
+        raise ValueError(f"not a Lance file: {error}") from error
     for batch in reader.read_all(batch_size=_ROWS).to_batches():
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             yield from (Text(f"column {name}", value) for value in _texts_of_column(column))

@@ -93,9 +93,10 @@ class HomeFiles:
             )
             if path.exists()
         )
+        claimed = self._claimed()
         for folder, names, files in os.walk(settings.home):
             here = Path(folder)
-            names[:] = [name for name in names if here / name not in self._claimed()]
+            names[:] = [name for name in names if here / name not in claimed]
             for name in (*names, *files):
                 if gone.is_in(Path(name).stem) and (here / name).exists():
                     yield here / name
