@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import random
 import resource
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, Export
+from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, Export, words
 from tests.unit.corpus.importers.mutations import (
     Damaged,
     damage,
@@ -136,6 +138,58 @@ def test_a_damaged_zip_is_refused_or_explained(name: str, tmp_path: Path) -> Non
         ]
         # A post is lost with its member, and each member that is lost is a line of the account.
         assert not lost or skipped, f"seed {seed}: {lost}"
+
+
+def _repository(folder: Path) -> Path:
+    """A repository of twenty sources and six documents by its author, and one by somebody else."""
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
+
+    folder.mkdir()
+    git("init", "-q")
+    for name, value in (("user.email", "ada@example.org"), ("user.name", "Ada")):
+        git("config", name, value)
+    sources = {f"src/m{number}.py": b"pass\n" for number in range(20)}
+    pages = {f"docs/p{n}.md": f"# Page {n}\n\n{words(f'gitpage{n}x')}\n" for n in range(6)}
+    write_folder(sources | {name: text.encode() for name, text in pages.items()}, folder)
+    git("add", ".")
+    git("commit", "-q", "-m", "All of it")
+    write_folder({"docs/other.md": f"# Theirs\n\n{SECRET} words of theirs.\n".encode()}, folder)
+    git("add", ".")
+    git("commit", "-q", "-m", "More", "--author", "Bob <bob@example.org>")
+    return folder
+
+
+def test_a_damaged_repository_is_refused_or_explained(tmp_path: Path) -> None:
+    whole = _repository(tmp_path / "whole")
+    found = _read(whole)
+    assert found is not None
+    assert len(found[1]) == 6
+    refused = 0
+    for seed in range(8):
+        draw = random.Random(seed)
+        folder = tmp_path / str(seed)
+        shutil.copytree(whole, folder)
+        files = sorted(path for path in (folder / ".git").rglob("*") if path.is_file())
+        hooks = [path for path in files if "hooks" not in path.parts]
+        for path in draw.sample(hooks, 3):
+            body = bytearray(path.read_bytes())
+            if body:
+                body[draw.randrange(len(body))] ^= 1 << draw.randrange(8)
+                path.chmod(0o644)
+                path.write_bytes(body)
+        found = _read(folder)
+        if found is None:
+            refused += 1
+            continue
+        name, records, skipped = found
+        text = "\n".join(record.text for record in records)
+        assert SECRET not in text
+        lost = [n for n in range(6) if f"gitpage{n}x" not in text]
+        named = {one.where for one in skipped}
+        assert name != "git" or all(f"docs/p{n}.md" in named for n in lost), (seed, lost, skipped)
+    assert refused < 8
 
 
 def test_the_damage_is_the_same_for_the_same_seed() -> None:
