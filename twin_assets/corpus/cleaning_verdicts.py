@@ -60,14 +60,13 @@ def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         prepared: `source_id`, `source`, `byline`.
         names: the author's name and aliases; with none, nobody is foreign.
 
-    The byline of more than half of a source's signed posts is the author's own, whatever it says:
-    the owner of an account may sign with a handle.
+    The byline of more than half of a source's posts is the author's own, whatever it says: the
+    owner of an account may sign with a handle.
     """
+    posts = prepared.group_by("source").len("posts")
     signed = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
-    counted = signed.group_by("source", "byline").len()
-    counted = counted.with_columns(
-        (pl.col("len") > _OWN_SHARE * pl.col("len").sum().over("source")).alias("own")
-    )
+    counted = signed.group_by("source", "byline").len().join(posts, on="source")
+    counted = counted.with_columns((pl.col("len") > _OWN_SHARE * pl.col("posts")).alias("own"))
     strange = foreign_bylines(counted["byline"].unique().to_list(), names)
     by_others = counted.filter(~pl.col("own") & pl.col("byline").is_in(list(strange)))
     return signed.join(by_others, on=["source", "byline"], how="semi").select("source_id")

@@ -130,6 +130,12 @@ def test_the_byline_of_most_posts_is_the_authors_own() -> None:
     assert claim.counted == {"kept": 1, "dropped": 0}
 
 
+def test_the_only_signed_post_is_not_the_authors_own() -> None:
+    """Only guests are signed in many a blog: half of all its posts count, not of the signed."""
+    rows = [("", True)] * 3 + [("Bo Ek", True)]
+    assert not claims.foreign_bylines(documents(*rows), ["Ann Lee"]).holds
+
+
 def near(texts: Mapping[str, str]) -> claims.Claim:
     def texts_of(names: Sequence[str]) -> Mapping[str, str]:
         return {name: texts[name] for name in names}
