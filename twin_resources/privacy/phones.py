@@ -11,8 +11,8 @@ A run of digits is a phone number when it
 - is grouped or starts with a zero, and the plan of the region that the caller names knows it
   (`612 34 56 78`, ES; `0612345678`, FR);
 - stands right after a word for a phone ("call me at 22 12 34 56").
-Kept: dates and ranges of years, runs that go on (a hex dump), numbers reserved for fiction
-(555-0100 to 555-0199 of North America; Ofcom's for drama).
+Kept: dates and ranges of years, runs that go on (a hex dump). Numbers reserved for fiction go too:
+a reader cannot tell them, and a text loses nothing by it.
 """
 # pyright: strict
 
@@ -31,9 +31,10 @@ _INTERNATIONAL = re.compile(
     rf"[+0](?<![\w+.].)(?:(?<=\+) ?|(?<=0)0(?=[1-9]\d{{0,2}}[{_GAP}]))"
     rf"\(?\d(?:[{_GAP}]{{0,3}}\d){{6,16}}(?!\d){_EXTENSION}"
 )
+# the exchange may start with 0 or 1, as in made-up numbers, where no space could make it a table
 _NORTH_AMERICAN = re.compile(
-    r"[(2-9](?<![\w.+/(].)(?:(?<=\()[2-9]\d\d\) ?|(?<=\d)\d\d[ .\u2011-])"
-    rf"[2-9]\d\d[ .\u2011-]\d{{4}}{_EXTENSION}{_AFTER}"
+    r"[(2-9](?<![\w.+/(].)(?:(?<=\()[2-9]\d\d\) ?\d{3}[ .\u2011-]?|(?<=\d)\d\d(?:[.\u2011-]\d{3}"
+    rf"[.\u2011-]|[ .\u2011-][2-9]\d\d[ .\u2011-]))\d{{4}}{_EXTENSION}{_AFTER}"
 )
 _NORTH_AMERICAN_PREFIX = re.compile(r"(?:^|[^\w.+/-])((?:\+|00)?1[ .-])$")
 _TRUNK_ZERO = re.compile(
@@ -56,7 +57,6 @@ _WORDS = (
 _SAID = re.compile(
     rf"(?i)(?:(?<![\[\w])(?:{_WORDS})(?![\w\]])|電話|电话|手机|전화)[^\d\n\[]{{0,16}}$"
 )
-_FICTION = re.compile(r"\+1\d{3}55501\d\d$|\+44(?:7700900|2079460|1632960|1134960|1614960)\d{3}$")
 _PAIRS = re.compile(r"\d\d(?: {1,2}\d\d)+$")
 _PAIR_BEFORE = re.compile(r"(?:^|\s)[0-9a-fA-F]{2} {1,2}$")
 _PAIR_AFTER = re.compile(r" {1,2}[0-9a-fA-F]{2}(?!\w)")
@@ -118,8 +118,7 @@ def _north_american(text: str) -> Iterator[Span]:
             start = prefix.start(1)
         elif text[start - 1 : start] == "-":  # a longer number
             continue
-        if not _is_fiction("+1" + _digits(match[0])):
-            yield Span(start, match.end(), "phone")
+        yield Span(start, match.end(), "phone")
 
 
 def _by_hint(text: str, regions: Sequence[str]) -> Iterator[Span]:
@@ -160,19 +159,14 @@ def _in_dump(text: str, match: re.Match[str]) -> bool:
 
 def _international_end(found: str) -> int:
     """Where the number ends in what was found; 0: it is none."""
-    if found.startswith("00"):
-        found_number, cut = "+" + found[2:], 1
-    else:
-        found_number, cut = found, 0
-    for end in _ends(found_number):
-        written = found_number[:end]
-        e164 = _e164(written, None)
-        if e164:
-            return 0 if _is_fiction(e164) else end + cut
-    end = _ends(found_number)[0]
-    grouped = 3 <= len(_GROUP_END.findall(found_number)) <= 6
-    e164 = _e164(found_number[:end], None, possible=True) if grouped else ""
-    return 0 if not e164 or _is_fiction(e164) else end + cut
+    cut = found.startswith("00")
+    number = "+" + found[2:] if cut else found
+    ends = _ends(number)
+    for end in ends:
+        if _is_number(number[:end], None):
+            return end + cut
+    grouped = 3 <= len(_GROUP_END.findall(number)) <= 6
+    return ends[0] + cut if grouped and _is_number(number[: ends[0]], None, possible=True) else 0
 
 
 def _national_end(found: str, regions: Sequence[str]) -> int:
@@ -192,12 +186,7 @@ def _ends(found: str) -> list[int]:
 
 
 def _known(digits: str, regions: Sequence[str]) -> bool:
-    for region in regions:
-        if _fits(region).match(digits):
-            e164 = _e164(digits, region)
-            if e164:
-                return not _is_fiction(e164)
-    return False
+    return any(_fits(region).match(digits) and _is_number(digits, region) for region in regions)
 
 
 @lru_cache(maxsize=300)
@@ -211,22 +200,16 @@ def _fits(region: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{prefix or ''})?(?:{national or ''})$")
 
 
-def _e164(written: str, region: str | None, *, possible: bool = False) -> str:
-    """The number in E.164 when a plan knows it (`possible`: only its length), else ""."""
+def _is_number(written: str, region: str | None, *, possible: bool = False) -> bool:
+    """Whether a plan knows the number (`possible`: whether its length is right)."""
     import phonenumbers
 
     try:
         number = phonenumbers.parse(written, region)
     except phonenumbers.NumberParseException:
-        return ""
+        return False
     known = phonenumbers.is_possible_number if possible else phonenumbers.is_valid_number
-    if not known(number):
-        return ""
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def _is_fiction(e164: str) -> bool:
-    return _FICTION.match(e164) is not None
+    return known(number)
 
 
 def _digits(written: str) -> str:

@@ -132,8 +132,7 @@ def _number(chance: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
             national_number=int((national[:-4] or "0") + _pick(chance, string.digits, 4)),
             italian_leading_zero=example.italian_leading_zero if example else None,
         )
-        fiction = region in ("US", "CA", "GB") and ("55501" in national or "900" in national)
-        if example and not fiction and phonenumbers.is_valid_number(changed):
+        if example and phonenumbers.is_valid_number(changed):
             return changed, region
 
 
@@ -177,7 +176,6 @@ def phone_american(chance: random.Random) -> Plant:
         chance.randint(200, 999),
         chance.randint(0, 9999),
     )
-    exchange = 556 if exchange == 555 else exchange
     form = chance.choice(
         ["{}-{}-{:04}", "({}) {}-{:04}", "{}.{}.{:04}", "+1 {}-{}-{:04}", "1-{}-{}-{:04}"]
     )

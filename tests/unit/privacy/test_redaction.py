@@ -30,7 +30,8 @@ from twin_resources.privacy.kinds import joined
         ("Call +49 170 1234567 or (030) 123-4567.", "Call [phone] or [phone]."),
         ("0170/1234567, 415-555-2671", "[phone], [phone]"),
         ("Call me at 22 12 34 56, mobile: 0612345678", "Call me at [phone], mobile: [phone]"),
-        ("001-415-555-2671x123 (555)234-4567", "[phone] [phone]"),
+        ("001-415-555-2671x123 (555)2344567", "[phone] [phone]"),
+        ("555-123-4567, (555) 010-0199, +1-202-555-0173", "[phone], [phone], [phone]"),
         ("card 4111 1111 1111 1111 please", "card [card] please"),
         ("5500-0000-0000-0004, 3782 822463 10005", "[card], [card]"),
         ("to DE89 3704 0044 0532 0130 00 and GB82WEST12345698765432!", "to [iban] and [iban]!"),
@@ -65,6 +66,7 @@ def test_personal_data_is_replaced_by_what_it_was(text: str, replaced: str) -> N
         "0.1.2.3.4 and 1.2.3, C99 § 6.3.2.3, rails (6.1.0, 6.0.3.4), Chrome/45.0.245.85",
         "48 8d 05 00 00 00 00 and 61 6d 01 00 03 28 29 |",
         "1990-2000, 2001-02-03, 01/02/2003, from 10 000 000 to 20 000 000",
+        "| 256 128 1024 | 512 100 2048 |",
         "18:00 +0100, 1e+10, x = y +1234567",
         # hashes and identities in code
         "sha 4bf92f3577b34da6a3ce929d0e0e4736, the token is short",
@@ -76,7 +78,6 @@ def test_personal_data_is_replaced_by_what_it_was(text: str, replaced: str) -> N
         "git clone git@github.com:ann/clocks.git; noreply@bell.org; 1+ann@users.noreply.github.com",
         "@ann@social.bell.org, icon@2x.png, getty@tty1.service, user@host:/path, lodash@4.17.21",
         "https://lists.bell.org/%3C3098b0421@app.bell.com%3E",
-        "(415) 555-0123, +44 7700 900123",
         # names of secrets without one
         "password = params[:password]; token = lexer.next_token(2); secret: ENV['SECRET1']",
         'password: "password123", api_key = "your-api-key-1", token: <token1>, PWD=/home/ann1',
