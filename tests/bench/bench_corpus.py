@@ -39,10 +39,18 @@ SHARED = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data"
 SLUG = "bench"
 ADDED = 10
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
-PHRASE = "The {0} heron keeps a ledger of every tide that it has slept through."
-HERONS = (
-    *("amber", "brindled", "copper", "dusky", "emerald"),
-    *("frosted", "golden", "hooded", "ivory", "jade"),
+# One a new post, by which it must be found; nothing like them is in the shared posts.
+PLANTED = (
+    "The amber heron keeps a ledger of every tide that it has slept through.",
+    "Nobody in Valparaiso had ever tuned a harmonium by candlelight before.",
+    "Seven beekeepers argued all night about the price of quinces.",
+    "My grandmother's umbrella was patched with sailcloth from a wrecked ketch.",
+    "Glaciers sound like slow applause if you press an ear to the moraine.",
+    "The cartographer refused to draw islands smaller than her thumbnail.",
+    "A retired fencing master now breeds axolotls behind the bakery.",
+    "We traded two sacks of barley for a cracked orrery without its moons.",
+    "Rain drummed on the zeppelin hangar while the choir rehearsed Monteverdi.",
+    "Every saffron farmer in the valley owns exactly one left-handed scythe.",
 )
 
 
@@ -116,8 +124,8 @@ def write_posts(folder: Path, count: int, *, seed: int, pool: list[str]) -> None
 
 def add_ten(folder: Path, pool: list[str]) -> None:
     """Ten posts, each with a sentence by which it can be found."""
-    for heron, (name, text) in zip(HERONS, posts(ADDED, seed=99, pool=pool), strict=True):
-        (folder / "_posts" / name).write_text(f"{text}\n{PHRASE.format(heron)}\n", "utf-8")
+    for planted, (name, text) in zip(PLANTED, posts(ADDED, seed=99, pool=pool), strict=True):
+        (folder / "_posts" / name).write_text(f"{text}\n{planted}\n", encoding="utf-8")
 
 
 def run_import(home: Settings, *, random_vectors: bool = False) -> dict[str, float]:
@@ -190,9 +198,9 @@ def require_found(home: Settings) -> None:
     from twin_resources.retrieval.retrieval import Retriever
 
     retriever = Retriever(home.tables_base, load_embedder(home))
-    for heron in HERONS:
-        found = retriever.retrieve(SLUG, PHRASE.format(heron)).passages
-        assert any(f"The {heron} heron" in passage.text for passage in found), heron
+    for planted in PLANTED:
+        found = retriever.retrieve(SLUG, planted).passages
+        assert any(planted in passage.text for passage in found), planted
 
 
 def new_home(base: Path, name: str, weights: Path, *sources: Path) -> Settings:
