@@ -39,7 +39,7 @@ def show(row: Row) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="fewer posts, at most a minute")
     form.add_argument("--full", action="store_true")

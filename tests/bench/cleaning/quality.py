@@ -45,7 +45,7 @@ def whole_cleaning(form: Form) -> list[Row]:
     inventory = take_inventory([folder])
     raw = read_rows(inventory_frame(inventory), inventory).select(RAW_COLUMNS)
     raw = raw.head(100) if form.quick else raw
-    size = raw["text"].str.len_bytes().sum() / 1e6
+    size = float(raw["text"].str.len_bytes().sum()) / 1e6
     prepare_posts(raw.head(5))
     spent = _spent(lambda: prepare_posts(raw))
     return [at_least("all steps of a post, MB per CPU second", size / spent, "MB/CPU s")]
