@@ -1,7 +1,7 @@
-"""Exports of other platforms, known by their content, so that none is imported as junk.
+"""Exports that no importer reads, known by their content, so that none is imported as junk.
 
-Belongs here: the marks of each format and what a person can do with it until it is imported.
-Does not belong here: reading posts. A format leaves this module when it gets an importer.
+Belongs here: the marks of each format, also of those with an importer (a part of an export, a
+damaged one), and what a person can do then. Does not belong here: reading posts (`known`).
 
 A mark is a file that only this platform's export has, or words that its files begin with. What an
 archive holds is looked at, never its suffix: a renamed zip is still recognised.
@@ -27,6 +27,7 @@ _HEAD_BYTES = 65_536
 _NAMES_LOOKED_AT = 20_000
 _HEADS_LOOKED_AT = 40
 _DATA_SUFFIXES = (".xml", ".json", ".js", ".csv", ".atom")
+_WHOLE = "name the whole export, zipped as the platform gave it or unpacked"
 _MARKDOWN = "convert it to a folder of Markdown files (one post a file) and name that folder"
 
 
@@ -39,12 +40,14 @@ class Format:
         files: alternatives; each is a tuple of patterns that must all match some file's path.
         content: pattern for the beginning of one of its files, or None.
         next_step: what to do with it today.
+        imported: there is an importer, which found nothing in this one that it reads.
     """
 
     name: str
     files: tuple[tuple[str, ...], ...]
     content: re.Pattern[bytes] | None
     next_step: str
+    imported: bool = False
 
 
 def _begins(pattern: str) -> re.Pattern[bytes]:
@@ -60,7 +63,8 @@ FORMATS = (
             (r"Connections\.csv", r"Profile\.csv"),
         ),
         _begins(r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/"),
-        _MARKDOWN,
+        _WHOLE,
+        imported=True,
     ),
     Format(
         "Substack export",
@@ -70,7 +74,8 @@ FORMATS = (
             (r"posts/\d+\..*\.delivers\.csv",),
         ),
         _begins(r"\A\W*post_id,post_date,is_published"),
-        _MARKDOWN,
+        _WHOLE,
+        imported=True,
     ),
     Format(
         "Medium export",
@@ -80,7 +85,8 @@ FORMATS = (
             (r"claps/claps-\d+\.html",),
         ),
         _begins(r"Exported from <a href=\"https://medium\.com|class=\"[^\"]*graf graf--p[ \"]"),
-        _MARKDOWN,
+        _WHOLE,
+        imported=True,
     ),
     Format(
         "X (Twitter) archive",
@@ -89,25 +95,29 @@ FORMATS = (
             (r"Your archive\.html", r"data/manifest\.js"),
         ),
         _begins(r"\A\s*window\.YTD\."),
-        "name a folder of longer posts: tweets are too short to learn a voice from one by one",
+        _WHOLE,
+        imported=True,
     ),
     Format(
         "WordPress export (WXR)",
         (),
         _begins(r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/"),
-        "convert it to Markdown (`npx wordpress-export-to-markdown`) and name the folder it writes",
+        _WHOLE,
+        imported=True,
     ),
     Format(
         "Mastodon archive",
         ((r"outbox\.json", r"actor\.json"),),
         _begins(r"\A\s*\{.{0,400}activitystreams.{0,4000}\"(?:OrderedCollection|Person)\""),
-        "name a folder of longer posts: toots are too short to learn a voice from one by one",
+        _WHOLE,
+        imported=True,
     ),
     Format(
         "Ghost export",
         ((r".*\.ghost\.\d{4}-.*\.json",),),
         _begins(r"\A\s*\{\s*\"(?:db\"\s*:\s*\[\s*\{\s*\"meta|meta\"\s*:\s*\{\s*\"exported_on)"),
-        "convert it to Markdown (`npx ghost-to-md`) and name the folder it writes",
+        _WHOLE,
+        imported=True,
     ),
     Format(
         "Blogger export",
@@ -125,7 +135,8 @@ FORMATS = (
         "RSS or Atom feed",
         (),
         _begins(r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"),
-        "name a folder of the posts' own files: a feed holds only the latest",
+        _WHOLE,
+        imported=True,
     ),
 )
 """In the order in which they are tried: a WordPress export is also an RSS feed."""
@@ -142,7 +153,7 @@ def refuse_exports(source: Path) -> None:
     """Return when `source` may hold plain posts; else say what it is.
 
     Raises:
-        TwinError: `source` is the export of a platform that has no importer yet, or an archive.
+        TwinError: `source` is an export that no importer reads, or an archive of something else.
     """
     source = source.expanduser()
     tried = f"import {display(source)}"
@@ -150,7 +161,9 @@ def refuse_exports(source: Path) -> None:
     if found is not None:
         raise TwinError(
             tried,
-            found=f"the format {found.name}, which is not imported yet",
+            found=f"a {found.name} without a post that can be read"
+            if found.imported
+            else f"the format {found.name}, which is not imported yet",
             next_step=found.next_step,
         )
     if not source.is_file():
