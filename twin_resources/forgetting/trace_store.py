@@ -26,17 +26,12 @@ from twin_resources.forgetting.places import Instance, Place
 from twin_resources.forgetting.sqlite_files import opened, rewrite, row_holds
 from twin_resources.langfuse.client import LangfuseClient
 
-PROMPT, ANSWER, READER = "input", "output", "user_id"
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A trace, as far as it matters here.
-
-    Attributes:
-        question: the reader's own words in the prompt; `texts`: everything else that it holds.
-    """
+    """An observation: whose it is, and everything that it holds (`row`)."""
 
     trace_id: str
     reader: str
