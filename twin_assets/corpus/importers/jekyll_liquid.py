@@ -91,7 +91,7 @@ def _keep_raw(reader: _Reader, part: str, position: int) -> int:
     end = _END_OF_RAW.search(part, position)
     quoted = part[position : end.start() if end else len(part)]
     reader.raw = end is None
-    # Quoted template text in a sentence becomes a code span, so that cleaning keeps it. A block that
+    # Quoted template text in a sentence becomes a code span: cleaning keeps that. A block that
     # began in an earlier part (position 0) holds code blocks.
     span = quoted.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
