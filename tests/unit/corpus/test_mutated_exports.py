@@ -92,9 +92,9 @@ def test_memory_does_not_grow_with_an_export(tmp_path: Path) -> None:
 
     from tests.unit.corpus.exports_by_hand import SENTENCE, medium_page
 
-    body = f'<p class="graf graf--p">{SENTENCE * 3000}</p>'
+    body = f'<p class="graf graf--p">{SENTENCE * 1500}</p>'
     peaks: list[int] = []
-    for count in (10, 100):
+    for count in (5, 50):
         pages: Files = {
             f"posts/2020-01-02_Page-{n:012x}.html": medium_page(
                 body, title=f"Page {n}", published="2020-01-02T00:00:00Z"
