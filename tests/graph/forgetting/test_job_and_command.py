@@ -71,6 +71,7 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
         for _ in range(forgetting.MOST_RUNS):
             dagster.create_run_for_job(
                 forgetting.forget,
+                run_config=forgetting.run_request(number, attempt=0).run_config,
                 tags={forgetting.REQUEST_TAG: str(number)},
                 status=dg.DagsterRunStatus.FAILURE,
             )
