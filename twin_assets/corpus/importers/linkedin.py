@@ -112,7 +112,8 @@ def _share(row: dict[str, str], where: str, *, author: str, byline: str) -> Reco
         text=text,
         markup="text",
         created_at=_time_in(urn[2]) or said_at,
-        visibility=_VISIBILITY.get(row.get("Visibility", "").strip().upper(), "private"),
+        # Without the column nobody says that it was public.
+        visibility=_VISIBILITY.get(row.get("Visibility", "?").strip().upper(), "private"),
         tags=tuple(dict.fromkeys(_TAG.findall(text))),
     )
 

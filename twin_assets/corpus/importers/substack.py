@@ -126,7 +126,9 @@ def _post(
     include: frozenset[str],
 ) -> Record | Skipped:
     draft = (row.get("is_published") or "").strip().lower() != "true"
-    visibility = _VISIBILITY.get((row.get("audience") or "everyone").strip().lower(), "private")
+    # Without the column nobody says that it was for everyone.
+    audience = (row.get("audience", "?") or "everyone").strip().lower()
+    visibility = _VISIBILITY.get(audience, "private")
     if draft and "drafts" not in include:
         return Skipped(identifier, "draft")
     if not draft and visibility != "public" and visibility not in include:
