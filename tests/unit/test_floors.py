@@ -89,6 +89,8 @@ def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
         "partitions",
         "tables_io_manager",
         "analytics/sql_models",
+        "contract_checks",
+        "corpus/cleaned_documents_report",
         "feedback/evidence_report",
         "training/fine_tuning",
         "training/training_inputs",

@@ -57,7 +57,7 @@ from twin_resources.stack.programs import ensure_alive, server_is_ready, urls
 from twin_resources.stack.stack import Stack
 
 STAGES = 7
-MOST_BROKEN = 90  # scores; a prototype's alarm came after 30, in nine of ten cases after 36
+MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
 AFTER = 30
 SPOIL = "shuffled_answers"
 ACTOR = "demo"
