@@ -198,9 +198,14 @@ class _Demo:
         self._wait_until_served(broken.version)
 
     def _alarm(self) -> None:
-        found = self._alarms()
-        if not found:
-            return
+        """What the sensor said; the last scores may still be on their way to it."""
+        until = time.monotonic() + SCORES_WITHIN_S
+        while not (found := self._alarms()):
+            ensure_alive(self.stack)
+            if time.monotonic() > until:
+                self.clock.say(f"no alarm after {self.receipt.broken.scores} scores")
+                return
+            time.sleep(1.0)
         first = found[0]
         self.receipt.e_value, self.receipt.threshold = first.alarm.e_value, first.alarm.threshold
         self.receipt.values_to_alarm = first.alarm.bets
@@ -208,8 +213,7 @@ class _Demo:
 
     def _retrained(self) -> None:
         if not self._alarms():
-            self.clock.say(f"no alarm within {MOST_BROKEN} scores, so nothing is trained")
-            return
+            return  # it was told, and is a step that did not happen
         run = self._wait_for(self._quality_run, RUN_WITHIN_S, "the run of the alarm")
         self.clock.say(f"started by the sensor: {self._page(run.run_id)}")
         followed = follow(
