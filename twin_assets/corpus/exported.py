@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twin_assets.corpus.importers.archive import FAILED_READS, Archive, open_archive
+from twin_assets.corpus.importers.archive import FAILED_READS, UNREAD, Archive, open_archive
 from twin_assets.corpus.importers.known import Importer
 from twin_assets.corpus.importers.record import OPT_INS, Record, Skipped, why_excluded
 from twin_resources.errors import TwinError
 
 _KEYS_A_QUERY = 500
+_WITHHELD = frozenset({"draft", "private", "followers", "paid"})
+"""Reasons for which a post that is there is not for this author's twin: known, not missing."""
 
 
 @dataclass
@@ -31,14 +33,18 @@ class Reading:
     """What was found in the exports of one importer.
 
     Attributes:
+        source: the importer's name.
         excluded: reason → records and parts left out.
         refused: reason → members of archives that were not even listed (`Archive.refused`).
         failed: a part could not be read, so what is missing is not known to be deleted.
+        unread: of that, a part which another try may find whole; a malformed row stays one.
     """
 
+    source: str
     excluded: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
     failed: bool = False
+    unread: bool = False
 
     def __post_init__(self) -> None:
         self._rows = sqlite3.connect("", check_same_thread=False)
@@ -46,6 +52,7 @@ class Reading:
         self._rows.execute(
             "CREATE TABLE record (row_id TEXT PRIMARY KEY, digest TEXT, body TEXT) WITHOUT ROWID"
         )
+        self._rows.execute("CREATE TABLE withheld (row_id TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def __len__(self) -> int:
         return int(self._rows.execute("SELECT count(*) FROM record").fetchone()[0])
@@ -71,20 +78,31 @@ class Reading:
             found |= {row_id: Record.from_json(body) for row_id, body in rows}
         return found
 
+    def withholds(self, row_id: str) -> bool:
+        """Whether the newest export that has this post has it as a draft, or not for everyone."""
+        query = "SELECT count(*) FROM withheld WHERE row_id = ?"
+        return bool(self._rows.execute(query, (row_id,)).fetchone()[0])
+
     def add(
         self, found: Iterable[Record | Skipped], *, include: frozenset[str], archive: Archive
     ) -> None:
-        """Take in one export; its records replace those of an older one."""
+        """Take in one export; its records replace those of an older one.
+
+        So does what it withholds: a post that was public a year ago and is not any more is out.
+        """
         here: set[bytes] = set()
         for one in found:
             reason = one.reason if isinstance(one, Skipped) else why_excluded(one, include)
             if isinstance(one, Skipped) or reason:
                 self.excluded[reason] += 1
                 self.failed |= reason in FAILED_READS
+                self.unread |= reason in UNREAD
+                if reason in _WITHHELD:
+                    name = one.where if isinstance(one, Skipped) else one.storable().source_id
+                    self._withhold(f"{self.source}/{name}", here)
                 continue
             record = one.storable()
-            # 8 bytes of a hash, not the identifier: a million posts cost 60 MB less.
-            mark = hashlib.blake2b(record.row_id.encode(), digest_size=8).digest()
+            mark = _mark(record.row_id)
             if mark in here:
                 self.excluded["same_id_twice"] += 1
                 continue
@@ -94,6 +112,7 @@ class Reading:
             ).rowcount
             if replaced:
                 self.excluded["older_copy"] += 1
+            self._rows.execute("DELETE FROM withheld WHERE row_id = ?", (record.row_id,))
             self._rows.execute(
                 "INSERT INTO record VALUES (?, ?, ?)",
                 (record.row_id, record.digest(), record.as_json()),
@@ -101,6 +120,22 @@ class Reading:
         self._rows.commit()
         self.refused.update(archive.refused)
         self.failed |= not FAILED_READS.isdisjoint(archive.refused)
+        self.unread |= not UNREAD.isdisjoint(archive.refused)
+
+    def _withhold(self, row_id: str, here: set[bytes]) -> None:
+        """Take a post out; of two in one export, the one that is not for everyone counts."""
+        row_id = row_id.encode("utf-8", "replace").decode()
+        mark = _mark(row_id)
+        removed = self._rows.execute("DELETE FROM record WHERE row_id = ?", (row_id,)).rowcount
+        if removed:
+            self.excluded["same_id_twice" if mark in here else "older_copy"] += 1
+        here.add(mark)
+        self._rows.execute("INSERT OR IGNORE INTO withheld VALUES (?)", (row_id,))
+
+
+def _mark(row_id: str) -> bytes:
+    """8 bytes of a hash, not the identifier: a million posts cost 60 MB less."""
+    return hashlib.blake2b(row_id.encode(), digest_size=8).digest()
 
 
 class Exports:
@@ -156,7 +191,7 @@ class Exports:
             TwinError: one of them cannot be opened any more.
         """
         if self._reading is None:
-            reading = Reading()
+            reading = Reading(self.name)
             for path in self.paths:
                 with open_archive(path) as archive:
                     reading.add(

@@ -54,7 +54,8 @@ def left_out(sources: pl.DataFrame) -> dict[str, int]:
 def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
     """Rows of `import_sources` after this import: unchanged exports keep theirs.
 
-    One that could be read in part only has no row, and so is read again next time.
+    One of which a part was not read has no row, and so is read again next time. A malformed row is
+    the same in the same bytes, and stays counted.
     """
     rows: list[dict[str, Any]] = []
     if imported is not None:
@@ -62,7 +63,7 @@ def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) ->
     for name in sorted(inventory.exports.keys() - inventory.unchanged):
         exports = inventory.exports[name]
         reading = exports.reading()
-        if reading.failed:
+        if reading.unread:
             continue
         rows.append(
             {

@@ -343,12 +343,18 @@ def _as_before(before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _export_that_keeps(inventory: Inventory, before: Mapping[str, Any]) -> bool:
-    """Whether a missing record stays: nothing was parsed, or not all, or it is a feed."""
+    """Whether a missing record stays: nothing was parsed, or not all, or it is a feed.
+
+    One that the export has, and has for somebody else, is not missing.
+    """
     exports = inventory.exports.get(str(before["source"]))
     if exports is None:
         return False
-    unparsed = exports.name in inventory.unchanged
-    return unparsed or not exports.holds_all or exports.reading().failed
+    if exports.name in inventory.unchanged:
+        return True
+    reading = exports.reading()
+    known = reading.withholds(str(before["source_id"]))
+    return not known and (not exports.holds_all or reading.failed)
 
 
 def _folder_that_hides(inventory: Inventory, before: Mapping[str, Any]) -> Folder | None:

@@ -183,6 +183,59 @@ def test_a_torn_member_hides_its_posts_and_is_read_again(
     assert import_from(path)["computed"] == 0
 
 
+def test_a_row_that_is_damaged_in_a_new_export_deletes_no_post(
+    import_from: Import, tables: Tables, tmp_path: Path, parsed: list[str]
+) -> None:
+    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(path)
+    before = alive(tables)
+    damaged = SHARES.replace('"Two lines', "Two lines")  # the quote that opens its text
+    said = import_from(as_zip(LINKEDIN | {"Shares.csv": damaged}, path))
+    assert (said["posts_deleted"], said["posts_edited"], said["computed"]) == (0, 0, 0)
+    assert alive(tables).equals(before)
+    assert said["left_out_of_exports"] == FOUND["linkedin"] | {"malformed_row": 1}
+    # The same bytes hold the same row: it is not read again, and stays counted.
+    said = import_from(path)
+    assert len(parsed) == 2
+    assert said["left_out_of_exports"]["malformed_row"] == 1
+    assert alive(tables).equals(before)
+    # Once it can be read that it is not there, it is deleted.
+    lines = SHARES.partition("2023-05-02")[0], SHARES[SHARES.index("2023-05-03") :]
+    assert (
+        import_from(as_zip(LINKEDIN | {"Shares.csv": "".join(lines)}, path))["posts_deleted"] == 1
+    )
+
+
+def test_a_post_for_friends_only_goes_though_another_row_is_damaged(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(path)
+    newer = SHARES.replace('"Two lines', "Two lines").replace(
+        f"naÃ¯ve clock. {SENTENCE},,,MEMBER_NETWORK", f"naÃ¯ve clock. {SENTENCE},,,CONNECTIONS"
+    )
+    assert import_from(as_zip(LINKEDIN | {"Shares.csv": newer}, path))["posts_deleted"] == 1
+    texts = "\n".join(alive(tables)["text"])
+    assert "naïve" not in texts
+    assert "both mine" in texts
+
+
+def test_a_post_that_the_newer_of_two_exports_has_for_friends_only_is_out(
+    import_from: Import, tables: Tables, tmp_path: Path
+) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    newer = SHARES.replace('2",,PUBLIC', '2",,CONNECTIONS')
+    for name, shares, year in (("a.zip", newer, 2025), ("z.zip", SHARES, 2024)):
+        as_zip(LINKEDIN | {"Shares.csv": shares}, folder / name)
+        _date_members(folder / name, year)
+    import_from(folder)
+    assert "both mine" not in "\n".join(alive(tables)["text"])
+    _date_members(folder / "z.zip", 2026)  # and back: the newest says that it is for everyone
+    import_from(folder)
+    assert "both mine" in "\n".join(alive(tables)["text"])
+
+
 def test_an_empty_export_is_an_error_and_no_deletion(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:

@@ -69,7 +69,7 @@ def test_mutants_are_read_to_the_end(name: str, tmp_path: Path) -> None:
         started = time.process_time()
         with open_archive(path) as archive:
             found = list(IMPORTERS[name].read(archive, include=OPT_INS))
-            reading = Reading()
+            reading = Reading(name)
             reading.add(found, include=OPT_INS, archive=archive)
         assert time.process_time() - started < 5, seed
         assert all(isinstance(one, Record | Skipped) for one in found), seed
@@ -105,7 +105,7 @@ def test_memory_does_not_grow_with_an_export(tmp_path: Path) -> None:
         del pages
         tracemalloc.start()
         with open_archive(path) as archive:
-            reading = Reading()
+            reading = Reading("medium")
             reading.add(medium.read(archive, include=OPT_INS), include=OPT_INS, archive=archive)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

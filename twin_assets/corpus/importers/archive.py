@@ -19,6 +19,7 @@ from twin_assets.corpus.importers.folders import MACHINERY
 from twin_assets.corpus.importers.members import (
     FAILED_READS,
     TORN,
+    UNREAD,
     Archive,
     Bounds,
     MemberError,
@@ -27,7 +28,7 @@ from twin_assets.corpus.importers.members import (
 from twin_assets.corpus.importers.packed import Tar, Zip, tar_stream
 from twin_resources.errors import TwinError
 
-__all__ = ["FAILED_READS", "Archive", "Bounds", "MemberError", "open_archive"]
+__all__ = ["FAILED_READS", "UNREAD", "Archive", "Bounds", "MemberError", "open_archive"]
 
 _DATA = re.compile(
     r"\.(?:csv|html?|xhtml|js|json|xml|atom|rss|md|markdown|txt|tsv)$", re.IGNORECASE

@@ -15,6 +15,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -76,13 +77,16 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
             # Without its head no row can be read: that none is there says nothing about the posts.
             yield Skipped(name, "torn")
             continue
-        for number, row in enumerate(share_rows(text), start=1):
-            where = f"{name}:{number}"
-            yield (
-                _share(row, where, author=author, byline=byline)
-                if row
-                else Skipped(where, "malformed_row")
-            )
+        rows = enumerate(share_rows(text), start=1)
+        shares = [
+            _share(row, f"{name}:{number}", author=author, byline=byline) for number, row in rows
+        ]
+        if shares and all(
+            isinstance(one, Skipped) and one.reason == "malformed_row" for one in shares
+        ):
+            # Not one row has the columns that the head names: it is the head that is damaged.
+            yield Skipped(name, "torn")
+        yield from _agreed(shares)
     for name in archive.matching(_ARTICLES):
         try:
             yield _article(archive.read(name), name, author=author, byline=byline, include=include)
@@ -90,7 +94,23 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
             yield Skipped(name, error.reason)
 
 
-def _share(row: dict[str, str], where: str, *, author: str, byline: str) -> Record | Skipped:
+def _agreed(shares: list[Record | Skipped]) -> Iterator[Record | Skipped]:
+    """The shares of one file; a post whose rows disagree about who may read it is private.
+
+    Damage that repeats a piece of the file joins a post's beginning with the end of another.
+    """
+    said: dict[str, str] = {}
+    for one in shares:
+        if isinstance(one, Record):
+            before = said.setdefault(one.source_id, one.visibility)
+            said[one.source_id] = before if before == one.visibility else "private"
+    for one in shares:
+        yield (replace(one, visibility=said[one.source_id]) if isinstance(one, Record) else one)
+
+
+def _share(row: dict[str, str] | None, where: str, *, author: str, byline: str) -> Record | Skipped:
+    if row is None:
+        return Skipped(where, "malformed_row")
     link = unquote(row.get("ShareLink", ""))
     urn = _URN.search(link)
     said_at = _moment(row.get("Date", ""))

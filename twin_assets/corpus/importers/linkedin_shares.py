@@ -7,7 +7,9 @@ Seen in exports and in public parsers of them: the commentary's line breaks stan
 (`"First."`, newline, `""`, newline, `"Third."`), once as rows of their own and once escaped within
 one field; quotes within it are doubled or not; UTF-8 was read as Windows-1252 and written again.
 A row is therefore found by how it begins (time and address), its last columns are taken from
-its end, and what is left between them is the commentary.
+its end, and what is left between them is the commentary. Which quotes may stand in there decides
+whether it is one row: where damage joined two, the end of the second says who may read the first,
+so a row in doubt is none (`_is_one_commentary`).
 """
 # pyright: strict
 
@@ -24,7 +26,13 @@ _LINK = r'"?https?://[\w.]*linkedin\.com/'
 # A row: its time, or something short in place of one, and then LinkedIn's address. Time and address
 # together begin one also within a line: the line end before them was damaged.
 _ROW = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
+_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # by a word: an empty column may have lost it
 _PLAIN = re.compile(r"[A-Za-z_]*|https?://\S*")
+# The address of a post as a column: prose goes on with a space after the comma.
+_ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
+# A quote that is not doubled, between two words that no space separates: it opens nothing and
+# closes nothing. Only after ASCII: scripts without spaces quote so (`使用"Python"编程`).
+_QUOTE_WITHIN_A_WORD = re.compile(r'(?<=[!-~])(?<![-("\[{/])"(?=[\w%:/])')
 
 
 def decoded(body: bytes) -> str:
@@ -56,13 +64,15 @@ def share_rows(text: str) -> Iterator[dict[str, str] | None]:
         yield None  # before the first row there is something that is none
     for start, end in pairwise([*starts, len(rest)]):
         chunk = rest[start:end].rstrip("\n")
+        if end == len(rest) and chunk.endswith(",") and not rest.endswith("\n"):
+            yield None  # torn: its last column may have said something
+            continue
         row = _row(chunk, columns)
-        if row is None and "\n" in chunk:
+        if row is None and (ending := _END_OF_ROW.search(chunk)):
             # The rest of a damaged row may stand below a whole one.
-            row = _row(chunk.rpartition("\n")[0], columns)
-            if row is not None:
-                yield row
-                row = None
+            whole = _row(chunk[: ending.end() - 1], columns)
+            if whole is not None:
+                yield whole
         yield row
 
 
@@ -70,9 +80,11 @@ def _row(chunk: str, columns: list[str]) -> dict[str, str] | None:
     fields = _by_the_standard(chunk, len(columns)) or _from_both_ends(chunk, columns)
     if fields is None:
         return None
+    row = dict(zip(columns, fields, strict=True))
+    if _ADDRESS_COLUMN.search(row["ShareCommentary"]):
+        return None
     import ftfy  # 0.1 s, and only here
 
-    row = dict(zip(columns, fields, strict=True))
     row["ShareCommentary"] = ftfy.fix_encoding(_joined(row["ShareCommentary"])).strip()
     return row
 
@@ -104,10 +116,31 @@ def _from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
         right.insert(0, value)
         chunk = chunk[:opening]
     chunk = chunk.strip()
+    if not _is_one_commentary(chunk):
+        return None
     if len(chunk) > 1 and chunk[0] == chunk[-1] == '"':
         chunk = chunk[1:-1]
     # Still as it was written: inner quotes are doubled where the paragraphs are not joined below.
     return [*left, chunk if _paragraphs(chunk) else chunk.replace('""', '"'), *right]
+
+
+def _is_one_commentary(written: str) -> bool:
+    """Whether the quotes are those of one text, however LinkedIn wrote it.
+
+    They come in pairs; a comma or a line end stands within quotes; those of the text are all
+    doubled or none is, and one that is not doubled stands at the edge of a word.
+    """
+    if written.count('"') % 2:
+        return False
+    quoted = len(written) > 1 and written[0] == written[-1] == '"'
+    if not quoted:
+        return "," not in written and "\n" not in written
+    inner = written[1:-1]
+    for line in re.split(r'"\n"', inner):
+        bare = '"' in line.replace('""', "")
+        if bare and ('""' in line or _QUOTE_WITHIN_A_WORD.search(line)):
+            return False
+    return True
 
 
 def _joined(commentary: str) -> str:

@@ -78,8 +78,14 @@ class MemberError(ValueError):
         super().__init__(f"{name}: {reason}")
 
 
-FAILED_READS = frozenset({"unreadable", "torn"})
-"""Reasons after which nothing may be taken for deleted: a failed read is not an empty one."""
+UNREAD = frozenset({"unreadable", "torn"})
+"""Reasons for which a member, or its rest, was not read: another try may find more."""
+
+FAILED_READS = UNREAD | {"malformed_row"}
+"""Reasons after which nothing may be taken for deleted: a failed read is not an empty one.
+
+Which post a malformed row was nobody knows, so any that is missing may be the one.
+"""
 
 
 class Archive(ABC):

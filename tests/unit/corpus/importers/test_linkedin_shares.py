@@ -1,0 +1,127 @@
+"""Rows of `Shares.csv` that damage joined: who may read the first is not what the second says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.importers.reading import Found, folder_of, found_in
+from twin_assets.corpus.importers import linkedin
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.linkedin_shares import share_rows
+from twin_assets.corpus.importers.record import Record, Skipped
+
+HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
+SENTENCE = 'The clock says "no" at five.'
+
+
+def share(number: int, commentary: str, visibility: str = "MEMBER_NETWORK") -> str:
+    """A row as LinkedIn writes it: quoted line by line."""
+    link = f"https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A{(7 << 60) + number}"
+    doubled = commentary.replace('"', '""')
+    return f'2023-05-01 12:34:56,{link},"{doubled}"\n""\n"Second paragraph.",,,{visibility}\n'
+
+
+FRIENDS = share(1, "SECRET for friends.", "CONNECTIONS")
+OPEN = share(2, SENTENCE)
+
+
+def read(text: str, folder: Path) -> Found:
+    return found_in(folder_of({"Shares.csv": HEAD + text}, folder), linkedin)
+
+
+def records(text: str, folder: Path) -> list[Record]:
+    """The same, of a file in which a post stands more than once."""
+    with open_archive(folder_of({"Shares.csv": HEAD + text}, folder)) as archive:
+        outcomes = list(linkedin.read(archive, include=frozenset()))
+    return [one for one in outcomes if isinstance(one, Record)]
+
+
+def ends_of(row: str, upto: str) -> list[int]:
+    """Every place within a row up to the end of `upto`, from where its commentary begins."""
+    return list(range(row.index(',"') + 2, row.index(upto) + len(upto) + 1))
+
+
+@pytest.mark.parametrize("end", ends_of(FRIENDS, "CONNECTIONS")[::3])
+def test_a_piece_that_is_repeated_gives_no_friends_post_away(end: int, tmp_path: Path) -> None:
+    """Found by damage: 400 bytes many times over; the friends' post ran on into a public one."""
+    for start in range(0, len(OPEN), 7):
+        text = OPEN + FRIENDS[:end] + (OPEN[start:] + FRIENDS[:end]) * 3 + FRIENDS[end:]
+        found = records(text + share(3, "The last."), tmp_path)
+        kept = [one.text for one in found if one.visibility == "public"]
+        assert "SECRET" not in "\n".join(kept), start
+        assert any("The last." in one for one in kept), start
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        # a commentary that ends, and then the rest of another row
+        '"SECRET."ttps://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7059,"A clock."',
+        '"SECRET."0391289856,"A clock."',
+        '"SECRET."-01 12:34:56,https://www.linkedin.com/feed/update/urn:li:share:7,"A clock."',
+        # one that breaks off, and then another's
+        '"SECRET for fr0391289856,"A clock."',
+        '"SECRET for fr\n""\n"Second paragraph.',
+        "SECRET for fr,,,CONNEA clock.",
+        # quotes of two writers
+        '"SECRET "bare" and ""doubled"" words."',
+    ],
+)
+def test_a_row_in_doubt_is_malformed(written: str) -> None:
+    address = "https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7"
+    assert list(share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{written},,,PUBLIC\n")) == [None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See https://www.linkedin.com/feed/update/urn:li:activity:7, which is mine.",
+        "Plain words",
+        'He said "yes"',
+        '"Yes" is what he said',
+    ],
+)
+def test_quotes_and_addresses_of_prose_are_no_doubt(text: str, tmp_path: Path) -> None:
+    found = read(share(1, text), tmp_path)
+    assert found.only.text == f"{text}\n\nSecond paragraph."
+    assert not found.skipped
+
+
+def test_rows_that_disagree_about_their_readers_are_private(tmp_path: Path) -> None:
+    text = share(1, "SECRET once.") + share(1, "SECRET twice.", "CONNECTIONS") + OPEN
+    said = [(one.text[:6], one.visibility) for one in records(text, tmp_path)]
+    assert said == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
+
+
+def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Path) -> None:
+    found = read(OPEN + FRIENDS.removesuffix("CONNECTIONS\n"), tmp_path)
+    assert found.reasons == {"malformed_row": 1}
+    assert "SECRET" not in found.only.text
+
+
+def test_a_whole_row_stands_above_the_rest_of_a_damaged_one(tmp_path: Path) -> None:
+    rest = share(3, "Lost.")[40:]  # from within its address on
+    found = read(OPEN + rest, tmp_path)
+    assert found.only.text.startswith(SENTENCE)
+    assert found.reasons == {"malformed_row": 1}
+    # A line end within a row hides who may read it.
+    found = read(OPEN + FRIENDS.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
+    assert "SECRET" not in found.only.text
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD.replace("ShareLink", "ShareLin\\k"),
+        HEAD.replace("SharedUrl,", ""),
+        HEAD.replace("SharedUrl", "Shar\nedUrl"),
+    ],
+)
+def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
+    with open_archive(folder_of({"Shares.csv": head + OPEN + FRIENDS}, tmp_path)) as archive:
+        outcomes = list(linkedin.read(archive, include=frozenset()))
+    assert outcomes[0] == Skipped("Shares.csv", "torn")
+    assert {one.reason for one in outcomes[1:] if isinstance(one, Skipped)} == {"malformed_row"}
+    assert not [one for one in outcomes if isinstance(one, Record)]
