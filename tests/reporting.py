@@ -21,7 +21,7 @@ import pytest
 
 # what a machine may lack; a test says which, then a colon, then what would provide it
 KNOWN_SKIPS = (
-    "extra `presidio` not installed",  # 300 MB for a second look that is off by default
+    "extra `presidio` not installed",  # an optional second look at names; off by default
     "shared data absent:",
     "no GPU:",
     "no account:",
