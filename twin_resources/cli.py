@@ -7,17 +7,14 @@ called, so that `twin --help` answers at once).
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-import tempfile
-import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twin_resources.command import failures
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -324,8 +321,12 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        _complain("finish the command", found=_os_words(error), next_step=_os_step(error))
-        _say(f"details: {_save_traceback()}", to_error=True)
+        _complain(
+            "finish the command",
+            found=failures.words_of(error),
+            next_step=failures.next_step_of(error),
+        )
+        _say(f"details: {failures.save_traceback()}", to_error=True)
         return 1
     except typer.Abort:
         return 130
@@ -337,7 +338,7 @@ def run(arguments: list[str]) -> int:
         _complain(
             "finish the command",
             found=f"{type(error).__name__}: {error}",
-            next_step=f"report this with {_save_traceback()}",
+            next_step=f"report this with {failures.save_traceback()}",
         )
         return 1
     return code if isinstance(code, int) else 0
@@ -369,33 +370,6 @@ def _complain(tried: str, *, found: str, next_step: str) -> None:
     typer.secho(f"Could not {tried}.", err=True, fg="red", bold=True)
     typer.echo(f"  found: {found}", err=True)
     typer.echo(f"  next:  {next_step}", err=True)
-
-
-def _os_words(error: OSError) -> str:
-    where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{where}"
-
-
-def _os_step(error: OSError) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "free space on that disk, or name another folder with TWIN_HOME, and try again"
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return "make the folder writable, or name another with TWIN_HOME"
-    return "see the details"
-
-
-def _save_traceback() -> str:
-    """Where the traceback was saved; the temporary folder, since the home may be what failed."""
-    text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} twin {' '.join(sys.argv[1:])}\n"
-    text += traceback.format_exc()
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="twin-error-", suffix=".txt", delete=False, encoding="utf-8"
-        ) as stream:
-            stream.write(text)
-    except OSError as error:
-        return f"(the traceback could not be saved: {error})\n{text}"
-    return stream.name
 
 
 if __name__ == "__main__":

@@ -379,3 +379,12 @@ def take(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -
 def at_version(table: StoredTable, version: int | str) -> StoredTable:
     """The table as it was at a version number or tag."""
     return _described(table.dataset.checkout_version(version), table.uri)
+
+
+def without_bookkeeping(
+    table: StoredTable, columns: Sequence[str] | None, *, where: str | None
+) -> pl.DataFrame:
+    """User columns ordered by row key: equal rows give an equal frame, whatever wrote them when."""
+    wanted = list(table.columns if columns is None else columns)
+    read = list(dict.fromkeys([*wanted, table.row_key]))
+    return read_columns(table, read, where=where).sort(table.row_key).select(wanted)

@@ -208,7 +208,7 @@ class Tables:
                 next_step=f"choose from {table.columns}",
             )
         try:
-            return _without_bookkeeping(table, wanted, where=where)
+            return store.without_bookkeeping(table, wanted, where=where)
         except ValueError as error:
             raise TwinError(
                 f"read {asset} of {author} where {where}",
@@ -246,7 +246,7 @@ class Tables:
             n_rows: int | None,
             _batch_size: int | None,
         ) -> Iterator[pl.DataFrame]:
-            frame = _without_bookkeeping(table, with_columns, where=None)
+            frame = store.without_bookkeeping(table, with_columns, where=None)
             if n_rows is not None:
                 frame = frame.head(n_rows)
             yield frame if predicate is None else frame.filter(predicate)
@@ -391,12 +391,3 @@ class Tables:
             return rows, fetch
         values = grouped[group] if isinstance(group, str) else group(grouped)
         return rows.with_columns(values.alias("group")), fetch
-
-
-def _without_bookkeeping(
-    table: StoredTable, columns: Sequence[str] | None, *, where: str | None
-) -> pl.DataFrame:
-    """User columns ordered by row key: equal rows give an equal frame, whatever wrote them when."""
-    wanted = list(table.columns if columns is None else columns)
-    read = list(dict.fromkeys([*wanted, table.row_key]))
-    return store.read_columns(table, read, where=where).sort(table.row_key).select(wanted)
