@@ -6,6 +6,7 @@ Belongs here: what two tiers need. Does not belong here: fixtures of one topic.
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ import pytest
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell starts its background jobs with SIGINT ignored, and tests of Ctrl-C could never pass.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -118,12 +118,32 @@ class Stack:
         self.relay = self._start("twin_resources.langfuse.relay", "relay", [])
 
     def start_model(self, name: str) -> None:
-        """A server for the version key `name`, and its entry in servers.json."""
+        """A server for the version key `name`, its entry in servers.json, known to the gateway."""
         process = ServerProcess(self.settings, self.model, alias=name.replace("/", "-"))
         server = process.wait_until_ready()
         self.models[name] = process
         self.servers[name] = {"url": server.url, "alias": server.alias, "key": server.key}
         self.publish()
+        self._wait_until_followed()
+
+    def unlist(self, name: str) -> None:
+        """A killed server leaves the list, and the gateway knows it.
+
+        Whoever is sent to its old address fails, and the breaker counts that against a canary.
+        """
+        if self.servers.pop(name, None) is not None:
+            self.publish()
+            self._wait_until_followed()
+
+    def _wait_until_followed(self) -> None:
+        if self.gateway is None or self.gateway.poll() is not None:
+            return
+
+        def knows() -> bool:
+            listed = httpx.get(f"{self.url}/health/readiness", trust_env=False).json()["servers"]
+            return listed == sorted(self.servers)
+
+        self.wait(knows)
 
     def publish(self, *, ready: Callable[[str], bool] = lambda _: True) -> None:
         """Write servers.json as the fleet does."""
@@ -136,16 +156,8 @@ class Stack:
     def reset(self) -> None:
         """Nothing released, every server listed, and the gateway knows it."""
         self.publish()
-        before = self.settings.policy_path.exists() and self.settings.policy_path.read_bytes()
         self.unrelease()
-        if before != self.settings.policy_path.read_bytes():
-            time.sleep(2 * POLL_SECONDS)
-
-        def knows() -> bool:
-            listed = httpx.get(f"{self.url}/health/readiness", trust_env=False).json()["servers"]
-            return listed == sorted(self.servers)
-
-        self.wait(knows)
+        self._wait_until_followed()
 
     def release(
         self,
@@ -174,7 +186,12 @@ class Stack:
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
     def unrelease(self) -> None:
-        write_policy(self.settings.policy_path, Policy("", "", {}))
+        """Nothing is released; the gateway has had time to read it."""
+        path = self.settings.policy_path
+        before = path.exists() and path.read_bytes()
+        write_policy(path, Policy("", "", {}))
+        if before != path.read_bytes():
+            time.sleep(4 * POLL_SECONDS)
 
     def start_gateway(self) -> float:
         """Start it and wait until it is ready; returns the seconds that took."""

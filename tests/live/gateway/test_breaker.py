@@ -134,6 +134,7 @@ def registry(stack: Stack) -> Iterator[Registry]:
 def traffic(stack: Stack, registry: Registry) -> Traffic:
     """Ten readers, after enough answers of the stable version to know how fast it is."""
     if "ann/v2" not in stack.models:
+        stack.unlist("ann/v2")
         stack.start_model("ann/v2")
     with contextlib.closing(open_keys(stack.settings)) as keys:
         found = [
