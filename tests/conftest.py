@@ -10,7 +10,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
+from tests.scratch import keep_in_memory
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +20,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # A shell starts its background jobs with SIGINT ignored, and tests of Ctrl-C could never pass.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+keep_in_memory()
+
+# The short form draws the same examples each time; the long one looks for new ones.
+hypothesis_settings.register_profile("short", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("long", deadline=None, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    short = config.getoption("markexpr") == "not long"
+    hypothesis_settings.load_profile("short" if short else "long")
 
 
 @pytest.fixture(scope="session")

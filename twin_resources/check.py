@@ -125,14 +125,22 @@ def _ran(stage: Stage, cwd: Path) -> tuple[int, float, str]:
     return done.returncode, time.monotonic() - started, done.stdout
 
 
+def test_environment(report: Path) -> dict[str, str]:
+    """What a test run finds in its environment; it adds its counts to `report`."""
+    # One thread a worker: two workers with two threads each are slower than one.
+    environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
+    # Hundreds of processes start here; without bytecode each compiles what it imports anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
 def run_pytest(stage: Stage, outcome: Outcome, *, cwd: Path) -> bool:
     """One pytest run, its output passed on. Gives whether it ran any test."""
     _say(stage.name)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
-        # one thread a worker: two workers with two threads each are slower than one
-        environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
+        environment = test_environment(report)
         ran = subprocess.run(stage.command, cwd=cwd, env=environment, check=False)
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     counts = [json.loads(line) for line in lines]

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
     # same question answers without reading its passages again (135M: 23 KB a token).
     prompt_cache_mib: int = Field(default=64, ge=0)
+    # Threads of the server that answers readers; 0: half of the cores. More answer sooner while
+    # nothing else computes, and wait in a busy loop beside a training.
+    serving_threads: int = Field(default=0, ge=0)
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
     judge_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
@@ -75,6 +78,8 @@ class Settings(BaseSettings):
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one
     # Recorded questions that a shadow trial needs; with fewer a candidate is released by the gate.
     trial_prompts: int = 300
+    # Of held-out passages that a gate reads for each model, 30 passages at least: perplexity.
+    evaluation_tokens: int = Field(default=30_000, ge=0)
     reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
@@ -167,8 +172,12 @@ class Author:
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
         release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
+        canary_share: share of the requests that a canary answers; in force with the next
+            `routing_policy`.
         auto_retrain: None: `Settings.auto_retrain`.
         consent: how the author agreed; free text, shown in reports.
+        presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
+            names and places in posts of its language; empty: they stay.
     """
 
     slug: str
@@ -187,8 +196,10 @@ class Author:
     recipe: str = ""
     base_model: str = ""
     release_mode: str = "auto"
+    canary_share: float = 0.1
     auto_retrain: bool | None = None
     consent: str = ""
+    presidio_model: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property

@@ -228,29 +228,32 @@ class _Ended:
 
 
 def _command(job: TrainingJob) -> list[str]:
-    precision = job.mixed_precision
-    if precision == "auto":
-        precision = "bf16" if computes_in_bf16(job.device) else "fp32"
+    # Ranks of one machine meet in a file: torch's own meeting point listens on every interface.
+    meeting = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
+    script = ["-m", job.module, "--job", str(job.folder / "job.json")]
+    precision = _precision(job)
+    if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
+        # accelerate's launcher starts one process then
+        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1"]
+        return [*command, "--nproc_per_node", str(job.ranks), *meeting, *script]
     command = [sys.executable, "-m", "accelerate.commands.launch"]
     if job.deepspeed:
         config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
         path = job.folder / "deepspeed.json"
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
         command += ["--use_deepspeed", "--deepspeed_config_file", str(path)]
-    elif job.ranks > 1 and job.device == "cuda":
-        command += ["--multi_gpu"]
     elif job.ranks > 1:
-        raise TwinError(
-            f"train on {job.ranks} CPU ranks without DeepSpeed",
-            found="accelerate starts only one process then",
-            next_step="name a launch configuration with a section deepspeed, or one rank",
-        )
-    command += ["--num_processes", str(job.ranks), "--num_machines", "1"]
-    # Ranks of one machine meet in a file: torch's own meeting point listens on every interface.
-    command += ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
+        command += ["--multi_gpu"]
+    command += ["--num_processes", str(job.ranks), "--num_machines", "1", *meeting]
     command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
     command += ["--dynamo_backend", "no", "--main_process_port", "0"]
-    return [*command, "-m", job.module, "--job", str(job.folder / "job.json")]
+    return [*command, *script]
+
+
+def _precision(job: TrainingJob) -> str:
+    if job.mixed_precision != "auto":
+        return job.mixed_precision
+    return "bf16" if computes_in_bf16(job.device) else "fp32"
 
 
 def _environment(job: TrainingJob, mark: str) -> dict[str, str]:
@@ -274,8 +277,10 @@ def _environment(job: TrainingJob, mark: str) -> dict[str, str]:
     if platform.system() == "Linux":
         values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
-        values |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-        values |= {"DS_ACCELERATOR": "cpu"}
+        values |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+        # with it accelerate trains without DeepSpeed, whatever else it is told, and says nothing
+        values["ACCELERATE_USE_CPU"] = "false" if job.deepspeed else "true"
+        values["ACCELERATE_MIXED_PRECISION"] = "bf16" if _precision(job) == "bf16" else "no"
     return values | dict(job.environment)
 
 

@@ -31,7 +31,7 @@ def forget_subject(
     """Erase the subject of a request from every place, prove it, and write the certificate."""
     from twin_resources.forgetting.dagster_records import DagsterRecords
     from twin_resources.forgetting.forgetting import forget as carry_out
-    from twin_resources.forgetting.places import Instance
+    from twin_resources.forgetting.place import Instance
 
     instance = Instance.of(settings.settings())
     records = DagsterRecords(instance, context.instance, own_run=context.run_id)

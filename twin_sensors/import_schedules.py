@@ -47,10 +47,11 @@ def feeds_every_hour(
         asked = {one.slug: pool.submit(_ask, one, memories[one.slug].answers) for one in reading}
         for author in reading:
             try:
-                answers = asked[author.slug].result()
+                answers, failures = asked[author.slug].result()
             except TwinError as error:
                 lines.append(f"{author.slug}: {error}")
                 continue
+            lines += [f"{author.slug}: {failure}" for failure in failures]
             memory = replace(memories[author.slug], answers=answers)
             request, said = _decided(author.slug, memory, runs, store, now)
             requests += [request] if request is not None else []
@@ -64,10 +65,9 @@ def feeds_every_hour(
         yield dg.SkipReason("\n".join(lines) or "no author with a feed")
 
 
-def _ask(author: Author, before: Mapping[str, Answer]) -> dict[str, Answer]:
-    """Every feed of an author; one that fails fails all: nothing is decided on a part."""
-    feeds = [source for source in author.sources if is_feed(source)]
-    return {url: polling.ask(url, before.get(url, Answer())) for url in feeds}
+def _ask(author: Author, before: Mapping[str, Answer]) -> tuple[dict[str, Answer], list[TwinError]]:
+    """Every feed of an author: of one that is down the last answer stays, the others decide."""
+    return polling.ask_each([source for source in author.sources if is_feed(source)], before)
 
 
 def _decided(

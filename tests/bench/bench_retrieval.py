@@ -1,12 +1,14 @@
 """Retrieval: recall and cost of the nearest vectors at 20,000 to 1,000,000, and what is found.
 
-    python tests/bench/bench_retrieval.py --quick|--full [--only NAME …] [--json FILE]
+    python tests/bench/bench_retrieval.py --quick|--full
+        [--only PART …] [--peers NAME …] [--json FILE]
 
-Vectors lie between near neighbours of real chunk vectors; queries are real ones that were held out.
-Ours is the search of the gateway over a table with its index, as `twin_resources.retrieval` makes
-it. CPU seconds are those of the whole process. Questions for nDCG are made from titles, which the
-cleaning takes out of the text; their source chunks are the post's; half of them, drawn by hash, are
-held out: nothing was chosen by their figures.
+`--full` runs `20k`, `200k` and `sources`; `1m` only when it is named. Vectors lie between near
+neighbours of real chunk vectors; queries are real ones that were held out. Ours is the search of
+the gateway over a table with its index, as `twin_resources.retrieval` makes it, the row's text and
+all; the question's own vector is not in it. CPU seconds are those of the whole process. Questions
+for nDCG are made from titles, which the cleaning takes out of the text; their source chunks are the
+post's; half of them, drawn by hash, are held out: nothing was chosen by their figures.
 """
 
 from __future__ import annotations
@@ -47,7 +49,6 @@ from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 
 HELD_OUT = 100  # queries
-LANCE_AND_NUMPY = ("numpy",)  # at a million vectors the others need too much memory or time
 
 
 def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
@@ -103,7 +104,7 @@ def at_size(
 
         def ask(query: np.ndarray) -> list[int]:
             found = nearest(opened_table, Query(""), query)
-            return [int(name) for name in found["chunk_id"].to_pylist()[:K]]
+            return [int(row["chunk_id"]) for row in found[:K]]
 
         opened_table = opened(tables)
         flat_s, flat = timed(ask, held[: max(10, len(held) // 5)])
@@ -143,15 +144,23 @@ def at_size(
     return rows
 
 
-def sizes(home: Settings, *, quick: bool) -> list[Row]:
-    held_from = 700 if quick else 2500
-    vectors = corpus.chunk_vectors(held_from, home)
-    base, held = vectors[:-HELD_OUT], vectors[-HELD_OUT:]
-    rows = at_size(base, held, 20_000, goals=quick, peers=list(PEERS))
-    if not quick:
-        rows += at_size(base, held, 200_000, goals=True, peers=["numpy", "hnswlib", "usearch"])
-        rows += at_size(base, held, 1_000_000, goals=False, peers=LANCE_AND_NUMPY)
-    return rows
+Part = Callable[..., list[Row]]
+
+
+def at(size: int, *, goals: bool, possible: Sequence[str]) -> Part:
+    """The part that measures one size, with those peers that can hold it."""
+
+    def measured(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[Row]:
+        vectors = corpus.chunk_vectors(700 if quick else 2500, home)
+        asked = [name for name in possible if name in peers]
+        base, held = vectors[:-HELD_OUT], vectors[-HELD_OUT:]
+        return at_size(base, held, size, goals=goals or quick, peers=asked)
+
+    return measured
+
+
+def names_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [str(row["chunk_id"]) for row in rows]
 
 
 def ndcg(found: Sequence[str], relevant: set[str]) -> float:
@@ -161,8 +170,9 @@ def ndcg(found: Sequence[str], relevant: set[str]) -> float:
     return float(gain / best)
 
 
-def found_sources(home: Settings, *, quick: bool) -> list[Row]:
+def found_sources(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[Row]:
     """nDCG@10 of vectors, words and both on questions whose source chunks are known."""
+    del peers  # they have no full text
     embedder = load_embedder(home)
     rows: list[Row] = []
     for author in corpus.AUTHORS:
@@ -185,8 +195,8 @@ def found_sources(home: Settings, *, quick: bool) -> list[Row]:
                 asked = question_about(str(document["title"]), text=str(document["text"]))
                 query, vector = Query(asked), embedder.embed([asked])[0]
                 answers = {
-                    "vector": nearest(table, query, vector)["chunk_id"].to_pylist(),
-                    "full text": by_words(table, query)["chunk_id"].to_pylist(),
+                    "vector": names_of(nearest(table, query, vector)),
+                    "full text": names_of(by_words(table, query)),
                     "hybrid": [hit.chunk_id for hit in search(table, query, vector, memory=None)],
                 }
                 for name, found in answers.items():
@@ -207,7 +217,13 @@ def found_sources(home: Settings, *, quick: bool) -> list[Row]:
     return rows
 
 
-PARTS = {"sizes": sizes, "sources": found_sources}
+PARTS: dict[str, Part] = {
+    "20k": at(20_000, goals=False, possible=list(PEERS)),
+    "200k": at(200_000, goals=True, possible=["numpy", "hnswlib", "usearch"]),
+    "1m": at(1_000_000, goals=False, possible=["numpy"]),  # the others want memory or hours
+    "sources": found_sources,
+}
+QUICK, FULL = ("20k", "sources"), ("20k", "200k", "sources")
 
 
 def main() -> int:
@@ -215,7 +231,8 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="20,000 vectors, 30 posts an author")
     form.add_argument("--full", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=list(PARTS))
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     home = corpus.settings()
@@ -224,8 +241,8 @@ def main() -> int:
         f"{vector_index.PROBES} probed, refined {vector_index.REFINE} times"
     )
     rows: list[Row] = []
-    for name in options.only:
-        found = PARTS[name](home, quick=options.quick)
+    for name in options.only or (QUICK if options.quick else FULL):
+        found = PARTS[name](home, quick=options.quick, peers=options.peers)
         rows += found
         print("\n".join(show(one) for one in found), flush=True)
     for name, peer in PEERS.items():

@@ -48,6 +48,9 @@ def test_production_names_postgresql_s3_logs_and_ecs(
 ) -> None:
     found = reference("dagster.prod.yaml", tmp_path, monkeypatch)
     assert accepted(found.storage_data) == "DagsterPostgresStorage"
+    assert found.storage_data is not None
+    # SQLAlchemy 2.1 takes psycopg 3 otherwise, with which Dagster cannot write an event
+    assert found.storage_data.config_dict["postgres_db"]["scheme"] == "postgresql+psycopg2"
     assert accepted(found.compute_logs_data) == "S3ComputeLogManager"
     assert accepted(found.run_launcher_data) == "EcsRunLauncher"
     assert found.settings["telemetry"] == {"enabled": False}

@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from tests.scratch import ON_DISK
+
 _LOGS = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     named = os.environ.get("TWIN_TEST_LOGS")
-    folder = Path(named) if named else Path(tempfile.mkdtemp(prefix="twin-live-logs-"))
+    folder = Path(named) if named else Path(tempfile.mkdtemp(prefix="twin-live-logs-", dir=ON_DISK))
     folder.mkdir(parents=True, exist_ok=True)
     config.stash[_LOGS] = folder.resolve()
 

@@ -27,7 +27,7 @@ from twin_assets.corpus.schema import columns_of
 from twin_assets.corpus.shingles import jaccard
 from twin_resources.privacy import find_personal
 
-CLAIMS_VERSION = "1"
+CLAIMS_VERSION = "2"
 
 SOURCE_COLUMNS = ("source_id", "text", "markup")
 """What `measure` reads of `raw_posts`."""
@@ -40,6 +40,7 @@ _SMALLEST = 8
 _SHARED = 2
 """Two documents with two of eight smallest shingles in common are compared exactly; of similar ones
 (.65) 99 % are."""
+_NEIGHBOURS = 8
 _MOST_COMPARED = 2_000
 
 _MARK = re.compile(r"(?<=\w)[.,;:!?](?=[\s\"'”’)\]]|$)|(?<=\w)['’](?=\w)")
@@ -76,7 +77,8 @@ def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
     """Measure documents (`DocumentClaims`, in their order).
 
     Args:
-        documents: `document_id`, `source_id`, `title`, `text`, `kept` of `cleaned_documents`.
+        documents: `document_id`, `source_id`, `title`, `text`, `language` and `kept` of
+            `cleaned_documents`.
         sources: `SOURCE_COLUMNS` of the posts behind them.
     """
     posts = {row["source_id"]: row for row in sources.iter_rows(named=True)}
@@ -92,7 +94,10 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
         "document_id": document["document_id"],
         "kept": document["kept"],
         "platform_lines": boilerplate.count_platform_lines(text),
-        "personal": len(find_personal(text)) + len(find_personal(str(document["title"]))),
+        "personal": sum(
+            len(find_personal(part, region=str(document["language"])))
+            for part in (text, str(document["title"]))
+        ),
         "words_before": before.words,
         "marks_before": before.marks,
         "paragraphs_before": before.paragraphs,
@@ -234,14 +239,27 @@ def near_duplicates(
 
 
 def _candidates(kept: pl.DataFrame) -> pl.DataFrame:
-    """Pairs of documents by how many of their smallest shingles they share, most first."""
-    held = kept.select("document_id", pl.col("smallest").alias("element")).explode(
-        "element", empty_as_null=True
+    """Pairs of documents by how many of their smallest shingles they share, most first.
+
+    A shingle that many hold ("one of the") pairs each with the next few of them only, so the pairs
+    grow with the documents and not with their square. Copies share further shingles; those of a
+    large family hold the same ones, so each is paired with others of it.
+    """
+    held = (
+        kept.select("document_id", pl.col("smallest").alias("element"))
+        .explode("element", empty_as_null=True)
+        .filter(pl.col("element").is_duplicated() & pl.col("element").is_not_null())
+        .sort("element", "document_id")
     )
-    held = held.filter(pl.col("element").is_duplicated() & pl.col("element").is_not_null())
+    pairs = (
+        held.select(
+            "document_id", pl.col("document_id").shift(-step).over("element").alias("other")
+        )
+        for step in range(1, _NEIGHBOURS + 1)
+    )
     return (
-        held.join(held.rename({"document_id": "other"}), on="element")
-        .filter(pl.col("document_id") < pl.col("other"))
+        pl.concat(pairs)
+        .drop_nulls("other")
         .group_by("document_id", "other")
         .len("shared")
         .filter(pl.col("shared") >= _SHARED)

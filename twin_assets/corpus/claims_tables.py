@@ -36,7 +36,7 @@ CLAIMS: Mapping[str, str] = {
 }
 """Name of the check → what it claims."""
 
-_DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
+_DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "language", "kept")
 
 
 def examine(tables: Tables, author: Author) -> dict[str, Claim]:

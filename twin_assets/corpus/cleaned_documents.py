@@ -48,7 +48,7 @@ def cleaned_documents(
 @dg.asset_check(
     asset=cleaned_documents, additional_deps=[raw_posts], partitions_def=authors, blocking=True
 )
-def kept_plus_dropped_is_imported(
+def every_import_is_kept_or_explained(
     context: dg.AssetCheckExecutionContext, tables: TablesResource
 ) -> dg.AssetCheckResult:
     """Each row of `raw_posts` is exactly one row here: kept, or dropped with a reason."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -41,7 +42,7 @@ __all__ = [
     "prepare_posts",
 ]
 
-CLEANING_VERSION = f"2, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"3, privacy {privacy.PRIVACY_VERSION}"
 """Version of what is below: a higher one cleans every post again."""
 
 RAW_COLUMNS = (
@@ -64,6 +65,13 @@ RAW_COLUMNS = (
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+SecondPassFor = Callable[[str], privacy.SecondPass | None]
+
+
+def _no_second_pass(language: str) -> None:
+    del language
+
+
 def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
     """Clean all posts of an author, in memory; the asset does the same in tables.
 
@@ -82,9 +90,16 @@ def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFra
     return validated(document_rows(verdicts, prepared), CleanedDocuments)
 
 
-def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
-    """Clean each post by itself (`schema.PreparedPosts`): one row a post, in their order."""
-    rows = [_prepared(row) for row in posts.select(RAW_COLUMNS).to_dicts()]
+def prepare_posts(
+    posts: pl.DataFrame, *, second_pass: SecondPassFor = _no_second_pass
+) -> pl.DataFrame:
+    """Clean each post by itself (`schema.PreparedPosts`): one row a post, in their order.
+
+    Args:
+        posts: `RAW_COLUMNS`.
+        second_pass: what looks a post of this language through once more; None: nothing.
+    """
+    rows = [_prepared(row, second_pass) for row in posts.select(RAW_COLUMNS).to_dicts()]
     return pl.DataFrame(rows, schema=columns_of(PreparedPosts))
 
 
@@ -115,14 +130,14 @@ def normalized(text: str) -> str:
     return _INVISIBLE.sub("", unified.replace("\u00a0", " ").replace("\u202f", " "))
 
 
-def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
-    title = privacy.redact(" ".join(normalized(str(post["title"])).split()))
+def _prepared(post: Mapping[str, Any], second_pass: SecondPassFor) -> dict[str, Any]:
+    title = " ".join(normalized(str(post["title"])).split())
     row: dict[str, Any] = {
         "document_id": document_id_of(str(post["source_id"])),
         "source_id": post["source_id"],
         "source": post["source"],
         "kind": post["kind"],
-        "title": title.text,
+        "title": "",
         "url": post["url"],
         "published_at": post["created_at"],
         "byline": post["author"] or "",
@@ -134,15 +149,22 @@ def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
         "lines": [],
         "personal": [],
     }
+    text = language = ""
     if not row["dropped_because"]:
-        text = _body(str(post["markup"]), str(post["text"]), title=title.text)
+        text = _body(str(post["markup"]), str(post["text"]), title=title)
         row["byline"] = row["byline"] or said_author(text)
-        redacted = privacy.redact(boilerplate.without_platform_lines(text))
+        text = boilerplate.without_platform_lines(text)
+        language = _language(text, said=post["language"] or "")
+    # Where its language is spoken, numbers are written that are none elsewhere.
+    look = partial(privacy.redact, region=language, second_pass=second_pass(language))
+    redacted_title, redacted = look(title), look(text)
+    row["title"] = redacted_title.text
+    if not row["dropped_because"]:
         row |= {
             "text": redacted.text,
             "words": count_words(redacted.text),
-            "language": _language(redacted.text, said=post["language"] or ""),
-            "personal": _counts(title.counts, redacted.counts),
+            "language": language,
+            "personal": _counts(redacted_title.counts, redacted.counts),
             "lines": boilerplate.line_numbers(redacted.text),
         }
         if row["words"] < FEWEST_WORDS:

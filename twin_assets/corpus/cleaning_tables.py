@@ -26,6 +26,7 @@ import polars as pl
 from twin_assets.corpus import cleaning, contracts, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import NARROW_COLUMNS, decide, repeating
 from twin_assets.corpus.schema import CleanedDocuments, PreparedPosts, columns_of, validated
+from twin_resources.privacy.presidio import NamesAndPlaces, version_of
 from twin_resources.tables.tables import Upstream
 
 if TYPE_CHECKING:
@@ -67,15 +68,25 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
 
     Raises:
         TableMissing: `raw_posts` was never materialized.
+        TwinError: the author's settings ask for a second pass, and it is not installed.
     """
     slug, names = author.slug, names_of(author)
+    model = author.presidio_model
+
+    def prepare(rows: pl.DataFrame) -> pl.DataFrame:
+        if not model:
+            return validated(cleaning.prepare_posts(rows), PreparedPosts)
+        look = NamesAndPlaces(model, keep=names).second_pass
+        return validated(cleaning.prepare_posts(rows, second_pass=look), PreparedPosts)
+
     prepared = tables.rework(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED,
         author=slug,
         key="source_id",
-        function=lambda rows: validated(cleaning.prepare_posts(rows), PreparedPosts),
-        version=cleaning.CLEANING_VERSION,
+        function=prepare,
+        version=cleaning.CLEANING_VERSION
+        + (f", {version_of(model)}, keeping {', '.join(names)}" if model else ""),
         schema=columns_of(PreparedPosts),
         row_key="document_id",
     )

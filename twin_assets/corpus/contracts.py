@@ -8,9 +8,13 @@ Method: https://dataframely.readthedocs.io/ (`Schema.filter` and its failure inf
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import dataframely as dy
@@ -26,7 +30,7 @@ RULES = "failed_rules"
 
 @dataclass(frozen=True)
 class Broken:
-    """How a table keeps its contract.
+    """How rows keep their contract.
 
     Attributes:
         rows: looked at.
@@ -34,7 +38,6 @@ class Broken:
         by_rule: rule → rows that break it.
         missing: columns that the schema has and the table has not; then no row was looked at.
         wrong_types: column → the type it has instead.
-        twice: primary keys that several rows have.
     """
 
     rows: int
@@ -42,11 +45,10 @@ class Broken:
     by_rule: Mapping[str, int]
     missing: tuple[str, ...] = ()
     wrong_types: Mapping[str, str] | None = None
-    twice: int = 0
 
     @property
     def kept(self) -> bool:
-        return not (self.bad or self.missing or self.wrong_types or self.twice)
+        return not (self.bad or self.missing or self.wrong_types)
 
 
 def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
@@ -65,15 +67,14 @@ def quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
 
 
 def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> Broken:
-    """Hold a whole table, part by part, against its contract.
+    """Hold rows, part by part, against their contract.
 
-    A rule that looks at several rows sees those of one part; primary keys are compared over all.
+    A rule that looks at several rows sees those of one part, and so do primary keys: `keys_twice`
+    compares those of a whole table.
     """
     expected = columns_of(schema)
-    keys = schema.primary_key()
     by_rule: Counter[str] = Counter()
     rows = bad = 0
-    seen: list[pl.DataFrame] = []
     for part in parts:
         missing = tuple(name for name in expected if name not in part.columns)
         types = {
@@ -86,10 +87,26 @@ def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> Broken:
         _, broken = _parted(part, schema)
         rows, bad = rows + part.height, bad + broken.height
         by_rule.update(broken[RULES].explode(empty_as_null=True).drop_nulls().to_list())
-        if keys:
-            seen.append(part.select(keys))
-    twice = int(pl.concat(seen).is_duplicated().sum()) if seen else 0
-    return Broken(rows, bad, dict(by_rule.most_common()), twice=twice)
+    return Broken(rows, bad, dict(by_rule.most_common()))
+
+
+def keys_twice(keys: pl.DataFrame) -> int:
+    """Rows of a table whose primary key another row has as well.
+
+    Args:
+        keys: the key columns of all rows.
+    """
+    return int(keys.is_duplicated().sum()) if keys.width else 0
+
+
+def version_of(schema: type[dy.Schema]) -> str:
+    """Another one where a rule may say something else: the schema's module, or the libraries.
+
+    dataframely has no public form of a rule to hash, so a comment in that module counts as well.
+    """
+    source = inspect.getsource(sys.modules[schema.__module__])
+    libraries = " ".join(f"{name} {version(name)}" for name in ("dataframely", "polars"))
+    return hashlib.sha256(f"{schema.__qualname__}\n{libraries}\n{source}".encode()).hexdigest()
 
 
 def quarantined(tables: Tables, table: str, author: str) -> dict[str, int]:

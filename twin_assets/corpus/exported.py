@@ -24,7 +24,7 @@ from twin_assets.corpus.importers.record import OPT_INS, Record, Skipped, why_ex
 from twin_resources.errors import TwinError
 
 _KEYS_A_QUERY = 500
-_WITHHELD = frozenset({"draft", "private", "followers", "paid"})
+_WITHHELD = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})
 """Reasons for which a post that is there is not for this author's twin: known, not missing."""
 
 

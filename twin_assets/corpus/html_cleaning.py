@@ -1,11 +1,13 @@
-"""An HTML post → clean Markdown, by trafilatura; code blocks are carried around it untouched.
+"""An HTML post → clean Markdown: all of a fragment, of a whole page its main text by trafilatura.
 
-Belongs here: preparing the tree so that trafilatura loses nothing, and reading back what it wrote.
-Does not belong here: Markdown posts (`markdown_cleaning`), whether a post is kept (`cleaning`).
+Belongs here: which part of the tree is the post, and preparing it so that trafilatura loses
+nothing. Does not belong here: Markdown of a tree (`html_markdown`), Markdown posts
+(`markdown_cleaning`), whether a post is kept (`cleaning`).
 
-Method: https://trafilatura.readthedocs.io/. On 95 HTML posts as they are, it lost 5 to 20 % of the
-words of ten (code with markup inside, text between blocks) and broke lines before links; with
-inline tags unwrapped, white space collapsed and `<pre>` replaced by a placeholder it lost none.
+Method: https://trafilatura.readthedocs.io/. A fragment is what a platform exports of a post: there
+is nothing to look for in it, and on 95 such posts trafilatura lost 5 to 20 % of the words of ten
+(code with markup inside, text between blocks). Of a page we take its tree, not its Markdown: to
+read that back took a third of the time.
 """
 # pyright: strict
 
@@ -14,22 +16,27 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from twin_assets.corpus.code_blocks import replace_highlights
 from twin_assets.corpus.html_fragment import (
-    put_code_back,
     take_code_out,
     unwrap,
-    words_by_block,
     wrap_loose_text,
 )
+from twin_assets.corpus.html_markdown import markdown_of
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.markdown_cleaning import clean_markdown
 
 _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
+_TITLE = re.compile(r"# (.*)(?:\n\n|\Z)")
 _ENOUGH = 1 / 3
 """Of the words in a page's paragraphs and items: with fewer the slower extractors have a look."""
+
+# trafilatura's names of elements, https://trafilatura.readthedocs.io/en/latest/usage-python.html
+_HTML_NAMES = {"item": "li", "quote": "blockquote", "lb": "br", "row": "tr", "cell": "td"}
+_HTML_MARKS = {"#i": "i", "#b": "b", "#t": "tt"}
 
 
 def clean_html(text: str, *, title: str = "") -> str:
@@ -43,13 +50,20 @@ def clean_html(text: str, *, title: str = "") -> str:
         Markdown: blocks apart by one empty line, a paragraph is one line, code as it was; "" when
         a page has no main text.
     """
-    page = bool(_WHOLE_PAGE.search(text))
-    body = text if page else f"<html><body><article>{text}</article></body></html>"
-    found = _extracted(body, page=page, fast=True)
-    if page and len(_WORD.findall(found.markdown)) < _ENOUGH * found.words:
-        found = _extracted(body, page=page, fast=False)
-    # What it wrote is Markdown with escapes: the same parser as for Markdown posts reads it back.
-    return clean_markdown(found.markdown, title=title) if found.escaped else found.markdown
+    source = _with_code_elements(text)
+    if not _WHOLE_PAGE.search(source):
+        return _without_title(_fragment(source), title)
+    found = _main_text(source, fast=True)
+    if len(_WORD.findall(found.markdown)) < _ENOUGH * found.words:
+        found = _main_text(source, fast=False)
+    return _without_title(found.markdown, title)
+
+
+def _fragment(source: str) -> str:
+    # lxml.etree, not lxml.html: the latter asks for a Python class at each element.
+    etree: Any = import_module("lxml.etree")
+    page = f"<html><body>{source}</body></html>".encode("utf-8", "replace")
+    return markdown_of(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -58,41 +72,61 @@ class _Found:
 
     markdown: str
     words: int
-    escaped: bool = True
 
 
-def _extracted(body: str, *, page: bool, fast: bool) -> _Found:
-    """The main text.
+def _main_text(source: str, *, fast: bool) -> _Found:
+    """The main text of a page.
 
     Args:
         fast: without the other extractors that trafilatura compares its own with. They guess at the
-            main text of a page: a fragment is all main text, and most pages do not need them.
+            main text of a page, and most pages do not need them.
     """
     import trafilatura
 
-    tree = parse_html(_with_code_elements(body))
+    tree = parse_html(source)
     if tree is None:
         return _Found("", 0)
     codes = take_code_out(tree)
     unwrap(tree)
     wrap_loose_text(tree)
-    paragraphs = tree.iter("p", "li") if page else [tree]
-    words = sum(len(_WORD.findall(str(one.text_content()))) for one in paragraphs)
-    found = trafilatura.extract(
+    words = sum(len(_WORD.findall(str(one.text_content()))) for one in tree.iter("p", "li"))
+    found: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
         include_formatting=True,
         include_links=False,
         include_images=False,
         include_tables=True,
-        include_comments=not page,
+        include_comments=False,
         favor_recall=True,
         fast=fast,
     )
-    # Every word of a fragment is the author's: trafilatura may take none of them for boilerplate.
-    if not page and len(_WORD.findall(found or "")) < 0.95 * words:
-        return _Found(put_code_back(words_by_block(tree), codes), words, escaped=False)
-    return _Found(put_code_back(found or "", codes), words)
+    if found is None or found.body is None:
+        return _Found("", words)
+    return _Found(markdown_of(_as_html(found.body), codes=codes), words)
+
+
+def _as_html(body: Any) -> Any:
+    """The tree of trafilatura under the names of HTML, in place."""
+    for element in body.iter("*"):
+        rendition = str(element.get("rend") or "")
+        match element.tag:
+            case "head":
+                element.tag = rendition or "h2"
+            case "list":
+                element.tag = rendition if rendition in {"ul", "ol", "dl"} else "ul"
+            case "hi":
+                element.tag = _HTML_MARKS.get(rendition, "span")
+            case tag:
+                element.tag = _HTML_NAMES.get(tag, tag)
+    return body
+
+
+def _without_title(markdown: str, title: str) -> str:
+    heading = _TITLE.match(markdown)
+    if heading and _WORD.findall(heading[1].lower()) == _WORD.findall(title.lower()):
+        return markdown[heading.end() :]
+    return markdown
 
 
 def _with_code_elements(text: str) -> str:

@@ -12,27 +12,14 @@ import unicodedata
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.code_blocks import fenced
+from twin_assets.corpus.html_markdown import DROPPED, PLACEHOLDER, code_of
 from twin_assets.corpus.importers.html_head import parse_html
 
 _UNWRAPPED = ("a", "span", "abbr", "font", "u", "cite", "small", "kbd", "samp", "var", "sup", "sub")
-_DROPPED = (
-    "img",
-    "video",
-    "audio",
-    "iframe",
-    "object",
-    "svg",
-    "script",
-    "style",
-    "noscript",
-    "form",
-)
 _BLOCK = re.compile(
     "p|div|section|article|header|footer|main|aside|ul|ol|li|dl|dt|dd|blockquote|table|tr|pre|"
     "h[1-6]|figure|figcaption|details|summary|br|hr|center"
 )
-_PLACEHOLDER = re.compile(r"twincodeblock(\d+)end")
 _WORD = re.compile(r"\w+")
 
 
@@ -65,14 +52,12 @@ def take_code_out(tree: Any) -> list[str]:
         parent = element.getparent()
         if parent is None:
             continue
-        classes = " ".join(str(node.get("class") or "") for node in element.iter())
-        language = re.search(r"\b(?:language|lang|highlight-source)-([\w+#-]+)", classes)
-        code = str(element.text_content()).strip("\n")
+        code = code_of(element)
         placeholder = etree.Element("p")
-        placeholder.text = f"twincodeblock{len(codes)}end" if code.strip() else ""
+        placeholder.text = f"twincodeblock{len(codes)}end" if code else ""
         placeholder.tail = element.tail
         parent.replace(element, placeholder)
-        codes.append(fenced(code, language[1] if language else ""))
+        codes.append(code)
     return codes
 
 
@@ -80,26 +65,18 @@ def put_code_back(markdown: str, codes: list[str]) -> str:
     def code_of(found: re.Match[str]) -> str:
         return "\n\n" + codes[int(found[1])] + "\n\n" if int(found[1]) < len(codes) else found[0]
 
-    pieces = re.split(r"\n\s*\n", _PLACEHOLDER.sub(lambda found: f"\n\n{found[0]}\n\n", markdown))
-    blocks = [_PLACEHOLDER.sub(code_of, piece).strip("\n") for piece in pieces]
+    pieces = re.split(r"\n\s*\n", PLACEHOLDER.sub(lambda found: f"\n\n{found[0]}\n\n", markdown))
+    blocks = [PLACEHOLDER.sub(code_of, piece).strip("\n") for piece in pieces]
     return "\n\n".join(block for block in blocks if block.strip())
 
 
 def unwrap(tree: Any) -> None:
-    """Drop media and comments, unwrap inline tags, collapse white space: HTML means no more by
-    it."""
+    """Drop media and comments, unwrap inline tags."""
     etree: Any = import_module("lxml.etree")
-    for element in list(tree.iter(*_DROPPED, etree.Comment, etree.ProcessingInstruction)):
-        if element.getparent() is not None:
-            element.drop_tree()
-    for element in list(tree.iter(*_UNWRAPPED)):
-        if element.getparent() is not None:
-            element.drop_tag()
-    for element in tree.iter():
-        if element.text:
-            element.text = re.sub(r"\s+", " ", element.text)
-        if element.tail:
-            element.tail = re.sub(r"\s+", " ", element.tail)
+    etree.strip_elements(
+        tree, *DROPPED, etree.Comment, etree.ProcessingInstruction, with_tail=False
+    )
+    etree.strip_tags(tree, *_UNWRAPPED)
 
 
 def wrap_loose_text(tree: Any) -> None:

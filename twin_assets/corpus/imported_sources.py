@@ -52,14 +52,16 @@ def left_out(sources: pl.DataFrame) -> dict[str, int]:
 
 
 def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
-    """Rows of `import_sources` after this import: unchanged exports keep theirs.
+    """Rows of `import_sources` after this import: unchanged exports, and those of which none
+    could be read, keep theirs.
 
     One of which a part was not read has no row, and so is read again next time. A malformed row is
     the same in the same bytes, and stays counted.
     """
     rows: list[dict[str, Any]] = []
     if imported is not None:
-        rows += imported.filter(pl.col("source").is_in(sorted(inventory.unchanged))).to_dicts()
+        stay = inventory.unchanged | (inventory.of_exports - inventory.exports.keys())
+        rows += imported.filter(pl.col("source").is_in(sorted(stay))).to_dicts()
     for name in sorted(inventory.exports.keys() - inventory.unchanged):
         exports = inventory.exports[name]
         reading = exports.reading()

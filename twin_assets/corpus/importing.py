@@ -5,7 +5,8 @@ Does not belong here: what a file means (`importers`), exports (`exported`), the
 (`raw_rows`), storing (`twin_resources.tables`), Dagster.
 
 A failed read is not an empty read: a file, folder or export that is there and cannot be read now
-keeps its last import, and a source that cannot be read at all is an error, never 461 deletions.
+keeps its last import, as do the posts of a feed that does not answer beside sources that do; a
+source that cannot be read otherwise is an error, never 461 deletions.
 """
 # pyright: strict
 
@@ -33,7 +34,7 @@ from twin_assets.corpus.raw_rows import (
     row_without_text,
 )
 from twin_assets.corpus.schema import RawPosts, columns_of, validated
-from twin_assets.corpus.sources import IMPORT_VERSION, find_sources
+from twin_assets.corpus.sources import IMPORT_VERSION, FailedSource, find_sources
 
 __all__ = ["IMPORT_VERSION"]
 
@@ -74,6 +75,7 @@ class Inventory:
         exports: importer's name → its exports.
         unchanged: names of those that are as they were at the last import, and are not parsed.
         drafts: whether drafts are asked for.
+        failed: sources that could not be read this time; what they held stays.
     """
 
     folders: tuple[Folder, ...]
@@ -82,6 +84,12 @@ class Inventory:
     exports: Mapping[str, Exports] = field(default_factory=dict[str, Exports])
     unchanged: frozenset[str] = frozenset()
     drafts: bool = False
+    failed: tuple[FailedSource, ...] = ()
+
+    @property
+    def of_exports(self) -> frozenset[str]:
+        """Names of the importers whose rows are records, read or not."""
+        return frozenset({*self.exports, *(one.importer for one in self.failed)})
 
     @property
     def layouts(self) -> list[str]:
@@ -159,6 +167,7 @@ def take_inventory(
         exports=found.exports,
         unchanged=frozenset(unchanged),
         drafts="drafts" in include,
+        failed=found.failed,
     )
 
 
@@ -229,7 +238,7 @@ def read_rows(
     for name, exports in inventory.exports.items():
         wanted = alive.filter(pl.col("source") == name)["source_id"].to_list()
         records |= exports.reading().records(wanted) if wanted else {}
-    gone = alive.filter(pl.col("source").is_in(sorted(inventory.exports)))["source_id"].to_list()
+    gone = alive.filter(pl.col("source").is_in(sorted(inventory.of_exports)))["source_id"].to_list()
     gone = [source_id for source_id in gone if source_id not in records]
     stored = earlier(gone).to_dicts() if earlier is not None and gone else []
     kept = {str(row["source_id"]): row for row in stored}
@@ -243,13 +252,14 @@ def _rows_of_files(
     inventory: Inventory, known: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    sites = {id(folder): folder.site.as_json() for folder in inventory.folders}
     for source_id, (folder, file) in inventory.posts.items():
         row = {
             "source_id": source_id,
             "source": folder.source,
             "path": file.address,
             "file_hash": file.file_hash or "unreadable",
-            "site": folder.site.as_json(),
+            "site": sites[id(folder)],
             "problem": file.problem,
             "deleted": False,
             "again": "",
@@ -310,7 +320,7 @@ def _row(
         fields = row_of_record(records[source_id])
     elif source_id in kept:
         fields, problem = row_as_stored(kept[source_id]), str(kept[source_id]["problem"])
-    elif str(row["source"]) in inventory.exports and not row["deleted"]:
+    elif str(row["source"]) in inventory.of_exports and not row["deleted"]:
         problem = "unreadable"
     elif not row["deleted"] and not problem:
         try:
@@ -343,13 +353,13 @@ def _as_before(before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _export_that_keeps(inventory: Inventory, before: Mapping[str, Any]) -> bool:
-    """Whether a missing record stays: nothing was parsed, or not all, or it is a feed.
+    """Whether a missing record stays: nothing was parsed or answered, or not all, or it is a feed.
 
     One that the export has, and has for somebody else, is not missing.
     """
     exports = inventory.exports.get(str(before["source"]))
     if exports is None:
-        return False
+        return str(before["source"]) in inventory.of_exports
     if exports.name in inventory.unchanged:
         return True
     reading = exports.reading()

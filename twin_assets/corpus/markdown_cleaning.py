@@ -22,11 +22,8 @@ from markdown_it.tree import SyntaxTreeNode
 
 from twin_assets.corpus.code_blocks import fenced, replace_highlights
 from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
+from twin_assets.corpus.template_tags import without_template_tags
 
-# Template tags and kramdown attributes; the tree has them as text, so code is never touched. Their
-# length is bounded, because a megabyte of opening marks would else be searched to its end for each.
-_TEMPLATE = re.compile(r"\{%.{0,500}?%\}|\{\{[<%].{0,500}?[%>]\}\}|\{:[^{}\n]{0,200}\}", re.DOTALL)
-_FOOTNOTE_MARK = re.compile(r"\[\^[^\[\]\s]{1,100}\]:?[ \t]?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
@@ -74,7 +71,7 @@ def _block(node: SyntaxTreeNode) -> str:
             language = node.info.split()[0] if node.type == "fence" and node.info.strip() else ""
             return fenced(node.content, language) if node.content.strip() else ""
         case "html_block":
-            return _TEMPLATE.sub("", fragment_as_markdown(node.content)).strip()
+            return without_template_tags(fragment_as_markdown(node.content)).strip()
         case "blockquote":
             return _indented(_blocks(node.children), first="> ", rest="> ")
         case "bullet_list" | "ordered_list":
@@ -123,7 +120,7 @@ def _table(node: SyntaxTreeNode) -> str:
 def _inline(nodes: Sequence[SyntaxTreeNode]) -> str:
     """The words of a run of inline nodes, on one line but for hard breaks."""
     text = "".join(_piece(node) for node in nodes)
-    text = _TEMPLATE.sub("", _FOOTNOTE_MARK.sub("", text)) if "{" in text or "[^" in text else text
+    text = without_template_tags(text)
     lines = [re.sub(r"[ \t]{2,}", " ", line).strip() for line in text.split("\n")]
     return "\n".join(line for line in lines if line)
 

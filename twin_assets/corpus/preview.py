@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -60,6 +61,8 @@ class Preview:
         titles: three of the author's typical posts.
         questions: what a reader could ask about them.
         warnings: sentences for the person who runs this.
+        failed: sources that could not be read, and why; their posts are not in the counts, unless
+            an earlier import has stored them.
         changes: added, edited, deleted since the stored import; None when there is none.
     """
 
@@ -77,6 +80,7 @@ class Preview:
     titles: list[str]
     questions: list[str]
     warnings: list[str]
+    failed: list[str]
     changes: dict[str, int] | None
 
 
@@ -100,7 +104,9 @@ def preview(
     """
     known = next((one for one in list_authors(settings) if author and one.name == author), None)
     slug = known.slug if known else slug_of(author) if author else ""
-    stored, forgotten = _stored(settings, slug) if slug else (None, None)
+    tables = _stored_tables(settings, slug) if slug else None
+    stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
+    forgotten = imported_sources.forgotten(tables, slug) if tables else None
     with TemporaryDirectory(prefix="twin-preview-") as scratch:
         inventory = importing.take_inventory(
             sources,
@@ -108,7 +114,12 @@ def preview(
             scratch=Path(scratch),
         )
         frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)
-        raw = importing.read_rows(frame.filter(~pl.col("deleted")), inventory, forgotten=forgotten)
+        raw = importing.read_rows(
+            frame.filter(~pl.col("deleted")),
+            inventory,
+            earlier=partial(imported_sources.earlier_rows, tables, slug) if tables else None,
+            forgotten=forgotten,
+        )
     names = [name for name in (author, *(known.aliases if known else ())) if name]
     cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
     kept = cleaned.filter("kept")
@@ -135,6 +146,7 @@ def preview(
             *(_byline_warnings(bylines, author=author, posts=cleaned.height) if author else []),
             *([] if kept.height else ["no post can be used: see the reasons above"]),
         ],
+        failed=[str(one) for one in inventory.failed],
         changes=importing.changes(frame, stored).counts() if stored is not None else None,
     )
 
@@ -164,6 +176,7 @@ def as_text(found: Preview) -> str:
         f"bylines: {_listed(found.bylines) or 'none'}",
     ]
     lines += [f"dropped {count:,}: {_words(why)}" for why, count in found.dropped.items()]
+    lines += [f"failed source: {failed}" for failed in found.failed]
     lines += [f"not a post {count:,}: {why}" for why, count in found.skipped.items()]
     if found.changes is not None:
         lines.append(f"since the last import: {_listed(found.changes)}")
@@ -203,20 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _stored(
-    settings: Settings, slug: str
-) -> tuple[pl.DataFrame | None, importing.Forgotten | None]:
-    """`importing.STORED_COLUMNS` of the author's stored posts, and what was forgotten; None when
-    this home has none.
-    """
+def _stored_tables(settings: Settings, slug: str) -> Tables | None:
+    """The tables of a home that has some of this author."""
     if "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists():
-        return None, None  # nothing imported yet: no need to open, or make, a state store
-    tables = _tables(settings)
-    stored, _ = imported_sources.stored_import(tables, slug)
-    return stored, imported_sources.forgotten(tables, slug)
-
-
-def _tables(settings: Settings) -> Tables:
+        return None  # nothing imported yet: no need to open, or make, a state store
     from twin_resources.state.state import State
     from twin_resources.tables.tables import Tables
 

@@ -22,6 +22,14 @@ from twin_resources.dagster_resources import SettingsResource, TablesResource
     io_manager_key="tables_io",
     kinds={"lance"},
     code_version=importing.IMPORT_VERSION,
+    check_specs=[
+        dg.AssetCheckSpec(
+            "every_source_was_read",
+            asset="raw_posts",
+            description="Every feed answered; the posts of one that did not stay as they were.",
+            partitions_def=authors,
+        )
+    ],
 )
 def raw_posts(
     context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
@@ -64,6 +72,9 @@ def raw_posts(
         row_key="source",
     )
     changed = importing.changes(frame, stored)
+    failed = [str(one) for one in inventory.failed]
+    for line in failed:
+        context.log.warning(line)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(done.data_version),
         metadata={
@@ -74,5 +85,14 @@ def raw_posts(
             "files_that_are_no_posts": inventory.skipped,
             "left_out_of_exports": imported_sources.left_out(sources),
             "exports_unchanged": sorted(inventory.unchanged),
+            "sources_not_read": failed,
         },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="every_source_was_read",
+                passed=not failed,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"sources": len(author.sources), "not_read": failed},
+            )
+        ],
     )

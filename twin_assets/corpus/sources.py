@@ -19,7 +19,7 @@ from twin_assets.corpus.exported import Exports, display_names
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
 from twin_assets.corpus.importers.exports import refuse_exports
-from twin_assets.corpus.importers.feed_download import download_feed
+from twin_assets.corpus.importers.feed_download import download_feed, shown_address
 from twin_assets.corpus.importers.folders import Folder, scan, scan_prefix
 from twin_assets.corpus.importers.known import Importer, has_markdown_posts, importer_of
 from twin_assets.corpus.importers.posts import markup_of
@@ -27,12 +27,30 @@ from twin_resources.errors import TwinError
 from twin_resources.sources.listing import is_feed
 from twin_resources.sources.object_store import is_object_address, list_objects, opened_object
 
-IMPORT_VERSION = "2"
+IMPORT_VERSION = "3"
 """Version of `importing.read_rows` and of the importers: a higher one reads everything again."""
 
 _EXPORT = re.compile(
     r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
 )
+
+
+@dataclass(frozen=True)
+class FailedSource:
+    """A source that could not be read this time, beside others that could.
+
+    Attributes:
+        importer: the name by which its rows are known (`feed`).
+        address: as a message names it, without a password.
+        found: why not.
+    """
+
+    importer: str
+    address: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.address} was not read ({self.found}): its posts stay as they were"
 
 
 @dataclass(frozen=True)
@@ -42,10 +60,12 @@ class Sources:
     Attributes:
         folders: of plain posts, in the author's order.
         exports: importer's name → its exports, in the order of the importers' first.
+        failed: what could not be read; not all of the sources.
     """
 
     folders: tuple[Folder, ...]
     exports: Mapping[str, Exports]
+    failed: tuple[FailedSource, ...] = ()
 
     def require_records(self, name: str) -> None:
         """Refuse exports of which nothing is kept: an empty download is no reason to delete all.
@@ -71,11 +91,15 @@ def find_sources(
 ) -> Sources:
     """Look at every source; folders are scanned, exports hashed, nothing is parsed.
 
+    A feed that does not answer costs itself: somebody else's server is down now and then. A folder
+    or a bucket that is not there is a mistake here, and stops the import.
+
     Args:
         scratch: where exports in S3 and feeds are copied to.
 
     Raises:
-        TwinError: there is none, or one cannot be read, is no known export, or has no post.
+        TwinError: there is none, none can be read, or one that is no feed cannot be read, is no
+            known export, or has no post.
     """
     if not sources:
         raise TwinError(
@@ -86,10 +110,16 @@ def find_sources(
     folders: list[Folder] = []
     archives: dict[str, list[Archive]] = {}
     importers: dict[str, Importer] = {}
+    failures: list[tuple[FailedSource, TwinError]] = []
     with ExitStack() as stack:
         for source in sources:
             if is_feed(str(source)):
-                found, folder = _at_address(str(source), _required(scratch, source), stack)
+                try:
+                    found, folder = _at_address(str(source), _required(scratch, source), stack)
+                except TwinError as error:
+                    where = shown_address(str(source))
+                    failures.append((FailedSource(feed.NAME, where, error.found), error))
+                    continue
             elif is_object_address(source):
                 found, folder = _in_bucket(str(source), scratch, stack)
             else:
@@ -100,11 +130,13 @@ def find_sources(
             if folder is not None and (folder.posts or not found):
                 _require_posts(folder)
                 folders.append(folder)
+        if failures and not folders and not archives:
+            raise failures[0][1]
         exports = {
             name: Exports(importer, archives[name], include=include, version=IMPORT_VERSION)
             for name, importer in importers.items()
         }
-    return Sources(tuple(folders), exports)
+    return Sources(tuple(folders), exports, tuple(failed for failed, _ in failures))
 
 
 Found = tuple[list[tuple[Importer, Archive]], Folder | None]
@@ -121,8 +153,10 @@ def _on_disk(source: Path, stack: ExitStack) -> Found:
     importer = importer_of(archive)
     if importer is not None:
         return [(importer, archive)], None
+    if has_markdown_posts(archive):
+        return [], scan(source)
     inner: list[tuple[Importer, Archive]] = []
-    if archive.kind == "folder" and not has_markdown_posts(archive):
+    if archive.kind == "folder":
         inner = _recognised(
             sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
         )

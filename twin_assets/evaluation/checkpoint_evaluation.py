@@ -57,6 +57,7 @@ def checkpoint_evaluation(
     judged = judge_candidate(
         context.partition_key,
         checkpoints=settings.settings().checkpoints_dir / context.partition_key,
+        token_budget=settings.settings().evaluation_tokens,
         tables=tables.tables(),
         registry=registry.registry(),
         servers=model_server.servers(),

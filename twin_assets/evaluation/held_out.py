@@ -19,7 +19,6 @@ from twin_resources.prompt import Template
 
 FEWEST = 30  # fewer passages than this decide nothing
 MOST = 120
-TOKEN_BUDGET = 30_000  # per model; about 20 s for 135M on two cores
 
 
 def held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> pl.DataFrame:
@@ -51,9 +50,9 @@ def in_drawn_order(samples: pl.DataFrame) -> pl.DataFrame:
 def within_budget(
     samples: Sequence[TokenizedSample],
     *,
+    token_budget: int,
     fewest: int = FEWEST,
     most: int = MOST,
-    token_budget: int = TOKEN_BUDGET,
 ) -> list[TokenizedSample]:
     """The first samples up to a budget of tokens; at least `fewest`, as far as there are."""
     chosen: list[TokenizedSample] = []

@@ -17,7 +17,7 @@ from twin_assets.evaluation import evaluation_record
 from twin_assets.evaluation.evaluation_record import Evaluation
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
 from twin_assets.evaluation.held_out import training_pairs
-from twin_assets.evaluation.likelihoods import Likelihoods
+from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.measurement import Question, Served, Subject, measure
 from twin_assets.training.manifest import ADAPTER, read_manifest, read_pointer
 from twin_resources.errors import TwinError
@@ -51,6 +51,7 @@ def judge_candidate(
     author: str,
     *,
     checkpoints: Path,
+    token_budget: int,
     tables: Tables,
     registry: Registry,
     servers: ModelServers,
@@ -63,6 +64,7 @@ def judge_candidate(
 
     Args:
         checkpoints: the author's checkpoint folder.
+        token_budget: of held-out passages (`Settings.evaluation_tokens`).
         embedder: loads it; only called when something is measured.
         say: progress, a line each.
 
@@ -73,7 +75,7 @@ def judge_candidate(
     incumbent = registry.stable(author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # nothing stands between a stable version and itself
-    question = _question(author, version, incumbent, tables)
+    question = _question(author, version, incumbent, tables, token_budget=token_budget)
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
     path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
     report = path.with_suffix(".md")
@@ -90,7 +92,7 @@ def judge_candidate(
             candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
             base=lambda: servers.serve(base_gguf, alias=servers.base_alias),
         ),
-        known=lambda precision: Likelihoods(tables, author, precision),
+        kept=KeptValues(tables, author),
         topic=lambda: _topic_judge(author, question.dataset, tables, embedder()),
         say=say,
     )
@@ -118,7 +120,12 @@ def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersi
 
 
 def _question(
-    author: str, version: ModelVersion, incumbent: ModelVersion | None, tables: Tables
+    author: str,
+    version: ModelVersion,
+    incumbent: ModelVersion | None,
+    tables: Tables,
+    *,
+    token_budget: int,
 ) -> Question:
     trained_on: set[str] = set()
     for model in (version, incumbent):
@@ -133,6 +140,7 @@ def _question(
         dataset=tables.read(DATASET, author),
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(trained_on),
+        token_budget=token_budget,
     )
 
 

@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.evaluation import held_out, parity, perplexity, served_answers
+from twin_assets.evaluation import held_out, parity, perplexity, served_answers, served_model
 from twin_assets.evaluation.evaluation_record import Evaluation
-from twin_assets.evaluation.gate import FEWEST_PASSAGES, GATE_VERSION, Comparison, Measured
+from twin_assets.evaluation.gate import (
+    FEWEST_PASSAGES,
+    GATE_VERSION,
+    Comparison,
+    Measured,
+    OnTopic,
+)
+from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.likelihoods import Likelihoods
 from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
@@ -34,8 +41,8 @@ MOST_TOKENS = 2048  # of a sample
 class Served:
     """Starts a server of either model (context managers)."""
 
-    candidate: served_answers.Serve
-    base: served_answers.Serve
+    candidate: served_model.Serve
+    base: served_model.Serve
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Question:
         dataset: rows of `instruction_dataset`, all splits.
         dataset_version: its data version.
         trained_on: document ids of the training sets of candidate and incumbent.
+        token_budget: tokens of held-out passages that perplexity reads for each model.
     """
 
     checkpoint: str
@@ -76,10 +84,12 @@ class Question:
     dataset: pl.DataFrame = field(repr=False)
     dataset_version: str
     trained_on: frozenset[str] = field(repr=False)
+    token_budget: int
 
     def rests_on(self, incumbent_checkpoint: str) -> str:
         """Hash over everything that decides the result."""
-        parts = [self.checkpoint, incumbent_checkpoint, self.dataset_version, GATE_VERSION]
+        parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
+        parts += [GATE_VERSION, self.token_budget]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -88,7 +98,7 @@ def measure(
     *,
     rests_on: str,
     served: Served,
-    known: Callable[[str], Likelihoods],
+    kept: KeptValues,
     topic: Callable[[], TopicJudge],
     say: Callable[[str], object],
 ) -> Evaluation:
@@ -97,7 +107,7 @@ def measure(
     Args:
         rests_on: goes into the record.
         served: servers of candidate and base.
-        known: likelihoods of former gates, by precision.
+        kept: what former gates have measured of base and stable version.
         topic: the topic score, calibrated on this author; raises TwinError where it cannot be.
         say: progress, one line each; never text of a post.
 
@@ -107,13 +117,13 @@ def measure(
     clock = Clock()
     passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
     samples, left_out = _tokenized(passages, question.candidate.base_folder)
-    chosen = held_out.within_budget(samples)
+    chosen = held_out.within_budget(samples, token_budget=question.token_budget)
     enough = len(chosen) >= FEWEST_PASSAGES
     precision = perplexity.evaluation_precision()
     likelihoods: dict[str, perplexity.AnswerLikelihood] = {}
     subjects = [question.base, question.candidate]
     subjects += [question.incumbent] if question.incumbent else []
-    stored = known(precision)
+    stored = Likelihoods(kept, precision)
     unknown = sum(len(stored.unknown(subject.weights, chosen)) for subject in subjects)
     progress = Progress(say, (unknown if enough else 0) + served_answers.STEPS)
     if enough:
@@ -130,7 +140,6 @@ def measure(
                 f"{subject.name}: perplexity {likelihoods[subject.name].perplexity:.3f} on "
                 f"{len(chosen)} passages in {clock.seconds[f'perplexity of {subject.name}']:.1f} s"
             )
-        stored.keep()
     else:
         say(f"{len(chosen)} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
     training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
@@ -146,19 +155,10 @@ def measure(
     on_topic, why_not = None, ""
     asked: served_answers.TopicAnswers | None = None
     if enough:
-        asked = served_answers.ask_both(
-            passages,
-            serve=served.candidate,
-            serve_base=served.base,
-            clock=clock,
-            progress=progress,
+        asked, on_topic, why_not = _topic(
+            question, passages, served, kept=kept, topic=topic, clock=clock, progress=progress
         )
-        try:
-            on_topic = served_answers.compare_topic(
-                asked, topic=topic, clock=clock, progress=progress
-            )
-        except TopicNotCalibrated as error:
-            why_not = f"{error.found}: {error.next_step}"
+        kept.keep()
     copies = served_answers.copies(answers, asked, training["answer"].to_list())
     mine = likelihoods.get(question.candidate.name)
     measured = Measured(
@@ -188,6 +188,45 @@ def measure(
         parity=asdict(compared) if compared else {},
         seconds=clock.seconds,
     )
+
+
+def _topic(
+    question: Question,
+    passages: pl.DataFrame,
+    served: Served,
+    *,
+    kept: KeptValues,
+    topic: Callable[[], TopicJudge],
+    clock: Clock,
+    progress: Progress,
+) -> tuple[served_answers.TopicAnswers, OnTopic | None, str]:
+    """Answers to held-out questions and what topic says of them, or why it says nothing."""
+    asking = served_answers.topic_questions(passages)
+    judge, why_not, names = None, "", list[str]()
+    try:
+        with clock.part("topic scale"):
+            judge = topic()
+        names = asking.names(judge, base=question.base.weights)
+    except TopicNotCalibrated as error:
+        why_not = f"{error.found}: {error.next_step}"
+    asked = served_answers.ask_both(
+        asking,
+        of_base=kept.unknown(names),
+        serve=served.candidate,
+        serve_base=served.base,
+        clock=clock,
+        progress=progress,
+    )
+    if judge is None:
+        return asked, None, why_not
+    with clock.part("topic scores"):
+        compared = served_answers.compare_topic(
+            asked,
+            judge=judge,
+            base_scores=lambda compute: kept.of(names, compute),
+            progress=progress,
+        )
+    return asked, compared, ""
 
 
 def _tokenized(rows: pl.DataFrame, base_folder: Path) -> tuple[list[TokenizedSample], Counter[str]]:

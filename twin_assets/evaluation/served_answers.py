@@ -15,11 +15,10 @@ scored .37 where its base had .68 and a good one .65.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -27,15 +26,15 @@ from twin_assets.evaluation import held_out, served_model
 from twin_assets.evaluation.gate import FEWEST_PASSAGES, OnTopic
 from twin_assets.evaluation.memorisation import CopyRate, verbatim_copy_rate
 from twin_assets.evaluation.progress import Clock, Progress
-from twin_assets.evaluation.served_model import ServedAnswer
-from twin_resources.judging.judge import Answered
+from twin_assets.evaluation.served_model import Serve, ServedAnswer
+from twin_resources.judging.judge import Answered, digest
 from twin_resources.judging.topic import TopicJudge
 from twin_resources.prompt import Template
+from twin_resources.serving.model_server import own_engine
+from twin_resources.serving.model_server_process import servers_at_once
 
-if TYPE_CHECKING:
-    from twin_resources.serving.model_server import RunningServer
-
-Serve = Callable[[], AbstractContextManager["RunningServer"]]
+Scores = Callable[[list[int]], Sequence[float]]
+BaseScores = Callable[[Scores], Sequence[float]]
 
 PARITY_PROMPTS = 20
 PARITY_TOKENS = 16  # compared of each answer
@@ -45,8 +44,8 @@ ANSWER_TOKENS = 40  # for topic and copies; 25 words are enough for a full topic
 # As authors' settings have it: without one a small model repeats a sentence to the end, and a good
 # one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
 FREQUENCY_PENALTY = 0.4
-# answers, second answers and reference passes of parity; answers of candidate and base for topic
-STEPS = 3 * PARITY_PROMPTS + 2 * TOPIC_QUESTIONS
+# answers, second answers and reference passes of parity; the candidate's answers for topic
+STEPS = 3 * PARITY_PROMPTS + TOPIC_QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,16 @@ class CandidateAnswers:
 
 @dataclass(frozen=True)
 class TopicAnswers:
-    """Answers of candidate and base to the same held-out questions."""
+    """Answers of candidate and base to the same held-out questions.
+
+    Attributes:
+        base: by position; those whose score is known are not asked again.
+    """
 
     questions: list[str]
     asked: list[list[Any]]
     candidate: list[str]
-    base: list[str]
+    base: Mapping[int, str]
 
 
 def ask_candidate(
@@ -97,58 +100,87 @@ def ask_candidate(
     prompts = [*drawn, *held_out.questions_alone(samples.slice(PARITY_DRAWN), template)]
     if not prompts:
         return CandidateAnswers([], [], [])
-    with clock.part("served model"), serve() as server:
+    with clock.part("served model"):
         advance = progress.of("answers of the served model")
-        first = _ask(server, prompts, ANSWER_TOKENS, advance)
-        again = _ask(server, prompts, PARITY_TOKENS, advance)
+        first, again = (
+            _ask(serve, prompts, tokens, advance, servers=servers_at_once())
+            for tokens in (ANSWER_TOKENS, PARITY_TOKENS)
+        )
     return CandidateAnswers(prompts, first, again)
 
 
+@dataclass(frozen=True)
+class TopicQuestions:
+    """The held-out questions that candidate and base are asked."""
+
+    questions: list[str]
+    asked: list[list[Any]]
+
+    def names(self, judge: TopicJudge, *, base: str) -> list[str]:
+        """What the base's scores are known by; greedy answers follow from the prompt.
+
+        Args:
+            base: revision of the base model.
+        """
+        told = ["topic", base, own_engine(), judge.revision, ANSWER_TOKENS, FREQUENCY_PENALTY]
+        return [digest(*told, messages) for messages in self.asked]
+
+
+def topic_questions(passages: pl.DataFrame) -> TopicQuestions:
+    """The first `TOPIC_QUESTIONS` held-out samples, in drawn order."""
+    held = passages.head(TOPIC_QUESTIONS)
+    return TopicQuestions(held["question"].to_list(), held_out.prompts_of(held))
+
+
 def ask_both(
-    passages: pl.DataFrame, *, serve: Serve, serve_base: Serve, clock: Clock, progress: Progress
+    topic: TopicQuestions,
+    *,
+    of_base: Sequence[int],
+    serve: Serve,
+    serve_base: Serve,
+    clock: Clock,
+    progress: Progress,
 ) -> TopicAnswers:
     """Ask candidate and base the same held-out prompts, at the same time: a server uses half of
-    the cores.
+    the cores. With nothing to ask the base, all of them are the candidate's.
 
     Args:
-        passages: held-out samples in drawn order; the first `TOPIC_QUESTIONS` are asked.
+        of_base: positions of the questions that the base is asked.
 
     Raises:
         TwinError: one of them cannot be served, or does not answer as it must.
     """
-    held = passages.head(TOPIC_QUESTIONS)
-    asked = held_out.prompts_of(held)
     advance = progress.of("answers on topic")
+    servers = 1 if of_base else servers_at_once()
 
-    def answers(served: Serve) -> list[str]:
-        with served() as server:
-            return [answer.text for answer in _ask(server, asked, ANSWER_TOKENS, advance)]
+    def answers(serve: Serve, prompts: list[list[Any]], servers: int) -> list[str]:
+        found = _ask(serve, prompts, ANSWER_TOKENS, advance, servers=servers) if prompts else []
+        return [answer.text for answer in found]
 
+    prompts = [topic.asked[position] for position in of_base]
     with clock.part("served for topic"), ThreadPoolExecutor(2) as pool:
-        mine, theirs = pool.map(answers, (serve, serve_base))
-    return TopicAnswers(held["question"].to_list(), asked, mine, theirs)
+        mine = pool.submit(answers, serve, topic.asked, servers)
+        theirs = pool.submit(answers, serve_base, prompts, 1)
+        base = dict(zip(of_base, theirs.result(), strict=True))
+        return TopicAnswers(topic.questions, topic.asked, mine.result(), base)
 
 
 def compare_topic(
-    found: TopicAnswers, *, topic: Callable[[], TopicJudge], clock: Clock, progress: Progress
+    found: TopicAnswers, *, judge: TopicJudge, base_scores: BaseScores, progress: Progress
 ) -> OnTopic:
     """Topic scores of candidate and base on the same questions.
 
-    Raises:
-        TopicNotCalibrated: the author's pairs give no scale.
+    Args:
+        base_scores: the base's; calls its argument with the positions that are not known.
     """
-    with clock.part("topic scale"):
-        judge = topic()
-    with clock.part("topic scores"):
-        mine, theirs = (
-            judge.score_all(
-                [
-                    Answered(question, answer)
-                    for question, answer in zip(found.questions, answers, strict=True)
-                ]
-            )
-            for answers in (found.candidate, found.base)
+    mine = judge.score_all(
+        [Answered(*one) for one in zip(found.questions, found.candidate, strict=True)]
+    )
+    theirs = base_scores(
+        lambda positions: judge.score_all(
+            [Answered(found.questions[at], found.base[at]) for at in positions]
         )
+    )
     compared = on_topic(mine, theirs, scale=(judge.calibration.unrelated, judge.calibration.own))
     progress.say(
         f"topic score: {compared.candidate:.3f}, base model {compared.base:.3f} on "
@@ -187,11 +219,17 @@ def on_topic(
 
 
 def _ask(
-    server: RunningServer, prompts: list[list[Any]], tokens: int, advance: Callable[[int], None]
+    serve: Serve,
+    prompts: list[list[Any]],
+    tokens: int,
+    advance: Callable[[int], None],
+    *,
+    servers: int,
 ) -> list[ServedAnswer]:
-    return served_model.ask(
-        server,
+    return served_model.ask_several(
+        serve,
         prompts,
+        servers=servers,
         max_tokens=tokens,
         frequency_penalty=FREQUENCY_PENALTY,
         advance=advance,

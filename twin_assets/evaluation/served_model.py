@@ -1,13 +1,14 @@
 """What the served model says: answers with their log-probabilities over the OpenAI interface.
 
-Belongs here: asking a running server. Does not belong here: starting it (`model_server.py`),
-judging the answers.
+Belongs here: asking a running server, or several that serve the same model. Does not belong here:
+how a server starts (`model_server.py`), judging the answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from twin_resources.errors import TwinError
 from twin_resources.serving.model_server import RunningServer
 
 ALTERNATIVES = 5
+
+Serve = Callable[[], AbstractContextManager[RunningServer]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,38 @@ def ask(
                 answers.append(answer)
                 advance(1)
             return answers
+
+
+def ask_several(
+    serve: Serve,
+    prompts: Sequence[Sequence[Mapping[str, str]]],
+    *,
+    servers: int,
+    max_tokens: int,
+    frequency_penalty: float = 0.0,
+    advance: Callable[[int], object] = lambda _answers: None,
+) -> list[ServedAnswer]:
+    """As `ask`, the prompts dealt in turn to servers that run for that long.
+
+    Args:
+        serve: starts one server of the model.
+        servers: how many at the same time; each uses half of the cores.
+    """
+
+    def one(turn: int) -> list[ServedAnswer]:
+        with serve() as server:
+            return ask(
+                server,
+                prompts[turn::count],
+                max_tokens=max_tokens,
+                frequency_penalty=frequency_penalty,
+                advance=advance,
+            )
+
+    count = max(1, min(servers, len(prompts)))
+    with ThreadPoolExecutor(count) as pool:
+        dealt = list(pool.map(one, range(count)))
+    return [dealt[position % count][position // count] for position in range(len(prompts))]
 
 
 def _body(

@@ -25,7 +25,7 @@ from twin_assets.instructions.passages import passages_of
 from twin_assets.instructions.schema import InstructionDrafts
 from twin_assets.instructions.teacher import TEACHER_VERSION, Asked, ask_teacher
 
-DRAFTS_VERSION = "1"
+DRAFTS_VERSION = "2"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")
 """What `draft_documents` reads of `cleaned_documents`."""
 

@@ -8,10 +8,24 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from twin_assets.instructions import building, claims, leakage
+from twin_assets.instructions import (
+    building,
+    claims,
+    coverage,
+    leakage,
+    relevance,
+    rendering,
+    stored_splits,
+)
+from twin_assets.instructions.model_answers import is_one_of
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
-from twin_resources.dagster_resources import RetrieverResource, SettingsResource, TablesResource
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    RetrieverResource,
+    SettingsResource,
+    TablesResource,
+)
 
 
 @dg.asset(
@@ -58,7 +72,7 @@ def _summary(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
-def every_answer_is_verbatim(
+def every_answer_is_the_authors(
     context: dg.AssetCheckExecutionContext, tables: TablesResource
 ) -> dg.AssetCheckResult:
     """Each answer is whole paragraphs of its document, character by character."""
@@ -71,18 +85,98 @@ def every_answer_is_verbatim(
     return dg.AssetCheckResult(passed=found.hold, metadata=dict(vars(found)))
 
 
+@dg.asset_check(
+    asset=instruction_dataset, additional_deps=[embeddings], partitions_def=authors, blocking=True
+)
+def prompts_mention_their_source(
+    context: dg.AssetCheckExecutionContext, embedder: EmbedderResource, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Questions share more with their own chunks than with other posts', in words and meaning.
+
+    Blocking: a model that is trained on questions dealt out at random learns to ignore them. With
+    too few documents to tell, the check fails as a warning, which blocks nothing.
+    """
+    found = relevance.relevance_of(
+        tables.tables(), context.partition_key, embedder=embedder.embedder()
+    )
+    return dg.AssetCheckResult(
+        passed=found.holds,
+        severity=dg.AssetCheckSeverity.ERROR if found.decided else dg.AssetCheckSeverity.WARN,
+        metadata=found.metadata(),
+    )
+
+
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
 def no_leakage_across_splits(
     context: dg.AssetCheckExecutionContext, tables: TablesResource
 ) -> dg.AssetCheckResult:
-    """No prompt, question or document of the training split is (nearly) in the held-out one."""
+    """Nothing of the training split is (nearly) in the held-out one, and no split was changed.
+
+    Blocking: a gate that measures on what was trained on passes anything.
+    """
     author, store = context.partition_key, tables.tables()
-    columns = ["sample_id", "document_id", "split", "question", "messages", "context_chunk_ids"]
+    columns = ["sample_id", "document_id", "split", "question", "answer", "messages"]
     found = leakage.leaks_of(
-        store.read("instruction_dataset", author, columns=columns),
+        store.read("instruction_dataset", author, columns=[*columns, "context_chunk_ids"]),
         store.read("document_chunks", author, columns=["chunk_id", "document_id"]),
     )
-    return dg.AssetCheckResult(passed=found.none, metadata=dict(vars(found)))
+    stored = stored_splits.splits_of(store, author)
+    if found.none and stored.kept:
+        stored_splits.hold_splits(store, author)
+    return dg.AssetCheckResult(
+        passed=found.none and stored.kept,
+        metadata={
+            **vars(found),
+            "split_not_drawn": stored.not_drawn,
+            "split_changed": stored.changed,
+            "versions_compared": stored.versions,
+        },
+    )
+
+
+@dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
+def prompt_renders_fully(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Every prompt holds its question and passages, and nothing that a template left open.
+
+    Blocking: one bug of a template is in every sample, and no loss shows it.
+    """
+    author, store = context.partition_key, tables.tables()
+    columns = ["document_id", "question", "messages", "context_chunk_ids"]
+    rows = store.read("instruction_dataset", author, columns=columns)
+    asking = rendering.asks_openly(rows.select("document_id", "question"))
+    found = rendering.rendering(
+        rows,
+        store.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
+        store.read(
+            "cleaned_documents",
+            author,
+            columns=["document_id", "title", "text"],
+            where=is_one_of("document_id", asking),
+        ),
+    )
+    return dg.AssetCheckResult(passed=found.full, metadata=dict(vars(found)))
+
+
+@dg.asset_check(name="coverage", asset=instruction_dataset, partitions_def=authors, blocking=True)
+def covers_every_document(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Every kept document yields a sample or has a reason, short posts too.
+
+    Blocking: a document that vanished without one was lost by a bug, and others with it.
+    """
+    author, store = context.partition_key, tables.tables()
+    columns = ["sample_id", "document_id", "split"]
+    rows = store.read("instruction_dataset", author, columns=columns)
+    columns = ["document_id", "words"]
+    documents = store.read("cleaned_documents", author, columns=columns, where="kept")
+    missing = is_one_of("document_id", coverage.without_samples(rows, documents))
+    texts = store.read("cleaned_documents", author, columns=["document_id", "text"], where=missing)
+    drafts = store.read("instruction_drafts", author, columns=["sample_id", "words"])
+    found = coverage.coverage(rows, drafts, documents, dict(texts.iter_rows()))
+    return dg.AssetCheckResult(passed=found.whole, metadata=found.metadata())
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)

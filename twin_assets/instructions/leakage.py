@@ -89,6 +89,7 @@ class Leaks:
 
     Attributes:
         documents: in both.
+        same_answer: answers that are equal, letter case and spaces aside.
         same_prompt: user messages that are equal, letter case and spaces aside.
         same_question: questions that are asked twice in the dataset.
         near_question, near_prompt: pairs across the splits above the thresholds.
@@ -96,6 +97,7 @@ class Leaks:
     """
 
     documents: int
+    same_answer: int
     same_prompt: int
     same_question: int
     near_question: int
@@ -111,7 +113,8 @@ def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
     """Measure a finished dataset, from its rendered messages.
 
     Args:
-        dataset: `sample_id`, `document_id`, `split`, `question`, `messages`, `context_chunk_ids`.
+        dataset: `sample_id`, `document_id`, `split`, `question`, `answer`, `messages`,
+            `context_chunk_ids`.
         chunks: `chunk_id`, `document_id`.
     """
     used = dataset.filter(pl.col("split") != "left_out")
@@ -120,10 +123,12 @@ def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
     prompts = [{row["sample_id"]: _asked(row) for row in rows} for rows in (train, held)]
     plain = [{" ".join(words_of(text)) for text in side.values()} for side in prompts]
     held_documents = {row["document_id"] for row in held}
+    answers = [{" ".join(words_of(row["answer"])) for row in rows} for rows in (train, held)]
     document_of = dict(chunks.select("chunk_id", "document_id").iter_rows())
     questions = [" ".join(words_of(row["question"])) for row in (*train, *held)]
     return Leaks(
         documents=len(held_documents & {row["document_id"] for row in train}),
+        same_answer=len(answers[0] & answers[1]),
         same_prompt=len(plain[0] & plain[1]),
         same_question=len(questions) - len(set(questions)),
         near_question=_near(

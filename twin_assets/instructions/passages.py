@@ -16,13 +16,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from twin_assets.instructions.near_duplicates import words_of
-from twin_assets.instructions.schema import FEWEST_WORDS, MOST_WORDS
+from twin_assets.instructions.schema import FEWEST_WORDS, MOST_WORDS, SHORTEST_POST
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 ENOUGH_WORDS = 60  # a shorter passage takes the next paragraph in
+_PROSE = ("paragraph", "list")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_`]*(?:\s|$)")
 _ASIDE = re.compile(r"([*_]{1,3})[^*_].*\1", re.DOTALL)
 _LEADS_ON = re.compile(r"[:：][*_`]*$")
@@ -68,17 +69,64 @@ def passages_of(text: str) -> list[AnswerPassage]:
 
     Each begins with a prose paragraph and goes on with the next blocks while it has under 60 words
     or leads on with a colon: 40 to 160 words of prose, more characters of prose than of code. It
-    never crosses a heading and holds no quotation (somebody else's words), table or HTML.
+    never crosses a heading and holds no quotation (somebody else's words), table or HTML. A short
+    post, whose prose has under 40 words in all, is one passage from its first paragraph to its last
+    one.
     """
+    blocks = blocks_of(text)
     found: list[AnswerPassage] = []
     heading, section = "", list[Block]()
-    for block in [*blocks_of(text), Block("heading", len(text), len(text), "", 0)]:
+    for block in [*blocks, Block("heading", len(text), len(text), "", 0)]:
         if block.kind == "heading":
             found += _passages_of_section(section, heading)
             heading, section = block.plain, []
         else:
             section.append(block)
-    return found
+    return found or list(_short_post(blocks))
+
+
+def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
+    """The one passage of a post that is too short for another; it needs no full stop."""
+    prose = [place for place, block in enumerate(blocks) if block.kind in _PROSE and block.words]
+    words = sum(blocks[place].words for place in prose)
+    if not SHORTEST_POST <= words < FEWEST_WORDS or blocks[prose[0]].kind != "paragraph":
+        return
+    taken = blocks[prose[0] : prose[-1] + 1]
+    code = sum(block.end - block.start for block in taken if block.kind == "code")
+    plain = "\n".join(block.plain for block in taken if block.kind in _PROSE)
+    if (
+        all(block.kind in {*_PROSE, "code"} for block in taken)
+        and 2 * code < sum(block.end - block.start for block in taken)
+        and _is_mostly_letters(plain)
+    ):
+        before = [block.plain for block in blocks[: prose[0]] if block.kind == "heading"]
+        yield AnswerPassage(
+            start=taken[0].start,
+            end=taken[-1].end,
+            heading=before[-1] if before else "",
+            plain=plain,
+            words=words,
+        )
+
+
+def why_no_passage(text: str) -> str:
+    """Why a document has no passage; empty when it has one.
+
+    Returns:
+        `no_prose`: code, quotations, tables, HTML and lists of links only. `too_short`: under 40
+        words of prose, and code, a heading or a quotation between them, or under 10.
+        `long_paragraphs`: one of more than 160 words, and no other passage. `scattered`: headings,
+        quotations, code or tables leave no 40 words of prose together.
+    """
+    if passages_of(text):
+        return ""
+    prose = [block for block in blocks_of(text) if block.kind in _PROSE and block.words]
+    readable = [block for block in prose if _is_mostly_letters(block.plain)]
+    if not readable:
+        return "no_prose"
+    if sum(block.words for block in prose) < FEWEST_WORDS:
+        return "too_short"
+    return "long_paragraphs" if any(block.words > MOST_WORDS for block in readable) else "scattered"
 
 
 def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
@@ -125,9 +173,13 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
 
 def _is_prose(block: Block) -> bool:
     """Whether it has a sentence, and is mostly letters: no list of links, no formula."""
-    letters = sum(character.isalpha() or character.isspace() for character in block.plain)
     complete = _SENTENCE_END.search(block.plain) or _LEADS_ON.search(block.plain)
-    return bool(complete) and letters > 0.75 * len(block.plain)
+    return bool(complete) and _is_mostly_letters(block.plain)
+
+
+def _is_mostly_letters(plain: str) -> bool:
+    letters = sum(character.isalpha() or character.isspace() for character in plain)
+    return letters > 0.75 * len(plain)
 
 
 def blocks_of(text: str) -> list[Block]:

@@ -10,6 +10,7 @@ import dataframely as dy
 
 FEWEST_WORDS = 40
 MOST_WORDS = 160
+SHORTEST_POST = 10  # words of a post that is an answer as a whole; cleaning keeps no shorter one
 
 
 class DocumentSplits(dy.Schema):
@@ -38,7 +39,7 @@ class InstructionDrafts(dy.Schema):
     published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     start = dy.Int64(min=0)
     end = dy.Int64(min=1)
-    words = dy.Int64(min=FEWEST_WORDS, max=MOST_WORDS)
+    words = dy.Int64(min=SHORTEST_POST, max=MOST_WORDS)
     answer = dy.String(min_length=1)
     answer_sketch = dy.List(dy.Int64())
     question = dy.String(min_length=1)

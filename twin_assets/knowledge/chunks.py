@@ -10,7 +10,7 @@ from twin_assets.knowledge import chunking
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.embedder.embedder import load_tokenizer
-from twin_resources.tables.tables import Upstream
+from twin_resources.tables.tables import BATCH_ROWS, Upstream
 
 
 @dg.asset(
@@ -50,23 +50,24 @@ def no_chunk_is_truncated(
 ) -> dg.AssetCheckResult:
     """Counted again by the embedder's tokenizer, no chunk is longer than its limit.
 
-    Of more than 20,000 chunks a random 20,000 are counted again; all stored counts are compared.
+    A chunk is counted again once: when it is new, or the tokenizer is another.
     """
     tokenizer = load_tokenizer(settings.settings())
-    store, author = tables.tables(), context.partition_key
-    counts = store.read("document_chunks", author, columns=["chunk_id", "token_count"])
-    sample = None
-    if counts.height > chunking.RECOUNTED_CHUNKS:
-        chosen = counts["chunk_id"].sample(chunking.RECOUNTED_CHUNKS, seed=counts.height)
-        sample = f"chunk_id IN ({', '.join(repr(name) for name in chosen)})"
-    columns = ["text", "token_count"]
-    chunks = store.read("document_chunks", author, columns=columns, where=sample)
-    measured = chunking.measure(chunks, counts["token_count"], tokenizer)
+    new = tables.tables().unverified(
+        "document_chunks",
+        context.partition_key,
+        claim="no_chunk_is_truncated",
+        version=f"{tokenizer.revision}:{tokenizer.token_limit}",
+    )
+    measured = chunking.measure(new.parts(["text", "token_count"], rows=BATCH_ROWS), tokenizer)
+    passed = measured.too_long == 0 and measured.miscounted == 0
+    if passed:
+        new.hold()
     return dg.AssetCheckResult(
-        passed=measured.too_long == 0 and measured.miscounted == 0,
+        passed=passed,
         metadata={
-            "chunks": measured.chunks,
-            "counted_again": chunks.height,
+            "chunks": new.rows,
+            "counted_again": measured.chunks,
             "longest": measured.longest,
             "token_limit": tokenizer.token_limit,
             "too_long": measured.too_long,

@@ -8,7 +8,7 @@ search (`twin_resources.retrieval.index`, `twin_resources.retrieval`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -59,22 +59,34 @@ def embed_chunks(
     )
 
 
-def unsearchable(rows: pl.DataFrame, chunk_ids: pl.Series, *, revision: str) -> dict[str, int]:
-    """Count what would make a chunk impossible to find, or found wrongly.
+def unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
+    """Count chunks without a vector (`missing`) and vectors without a chunk (`unknown`).
 
     Args:
-        rows: `chunk_id`, `embedder`, `vector` of the `embeddings` table.
-        chunk_ids: those of `document_chunks`.
+        embedded: `chunk_id` of all `embeddings`.
+        chunks: those of all `document_chunks`.
+    """
+    rows, wanted = embedded.unique().to_frame("id"), chunks.unique().to_frame("id")
+    return {
+        "missing": wanted.join(rows, on="id", how="anti").height,
+        "unknown": rows.join(wanted, on="id", how="anti").height,
+    }
+
+
+def unusable(parts: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
+    """Count vectors by which a chunk would be found wrongly, or not at all.
+
+    Args:
+        parts: `embedder` and `vector` of `embeddings`.
         revision: of the embedder that questions are embedded with.
 
     Returns:
-        `missing`: chunks without a row; `unknown`: rows without a chunk; `other_embedder`: vectors
-        that can't be compared with a question's; `not_unit_length`: vectors off by more than .001.
+        `other_embedder`: vectors that can't be compared with a question's; `not_unit_length`:
+        vectors off by more than .001.
     """
-    lengths = rows["vector"].arr.eval(pl.element() ** 2).arr.sum().sqrt()
-    return {
-        "missing": chunk_ids.filter(~chunk_ids.is_in(rows["chunk_id"].to_list())).len(),
-        "unknown": rows["chunk_id"].filter(~rows["chunk_id"].is_in(chunk_ids.to_list())).len(),
-        "other_embedder": int((rows["embedder"] != revision).sum()),
-        "not_unit_length": int((~lengths.is_between(0.999, 1.001)).fill_null(True).sum()),
-    }
+    counts = {"other_embedder": 0, "not_unit_length": 0}
+    for part in parts:
+        lengths = part["vector"].arr.eval(pl.element() ** 2).arr.sum().sqrt()
+        counts["other_embedder"] += int((part["embedder"] != revision).sum())
+        counts["not_unit_length"] += int((~lengths.is_between(0.999, 1.001)).fill_null(True).sum())
+    return counts

@@ -12,7 +12,7 @@ from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
 from twin_resources.embedder.embedder import find_prepared
 from twin_resources.retrieval.index import update_indexes
-from twin_resources.tables.tables import Tables, Upstream
+from twin_resources.tables.tables import BATCH_ROWS, Tables, Upstream
 
 
 @dg.asset(
@@ -70,11 +70,22 @@ def _language_of(tables: Tables, author: str) -> str:
 def every_chunk_is_searchable(
     context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
 ) -> dg.AssetCheckResult:
-    """Each chunk has one row, with a unit vector of the embedder that questions are put to."""
+    """Each chunk has one row, with a unit vector of the embedder that questions are put to.
+
+    A vector is looked at once: when it is new, or questions have another embedder.
+    """
     author, store = context.partition_key, tables.tables()
-    counts = embedding.unsearchable(
-        store.read("embeddings", author, columns=["chunk_id", "embedder", "vector"]),
+    revision = find_prepared(settings.settings())[1].revision
+    new = store.unverified(
+        "embeddings", author, claim="every_chunk_is_searchable", version=revision
+    )
+    vectors = embedding.unusable(
+        new.parts(["embedder", "vector"], rows=BATCH_ROWS), revision=revision
+    )
+    if not any(vectors.values()):
+        new.hold()
+    counts = vectors | embedding.unmatched(
+        store.read("embeddings", author, columns=["chunk_id"])["chunk_id"],
         store.read("document_chunks", author, columns=["chunk_id"])["chunk_id"],
-        revision=find_prepared(settings.settings())[1].revision,
     )
     return dg.AssetCheckResult(passed=not any(counts.values()), metadata=dict(counts))

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.evaluation import held_out, served_model
-from twin_assets.evaluation.served_answers import FREQUENCY_PENALTY, Serve
+from twin_assets.evaluation.served_answers import FREQUENCY_PENALTY
+from twin_assets.evaluation.served_model import Serve
 from twin_resources.judging.panel import Material
 from twin_resources.judging.plants import OwnAnswer
 from twin_resources.judging.texts import bundled_hands, divided, hands_of
 from twin_resources.prompt import template_by_hash
+from twin_resources.serving.model_server_process import servers_at_once
 
 if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables
@@ -121,10 +123,13 @@ def _base_answers(
         for (template,), part in rows.group_by("template", maintain_order=True):
             prompts += held_out.questions_alone(part, template_by_hash(str(template)))
         say(f"the base model answers {len(prompts)} questions, once, for the voice judge")
-        with serve() as server:
-            found = served_model.ask(
-                server, prompts, max_tokens=BASE_TOKENS, frequency_penalty=FREQUENCY_PENALTY
-            )
+        found = served_model.ask_several(
+            serve,
+            prompts,
+            servers=servers_at_once(),
+            max_tokens=BASE_TOKENS,
+            frequency_penalty=FREQUENCY_PENALTY,
+        )
         in_order = pl.concat(rows.partition_by("template", maintain_order=True))
         return in_order.select("question_id", pl.lit(base).alias("base")).with_columns(
             pl.Series("answer", [answer.text for answer in found], dtype=pl.String)

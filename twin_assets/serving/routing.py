@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
@@ -42,7 +43,9 @@ class Throughput:
     requests: int
 
 
-def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
+def routing_table(
+    *, paid_model: str, paid_budget_per_day: float | None, canary_share: float
+) -> dict[str, Any]:
     """The decision: which model answers by default, and which paid one may be asked by name.
 
     Holds no measurement, so that the table changes only when the decision does.
@@ -50,8 +53,23 @@ def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict
     Args:
         paid_model: LiteLLM name, or empty.
         paid_budget_per_day: US dollars; the paid route exists only with both.
+        canary_share: of the requests, for a version on trial; between 0 and 1.
+
+    Raises:
+        TwinError: a share that is none.
     """
-    table: dict[str, Any] = {"schema": SCHEMA, "default": "self_hosted", "paid": None}
+    if not 0.0 <= canary_share <= 1.0:
+        raise TwinError(
+            "decide an author's routing",
+            found=f"canary_share {canary_share}",
+            next_step="set it between 0 and 1 in the author's file",
+        )
+    table: dict[str, Any] = {
+        "schema": SCHEMA,
+        "default": "self_hosted",
+        "paid": None,
+        "canary_share": canary_share,
+    }
     if paid_model and paid_budget_per_day is not None:
         table["paid"] = {
             "model": paid_model,

@@ -29,7 +29,9 @@ def routing_policy(
     What the loop has diverted stays in it while the version that fell is stable."""
     author, chosen, models = context.partition_key, settings.settings(), registry.registry()
     decided = routing.routing_table(
-        paid_model=chosen.paid_model, paid_budget_per_day=chosen.paid_budget_per_day
+        paid_model=chosen.paid_model,
+        paid_budget_per_day=chosen.paid_budget_per_day,
+        canary_share=settings.author(author).canary_share,
     )
     stable = models.stable(author)
     policy = models.change_routing(

@@ -4,10 +4,10 @@ Belongs here: the loop over batches, what a batch asks and stores, when it ends.
 Does not belong here: which prompts (`shadow_prompts.py`), the judges, the test
 (`evidence/promotion.py`), acting on its verdict (the registry).
 
-Off the request path: each version gets a server process of its own for the length of a batch, one
-after another, so that two cores and a small memory are enough. Answers are greedy, so a batch that
-is lost with its process is made again as it was. A batch is committed whole; what is stored is
-never asked again.
+Off the request path: the versions answer a batch one after another, each on as many servers of its
+own as there are cores for; they share the base model's memory. Answers are greedy, so a
+batch that is lost with its process is made again as it was. A batch is committed whole; what is
+stored is never asked again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from twin_resources.judging.judge import Answered, digest, identity
 from twin_resources.judging.pairs import PLANT, TABLE, Trial
 from twin_resources.judging.panel import Panel
 from twin_resources.judging.plants import Plant, drawn_for_batch
+from twin_resources.serving.model_server_process import servers_at_once
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables
 
 SHADOW_VERSION = "shadow-1"
-BATCH = 20  # pairs: 70 s of two cores with the embedded model
+BATCH = 10  # pairs: with the embedded model a minute of two cores
 MOST_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60 words
 
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
@@ -255,11 +256,11 @@ class _Work:
         messages = [rendered(prompt, self._author, version.template) for prompt in prompts]
         if not messages:
             return []
-        with self._serve(version) as server:
-            found = served_model.ask(
-                server,
-                messages,
-                max_tokens=min(MOST_TOKENS, self._author.max_tokens),
-                frequency_penalty=self._author.frequency_penalty,
-            )
+        found = served_model.ask_several(
+            lambda: self._serve(version),
+            messages,
+            servers=servers_at_once(),
+            max_tokens=min(MOST_TOKENS, self._author.max_tokens),
+            frequency_penalty=self._author.frequency_penalty,
+        )
         return [answer.text for answer in found]

@@ -1,7 +1,7 @@
 """The LoRA adapter of a training: made or loaded before the first step, written after the last.
 
-Belongs here: PEFT. Does not belong here: the loop (`train.py`), a checkpoint of an unfinished
-training (`training_state.py`).
+Belongs here: PEFT. Does not belong here: the base model (`model.py`), the loop (`train.py`), a
+checkpoint of an unfinished training (`training_state.py`).
 Formats: PEFT's adapter_config.json and safetensors, https://huggingface.co/docs/peft.
 """
 
@@ -15,26 +15,28 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     import torch
 
-    from twin_assets.training.job import Job
+    from twin_assets.training.recipe import LoraShape
 
 WEIGHTS = "adapter_model.safetensors"
 
 
-def model_with_adapter(job: Job, *, bf16: bool) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
-    """The base model with an adapter in training mode, and the adapter's parameters by name.
+def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
+    """The base model with an adapter: a fresh one, or the one in the PEFT folder `start`.
 
     Raises:
-        TwinError: `job.start` does not fit the recipe.
+        TwinError: the model lacks a target module, or `start` has another shape.
     """
-    import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(
-        job.base_folder, dtype=torch.bfloat16 if bf16 else torch.float32, use_safetensors=True
-    )
-    lora = job.recipe.lora
-    model = get_peft_model(
+    present = {name.rpartition(".")[2] for name, _ in base.named_modules()}
+    # PEFT leaves out what it does not find as long as it finds one of them
+    if lacking := sorted(set(lora.target_modules) - present):
+        raise TwinError(
+            f"put an adapter on {type(base).__name__}",
+            found=f"no module {', '.join(lacking)} in it, which lora.target_modules names",
+            next_step="correct lora.target_modules in the recipe",
+        )
+    model: Any = get_peft_model(
         base,
         LoraConfig(
             r=lora.rank,
@@ -44,10 +46,9 @@ def model_with_adapter(job: Job, *, bf16: bool) -> tuple[Any, list[tuple[str, to
             task_type="CAUSAL_LM",
         ),
     )
-    if job.start is not None:
-        _load(model, job.start)
-    model.train()
-    return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if start is not None:
+        _load(model, start)
+    return model
 
 
 def _load(model: Any, adapter: Path) -> None:

@@ -19,7 +19,7 @@ from twin_assets.training import manifest as manifests
 from twin_assets.training.job import Job, write_job
 from twin_assets.training.manifest import Manifest
 from twin_assets.training.publishing import Described, publish_training, training_code
-from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_launch, load_recipe
+from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.training.spoiling import check_way, spoiled
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
@@ -148,7 +148,7 @@ def _fine_tune(
 
 def launched(job: Job, *, name: str) -> TrainingJob:
     """How a job's processes are started: its recipe's launch configuration, filled in."""
-    launch = load_launch(job.recipe.launch)
+    launch = job.launched_by
     accumulation = job.recipe.accumulation(job.ranks)
     deepspeed = dict(launch.deepspeed)
     if deepspeed:
@@ -185,12 +185,28 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
     return _Inputs(
         author=author.slug,
         base=load_base_model(settings, author.base_model or None),
-        recipe=load_recipe(author.recipe or DEFAULT_RECIPE),
+        recipe=servable(load_recipe(author.recipe or DEFAULT_RECIPE)),
         data_version=f"{data_version}:{spoil}" if spoil else data_version,
         lance_version=lance_version,
         code=training_code(),
         spoil=spoil,
     )
+
+
+def servable(recipe: Recipe) -> Recipe:
+    """The recipe, when what it trains can be judged and served.
+
+    Raises:
+        TwinError: it trains whole models.
+    """
+    if recipe.lora is None:
+        raise TwinError(
+            f"fine-tune by recipe {recipe.name}",
+            found="lora is null: it trains every weight, and versions are served as adapters",
+            next_step="name an adapter's shape under lora; `python -m twin_assets.training.train` "
+            "alone trains a whole model (output/model)",
+        )
+    return recipe
 
 
 def _training_samples(inputs: _Inputs, tables: Tables) -> pl.DataFrame:

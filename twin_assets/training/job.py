@@ -15,14 +15,15 @@ started (`training_launcher.py`), what is done with its output (`fine_tuning.py`
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from twin_assets.training.recipe import Recipe
+from twin_assets.training.recipe import Launch, Recipe, load_launch
 from twin_resources.errors import TwinError
 
-SCHEMA = 2
+SCHEMA = 3
 Stage = Literal["sft", "dpo"]
 
 
@@ -38,6 +39,7 @@ class Job:
         recipe: effective hyper-parameters.
         stage: `sft` on samples, `dpo` on pairs.
         start: PEFT folder of the adapter to go on from; None: a fresh one. It is dpo's reference.
+        launch: how its processes are started; None: as the recipe names it.
     """
 
     folder: Path
@@ -47,6 +49,12 @@ class Job:
     recipe: Recipe
     stage: Stage = "sft"
     start: Path | None = None
+    launch: Launch | None = None
+
+    @property
+    def launched_by(self) -> Launch:
+        """The launch configuration: the job's own, else the recipe's."""
+        return self.launch or load_launch(self.recipe.launch)
 
     @property
     def path(self) -> Path:
@@ -83,6 +91,7 @@ def write_job(job: Job) -> Path:
         "recipe": job.recipe.model_dump(),
         "stage": job.stage,
         "start": str(job.start) if job.start else None,
+        "launch": job.launched_by.model_dump(),
     }
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.path, document)
@@ -110,6 +119,7 @@ def read_job(path: Path) -> Job:
         recipe=Recipe.model_validate(document["recipe"]),
         stage=document["stage"],
         start=Path(document["start"]) if document["start"] else None,
+        launch=Launch.model_validate(document["launch"]),
     )
 
 
@@ -131,6 +141,7 @@ class TrainingResult:
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
             log-likelihood of an answer token. dpo: the mean loss of a pair, with `margin`,
             `accuracy` and `reward_chosen` (`losses.Preference`).
+        effective: what really ran, read from model, optimizer and ranks (`effective.py`).
     """
 
     steps: int
@@ -144,6 +155,7 @@ class TrainingResult:
     precision: str
     resumed_at: list[int]
     history: list[dict[str, float]]
+    effective: dict[str, Any]
 
 
 def write_result(path: Path, result: TrainingResult) -> None:
@@ -155,7 +167,7 @@ def read_result(path: Path) -> TrainingResult:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a file that is complete whenever it exists."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Write a file that is complete whenever it exists; two ranks may write it at once."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -49,13 +49,16 @@ class Supervised:
 
     samples: Sequence[TokenizedSample]
     bucket: int
+    packing: bool = False
     names: tuple[str, ...] = ()
 
     def weight(self, chosen: Sequence[int]) -> int:
         return sum(self.samples[index].answer_tokens for index in chosen)
 
     def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        return answer_losses(model, [self.samples[index] for index in batch], self.bucket).sum(), []
+        samples = [self.samples[index] for index in batch]
+        losses = packed_answer_losses if self.packing else answer_losses
+        return losses(model, samples, self.bucket).sum(), []
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Preference:
     bucket: int
     beta: float
     reference: Mapping[str, Sequence[float]]
+    packing: bool = False
     names: tuple[str, ...] = ("margin", "accuracy", "reward_chosen")
 
     def weight(self, chosen: Sequence[int]) -> int:
@@ -81,7 +85,7 @@ class Preference:
         import torch
 
         pairs = [self.samples[index] for index in batch]
-        policy = pair_log_probabilities(model, pairs, self.bucket)
+        policy = pair_log_probabilities(model, pairs, self.bucket, packing=self.packing)
         known = [self.reference[pair.sample_id] for pair in pairs]
         reference = torch.tensor(known, dtype=policy.dtype, device=policy.device)
         loss, rewards = preference_loss(policy, reference, beta=self.beta)
@@ -106,10 +110,20 @@ def preference_loss(
     return -functional.logsigmoid(rewards[:, 0] - rewards[:, 1]), rewards.detach()
 
 
-def pair_log_probabilities(model: Any, pairs: Sequence[TokenizedPair], bucket: int) -> torch.Tensor:
+def pair_log_probabilities(
+    model: Any, pairs: Sequence[TokenizedPair], bucket: int, *, packing: bool = False
+) -> torch.Tensor:
     """Log-probability of each pair's two answers, shape (pairs, 2): chosen, rejected."""
     answers = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    return -answer_losses(model, answers, bucket).sum(dim=1).view(2, len(pairs)).T
+    if packing:
+        import torch
+
+        flat = packed_answer_losses(model, answers, bucket)
+        each = flat.split([answer.answer_tokens for answer in answers])
+        summed = torch.stack([losses.sum() for losses in each])
+    else:
+        summed = answer_losses(model, answers, bucket).sum(dim=1)
+    return -summed.view(2, len(pairs)).T
 
 
 def measure_reference(
@@ -118,6 +132,8 @@ def measure_reference(
     pairs: Sequence[TokenizedPair],
     bucket: int,
     before_each: Callable[[], None],
+    *,
+    packing: bool = False,
 ) -> dict[str, list[float]]:
     """Log-probabilities of the untouched start, which is the reference; ranks share the pairs.
 
@@ -138,7 +154,8 @@ def measure_reference(
         for turn in range(-(-len(pairs) // ranks)):
             before_each()
             index = turn * ranks + accelerator.process_index
-            measured = pair_log_probabilities(model, [pairs[index % len(pairs)]], bucket)
+            pair = pairs[index % len(pairs)]
+            measured = pair_log_probabilities(model, [pair], bucket, packing=packing)
             if index < len(pairs):
                 found[index] = measured[0]
     model.train()
@@ -175,3 +192,41 @@ def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> 
         ignore_index=NO_LOSS,
         reduction="none",
     ).view(len(batch), last - first)
+
+
+def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
+    """Negative log-likelihood of each answer token of samples that share one row, shape (tokens,).
+
+    Positions begin again with each sample. From that transformers makes the attention of each
+    sample its own: a block-diagonal mask for SDPA, lengths for flash attention; it does so without
+    a mask and without a cache alone. Padding at the end is a sample of its own.
+    Source: `find_packed_sequence_indices` in
+    https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py.
+    """
+    import torch
+    from torch.nn import functional
+
+    length = sum(len(sample.tokens) for sample in batch)
+    width = padded(length, bucket)
+    tokens = torch.zeros(width, dtype=torch.long)
+    positions = torch.zeros(width, dtype=torch.long)
+    predicting: list[torch.Tensor] = []
+    at = 0
+    for sample in batch:
+        row = slice(at, at + len(sample.tokens))
+        tokens[row] = torch.tensor(sample.tokens)
+        positions[row] = torch.arange(len(sample.tokens))
+        predicting.append(torch.arange(at + sample.answer_start - 1, at + sample.answer_end - 1))
+        at = row.stop
+    positions[length:] = torch.arange(width - length)
+    places = torch.cat(predicting)
+    device = next(model.parameters()).device
+    logits = model(
+        input_ids=tokens[None].to(device),
+        position_ids=positions[None].to(device),
+        use_cache=False,
+        logits_to_keep=places.to(device),
+    ).logits
+    return functional.cross_entropy(
+        logits[0].float(), tokens[places + 1].to(device), reduction="none"
+    )

@@ -51,6 +51,7 @@ class Manifest:
         preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by
             reason), answers_of (checkpoint whose answers were rejected; empty: none) and parent
             (the supervised checkpoint).
+        effective: hyper-parameters as they really ran (`effective.py`); empty in older manifests.
     """
 
     author: str
@@ -71,6 +72,7 @@ class Manifest:
     history: list[dict[str, float]]
     created_at: str
     preferences: dict[str, Any] = field(default_factory=dict[str, Any])
+    effective: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def checkpoint_hash(adapter: Path, *, base_revision: str, template: str) -> str:

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.training import manifest as manifests
 from twin_assets.training.job import Job, TrainingResult, read_result
 from twin_assets.training.manifest import Manifest
-from twin_assets.training.recipe import Recipe, load_launch
+from twin_assets.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from twin_resources.weights.weights import BaseModel
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 # what decides the weights; a change of any of these files makes a new training
-CODE = ("train.py", "samples.py", "batches.py", "losses.py", "adapter.py")
+CODE = ("train.py", "model.py", "samples.py", "batches.py", "losses.py", "adapter.py")
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 
 
@@ -95,7 +95,7 @@ def _manifest(described: Described, job: Job, result: TrainingResult, made: Path
         launch={
             "ranks": job.ranks,
             "precision": result.precision,
-            **load_launch(described.recipe.launch).model_dump(),
+            **job.launched_by.model_dump(),
         },
         code=described.code,
         versions={name: version(name) for name in LIBRARIES},
@@ -114,4 +114,5 @@ def _manifest(described: Described, job: Job, result: TrainingResult, made: Path
         history=result.history,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         preferences=preferences,
+        effective=result.effective,
     )

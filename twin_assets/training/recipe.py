@@ -30,6 +30,7 @@ from twin_resources.errors import TwinError
 
 _HERE = Path(__file__).parent
 DEFAULT_RECIPE = "smollm2-135m-cpu"
+LATER = ("attention", "liger", "gradient_checkpointing", "packing")  # added after first manifests
 
 
 class _Strict(BaseModel):
@@ -83,7 +84,13 @@ class Recipe(_Strict):
         warmup_share: share of the steps with a linearly rising learning rate.
         final_learning_rate_share: what the cosine ends at, as a share of `learning_rate`.
         checkpoint_every_steps: distance of the checkpoints that a killed training resumes from.
+        lora: None: every weight of the model is trained.
         preference: None: no preference tuning.
+        attention: `auto`: flash attention where it is installed, beside a GPU; else SDPA.
+        liger: fused kernels of the package liger-kernel, GPU only; `auto`: where installed.
+        gradient_checkpointing: activations are computed again in the backward pass, not kept.
+        packing: the samples of a micro-batch stand behind each other in one row, each with
+            positions and attention of its own, instead of below each other with padding.
     """
 
     name: str
@@ -101,8 +108,12 @@ class Recipe(_Strict):
     weight_decay: NonNegativeFloat
     max_grad_norm: PositiveFloat
     checkpoint_every_steps: PositiveInt
-    lora: LoraShape
+    lora: LoraShape | None
     preference: PreferenceRecipe | None = None
+    attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
+    liger: bool | Literal["auto"] = "auto"
+    gradient_checkpointing: bool = False
+    packing: bool = False
 
     @property
     def preferences(self) -> PreferenceRecipe:
@@ -165,8 +176,14 @@ class Launch(_Strict):
 
 
 def hash_of(recipe: Mapping[str, Any]) -> str:
-    """SHA-256 over every hyper-parameter of a recipe (`model_dump`), or of a manifest's copy."""
-    values = {"preference": None} | dict(recipe)  # manifests before preference tuning lack it
+    """SHA-256 over every hyper-parameter of a recipe (`model_dump`), or of a manifest's copy.
+
+    A hyper-parameter that older manifests lack does not enter it while it has its default value.
+    """
+    values: dict[str, Any] = {"preference": None} | dict(recipe)
+    for name in LATER:
+        if values.get(name) == Recipe.model_fields[name].default:
+            values.pop(name, None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

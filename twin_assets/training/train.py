@@ -1,4 +1,4 @@
-"""Training of a LoRA adapter, supervised or on preferences: the loop, and nothing around it.
+"""Training of an adapter or a whole model: the loop, and nothing around it.
 
 Belongs here: model, optimizer, steps, and reporting from rank 0. Does not belong here: what is
 trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starting and retrying
@@ -7,6 +7,9 @@ trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starti
 Started as `accelerate launch … -m twin_assets.training.train --job job.json`, with or without
 DeepSpeed, on any number of ranks; everything that decides the weights is in the job's folder. It
 goes on from the last complete checkpoint in that folder.
+A plain loop over accelerate, not TRL's or transformers' Trainer: on two CPU cores a rank imports it
+in 2.3 CPU s, Trainer in 7.3, TRL's trainers in 8.4; and the Trainers' own checkpoints are pickles,
+their steps no plan made beforehand, which a resumption bit for bit rests on here.
 Method: LoRA, https://arxiv.org/abs/2106.09685; ZeRO, https://arxiv.org/abs/1910.02054.
 """
 
@@ -20,20 +23,31 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
-from twin_assets.training.adapter import model_with_adapter, write_adapter
+from twin_assets.training.adapter import write_adapter
 from twin_assets.training.batches import Plan, Plannable, micro_batches, plan_training
+from twin_assets.training.effective import effective, expected, require_as_expected
 from twin_assets.training.job import Job, TrainingResult, read_job, write_json, write_result
 from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
+from twin_assets.training.model import model_for, write_model
+from twin_assets.training.ranks import (
+    Report,
+    is_norm,
+    meet,
+    reporting,
+    rss_mb,
+    stop_at_no_number,
+    stop_without_owner,
+    write_failure,
+)
 from twin_assets.training.recipe import Recipe, learning_rate
 from twin_assets.training.samples import tokenize_pairs, tokenize_samples
 from twin_assets.training.training_state import (
@@ -47,9 +61,6 @@ from twin_assets.training.training_state import (
 )
 from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import OWNER_VARIABLE, RENDEZVOUS_VARIABLE, owner_is_alive
-
-Report = Callable[[str], None]
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:
@@ -62,7 +73,11 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     torch.manual_seed(recipe.seed)
     samples, left_out = _read_samples(job)
     plan = _plan(samples, recipe)
-    model, named = model_with_adapter(job, bf16=accelerator.mixed_precision == "bf16")
+    model, named = model_for(
+        job,
+        bf16=accelerator.mixed_precision == "bf16",
+        masters_elsewhere=accelerator.distributed_type == DistributedType.DEEPSPEED,
+    )
     found = last_complete(job.state)
     position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
     start = {name: p.detach().float().cpu().clone() for name, p in named} if job.start else {}
@@ -77,6 +92,8 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         weight_decay=recipe.weight_decay,
     )
     model, optimizer = accelerator.prepare(model, optimizer)
+    running = effective(accelerator, model, optimizer, plan, job)
+    require_as_expected(running, expected(job), recipe=recipe.name)
     if found is not None:
         load_optimizer(accelerator, named, optimizer, found[0], step=position["step"])
     elif start:
@@ -103,7 +120,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
                 "tokens_per_s": round(tokens / seconds, 1),
             }
         )
-        memory = _rss_mb(accelerator)
+        memory = rss_mb(accelerator)
         _report_progress(report, position, steps, memory)
         if (step + 1) % recipe.checkpoint_every_steps == 0 and step + 1 < steps:
             save_state(accelerator, named, optimizer, job.state, position)
@@ -116,12 +133,13 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         left_out=dict(left_out),
         tokens_per_second=plan.tokens / position["seconds"],
         seconds=position["seconds"],
-        rss_mb=_rss_mb(accelerator),
+        rss_mb=rss_mb(accelerator),
         precision="bf16" if accelerator.mixed_precision == "bf16" else "fp32",
         resumed_at=position["resumed_at"],
         history=position["history"],
+        effective=running,
     )
-    weights = master_weights(named)
+    weights = master_weights(named, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
         _write_output(job, accelerator.unwrap_model(model), weights, result)
     accelerator.wait_for_everyone()
@@ -146,32 +164,30 @@ def _step(
         micro_batch_size=recipe.micro_batch_size,
     )
     weight = objective.weight(chosen)
-    total = torch.zeros(1 + len(objective.names), device=accelerator.device)
+    total = torch.zeros(2 + len(objective.names), device=accelerator.device)
+    broken: list[str] = []  # samples of this rank whose loss is not a number
     norm: Any = 0.0
     for batch in batches:
-        _stop_without_owner()
+        stop_without_owner()
         with accelerator.accumulate(model):
             loss, others = objective.sums(model, batch)
-            value = loss.item()
-            if not math.isfinite(value):
-                named = [objective.samples[index].sample_id for index in batch]
-                raise TwinError(
-                    f"take training step {step + 1}",
-                    found=f"a loss of {value} on {named}",
-                    next_step="look at these samples, or lower learning_rate in the recipe",
-                )
-            total += torch.stack([loss.detach(), *others])
+            if not math.isfinite(loss.item()):
+                broken += [objective.samples[index].sample_id for index in batch]
+            total[:-1] += torch.stack([loss.detach(), *others])
             # ranks and micro-batches are averaged later; each token (or pair) weighs the same
             accelerator.backward(loss * (ranks * len(batches) / weight))
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
+    norm = float(norm if norm is not None else 0.0)
+    total[-1] = bool(broken) or not is_norm(norm)
     reduced: Any = accelerator.reduce(total, reduction="sum")
-    means = (reduced / weight).tolist()
-    return dict(zip(("loss", *objective.names), means, strict=True)), float(
-        norm if norm is not None else 0.0
-    )
+    if reduced[-1].item() > 0:
+        ids = [objective.samples[index].sample_id for index in chosen]
+        stop_at_no_number(step=step + 1, broken=broken, chosen=ids, norm=norm)
+    means = (reduced[:-1] / weight).tolist()
+    return dict(zip(("loss", *objective.names), means, strict=True)), norm
 
 
 def _objective(
@@ -184,17 +200,20 @@ def _objective(
 ) -> Objective:
     recipe = job.recipe
     if job.stage == "sft":
-        return Supervised(samples, recipe.bucket)
+        return Supervised(samples, recipe.bucket, recipe.packing)
     if not job.reference.is_file():
         planned = sorted({index for step in plan.steps for index in step})
         report(f"measuring the reference on {len(planned)} pairs")
         pairs = [samples[index] for index in planned]
-        known = measure_reference(accelerator, model, pairs, recipe.bucket, _stop_without_owner)
+        known = measure_reference(
+            accelerator, model, pairs, recipe.bucket, stop_without_owner, packing=recipe.packing
+        )
         if accelerator.is_main_process:
             write_json(job.reference, known)
     accelerator.wait_for_everyone()
     reference = json.loads(job.reference.read_text(encoding="utf-8"))
-    return Preference(samples, recipe.bucket, job.recipe.preferences.beta, reference)
+    beta = recipe.preferences.beta
+    return Preference(samples, recipe.bucket, beta, reference, recipe.packing)
 
 
 def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
@@ -227,7 +246,10 @@ def _write_output(
 ) -> None:
     partial = _partial_output(job)
     shutil.rmtree(partial, ignore_errors=True)
-    write_adapter(partial / "adapter", model, weights, base_name=job.base_name)
+    if job.recipe.lora is None:
+        write_model(partial / "model", job.base_folder, weights)
+    else:
+        write_adapter(partial / "adapter", model, weights, base_name=job.base_name)
     write_result(partial / "result.json", result)
     partial.rename(job.output)
 
@@ -236,61 +258,11 @@ def _partial_output(job: Job) -> Path:
     return job.folder / "output.partial"
 
 
-def _rss_mb(accelerator: Accelerator) -> int:
-    own = torch.tensor(psutil.Process().memory_info().rss / 1e6, device=accelerator.device)
-    reduced: Any = accelerator.reduce(own, reduction="sum")
-    return round(reduced.item())
-
-
 def _report_progress(report: Report, position: dict[str, Any], steps: int, rss_mb: int) -> None:
     last = position["history"][-1]
     ahead = (steps - position["step"]) * position["seconds"] / position["step"]
     values = last | {"steps": steps, "rss_mb": rss_mb, "eta_s": round(ahead)}
     report(f"progress {json.dumps(values)}")
-
-
-def _stop_without_owner() -> None:
-    """End this rank when the process that launched the training is gone (killed, rebooted)."""
-    owner = os.environ.get(OWNER_VARIABLE, "")
-    if owner and not owner_is_alive(owner):
-        raise SystemExit(f"the launcher ({owner}) is gone; stopping")
-
-
-def _meet(rank: int) -> None:
-    """Join the other ranks through the launcher's file; without one accelerate has its own way."""
-    path = os.environ.get(RENDEZVOUS_VARIABLE)
-    if path and "WORLD_SIZE" in os.environ:
-        torch.distributed.init_process_group(
-            "nccl" if torch.cuda.is_available() else "gloo",
-            init_method=f"file://{path}",
-            rank=rank,
-            world_size=int(os.environ["WORLD_SIZE"]),
-        )
-
-
-@contextmanager
-def _reporting(is_main: bool) -> Iterator[Report]:
-    """Rank 0 speaks: on stdout, and into the Dagster run when one is listening."""
-    if not is_main:
-        yield lambda _: None
-        return
-
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
-        yield say
-        return
-    from dagster_pipes import open_dagster_pipes
-
-    with open_dagster_pipes() as pipes:
-
-        def say_twice(line: str) -> None:
-            say(line)
-            pipes.log.info(line)
-
-        yield say_twice
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -304,12 +276,15 @@ def main(arguments: list[str] | None = None) -> int:
         # leave segments behind when a rank is killed. An adapter's gradients are small: gloo does.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     rank = int(os.environ.get("RANK", "0"))
-    _meet(rank)
-    with _reporting(rank == 0) as report:
+    meet(rank)
+    with reporting(is_main=rank == 0) as report:
         try:
             report("starting the ranks")
+            # under DeepSpeed accelerate names no backend for CPU ranks, and takes each for alone
+            gloo = job.launched_by.deepspeed and job.launched_by.device == "cpu"
             accelerator = Accelerator(
-                gradient_accumulation_steps=job.recipe.accumulation(job.ranks)
+                gradient_accumulation_steps=job.recipe.accumulation(job.ranks),
+                kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if gloo else None,
             )
             if accelerator.num_processes != job.ranks:
                 raise TwinError(
@@ -325,10 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
                 # what is half written is of no use, and the reason needs a little room
                 shutil.rmtree(job.state / PARTIAL, ignore_errors=True)
                 shutil.rmtree(_partial_output(job), ignore_errors=True)
-            write_json(
-                job.failure,
-                {"tried": error.tried, "found": error.found, "next_step": error.next_step},
-            )
+            write_failure(job, error, rank=rank)
             sys.stderr.write(f"{error}\n")
             return 3
     return 0

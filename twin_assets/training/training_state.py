@@ -29,15 +29,23 @@ PARTIAL = "partial"  # a checkpoint that is being written
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps for each weight, beside the step count
 
 
-def master_weights(named: Iterable[tuple[str, torch.nn.Parameter]]) -> dict[str, torch.Tensor]:
-    """The float32 weights that the optimizer updates, whole, on the CPU; every rank calls it."""
+def master_weights(
+    named: Iterable[tuple[str, torch.nn.Parameter]], *, keep: bool = True
+) -> dict[str, torch.Tensor]:
+    """The float32 weights that the optimizer updates, whole, on the CPU; every rank calls it.
+
+    Args:
+        keep: false on a rank that has no use for them: it takes part and keeps nothing.
+    """
     from deepspeed.utils import safe_get_full_fp32_param
 
     weights: dict[str, torch.Tensor] = {}
     for name, parameter in named:
         whole = safe_get_full_fp32_param(parameter)
-        # without DeepSpeed the parameter is its own master
-        weights[name] = (parameter if whole is None else whole).detach().float().cpu().contiguous()
+        if keep:
+            # without DeepSpeed the parameter is its own master
+            value = parameter if whole is None else whole
+            weights[name] = value.detach().float().cpu().contiguous()
     return weights
 
 
@@ -47,14 +55,14 @@ def set_master_weights(named: Named, weights: dict[str, torch.Tensor]) -> None:
     DeepSpeed makes its own from the bf16 weights; without DeepSpeed the parameter is the master.
     """
     import torch
-    from deepspeed.utils import safe_get_full_fp32_param, safe_set_full_fp32_param
+    from deepspeed.utils import safe_get_full_fp32_param
 
     for name, parameter in named:
         if safe_get_full_fp32_param(parameter) is None:
             with torch.no_grad():
                 parameter.copy_(weights[name])
         else:
-            safe_set_full_fp32_param(parameter, weights[name])
+            _set(parameter, weights[name])
 
 
 def save_state(
@@ -76,8 +84,9 @@ def save_state(
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-    weights = master_weights(named)
-    moments = {key: _moments(named, optimizer, key) for key in MOMENTS}
+    keep = accelerator.is_main_process
+    weights = master_weights(named, keep=keep)
+    moments = {key: _moments(named, optimizer, key, keep=keep) for key in MOMENTS}
     accelerator.wait_for_everyone()
     generator = {"torch": torch.get_rng_state()}
     save_file(generator, partial / f"generator-{accelerator.process_index}.safetensors")
@@ -130,20 +139,18 @@ def load_optimizer(
     The masters are set again because DeepSpeed makes them from the bf16 weights.
     """
     import torch
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
     from safetensors.torch import load_file
 
     weights = load_file(checkpoint / "weights.safetensors")
     moments = {key: load_file(checkpoint / f"{key}.safetensors") for key in MOMENTS}
-    inner = _torch_optimizer(optimizer)
-    for group in inner.param_groups:
-        for flat in group["params"]:  # under ZeRO: this rank's share of all parameters
-            inner.state[flat] = {
-                "step": torch.tensor(float(step)),
-                **{key: torch.zeros_like(flat) for key in MOMENTS},
-            }
-    zero = _zero_optimizer(optimizer)
-    if zero is not None:
+    inner = torch_optimizer(optimizer)
+    zero: Any = _zero_optimizer(optimizer)
+    for flat in _updated(zero, inner):
+        inner.state[flat] = {
+            "step": torch.tensor(float(step)),
+            **{key: torch.zeros_like(flat) for key in MOMENTS},
+        }
+    if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2
         # DeepSpeed does this after its first step; a resumed training has that step behind it
         zero._lazy_init_hp_params_optimizer_state()
     for name, parameter in named:
@@ -151,35 +158,67 @@ def load_optimizer(
             for key in MOMENTS:
                 inner.state[parameter][key].copy_(moments[key][name])
         else:
-            safe_set_full_fp32_param(parameter, weights[name])
+            _set(parameter, weights[name])
             for key in MOMENTS:
-                safe_set_full_optimizer_state(parameter, moments[key][name], key)
+                _set(parameter, moments[key][name], key)
     generator = checkpoint / f"generator-{accelerator.process_index}.safetensors"
     if generator.is_file():  # absent when resumed with more ranks; it drives dropout alone
         torch.set_rng_state(load_file(generator)["torch"])
 
 
-def _moments(named: Named, optimizer: Any, key: str) -> dict[str, torch.Tensor]:
+def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
+    """The optimizer that does the arithmetic, under accelerate's and DeepSpeed's wrappers."""
+    zero = _zero_optimizer(optimizer)
+    return optimizer.optimizer if zero is None else zero.optimizer
+
+
+def _moments(named: Named, optimizer: Any, key: str, *, keep: bool) -> dict[str, torch.Tensor]:
     from deepspeed.utils import safe_get_full_optimizer_state
 
-    inner = _torch_optimizer(optimizer)
+    inner = torch_optimizer(optimizer)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in named:
         whole = safe_get_full_optimizer_state(parameter, key)
-        value = inner.state[parameter][key] if whole is None else whole
-        tensors[name] = value.detach().float().cpu().contiguous()
+        if keep:
+            value = inner.state[parameter][key] if whole is None else whole
+            tensors[name] = value.detach().float().cpu().contiguous()
     return tensors
+
+
+def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = None) -> None:
+    """Set a parameter's float32 master, or the moment `key`, under ZeRO; `value` is whole."""
+    import torch
+    from deepspeed import utils
+
+    share: Any = getattr(parameter, "ds_tensor", None)
+    if share is None:  # stages 1 and 2
+        if key is None:
+            utils.safe_set_full_fp32_param(parameter, value)
+        else:
+            utils.safe_set_full_optimizer_state(parameter, value, key)
+        return
+    # stage 3: DeepSpeed's own setter of the whole fails where ranks do not divide the size
+    size, rank = share.numel(), torch.distributed.get_rank()
+    own = torch.zeros(size)
+    there = value.flatten()[size * rank : size * (rank + 1)]
+    own[: there.numel()] = there
+    if key is None:
+        utils.safe_set_local_fp32_param(parameter, own)
+    else:
+        utils.safe_set_local_optimizer_state(parameter, own, key)
+
+
+def _updated(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """The tensors whose state the optimizer keeps; under ZeRO this rank's shares, flat."""
+    if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3 lends them for the step alone
+        return list(zero.fp32_partitioned_groups_flat)
+    return [flat for group in inner.param_groups for flat in group["params"]]
 
 
 def _zero_optimizer(optimizer: Any) -> Any | None:
     """DeepSpeed's optimizer under accelerate's wrapper; None without DeepSpeed."""
     wrapped = optimizer.optimizer
-    return wrapped if hasattr(wrapped, "_lazy_init_hp_params_optimizer_state") else None
-
-
-def _torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    zero = _zero_optimizer(optimizer)
-    return optimizer.optimizer if zero is None else zero.optimizer
+    return wrapped if hasattr(wrapped, "optimizer") else None
 
 
 def _same_names(named: Named, weights: dict[str, Any], checkpoint: Path) -> None:

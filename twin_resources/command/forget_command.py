@@ -85,7 +85,8 @@ def run_forget(
     if stack is None:
         _in_a_process(settings, {"request": number})
     else:
-        _in_the_stack(stack, number, console)
+        # with --json the answer is all that goes to stdout
+        _in_the_stack(stack, number, Console(stderr=True) if as_json else console)
     certificate = certificate_path(settings.home, number)
     _tell(read_certificate(certificate), str(certificate), as_json=as_json, console=console)
     return 0

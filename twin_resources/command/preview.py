@@ -38,6 +38,7 @@ class Preview:
         titles: three examples.
         questions: three that a reader might ask.
         warnings: sentences for the person who runs this.
+        failed: sources that could not be read, and why; their posts stay as they were.
         changes: added, edited, deleted against the last import; None when there was none.
     """
 
@@ -53,6 +54,7 @@ class Preview:
     questions: tuple[str, ...]
     warnings: tuple[str, ...]
     changes: Mapping[str, int] | None
+    failed: tuple[str, ...] = ()
 
     @property
     def too_small(self) -> str:
@@ -118,6 +120,8 @@ def show_preview(clock: StageClock, preview: Preview, subject: Subject) -> None:
     for reason, count in preview.skipped.items():
         files = "1 file" if count == 1 else f"{count:,} files"
         clock.say(f"skipped {files}: {reason.replace('_', ' ')}")
+    for failed in preview.failed:
+        clock.say(f"failed source: {failed}", style="yellow")
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
         clock.say(f"bylines: {names}")
@@ -152,6 +156,7 @@ def preview_of(document: Mapping[str, Any]) -> Preview:
         questions=tuple(document.get("questions") or ()),
         warnings=tuple(document.get("warnings") or ()),
         changes=document.get("changes"),
+        failed=tuple(document.get("failed") or ()),
     )
 
 

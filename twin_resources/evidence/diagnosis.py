@@ -86,7 +86,7 @@ def cause_outside_the_weights(before: Conditions, since: Conditions) -> str | No
         ("base model", before.base, since.base),
         ("model server", before.server, since.server),
     ):
-        if old != new:
+        if old and new and old != new:  # what was not told has not changed
             return f"the {name} changed from {old} to {new}"
     for name, first, second, sign in (
         ("retrieval hit rate", before.retrieval_hit_rate, since.retrieval_hit_rate, -1.0),

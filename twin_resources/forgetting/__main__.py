@@ -16,7 +16,7 @@ from twin_resources.errors import TwinError
 from twin_resources.forgetting.dagster_records import opened_records
 from twin_resources.forgetting.forgetting import forget, preview
 from twin_resources.forgetting.gone import Subject
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.settings import load_settings
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.loop import retrainings
 
 ACTOR, REASON = "forget", "something that it was trained on was forgotten"

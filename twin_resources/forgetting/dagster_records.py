@@ -7,7 +7,8 @@ No asset puts text of a post into an event, but an exception may quote one, and 
 partition keys and tags. A run that holds something goes with its events and logs; of an author, all
 runs go. Ticks that name it go; an asset's cached state is made anew by Dagster.
 API: `DagsterInstance.delete_run`; the other rows over the storages' own SQLAlchemy connections,
-which SQLite and PostgreSQL share.
+which SQLite and PostgreSQL share. On PostgreSQL the tables are written anew afterwards
+(https://www.postgresql.org/docs/15/sql-vacuum.html): each is locked for that long.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.errors import TwinError
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import rewrite
 
 PARTITIONS, PARTITION_TAG = "authors", "dagster/partition"
@@ -89,15 +90,21 @@ class DagsterRecords:
         for run_id in list(self._runs_with(gone)):
             self.dagster.delete_run(run_id)
             self.dagster.compute_log_manager.delete_logs(prefix=[run_id])
-            for path in (self._runs_folder() or Path()).glob(f"{run_id}.db*"):
-                path.unlink()
+            if folder := self._runs_folder():
+                for path in folder.glob(f"{run_id}.db*"):
+                    path.unlink()
             erased += 1
         if gone.whole_author and self.dagster.has_dynamic_partition(PARTITIONS, gone.author):
             self.dagster.delete_dynamic_partition(PARTITIONS, gone.author)
             erased += 1
+        servers: list[sa.Engine] = []
         for connect in self._stores():
             with connect as connection:
                 erased += _erase_rows(connection, gone)
+                if connection.dialect.name == "postgresql":
+                    servers.append(connection.engine)
+        if servers and erased:
+            _vacuum(servers[0])  # the three storages of an instance share one database
         for path in self._databases():
             rewrite(path)
         return erased
@@ -106,17 +113,19 @@ class DagsterRecords:
         """See `Place.holds`."""
         if self.dagster is None:
             return []
-        folder = self._folder()
-        if folder is None:
-            found = [f"run {run_id}" for run_id in self._runs_with(gone)]
+        found: list[str] = []
+        if self._runs_folder() is None:
+            found += [f"run {run_id}" for run_id in self._runs_with(gone)]
             for connect in self._stores():
                 with connect as connection:
                     found += _holding(connection, gone)
+        folder = self._folder()
+        if folder is None:
             return found
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         beside = ("-wal", "-shm", "-journal")  # read with their database
         held = ((path, held_in(path, gone)) for path in files if not path.name.endswith(beside))
-        return [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
+        return found + [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
 
     # Runs
 
@@ -172,13 +181,14 @@ class DagsterRecords:
         return [events.index_connection(), runs.connect(), schedules.connect()]
 
     def _folder(self) -> Path | None:
-        """The folder of an instance that keeps everything in files; None: a server's."""
+        """What an instance keeps in files: its logs at least; None: nothing."""
         folder = self.instance.settings.home / "dagster"
-        return folder if (folder / "history").is_dir() else None
+        return folder if folder.is_dir() else None
 
     def _runs_folder(self) -> Path | None:
-        folder = self._folder()
-        return folder / "history" / "runs" if folder else None
+        """The files of its events; None: they are in a server."""
+        folder = self.instance.settings.home / "dagster" / "history" / "runs"
+        return folder if folder.is_dir() else None
 
     def _databases(self) -> list[Path]:
         folder = self._folder()
@@ -197,6 +207,14 @@ def _tables(connection: Any) -> list[sa.Table]:
     names = {*_ROWS_GO, *_EMPTIED, "instigators", "jobs"}
     known.reflect(connection, only=lambda name, _: name in names)
     return list(known.sorted_tables)
+
+
+def _vacuum(engine: sa.Engine) -> None:
+    """PostgreSQL: write anew what rows were deleted from, so that no page holds them."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        there = set(sa.inspect(connection).get_table_names())
+        for name in sorted(there & {*_ROWS_GO, *_EMPTIED, "instigators", "jobs", "runs"}):
+            connection.execute(sa.text(f'VACUUM (FULL) "{name}"'))
 
 
 def _holding(connection: Any, gone: Gone) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from twin_resources.forgetting.gone import Gone
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.settings import list_authors
 
 DEADLINE = timedelta(days=30)
@@ -60,7 +60,9 @@ def lies_elsewhere(
                 f"Langfuse at {settings.langfuse_host}",
                 "its deletion was asked for over the API and runs in the background"
                 + (f" ({left} traces and scores were still answered)" if left else "")
-                + "; its exports and backups follow its own retention",
+                + ", as does taking in what was sent in the minutes before: search it again after "
+                "a day and delete there what is left; until then the ledger may read it back; its "
+                "exports and backups follow its own retention",
                 by,
             )
         )

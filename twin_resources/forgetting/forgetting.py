@@ -31,7 +31,9 @@ from twin_resources.forgetting.gone import Gone, Subject
 from twin_resources.forgetting.home_files import FOLDER
 from twin_resources.forgetting.journal import Request
 from twin_resources.forgetting.marks import Marks
-from twin_resources.forgetting.places import Instance, Place, places_of
+from twin_resources.forgetting.outbox import WaitingInOutbox
+from twin_resources.forgetting.place import Instance, Place
+from twin_resources.forgetting.places import places_of
 from twin_resources.forgetting.plan import POSTS, plan
 from twin_resources.forgetting.state_store import StateStore
 
@@ -172,6 +174,7 @@ def _close(
         done_at=at,
     )
     path = write_certificate(certificate_path(instance.settings.home, number), certificate)
+    WaitingInOutbox(instance).take_again(gone, until=at)
     journal.close(state, number, str(path.name))
     store = StateStore(instance)
     store.rewrite()  # the journal named the subject until now

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import delete_holding, opened, rewrite
 from twin_resources.settings import list_authors
 

@@ -7,8 +7,9 @@ bucket (`object_versions.py`).
 
 No table is named: a table is found by its folder, and its rows by the project's column names
 (`DESCENDS`: a row with such a value was made from it), by any other column of identifiers, and by
-the words of its texts. A table that is derived from all of an author's posts at once has no such
-column and is declared in `MADE_OF_EVERYTHING`.
+the words of its texts. A row that merely links to it (`LINKS`) stays, without the link. A table
+that is derived from all of an author's posts at once has no such column and is declared in
+`MADE_OF_EVERYTHING`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ import polars as pl
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
 from twin_resources.forgetting.object_versions import Bucket, bucket_of
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.judging.stored import STORED_TABLES
+from twin_resources.retrieval.index import keep_vector_index
+from twin_resources.retrieval.retrieval import TABLE as PASSAGES
 from twin_resources.tables import store
 from twin_resources.tables.store import StoredTable
 
@@ -44,7 +47,9 @@ DESCENDS = (
     "_input_key",
 )
 # Others name it: the row goes and is made anew from what is left, its key means something else.
-_NAMES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "copies", "path", "url")
+_NAMES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "path", "url")
+# Lists of links to other rows: the entry goes, and its row stays as it is otherwise.
+LINKS = ("copies",)
 MADE_OF_EVERYTHING = STORED_TABLES
 _AT_ONCE = 2_000
 _KEYS_AT_ONCE = 5_000
@@ -60,9 +65,11 @@ class Hits:
     Attributes:
         keys: their row keys, in any version that is still named.
         made: those keys whose rows descend from it.
+        linking: keys of rows that only link to it; none of `keys`.
     """
 
     keys: set[str] = field(default_factory=set[str])
+    linking: set[str] = field(default_factory=set[str])
     made: set[str] = field(default_factory=set[str])
 
 
@@ -147,6 +154,7 @@ class LanceTables:
             if asset in MADE_OF_EVERYTHING and gone.subject.kind == "post":
                 rows = store.read_columns(table, [table.row_key])
                 found.keys |= set(rows[table.row_key].to_list())
+        found.linking -= found.keys
         return found
 
     def own_texts(self, asset: str, author: str, gone: Gone) -> Iterator[str]:
@@ -181,18 +189,50 @@ class LanceTables:
         # go in any case, unless nothing here can be about a reader.
         if (
             not hits.keys
+            and not hits.linking
             and gone.subject.kind == "reader"
             and not self._about_readers(asset, author)
         ):
             return 0
         tables = self.instance.tables
+        unlinked = self._without_links(asset, author, hits.linking, gone)
+        only_before = hits.linking - set(unlinked[:, 0].to_list() if unlinked.width else ())
         # Inputs that gave no row are remembered by their key.
-        keys = sorted(hits.keys | (gone.ids if gone.subject.kind == "post" else set()))
+        ids = gone.ids if gone.subject.kind == "post" else frozenset[str]()
+        keys = sorted(hits.keys | only_before | ids)
         for start in range(0, max(len(keys), 1), _KEYS_AT_ONCE):
-            done = tables.forget(asset, author, keys[start : start + _KEYS_AT_ONCE] or [""])
+            some = keys[start : start + _KEYS_AT_ONCE] or [""]
+            done = tables.forget(asset, author, some, replaced=None if start else unlinked)
             for tag in done.untagged:
                 tables.tag(asset, author, tag)
-        return len(hits.keys)
+        if asset == PASSAGES:
+            # `forget` dropped it, for retrained by Lance it finds a third less; until it stands
+            # again, a search scans all vectors.
+            keep_vector_index(tables, author)
+        return len(hits.keys) + unlinked.height
+
+    def _without_links(self, asset: str, author: str, keys: set[str], gone: Gone) -> pl.DataFrame:
+        """Rows of the newest version as they stay, their key first; without keys an empty frame."""
+        tables = self.instance.tables
+        table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
+        if not keys or table is None:
+            return pl.DataFrame()
+        columns = [table.row_key, *(name for name in table.columns if name != table.row_key)]
+        rows = store.read_columns(table, columns)
+        rows = rows.filter(pl.col(table.row_key).is_in(sorted(keys)))
+        left = {
+            name: pl.Series(
+                name,
+                [
+                    [one for one in links if not gone.is_among(one)]
+                    for links in rows[name].to_list()
+                ],
+                dtype=rows.schema[name],
+            )
+            for name in LINKS
+            if name in columns
+        }
+        return rows.with_columns(**left)
 
     def _about_readers(self, asset: str, author: str) -> bool:
         tables = self.instance.tables
@@ -253,8 +293,10 @@ def _scan(table: StoredTable, gone: Gone, hits: Hits, *, by_text: bool) -> None:
     columns = [name for name in table.dataset.schema.names if name in _read_columns(table)]
     descends = [name for name in columns if name in DESCENDS]
     names = [name for name in columns if name.endswith(_NAMES) and name not in descends]
+    links = [name for name in columns if name in LINKS] if by_text else []
     texts = [name for name in columns if not name.startswith("_")] if by_text else []
-    wanted = list(dict.fromkeys([table.row_key, *descends, *names, *texts]))
+    texts = [name for name in texts if name not in links]
+    wanted = list(dict.fromkeys([table.row_key, *descends, *names, *texts, *links]))
     batches = cast("Iterator[Any]", table.dataset.to_batches(columns=wanted, batch_size=_AT_ONCE))
     for batch in batches:
         for row in cast("pl.DataFrame", pl.from_arrow(batch)).iter_rows(named=True):
@@ -269,6 +311,8 @@ def _scan(table: StoredTable, gone: Gone, hits: Hits, *, by_text: bool) -> None:
                 or any(gone.is_among(row[name]) for name in texts)
             ):
                 hits.keys.add(key)
+            elif any(gone.is_among(row[name]) for name in links):
+                hits.linking.add(key)
 
 
 def _read_columns(table: StoredTable) -> set[str]:

@@ -4,29 +4,31 @@ Belongs here: taking spans out of exports that wait, and scores. Does not belong
 itself (`langfuse/outbox.py`), what it already sent (`trace_store.py`).
 
 An export holds the spans of half a second, of any authors and readers: those that stay are packed
-again under the same number.
+again under the same number. Answers that are under way end later, so tombstones are written first:
+the outbox leaves out what they name. What the relay is sending right now is waited for, so that the
+trace store, which is erased next, has it.
 """
 # pyright: strict
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# The lines above are for protobuf's classes, which are made at run time.
 
 from __future__ import annotations
 
-import gzip
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import Any
 
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import opened, rewrite
-from twin_resources.langfuse.otlp import Span, read_export
-from twin_resources.langfuse.outbox import outbox_path
-
-PROTOBUF = "application/x-protobuf"
+from twin_resources.langfuse.otlp import Span
+from twin_resources.langfuse.outbox import Outbox, on_its_way, outbox_path
+from twin_resources.langfuse.tombstones import (
+    bury,
+    end_at,
+    spans_of,
+    tombstone,
+    without_traces,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class WaitingInOutbox:
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return 0
+        Outbox(path).close()  # one of an older version gets its tombstones
         with opened(path) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -51,13 +54,22 @@ class WaitingInOutbox:
                 for table in ("waiting", "refused"):
                     erased += _clean_scores(connection, table, gone, traces)
                 erased += connection.execute("DELETE FROM words").rowcount  # messages of servers
+                bury(connection, _tombstones_of(gone, traces))
                 _count_again(connection)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
-        rewrite(path)
+        with on_its_way(path):
+            rewrite(path)
         return erased
+
+    def take_again(self, gone: Gone, *, until: float) -> None:
+        """A reader or an author may come back: only what began before `until` is left out then."""
+        path = outbox_path(self.instance.settings)
+        if path.is_file():
+            with opened(path) as connection:
+                end_at(connection, _people_of(gone), until=until)
 
     def holds(self, gone: Gone) -> list[str]:
         """See `Place.holds`."""
@@ -68,7 +80,7 @@ class WaitingInOutbox:
         with opened(path) as connection:
             for table in ("waiting", "refused"):
                 for number, kind, body in _rows(connection, table):
-                    if kind == "trace" and any(span_holds(span, gone) for span in _spans(body)):
+                    if kind == "trace" and any(span_holds(span, gone) for span in spans_of(body)):
                         found.append(f"{table} {number}")
         return found
 
@@ -78,24 +90,33 @@ def span_holds(span: Span, gone: Gone) -> bool:
     return gone.is_value(span.trace_id) or gone.is_among(dict(span.attributes))
 
 
+def _tombstones_of(gone: Gone, traces: set[str]) -> list[str]:
+    named = [tombstone("trace", one) for one in sorted(traces)]
+    if gone.subject.kind == "post":
+        named += [tombstone("chunk", one) for one in sorted(gone.chunks)]
+    return named + _people_of(gone)
+
+
+def _people_of(gone: Gone) -> list[str]:
+    if gone.subject.kind == "author":
+        return [tombstone("author", gone.author)]
+    return [tombstone("reader", gone.subject.name)] if gone.subject.kind == "reader" else []
+
+
 def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, bytes]]:
     return connection.execute(f"SELECT number, kind, body FROM {table}").fetchall()
-
-
-def _spans(body: bytes) -> list[Span]:
-    return read_export(body, content_type=PROTOBUF, content_encoding="gzip")
 
 
 def _clean_traces(connection: sqlite3.Connection, table: str, gone: Gone) -> set[str]:
     """Take spans out of the exports; returns their traces."""
     erased: set[str] = set()
     for number, kind, body in _rows(connection, table):
-        spans = _spans(body) if kind == "trace" else []
+        spans = spans_of(body) if kind == "trace" else []
         traces = {span.trace_id for span in spans if span_holds(span, gone)}
         if not traces:
             continue
         erased |= traces
-        left = _without(body, traces)
+        left = without_traces(body, traces)
         if left is None:
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
         elif table == "waiting":
@@ -118,22 +139,6 @@ def _clean_scores(connection: sqlite3.Connection, table: str, gone: Gone, traces
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
             erased += 1
     return erased
-
-
-def _without(body: bytes, traces: set[str]) -> bytes | None:
-    """The export without some traces; None: nothing is left."""
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    export: Any = ExportTraceServiceRequest.FromString(gzip.decompress(body))
-    left = 0
-    for resource in export.resource_spans:
-        for scope in resource.scope_spans:
-            kept = [span for span in scope.spans if span.trace_id.hex() not in traces]
-            del scope.spans[:]
-            scope.spans.extend(kept)
-            left += len(kept)
-    packed: bytes = gzip.compress(export.SerializeToString(), compresslevel=5, mtime=0)
-    return packed if left else None
 
 
 def _count_again(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ from twin_resources.forgetting.checkpoints import trained_on
 from twin_resources.forgetting.gone import Gone, Subject
 from twin_resources.forgetting.lance_tables import LanceTables
 from twin_resources.forgetting.marks import Marking
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.trace_store import Seen, is_of, trace_store_of
 from twin_resources.ledger import schema as ledger
 from twin_resources.ledger.traces import question_of

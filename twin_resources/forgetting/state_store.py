@@ -22,8 +22,9 @@ import sqlalchemy as sa
 from twin_resources.forgetting import journal
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import rewrite
+from twin_resources.ledger.ledger import LEASE as LEDGER
 from twin_resources.ledger.schema import open_tables
 
 _OURS = frozenset(table.name for table in journal.TABLES) | {"schema_number"}
@@ -38,6 +39,7 @@ _DAGSTERS = frozenset(
     }
 )
 SETTLED, KEYS = "ledger_settled", "gateway_keys"
+LEDGER_WAIT_S = 90  # one reading takes at most 40 s
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ class StateStore:
         """See `Place.erase`."""
         open_tables(self.instance.state)
         erased = 0
-        with self.instance.state.transaction() as connection:
+        # A reading of the ledger that began before the traces went may be about to store them.
+        with (
+            self.instance.state.lease(LEDGER, wait_s=LEDGER_WAIT_S),
+            self.instance.state.transaction() as connection,
+        ):
             for table in _tables(connection):
                 erased += _erase(connection, table, gone)
         self.instance.registry.publish()  # the policy follows the registry

@@ -5,9 +5,9 @@ Does not belong here: the store's tables (`langfuse/trace_tables.py`), the API
 (`langfuse/client.py`), the ledger's copy (`state_store.py`).
 
 The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
-A Langfuse takes a deletion and carries it out in the background
-(https://langfuse.com/docs/administration/data-deletion), so what it still answers is told with a
-deadline and is no failure.
+A Langfuse takes a deletion (202, "queued") and carries it out in the background
+(https://langfuse.com/docs/administration/data-deletion), and it also takes spans in the background:
+what it still answers is told with a deadline and is no failure.
 """
 # pyright: strict
 
@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
-from twin_resources.forgetting.places import Instance, Place
+from twin_resources.forgetting.place import Instance, Place
 from twin_resources.forgetting.sqlite_files import opened, rewrite, row_holds
-from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
 
 _AT_ONCE = 500
+NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,28 @@ class LangfuseTraces:
         """Ask for the deletion of every trace and score; see `Place.erase`."""
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
         for trace_id in sorted(traces):
-            self.client.delete_trace(trace_id)
+            with _none_there():
+                self.client.delete_trace(trace_id)
         scores = [str(one["id"]) for one in self.client.scores() if gone.is_among(one)]
         for score_id in scores:
-            self.client.delete_score(score_id)
+            with _none_there():
+                self.client.delete_score(score_id)
         return len(traces) + len(scores)
 
     def holds(self, gone: Gone) -> list[str]:
         """Traces and scores that it still answers; see `Place.holds`."""
         found = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
         return found + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
+
+
+@contextmanager
+def _none_there() -> Generator[None]:
+    """404: it has gone, or this server has no such route; `holds` tells what is still answered."""
+    try:
+        yield
+    except TraceStoreError as error:
+        if error.status != NOT_FOUND:
+            raise
 
 
 def trace_store_of(instance: Instance) -> Place:

@@ -187,6 +187,7 @@ class Answering:
             "twin.author": self.asked.author,
             "twin.version": self.chosen.version,
             "twin.checkpoint": self.chosen.checkpoint,
+            "twin.server": self.chosen.engine,
             "twin.route": self.chosen.route,
             "twin.propensity": f"{self.chosen.propensity:.6g}",
             "twin.class": self.prompt_class,

@@ -12,6 +12,7 @@ from typing import cast
 
 from twin_resources.gateway.config import proxy_environment, trace_store, write_proxy_config
 from twin_resources.gateway.routes import Application, Door
+from twin_resources.gateway.wordless_log import keep_words_out
 from twin_resources.settings import load_secrets, load_settings
 
 
@@ -30,6 +31,7 @@ def application() -> Door:
 
     from twin_resources.gateway import process
 
+    keep_words_out()
     return Door(
         proxy=cast(Application, app),
         keyring=process.keyring,

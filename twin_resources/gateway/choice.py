@@ -44,12 +44,14 @@ class Server:
         alias: the model name that it answers to.
         key: its API key, or empty.
         ready: whether it takes requests.
+        engine: what computes the answers, with its version; empty: not told.
     """
 
     url: str
     alias: str
     key: str
     ready: bool
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Snapshot:
         server = self.servers.get(server_key)
         return server is not None and server.ready
 
+    def engine_of(self, server_key: str) -> str:
+        server = self.servers.get(server_key)
+        return server.engine if server else ""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -100,6 +106,7 @@ class Chosen:
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.
+        engine: what computes the answer (`Server`).
     """
 
     server_key: str
@@ -109,6 +116,7 @@ class Chosen:
     route: str
     propensity: float
     degraded: tuple[str, ...] = ()
+    engine: str = ""
 
 
 def aliases_of(snapshot: Snapshot, author: str) -> list[str]:

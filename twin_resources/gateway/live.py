@@ -190,6 +190,7 @@ def read_servers(path: Path) -> dict[str, Server]:
             alias=str(entry["alias"]),
             key=str(entry.get("key") or ""),
             ready=bool(entry.get("ready")),
+            engine=str(entry.get("engine") or ""),
         )
         for name, entry in servers.items()
     }

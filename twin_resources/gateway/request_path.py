@@ -147,8 +147,9 @@ class RequestPath:
 
 
 def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template, str]:
-    """The template that the version names; a version whose template is unknown here gives way to
-    base."""
+    """The template that the version names, and on the choice what computes its answer; a version
+    whose template is unknown here gives way to base."""
+    chosen = replace(chosen, engine=snapshot.engine_of(chosen.server_key))
     if not chosen.template:
         return chosen, DEFAULT_TEMPLATE, ""
     known = TEMPLATES.get(chosen.template)
@@ -156,7 +157,14 @@ def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template
         return chosen, known, ""
     note = f"template {chosen.template} of {chosen.version} unknown here"
     if snapshot.is_ready(BASE):
-        base = replace(chosen, server_key=BASE, version=BASE, checkpoint="", template="")
+        base = replace(
+            chosen,
+            server_key=BASE,
+            version=BASE,
+            checkpoint="",
+            template="",
+            engine=snapshot.engine_of(BASE),
+        )
         return base, DEFAULT_TEMPLATE, f"{note}: answered by base"
     return chosen, DEFAULT_TEMPLATE, f"{note}: the default one is used"
 

@@ -9,11 +9,14 @@ Hooks: litellm/integrations/opentelemetry.py (1.106)
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
+from fastapi import HTTPException
 from litellm.integrations.langfuse.langfuse_otel import LangfuseOtelLogger
 from litellm.integrations.opentelemetry import OpenTelemetryConfig
+from litellm.proxy._types import ProxyException
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from twin_resources.gateway import safety
@@ -106,8 +109,37 @@ class TraceLogger(LangfuseOtelLogger):
         """No attributes of the HTTP request."""
         return kwargs.get("response")
 
-    async def async_post_call_failure_hook(self, *args: Any, **kwargs: Any) -> None:
-        """No span for a request that was refused."""
+    async def async_post_call_failure_hook(
+        self, request_data: dict[str, Any], original_exception: Exception, *args: Any, **kwargs: Any
+    ) -> None:
+        """The span of a request that the standby failed as well; none of a refused one.
+
+        LiteLLM logs the first failure of a request only, and that one was left out because the
+        trace would have been the standby's.
+        """
+        answering = self._plugin.record(request_data.get("litellm_call_id"))
+        refused = isinstance(original_exception, ProxyException | HTTPException)
+        if answering is None or answering.standby is None or refused:
+            return
+        answering.end(0)
+        answering.answered_by_standby(f"{answering.chosen.route} failed, stable as well")
+        ended = time.time_ns()
+        span = self.tracer.start_span(
+            "answer",
+            context=self.get_traceparent_from_header({"traceparent": answering.traceparent}),
+            start_time=ended - round(answering.seconds * 1e9),
+        )
+        span.set_attributes(
+            span_attributes(
+                answering,
+                messages=answering.standby.messages,
+                answer="",
+                usage={},
+                model_parameters=answering.sampling,
+                error=type(original_exception).__name__,
+            )
+        )
+        span.end(ended)
 
 
 def _answer_text(response: Any) -> str:

@@ -10,13 +10,16 @@ is told that it is stored, so the death of any process loses nothing.
 
 A score is queued under its own id, and a later one of that id replaces it, also while the former is
 being sent: the sender removes the number it sent, not the id. The trace store replaces by id too,
-and by span id, so what is sent twice is there once. Traces are bounded by bytes and the oldest go
-first, counted; scores are never dropped: a full outbox refuses the new one aloud.
+and by span id, so what is sent twice is there once. What was forgotten is left out of what is
+queued (`tombstones.py`), and who forgets waits until nothing is on its way. Traces are bounded by
+bytes and the oldest go first, counted; scores are never dropped: a full outbox refuses the new one
+aloud.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import sqlite3
@@ -29,9 +32,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twin_resources.errors import TwinError
+from twin_resources.langfuse import tombstones
 from twin_resources.settings import Settings
+from twin_resources.state.write_ahead import use_write_ahead_log
 
-SCHEMA = 1
+SCHEMA = 2  # 2: tombstones
 MOST_TRACE_BYTES = 256 * 1024 * 1024
 MOST_SCORES = 2_000_000  # about 1 GB
 BUSY_S = 10.0
@@ -51,6 +56,7 @@ CREATE TABLE IF NOT EXISTS refused (
   refused_at REAL NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS words (name TEXT PRIMARY KEY, value TEXT NOT NULL, at REAL NOT NULL);
+{tombstones.TABLE};
 PRAGMA user_version = {SCHEMA};
 """
 
@@ -145,6 +151,17 @@ def outbox_path(settings: Settings) -> Path:
     return settings.home / "outbox.sqlite"
 
 
+@contextmanager
+def on_its_way(path: Path) -> Generator[None]:
+    """Held by the relay while one thing is on its way, from reading it to the answer.
+
+    Whoever holds it afterwards knows that what was read before has arrived or was not taken.
+    """
+    with path.with_suffix(".sending").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
 class Outbox:
     """The outbox in one file; safe to use from several threads and processes.
 
@@ -183,7 +200,7 @@ class Outbox:
                     found=f"schema {found}, this version knows up to {SCHEMA}",
                     next_step="update llm-twin, or name another home with TWIN_HOME",
                 )
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            use_write_ahead_log(self._connection, within_s=BUSY_S)
             # Survives the death of every process; a power cut may take the last moments.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
@@ -193,6 +210,8 @@ class Outbox:
 
     def put_scores(self, scores: Iterable[QueuedScore], *, automatic: bool = False) -> None:
         """Queue scores in one transaction; one that waits under the same id is replaced.
+
+        Scores of what was forgotten are left out.
 
         Args:
             automatic: sent after readers' scores and traces.
@@ -209,17 +228,29 @@ class Outbox:
                     found=f"{self._most_scores:,} scores that the trace store has not taken",
                     next_step="see `twin status`: is the trace store up, are its keys right",
                 )
+            looks = tombstones.is_any(connection)
             for score in scores:
+                if looks and tombstones.is_buried_score(connection, score.body()):
+                    continue
                 body = json.dumps(score.body(), ensure_ascii=False).encode()
                 self._put(connection, "score", score.id, body, turn=turn)
 
     def put_trace(self, export: bytes) -> None:
         """Queue one gzipped OTLP export; the oldest go when there is no room.
 
+        Traces of what was forgotten are left out, and scores on them from then on.
+
         Raises:
             OutboxBroken: the disk is full or the file damaged.
         """
         with self._writing("queue a trace") as connection:
+            if tombstones.is_any(connection):
+                gone = tombstones.buried_traces(connection, export)
+                tombstones.bury(connection, (tombstones.tombstone("trace", one) for one in gone))
+                left = tombstones.without_traces(export, gone) if gone else export
+                if left is None:
+                    return
+                export = left
             identity = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", identity, export, turn=_TRACES)
             while self._count(connection, "bytes") > self._most_trace_bytes:
@@ -259,13 +290,17 @@ class Outbox:
             )
 
     def refuse(self, waiting: Waiting, why: str) -> None:
-        """The trace store will never take it: keep it aside, with the reason."""
+        """The trace store will never take it: keep it aside, with the reason.
+
+        As it waits now: what was forgotten or replaced while it was on its way is not kept.
+        """
         with self._writing("note a refusal") as connection:
-            self._remove(connection, waiting)
             connection.execute(
-                "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?)",
-                (waiting.number, waiting.kind, waiting.id, why, time.time(), waiting.body),
+                "INSERT OR REPLACE INTO refused "
+                "SELECT number, kind, id, ?, ?, body FROM waiting WHERE number = ?",
+                (why, time.time(), waiting.number),
             )
+            self._remove(connection, waiting)
 
     def refusals(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
         """(kind, id, why) of what the trace store would not take, newest first."""

@@ -34,7 +34,13 @@ import httpx
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config import TraceStore, trace_store
-from twin_resources.langfuse.outbox import Outbox, OutboxBroken, Waiting, outbox_path
+from twin_resources.langfuse.outbox import (
+    Outbox,
+    OutboxBroken,
+    Waiting,
+    on_its_way,
+    outbox_path,
+)
 from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
@@ -157,10 +163,11 @@ class Relay:
         Raises:
             OutboxBroken: the outbox cannot be read or written.
         """
-        waiting = self.outbox.next_waiting()
-        if waiting is None:
-            return IDLE_S
-        outcome = self.sender.send(waiting)
+        with on_its_way(self.outbox.path):
+            waiting = self.outbox.next_waiting()
+            if waiting is None:
+                return IDLE_S
+            outcome = self.sender.send(waiting)
         if outcome.kind == "again":
             self._failures += 1
             self.outbox.failed(waiting, outcome.why)

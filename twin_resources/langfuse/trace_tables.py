@@ -19,6 +19,7 @@ from twin_resources.errors import TwinError
 from twin_resources.langfuse.observations import Observation
 from twin_resources.langfuse.queries import Query
 from twin_resources.langfuse.scores import Score
+from twin_resources.state.write_ahead import use_write_ahead_log
 
 SCHEMA = 1
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
@@ -75,7 +76,7 @@ class TraceTables:
         if connection is None:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_write_ahead_log(connection, within_s=30.0)
             # one process, one file: a power cut may lose the last seconds, never the file
             connection.execute("PRAGMA synchronous = NORMAL")
             # what a reader asked to forget must not stay readable in free pages

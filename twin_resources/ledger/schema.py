@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from twin_resources.state.schema import schema_number
 from twin_resources.state.state import State, StateError
 
-SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
+SCHEMA_NUMBER = 2  # raise it with every change that older code cannot read
 metadata = sa.MetaData()
 
 traces = sa.Table(
@@ -31,6 +31,7 @@ traces = sa.Table(
     sa.Column("propensity", sa.Double, nullable=False),
     sa.Column("template", sa.Text, nullable=False),
     sa.Column("checkpoint", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False, server_default=""),
     sa.Column("reader", sa.Text, nullable=False),
     sa.Column("started_ms", sa.BigInteger, nullable=False, index=True),
     sa.Column("latency_s", sa.Double),
@@ -143,7 +144,19 @@ def open_tables(state: State) -> None:
                 found=f"schema number {known}; this code knows up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
+        elif known < SCHEMA_NUMBER:
+            _upgrade(connection)
         metadata.create_all(connection)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Number 1 had no `server` on a trace; what stands there keeps an empty one."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns(traces.name)}
+    if "server" not in known:
+        added = sa.text(f"ALTER TABLE {traces.name} ADD COLUMN server TEXT NOT NULL DEFAULT ''")
+        connection.execute(added)
+    row = sa.update(schema_number).where(schema_number.c.store == "ledger")
+    connection.execute(row.values(number=SCHEMA_NUMBER))
 
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -40,6 +40,7 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
         "propensity": _number(facts.get("twin.propensity")) or 1.0,
         "template": template,
         "checkpoint": facts.get("twin.checkpoint", ""),
+        "server": facts.get("twin.server", ""),
         "reader": facts.get("twin.reader", ""),
         "started_ms": started_ms,
         "latency_s": _number(observation.get("latency")),

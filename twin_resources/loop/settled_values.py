@@ -133,7 +133,7 @@ def conditions(
         since_ms, until_ms: start of the answers, ≥ and <; at most the newest 5,000 are read.
     """
     rows = connection.execute(
-        sa.select(traces.c.chunks, traces.c.degraded, traces.c.template)
+        sa.select(traces.c.chunks, traces.c.degraded, traces.c.template, traces.c.server)
         .where(
             traces.c.author == author,
             traces.c.version == version,
@@ -146,10 +146,11 @@ def conditions(
     if not rows:
         return None
     templates = Counter(str(row.template) for row in rows)
+    servers = Counter(str(row.server) for row in rows if row.server)
     return Conditions(
         retrieval_hit_rate=sum(bool(row.chunks) for row in rows) / len(rows),
         degraded_share=sum(bool(row.degraded) for row in rows) / len(rows),
         template=templates.most_common(1)[0][0],
-        base="",  # a version names its base, and a trace does not name its server
-        server="",
+        base="",  # a version names its base: it cannot change under it
+        server=servers.most_common(1)[0][0] if servers else "",
     )

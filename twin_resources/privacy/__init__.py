@@ -5,6 +5,7 @@ from twin_resources.privacy.kinds import KINDS, Kind, Span
 from twin_resources.privacy.redaction import (
     PRIVACY_VERSION,
     Redacted,
+    SecondPass,
     count_personal,
     find_personal,
     redact,
@@ -16,6 +17,7 @@ __all__ = [
     "PRIVACY_VERSION",
     "Kind",
     "Redacted",
+    "SecondPass",
     "Span",
     "count_personal",
     "find_personal",

@@ -103,7 +103,7 @@ def _may_end_at(text: str, end: int) -> bool:
     following = text[end : end + 2]
     if following[:1].isalnum() or following[:1] == "_":
         return False
-    return not (following[:1] in tuple(".,-/") and following[1:].isalnum())
+    return not (following[:1] in tuple(".,:-/") and following[1:].isalnum())
 
 
 def _at_home(shape: str, scheme: Scheme, regions: tuple[str, ...]) -> bool:

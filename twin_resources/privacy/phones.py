@@ -8,11 +8,11 @@ A run of digits is a phone number when it
   grouped as one and only its length is right (an area code may be newer than the plan);
 - is written as in North America (`415-555-2671`, `(415) 555-2671 x12`);
 - starts with a trunk zero, is grouped, and some country's plan knows it (`030 1234567`);
-- is grouped or starts with a zero, and the plan of the region that the caller names knows it
-  (`612 34 56 78`, ES; `0612345678`, FR);
+- is grouped as people do, or starts with a zero, and the plan of the region that the caller names
+  knows it (`612 34 56 78`, ES; `0612345678`, FR);
 - stands right after a word for a phone ("call me at 22 12 34 56").
-Kept: dates and ranges of years, runs that go on (a hex dump). Numbers reserved for fiction go too:
-a reader cannot tell them, and a text loses nothing by it.
+Kept: dates and ranges of years, runs that go on (a hex dump, a row of numbers). Numbers reserved
+for fiction go too: a reader cannot tell them, and a text loses nothing by it.
 """
 # pyright: strict
 
@@ -57,6 +57,13 @@ _WORDS = (
 _SAID = re.compile(
     rf"(?i)(?:(?<![\[\w])(?:{_WORDS})(?![\w\]])|電話|电话|手机|전화)[^\d\n\[]{{0,16}}$"
 )
+# After the area code people write one and the same mark, and groups of two digits or more: columns
+# of a listing, lists of small numbers and versions have neither.
+_FIRST_MARK = re.compile(r"\)?(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
+_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
+_NUMBERS_BEFORE = re.compile(r"(?<![\w.,])(?:\d[\d.,]{0,14} {1,3}){1,2}$")
+_NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
+_MANY_GROUPS = 5
 _PAIRS = re.compile(r"\d\d(?: {1,2}\d\d)+$")
 _PAIR_BEFORE = re.compile(r"(?:^|\s)[0-9a-fA-F]{2} {1,2}$")
 _PAIR_AFTER = re.compile(r" {1,2}[0-9a-fA-F]{2}(?!\w)")
@@ -103,7 +110,7 @@ def find_phones(text: str, *, region: str = "") -> Iterator[Span]:
             yield Span(match.start(), match.start() + end, "phone")
     yield from _north_american(text)
     for match in _TRUNK_ZERO.finditer(text):
-        if _DATE.match(match[0]) or _in_dump(text, match):
+        if _DATE.match(match[0]) or _in_dump(text, *match.span()):
             continue
         if _known(_digits(match[0]), _TRUNK_ZERO_REGIONS):
             yield Span(match.start(), match.end(), "phone")
@@ -132,6 +139,9 @@ def _by_hint(text: str, regions: Sequence[str]) -> Iterator[Span]:
             end = len(found) if len(_digits(found)) >= 6 else 0
         else:
             end = _national_end(found, regions)
+            place = (start, start + end)
+            if end and (_in_dump(text, *place) or _in_list(text, *place)):
+                end = 0
         if end:
             yield Span(start, start + end, "phone")
         # A number may start within a run: "in 2019 612 34 56 78". Each group is tried once.
@@ -146,15 +156,21 @@ def _is_announced(text: str, start: int) -> bool:
     return any(one.isalpha() for one in before[-8:]) and _SAID.search(before) is not None
 
 
-def _in_dump(text: str, match: re.Match[str]) -> bool:
+def _in_dump(text: str, start: int, end: int) -> bool:
     """Bytes in hexadecimal: pairs, with another pair before or after."""
     return bool(
-        _PAIRS.match(match[0])
-        and (
-            _PAIR_BEFORE.search(text, max(0, match.start() - 5), match.start())
-            or _PAIR_AFTER.match(text, match.end())
-        )
+        _PAIRS.match(text[start:end])
+        and (_PAIR_BEFORE.search(text, max(0, start - 5), start) or _PAIR_AFTER.match(text, end))
     )
+
+
+def _in_list(text: str, start: int, end: int) -> bool:
+    """A row of numbers: two more of them before, after, or one on each side; of many, one more."""
+    before = _NUMBERS_BEFORE.search(text, max(0, start - _LONGEST_LABEL), start)
+    after = _NUMBERS_AFTER.match(text, end)
+    others = sum(len(found[0].split()) for found in (before, after) if found)
+    many = text[start] not in "0(" and len(_GROUP_END.findall(text[start:end])) >= _MANY_GROUPS
+    return others > (0 if many else 1)
 
 
 def _international_end(found: str) -> int:
@@ -170,14 +186,27 @@ def _international_end(found: str) -> int:
 
 
 def _national_end(found: str, regions: Sequence[str]) -> int:
-    if not regions:
+    if not regions or _ADDRESS.match(found.removeprefix("(")):
         return 0
     for end in _ends(found):
         written = found[:end]
-        grouped = not written.isdigit() or written[0] == "0"
-        if grouped and _known(_digits(written), regions):
+        if _as_people_group(written) and _known(_digits(written), regions):
             return end
     return 0
+
+
+def _as_people_group(written: str) -> bool:
+    written = written.removeprefix("(")
+    if written.isdigit():
+        return written[0] == "0"
+    first, *others = re.findall(r"\D+", written)
+    return (
+        len(set(others)) < 2
+        and all(len(mark) == 1 for mark in others)
+        and all(len(group) > 1 for group in re.findall(r"\d+", written)[1:])
+        and _FIRST_MARK.fullmatch(first) is not None
+        and not (first == "." and not others and written[0] != "0")  # 3.484818891
+    )
 
 
 def _ends(found: str) -> list[int]:

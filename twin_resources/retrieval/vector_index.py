@@ -32,7 +32,7 @@ OUTGROWN = 2.0  # times as many partitions wanted as stand: the centres no longe
 MOST_SEGMENTS = 32
 SAMPLE_RATE = 64  # vectors a partition that the centres are learned from
 MAX_ITERATIONS = 15
-PROBES = 40  # partitions that a search looks into, at least
+PROBES = 40  # partitions that a search looks into; with a filter, at least
 REFINE = 10  # of the candidates that it is asked for, so many times are compared exactly
 _BUILD_LIMIT = timedelta(hours=1)
 
@@ -106,13 +106,14 @@ def make(table: Any, plan: Plan) -> None:
     )
 
 
-def probing(builder: Any) -> Any:
+def probing(builder: Any, *, filtered: bool) -> Any:
     """A vector search that looks into enough partitions; without an index it changes nothing.
-
-    There is no upper bound: where a filter leaves few rows, more partitions are searched until
-    there are as many as asked for.
 
     Args:
         builder: a LanceDB vector query.
+        filtered: whether it has a condition. Then there is no upper bound: where few rows are left,
+            more partitions are searched until there are as many as asked for. Without a bound Lance
+            searched on in an unfiltered table too: 16.6 CPU ms instead of 12.7 at 200,000 rows.
     """
-    return builder.minimum_nprobes(PROBES).maximum_nprobes(0).refine_factor(REFINE)
+    most = 0 if filtered else PROBES
+    return builder.minimum_nprobes(PROBES).maximum_nprobes(most).refine_factor(REFINE)

@@ -5,9 +5,10 @@ servers answer (`servers.json`), draining and ending what nobody wants, restarti
 Does not belong here: one server (`model_server.py`), which version shall be served (`registry/`
 decides and writes the policy), who is sent where (the gateway).
 
-    servers.json   {"schema": 1, "written_at": …, "servers": {"base" | "<author>/v3": {"url",
-    "alias",
-                   "key", "ready", "pid"}}, "problems": {"<author>/v3": why it is not up}}
+    servers.json   {"schema": 1, "written_at": …,
+                    "servers": {"base" | "<author>/v3": {"url", "alias", "key", "ready", "pid",
+                                                         "engine"}},
+                    "problems": {"<author>/v3": why it is not up}}
 
 The file holds keys: it is written with mode 600 and replaced by renaming.
 """
@@ -28,7 +29,7 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import Policy, read_policy
 from twin_resources.serving.fleet_member import Member, Wanted, say
-from twin_resources.serving.model_server import RunningServer, offered_models
+from twin_resources.serving.model_server import RunningServer, offered_models, remote_engine
 from twin_resources.settings import Settings, load_settings
 from twin_resources.weights.weights import load_base_model
 
@@ -169,8 +170,10 @@ class Fleet:
             return
         self._remote_asked_at = now
         settings, url = self._settings, self._settings.model_server_url.rstrip("/")
+        secret, engine = settings.model_server_key, ""
         try:
-            offered, problem = offered_models(url, settings.model_server_key), ""
+            offered, problem = offered_models(url, secret), ""
+            engine = remote_engine(url, secret)
         except TwinError as error:
             offered, problem = set[str](), str(error)
         self._remote.clear()
@@ -178,7 +181,7 @@ class Fleet:
             self._problems.pop(key, None)
             alias = settings.base_model if key == BASE else key
             if alias in offered:
-                self._remote[key] = RunningServer(url, alias, settings.model_server_key, None)
+                self._remote[key] = RunningServer(url, alias, secret, None, engine)
             else:
                 missing = f"{url} does not offer {alias} (vLLM: --lora-modules {alias}=FOLDER)"
                 self._problems[key] = problem or missing
@@ -195,6 +198,7 @@ class Fleet:
                     "key": server.key,
                     "ready": True,
                     "pid": server.pid,
+                    "engine": server.engine,
                 }
                 for key, server in (servers | self._remote).items()
             },

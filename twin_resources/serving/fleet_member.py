@@ -90,7 +90,11 @@ class Member:
 
     def _start(self) -> None:
         self._process = ServerProcess(
-            self._settings, self.wanted.base_gguf, self.wanted.adapter_gguf, alias=self.key
+            self._settings,
+            self.wanted.base_gguf,
+            self.wanted.adapter_gguf,
+            alias=self.key,
+            threads=self._settings.serving_threads,
         )
 
     def _become_ready(self, process: ServerProcess) -> None:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -43,12 +44,14 @@ class RunningServer:
         alias: the `model` to ask for.
         key: bearer token; empty: none.
         pid: of the process, None when the server is not ours.
+        engine: what computes the answers, with its version: a change of it may change them.
     """
 
     url: str
     alias: str
     key: str
     pid: int | None
+    engine: str
 
 
 class ServerProcess:
@@ -65,8 +68,12 @@ class ServerProcess:
         *,
         alias: str,
         port: int = 0,
+        threads: int = 0,
     ) -> None:
         """Start the process; it is not ready yet.
+
+        Args:
+            threads: 0: half of the cores.
 
         Raises:
             TwinError: a file of the model is missing.
@@ -92,6 +99,8 @@ class ServerProcess:
         command += ["--prompt-cache-mib", str(settings.prompt_cache_mib)]
         if adapter_gguf is not None:
             command += ["--adapter", str(adapter_gguf)]
+        if threads:
+            command += ["--threads", str(threads)]
         # the key goes by environment: arguments are visible to every user of the machine
         environment = os.environ | {"TWIN_MODEL_SERVER_KEY": self.key}
         with self.log_path.open("wb") as log:
@@ -132,7 +141,7 @@ class ServerProcess:
                 return None
         except httpx.TransportError:
             return None
-        return RunningServer(url=f"{url}/v1", alias=self.alias, key=self.key, pid=self.pid)
+        return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, own_engine())
 
     def wait_until_ready(self, *, within_s: float = READY_WITHIN_S) -> RunningServer:
         """Wait for the first healthy answer.
@@ -287,7 +296,29 @@ def remote_server(settings: Settings, alias: str) -> RunningServer:
             found=f"it offers {', '.join(sorted(offered)) or 'nothing'}",
             next_step=f"load it there under this name (vLLM: --lora-modules {alias}=FOLDER)",
         )
-    return RunningServer(url=url, alias=alias, key=settings.model_server_key, pid=None)
+    key = settings.model_server_key
+    return RunningServer(url, alias, key, None, remote_engine(url, key))
+
+
+def own_engine() -> str:
+    """Name and version of the llama.cpp server that runs in processes of ours."""
+    return f"xllamacpp {version('xllamacpp')}"
+
+
+def remote_engine(url: str, key: str) -> str:
+    """The address of a server elsewhere, and its version where it tells one (vLLM: `/version`).
+
+    Args:
+        url: ends in `/v1`.
+    """
+    root = url.removesuffix("/v1")
+    try:
+        answer = httpx.get(
+            f"{root}/version", headers=_authorization(key), timeout=10, trust_env=False
+        )
+        return f"{root} {answer.raise_for_status().json()['version']}"
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return root  # OpenAI's interface has no such route: most servers do not tell
 
 
 def offered_models(url: str, key: str) -> set[str]:

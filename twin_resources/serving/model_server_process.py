@@ -125,8 +125,18 @@ def compute_threads() -> int:
     trainer beside it, two threads took 38 CPU seconds (134 s) for 770 tokens in and 100 out; one
     thread took 6.9 (27 s).
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // 2)
+    return max(1, _cores() // 2)
+
+
+def servers_at_once() -> int:
+    """How many servers may compute at the same time without sharing a core: two, or one on one."""
+    return max(1, _cores() // compute_threads())
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -105,6 +105,30 @@ def ask(url: str, before: Answer, *, timeout_s: float = TIMEOUT_S) -> Answer:
         raise _failed(url, str(error) or type(error).__name__) from error
 
 
+def ask_each(
+    urls: Sequence[str], before: Mapping[str, Answer]
+) -> tuple[dict[str, Answer], list[TwinError]]:
+    """Ask for an author's feeds, one after the other; of one that fails the last answer stays.
+
+    Returns:
+        Address → answer, and what failed.
+
+    Raises:
+        TwinError: none of them answers, so nothing is known.
+    """
+    answers: dict[str, Answer] = {}
+    failures: list[TwinError] = []
+    for url in urls:
+        try:
+            answers[url] = ask(url, before.get(url, Answer()))
+        except TwinError as error:
+            answers[url] = before.get(url, Answer())
+            failures.append(error)
+    if failures and len(failures) == len(urls):
+        raise failures[0]
+    return answers, failures
+
+
 def _hash(url: str, response: httpx.Response, *, deadline: float) -> str:
     digest, total = hashlib.sha256(), 0
     for piece in response.iter_bytes():

@@ -1,7 +1,7 @@
 """The tables of the state store, and the number that says which code may read them.
 
-Belongs here: the SQL tables of leases, remembered inputs, model versions, verdicts, moves and
-trials.
+Belongs here: the SQL tables of leases, remembered inputs and files, model versions, verdicts, moves
+and trials.
 Does not belong here: queries (each stands beside its meaning: `state.py`, `lease.py`,
 `registry/registry.py`) and anything that is a Lance table.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
@@ -43,6 +43,16 @@ empty_inputs = sa.Table(
     sa.Column("input_key", sa.Text, primary_key=True),
     sa.Column("input_hash", sa.LargeBinary(32), nullable=False),
     sa.Column("version", sa.Text, nullable=False),
+)
+
+# Data files of a table for whose every row a claim was found true (`tables/verified.py`).
+verified_files = sa.Table(
+    "verified_files",
+    metadata,
+    sa.Column("table_uri", sa.Text, primary_key=True),
+    sa.Column("claim", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("files", sa.JSON, nullable=False),
 )
 
 model_versions = sa.Table(

@@ -22,12 +22,14 @@ from sqlalchemy.exc import DatabaseError
 from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.state import schema as state_schema
+from twin_resources.state.write_ahead import use_write_ahead_log
 
 if TYPE_CHECKING:
     from twin_resources.state.lease import Lease
 
 # Wait of a writer behind another. Every transaction here is a few rows, so 30 s means "stuck".
 _BUSY_S = 30
+_KINDS = ("sqlite", "postgresql")
 # One number for all writers of this store on PostgreSQL; any constant does ("twin" in ASCII).
 _WRITER_LOCK = 0x7477696E
 
@@ -51,9 +53,18 @@ class State:
             url: `sqlite:///<path>` or `postgresql://user:password@host/database`.
 
         Raises:
-            StateError: it cannot be reached, or its schema number is newer than this code's.
+            StateError: it is neither, cannot be reached, or its schema number is newer than this
+                code's.
         """
         shown = sa.make_url(url).render_as_string(hide_password=True)
+        kind = sa.make_url(url).get_backend_name()
+        if kind not in _KINDS:
+            raise StateError(
+                f"open the state store {shown}",
+                found=f"a database of the kind {kind!r}",
+                next_step="name SQLite or PostgreSQL in TWIN_STATE_URL; the outbox stays a SQLite "
+                "file of each machine in any case",
+            )
         engine = _engine(sa.make_url(url))
         state = cls(engine)
         try:
@@ -133,7 +144,7 @@ def _engine(url: sa.URL) -> sa.Engine:
         # The driver's own BEGIN comes at the first write, too late to wait: we send ours.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        use_write_ahead_log(connection, within_s=_BUSY_S)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
 

@@ -236,17 +236,26 @@ def read_columns(
     return pl.DataFrame(pl.from_arrow(found))
 
 
-def read_parts(table: StoredTable, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
-    """Some columns of the opened version, at most `rows` rows at a time; at least one part.
+def parts_of(
+    table: StoredTable,
+    columns: Sequence[str],
+    *,
+    rows: int,
+    fragments: Sequence[Any],
+) -> Iterator[pl.DataFrame]:
+    """Some columns of some fragments, at most `rows` rows at a time; at least one part.
 
     Columns that the table has not are left out.
     """
     there = [name for name in columns if name in table.columns]
+    yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(there)))
+    if not fragments:
+        return
     # One batch is read ahead, not the sixteen of the default: they are what memory holds.
-    batches = table.dataset.to_batches(columns=there, batch_size=rows, batch_readahead=1)
-    empty = table.dataset.schema.empty_table().select(there)
-    yield pl.DataFrame(pl.from_arrow(empty))
-    for batch in batches:
+    scanner = table.dataset.scanner(
+        columns=there, batch_size=rows, batch_readahead=1, fragments=fragments
+    )
+    for batch in scanner.to_batches():
         yield pl.DataFrame(pl.from_arrow(batch))
 
 

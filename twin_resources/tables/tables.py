@@ -18,17 +18,18 @@ import polars as pl
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.tables import rework as reworking
-from twin_resources.tables import store, upkeep
+from twin_resources.tables import store, upkeep, verified
 from twin_resources.tables.changes import compare, input_hashes
 from twin_resources.tables.hashing import row_hashes
 from twin_resources.tables.store import StoredTable, TableMissing
 from twin_resources.tables.upkeep import Forgotten, Kept
+from twin_resources.tables.verified import Unverified
 
 if TYPE_CHECKING:
     from twin_resources.state.lease import Lease
     from twin_resources.state.state import State
 
-__all__ = ["Forgotten", "Kept", "Rework", "TableMissing", "Tables", "Upstream"]
+__all__ = ["Forgotten", "Kept", "Rework", "TableMissing", "Tables", "Unverified", "Upstream"]
 
 BATCH_ROWS = 1000
 
@@ -216,17 +217,19 @@ class Tables:
                 next_step="mend the SQL filter",
             ) from error
 
-    def read_parts(
-        self, asset: str, author: str, *, columns: Sequence[str], rows: int = BATCH_ROWS
-    ) -> Iterator[pl.DataFrame]:
-        """The whole table, some rows at a time and in no order, so that memory does not follow it.
+    def unverified(self, asset: str, author: str, *, claim: str, version: str) -> Unverified:
+        """The rows for which a claim about single rows is not known to hold.
 
-        At least one part comes, without rows when the table has none.
+        Args:
+            claim: its name, as `Unverified.hold` remembers it.
+            version: of the claim; under another one nothing is known.
 
         Raises:
             TableMissing: nobody has materialized the asset for this author.
         """
-        return store.read_parts(self._open(asset, author), columns, rows=rows)
+        return verified.unverified(
+            self._open(asset, author), self.state, claim=claim, version=version
+        )
 
     def scan(self, asset: str, author: str, *, version: int | str | None = None) -> pl.LazyFrame:
         """A table as a LazyFrame: only the columns that the query uses are read, and when it runs.
@@ -311,14 +314,17 @@ class Tables:
         """Names of the tables that an author has, sorted."""
         return store.tables_in(f"{self.base_uri}/{author}", storage_options=self.storage_options)
 
-    def forget(self, asset: str, author: str, keys: Sequence[str]) -> Forgotten:
+    def forget(
+        self, asset: str, author: str, keys: Sequence[str], *, replaced: pl.DataFrame | None = None
+    ) -> Forgotten:
         """Remove rows by row key from every version, index and file of the table.
 
+        `replaced`: rows with all columns that stay with these values; the former values go.
         What upstream still has comes back at the next rework: forget there first. A tag on a
         version that holds one of the rows is taken off (`Forgotten.untagged`).
         """
         with self.lease(asset, author) as lease:
-            forgotten = upkeep.forget(self._open(asset, author), keys, lease)
+            forgotten = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
             reworking.forget_empty(self.state, self.uri(asset, author), keys)
         return forgotten
 

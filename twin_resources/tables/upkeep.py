@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.tables.hashing import MODULUS, sum_hashes
+from twin_resources.tables.hashing import MODULUS, row_hashes, sum_hashes
 from twin_resources.tables.store import (
+    BOOKKEEPING,
+    Record,
     StoredTable,
     at_version,
     delete_rows,
@@ -22,9 +24,13 @@ from twin_resources.tables.store import (
     read_columns,
     read_record,
     settle,
+    to_arrow,
+    upsert,
 )
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from twin_resources.state.lease import Lease
 
 # A day of small edits makes tens of fragments; each costs every later scan a file.
@@ -124,6 +130,26 @@ def keep(table: StoredTable, lease: Lease) -> Kept:
     return Kept(fragments, done.fragments_removed, tuple(crowded), cleaned.bytes_removed)
 
 
+def _where(table: StoredTable, keys: Sequence[str]) -> str:
+    return f"`{table.row_key}` IN ({', '.join(quoted(key) for key in keys)})"
+
+
+def _replace(table: StoredTable, rows: pl.DataFrame, record: Record) -> tuple[StoredTable, Record]:
+    """Write other values into stored rows; whose they are, and of which input, stays."""
+    key, hashed = table.row_key, "_row_hash"
+    stored = read_columns(table, [key, *BOOKKEEPING], where=_where(table, rows[key].to_list()))
+    rows = rows.select(table.columns)
+    changed = rows.with_columns(row_hashes(rows).alias(hashed)).join(
+        stored.drop(hashed), on=key, validate="1:1"
+    )
+    difference = sum_hashes(changed[hashed]) - sum_hashes(stored[hashed])
+    record = replace(record, row_sum=(record.row_sum + difference) % MODULUS)
+    schema = table.dataset.schema
+    written = to_arrow(changed.select(schema.names), schema)
+    table, _ = upsert(table, written, delete=(), record=record)
+    return table, record
+
+
 def _file_sizes(table: StoredTable) -> dict[str, int]:
     # Compaction writes past the counters of the data set, so its files are counted by their size.
     files = [file for part in table.dataset.get_fragments() for file in part.metadata.files]
@@ -162,13 +188,21 @@ def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
     return newest(table)
 
 
-def forget(table: StoredTable, keys: Sequence[str], lease: Lease) -> Forgotten:
-    """Delete rows by row key so that no file of the table holds them, in any version or index."""
-    listed = ", ".join(quoted(key) for key in keys)
-    where = f"`{table.row_key}` IN ({listed})"
+def forget(
+    table: StoredTable, keys: Sequence[str], lease: Lease, *, replaced: pl.DataFrame | None = None
+) -> Forgotten:
+    """Delete rows by row key so that no file of the table holds them, in any version or index.
+
+    Args:
+        replaced: rows (user columns) that stay with other values; what they were goes likewise.
+    """
+    where = _where(table, keys)
     found = read_columns(table, [table.row_key, "_row_hash"], where=where)
     record = read_record(table)
     lease.confirm()
+    if replaced is not None and replaced.height:
+        table, record = _replace(table, replaced, record)
+        where += f" OR {_where(table, replaced[table.row_key].to_list())}"
     if found.height:
         record = replace(
             record,

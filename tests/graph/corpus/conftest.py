@@ -20,7 +20,7 @@ from twin_assets.contract_checks import (
 from twin_assets.corpus.cleaned_documents import (
     cleaned_documents,
     cleaned_documents_are_what_they_claim,
-    kept_plus_dropped_is_imported,
+    every_import_is_kept_or_explained,
 )
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.knowledge.chunks import document_chunks, no_chunk_is_truncated
@@ -33,7 +33,7 @@ SLUG = "jose-nunez"
 ASSETS = [raw_posts, cleaned_documents, document_chunks]
 CHECKS = [
     raw_posts_keep_their_contract,
-    kept_plus_dropped_is_imported,
+    every_import_is_kept_or_explained,
     cleaned_documents_keep_their_contract,
     cleaned_documents_are_what_they_claim,
     no_chunk_is_truncated,

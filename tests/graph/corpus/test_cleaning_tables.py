@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -12,6 +14,7 @@ from tests.graph.corpus.conftest import paragraph
 from twin_assets.corpus import claims_tables, cleaning, cleaning_tables, near_duplicates
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
 from twin_assets.corpus.schema import CleanedDocuments, RawPosts, columns_of
+from twin_resources.errors import TwinError
 from twin_resources.settings import Author
 from twin_resources.tables.tables import Tables
 
@@ -332,3 +335,17 @@ def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
         schema=columns_of(CleanedDocuments),
         row_key="document_id",
     )
+
+
+def test_a_second_pass_that_is_not_there_stops_the_run_and_says_what_to_do(
+    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And settings that name one clean every post again."""
+    many = posts_about("clocks", "boats")
+    clean(many)
+    before = documents(tables)
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    asking = replace(ANN, presidio_model="no_such_pipeline")
+    with pytest.raises(TwinError, match="presidio"):
+        clean(many, author=asking)
+    assert documents(tables) == before

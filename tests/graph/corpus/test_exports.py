@@ -102,6 +102,28 @@ def test_an_unchanged_export_is_not_parsed_under_another_name_neither(
     assert tables.data_version("raw_posts", SLUG) == before
 
 
+def test_a_higher_version_reads_an_unchanged_export_once_more(
+    import_from: Import,
+    tables: Tables,
+    tmp_path: Path,
+    parsed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    export = as_zip(LINKEDIN, tmp_path / "export.zip")
+    import_from(export)
+    before = alive(tables)
+    for module in ("importing", "sources"):
+        monkeypatch.setattr(f"twin_assets.corpus.{module}.IMPORT_VERSION", "next")
+    said = import_from(export)
+    assert parsed == ["export.zip"] * 2
+    assert (said["computed"], said["exports_unchanged"]) == (before.height, [])
+    # Read alike it is the same: nothing downstream has a new input.
+    assert (said["posts_edited"], said["posts_deleted"]) == (0, 0)
+    assert alive(tables).equals(before)
+    assert import_from(export)["exports_unchanged"] == ["linkedin"]
+    assert len(parsed) == 2
+
+
 def test_a_newer_export_costs_what_changed(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:

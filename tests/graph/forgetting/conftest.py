@@ -11,18 +11,20 @@ import gc
 import json
 import random
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
 from tests.graph.forgetting.planted import POST_WORD, QUESTION_WORD
+from tests.graph.forgetting.spans import AUTHOR, export, packed, span_of, vote
 from tests.prepared_embedder import lend_weights
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.feedback import interactions
@@ -32,17 +34,17 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training.manifest import Manifest, checkpoint_hash, write_manifest
 from twin_resources import dagster_resources as shells
 from twin_resources.forgetting.dagster_records import DagsterRecords
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.gateway import keys
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.langfuse.local_store import Keys, build_app
-from twin_resources.langfuse.outbox import Outbox, QueuedScore, outbox_path, score_id
+from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.langfuse.trace_tables import TraceTables
 from twin_resources.ledger.ledger import Ledger, LedgerRules
 from twin_resources.registry.registry import Claim, Verdict
 from twin_resources.settings import Author, Settings, load_settings, write_author
 
-AUTHOR, GATE = "ada", "gate-1"
+GATE = "gate-1"
 TOLD = "_posts/2019-03-04-the-forgotten-walk.md"
 MODULES = [raw_posts, cleaned_documents, chunks, embeddings, instruction_dataset, interactions]
 ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings", "instruction_dataset")
@@ -122,11 +124,7 @@ def lived_once(
 ) -> tuple[Path, Path, dict[str, str]]:
     """The home as it stays, a copy to put back, and what a test must know of it."""
     folder = tmp_path_factory.mktemp("lived")
-    posts = folder / "sources" / "_posts"
-    posts.mkdir(parents=True)
-    for number, subject in enumerate(SUBJECTS):
-        (posts / f"2020-0{number + 1}-02-{subject}.md").write_text(post(subject), "utf-8")
-    (folder / "sources" / TOLD).write_text(told_post(), "utf-8")
+    write_posts(folder / "sources")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWIN_HOME", str(folder / "home"))
         patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
@@ -139,13 +137,30 @@ def lived_once(
     return folder / "home", folder / "kept", made
 
 
-def live(settings: Settings, sources: Path) -> dict[str, str]:
-    """Everything that happens in this home."""
+def write_posts(sources: Path) -> None:
+    """Six posts and the one that is told of."""
+    posts = sources / "_posts"
+    posts.mkdir(parents=True)
+    for number, subject in enumerate(SUBJECTS):
+        (posts / f"2020-0{number + 1}-02-{subject}.md").write_text(post(subject), "utf-8")
+    (sources / TOLD).write_text(told_post(), "utf-8")
+
+
+def live(
+    settings: Settings, sources: Path, *, storage: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    """Everything that happens in this home.
+
+    Args:
+        storage: of Dagster; as on one machine without it.
+    """
     write_author(settings, Author(AUTHOR, "Ada Wright", sources=(str(sources),), language="en"))
     home = settings.home / "dagster"
     home.mkdir(parents=True)
     root = Path(__file__).resolve().parents[3]
-    shutil.copyfile(root / "deploy" / "local" / "dagster.yaml", home / "dagster.yaml")
+    said = yaml.safe_load((root / "deploy" / "local" / "dagster.yaml").read_text("utf-8"))
+    said |= {"storage": storage} if storage else {}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(said), "utf-8")
     with dg.DagsterInstance.from_config(str(home)) as dagster:
         dagster.add_dynamic_partitions("authors", [AUTHOR, "bea"])
         assert run_assets(dagster, *ASSETS).success
@@ -247,38 +262,6 @@ def train(settings: Settings) -> str:
     return checkpoint
 
 
-def span_of(number: int, *, reader: str, asked: str, shown: str, chunk: str, at: datetime) -> Any:
-    """The generation span of one answer, in OTLP's JSON."""
-    prompt = f"From my posts:\n\n[1] A post (undated)\n{shown}\n\nQuestion: {asked}"
-    metadata = {
-        "twin.author": AUTHOR,
-        "twin.version": "v1",
-        "twin.class": "short",
-        "twin.propensity": "1",
-        "twin.chunks": chunk,
-        "twin.reader": reader,
-    }
-    attributes = {
-        "langfuse.observation.type": "generation",
-        "langfuse.trace.name": f"twin/{AUTHOR}",
-        "user.id": reader,
-        "langfuse.observation.input": json.dumps([{"role": "user", "content": prompt}]),
-        "langfuse.observation.output": json.dumps({"role": "assistant", "content": "One of both."}),
-        **{f"langfuse.observation.metadata.{name}": value for name, value in metadata.items()},
-    }
-    nanoseconds = int(at.timestamp() * 1e9)
-    return {
-        "traceId": f"{number:032x}",
-        "spanId": f"{number:016x}",
-        "name": "answer",
-        "startTimeUnixNano": str(nanoseconds),
-        "endTimeUnixNano": str(nanoseconds + 5_000_000),
-        "attributes": [
-            {"key": key, "value": {"stringValue": value}} for key, value in attributes.items()
-        ],
-    }
-
-
 def answer_questions(settings: Settings, reader: str) -> None:
     """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 waits."""
     instance = Instance.of(settings)
@@ -329,47 +312,6 @@ def answer_questions(settings: Settings, reader: str) -> None:
     outbox.put_scores([vote(6, reader, 1.0), vote(5, "someone", 1.0)])
     outbox.close()
     instance.state.close()
-
-
-def vote(number: int, reader: str, value: float | str) -> QueuedScore:
-    name = "output" if isinstance(value, str) else "thumbs"
-    trace = f"{number:032x}"
-    return QueuedScore(
-        score_id(name, reader, trace),
-        trace,
-        name,
-        value,
-        "CORRECTION" if isinstance(value, str) else "NUMERIC",
-        metadata={"twin.reader": reader, "twin.role": "reader", "twin.authors": "*"},
-    )
-
-
-def export(http: TestClient, *spans: Any) -> None:
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": list(spans)}]}]}
-    answer = http.post("/api/public/otel/v1/traces", json=body)
-    assert answer.status_code == 200, answer.text
-
-
-def packed(*spans: Any) -> bytes:
-    """As the gateway's exporter queues them: gzipped protobuf."""
-    import base64
-    import gzip
-
-    from google.protobuf import json_format
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    # protobuf's own JSON has bytes in base64 where OTLP's has hex
-    said = [
-        span
-        | {
-            name: base64.b64encode(bytes.fromhex(span[name])).decode()
-            for name in ("traceId", "spanId")
-        }
-        for span in spans
-    ]
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": said}]}]}
-    message = json_format.ParseDict(body, ExportTraceServiceRequest())
-    return gzip.compress(message.SerializeToString(), mtime=0)
 
 
 @pytest.fixture

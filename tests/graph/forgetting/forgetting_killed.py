@@ -16,7 +16,7 @@ import pytest
 
 from twin_resources.forgetting import forgetting, journal
 from twin_resources.forgetting.dagster_records import opened_records
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.settings import load_settings
 from twin_resources.tables.tables import Tables
 

@@ -16,7 +16,7 @@ from tests.graph.forgetting.planted import POST_WORD, decoded
 from twin_resources.forgetting.gone import Gone, Subject
 from twin_resources.forgetting.lance_tables import LanceTables
 from twin_resources.forgetting.marks import Marking
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.state.state import State

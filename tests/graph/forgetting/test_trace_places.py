@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from starlette.testclient import TestClient
 
-from tests.graph.forgetting.conftest import AUTHOR, KEYS, export, span_of, vote
+from tests.graph.forgetting.conftest import KEYS
+from tests.graph.forgetting.spans import AUTHOR, export, span_of, vote
 from twin_resources.forgetting.gone import Gone, Subject
 from twin_resources.forgetting.marks import Marking
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.trace_store import EmbeddedTraces, LangfuseTraces
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.langfuse.local_store import build_app

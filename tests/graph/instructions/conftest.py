@@ -62,7 +62,7 @@ class Graph:
         )
 
     def materialize(self) -> tuple[dict[str, Any], dict[str, bool]]:
-        """All three assets; returns the dataset's metadata, and the checks by name."""
+        """All three assets; returns the dataset's metadata (and `evaluations`), and the checks."""
         names = ("document_chunks", "embeddings", "instruction_dataset")
         result = self.execute(dg.AssetSelection.assets(*names))
         assert result.success
@@ -70,6 +70,7 @@ class Graph:
         assert event.asset_key == dg.AssetKey("instruction_dataset")
         metadata = {key: value.value for key, value in event.materialization.metadata.items()}
         metadata["data_version"] = (event.materialization.tags or {})["dagster/data_version"]
+        metadata["evaluations"] = result.get_asset_check_evaluations()
         return metadata, _checks(result)
 
     def checks_of(self, tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
@@ -93,7 +94,10 @@ class Graph:
             partition_key="ada",
             instance=self.instance,
             raise_on_error=False,
-            resources={"tables": shells.TablesResource()},
+            resources={
+                "embedder": shells.EmbedderResource(),
+                "tables": shells.TablesResource(),
+            },
         )
         return _checks(result)
 

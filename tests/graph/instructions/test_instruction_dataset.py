@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dagster as dg
 import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import ADA, Finished, Graph, tables_of
 from tests.graph.instructions.made_up_posts import clean, documents
+from twin_assets.corpus.schema import columns_of
 from twin_assets.instructions import building
-from twin_assets.instructions.schema import InstructionDataset
+from twin_assets.instructions.schema import DocumentSplits, InstructionDataset
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
 from twin_resources.prompt import DEFAULT_TEMPLATE
@@ -24,10 +26,13 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     metadata, checks = Graph().materialize()
     assert all(checks.values())
     assert {
-        "every_answer_is_verbatim",
+        "every_answer_is_the_authors",
         "no_leakage_across_splits",
         "every_sample_names_its_chunk",
         "no_context_gives_the_answer_away",
+        "prompts_mention_their_source",
+        "prompt_renders_fully",
+        "coverage",
         "every_chunk_is_searchable",
     } <= checks.keys()
     assert metadata["splits"]["train"] >= 150
@@ -70,8 +75,22 @@ def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tabl
     paraphrased = pl.when(is_one).then(pl.lit("Not the author's words.")).otherwise("answer")
     own = rows.filter(is_one)["chunk_id"][0]
     elsewhere = rows.filter(pl.col("document_id") != rows.filter(is_one)["document_id"][0])
+    elsewhere_asked = rows.with_columns(pl.col("question").shuffle(seed=1))
+    unfilled = rows.with_columns(
+        messages=pl.Series(
+            "messages",
+            [
+                [{**part, "content": part["content"].replace(asked, "{question}")} for part in said]
+                for asked, said in rows.select("question", "messages").iter_rows()
+            ],
+            dtype=rows.schema["messages"],
+        )
+    )
     breaking = {
-        "every_answer_is_verbatim": rows.with_columns(paraphrased.alias("answer")),
+        "prompts_mention_their_source": elsewhere_asked,
+        "prompt_renders_fully": unfilled,
+        "coverage": rows.filter(pl.col("document_id") != train["document_id"][0]),
+        "every_answer_is_the_authors": rows.with_columns(paraphrased.alias("answer")),
         "no_leakage_across_splits": rows.with_columns(
             pl.when(pl.col("sample_id") == other)
             .then(pl.lit("train"))
@@ -93,8 +112,74 @@ def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tabl
     }
     for claim, broken in breaking.items():
         assert not graph.checks_of(tables, broken)[claim], claim
-    assert set(graph.checks_of(tables, rows)) == set(breaking)
-    assert all(graph.checks_of(tables, rows).values())
+    assert graph.checks_of(tables, rows) == dict.fromkeys(breaking, True)
+
+
+@pytest.mark.parametrize("asked", ["What do you think?", ""], ids=["constant", "empty"])
+def test_one_question_for_all_is_refused(graph: Graph, tables: Tables, asked: str) -> None:
+    rows = tables.read("instruction_dataset", "ada")
+    checks = graph.checks_of(tables, rows.with_columns(pl.lit(asked).alias("question")))
+    assert not checks["prompts_mention_their_source"]
+    assert checks["every_answer_is_the_authors"]
+    assert checks["coverage"]
+
+
+def test_a_document_that_changed_sides_is_refused_also_when_it_is_drawn_so(
+    graph: Graph, tables: Tables
+) -> None:
+    rows = tables.read("instruction_dataset", "ada")
+    held = rows.filter(pl.col("split") == "held_out")["document_id"][0]
+    to_train = pl.when(pl.col("document_id") == held).then(pl.lit("train")).otherwise("split")
+    moved = rows.with_columns(to_train.alias("split"))
+    drawn = tables.read("document_splits", "ada")
+    for splits, sound in ((drawn.with_columns(to_train.alias("split")), False), (drawn, True)):
+        tables.rework(
+            splits,
+            "document_splits",
+            author="ada",
+            key="document_id",
+            function=lambda frame: frame,
+            version="by hand",
+            schema=columns_of(DocumentSplits),
+            row_key="document_id",
+        )
+        checks = graph.checks_of(tables, rows if sound else moved)
+        assert checks["no_leakage_across_splits"] is sound
+
+
+def test_a_short_post_is_a_sample_and_one_without_prose_a_reason(
+    graph: Graph, tables: Tables
+) -> None:
+    toot = "The winch and the walrus are one and the same thing today"
+    code = "```python\nturn(wheel)\n```"
+    clean(tables, documents(range(12), doc_3=toot, doc_5=code))
+    metadata, checks = graph.materialize()
+    assert all(checks.values())
+    rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-003'")
+    assert rows["answer"].to_list() == [toot]
+    (found,) = [
+        evaluation.metadata
+        for evaluation in metadata["evaluations"]
+        if evaluation.check_name == "coverage"
+    ]
+    assert found["without"].value == {"no_prose": 1}
+    assert found["with_samples"].value == 11
+
+
+def test_too_few_documents_are_no_error_but_a_warning(
+    home_with_embedder: Settings,
+) -> None:
+    write_author(home_with_embedder, ADA)
+    clean(tables_of(home_with_embedder), documents(range(4)))
+    metadata, checks = Graph().materialize()
+    (found,) = [
+        evaluation
+        for evaluation in metadata["evaluations"]
+        if evaluation.check_name == "prompts_mention_their_source"
+    ]
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    assert not found.passed
+    assert all(passed for name, passed in checks.items() if name != found.check_name)
 
 
 def test_embeddings_that_are_behind_are_named(

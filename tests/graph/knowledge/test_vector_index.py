@@ -10,10 +10,15 @@ import polars as pl
 import pytest
 
 from twin_assets.knowledge.embedding import embedding_columns
+from twin_resources.forgetting.gone import Gone, Subject
+from twin_resources.forgetting.lance_tables import LanceTables
+from twin_resources.forgetting.place import Instance
+from twin_resources.registry.registry import Registry
 from twin_resources.retrieval import vector_index
 from twin_resources.retrieval.index import keep_vector_index, update_indexes
 from twin_resources.retrieval.search import InMemory, Query, nearest
 from twin_resources.retrieval.vector_index import Plan, Standing, standing, wanted
+from twin_resources.settings import Settings
 from twin_resources.tables.tables import TableMissing, Tables
 
 DIMENSION = 32
@@ -93,8 +98,8 @@ def recall(tables: Tables, query: Query) -> float:
     memory = InMemory(table)
     shares: list[float] = []
     for vector in unit_vectors(30, seed=9):
-        exact = set(memory.nearest(query, vector)["chunk_id"].to_pylist())
-        found = set(nearest(table, query, vector)["chunk_id"].to_pylist())
+        exact = {row["chunk_id"] for row in memory.nearest(query, vector)}
+        found = {row["chunk_id"] for row in nearest(table, query, vector)}
         assert len(found) == len(exact)
         shares.append(len(found & exact) / len(exact))
     return float(np.mean(shares))
@@ -131,7 +136,7 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
     keep_vector_index(tables, "ada")
     write(tables, vectors)
     assert standing(opened(tables).to_lance()) == Standing(60, 2)
-    found = nearest(opened(tables), Query(""), vectors[-1])["chunk_id"].to_pylist()
+    found = [row["chunk_id"] for row in nearest(opened(tables), Query(""), vectors[-1])]
     assert found[0] == f"c{ROWS + 9}"
     assert recall(tables, Query("")) >= 0.95
     # Upkeep of the table leaves the index of vectors as it is.
@@ -141,15 +146,34 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
 
 
 @pytest.mark.usefixtures("small")
+def test_forgetting_a_post_leaves_an_index_that_finds_as_much(
+    tables: Tables, home: Settings
+) -> None:
+    vectors = unit_vectors(ROWS, seed=1)
+    write(tables, vectors)
+    keep_vector_index(tables, "ada")
+    registry = Registry(tables.state, policy_path=home.policy_path)
+    place = LanceTables(Instance(home, tables.state, tables, registry))
+    post = Gone(Subject("post", "ada", "c7"), ids=frozenset({"c7"}))
+    for _ in range(2):  # a request that was cut off erases again
+        place.erase(post)
+        assert standing(opened(tables).to_lance()) == Standing(59, 1)
+        indexed = opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
+        assert indexed == ROWS - 1
+        assert recall(tables, Query("")) >= 0.95
+        assert place.holds(post) == []
+
+
+@pytest.mark.usefixtures("small")
 def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     vectors = unit_vectors(ROWS, seed=1)
     write(tables, vectors)
     keep_vector_index(tables, "ada")
     tables.forget("embeddings", "ada", ["c7"])
-    found = nearest(opened(tables), Query(""), vectors[7])["chunk_id"].to_pylist()
+    found = [row["chunk_id"] for row in nearest(opened(tables), Query(""), vectors[7])]
     assert found
     assert "c7" not in found
-    # Codes of deleted rows stay in an index of vectors: it is dropped, and made anew by night.
+    # Codes of deleted rows stay in an index of vectors: it is dropped; who forgets makes it anew.
     assert standing(opened(tables).to_lance()) is None
     assert recall(tables, Query("")) == 1.0
     assert keep_vector_index(tables, "ada") == "made"

@@ -3,7 +3,8 @@
     python -m tests.graph.loop.daemon_iteration [CRASH_LOCATION]
 
 The locations are Dagster's own (`TICK_HELD`, `RUN_IDS_RESERVED`, `RUN_CREATED` …); there the
-process kills itself with SIGKILL. The instance is that of DAGSTER_HOME.
+process kills itself with SIGKILL. The instance is that of DAGSTER_HOME. The location is loaded
+here: a code server of its own would be started anew by each process, and is not what is killed.
 """
 
 import logging
@@ -13,22 +14,26 @@ import time
 from typing import Any
 
 import dagster as dg
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import ModuleTarget
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.load_target import WorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
+
+
+class HereTarget(WorkspaceLoadTarget):
+    """The small location, in this process."""
+
+    def create_origins(self) -> list[InProcessCodeLocationOrigin]:
+        loaded = LoadableTargetOrigin(module_name="tests.graph.loop.small_location")
+        return [InProcessCodeLocationOrigin(loaded, location_name="llm-twin")]
 
 
 def main(crash_at: str = "") -> None:
     flags: Any = {"quality_dropped": {crash_at: signal.SIGKILL}} if crash_at else None
-    target = ModuleTarget(
-        module_name="tests.graph.loop.small_location",
-        attribute=None,
-        working_directory=None,
-        location_name="llm-twin",
-    )
     with (
         dg.DagsterInstance.get() as instance,
-        create_test_daemon_workspace_context(target, instance) as workspace,
+        create_test_daemon_workspace_context(HereTarget(), instance) as workspace,
     ):
         for _ in range(2):
             errors = execute_sensor_iteration(

@@ -14,12 +14,14 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.policy import read_policy
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Settings
+from twin_resources.settings import Author, Settings, write_author
 from twin_resources.state.state import State
 
 
 @pytest.fixture
-def instance() -> dg.DagsterInstance:
+def instance(home: Settings) -> dg.DagsterInstance:
+    write_author(home, Author("ada", "Ada", canary_share=0.25))
+    write_author(home, Author("bob", "Bob"))
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
     return instance
@@ -45,7 +47,9 @@ def test_before_a_release_the_base_answers_and_the_table_is_written(
     assert (told["answers"], told["weights"]) == ("base", {"base": 1.0})
     assert "not measured yet" in told["throughput"]
     policy = read_policy(home.policy_path)
-    assert policy.authors["ada"].routing == {"schema": 1, "default": "self_hosted", "paid": None}
+    assert policy.authors["ada"].routing == {
+        "schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.25,
+    }  # fmt: skip
     assert "bob" not in policy.authors
 
 

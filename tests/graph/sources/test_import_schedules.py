@@ -184,7 +184,6 @@ def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
     world: World, server: FeedServer
 ) -> None:
     world.author("ann", server.url)
-    world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     world.author("cleo", "/a/folder")
     (world.home.authors_dir / "torn.toml").write_text("name = ")
     request = world.asked()
@@ -194,11 +193,25 @@ def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
     said = world.quiet()
     assert "ann: Tried to ask for the feed" in said
     assert "HTTP 503" in said
-    assert "bob: Tried to ask" in said
     assert "torn: Tried to read the settings" in said
     assert "cleo" not in said
     server.status = 200
     assert "ann: imported" in world.quiet()
+
+
+def test_a_feed_that_is_down_keeps_no_other_feed_waiting(world: World, server: FeedServer) -> None:
+    world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
+    world.launch(world.asked())
+    said = world.quiet()
+    assert "bob: Tried to ask for the feed http://127.0.0.1/feed.xml" in said
+    assert "bob: imported" in said
+    server.publish("two")
+    world.launch(world.asked())
+    world.quiet()
+    server.status = 503
+    assert "bob: Tried to ask" in world.quiet()  # none answers: nothing is decided
+    server.status = 200
+    assert "bob: nothing new" in world.quiet()
 
 
 def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> None:

@@ -113,6 +113,11 @@ def test_a_newer_schema_is_refused_with_what_to_do(state: State, store_url: str)
         State.open(store_url)
 
 
+def test_another_kind_of_database_is_refused_with_what_can_be_named() -> None:
+    with pytest.raises(StateError, match=r"kind 'mysql'.*SQLite or PostgreSQL.*outbox stays"):
+        State.open("mysql://twin:geheim@127.0.0.1:9/twin")
+
+
 def test_a_store_that_cannot_be_reached_says_so_without_the_password(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"is the server up") as caught:
         State.open("postgresql://twin:geheim@127.0.0.1:9/twin")

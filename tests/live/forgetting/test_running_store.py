@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.forgetting.conftest import span_of
 from tests.graph.forgetting.planted import QUESTION_WORD
+from tests.graph.forgetting.spans import span_of
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
 from tests.live.trace_store.conftest import start_store as start_own_store
 from twin_resources.forgetting.gone import Gone, Subject
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.trace_store import EmbeddedTraces
 from twin_resources.settings import load_settings
 

@@ -29,7 +29,6 @@ from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.embedder.embedder import load_embedder
 from twin_resources.gateway.choice import PAID
-from twin_resources.gateway.live import POLL_SECONDS
 from twin_resources.gateway.policy import (
     AuthorPolicy,
     Divert,
@@ -186,12 +185,21 @@ class Stack:
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
     def unrelease(self) -> None:
-        """Nothing is released; the gateway has had time to read it."""
-        path = self.settings.policy_path
-        before = path.exists() and path.read_bytes()
-        write_policy(path, Policy("", "", {}))
-        if before != path.read_bytes():
-            time.sleep(4 * POLL_SECONDS)
+        """Nothing is released, and the gateway knows it."""
+        write_policy(self.settings.policy_path, Policy("", "", {}))
+        if self.gateway is None or self.gateway.poll() is not None:
+            return
+
+        def knows() -> bool:
+            models = httpx.get(
+                f"{self.url}/v1/models",
+                headers={"Authorization": f"Bearer {self.key}"},
+                trust_env=False,
+            )
+            names = [str(model["id"]) for model in models.json()["data"]]
+            return not [name for name in names if name.endswith(("@stable", "@canary"))]
+
+        self.wait(knows)
 
     def start_gateway(self) -> float:
         """Start it and wait until it is ready; returns the seconds that took."""

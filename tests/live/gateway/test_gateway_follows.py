@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack
+from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.prompt_classes import classify
+from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.settings import read_author, write_author
 
 pytestmark = pytest.mark.live
@@ -139,6 +142,40 @@ def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None
         assert "divert:v1 failed" in streamed.text
     finally:
         stack.start_model("ann/v1")
+    stack.release("ann", 2)
+    stack.wait(lambda: twin(stack)["route"] == "stable")
+
+
+def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack) -> None:
+    place = {classify(MESSAGES[0]["content"]): "v1"}
+    stack.release("ann", 2, diverted=place)
+    stack.wait(lambda: twin(stack)["version"] == "v1")
+    began = datetime.now(UTC)
+    for name in ("ann/v1", "ann/v2"):
+        stack.models.pop(name).end()  # still listed: they fail when they are asked
+    try:
+        answer = stack.post(BODY)
+        assert answer.status_code == 503, answer.text
+
+        def failed() -> list[dict[str, Any]]:
+            with LangfuseClient.from_settings(stack.settings) as client:
+                found = list(client.observations(since=began))
+            return [one for one in found if one["level"] == "ERROR"]
+
+        stack.wait(failed)
+        time.sleep(2 * SPAN_DELAY_MS / 1000)
+        [span] = failed()
+        metadata = span["metadata"]
+        assert (metadata["twin.author"], metadata["twin.version"]) == ("ann", "v2")
+        assert metadata["twin.degraded"] == "divert:v1 failed, stable as well"
+        assert MESSAGES[0]["content"] in json.dumps(span["input"])
+        log = (stack.settings.logs_dir / "gateway.log").read_text(encoding="utf-8")
+        assert "does not answer (InternalServerError)" in log
+        assert MESSAGES[0]["content"] not in log
+        assert "pendulum" not in log  # a passage of the prompt
+    finally:
+        for name in ("ann/v1", "ann/v2"):
+            stack.start_model(name)
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["route"] == "stable")
 

@@ -23,7 +23,7 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.settings import Settings
+from twin_resources.settings import Author, Settings, write_author
 
 pytestmark = pytest.mark.live
 MODEL = "openai/gpt-4o-mini"
@@ -103,6 +103,7 @@ def test_the_routing_policy_reports_the_break_even(
 ) -> None:
     monkeypatch.setenv("TWIN_PAID_MODEL", MODEL)
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1.5")
+    write_author(home, Author("ada", "Ada"))
     path = home.home / "gateway" / "throughput.json"
     write_throughput(path, {"base": Throughput(tokens=1000, requests=5, busy_seconds=10.0)})
     with dg.DagsterInstance.ephemeral() as instance:

@@ -48,7 +48,8 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
     daemon = ("dagster._daemon", "run", "-w", str(workspace))
     return [
         Program("dagster-webserver", (sys.executable, "-m", "dagster_webserver", *served), home),
-        Program("dagster-daemon", (sys.executable, "-m", *daemon), home),
+        # as the product does: two processes that make Dagster's databases at once break them
+        Program("dagster-daemon", (sys.executable, "-m", *daemon), home, autostart=False),
     ]
 
 
@@ -62,6 +63,7 @@ def start(settings: Settings) -> Stack:
         program="dagster-webserver",
         deadline_s=120,
     )
+    started.supervisor.start_program("dagster-daemon")
     return started
 
 

@@ -1,4 +1,4 @@
-"""A training job on a tiny model: real DeepSpeed ranks, seconds instead of minutes."""
+"""A training job on a tiny model: real ranks, seconds instead of minutes."""
 
 from __future__ import annotations
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import _thread
 import os
+import re
+import shutil
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from twin_assets.training.job import read_job, read_result
+from twin_assets.training.job import read_job, read_result, write_job
 from twin_assets.training.training_state import last_complete
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -124,19 +128,53 @@ def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
     assert read_result(output / "result.json").resumed_at == [complete[1]["step"]]
 
 
-def test_a_loss_that_is_not_a_number_names_step_and_sample_and_is_not_retried(
-    home: Settings, make_job: Callable[..., TrainingJob]
+def poisoned(tiny_model: Path, folder: Path, value: float) -> Path:
+    """The tiny model with one word's embedding spoiled: ` word`, of which only some samples have.
+
+    Its input and its output embedding are the same weights.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    shutil.copytree(tiny_model, folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    (token,) = AutoTokenizer.from_pretrained(tiny_model)(" word")["input_ids"]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = value
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(float("nan"), "a loss that"), (1e25, "a gradient norm of inf or nan")]
+)
+def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tiny_model: Path,
+    tmp_path: Path,
+    value: float,
+    said: str,
 ) -> None:
-    # an absurd learning rate: the weights overflow after the first step
-    job = make_job("broken", learning_rate=1e30, max_grad_norm=1e30)
+    job = make_job("broken")
+    base = poisoned(tiny_model, tmp_path / "poisoned", value)
+    write_job(replace(read_job(job.folder / "job.json"), base_folder=base))
     texts: list[str] = []
+    started = time.monotonic()
 
     with pytest.raises(TwinError) as caught:
         LocalLauncher(home).run(job, on_message=lambda message: texts.append(str(message)))
 
-    assert "training step" in str(caught.value)
-    assert "sample-" in caught.value.found
+    assert "training step 1" in str(caught.value)
+    assert said in caught.value.found
+    named = re.findall(r"sample-\d+", caught.value.found)
+    assert 1 <= len(named) <= 4
     assert not any("trying again" in text for text in texts)
+    assert not ranks_of(job)
+    # both ranks came to the same end by themselves: no collective ran into its time limit
+    log = (home.logs_dir / "training-broken.log").read_text(encoding="utf-8")
+    assert log.count(caught.value.found) == 2
+    assert time.monotonic() - started < 300
 
 
 def test_one_rank_without_deepspeed_trains_too(

@@ -27,6 +27,7 @@ def measured(*texts: str, source: str = TEXT, markup: str = "markdown", kept: bo
             "source_id": ids,
             "title": ["A title" for _ in ids],
             "text": texts,
+            "language": ["en" for _ in ids],
             "kept": [kept for _ in ids],
         }
     )
@@ -155,3 +156,21 @@ def test_texts_that_differ_are_no_copies() -> None:
         f"d{n}": " ".join(f"word{n} is number{n * k} here" for k in range(40)) for n in range(20)
     }
     assert near(texts).holds
+
+
+def test_pairs_that_are_compared_grow_with_the_documents_and_not_with_their_square() -> None:
+    claim = near({f"d{n}": f"{TEXT} And number{n} at the end." for n in range(200)})
+    assert not claim.holds
+    assert claim.counted["compared"] + claim.counted["not_compared"] <= 200 * 8
+
+
+def test_two_copies_among_many_that_share_a_phrase_are_found() -> None:
+    phrase = " ".join(f"as everybody knows{step}" for step in range(6))
+    texts = {
+        f"d{n}": f"{phrase} " + " ".join(f"word{n}x{k} stands" for k in range(30))
+        for n in range(100)
+    }
+    texts["d99"] = texts["d0"] + " Once more."
+    claim = near(texts)
+    assert not claim.holds
+    assert claim.counted["pairs"] == 1

@@ -34,12 +34,19 @@ BLOGGER = (
     "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'>"
     "<generator>Blogger</generator></feed>"
 )
+MONTH_OF_TWEETS = 'Grailbird.data.tweets_2013_02 =\n [ {\n  "text" : "hello"} ]'
 TWEETS = 'window.YTD.tweets.part0 = [ {"tweet": {"full_text": "hello"}} ]'
 
 EXPORTS = {
     "LinkedIn data export": {"Shares.csv": "Date,ShareLink,ShareCommentary\n"},
     "Substack export": {"posts.csv": "post_id,post_date\n", "posts/1.a-post.html": "<p>Text</p>"},
     "Medium export": {"posts/2020-01-01_A-title-0123456789ab.html": MEDIUM_PAGE},
+    "X (Twitter) archive as it was made until 2018": {
+        "data/js/tweets/2013_02.js": MONTH_OF_TWEETS,
+        "data/js/tweet_index.js": "var tweet_index =  [ ]",
+        "tweets.csv": '"tweet_id","in_reply_to_status_id"',
+        "index.html": "<html></html>",
+    },
     "X (Twitter) archive": {"data/tweets.js": TWEETS, "Your archive.html": "<html></html>"},
     "WordPress export (WXR)": {"ada.WordPress.2024-05-01.xml": WXR},
     "Mastodon archive": {"outbox.json": OUTBOX, "actor.json": "{}"},
@@ -94,6 +101,8 @@ def test_folders_and_archives_are_recognised(name: str, tmp_path: Path) -> None:
         ("Ghost export", GHOST),
         ("Mastodon archive", OUTBOX),
         ("X (Twitter) archive", TWEETS),
+        ("X (Twitter) archive as it was made until 2018", MONTH_OF_TWEETS),
+        ("X (Twitter) archive as it was made until 2018", '"tweet_id","in_reply_to_status_id"\n'),
         ("Medium export", MEDIUM_PAGE),
         ("Blogger export", BLOGGER),
         ("RSS or Atom feed", "\ufeff<rss version='2.0'></rss>"),

@@ -91,6 +91,11 @@ def test_html_has_elements_and_no_fences() -> None:
     assert said == "<blockquote><p>a</p></blockquote>"
 
 
+def test_an_unfinished_shortcode_takes_no_other_one_with_it() -> None:
+    assert without_shortcodes("{{</*word {{< a >}}") == "{{</*word "
+    assert without_shortcodes("{{< a word {{< b >}} c") == "{{< a word  c"
+
+
 MARKS = (
     "{% raw %} {% endraw %} {{ }} {{< a >}} {{< /a >}} {% highlight c %} {% endhighlight %} {% %} "
     "{% comment %} {% endcomment %} {{</* b */>}} {% quote %} {% endquote %} ` ~~~ <pre> </pre> "

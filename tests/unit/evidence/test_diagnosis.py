@@ -40,6 +40,9 @@ def test_causes_outside_the_weights_are_named() -> None:
     assert cause_outside_the_weights(BEFORE, BEFORE) is None
     said = cause_outside_the_weights(BEFORE, replace(BEFORE, template="t2"))
     assert said == "the prompt template changed from t1 to t2"
+    said = cause_outside_the_weights(BEFORE, replace(BEFORE, server="s2"))
+    assert said == "the model server changed from s1 to s2"
+    assert cause_outside_the_weights(replace(BEFORE, server=""), BEFORE) is None  # not told then
     said = cause_outside_the_weights(BEFORE, replace(BEFORE, retrieval_hit_rate=0.4))
     assert said == "the retrieval hit rate went from 80% to 40%"
     said = cause_outside_the_weights(BEFORE, replace(BEFORE, degraded_share=0.3))

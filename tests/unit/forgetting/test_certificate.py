@@ -16,7 +16,7 @@ from twin_resources.forgetting.certificate import (
 )
 from twin_resources.forgetting.elsewhere import lies_elsewhere
 from twin_resources.forgetting.gone import Gone, Subject, digest_of
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.settings import Settings
 
 GONE = Gone(

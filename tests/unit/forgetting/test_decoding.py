@@ -18,7 +18,7 @@ from twin_resources.forgetting.decoding import Undecodable, held_in
 from twin_resources.forgetting.gone import Gone, Subject
 from twin_resources.forgetting.home_files import HomeFiles
 from twin_resources.forgetting.marks import Marking
-from twin_resources.forgetting.places import Instance
+from twin_resources.forgetting.place import Instance
 from twin_resources.settings import Settings
 
 TEXT = "In March the old clock of my uncle stopped for good."

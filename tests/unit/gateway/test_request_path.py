@@ -62,7 +62,7 @@ class Retrieving:
 
 def path(home: Settings, retrieving: Any, *, timeout_s: float = 5.0) -> RequestPath:
     live = Live(home)
-    server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
+    server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
     live.current = Snapshot({"ann": ANN}, None, {"base": server, "ann/v3": server})
     opener = retrieving if callable(retrieving) else lambda: retrieving
     return RequestPath(live, Passages(opener, timeout_s=timeout_s), usd_per_hour=0.02)
@@ -123,6 +123,7 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     } <= set(metadata)  # fmt: skip
     assert all(isinstance(value, str) for value in metadata.values())
     assert metadata["twin.template"] == DEFAULT_TEMPLATE.hash
+    assert metadata["twin.server"] == "llama 1"
 
 
 async def test_a_tuned_version_gets_the_template_it_names(home: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -96,6 +97,16 @@ def test_left_out(): pytest.skip("did not feel like it")
     assert "does not know: did not feel like it" in capfd.readouterr().out
     assert not is_known("did not feel like it")
     assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
+
+
+def test_processes_of_a_run_keep_their_bytecode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    found = check.test_environment(tmp_path / "report.jsonl")
+    assert "PYTHONDONTWRITEBYTECODE" not in found
+    assert found["OMP_NUM_THREADS"] == "1"
+    assert found["PATH"] == os.environ["PATH"]
 
 
 def test_a_file_that_does_not_import_is_a_failure(tmp_path: Path) -> None:

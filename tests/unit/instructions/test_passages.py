@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.instructions.passages import passages_of
+from twin_assets.instructions.passages import passages_of, why_no_passage
 
 SENTENCE = "The tide came in over the flats while nobody was looking at the clock. "
 LONG = (SENTENCE * 5).strip()  # 70 words
@@ -33,7 +33,43 @@ def test_short_paragraphs_are_joined_until_they_are_long_enough() -> None:
 
 def test_paragraphs_that_are_too_long_or_too_few_are_no_answers() -> None:
     assert spans((SENTENCE * 12).strip()) == []
-    assert spans("\n\n".join([SHORT] * 2)) == []
+    assert spans("\n\n".join([SHORT] * 2 + ["> " + LONG] + [SHORT])) == []
+
+
+@pytest.mark.parametrize(
+    "post",
+    [
+        SHORT,
+        "a toot without an end, about the tide and nobody who was there",
+        "\n\n".join([SHORT] * 2),
+        f"{SHORT}\n\n```c\nx;\n```\n\n- {SHORT}",
+    ],
+    ids=["sentence", "no full stop", "two paragraphs", "list and code"],
+)
+def test_a_short_post_is_one_passage(post: str) -> None:
+    assert spans(post) == [post]
+    assert spans(f"# A title\n\n{post}\n\n![picture](a.png)\n") == [post]
+    (passage,) = passages_of(f"# A title\n\n{post}\n")
+    assert passage.heading == "A title"
+    assert why_no_passage(post) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("```c\nint x;\n```\n\n> " + LONG, "no_prose"),
+        ("", "no_prose"),
+        (" ".join(f"[{number}](https://example.org/{number})" for number in range(60)), "no_prose"),
+        ("Nothing much to say today.", "too_short"),
+        (f"{SHORT}\n\n> {LONG}\n\n{SHORT}", "too_short"),
+        ((SENTENCE * 12).strip(), "long_paragraphs"),
+        ("\n\n".join([SHORT, "## One", SHORT, "## Two", SHORT, "## Three", SHORT]), "scattered"),
+        (LONG, ""),
+    ],
+)
+def test_a_text_without_a_passage_has_a_reason(text: str, reason: str) -> None:
+    assert why_no_passage(text) == reason
+    assert bool(passages_of(text)) == (reason == "")
 
 
 def test_a_passage_does_not_cross_a_heading() -> None:

@@ -173,17 +173,17 @@ def test_no_documents_no_chunks() -> None:
 def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
     tokenizer = small_tokenizer()
     chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
-    stored = chunks["token_count"]
-    good = measure(chunks, stored, tokenizer)
+    good = measure([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
     assert (good.too_long, good.miscounted, good.chunks) == (0, 0, 3)
-    assert good.longest <= 64
+    assert good.longest == chunks["token_count"].max()
     long = chunks.with_columns(pl.lit(" ".join([SENTENCE] * 6)).alias("text"))
-    assert measure(long, stored, tokenizer).too_long == 3
+    assert measure([long], tokenizer).too_long == 3
     wrong = chunks.with_columns(pl.lit(1, pl.Int64).alias("token_count"))
-    assert measure(wrong, stored, tokenizer).miscounted == 3
-    # Not among those counted again, and its stored count says it is too long.
-    assert measure(chunks[:1], pl.Series([60, 65]), tokenizer).too_long == 1
-    assert measure(chunks.clear(), stored.clear(), tokenizer).longest == 0
+    assert measure([wrong], tokenizer).miscounted == 3
+    # Its text fits, and its stored count says that it does not.
+    claimed = chunks[:1].with_columns(pl.lit(65, pl.Int64).alias("token_count"))
+    assert measure([claimed], tokenizer).too_long == 1
+    assert measure([chunks.clear()], tokenizer).longest == 0
 
 
 def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:

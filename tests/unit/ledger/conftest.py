@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.langfuse.local_store import Keys, build_app
 from twin_resources.langfuse.outbox import QueuedScore, score_id
@@ -19,6 +20,7 @@ from twin_resources.ledger.ledger import Ledger, LedgerRules
 from twin_resources.ledger.report import SyncReport
 from twin_resources.state.state import State
 
+__all__ = ["postgresql", "postgresql_url"]  # fixtures
 KEYS = Keys("pk-lf-test", "sk-lf-test")
 MORNING = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 
@@ -133,7 +135,11 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """A world whose ledger is in SQLite, or where a test says so (indirectly) in PostgreSQL."""
+    url = f"sqlite:///{tmp_path / 'state.sqlite'}"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url = request.getfixturevalue("postgresql_url")
     tables = TraceTables(tmp_path / "traces.sqlite")
     made: list[World] = []
     app = build_app(tables, keys=KEYS, now_ms=lambda: int(made[0].now.timestamp() * 1000))
@@ -141,7 +147,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         http.auth = (KEYS.public, KEYS.secret)
         client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
         counted = CountedClient(client)
-        state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
+        state = State.open(url)
         made.append(World(tables, http, counted, state))
         counted.world = made[0]
         yield made[0]

@@ -1,16 +1,25 @@
-"""The ledger over the embedded store: each score once, closed days, what never counts, faults."""
+"""The ledger on both state stores: each score once, closed days, what never counts, faults."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from tests.unit.ledger.conftest import MORNING, World, trace_name
+from twin_resources.evidence.diagnosis import Conditions, cause_outside_the_weights
 from twin_resources.langfuse.client import TraceStoreError
 from twin_resources.ledger.ledger import Ledger
+from twin_resources.ledger.schema import SCHEMA_NUMBER
+from twin_resources.loop.settled_values import conditions
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "world" in metafunc.fixturenames:
+        metafunc.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 
 
 def values(world: World, author: str = "ann", after: int = 0) -> list[tuple[int, str, float]]:
@@ -323,12 +332,45 @@ def test_old_rows_go_and_settled_values_stay(world: World) -> None:
 
 
 def test_a_ledger_of_the_future_is_refused(world: World) -> None:
-    from sqlalchemy import text
-
     from twin_resources.state.state import StateError
 
     world.ledger()
     with world.state.transaction() as connection:
-        connection.execute(text("UPDATE schema_number SET number = 9 WHERE store = 'ledger'"))
+        connection.execute(sa.text("UPDATE schema_number SET number = 9 WHERE store = 'ledger'"))
     with pytest.raises(StateError, match="schema number 9"):
         Ledger(world.state, world.client)
+
+
+def test_a_change_of_the_model_server_is_seen(world: World) -> None:
+    def seen(since: datetime, until: datetime) -> Conditions:
+        since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (since, until))
+        with world.state.reading() as connection:
+            found = conditions(
+                connection, "ann", version="v1", since_ms=since_ms, until_ms=until_ms
+            )
+        assert found is not None
+        return found
+
+    world.answer(1, 2, 3, **{"twin.server": "llama 1"})
+    changed = world.pass_time(hours=1).now
+    world.answer(4, 5, **{"twin.server": "llama 2"})
+    world.tick()
+    before, since = seen(MORNING, changed), seen(changed, changed + timedelta(hours=1))
+    told = cause_outside_the_weights(before, since)
+    assert told == "the model server changed from llama 1 to llama 2"
+
+
+def test_a_ledger_without_servers_is_upgraded(world: World) -> None:
+    world.answer(1)
+    world.tick()
+    with world.state.transaction() as connection:
+        connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN server"))
+        connection.execute(sa.text("UPDATE schema_number SET number = 1 WHERE store = 'ledger'"))
+    assert world.ledger().interactions("ann").height == 1
+    world.answer(2, **{"twin.server": "llama 2"})
+    world.tick()
+    with world.state.reading() as connection:
+        found = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
+        assert [str(row.server) for row in found] == ["", "llama 2"]
+        number = "SELECT number FROM schema_number WHERE store = 'ledger'"
+        assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER

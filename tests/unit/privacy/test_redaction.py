@@ -107,6 +107,41 @@ def test_a_region_or_language_says_how_numbers_are_written() -> None:
     assert "44051401359" not in redact(text).text
 
 
+@pytest.mark.parametrize("region", ["en", "de", "fr", "fi"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Output: 8 20 18 11 13 13 5",
+        "(2013 79043 79290 79537 79564 79635 79784 79811 79882)",
+        "10 20 30 40 50 60 70 80",
+        "1227160  936 pts/0  0.0  0.0 878915  0.9  6.5 830996 261748",
+        "bitfield 3.484818891 EnumSet 40.000000 and 381.421875",
+        "to 192.168.144.1 (192.168.144.1) 1.209 ms, erl_eval <6.52032458/1>",
+        "{:a (1 2 5 4 1), :b (3 4), :c (5 4 1)}",
+        "38  08-22-2026 08:53 data.json, 12.2.0-14",
+        "00000070  72 63 65 46 69 6c 65 01  00 05 31 37",
+        ": 1654378690:0;tail ~/.zsh_history",
+    ],
+)
+def test_columns_lists_and_versions_are_no_numbers_of_a_region(text: str, region: str) -> None:
+    assert find_personal(text, region=region) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("030 / 123 45 67", "de"),
+        ("0171 - 123 45 67", "de"),
+        ("(020) 7946 0958", "en"),
+        ("06.12.34.56.78", "fr"),
+        ("912 345 678", "es"),
+        ("in 2019 612 34 56 78", "es"),
+    ],
+)
+def test_numbers_as_people_write_them_at_home(text: str, region: str) -> None:
+    assert redact(text, region=region).counts == {"phone": 1}
+
+
 def test_overlapping_spans_are_one_of_the_surer_kind() -> None:
     spans = [Span(5, 9, "phone"), Span(0, 6, "card"), Span(9, 12, "phone"), Span(20, 21, "iban")]
     assert joined(spans) == (Span(0, 9, "card"), Span(9, 12, "phone"), Span(20, 21, "iban"))

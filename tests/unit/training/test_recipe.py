@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from twin_assets.training.fine_tuning import servable
 from twin_assets.training.recipe import (
     DEFAULT_RECIPE,
+    LATER,
     hash_of,
     learning_rate,
     load_launch,
@@ -93,3 +96,25 @@ def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preference
     assert hash_of({k: v for k, v in supervised.items() if k != "preference"}) == hash_of(
         supervised
     )
+
+
+def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used() -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    older = {key: value for key, value in recipe.model_dump().items() if key not in LATER}
+    # as the release before these wrote it
+    assert hash_of(older) == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
+    assert hash_of(recipe.model_dump()) == hash_of(older)
+    for changed in (
+        {"packing": True},
+        {"gradient_checkpointing": True},
+        {"attention": "eager"},
+        {"launch": "cpu-zero2"},
+    ):
+        assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
+
+
+def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapters() -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    assert servable(recipe) is recipe
+    with pytest.raises(TwinError, match="lora is null"):
+        servable(recipe.model_copy(update={"lora": None}))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -67,7 +66,7 @@ class _File(Archive):
     def __init__(self, path: Path, *, bounds: Bounds) -> None:
         super().__init__(path, bounds=bounds)
         found = path.stat()
-        name = _text(Path(path.name)).lstrip(".") or "file"
+        name = _text(path.name).lstrip(".") or "file"
         self._add(name, found.st_size, found.st_mtime)
         self._sizes = self._sizes or {name: found.st_size}
 
@@ -80,33 +79,39 @@ class _Folder(Archive):
 
     def __init__(self, path: Path, *, bounds: Bounds) -> None:
         super().__init__(path, bounds=bounds)
-        self._files: dict[str, Path] = {}
+        self._files: dict[str, str] = {}
+        waiting = [(os.fspath(path), "")]
+        while waiting:
+            folder, prefix = waiting.pop()
+            try:
+                with os.scandir(folder) as listed:
+                    found = sorted(listed, key=lambda entry: entry.name)
+            except OSError as error:
+                if not prefix:
+                    raise not_readable(path, str(error)) from error
+                self.refused["unreadable"] += 1
+                continue
+            inner = [entry for entry in found if self._list(entry, prefix)]
+            waiting += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(inner)]
 
-        def not_listed(error: OSError) -> None:
-            if error.filename == os.fspath(path):
-                raise not_readable(path, str(error)) from error
-            self.refused["unreadable"] += 1
-
-        for where, folders, files in os.walk(path, onerror=not_listed):
-            if linked := sum(Path(where, name).is_symlink() for name in folders):
-                self.refused["link"] += linked
-            folders[:] = sorted(
-                name for name in folders if not name.startswith(".") and name not in MACHINERY
-            )
-            for file in sorted(files):
-                self._list(Path(where, file))
-
-    def _list(self, file: Path) -> None:
-        found = file.lstat()
-        if stat.S_ISLNK(found.st_mode):
+    def _list(self, entry: os.DirEntry[str], prefix: str) -> bool:
+        """List a file; of a folder, whether to look into it."""
+        name = entry.name
+        if entry.is_symlink():
             self.refused["link"] += 1
-        elif not stat.S_ISREG(found.st_mode):
+        elif entry.is_dir(follow_symlinks=False):
+            return not name.startswith(".") and name not in MACHINERY
+        elif not entry.is_file(follow_symlinks=False):
             self.refused["special_file"] += 1
-        elif name := self._add(_text(file.relative_to(self.path)), found.st_size, found.st_mtime):
-            self._files[name] = file
+        else:
+            found = entry.stat(follow_symlinks=False)
+            name = self._add(_text(f"{prefix}{name}"), found.st_size, found.st_mtime)
+            if name:
+                self._files[name] = entry.path
+        return False
 
     def _open(self, name: str) -> IO[bytes]:
-        return self._files[name].open("rb")
+        return Path(self._files[name]).open("rb")
 
     def digest(self) -> str:
         """SHA-256 over names, bytes of data files, and sizes of the others (media)."""
@@ -116,13 +121,13 @@ class _Folder(Archive):
             if not _DATA.search(name):
                 continue
             try:
-                with self._files[name].open("rb") as stream:
+                with self._open(name) as stream:
                     while piece := stream.read(1 << 20):
                         digest.update(piece)
             except OSError as error:
-                raise not_readable(self._files[name], str(error)) from error
+                raise not_readable(Path(self._files[name]), str(error)) from error
         return digest.hexdigest()
 
 
-def _text(path: Path) -> str:
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+def _text(path: str) -> str:
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

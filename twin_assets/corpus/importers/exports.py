@@ -89,6 +89,16 @@ FORMATS = (
         imported=True,
     ),
     Format(
+        "X (Twitter) archive as it was made until 2018",
+        (
+            (r"data/js/tweets/\d{4}_\d\d\.js",),
+            (r"data/js/tweet_index\.js", r"tweets\.csv"),
+        ),
+        _begins(r"\A\W*(?:Grailbird\.data\.tweets_|var tweet_index\b|tweet_id\",\"in_reply_to_)"),
+        "ask X for a new archive (Settings, Your account, Download an archive of your data): it "
+        "holds these posts too, and is read",
+    ),
+    Format(
         "X (Twitter) archive",
         (
             (r"data/(?:js/)?tweets?(?:-part\d+)?\.js",),

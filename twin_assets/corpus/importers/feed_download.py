@@ -191,8 +191,11 @@ def _write_known(path: Path, known: _Known) -> None:
     part.replace(path.with_suffix(".json"))
 
 
+def shown_address(url: str) -> str:
+    """The address as a message names it: a user name, a password or a token in it stays out."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else url[:200]
+
+
 def _failed(url: str, found: str, next_step: str) -> TwinError:
-    shown = urlsplit(url)
-    # A user name or password in the address stays out of messages.
-    where = f"{shown.scheme}://{shown.hostname or ''}{shown.path}" if shown.hostname else url[:200]
-    return TwinError(f"read the feed {where}", found=found, next_step=next_step)
+    return TwinError(f"read the feed {shown_address(url)}", found=found, next_step=next_step)

@@ -43,24 +43,28 @@ class PostFile:
 
     Attributes:
         source_id: path in its source, `/` between parts, NFC: the same on every machine.
-        path: where it is now; may hold bytes that are not UTF-8, so it is read and never stored.
-            Of an object in S3: its name under the prefix.
+        where: its path now; may hold bytes that are not UTF-8, so it is read and never stored. Of
+            an object in S3: its name under the prefix.
         file_hash: SHA-256 of the bytes (of an object: its ETag); "" when it could not be read now.
         problem: why it was not read (`unreadable`, `too_large`), else "".
         bucket, stored: of an object in S3.
     """
 
     source_id: str
-    path: Path
+    where: str
     file_hash: str
     problem: str = ""
     bucket: str = ""
     stored: StoredObject | None = None
 
     @property
+    def path(self) -> Path:
+        return Path(self.where)
+
+    @property
     def address(self) -> str:
         """Absolute path or `s3://bucket/key`, as text that can be stored."""
-        return f"s3://{self.bucket}/{self.stored.key}" if self.stored else display(self.path)
+        return f"s3://{self.bucket}/{self.stored.key}" if self.stored else display(self.where)
 
     def read(self) -> tuple[bytes, str]:
         """The bytes, and the `file_hash` that goes with them.
@@ -101,7 +105,8 @@ def scan(source: Path) -> Folder:
     """List the posts of a folder, or of a single file, and hash their bytes.
 
     Every body is read and hashed each time: a file can change without its size or time (an unpacked
-    archive, a restored backup), and 2,332 posts of 5 MB take 0.1 s.
+    archive, a restored backup), and 2,332 posts of 5 MB take 0.1 s. No `Path` is made of a name: at
+    100,000 posts they took more than the reading.
 
     Raises:
         TwinError: the path does not exist, cannot be listed, or is no folder or post.
@@ -117,7 +122,7 @@ def scan(source: Path) -> Folder:
                 found=f"a file that is neither Markdown nor HTML ({source.suffix or 'no suffix'})",
                 next_step="name a folder of .md or .html files",
             )
-        post = _post_file(source, source_id=identity(source.name))
+        post = _post_file(os.fspath(source), source_id=identity(source.name))
         return Folder(display(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
@@ -152,7 +157,7 @@ def scan_prefix(source: str) -> Folder:
             continue
         problem = "too_large" if stored.size > MAX_POST_BYTES else ""
         etag = f"etag:{stored.etag}"
-        posts.append(PostFile(source_id, Path(stored.name), etag, problem, bucket, stored))
+        posts.append(PostFile(source_id, stored.name, etag, problem, bucket, stored))
     return Folder(
         source=address_of(source),
         layout=layout,
@@ -165,21 +170,18 @@ def scan_prefix(source: str) -> Folder:
 def _scan_folder(source: Path) -> Folder:
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
-    candidates = [
-        (file, identity(file.relative_to(source).as_posix()))
-        for file in _walk(source, skipped=skipped, unlisted=unlisted)
-    ]
-    source_ids = [source_id for _, source_id in candidates]
+    candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
+    source_ids = [source_id for _, source_id, _ in candidates]
     layout, bundles = layout_of(source_ids), bundles_of(source_ids)
     site = read_site(source_ids, lambda name: (source / name).read_bytes(), layout=layout)
     posts: dict[str, PostFile] = {}
-    for file, source_id in candidates:
+    for file, source_id, linked in candidates:
         reason = why_no_post(source_id, layout=layout, site=site, bundles=bundles)
         if reason:
             skipped[reason] += 1
         elif source_id in posts:  # two spellings of one name that NFC makes the same
             skipped["same name in another Unicode form"] += 1
-        elif _escapes(file, source):
+        elif linked and _escapes(Path(file), source):
             skipped["link out of the folder"] += 1
         else:
             posts[source_id] = _post_file(file, source_id=source_id)
@@ -193,50 +195,72 @@ def _scan_folder(source: Path) -> Folder:
     )
 
 
-def display(path: Path) -> str:
+def display(path: Path | str) -> str:
     """A path as text that can be stored: bytes that are not UTF-8 are shown as `\\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def identity(relative: str) -> str:
     """A relative path as an identifier: NFC (macOS writes NFD), undecodable bytes as `\\xNN`."""
+    if relative.isascii():
+        return relative
     return unicodedata.normalize("NFC", os.fsencode(relative).decode("utf-8", "backslashreplace"))
 
 
-def _walk(source: Path, *, skipped: Counter[str], unlisted: list[str]) -> Iterator[Path]:
-    def not_listed(error: OSError) -> None:
-        folder = Path(os.fsdecode(error.filename)).relative_to(source).as_posix()
-        unlisted.append(identity(folder) + "/")
-        skipped["folder that cannot be listed"] += 1
+def _walk(
+    source: Path, *, skipped: Counter[str], unlisted: list[str]
+) -> Iterator[tuple[str, str, bool]]:
+    """Path, `source_id`, and whether it is a link, of every file that is not hidden."""
+    waiting = [(os.fspath(source), "")]
+    while waiting:
+        folder, prefix = waiting.pop()
+        try:
+            with os.scandir(folder) as listed:
+                found = sorted(listed, key=lambda entry: entry.name)
+        except OSError:
+            unlisted.append(identity(prefix))
+            skipped["folder that cannot be listed"] += 1
+            continue
+        inner: list[tuple[str, str]] = []
+        for entry in found:
+            name, linked = entry.name, entry.is_symlink()
+            if name.startswith("."):
+                continue
+            if not _is_folder(entry):
+                yield entry.path, identity(f"{prefix}{name}"), linked
+            elif name in MACHINERY:
+                continue
+            elif linked:
+                skipped["linked folder"] += 1
+            else:
+                inner.append((entry.path, f"{prefix}{name}/"))
+        waiting += reversed(inner)
 
-    for where, folders, files in os.walk(source, onerror=not_listed):
-        kept = [name for name in folders if not name.startswith(".") and name not in MACHINERY]
-        linked = [name for name in kept if Path(where, name).is_symlink()]
-        skipped["linked folder"] += len(linked)
-        folders[:] = sorted(set(kept) - set(linked))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(where, name)
-    for reason in [reason for reason, count in skipped.items() if not count]:
-        del skipped[reason]
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _escapes(file: Path, source: Path) -> bool:
     """Whether a link leads out of the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
     try:
-        return file.is_symlink() and not file.resolve(strict=True).is_relative_to(source)
+        return not file.resolve(strict=True).is_relative_to(source)
     except (OSError, RuntimeError):  # a dangling link, or one that leads to itself
         return True
 
 
-def _post_file(file: Path, *, source_id: str) -> PostFile:
+def _post_file(file: str, *, source_id: str) -> PostFile:
     try:
-        found = file.stat()
+        found = os.stat(file)  # noqa: PTH116 - see `scan`
         if not stat.S_ISREG(found.st_mode):  # a pipe would block the read for ever
             return PostFile(source_id, file, "", "unreadable")
         if found.st_size > MAX_POST_BYTES:
             size_and_time = f"{found.st_size}:{found.st_mtime_ns}".encode()
             return PostFile(source_id, file, hashlib.sha256(size_and_time).hexdigest(), "too_large")
-        return PostFile(source_id, file, hashlib.sha256(file.read_bytes()).hexdigest())
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123
+            return PostFile(source_id, file, hashlib.sha256(stream.readall()).hexdigest())
     except OSError:
         return PostFile(source_id, file, "", "unreadable")

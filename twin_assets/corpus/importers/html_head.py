@@ -14,6 +14,11 @@ from importlib import import_module
 from typing import Any
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# References to such a character by number; it takes a few more than are forbidden.
+_FORBIDDEN_NUMBER = re.compile(
+    "&#(?:0*(?:[0-9]|[12][0-9]|3[01]|6553[45])(?![0-9])"
+    "|[xX]0*(?:1?[0-9a-fA-F]|[fF]{3}[efEF])(?![0-9a-fA-F]))"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ def parse_html(content: str) -> Any:
         tree = lxml_html.document_fromstring(content.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError:
         return None
+    if not (_FORBIDDEN.search(content) or _FORBIDDEN_NUMBER.search(content)):
+        return tree
     for node in tree.iter():
         node.tail = _FORBIDDEN.sub("", node.tail or "") or None
         if isinstance(node.tag, str):  # else a comment, which nobody reads

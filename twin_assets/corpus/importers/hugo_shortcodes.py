@@ -71,4 +71,6 @@ def _name(tag: str) -> tuple[bool, str]:
 def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:
     closing = ">}}" if mark == "<" else "%}}"
     end = part.find(closing, start + 3, start + _LONGEST_TAG)
-    return end + 3 if end >= 0 else None
+    if end < 0 or part.find("{{" + mark, start + 3, end) >= 0:  # the next one begins: unfinished
+        return None
+    return end + 3

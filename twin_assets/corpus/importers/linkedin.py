@@ -6,6 +6,10 @@ Belongs here: what a share and an article are. Does not belong here: taking the 
 Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. The identifier of a
 post is in its URN, and the time in it: `id >> 22` is in milliseconds, one millisecond finer than
 the column `Date` and in UTC for sure.
+
+Who may read a post is not documented. In five exports that their owners published (945 rows) the
+column `Visibility` says `MEMBER_NETWORK` in every row, also in the 68 of groups, and is never
+empty. So an empty cell is no word for public, and a post in a group is for its members.
 """
 # pyright: strict
 
@@ -40,7 +44,6 @@ _TAG = re.compile(r"(?<![\w&/])#(\w+)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?")
 _SHARES_LIMIT = 128 << 20
 _VISIBILITY = {
-    "": "public",
     "PUBLIC": "public",
     "MEMBER_NETWORK": "public",  # what the export says of every ordinary post
     "LOGGED_IN": "public",
@@ -50,7 +53,7 @@ _VISIBILITY = {
 
 
 # The end of another row within a commentary: damage hid where that row ends, and who may read it.
-_SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(filter(None, _VISIBILITY))})\r?\n")
+_SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
 def recognises(archive: Archive) -> bool:
@@ -79,7 +82,8 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
             continue
         rows = enumerate(share_rows(text), start=1)
         shares = [
-            _share(row, f"{name}:{number}", author=author, byline=byline) for number, row in rows
+            _share(row, f"{name}:{number}", author=author, byline=byline, include=include)
+            for number, row in rows
         ]
         if shares and all(
             isinstance(one, Skipped) and one.reason == "malformed_row" for one in shares
@@ -108,7 +112,14 @@ def _agreed(shares: list[Record | Skipped]) -> Iterator[Record | Skipped]:
         yield (replace(one, visibility=said[one.source_id]) if isinstance(one, Record) else one)
 
 
-def _share(row: dict[str, str] | None, where: str, *, author: str, byline: str) -> Record | Skipped:
+def _share(
+    row: dict[str, str] | None,
+    where: str,
+    *,
+    author: str,
+    byline: str,
+    include: frozenset[str],
+) -> Record | Skipped:
     if row is None:
         return Skipped(where, "malformed_row")
     link = unquote(row.get("ShareLink", ""))
@@ -122,6 +133,12 @@ def _share(row: dict[str, str] | None, where: str, *, author: str, byline: str) 
     text = _HASHTAG.sub(r"#\1", row["ShareCommentary"])
     if not text:
         return Skipped(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")
+    # An empty cell, a new word, or no such column: nobody says that it was public.
+    visibility = _VISIBILITY.get(row.get("Visibility", "").strip().upper())
+    if visibility is None and "private" not in include:
+        return Skipped(source_id, "unknown_visibility")
+    if urn[1] == "groupPost" and visibility == "public":
+        visibility = "followers"  # its readers are the group's members, whatever the column says
     return Record(
         source=NAME,
         source_id=source_id,
@@ -132,8 +149,7 @@ def _share(row: dict[str, str] | None, where: str, *, author: str, byline: str) 
         text=text,
         markup="text",
         created_at=_time_in(urn[2]) or said_at,
-        # Without the column nobody says that it was public.
-        visibility=_VISIBILITY.get(row.get("Visibility", "?").strip().upper(), "private"),
+        visibility=visibility or "private",
         tags=tuple(dict.fromkeys(_TAG.findall(text))),
     )
 

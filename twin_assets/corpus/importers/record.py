@@ -121,7 +121,8 @@ class Skipped:
     Attributes:
         where: its identifier, or the member (and line) that holds it; never its text.
         reason: a snake_case word: `bare_reshare`, `boost`, `draft`, `private`, `followers`, `paid`,
-            `reply`, `not_a_post`, `no_text`, `malformed_row`, or an `archive.MemberError`'s.
+            `unknown_visibility`, `reply`, `not_a_post`, `no_text`, `malformed_row`, or an
+            `archive.MemberError`'s.
     """
 
     where: str

@@ -18,7 +18,7 @@ from twin_resources.command.subject import choose_subject
 from twin_resources.settings import Author, Settings, load_settings, write_author
 
 RECIPE = "smollm2-135m-demo"
-ANSWER_TOKENS = 48  # the reader gives full marks from 25 words on
+ANSWER_TOKENS = 40  # the reader gives full marks from 25 words on
 CONTEXT_TOKENS = 256  # one full chunk: reading 400 tokens takes two thirds of an answer's time
 
 # What the loop takes months for with a reader or two has to happen in minutes here. Every one of
@@ -30,6 +30,8 @@ SETTINGS: Mapping[str, str] = {
     "TWIN_ALARM_HORIZON": "1000",
     "TWIN_MARGIN": "0.2",
     "TWIN_TRIAL_PROMPTS": "60",
+    "TWIN_SERVING_THREADS": "2",  # nothing trains while the reader asks
+    "TWIN_EVALUATION_TOKENS": "12000",  # 30 passages of one model instead of 54
     "TWIN_READER_DAYS": "at_once",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
     "TWIN_PROMPT_CACHE_MIB": "768",  # the reader's questions come again, and are read once

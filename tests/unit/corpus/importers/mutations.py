@@ -19,7 +19,8 @@ _INSERTED = (
     b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\x08", b"&#8;", b"&nbsp;", b"&bomb;",
     b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>&b;',
     b"[" * 5_000, b"{\"a\":" * 5_000, b"<div>" * 5_000, b"9" * 6_000, b"A" * 100_000,
-    b'"\\ud83d"', b"null", b"false", b"<script>", b"</section>", b"</article>", b"\x1a",
+    b"urn:li:share:" + b"9" * 60, b"2023-13-45 99:99:99", b"&#0;", b"<div class='paywall-jump'>",
+    b'"\\ud83d"', b"null", b"true", b"false", b"<script>", b"</section>", b"</article>", b"\x1a",
 )  # fmt: skip
 
 

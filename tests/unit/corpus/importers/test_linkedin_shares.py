@@ -10,7 +10,7 @@ from tests.unit.corpus.importers.reading import Found, folder_of, found_in
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import share_rows
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import Record, Skipped, why_excluded
 
 HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
@@ -125,3 +125,31 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
     assert outcomes[0] == Skipped("Shares.csv", "torn")
     assert {one.reason for one in outcomes[1:] if isinstance(one, Skipped)} == {"malformed_row"}
     assert not [one for one in outcomes if isinstance(one, Record)]
+
+
+@pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
+def test_a_post_of_which_nobody_says_who_may_read_it_is_asked_for(
+    word: str, tmp_path: Path
+) -> None:
+    """LinkedIn writes a word in every row: without one a post is not known to be public."""
+    folder = folder_of({"Shares.csv": HEAD + share(1, "SECRET words.", word) + OPEN}, tmp_path)
+    found = found_in(folder, linkedin)
+    assert found.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
+    assert "SECRET" not in found.only.text
+    asked = found_in(folder, linkedin, "private")
+    assert [one.visibility for one in asked.records.values()] == ["private", "public"]
+    assert why_excluded(asked.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
+
+
+def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
+    text = (HEAD + OPEN).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
+    found = found_in(folder_of({"Shares.csv": text}, tmp_path), linkedin)
+    assert (found.records, found.reasons) == ({}, {"unknown_visibility": 1})
+
+
+def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
+    """The column says `MEMBER_NETWORK` of it as of any other."""
+    said = OPEN.replace("share%3A", "groupPost%3A123-")
+    [record] = records(said, tmp_path)
+    assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
+    assert why_excluded(record, frozenset()) == "followers"

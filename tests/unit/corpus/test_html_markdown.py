@@ -1,0 +1,86 @@
+"""What the tags of HTML mean in Markdown."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from twin_assets.corpus.html_markdown import markdown_of
+
+
+def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
+    parser = etree.HTMLParser(encoding="utf-8")
+    tree = etree.fromstring(f"<html><body>{html}</body></html>".encode(), parser)
+    return markdown_of(tree, codes=codes)
+
+
+@pytest.mark.parametrize(
+    ("html", "markdown"),
+    [
+        ("<p>a\n  b&nbsp;c<!-- no --> d</p>", "a b c d"),
+        ("<p>a<br>b<br/><br/>c</p>", "a\nb\nc"),
+        ("<p>a<script>x</script> b<img src='i'> c</p>", "a b c"),
+        ("x<p>a</p>y<div>b<p>c</p>d</div>z", "x\n\na\n\ny\n\nb\n\nc\n\nd\n\nz"),
+        ("<h2>a <em>b</em><br>c</h2>", "## a *b* c"),
+        ("<h3> </h3><p>a</p>", "a"),
+        # inline marks stand at the words, whatever the spaces are
+        ("<p>a<b> b </b>c <i></i><em>d</em>e <s>f</s></p>", "a **b** c *d*e ~~f~~"),
+        ("<p><b>a</b><b>b</b> <i>c</i> <i>d</i></p>", "**ab** *c* *d*"),
+        ("<del>a<p>b</p></del>c", "~~a~~\n\n~~b~~\n\nc"),
+        ("<p><b><i>a</i></b> <q>b <q>c</q></q></p>", '***a*** "b "c""'),
+        ("<p><u>a</u> <kbd>b</kbd> <bogus>c</bogus> <a href='/'>d</a></p>", "a b c d"),
+        # code
+        (
+            "<p><code> a  b </code>c <code>`d`</code> <code>e``f</code></p>",
+            "`a b` c `` `d` `` ```e``f```",
+        ),
+        ("<p><code>a<b>b</b></code><code>c</code></p>", "`abc`"),
+        ("<p>a</p><code>b<br>c</code><p>d</p>", "a\n\n```\nb\nc\n```\n\nd"),
+        (
+            "<pre class='language-c'>\n  <b>int</b> x<br>y<!-- c -->;\n</pre>",
+            "```c\n  int x\ny;\n```",
+        ),
+        ("<div class='highlight language-py'><pre>a</pre></div>", "```py\na\n```"),
+        ("<pre> \n </pre>", ""),
+        # template tags are no words, but in code they may be the subject
+        ("<p>a {% b %}[^1]c <code>{% d %}</code></p>", "a c `{% d %}`"),
+        # lists
+        ("<ul><li>a</li><li><p>b</p></li></ul>", "- a\n- b"),
+        ("<ol start='9'><li>a<li>b</ol>", "9. a\n10. b"),
+        ("<ol start='99999999999999999999'><li>a</ol>", "1. a"),
+        ("<ul><li>a<ol><li>b</li></ol></li><li>c</li></ul>", "- a\n  1. b\n- c"),
+        ("<ul><li>a</li><ul><li>b</li></ul><li>c</li></ul>", "- a\n  - b\n- c"),
+        ("<ul><li><p>a</p><p>b</p></li><li>c</li></ul>", "- a\n\n  b\n\n- c"),
+        ("<ul><li>a<pre>b\n\nc</pre></li></ul>", "- a\n\n  ```\n  b\n\n  c\n  ```"),
+        ("<dl><dt>a</dt><dd>b</dd></dl>", "- a\n- b"),
+        ("<ul> <li> </li> </ul>", ""),
+        ("<blockquote>a<p>b</p><ul><li>c</li></ul></blockquote>", "> a\n>\n> b\n>\n> - c"),
+        # tables
+        (
+            "<table><caption>t</caption><tr><th>a</th><th>b</th></tr><tr><td><p>c</p><p>d</p></td>"
+            "</tr></table>",
+            "t\n\n| a | b |\n| --- | --- |\n| c d |  |",
+        ),
+        ("<table><tr><td>1</td><td><pre>a</pre></td></tr></table>", "1\n\n```\na\n```"),
+        ("<table><tr><td>a</td></tr><tr><td>b</td></tr></table>", "a\n\nb"),
+        ("<figure><img><figcaption>a</figcaption></figure><hr>b", "a\n\nb"),
+    ],
+)
+def test_markdown_of_html(html: str, markdown: str) -> None:
+    assert rendered(html) == markdown
+
+
+def test_code_comes_back_where_its_placeholder_stands() -> None:
+    html = "<ul><li>a twincodeblock0end b</li></ul><p>twincodeblock1end twincodeblock7end</p>"
+    assert rendered(html, codes=("```\nx\n```", "```\ny\n```")) == (
+        "- a\n\n  ```\n  x\n  ```\n\n  b\n\n```\ny\n```\n\ntwincodeblock7end"
+    )
+
+
+def test_a_thousand_open_tags_are_no_thousand_calls() -> None:
+    tree = etree.Element("div")
+    inner = tree
+    for _ in range(3_000):
+        inner = etree.SubElement(inner, "i")
+    inner.text = "words"
+    assert markdown_of(tree).strip("*") == "words"

@@ -1,0 +1,78 @@
+"""What runs is held against what the recipe says; each difference is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_assets.training.effective import expected, require_as_expected
+from twin_assets.training.job import Job
+from twin_assets.training.recipe import LoraShape, load_recipe
+from twin_resources.errors import TwinError
+
+SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def job(**changes: Any) -> Job:
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
+    return Job(
+        folder=Path("job"), base_name="tiny", base_folder=Path("tiny"), ranks=2, recipe=recipe
+    )
+
+
+def ran(**changes: Any) -> dict[str, Any]:
+    """What a training by the recipe measures, with differences."""
+    return expected(job()) | {"lora_modules": dict.fromkeys(SEVEN, 30)} | changes
+
+
+def test_what_runs_as_the_recipe_says_may_begin() -> None:
+    require_as_expected(ran(), expected(job()), recipe="mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"learning_rate": 1e-4}, "learning_rate is 0.0001 and should be 0.001"),
+        ({"accumulation": 1, "samples_per_step": 2}, "accumulation is 1 and should be 2"),
+        ({"accumulation": 1, "samples_per_step": 2}, "samples_per_step is 2 and should be 4"),
+        ({"zero_stage": 2}, "zero_stage is 2 and should be 0"),
+        ({"ranks": 1}, "ranks is 1 and should be 2"),
+        ({"optimizer": "SGD"}, "optimizer is 'SGD' and should be 'AdamW'"),
+        ({"lora_rank": [8, 16]}, "lora_rank is [8, 16] and should be 16"),
+        ({"lora_modules": {"q_proj": 30}}, "lora_modules is ['q_proj'] and should be"),
+        ({"lora_modules": {}}, "lora_modules is [] and should be"),
+        ({"gradient_checkpointing": True}, "gradient_checkpointing is True and should be False"),
+    ],
+)
+def test_each_difference_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(TwinError) as caught:
+        require_as_expected(ran(**changes), expected(job()), recipe="mine")
+    assert said in caught.value.found
+    assert "recipe mine" in caught.value.tried
+
+
+def test_an_adapter_where_every_weight_should_be_trained_is_a_difference() -> None:
+    wanted = expected(job(lora=None))
+    require_as_expected(ran(lora_modules={}), wanted, recipe="full")
+    with pytest.raises(TwinError, match=r"lora_modules is \['q_proj'\] and should be \[\]"):
+        require_as_expected(ran(lora_modules={"q_proj": 2}), wanted, recipe="full")
+
+
+def test_a_target_module_that_the_model_lacks_is_named_although_others_are_there() -> None:
+    from transformers.models.llama import LlamaConfig, LlamaForCausalLM
+
+    from twin_assets.training.adapter import with_adapter
+
+    config = LlamaConfig(
+        vocab_size=16,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    base = LlamaForCausalLM(config)
+    lora = LoraShape(rank=2, alpha=4, dropout=0.0, target_modules=("q_proj", "query_key_value"))
+    with pytest.raises(TwinError, match="no module query_key_value in it"):
+        with_adapter(base, lora, start=None)

@@ -1,0 +1,113 @@
+"""The model of a training: switches that cost no exactness, and a fully trained one as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.llama import LlamaConfig, LlamaForCausalLM
+
+from twin_assets.training import model as models
+from twin_assets.training.job import Job
+from twin_assets.training.losses import answer_losses
+from twin_assets.training.model import attention_of, liger_of, model_for, write_model
+from twin_assets.training.recipe import load_recipe
+from twin_assets.training.samples import TokenizedSample
+from twin_resources.errors import TwinError
+
+SAMPLE = TokenizedSample("one", "document", tuple(range(3, 40)), 11, 37)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    model: Any = LlamaForCausalLM(config)
+    model.to(torch.float16).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+def loaded(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
+    job = Job(folder=base, base_name="tiny", base_folder=base, ranks=1, recipe=recipe)
+    torch.manual_seed(recipe.seed)
+    return model_for(job, bf16=False, masters_elsewhere=False)
+
+
+@pytest.mark.parametrize("shape", [{}, {"lora": None}], ids=["lora", "full"])
+def test_gradient_checkpointing_gives_the_same_gradient(base: Path, shape: dict[str, Any]) -> None:
+    gradients: list[dict[str, torch.Tensor]] = []
+    passes: list[int] = []
+    for switch in (False, True):
+        model, named = loaded(base, gradient_checkpointing=switch, **shape)
+        seen: list[int] = []
+        for part in model.modules():
+            if type(part).__name__ == "LlamaMLP":
+                part.register_forward_pre_hook(lambda *_, seen=seen: seen.append(1))
+        answer_losses(model, [SAMPLE], 16).sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+        passes.append(len(seen))
+    assert passes == [2, 4]  # two layers, computed again in the backward pass
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+    assert any(value.abs().max() > 0 for value in gradients[0].values())
+
+
+def test_a_full_training_trains_every_weight_and_is_written_in_the_bases_dtype(
+    base: Path, tmp_path: Path
+) -> None:
+    model, named = loaded(base, lora=None)
+    assert {name for name, _ in named} == {name for name, _ in model.named_parameters()}
+    changed = {name: p.detach() + 0.5 for name, p in named}
+    write_model(tmp_path / "model", base, changed)
+    again: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert again.dtype == torch.float16
+    assert (tmp_path / "model" / "tokenizer.json").is_file()
+    for name, value in again.named_parameters():
+        torch.testing.assert_close(value, changed[name].half())
+
+
+def test_a_weight_that_the_base_has_not_is_no_model_of_it(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match=r"1 weights that its base has not: layer\.unknown"):
+        write_model(tmp_path / "model", base, {"layer.unknown": torch.zeros(1)})
+
+
+def test_attention_and_kernels_follow_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("smollm2-135m-cpu")
+    monkeypatch.setattr(models, "find_spec", lambda _: object())
+    assert attention_of(recipe, on_gpu=True) == "flash_attention_2"
+    assert liger_of(recipe, on_gpu=True)
+    assert attention_of(recipe, on_gpu=False) == "sdpa"
+    assert not liger_of(recipe, on_gpu=False)
+    monkeypatch.setattr(models, "find_spec", lambda _: None)
+    assert attention_of(recipe, on_gpu=True) == "sdpa"
+    assert not liger_of(recipe, on_gpu=True)
+    assert not liger_of(recipe.model_copy(update={"liger": False}), on_gpu=True)
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_what_is_asked_for_and_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, on_gpu: bool
+) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda _: None)
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(
+        update={"attention": "flash_attention_2", "liger": True}
+    )
+    said = "no package" if on_gpu else "for the CPU"
+    with pytest.raises(TwinError, match=said):
+        attention_of(recipe, on_gpu=on_gpu)
+    with pytest.raises(TwinError, match=said):
+        liger_of(recipe, on_gpu=on_gpu)

@@ -1,0 +1,97 @@
+"""Samples that share a row do not see each other: packed losses are those of each sample alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers.models.llama import LlamaConfig, LlamaForCausalLM
+
+from twin_assets.training.losses import (
+    Preference,
+    Supervised,
+    answer_losses,
+    packed_answer_losses,
+    pair_log_probabilities,
+)
+from twin_assets.training.samples import TokenizedPair, TokenizedSample
+
+BUCKET = 16
+
+
+def sample(name: str, length: int, start: int) -> TokenizedSample:
+    tokens = tuple((7 * at + 3 * length) % 50 for at in range(length))
+    return TokenizedSample(name, f"document {name}", tokens, start, length)
+
+
+SAMPLES = [sample("one", 21, 9), sample("two", 5, 1), sample("three", 13, 4)]
+
+
+@pytest.fixture(params=["sdpa", "eager"])
+def model(request: pytest.FixtureRequest) -> Any:
+    torch.manual_seed(11)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.4,  # so that what leaks would show
+    )
+    model = LlamaForCausalLM(config).train()
+    model.set_attn_implementation(request.param)
+    return model
+
+
+def test_packed_losses_are_those_of_each_sample_alone(model: Any) -> None:
+    alone = torch.cat([answer_losses(model, [each], BUCKET).flatten() for each in SAMPLES])
+    packed = packed_answer_losses(model, SAMPLES, BUCKET)
+    assert packed.shape == (sum(each.answer_tokens for each in SAMPLES),)
+    torch.testing.assert_close(packed, alone, atol=2e-5, rtol=1e-5)
+
+
+def test_without_positions_of_their_own_samples_would_see_each_other(model: Any) -> None:
+    """The test above can fail: in one undivided row the second sample's losses are others."""
+    joined = SAMPLES[0].tokens + SAMPLES[1].tokens
+    start = SAMPLES[0].length + SAMPLES[1].answer_start
+    undivided = TokenizedSample("joined", "document", joined, start, len(joined))
+    leaked = answer_losses(model, [undivided], BUCKET).flatten()
+    alone = answer_losses(model, [SAMPLES[1]], BUCKET).flatten()
+    assert (leaked - alone).abs().max() > 0.05
+
+
+def test_another_sample_in_the_row_changes_nothing(model: Any) -> None:
+    first = packed_answer_losses(model, SAMPLES[:2], BUCKET)
+    others = [sample("other", 21, 20), SAMPLES[1]]
+    second = packed_answer_losses(model, others, BUCKET)
+    count = SAMPLES[1].answer_tokens
+    torch.testing.assert_close(first[-count:], second[-count:], atol=2e-5, rtol=1e-5)
+
+
+def test_the_gradient_is_that_of_padded_rows(model: Any) -> None:
+    gradients: list[list[torch.Tensor]] = []
+    for packing in (False, True):
+        model.zero_grad()
+        loss, _ = Supervised(SAMPLES, BUCKET, packing).sums(model, range(len(SAMPLES)))
+        loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for padded, packed in zip(*gradients, strict=True):
+        torch.testing.assert_close(packed, padded, atol=1e-3, rtol=1e-3)
+
+
+def test_preferences_are_packed_alike(model: Any) -> None:
+    pairs = [
+        TokenizedPair(SAMPLES[0], sample("one", 17, 9)),
+        TokenizedPair(SAMPLES[2], sample("three", 30, 4)),
+    ]
+    padded = pair_log_probabilities(model, pairs, BUCKET)
+    packed = pair_log_probabilities(model, pairs, BUCKET, packing=True)
+    torch.testing.assert_close(packed, padded, atol=1e-4, rtol=1e-5)
+    known = {pair.sample_id: (-9.0, -8.0) for pair in pairs}
+    losses = [
+        Preference(pairs, BUCKET, 0.1, known, packing).sums(model, [0, 1])[0]
+        for packing in (False, True)
+    ]
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-4, rtol=1e-5)

@@ -1,0 +1,302 @@
+"""A tree of HTML → Markdown, in one walk: every word of it, code as it was.
+
+Belongs here: what a tag means in Markdown. Does not belong here: which part of a page is the post
+(`html_cleaning`), text without tags (`html_fragment`).
+Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
+https://github.github.com/gfm/#tables-extension-
+
+White space is collapsed as a browser does. An unknown tag is its words. The walk keeps its own
+stack: a post of a thousand open tags must not end in Python's limit of calls.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from twin_assets.corpus.code_blocks import fenced
+from twin_assets.corpus.template_tags import without_template_tags
+
+DROPPED = frozenset(
+    {"img", "video", "audio", "iframe", "object", "svg", "script", "style", "noscript", "form"}
+    | {"template", "canvas", "button", "select", "textarea", "title"}
+)
+"""Elements without a word of a post."""
+
+PLACEHOLDER = re.compile(r"twincodeblock(\d+)end")
+"""Stands for `codes[n]`: what carries a code block through an extractor that would break it."""
+
+_INLINE_MARKS = {"em": "*", "i": "*", "strong": "**", "b": "**", "q": '"'} | dict.fromkeys(
+    ("s", "del", "strike"), "~~"
+)
+_CODE = frozenset({"code", "tt"})
+_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_LISTS = frozenset({"ul", "ol", "dl", "menu"})
+_ITEMS = frozenset({"li", "dt", "dd"})
+_CELLS = frozenset({"td", "th"})
+_CONTAINERS = frozenset({*_HEADINGS, *_LISTS, *_ITEMS, *_CELLS, "blockquote", "table", "tr"})
+_BLOCKS = frozenset(
+    {"p", "div", "section", "article", "header", "footer", "main", "aside", "nav", "address"}
+    | {"figure", "figcaption", "details", "summary", "hr", "center", "fieldset", "legend"}
+    | {"caption", "thead", "tbody", "tfoot", "body", "hgroup", "dialog", "pre"}
+)
+_SPACES = re.compile(r"\s+")
+_BACK_TICKS = re.compile("`+")
+_LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
+_MOST_DIGITS = 9  # of the number of an item, as CommonMark has it
+
+
+def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
+    """Render an lxml element with all that it holds.
+
+    Args:
+        codes: fenced blocks for the placeholders in the text.
+
+    Returns:
+        Blocks apart by one empty line, a paragraph is one line but for `<br>`.
+    """
+    etree: Any = import_module("lxml.etree")
+    writer = _Writer(codes)
+    walk: Any = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
+    for event, element in walk:
+        if event == "start":
+            tag = element.tag
+            if tag == "pre":
+                writer.write_code(element)
+                walk.skip_subtree()
+            elif tag in DROPPED:
+                walk.skip_subtree()
+            else:
+                writer.open(tag, element)
+                if element.text:
+                    writer.write(element.text)
+            continue
+        if event == "end":
+            writer.close(element.tag)
+        if element.tail and element is not tree:
+            writer.write(element.tail)
+    return writer.finished()
+
+
+def code_of(element: Any) -> str:
+    """A `<pre>` as a fenced block, with the language that a class names; "" without code."""
+    around = [element.getparent()] if element.getparent() is not None else []
+    classes = (str(node.get("class") or "") for node in (*element.iter("*"), *around))
+    language = _LANGUAGE.search(" ".join(classes))
+    for line_break in element.iter("br"):
+        line_break.text = "\n"
+    etree: Any = import_module("lxml.etree")
+    text = etree.tostring(element, method="text", encoding="unicode", with_tail=False)
+    code = str(text).strip("\n")
+    return fenced(code, language[1] if language else "") if code.strip() else ""
+
+
+@dataclass(slots=True)
+class _Container:
+    """An open element that makes something of its blocks.
+
+    Attributes:
+        blocks: finished ones.
+        prose: how many blocks are no lists: with two an item's list is loose.
+        plain: whether all blocks are paragraphs: else it does not fit into a table.
+        items: of a list, the mark and the blocks of each.
+        cells: of a row, the blocks of each; of a table `rows`.
+    """
+
+    tag: str
+    number: int = 1
+    blocks: list[str] = field(default_factory=list[str])
+    prose: int = 0
+    plain: bool = True
+    items: list[tuple[str, list[str]]] = field(default_factory=list[tuple[str, list[str]]])
+    cells: list[list[str]] = field(default_factory=list[list[str]])
+    rows: list[list[list[str]]] = field(default_factory=list[list[list[str]]])
+
+    def add(self, block: str, *, prose: bool = True, plain: bool = False) -> None:
+        if not block:
+            return
+        if self.tag not in _LISTS:
+            self.blocks.append(block)
+            self.prose += prose
+        elif self.items:  # in the list, in no item: it goes on with the last one
+            self.items[-1][1].append(block)
+            self.prose += 2 * prose
+        else:
+            self.items.append(("- ", [block]))
+        self.plain &= plain
+
+
+class _Writer:
+    """Blocks of the open elements, and the run of inline pieces that will be the next one."""
+
+    def __init__(self, codes: Sequence[str]) -> None:
+        self._codes = codes
+        self._open = [_Container("")]
+        self._run: list[str] = []
+        self._marks: list[tuple[str, int]] = []  # open ones, and where in the run they began
+        self._closed = ("", 0)  # the mark that closed last, and the length of the run then
+        self._in_code = 0
+
+    def write(self, text: str) -> None:
+        if not self._in_code:
+            text = without_template_tags(text)
+        self._run.append(_SPACES.sub(" ", text))
+
+    def write_code(self, element: Any) -> None:
+        self._end_paragraph()
+        self._open[-1].add(code_of(element))
+
+    def open(self, tag: str, element: Any) -> None:
+        if tag in _INLINE_MARKS:
+            self._marks.append((_INLINE_MARKS[tag], len(self._run)))
+        elif tag in _CODE:
+            self._marks.append(("`", len(self._run)))
+            self._in_code += 1
+        elif tag == "br":
+            self._run.append("\n")
+        elif tag in _CONTAINERS:
+            self._end_paragraph()
+            start = str(element.get("start") or "") if tag == "ol" else ""
+            first = int(start) if start.isdecimal() and len(start) <= _MOST_DIGITS else 1
+            self._open.append(_Container(tag, number=first))
+        elif tag in _BLOCKS:
+            self._end_paragraph()
+
+    def close(self, tag: str) -> None:
+        if tag in _INLINE_MARKS:
+            mark, start = self._marks.pop()
+            self._mark(mark, start)
+        elif tag in _CODE:
+            self._in_code -= 1
+            self._end_code(*self._marks.pop())
+        elif tag in _CONTAINERS:
+            self._end_paragraph()
+            self._end_container(self._open.pop())
+        elif tag in _BLOCKS:
+            self._end_paragraph()
+
+    def finished(self) -> str:
+        self._end_paragraph()
+        return "\n\n".join(self._open[0].blocks)
+
+    def _end_code(self, mark: str, start: int) -> None:
+        lines = "".join(self._run[start:])
+        if "\n" not in lines.strip() or self._in_code or self._marks:
+            self._mark(mark, start)
+            return
+        del self._run[start:]
+        self._end_paragraph()
+        self._open[-1].add(fenced(lines.strip("\n")))
+
+    def _mark(self, mark: str, start: int) -> None:
+        """Put what was written since `start` between marks, the spaces at its ends outside."""
+        inner = "".join(self._run[start:])
+        words = inner.strip()
+        joins = self._closed == (mark, start) and inner[:1] == words[:1]
+        del self._run[start:]
+        if not words or (self._in_code and mark != '"'):
+            self._run.append(inner)
+            return
+        before, after = inner[: inner.index(words)], inner[inner.index(words) + len(words) :]
+        if mark == "`":
+            mark = "`" * (max((len(run) for run in _BACK_TICKS.findall(words)), default=0) + 1)
+            words = f" {words} " if "`" in words[:1] + words[-1:] else words
+            joins = joins and len(mark) == 1
+        if joins and self._run and mark != '"':  # `<b>a</b><b>b</b>` is one: `**a****b**` is not
+            self._run[-1] = self._run[-1].removesuffix(mark) + words + mark
+        else:
+            self._run.append(f"{before}{mark}{words}{mark}")
+        self._closed = (mark, len(self._run)) if not after else ("", 0)
+        if after:
+            self._run.append(after)
+
+    def _end_paragraph(self) -> None:
+        if not self._run:
+            return
+        for mark, start in reversed(self._marks):
+            self._mark(mark, start)
+        self._marks = [(mark, 0) for mark, _ in self._marks]
+        text = "".join(self._run)
+        self._run, self._closed = [], ("", 0)
+        lines = [_SPACES.sub(" ", line).strip() for line in text.split("\n")]
+        text = "\n".join(line for line in lines if line)
+        if self._codes and "twincodeblock" in text:
+            self._add_with_codes(text)
+        else:
+            self._open[-1].add(text, plain=True)
+
+    def _add_with_codes(self, text: str) -> None:
+        at = 0
+        for found in PLACEHOLDER.finditer(text):
+            if int(found[1]) < len(self._codes):
+                self._open[-1].add(text[at : found.start()].strip(), plain=True)
+                self._open[-1].add(self._codes[int(found[1])])
+                at = found.end()
+        self._open[-1].add(text[at:].strip(), plain=True)
+
+    def _end_container(self, done: _Container) -> None:
+        into = self._open[-1]
+        if done.tag in _HEADINGS:
+            words = " ".join(" ".join(done.blocks).split("\n"))
+            if done.plain:
+                into.add(_HEADINGS[done.tag] + words if words else "")
+            else:  # a code block in a heading
+                self._pass_on(done.blocks, into)
+        elif done.tag in _ITEMS:
+            mark = f"{into.number}. " if into.tag == "ol" else "- "
+            if into.tag not in _LISTS:
+                into.add(_indented("\n".join(done.blocks), first="- "), prose=False)
+            elif done.blocks:
+                into.number += 1
+                into.prose = max(into.prose, done.prose)
+                into.items.append((mark, done.blocks))
+        elif done.tag in _LISTS:
+            into.add(_list(done), prose=False)
+        elif done.tag == "blockquote":
+            into.add(_indented("\n\n".join(done.blocks), first="> ", rest="> "))
+        elif done.tag in _CELLS and into.tag == "tr":
+            into.cells.append(done.blocks)
+            into.plain &= done.plain
+        elif done.tag == "tr" and into.tag == "table":
+            into.rows.append(done.cells)
+            into.plain &= done.plain
+            self._pass_on(done.blocks, into)
+        elif done.tag == "table":
+            self._end_table(done, into)
+        else:  # a row or a cell that is in no table
+            self._pass_on([*(" ".join(cell) for cell in done.cells), *done.blocks], into)
+
+    def _end_table(self, done: _Container, into: _Container) -> None:
+        """A table of Markdown, or its blocks where a cell holds code or a list, or is alone."""
+        self._pass_on(done.blocks, into)
+        rows = [row for row in done.rows if any(row)]
+        columns = max((len(row) for row in rows), default=0)
+        if columns < 2 or not done.plain:
+            self._pass_on([block for row in rows for cell in row for block in cell], into)
+            return
+        lines = [
+            "| " + " | ".join(" ".join(" ".join(cell).split("\n")) for cell in padded) + " |"
+            for padded in ([*row, *([[]] * (columns - len(row)))] for row in rows)
+        ]
+        lines[1:1] = ["|" + " --- |" * columns] if len(lines) > 1 else []
+        into.add("\n".join(lines))
+
+    @staticmethod
+    def _pass_on(blocks: Sequence[str], into: _Container) -> None:
+        for block in blocks:
+            into.add(block)
+
+
+def _list(done: _Container) -> str:
+    between = "\n\n" if done.prose > 1 else "\n"
+    return between.join(_indented(between.join(blocks), first=mark) for mark, blocks in done.items)
+
+
+def _indented(text: str, *, first: str, rest: str = "") -> str:
+    rest = rest or " " * len(first)
+    lines = [(rest + line).rstrip() for line in text.split("\n")]
+    return first + "\n".join(lines)[len(rest) :] if text else ""

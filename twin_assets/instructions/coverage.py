@@ -1,0 +1,86 @@
+"""Whether every document of the author's is in the dataset, or why it is not.
+
+Belongs here: comparing documents, drafts and samples. Does not belong here: which passages a text
+has, and why it has none (`passages.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from twin_assets.instructions.passages import passages_of, why_no_passage
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which documents yield samples.
+
+    Attributes:
+        documents: kept ones.
+        with_samples: of these, with a sample that is trained on or held out.
+        without: reason → documents. `all_left_out`: each of its samples would leak across splits;
+            else a reason of `why_no_passage`.
+        unexplained: documents that have a passage and no sample.
+        lost_drafts: drafts without a sample.
+        strangers: documents of samples that are not kept.
+        words: share of the documents' words that stand in a draft.
+    """
+
+    documents: int
+    with_samples: int
+    without: Mapping[str, int]
+    unexplained: int
+    lost_drafts: int
+    strangers: int
+    words: float
+
+    @property
+    def whole(self) -> bool:
+        return not (self.unexplained or self.lost_drafts or self.strangers)
+
+    def metadata(self) -> dict[str, Any]:
+        return {**vars(self), "without": dict(self.without)}
+
+
+def coverage(
+    dataset: pl.DataFrame, drafts: pl.DataFrame, documents: pl.DataFrame, texts: Mapping[str, str]
+) -> Coverage:
+    """Account for every kept document.
+
+    Args:
+        dataset: `sample_id`, `document_id`, `split`.
+        drafts: `sample_id`, `words`.
+        documents: `document_id`, `words` of the kept ones.
+        texts: by document id, at least those of `without_samples`.
+    """
+    kept = set(documents["document_id"].to_list())
+    named = set(dataset["document_id"].to_list())
+    used = set(dataset.filter(pl.col("split") != "left_out")["document_id"].to_list())
+    without = Counter({"all_left_out": len((named - used) & kept)})
+    unexplained = 0
+    for document in sorted(kept - named):
+        if passages_of(texts[document]):
+            unexplained += 1
+        else:
+            without[why_no_passage(texts[document])] += 1
+    words = int(documents["words"].sum())
+    return Coverage(
+        documents=len(kept),
+        with_samples=len(used & kept),
+        without=dict(sorted((+without).items())),
+        unexplained=unexplained,
+        lost_drafts=len(set(drafts["sample_id"].to_list()) - set(dataset["sample_id"].to_list())),
+        strangers=len(named - kept),
+        words=round(int(drafts["words"].sum()) / words, 3) if words else 0.0,
+    )
+
+
+def without_samples(dataset: pl.DataFrame, documents: pl.DataFrame) -> list[str]:
+    """Ids of kept documents that have no row in the dataset; their texts say why."""
+    return documents.join(dataset, on="document_id", how="anti")["document_id"].to_list()

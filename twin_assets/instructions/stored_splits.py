@@ -1,0 +1,100 @@
+"""Whether the splits of a dataset are those that were drawn, and those it had before.
+
+Belongs here: comparing the dataset with `document_splits` and with its own earlier versions. Does
+not belong here: drawing (`splits.py`), what leaks although splits are kept (`leakage.py`).
+
+A document that a model was trained on must never be held out later: the next gate would measure on
+it. So the dataset is compared with every tagged version, those of the checkpoints and the last one
+that was found sound (`SOUND`). Comparing with the version before would let a retry pass.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import polars as pl
+
+from twin_resources.tables import store
+
+if TYPE_CHECKING:
+    from twin_resources.tables.store import StoredTable
+    from twin_resources.tables.tables import Tables
+
+DATASET = "instruction_dataset"
+SPLITS = "document_splits"
+SOUND = "sound-splits"
+MOST_VERSIONS = 20  # of the newest; an old one differs only where a newer one does
+
+
+@dataclass(frozen=True)
+class StoredSplits:
+    """Documents whose split is not what was stored.
+
+    Attributes:
+        versions: how many earlier versions were compared.
+        not_drawn: the dataset's split is not that of `document_splits`.
+        changed: it was another one in an earlier version.
+    """
+
+    versions: int
+    not_drawn: int
+    changed: int
+
+    @property
+    def kept(self) -> bool:
+        return not (self.not_drawn or self.changed)
+
+
+def compare_splits(
+    dataset: pl.DataFrame, drawn: pl.DataFrame, earlier: Iterable[pl.DataFrame]
+) -> StoredSplits:
+    """Compare the split of each document; rows that are left out have none.
+
+    Args:
+        dataset, drawn, earlier: `document_id`, `split`.
+    """
+    now = _by_document(dataset)
+    both = now.join(drawn, on="document_id", how="left", suffix="_drawn")
+    not_drawn = both.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
+    changed: set[str] = set()
+    versions = 0
+    for before in earlier:
+        versions += 1
+        both = now.join(_by_document(before), on="document_id", suffix="_before")
+        other = both.filter(pl.col("split") != pl.col("split_before"))
+        changed |= set(other["document_id"].to_list())
+    return StoredSplits(versions, not_drawn["document_id"].n_unique(), len(changed))
+
+
+def _by_document(rows: pl.DataFrame) -> pl.DataFrame:
+    used = rows.filter(pl.col("split") != "left_out")
+    return used.select("document_id", "split").unique()
+
+
+def splits_of(tables: Tables, author: str) -> StoredSplits:
+    """Compare the stored dataset with the draws and with its tagged versions."""
+    table = store.open_table(tables.uri(DATASET, author), storage_options=tables.storage_options)
+    versions = sorted(_tagged_versions(table) if table else (), reverse=True)
+    columns = ["document_id", "split"]
+    return compare_splits(
+        tables.read(DATASET, author, columns=columns),
+        tables.read(SPLITS, author, columns=columns),
+        (
+            tables.read(DATASET, author, columns=columns, version=version)
+            for version in versions[:MOST_VERSIONS]
+        ),
+    )
+
+
+def _tagged_versions(table: StoredTable) -> set[int]:
+    dataset = cast("Any", table.dataset)  # pyright: ignore[reportUnknownMemberType]
+    tags = cast("dict[str, dict[str, Any]]", dataset.tags.list())
+    return {int(tag["version"]) for tag in tags.values()}
+
+
+def hold_splits(tables: Tables, author: str) -> None:
+    """Remember the newest version as sound: later ones are compared with it."""
+    tables.tag(DATASET, author, SOUND)

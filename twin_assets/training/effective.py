@@ -1,0 +1,215 @@
+"""Hyper-parameters as they really run, read before the first step and held against the recipe.
+
+Belongs here: reading them from the model, the optimizer, the ranks and DeepSpeed's engine, and the
+comparison. Does not belong here: the recipe's schema (`recipe.py`), applying it (`train.py`).
+
+A recipe that is read and then not applied trains something else for hours and says nothing, so
+each value is read where it acts and none is copied from the recipe; the manifest keeps them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.training.batches import Plan, micro_batches
+from twin_assets.training.model import attention_of, liger_of
+from twin_assets.training.training_state import torch_optimizer
+from twin_resources.errors import TwinError
+from twin_resources.training_launcher import computes_in_bf16
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from twin_assets.training.job import Job
+
+Values = dict[str, Any]
+
+
+def effective(accelerator: Accelerator, model: Any, optimizer: Any, plan: Plan, job: Job) -> Values:
+    """What is about to run; call it between `prepare` and the first step.
+
+    Args:
+        model, optimizer: as `accelerator.prepare` returned them.
+        job: for what the loop itself applies: the division into micro-batches and the clipping
+            where DeepSpeed does not do it.
+
+    Returns:
+        JSON values by name; `lora_modules` counts the adapters by the layer's name, and
+        `trained_weights` is the number of single weights.
+    """
+    import torch
+
+    ranks = accelerator.num_processes
+    bare: Any = accelerator.unwrap_model(model)
+    wrapped: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
+    engine: Any = None if wrapped is None else wrapped.engine
+    share = micro_batches(
+        plan.steps[0],
+        rank=accelerator.process_index,
+        ranks=ranks,
+        micro_batch_size=job.recipe.micro_batch_size,
+    )
+    values = {
+        "ranks": ranks,
+        "micro_batch_size": max(len(batch) for batch in share),
+        "accumulation": len(share),
+        "accelerate_accumulation": accelerator.gradient_accumulation_steps,
+        "samples_per_step": len(plan.steps[0]),
+        "precision": _precision(accelerator, engine),
+        "device": accelerator.device.type,
+        "attention": bare.config._attn_implementation,
+        "liger": any("liger" in _module_of(part) for part in bare.modules()),
+        "gradient_checkpointing": _recomputes(bare),
+        "max_grad_norm": engine.gradient_clipping()
+        if engine is not None
+        else job.recipe.max_grad_norm,
+        "seed": torch.initial_seed(),
+        "trained_weights": sum(_size(part) for part in bare.parameters() if part.requires_grad),
+    }
+    return values | _of_optimizer(optimizer) | _of_zero(accelerator, engine) | _of_lora(bare)
+
+
+def expected(job: Job) -> Values:
+    """The same values, as far as recipe and launch configuration decide them."""
+    recipe, launch = job.recipe, job.launched_by
+    on_gpu = launch.device == "cuda"
+    precision = launch.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if computes_in_bf16(launch.device) else "fp32"
+    zero: Mapping[str, Any] = launch.deepspeed.get("zero_optimization", {})
+    values: Values = {
+        "ranks": job.ranks,
+        "micro_batch_size": recipe.micro_batch_size,
+        "accumulation": recipe.accumulation(job.ranks),
+        "accelerate_accumulation": recipe.accumulation(job.ranks),
+        "samples_per_step": recipe.samples_per_step,
+        "precision": precision,
+        "device": launch.device,
+        "attention": attention_of(recipe, on_gpu=on_gpu),
+        "liger": liger_of(recipe, on_gpu=on_gpu),
+        "gradient_checkpointing": recipe.gradient_checkpointing,
+        "max_grad_norm": recipe.max_grad_norm,
+        "seed": recipe.seed,
+        "optimizer": "AdamW",
+        "learning_rate": recipe.learning_rate,
+        "weight_decay": recipe.weight_decay,
+        "zero_stage": zero.get("stage", 0),
+        "offload_optimizer": zero.get("offload_optimizer", {}).get("device", "none"),
+        "offload_parameters": zero.get("offload_param", {}).get("device", "none"),
+    }
+    if launch.deepspeed:
+        values["deepspeed_samples_per_step"] = recipe.samples_per_step
+    if recipe.lora is None:
+        return values | {"lora_modules": []}
+    lora = recipe.lora
+    return values | {
+        "lora_modules": sorted(lora.target_modules),
+        "lora_rank": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+    }
+
+
+def require_as_expected(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], *, recipe: str
+) -> None:
+    """Hold what runs against what recipe and launch configuration say.
+
+    Args:
+        found: of `effective`.
+        wanted: of `expected`; `lora_modules` names the layers, `found` counts them.
+
+    Raises:
+        TwinError: names each difference; the first step is not taken.
+    """
+    seen = dict(found) | {"lora_modules": sorted(found["lora_modules"])}
+    wrong = [
+        f"{name} is {seen.get(name)!r} and should be {value!r}"
+        for name, value in wanted.items()
+        if not _equal(seen.get(name), value)
+    ]
+    if wrong:
+        raise TwinError(
+            f"train as recipe {recipe} says",
+            found="; ".join(wrong),
+            next_step="correct the recipe or its launch configuration; nothing was trained",
+        )
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, float) and isinstance(found, int | float):
+        return abs(found - wanted) <= 1e-12 * max(1.0, abs(wanted))
+    return found == wanted
+
+
+def _precision(accelerator: Accelerator, engine: Any) -> str:
+    """What is computed in: the engine's own kind, or autocast's."""
+    if engine is not None:
+        return "bf16" if engine.bfloat16_enabled() else "fp16" if engine.fp16_enabled() else "fp32"
+    return {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+
+
+def _of_optimizer(optimizer: Any) -> Values:
+    inner = torch_optimizer(optimizer)
+    groups = inner.param_groups
+    names = {"lr": "learning_rate", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps"}
+    kinds = {name: {group[key] for group in groups} for key, name in names.items()}
+    one = {name: _one(found) for name, found in kinds.items()}
+    return {"optimizer": type(inner).__name__} | one
+
+
+def _of_zero(accelerator: Accelerator, engine: Any) -> Values:
+    none = {"zero_stage": 0, "offload_optimizer": "none", "offload_parameters": "none"}
+    if engine is None:
+        return none
+    at_once = engine.train_micro_batch_size_per_gpu() * engine.gradient_accumulation_steps()
+    offloaded = (engine.zero_offload_optimizer(), engine.zero_offload_param())
+    names = [part.device.value if part else "none" for part in offloaded]
+    return {
+        "zero_stage": engine.zero_optimization_stage(),
+        "offload_optimizer": names[0],
+        "offload_parameters": names[1],
+        "deepspeed_samples_per_step": at_once * accelerator.num_processes,
+    }
+
+
+def _of_lora(bare: Any) -> Values:
+    from peft.tuners.lora import LoraLayer
+
+    layers = {name: part for name, part in bare.named_modules() if isinstance(part, LoraLayer)}
+    if not layers:
+        return {"lora_modules": {}}
+    kinds = {
+        "lora_rank": {part.r["default"] for part in layers.values()},
+        "lora_alpha": {part.lora_alpha["default"] for part in layers.values()},
+        "lora_dropout": {_dropout(part) for part in layers.values()},
+    }
+    modules = Counter(name.rpartition(".")[2] for name in layers)
+    return {"lora_modules": dict(sorted(modules.items()))} | {
+        name: _one(found) for name, found in kinds.items()
+    }
+
+
+def _one(found: set[Any]) -> Any:
+    """The value that all have; where they differ, all of them."""
+    return found.copy().pop() if len(found) == 1 else sorted(found)
+
+
+def _dropout(layer: Any) -> float:
+    return float(getattr(layer.lora_dropout["default"], "p", 0.0))
+
+
+def _recomputes(model: Any) -> bool:
+    return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+
+
+def _module_of(part: Any) -> str:
+    """Where a module's forward pass is defined: Liger puts its own over an instance's."""
+    return str(getattr(getattr(part.forward, "__func__", part.forward), "__module__", "")).lower()
+
+
+def _size(parameter: torch.nn.Parameter) -> int:
+    return int(getattr(parameter, "ds_numel", parameter.numel()))

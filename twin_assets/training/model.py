@@ -1,0 +1,133 @@
+"""The model of a training: base weights, what is trained of them, attention and kernels.
+
+Belongs here: loading, the switches that cost no exactness (attention, fused kernels, gradient
+checkpointing), and a fully trained model as files. Does not belong here: PEFT (`adapter.py`), the
+loop (`train.py`), a checkpoint of an unfinished training (`training_state.py`).
+
+Under ZeRO-3 every rank reads the whole model and DeepSpeed shares it out afterwards, so a rank's
+host memory must hold the model once. Reading it in shares (`zero.Init`) is left out: transformers 5
+has open reports of silently re-initialised weights there (transformers#43964, #45313).
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.training.adapter import with_adapter
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    import torch
+
+    from twin_assets.training.job import Job
+    from twin_assets.training.recipe import Recipe
+
+WEIGHTS = "model.safetensors"
+FLASH = ("flash_attn", "flash_attention_2")
+
+
+def model_for(
+    job: Job, *, bf16: bool, masters_elsewhere: bool
+) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
+    """The model in training mode, and by name the parameters that are trained.
+
+    Args:
+        bf16: compute in it. The base of an adapter is then stored in it too.
+        masters_elsewhere: DeepSpeed keeps float32 masters of what is trained; without it the
+            trained weights are their own masters and stay float32.
+
+    Raises:
+        TwinError: a switch of the recipe that cannot be had here, a target module that the model
+            lacks, or a `job.start` that does not fit the recipe.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    recipe, on_gpu = job.recipe, job.launched_by.device == "cuda"
+    unset_hf_deepspeed_config()  # else from_pretrained makes empty shares (ZeRO-3)
+    narrow = bf16 and (recipe.lora is not None or masters_elsewhere)
+    base = AutoModelForCausalLM.from_pretrained(
+        job.base_folder,
+        dtype=torch.bfloat16 if narrow else torch.float32,
+        use_safetensors=True,
+        attn_implementation=attention_of(recipe, on_gpu=on_gpu),
+    )
+    if liger_of(recipe, on_gpu=on_gpu):
+        kernels: Any = import_module("liger_kernel.transformers")
+        # its losses are left out: the loss here is taken over the answer's tokens alone
+        kernels._apply_liger_kernel_to_instance(
+            base, cross_entropy=False, fused_linear_cross_entropy=False
+        )
+    if recipe.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    model = base if recipe.lora is None else with_adapter(base, recipe.lora, start=job.start)
+    model.train()
+    return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def attention_of(recipe: Recipe, *, on_gpu: bool) -> str:
+    """The attention implementation that the recipe asks for, by transformers' name.
+
+    Raises:
+        TwinError: flash attention is asked for and there is none.
+    """
+    package, name = FLASH
+    there = on_gpu and find_spec(package) is not None
+    if recipe.attention == "auto":
+        return name if there else "sdpa"
+    if recipe.attention == name and not there:
+        raise _missing(recipe, f"attention {name}", package=package, on_gpu=on_gpu)
+    return recipe.attention
+
+
+def liger_of(recipe: Recipe, *, on_gpu: bool) -> bool:
+    """Whether Liger's kernels are used.
+
+    Raises:
+        TwinError: they are asked for and there are none.
+    """
+    there = on_gpu and find_spec("liger_kernel") is not None
+    if recipe.liger is True and not there:
+        raise _missing(recipe, "liger", package="liger-kernel", on_gpu=on_gpu)
+    return there if recipe.liger == "auto" else recipe.liger
+
+
+def _missing(recipe: Recipe, switch: str, *, package: str, on_gpu: bool) -> TwinError:
+    return TwinError(
+        f"load the model with {switch} (recipe {recipe.name})",
+        found=f"no package {package}" if on_gpu else "a launch configuration for the CPU",
+        next_step=f"install {package} on a machine with a GPU, or set the switch to auto",
+    )
+
+
+def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write a fully trained model as a transformers folder.
+
+    Args:
+        base: transformers folder; config, tokenizer and chat template are copied from it.
+        weights: float32 masters by parameter name, tied ones once; written in the base's dtype.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    kinds: dict[str, torch.dtype] = {}
+    for path in sorted(base.iterdir()):
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as stored:
+                kinds |= {name: stored.get_tensor(name).dtype for name in stored.keys()}  # noqa: SIM118
+        elif path.is_file() and not path.name.endswith(".safetensors.index.json"):
+            shutil.copy(path, folder)
+    if lacking := weights.keys() - kinds.keys():
+        raise TwinError(
+            "write the trained model",
+            found=f"{len(lacking)} weights that its base has not: {min(lacking)} …",
+            next_step="report this with the base model's name",
+        )
+    state = {name: value.to(kinds[name]).contiguous() for name, value in weights.items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})

@@ -1,0 +1,154 @@
+"""The processes of one training: meeting, speaking, agreeing on an end, ending without an owner.
+
+Belongs here: what a rank does beside training. Does not belong here: the loop (`train.py`),
+starting processes and watching them (`training_launcher.py`).
+
+Nothing that one rank alone has seen may end a step there: the others would wait in a collective
+for ever. So what a rank finds wrong is added up over the ranks first (`stop_at_no_number`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import psutil
+
+from twin_assets.training.job import Job, write_json
+from twin_resources.errors import TwinError
+from twin_resources.training_launcher import OWNER_VARIABLE, RENDEZVOUS_VARIABLE, owner_is_alive
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Report = Callable[[str], None]
+NAMED = 8  # samples that a message names; the rest is counted
+
+
+class AllRanksStop(TwinError):
+    """Raised on every rank in the same place: they may still wait for each other."""
+
+
+def meet(rank: int) -> None:
+    """Join the other ranks through the launcher's file; without one accelerate has its own way."""
+    import torch
+
+    path = os.environ.get(RENDEZVOUS_VARIABLE)
+    if path and "WORLD_SIZE" in os.environ:
+        torch.distributed.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            init_method=f"file://{path}",
+            rank=rank,
+            world_size=int(os.environ["WORLD_SIZE"]),
+        )
+
+
+def stop_without_owner() -> None:
+    """End this rank when the process that launched the training is gone (killed, rebooted)."""
+    owner = os.environ.get(OWNER_VARIABLE, "")
+    if owner and not owner_is_alive(owner):
+        raise SystemExit(f"the launcher ({owner}) is gone; stopping")
+
+
+@contextmanager
+def reporting(*, is_main: bool) -> Iterator[Report]:
+    """Rank 0 speaks: on stdout, and into the Dagster run when one is listening."""
+    if not is_main:
+        yield lambda _: None
+        return
+
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
+        yield say
+        return
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+
+        def say_twice(line: str) -> None:
+            say(line)
+            pipes.log.info(line)
+
+        yield say_twice
+
+
+def rss_mb(accelerator: Accelerator) -> int:
+    """Resident memory of all ranks together, in MB; every rank calls it."""
+    import torch
+
+    own = torch.tensor(psutil.Process().memory_info().rss / 1e6, device=accelerator.device)
+    reduced: Any = accelerator.reduce(own, reduction="sum")
+    return round(reduced.item())
+
+
+def is_norm(value: float) -> bool:
+    """Whether a gradient's norm is a number; DeepSpeed writes −1 for one that is not."""
+    return math.isfinite(value) and value >= 0
+
+
+def stop_at_no_number(
+    *,
+    step: int,
+    broken: Sequence[str],
+    chosen: Sequence[str],
+    norm: float,
+) -> NoReturn:
+    """Stop all ranks at a step in which any of them found what is not a number.
+
+    Every rank calls it, once something is known to be wrong on one of them.
+
+    Args:
+        step: counted from 1.
+        broken: ids of this rank's samples whose micro-batch had a loss that is not a number.
+        chosen: ids of all samples of the step.
+        norm: of the gradient.
+
+    Raises:
+        AllRanksStop: always.
+    """
+    from accelerate.utils import gather_object
+
+    found: list[str] = sorted(gather_object(list(broken)))
+    tried = f"take training step {step}"
+    if found:
+        raise AllRanksStop(
+            tried,
+            found=f"a loss that is not a number on {_named(found)}",
+            next_step="look at these samples, or lower learning_rate in the recipe",
+        )
+    said = norm if norm >= 0 else "inf or nan"
+    raise AllRanksStop(
+        tried,
+        found=f"a gradient norm of {said}, its samples: {_named(sorted(chosen))}",
+        next_step="lower learning_rate in the recipe, or look at these samples",
+    )
+
+
+def _named(ids: Sequence[str]) -> str:
+    rest = len(ids) - NAMED
+    return f"{', '.join(ids[:NAMED])}{f' and {rest} more' if rest > 0 else ''}"
+
+
+def write_failure(job: Job, error: TwinError, *, rank: int) -> None:
+    """Leave the reason for the launcher, which then does not retry; see `Job.failure`.
+
+    The launcher ends the other ranks when one has ended. So where all stop together rank 0 writes
+    and the others wait for that; what one rank alone met, it writes itself.
+    """
+    import torch
+
+    together = isinstance(error, AllRanksStop)
+    if rank == 0 or not together:
+        write_json(
+            job.failure,
+            {"tried": error.tried, "found": error.found, "next_step": error.next_step},
+        )
+    if together and torch.distributed.is_initialized():
+        torch.distributed.barrier()

@@ -1,0 +1,37 @@
+"""SQLite's write-ahead log, switched on by several processes at the same time.
+
+Belongs here: the one pragma that waits for nobody. Does not belong here: the other pragmas of a
+store, which its own module knows.
+Method: https://www.sqlite.org/wal.html; the switch needs the file alone, and SQLite calls no busy
+handler for it (https://www.sqlite.org/c3ref/busy_handler.html).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+_PAUSE_S = 0.02
+
+
+def use_write_ahead_log(connection: sqlite3.Connection, *, within_s: float) -> None:
+    """Switch a file to the write-ahead log; one that has it already is left as it is.
+
+    Args:
+        connection: outside a transaction.
+        within_s: how long to wait for others that open the same new file.
+
+    Raises:
+        sqlite3.OperationalError: another one held it all that time, or it cannot be written.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
