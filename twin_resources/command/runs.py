@@ -16,7 +16,7 @@ from twin_resources.command.clock import Bar, StageClock, duration
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import IN_PROGRESS, Event, Run
 from twin_resources.errors import TwinError
-from twin_resources.stack.programs import ensure_alive
+from twin_resources.stack.programs import ensure_alive, ensure_not_given_up
 from twin_resources.stack.stack import Stack
 
 POLL_S = 1.0
@@ -70,7 +70,8 @@ def follow(
         stack: checked while waiting, so that a stopped stack is not waited for.
 
     Raises:
-        TwinError: Dagster stopped answering; the run may still go on.
+        TwinError: Dagster stopped answering, and the run may still go on; or its daemon, which
+            starts runs, was given up by the supervisor.
     """
     failures: list[str] = []
     refused: list[str] = []
@@ -97,6 +98,8 @@ def follow(
             if not events:
                 if run.status == "QUEUED":
                     bar.update("waiting for its turn")
+                    if stack is not None:
+                        ensure_not_given_up(stack, "dagster-daemon")  # which starts it
                 time.sleep(POLL_S)
     return FollowedRun(
         run, tuple(dict.fromkeys(failures)), tuple(dict.fromkeys(refused)), numbers=numbers

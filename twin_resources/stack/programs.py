@@ -1,6 +1,6 @@
 """The programs of a stack, and when each of them is ready.
 
-Belongs here: command lines, Dagster's home, the readiness of each service over the same interface
+Belongs here: command lines, the readiness of each service over the same interface
 that its users speak. Does not belong here: starting and stopping (`stack.py`), the services.
 """
 # pyright: strict
@@ -8,8 +8,8 @@ that its users speak. Does not belong here: starting and stopping (`stack.py`), 
 from __future__ import annotations
 
 import json
+import math
 import os
-import shutil
 import socket
 import sys
 import time
@@ -22,6 +22,7 @@ from twin_resources.dagster_runs import LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.stack.child_environment import named_models, withheld_keys
+from twin_resources.stack.dagster_home import write_dagster_home
 from twin_resources.stack.stack import Stack, read_record
 from twin_resources.stack.supervisor import Program, socket_path, tail
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 # They need prepared weights; everything else starts at once, while those are prepared.
 AFTER_PREPARATION = ("models", "gateway")
 DEFINITIONS = "twin_assets.definitions"
-# Two processes that make Dagster's database at the same time break it ("more than one head").
+# The runs that a crash cut short are marked first: the daemon would wait for them.
 AFTER_WEBSERVER = ("dagster-daemon",)
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 
@@ -66,7 +67,8 @@ def stack_programs(
     """Every program of the stack, with the ports in `settings`; writes Dagster's home as well."""
     root = project_root()
     code = code_socket(settings)
-    workspace = str(_write_dagster_home(settings, root, code=code))
+    configuration = root / "deploy" / "local" / "dagster.yaml"
+    workspace = str(write_dagster_home(settings, configuration, code=code, environ=environ))
     named = named_models(settings)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
     offline = tuple(name for name in named if name not in paid)
@@ -107,22 +109,6 @@ def stack_programs(
         programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
     programs.insert(0, program("relay", "twin_resources.langfuse.relay"))
     return programs
-
-
-def _write_dagster_home(settings: Settings, root: Path, *, code: Path) -> Path:
-    """Dagster's settings, and a workspace that knows the one code server; returns the workspace.
-
-    With `workspace.yaml` webserver and daemon would each start a code server of their own, and the
-    daemon a new one every minute: 5 CPU seconds of each minute, for ever.
-    """
-    folder = settings.home / "dagster"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copyfile(root / "deploy" / "local" / "dagster.yaml", folder / "dagster.yaml")
-    workspace = folder / "workspace.yaml"
-    server = {"socket": str(code), "location_name": LOCATION}
-    # JSON is YAML, and needs no quoting rules of ours
-    workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
-    return workspace
 
 
 def urls(settings: Settings) -> dict[str, str]:
@@ -201,16 +187,29 @@ def wait_until(
     while not is_ready():
         waited = time.monotonic() - began
         ensure_alive(stack)
-        state = stack.supervisor.states().get(program)
-        if state is not None and (state.state == "FATAL" or waited > deadline_s):
-            end = tail(state.log, lines=6) or "an empty log"
-            raise TwinError(
-                f"start {program}",
-                found=f"{state.state} after {waited:.0f} s; its log ends:\n{end}",
-                next_step=f"read {state.log}, then `twin stop` and `twin up`",
-            )
+        ensure_not_given_up(stack, program, waited_s=waited, deadline_s=deadline_s)
         time.sleep(poll_s)
     return time.monotonic() - began
+
+
+def ensure_not_given_up(
+    stack: Stack, program: str, *, waited_s: float = 0.0, deadline_s: float = math.inf
+) -> None:
+    """Do nothing while the supervisor still starts or runs a program.
+
+    Raises:
+        TwinError: it gave up, or `waited_s` is more than `deadline_s`; shows the end of its log.
+    """
+    state = stack.supervisor.states().get(program)
+    if state is None or (state.state != "FATAL" and waited_s <= deadline_s):
+        return
+    end = tail(state.log, lines=6) or "an empty log"
+    after = f" after {waited_s:.0f} s" if waited_s else ""
+    raise TwinError(
+        f"start {program}",
+        found=f"{state.state}{after}; its log ends:\n{end}",
+        next_step=f"read {state.log}, then `twin stop` and `twin up`",
+    )
 
 
 def ensure_alive(stack: Stack) -> None:

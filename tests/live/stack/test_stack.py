@@ -18,7 +18,12 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.stack.process_identity import ProcessIdentity, find, identify, marked_processes
-from twin_resources.stack.programs import StackEnded, ensure_alive, wait_until
+from twin_resources.stack.programs import (
+    StackEnded,
+    ensure_alive,
+    ensure_not_given_up,
+    wait_until,
+)
 from twin_resources.stack.stack import (
     Stack,
     _write_record,
@@ -184,6 +189,26 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
     with pytest.raises(TwinError, match="no such model: x") as caught:
         wait_until(stack, lambda: False, program="models", deadline_s=30)
     assert "models.log" in caught.value.next_step
+
+
+def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
+    settings: Settings,
+) -> None:
+    """A queued run waits for the daemon; one that never starts is not waited for in silence."""
+
+    def programs(chosen: Settings) -> Sequence[Program]:
+        fails = (sys.executable, "-c", "raise SystemExit('more than one head present')")
+        return [Program("dagster-daemon", fails, chosen.home, retries=0, start_s=1)]
+
+    stack = start_stack(settings, programs=programs)
+    ensure_not_given_up(stack, "gateway")  # there is none: nothing to say
+
+    def given_up() -> bool:
+        return stack.supervisor.states()["dagster-daemon"].state == "FATAL"
+
+    assert eventually(given_up, seconds=30)
+    with pytest.raises(TwinError, match="more than one head present"):
+        ensure_not_given_up(stack, "dagster-daemon")
 
 
 def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> None:
