@@ -15,11 +15,11 @@ import threading
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import psutil
 import sqlalchemy as sa
@@ -28,9 +28,6 @@ from sqlalchemy.exc import OperationalError
 from twin_resources.disk_space import DiskFull
 from twin_resources.errors import TwinError
 from twin_resources.state.schema import leases
-
-if TYPE_CHECKING:
-    from twin_resources.state.state import State
 
 _POLL_S = 0.05
 # Holders of this process whose end could not be written: the store was full or away.
@@ -45,11 +42,19 @@ class LeaseLost(TwinError):
     """This process held the lease, stopped renewing it, and somebody else took it."""
 
 
+class Transactions(Protocol):
+    """The store that leases are written to: `State`."""
+
+    def transaction(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def now(self, connection: sa.Connection) -> float: ...
+
+
 @dataclass(frozen=True)
 class Lease:
     """A lease that this process holds."""
 
-    state: State
+    state: Transactions
     name: str
     holder: str
     ttl_s: float
@@ -76,7 +81,7 @@ class Lease:
 
 
 @contextmanager
-def hold(state: State, name: str, *, ttl_s: float, wait_s: float) -> Generator[Lease]:
+def hold(state: Transactions, name: str, *, ttl_s: float, wait_s: float) -> Generator[Lease]:
     """Hold the lease `name` for the length of the block; a thread renews it every third of `ttl_s`.
 
     Args:

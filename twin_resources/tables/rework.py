@@ -36,7 +36,7 @@ from twin_resources.tables.store import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from twin_resources.state.lease import Lease
+    from twin_resources.state.lease import Lease, Transactions
     from twin_resources.state.state import State
 
 # Keys in one delete: a key is tens of bytes, so this stays under a megabyte of key list.
@@ -298,7 +298,7 @@ def _shifted(row_sum: int, added: Iterable[bytes], removed: Iterable[bytes]) -> 
 
 
 def _remember_empty(
-    state: State,
+    state: Transactions,
     uri: str,
     version: str,
     part: pl.DataFrame,
@@ -342,7 +342,7 @@ def read_empty(state: State, uri: str) -> pl.DataFrame:
     )
 
 
-def forget_empty(state: State, uri: str, keys: Sequence[str]) -> None:
+def forget_empty(state: Transactions, uri: str, keys: Sequence[str]) -> None:
     """Forget remembered inputs."""
     if not keys:
         return

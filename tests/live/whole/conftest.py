@@ -100,7 +100,6 @@ print("\\n".join(files_with(Path(os.environ["TWIN_HOME"]), os.environ["WORD"])))
 # The sensor ticks every half minute; its run is created a moment later.
 AWAIT_RETRAINING = """
 import json, os, time
-import os
 import dagster as dg
 home = os.path.join(os.environ["TWIN_HOME"], "dagster")
 os.environ["DAGSTER_HOME"] = home
