@@ -102,11 +102,17 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 
 @app.command(name="demo-loop")
-def demonstrate(home: Home = None) -> int:
+def demonstrate(
+    home: Home = None,
+    unhurried: Annotated[
+        bool,
+        typer.Option("--unhurried", help="Train, judge and release as outside the demo: longer."),
+    ] = False,
+) -> int:
     """The loop closed once, in a home of its own: readers' scores fall, one retraining mends it."""
     from twin_resources.command.demo.loop import run_demo
 
-    return run_demo(home)
+    return run_demo(home, unhurried=unhurried)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from twin_resources.command.demo.home import (
+    HURRIED,
     SETTINGS,
     WITHHELD,
     demo_settings,
@@ -17,9 +18,16 @@ from twin_resources.command.demo.home import (
     lay_out,
     let_posts_arrive,
     posts_folder,
+    quicker_by,
 )
-from twin_resources.command.demo.receipt import Quality, Receipt, quality_of, write_receipt
-from twin_resources.settings import read_author
+from twin_resources.command.demo.receipt import (
+    HURRY,
+    Quality,
+    Receipt,
+    quality_of,
+    write_receipt,
+)
+from twin_resources.settings import Author, Settings, read_author
 
 CLOSED = Receipt(
     settings=SETTINGS,
@@ -50,12 +58,18 @@ def test_a_loop_that_closed_misses_nothing() -> None:
         ({"alarms": 2}, "the sensor fired once"),
         ({"runs": 0}, "one run trained"),
         ({"trial": {"finding": "undecided"}}, "pairs promoted it"),
+        ({"trial": {}, "settings": {HURRY: "60"}}, "pairs promoted it"),
+        ({"trial": {}, "promoted": ""}, "pairs promoted it"),
         ({"after": Quality(40, 0.76, "v2")}, "quality came back"),
     ],
 )
 def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: str) -> None:
     missing = replace(CLOSED, **change).missing()  # type: ignore[arg-type]
     assert any(step in said for said in missing)
+
+
+def test_the_gate_alone_may_release_where_too_few_questions_were_recorded() -> None:
+    assert replace(CLOSED, trial={}, settings={"TWIN_ALARM_HORIZON": "1000"}).missing() == []
 
 
 def test_nothing_having_happened_misses_every_step() -> None:
@@ -76,12 +90,27 @@ def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
     assert quality_of([], []) == Quality()
 
 
-def test_posts_are_withheld_and_arrive_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in SETTINGS:
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in quicker_by(unhurried=False):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # so that they are put back
         monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_unhurried_it_trains_and_releases_as_any_author(tmp_path: Path) -> None:
+    settings, usual = demo_settings(tmp_path, unhurried=True), Settings()
+    for name in HURRIED:
+        field = name.removeprefix("TWIN_").lower()
+        assert getattr(settings, field) == getattr(usual, field), name
+    assert settings.baseline_values == 150, "or nothing would be noticed today"
+    author, ordinary = lay_out(settings, unhurried=True), Author(slug="a", name="A")
+    for field in ("recipe", "release_mode", "context_tokens"):
+        assert getattr(author, field) == getattr(ordinary, field), field
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_posts_are_withheld_and_arrive_once(tmp_path: Path) -> None:
     settings = demo_settings(tmp_path)
     assert settings.home == tmp_path / "demo"
     assert (settings.baseline_values, settings.auto_retrain) == (150, True)

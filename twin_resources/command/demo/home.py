@@ -28,21 +28,33 @@ SETTINGS: Mapping[str, str] = {
     "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
     "TWIN_BASELINE_VALUES": "150",
     "TWIN_ALARM_HORIZON": "1000",
+    "TWIN_READER_DAYS": "at_once",
+    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
+}
+# Training, gate and release in a hurry; left out by `--unhurried`.
+HURRIED: Mapping[str, str] = {
     "TWIN_MARGIN": "0.2",
     "TWIN_TRIAL_PROMPTS": "60",
     "TWIN_SERVING_THREADS": "2",  # nothing trains while the reader asks
     "TWIN_EVALUATION_TOKENS": "12000",  # 30 passages of one model instead of 54
-    "TWIN_READER_DAYS": "at_once",
-    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
     "TWIN_PROMPT_CACHE_MIB": "768",  # the reader's questions come again, and are read once
 }
 WITHHELD = 3
 
 
-def demo_settings(home: Path | None) -> Settings:
+def quicker_by(*, unhurried: bool) -> Mapping[str, str]:
+    """The settings by which the demo is quicker than a real loop."""
+    return SETTINGS if unhurried else {**SETTINGS, **HURRIED}
+
+
+def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
     """Settings of the demo's home, which lies in the other one; children of this process get the
-    same from the environment."""
-    for name, value in SETTINGS.items():
+    same from the environment.
+
+    Args:
+        unhurried: train, judge and release as outside the demo.
+    """
+    for name, value in quicker_by(unhurried=unhurried).items():
         os.environ.setdefault(name, value)
     outer = load_settings(home)
     inner = load_settings(outer.home / DEMO)
@@ -53,10 +65,13 @@ def demo_settings(home: Path | None) -> Settings:
     return inner
 
 
-def lay_out(settings: Settings) -> Author:
+def lay_out(settings: Settings, *, unhurried: bool = False) -> Author:
     """Copy the sample author's posts without the oldest few, and write the author's file.
 
     The oldest, because a document's split is drawn at the first import and favours the newest.
+
+    Args:
+        unhurried: with the recipe, passages and release mode that an author has by default.
     """
     sample = choose_subject(settings.model_copy(update={"home": settings.home / "none"}), None)
     posts = posts_folder(settings)
@@ -70,14 +85,12 @@ def lay_out(settings: Settings) -> Author:
             shutil.move(post, later / post.name)
         partial.rename(posts)
     author = replace(
-        sample.author,
-        sources=(str(posts),),
-        recipe=RECIPE,
-        release_mode="shadow",
-        max_tokens=ANSWER_TOKENS,
-        context_tokens=CONTEXT_TOKENS,
-        auto_retrain=None,
+        sample.author, sources=(str(posts),), max_tokens=ANSWER_TOKENS, auto_retrain=None
     )
+    if not unhurried:
+        author = replace(
+            author, recipe=RECIPE, release_mode="shadow", context_tokens=CONTEXT_TOKENS
+        )
     write_author(settings, author)
     return author
 

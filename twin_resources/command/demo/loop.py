@@ -16,18 +16,18 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.demo.home import (
-    SETTINGS,
     demo_settings,
     lay_out,
     let_posts_arrive,
     posts_folder,
+    quicker_by,
 )
 from twin_resources.command.demo.reader import Scored, SimulatedReader
 from twin_resources.command.demo.receipt import (
@@ -69,16 +69,20 @@ RECEIPT = "receipt.json"
 Found = TypeVar("Found")
 
 
-def run_demo(home: Path | None, *, clock: StageClock | None = None) -> int:
+def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | None = None) -> int:
     """Run the demo; returns 0 when every step happened, else 1. Its stack stays up.
+
+    Args:
+        unhurried: train, judge and release as outside the demo: about twice as long.
 
     Raises:
         TwinError: a step could not be taken at all; the receipt holds those before it.
     """
     clock = clock or StageClock(stages=STAGES)
-    settings = demo_settings(home)
+    settings = demo_settings(home, unhurried=unhurried)
     _begin_anew(settings, clock)
-    demo = _Demo(settings, lay_out(settings), clock)
+    quicker = {name: os.environ[name] for name in quicker_by(unhurried=unhurried)}
+    demo = _Demo(settings, lay_out(settings, unhurried=unhurried), clock, quicker)
     path = settings.home / RECEIPT
     try:
         demo.run()
@@ -112,9 +116,12 @@ def _begin_anew(settings: Settings, clock: StageClock) -> None:
 class _Demo:
     """One run; each step fills its part of the receipt."""
 
-    def __init__(self, settings: Settings, author: Author, clock: StageClock) -> None:
+    def __init__(
+        self, settings: Settings, author: Author, clock: StageClock, quicker: Mapping[str, str]
+    ) -> None:
         self.settings, self.author, self.clock = settings, author, clock
-        self.receipt = Receipt(settings={name: os.environ[name] for name in SETTINGS})
+        self.receipt = Receipt(settings=quicker)
+        self.last_bad_score = 0.0  # of the monotonic clock
         self.registry: Registry = open_registry(settings)
 
     def run(self) -> None:
@@ -138,6 +145,7 @@ class _Demo:
         with self._step(4, "quality falls until the sensor fires"):
             scored = self._read(reader, MOST_BROKEN, until=lambda: self._alarms() != [])
             self.receipt.broken = _quality(scored)
+            self.last_bad_score = time.monotonic()
             self._alarm()
         with self._step(5, "one retraining: data, training, gate, pairs"):
             self._retrained()
@@ -247,6 +255,7 @@ class _Demo:
                 "reason": trial.finding.reason,
             }
         self._wait_until_served(newest.version)
+        self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score, 1)
 
     def _show(self) -> None:
         run_id = self.dagster.launch("collect_feedback", self.author.slug)
