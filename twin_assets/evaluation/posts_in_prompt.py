@@ -1,0 +1,47 @@
+"""The baseline that people really have: the base model with posts of the author in its prompt.
+
+Belongs here: which posts, and where they stand in the prompt. Does not belong here: asking it,
+scoring what it says (`voice.py`).
+
+The posts stand in the system message, which is the same for every question: a server that keeps
+the state of a common beginning (llama.cpp and vLLM do) reads them once.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twin_resources.judging.topic import Pair
+
+POSTS = 5
+# A post is shown up to here: five whole ones of 1,000 words each would leave no room in the 4,096
+# tokens that the embedded server has for a request.
+MOST_WORDS = 160
+HEADING = "This is how I write. From five of my posts:"
+
+
+def posts_for_prompt(training: Sequence[Pair], *, posts: int = POSTS) -> list[str]:
+    """The longest passage of each of the first so many documents in the given order.
+
+    Args:
+        training: pairs of the training split, in drawn order.
+    """
+    longest: dict[str, str] = {}
+    for pair in training:
+        cut = " ".join(pair.answer.split()[:MOST_WORDS])
+        if pair.document_id in longest or len(longest) < posts:
+            longest[pair.document_id] = max(longest.get(pair.document_id, ""), cut, key=len)
+    return list(longest.values())
+
+
+def with_posts(messages: Sequence[Mapping[str, str]], posts: Sequence[str]) -> list[dict[str, str]]:
+    """The same prompt with posts of the author in its system message.
+
+    Args:
+        messages: as the template renders them, the system message first.
+    """
+    [first, *following] = messages
+    shown = "\n\n".join(f"[{number}]\n{post}" for number, post in enumerate(posts, 1))
+    system = {"role": first["role"], "content": f"{first['content']}\n\n{HEADING}\n\n{shown}"}
+    return [system, *(dict(message) for message in following)]
