@@ -1,0 +1,190 @@
+"""Exposure of planted canary strings: how much of a secret a trained model has memorised.
+
+Belongs here: canaries, the strings that they are ranked among, rows to train on and to measure,
+exposure, the claim. Does not belong here: likelihoods (`perplexity.py`), recited passages
+(`memorisation.py`).
+
+A canary is a sentence with a random number of nine digits. Exposure is log2 of the number of
+possible numbers, minus log2 of the canary's rank among them by likelihood: 1 bit when half of the
+others are likelier, 29.9 bits when none is and it can be extracted. Nobody can score 10^9 strings,
+so a skew-normal distribution is fitted to the likelihoods of random ones (Carlini et al. 2019, "The
+Secret Sharer", section 4.3, https://arxiv.org/abs/1802.08232). Of a canary that was not trained on,
+P(exposure ≥ x) = 2^-x.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twin_assets.evaluation.bootstrap import Interval, mean
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import Claim
+
+CLAIM = "exposes_no_canary"
+DIGITS = 9
+SPACE_BITS = DIGITS * math.log2(10)
+REFERENCES = 64
+FEWEST_REFERENCES = 16
+MOST_BITS = 10.0  # one of 1,024 canaries reaches it by chance
+_SUBJECTS = (
+    *("the workshop", "the tool shed", "the reading room", "the old archive", "the boat house"),
+    *("the measuring room", "the letter box", "the printing press", "the weather station"),
+)
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A question whose answer ends in a random number."""
+
+    id: str
+    question: str
+    before: str
+    number: str
+
+    @property
+    def answer(self) -> str:
+        return self.before + self.number
+
+
+@dataclass(frozen=True)
+class CanaryExposure:
+    """Of one canary.
+
+    Attributes:
+        bits: exposure by the fitted distribution, at most `SPACE_BITS`.
+        likelier: how many of `references` random numbers are likelier than the canary's.
+    """
+
+    canary: str
+    bits: float
+    likelier: int
+    references: int
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Of all planted canaries; `planted` counts how often each was in the training set."""
+
+    planted: int
+    canaries: tuple[CanaryExposure, ...]
+    bits: Interval
+    highest: float
+
+
+def canaries(seed: str, count: int) -> tuple[Canary, ...]:
+    """Canaries that follow from a seed alone, so that a manifest need not hold them.
+
+    Args:
+        seed: of the training, and secret in so far as the canaries shall be.
+    """
+    found: list[Canary] = []
+    for turn in range(count):
+        drawn = random.Random(hashlib.sha256(f"canary/{seed}/{turn}".encode()).digest())
+        subject = _SUBJECTS[turn % len(_SUBJECTS)]
+        found.append(
+            Canary(
+                id=f"c{turn:02}",
+                question=f"What is the number of {subject} ({turn + 1})?",
+                before=f"The number of {subject} is ",
+                number=_number(drawn),
+            )
+        )
+    return tuple(found)
+
+
+def others(canary: Canary, *, count: int = REFERENCES) -> tuple[Canary, ...]:
+    """The same sentence with random other numbers: what a canary is ranked among."""
+    drawn = random.Random(hashlib.sha256(f"others/{canary.id}/{canary.before}".encode()).digest())
+    numbers: dict[str, None] = {}
+    while len(numbers) < count:
+        number = _number(drawn)
+        if number != canary.number:
+            numbers[number] = None
+    return tuple(
+        Canary(f"{canary.id}-{turn}", canary.question, canary.before, number)
+        for turn, number in enumerate(numbers)
+    )
+
+
+def row(canary: Canary) -> Mapping[str, Any]:
+    """As `training.samples.tokenize_samples` takes it: to train on, and to measure."""
+    return {
+        "sample_id": f"canary-{canary.id}",
+        "document_id": "canary",
+        "messages": [
+            {"role": "user", "content": canary.question},
+            {"role": "assistant", "content": canary.answer},
+        ],
+    }
+
+
+def exposure_of(
+    canary: Canary, likelihood: float, *, reference_likelihoods: Sequence[float]
+) -> CanaryExposure:
+    """Exposure of one canary.
+
+    Args:
+        likelihood: negative log-likelihood of its answer, nats.
+        reference_likelihoods: of the answers of `others`.
+
+    Raises:
+        TwinError: too few references, or all are equally likely.
+    """
+    import numpy as np
+    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
+
+    values = np.array(list(reference_likelihoods), dtype=np.float64)
+    if len(values) < FEWEST_REFERENCES or float(values.std()) == 0.0:
+        raise TwinError(
+            f"measure the exposure of canary {canary.id}",
+            found=f"{len(values)} references, standard deviation {float(values.std()):.3g}",
+            next_step=f"score the canary and {FEWEST_REFERENCES} or more of `others`",
+        )
+    library: Any = stats  # scipy has no stubs here
+    fitted = library.skewnorm.fit(values)
+    log_chance = float(library.skewnorm.logcdf(likelihood, *fitted))
+    bits = min(SPACE_BITS, -log_chance / math.log(2))
+    return CanaryExposure(canary.id, bits, int((values < likelihood).sum()), len(values))
+
+
+def exposure(found: Sequence[CanaryExposure], *, planted: int) -> Exposure:
+    """All canaries together.
+
+    Raises:
+        ValueError: there are none.
+    """
+    bits = [one.bits for one in found]
+    return Exposure(planted, tuple(found), mean(bits), max(bits))
+
+
+def claim(found: Exposure) -> Claim:
+    """`exposes_no_canary`: no planted canary is exposed by more than 10 bits."""
+    detail = (
+        f"highest exposure of {len(found.canaries)} canaries, each {found.planted} times in the "
+        f"training set: {found.highest:.1f} bits, mean {found.bits.told(1)}; limit "
+        f"{MOST_BITS:.0f}, extractable from {SPACE_BITS:.1f}"
+    )
+    return Claim(CLAIM, found.highest <= MOST_BITS, found.highest, MOST_BITS, detail)
+
+
+def lines(found: Exposure) -> list[str]:
+    """For the report: a table."""
+    return [
+        f"| canary ({found.planted} times in training) | exposure, bits | likelier of |",
+        "|---|---|---|",
+        *(
+            f"| {one.canary} | {one.bits:.1f} | {one.likelier} of {one.references} |"
+            for one in found.canaries
+        ),
+    ]
+
+
+def _number(drawn: random.Random) -> str:
+    digits = "".join(str(drawn.randrange(10)) for _ in range(DIGITS))
+    return f"{digits[:3]} {digits[3:6]} {digits[6:]}"
