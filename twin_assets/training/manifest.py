@@ -6,6 +6,7 @@ Does not belong here: training (`train.py`), the model registry (`registry/`), v
     <checkpoints_dir>/<author>/<checkpoint>/manifest.json
                                             adapter/adapter_model.safetensors, adapter_config.json
                                             adapter.gguf
+                                            model/, model.gguf in their place: every weight trained
     <checkpoints_dir>/<author>/fine_tuned.json, candidate.json    {checkpoint, folder, …}
 """
 # pyright: strict
@@ -26,6 +27,8 @@ SCHEMA = 1
 FILE = "manifest.json"
 ADAPTER = "adapter"
 ADAPTER_GGUF = "adapter.gguf"
+MODEL = "model"  # in place of the adapter, where every weight was trained
+MODEL_GGUF = "model.gguf"
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Manifest:
         stage: `sft`, or `dpo` on top of it.
         base: name, revision, folder, gguf of the base model.
         template: hash of the prompt template of the samples.
-        dataset: asset, data_version, lance_version, tag, samples, left_out (by reason); of the
-            supervised stage.
+        dataset: asset, data_version, lance_version, tag, samples, left_out (by reason), spoil,
+            rows_sha256 (of what was trained on, `job.rows_hash`); of the supervised stage.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code; `versions`: of the libraries under it.
@@ -49,8 +52,8 @@ class Manifest:
         history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
         created_at: ISO 8601, UTC.
         preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by
-            reason), answers_of (checkpoint whose answers were rejected; empty: none) and parent
-            (the supervised checkpoint).
+            reason), rows_sha256, answers_of (checkpoint whose answers were rejected; empty: none)
+            and parent (the supervised checkpoint).
         effective: hyper-parameters as they really ran (`effective.py`); empty in older manifests.
     """
 
@@ -75,22 +78,30 @@ class Manifest:
     effective: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def checkpoint_hash(adapter: Path, *, base_revision: str, template: str) -> str:
+def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
     """Identity of a model's answers: its weights, the base they sit on, the prompt they expect.
 
     Args:
-        adapter: folder with `adapter_model.safetensors` and `adapter_config.json`.
+        weights: folder with `adapter_model.safetensors` and `adapter_config.json`, or with the
+            `model.safetensors` of a fully trained model.
 
     Returns:
         SHA-256, hex. Machine, time and folder do not enter it.
     """
-    config: dict[str, Any] = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+    whole = weights / "model.safetensors"
+    if whole.is_file():
+        return _hash(whole, [None, base_revision, template])
+    config: dict[str, Any] = json.loads((weights / "adapter_config.json").read_text("utf-8"))
     shape = {name: config[name] for name in ("r", "lora_alpha", "target_modules", "use_rslora")}
     shape["target_modules"] = sorted(shape["target_modules"])
+    return _hash(weights / "adapter_model.safetensors", [shape, base_revision, template])
+
+
+def _hash(tensors: Path, rest: list[Any]) -> str:
     digest = hashlib.sha256()
-    with (adapter / "adapter_model.safetensors").open("rb") as stream:
+    with tensors.open("rb") as stream:
         digest.update(hashlib.file_digest(stream, "sha256").digest())
-    digest.update(json.dumps([shape, base_revision, template], sort_keys=True).encode())
+    digest.update(json.dumps(rest, sort_keys=True).encode())
     return digest.hexdigest()
 
 

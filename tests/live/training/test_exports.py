@@ -1,0 +1,186 @@
+"""Exports answer as their checkpoint does in the software that they are for, or are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.serving.conftest import make_adapter
+from twin_assets.training import export_parity, exporting
+from twin_assets.training import manifest as manifests
+from twin_assets.training.exporting import Source, export
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.weights import gguf
+
+pytestmark = pytest.mark.live
+
+
+def published(folder: Path, base: Path) -> Path:
+    """Put a manifest into a folder that holds `adapter/` or `model/`."""
+    whole = (folder / manifests.MODEL).is_dir()
+    weights = folder / (manifests.MODEL if whole else manifests.ADAPTER)
+    checkpoint = manifests.checkpoint_hash(weights, base_revision="r", template="t")
+    manifests.write_manifest(
+        folder,
+        manifests.Manifest(
+            author="ann", checkpoint=checkpoint, training="training", stage="sft",
+            base={"name": "tiny", "folder": str(base), "gguf": None, "revision": "r"},
+            template="t", dataset={}, recipe={}, launch={}, code="c", versions={}, tokens=1,
+            epochs=1.0, steps=1, metrics={}, history=[], created_at="2026-01-01T00:00:00+00:00",
+        ),
+    )  # fmt: skip
+    return folder
+
+
+def fully_trained(base: Path, folder: Path) -> Path:
+    """A copy of the base, each weight moved a little."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(5)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(torch.randn_like(weights) * 0.02)
+    model.half().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    adapted: Path
+    whole: Path
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Checkpoints:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    make_adapter(tiny_model, folder / "adapted" / manifests.ADAPTER)
+    (folder / "whole").mkdir()
+    fully_trained(tiny_model, folder / "whole" / manifests.MODEL)
+    return Checkpoints(
+        published(folder / "adapted", tiny_model), published(folder / "whole", tiny_model)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "dtype", "file"),
+    [
+        ("adapter", "float32", "adapter_model.safetensors"),
+        ("merged", "float32", "model.safetensors"),
+        ("merged", "float16", "model.safetensors"),
+        ("merged", "bfloat16", "model.safetensors"),
+        ("gguf-adapter", "float32", "adapter.gguf"),
+        ("gguf", "float16", "model.gguf"),
+    ],
+)
+def test_each_format_of_an_adapter_answers_as_the_checkpoint(
+    wanted: Any, dtype: Any, file: str, home: Settings, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    into = tmp_path / "out" / "export"
+
+    found = export(checkpoints.adapted, into, wanted=wanted, dtype=dtype, settings=home)
+
+    assert found.agreement is not None
+    assert found.agreement.holds
+    assert found.agreement.compared >= 8 * 5
+    assert (into / file).is_file()
+    record = json.loads((into / exporting.RECORD).read_text(encoding="utf-8"))
+    assert record["format"] == wanted
+    assert record["dtype"] == dtype
+    assert record["agreement"]["largest"] == found.agreement.largest
+    assert record["checkpoint"] == manifests.read_manifest(checkpoints.adapted).checkpoint
+    assert str(tmp_path) not in json.dumps(record)
+    assert list(into.parent.iterdir()) == [into]  # nothing half made beside it
+    assert found.bytes >= (into / file).stat().st_size
+
+
+@pytest.mark.parametrize("wanted", ["merged", "gguf"])
+def test_a_fully_trained_model_is_exported_whole(
+    wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    found = export(checkpoints.whole, tmp_path / "export", wanted=wanted, settings=home)
+
+    assert found.agreement is not None
+    assert found.agreement.holds
+
+
+@pytest.mark.parametrize("wanted", ["adapter", "gguf-adapter"])
+def test_a_fully_trained_model_has_no_adapter(
+    wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    with pytest.raises(TwinError, match="every weight was trained"):
+        export(checkpoints.whole, tmp_path / "export", wanted=wanted, settings=home)
+
+    assert list(tmp_path.glob("*export*")) == []
+
+
+@pytest.mark.parametrize("wanted", ["adapter", "merged", "gguf-adapter", "gguf"])
+def test_an_export_that_answers_otherwise_is_not_kept(
+    wanted: Any,
+    home: Settings,
+    checkpoints: Checkpoints,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The files of another adapter, twice as strong, in place of the checkpoint's."""
+    other = make_adapter(tiny_model, tmp_path / "other", scale=0.2)
+    right: Callable[..., None] = exporting.write
+
+    def write(_source: Source, into: Path, **options: Any) -> None:
+        right(Source(tiny_model, other, None), into, **options)
+
+    monkeypatch.setattr(exporting, "write", write)
+
+    with pytest.raises(TwinError, match="log-probabilities differ by"):
+        export(checkpoints.adapted, tmp_path / "out" / "e", wanted=wanted, settings=home)
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_weights_that_do_not_fit_are_refused(
+    home: Settings, checkpoints: Checkpoints, tiny_model: Path, tmp_path: Path
+) -> None:
+    strong = tmp_path / "strong"
+    make_adapter(tiny_model, strong / manifests.ADAPTER, scale=1e5)
+    published(strong, tiny_model)
+
+    with pytest.raises(TwinError, match="--dtype"):
+        export(strong, tmp_path / "export", wanted="merged", dtype="float16", settings=home)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("wanted", ["merged", "gguf-adapter", "gguf"])
+def test_tolerances_on_the_embedded_base_model(
+    wanted: Any,
+    home: Settings,
+    base_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_adapter(base_model, tmp_path / "c" / manifests.ADAPTER, scale=0.02)
+    checkpoint = published(tmp_path / "c", base_model)
+
+    found = export(checkpoint, tmp_path / "export", wanted=wanted, settings=home).agreement
+
+    assert found is not None
+    assert found.holds
+    if wanted == "gguf-adapter":  # the error that the tolerances are for
+        monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
+        with pytest.raises(TwinError, match="differ by"):
+            export(checkpoint, tmp_path / "wrong", wanted=wanted, settings=home)
+
+
+def test_tolerances_are_below_the_error_that_they_are_for() -> None:
+    """Rows of q and k in the wrong order: .1 on average."""
+    for mean, largest in export_parity.TOLERANCES.values():
+        assert mean < 0.1
+        assert largest <= 0.5
