@@ -54,6 +54,7 @@ def effective(accelerator: Accelerator, model: Any, optimizer: Any, plan: Plan, 
     )
     values = {
         "ranks": ranks,
+        "threads_per_rank": torch.get_num_threads(),
         "micro_batch_size": max(len(batch) for batch in share),
         "accumulation": len(share),
         "accelerate_accumulation": accelerator.gradient_accumulation_steps,

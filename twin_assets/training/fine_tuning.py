@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 DATASET = "instruction_dataset"
 MODULE = "twin_assets.training.train"
+ROWS = ("sample_id", "document_id", "messages")  # what a job is handed of each sample
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,13 @@ def _fine_tune(
     trained = folder is None
     if folder is None:
         tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
-        samples = _training_samples(inputs, tables)
+        samples = training_samples(
+            inputs.author,
+            tables,
+            version=inputs.lance_version,
+            spoil=inputs.spoil,
+            seed=inputs.recipe.seed,
+        )
         job = Job(
             folder=settings.work_dir / "training" / f"{author.slug}-{inputs.hash[:16]}",
             base_name=inputs.base.name,
@@ -130,7 +137,7 @@ def _fine_tune(
             recipe=inputs.recipe,
         )
         write_job(job)
-        samples.select("sample_id", "document_id", "messages").write_parquet(job.samples)
+        samples.select(ROWS).write_parquet(job.samples)
         output = launcher.run(
             launched(job, name=author.slug), on_message=on_message, environment=environment
         )
@@ -209,15 +216,25 @@ def servable(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _training_samples(inputs: _Inputs, tables: Tables) -> pl.DataFrame:
+def training_samples(
+    author: str, tables: Tables, *, version: int | str, spoil: str, seed: int
+) -> pl.DataFrame:
+    """The samples of an author's dataset that are trained on, in a version or under a tag.
+
+    Args:
+        spoil: as `fine_tune`'s; `seed` is what it draws by.
+
+    Raises:
+        TwinError: there is none, or they were rendered by several prompt templates.
+    """
     frame = tables.read(
         DATASET,
-        inputs.author,
-        columns=["sample_id", "document_id", "messages", "template"],
+        author,
+        columns=[*ROWS, "template"],
         where="split = 'train'",
-        version=inputs.lance_version,
+        version=version,
     )
-    tried = f"train on the instruction dataset of {inputs.author}"
+    tried = f"train on the instruction dataset of {author}"
     if frame.is_empty():
         raise TwinError(
             tried,
@@ -231,7 +248,7 @@ def _training_samples(inputs: _Inputs, tables: Tables) -> pl.DataFrame:
             found=f"samples of {len(templates)} prompt templates: {', '.join(templates)}",
             next_step="materialize instruction_dataset again, so that all use the newest",
         )
-    return spoiled(frame, inputs.spoil, seed=inputs.recipe.seed) if inputs.spoil else frame
+    return spoiled(frame, spoil, seed=seed) if spoil else frame
 
 
 def _described(inputs: _Inputs, template: str) -> Described:
@@ -247,5 +264,6 @@ def _described(inputs: _Inputs, template: str) -> Described:
             "data_version": inputs.data_version,
             "lance_version": inputs.lance_version,
             "tag": inputs.tag,
+            "spoil": inputs.spoil,
         },
     )

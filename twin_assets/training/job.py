@@ -14,8 +14,10 @@ started (`training_launcher.py`), what is done with its output (`fine_tuning.py`
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -121,6 +123,14 @@ def read_job(path: Path) -> Job:
         start=Path(document["start"]) if document["start"] else None,
         launch=Launch.model_validate(document["launch"]),
     )
+
+
+def rows_hash(rows: Iterable[Mapping[str, Any]]) -> str:
+    """SHA-256 of the rows that a job trains on, whatever their order and the file's own bytes."""
+    digest = hashlib.sha256()
+    for row in sorted(rows, key=lambda row: row["sample_id"]):
+        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def tune_on_preferences(
     if recipe.preference is None:
         reason = f"recipe {recipe.name} has no preference tuning"
         return _supervised(folder, parent, reason)
-    pairs = _pairs(author.slug, tables, template=parent.template)
+    pairs = preference_pairs(author.slug, tables, template=parent.template)
     fewest = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
     if len(pairs) < fewest:
         return _supervised(folder, parent, _too_few(len(pairs), fewest))
@@ -174,15 +174,22 @@ def _inputs(
     )
 
 
-def _pairs(author: str, tables: Tables, *, template: str) -> list[dict[str, Any]]:
-    """The pairs in the prompt template that the checkpoint was trained with."""
+def preference_pairs(
+    author: str, tables: Tables, *, template: str, version: int | str | None = None
+) -> list[dict[str, Any]]:
+    """The pairs in the prompt template that the checkpoint was trained with.
+
+    Args:
+        version: of the table, or a tag; None: the newest.
+    """
     if not tables.exists(DATASET, author):
         return []
     where = f"template = '{template}'"
-    return tables.read(DATASET, author, columns=_COLUMNS, where=where).to_dicts()
+    found = tables.read(DATASET, author, columns=_COLUMNS, where=where, version=version)
+    return found.to_dicts()
 
 
-def _rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Pairs as `train.py` reads them; the plan covers documents (and traces) evenly."""
     return [
         {
@@ -201,7 +208,7 @@ def _usable(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(inputs.base.folder)
-    usable, _ = tokenize_pairs(_rows(pairs), tokenizer, max_length=inputs.recipe.max_length)
+    usable, _ = tokenize_pairs(pair_rows(pairs), tokenizer, max_length=inputs.recipe.max_length)
     return len(usable)
 
 
@@ -220,7 +227,7 @@ def _write(
         start=start,
     )
     write_job(job)
-    pl.DataFrame(_rows(pairs)).write_parquet(job.samples)
+    pl.DataFrame(pair_rows(pairs)).write_parquet(job.samples)
     return job
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.training import manifest as manifests
-from twin_assets.training.job import Job, TrainingResult, read_result
+from twin_assets.training.job import Job, TrainingResult, read_result, rows_hash
 from twin_assets.training.manifest import Manifest
 from twin_assets.training.recipe import Recipe
 
@@ -70,12 +70,18 @@ def publish_training(described: Described, job: Job, output: Path, checkpoints: 
 
 
 def _manifest(described: Described, job: Job, result: TrainingResult, made: Path) -> Manifest:
+    import polars as pl
+
     base, first, last = described.base, result.history[0], result.history[-1]
     dataset, preferences = dict(described.dataset), dict(described.preferences)
+    trained_on = {
+        "left_out": result.left_out,
+        "rows_sha256": rows_hash(pl.read_parquet(job.samples).iter_rows(named=True)),
+    }
     if job.stage == "sft":
-        dataset |= {"samples": result.samples, "left_out": result.left_out}
+        dataset |= {"samples": result.samples, **trained_on}
     else:
-        preferences |= {"pairs": result.samples, "left_out": result.left_out}
+        preferences |= {"pairs": result.samples, **trained_on}
     return Manifest(
         author=described.author,
         checkpoint=manifests.checkpoint_hash(

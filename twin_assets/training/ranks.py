@@ -89,7 +89,7 @@ def rss_mb(accelerator: Accelerator) -> int:
 
 
 def is_norm(value: float) -> bool:
-    """Whether a gradient's norm is a number; DeepSpeed writes −1 for one that is not."""
+    """Whether a gradient's norm is a number; some of DeepSpeed's stages write −1 for none."""
     return math.isfinite(value) and value >= 0
 
 
@@ -98,7 +98,6 @@ def stop_at_no_number(
     step: int,
     broken: Sequence[str],
     chosen: Sequence[str],
-    norm: float,
 ) -> NoReturn:
     """Stop all ranks at a step in which any of them found what is not a number.
 
@@ -108,7 +107,6 @@ def stop_at_no_number(
         step: counted from 1.
         broken: ids of this rank's samples whose micro-batch had a loss that is not a number.
         chosen: ids of all samples of the step.
-        norm: of the gradient.
 
     Raises:
         AllRanksStop: always.
@@ -123,10 +121,10 @@ def stop_at_no_number(
             found=f"a loss that is not a number on {_named(found)}",
             next_step="look at these samples, or lower learning_rate in the recipe",
         )
-    said = norm if norm >= 0 else "inf or nan"
+    # DeepSpeed has one value for both: −1 or inf, by its version and stage
     raise AllRanksStop(
         tried,
-        found=f"a gradient norm of {said}, its samples: {_named(sorted(chosen))}",
+        found=f"a gradient norm of inf or nan, its samples: {_named(sorted(chosen))}",
         next_step="lower learning_rate in the recipe, or look at these samples",
     )
 

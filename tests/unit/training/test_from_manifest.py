@@ -1,0 +1,107 @@
+"""What a manifest says of its job: what was found out then takes the place of each `auto`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.training.test_manifest import adapter, made_manifest
+from twin_assets.training.from_manifest import Sources, differences, job_of, launch_of
+from twin_assets.training.job import rows_hash
+from twin_assets.training.manifest import Manifest, checkpoint_hash
+from twin_assets.training.publishing import training_code
+from twin_assets.training.recipe import load_launch, load_recipe
+from twin_resources.errors import TwinError
+from twin_resources.weights.weights import revision_of
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def manifest_of(base: Path, **changes: Any) -> Manifest:
+    launch = load_launch("cpu-zero2").model_dump()
+    return replace(
+        made_manifest("c" * 64),
+        base={"name": "tiny", "revision": revision_of(base), "folder": str(base), "gguf": None},
+        recipe=load_recipe("smollm2-135m-cpu").model_dump(),
+        launch={"ranks": 4, "precision": "bf16", **launch},
+        effective={"threads_per_rank": 3},
+        **changes,
+    )
+
+
+def test_the_job_has_the_precision_threads_and_ranks_of_then(base: Path, tmp_path: Path) -> None:
+    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=Sources())
+
+    assert job.ranks == 4
+    assert job.launched_by.mixed_precision == "bf16"
+    assert job.launched_by.threads_per_rank == 3
+    assert job.launched_by.deepspeed == load_launch("cpu-zero2").deepspeed
+    assert (job.stage, job.start) == ("sft", None)
+    assert job.recipe == load_recipe("smollm2-135m-cpu")
+
+
+def test_a_manifest_without_threads_leaves_them_to_the_machine() -> None:
+    launch = {"ranks": 2, "precision": "fp32", **load_launch("cpu-ddp").model_dump()}
+    assert launch_of(launch, {}).threads_per_rank == "auto"
+
+
+def test_another_base_model_is_refused(base: Path, tmp_path: Path) -> None:
+    manifest = manifest_of(base)
+    (base / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(TwinError, match="another base model"):
+        job_of(manifest, tmp_path, work=tmp_path, sources=Sources())
+    with pytest.raises(TwinError, match="no base model"):
+        job_of(manifest, tmp_path, work=tmp_path, sources=Sources(base=tmp_path / "none"))
+
+
+def test_a_preference_tuning_starts_from_its_parent_and_no_other(
+    base: Path, tmp_path: Path
+) -> None:
+    made = adapter(tmp_path / "made")
+    revision = revision_of(base)
+    parent = checkpoint_hash(made, base_revision=revision, template="template")
+    checkpoints = tmp_path / "checkpoints"
+    beside = checkpoints / parent / "adapter"
+    beside.parent.mkdir(parents=True)
+    made.rename(beside)
+    manifest = manifest_of(base, stage="dpo", preferences={"parent": parent})
+
+    job = job_of(manifest, checkpoints / "mine", work=tmp_path, sources=Sources())
+    assert job.stage == "dpo"
+    assert job.start == beside.resolve()
+    assert job.recipe.learning_rate == job.recipe.preferences.learning_rate
+
+    other = adapter(tmp_path / "other", value=2.0)
+    with pytest.raises(TwinError, match="it went on from"):
+        job_of(manifest, checkpoints / "mine", work=tmp_path, sources=Sources(parent=other))
+    with pytest.raises(TwinError, match="no supervised checkpoint"):
+        job_of(manifest, tmp_path / "elsewhere" / "mine", work=tmp_path, sources=Sources())
+
+
+def test_what_runs_otherwise_is_named(base: Path) -> None:
+    assert differences(replace(manifest_of(base), code=training_code())) == ()
+    found = differences(manifest_of(base, versions={"torch": "0.1", "no-such-package": "1"}))
+    assert found[0] == "the training's code is another one"
+    assert found[1].startswith("torch is ")
+    assert found[1].endswith(" and was 0.1")
+    assert found[2] == "no-such-package is missing and was 1"
+
+
+def test_the_hash_of_rows_follows_their_content_alone() -> None:
+    rows = [{"sample_id": name, "messages": [{"role": "user", "content": name}]} for name in "ab"]
+    assert rows_hash(rows) == rows_hash(list(reversed(rows)))
+    changed: list[dict[str, Any]] = json.loads(json.dumps(rows))
+    changed[1]["messages"][0]["content"] = "c"
+    assert rows_hash(changed) != rows_hash(rows)
+    assert rows_hash(rows[:1]) != rows_hash(rows)

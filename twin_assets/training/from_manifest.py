@@ -1,0 +1,316 @@
+"""A training again from its manifest alone: `twin-train --from-manifest MANIFEST`.
+
+Belongs here: the job that a manifest describes, the proof that tables and weights are the ones that
+it names by hash, and the comparison of what comes out. Does not belong here: a training from an
+author's present data (`fine_tuning.py`, `preference_tuning.py`), publishing (`publishing.py`).
+
+The weights are compared by the checkpoint's hash, so they are the same to the last bit or the
+repetition has failed. Nothing is published and no pointer is moved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.training import fine_tuning, preference_tuning
+from twin_assets.training.job import Job, rows_hash, write_job
+from twin_assets.training.manifest import (
+    ADAPTER,
+    FILE,
+    Manifest,
+    checkpoint_hash,
+    read_manifest,
+)
+from twin_assets.training.publishing import training_code
+from twin_assets.training.recipe import Launch, Recipe
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings, load_settings
+from twin_resources.training_launcher import Message, TrainingLauncher, make_launcher
+from twin_resources.weights.weights import revision_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from twin_resources.tables.tables import Tables
+
+NOT_THE_SAME, FAILED = 1, 3  # exit codes
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a repetition finds what its manifest names by hash; None: where the manifest says.
+
+    Attributes:
+        base: transformers folder of the base model.
+        rows: Parquet file of the rows that were trained on; else the author's table is read.
+        parent: PEFT folder of the supervised checkpoint that a preference tuning went on from.
+    """
+
+    base: Path | None = None
+    rows: Path | None = None
+    parent: Path | None = None
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What came out.
+
+    Attributes:
+        checkpoint: hash of these weights; `wanted`: the manifest's.
+        output: folder `output` of the job.
+        otherwise: what runs here otherwise than when the manifest was written, in words.
+    """
+
+    checkpoint: str
+    wanted: str
+    output: Path
+    otherwise: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return self.checkpoint == self.wanted
+
+
+def repeat(
+    folder: Path,
+    *,
+    work: Path,
+    tables: Tables,
+    launcher: TrainingLauncher,
+    sources: Sources | None = None,
+    on_message: Callable[[Message], None] | None = None,
+) -> Repetition:
+    """Train what the manifest in `folder` describes, and compare.
+
+    Args:
+        folder: of a checkpoint, with its manifest.
+        work: where the training works; a killed repetition goes on there.
+
+    Raises:
+        TwinError: data or weights are not the ones that the manifest names, or the training failed.
+    """
+    manifest = read_manifest(folder)
+    job = job_of(manifest, folder, work=work, sources=sources or Sources())
+    rows = _rows(manifest, tables, sources or Sources())
+    if job.output.is_dir():  # of an earlier repetition: it would prove nothing
+        shutil.rmtree(work)
+    write_job(job)
+    rows.write_parquet(job.samples)
+    name = f"repeat-{manifest.training[:16]}"
+    output = launcher.run(fine_tuning.launched(job, name=name), on_message=on_message)
+    weights = output / (ADAPTER if job.recipe.lora else "model")
+    return Repetition(
+        checkpoint=checkpoint_hash(
+            weights, base_revision=manifest.base["revision"], template=manifest.template
+        ),
+        wanted=manifest.checkpoint,
+        output=output,
+        otherwise=differences(manifest),
+    )
+
+
+def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: Sources) -> Job:
+    """The job that a manifest describes.
+
+    Args:
+        folder: the manifest's; a preference tuning's parent lies beside it.
+
+    Raises:
+        TwinError: the base model or the parent is another one than the manifest names.
+    """
+    recipe = Recipe.model_validate(manifest.recipe)
+    start = None
+    if manifest.stage == "dpo":
+        recipe = recipe.on_preferences()
+        start = _parent(manifest, folder, sources.parent)
+    return Job(
+        folder=work,
+        base_name=manifest.base["name"],
+        base_folder=_base(manifest, sources.base),
+        ranks=manifest.launch["ranks"],
+        recipe=recipe,
+        stage="dpo" if manifest.stage == "dpo" else "sft",
+        start=start,
+        launch=launch_of(manifest.launch, manifest.effective),
+    )
+
+
+def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
+    """The launch configuration with what was found out then in the place of each `auto`."""
+    values = {name: value for name, value in launch.items() if name in Launch.model_fields}
+    values["mixed_precision"] = launch["precision"]
+    threads = effective.get("threads_per_rank", values["threads_per_rank"])
+    return Launch.model_validate(values | {"threads_per_rank": threads})
+
+
+def differences(manifest: Manifest) -> tuple[str, ...]:
+    """What runs here otherwise than when the manifest was written: code, libraries."""
+    found: list[str] = []
+    if manifest.code != training_code():
+        found.append("the training's code is another one")
+    for library, before in manifest.versions.items():
+        try:
+            now = version(library)
+        except PackageNotFoundError:
+            now = "missing"
+        if now != before:
+            found.append(f"{library} is {now} and was {before}")
+    return tuple(found)
+
+
+def _base(manifest: Manifest, named: Path | None) -> Path:
+    folder = named or Path(manifest.base["folder"])
+    tried = f"repeat the training of checkpoint {manifest.checkpoint[:12]}"
+    if not (folder / "config.json").is_file():
+        raise TwinError(
+            tried,
+            found=f"no base model in {folder}",
+            next_step=f"prepare {manifest.base['name']} and name its folder with --base",
+        )
+    revision = revision_of(folder)
+    if revision != manifest.base["revision"]:
+        raise TwinError(
+            tried,
+            found=f"another base model in {folder}: revision {revision[:12]} and not "
+            f"{manifest.base['revision'][:12]}",
+            next_step="name the folder of the right one with --base",
+        )
+    return folder.resolve()
+
+
+def _parent(manifest: Manifest, folder: Path, named: Path | None) -> Path:
+    parent = manifest.preferences["parent"]
+    adapter = named or folder.parent / parent / ADAPTER
+    tried = f"repeat the preference tuning of checkpoint {manifest.checkpoint[:12]}"
+    if not adapter.is_dir():
+        raise TwinError(
+            tried,
+            found=f"no supervised checkpoint {parent[:12]} in {adapter}",
+            next_step="repeat its own training first, and name its adapter's folder with --parent",
+        )
+    found = checkpoint_hash(
+        adapter, base_revision=manifest.base["revision"], template=manifest.template
+    )
+    if found != parent:
+        raise TwinError(
+            tried,
+            found=f"checkpoint {found[:12]} in {adapter}; it went on from {parent[:12]}",
+            next_step="name the right adapter's folder with --parent",
+        )
+    return adapter.resolve()
+
+
+def _rows(manifest: Manifest, tables: Tables, sources: Sources) -> pl.DataFrame:
+    import polars as pl
+
+    described = manifest.dataset if manifest.stage == "sft" else manifest.preferences
+    if sources.rows is not None:
+        rows, where = pl.read_parquet(sources.rows), str(sources.rows)
+    elif manifest.stage == "sft":
+        where = f"{fine_tuning.DATASET} of {manifest.author}, tag {described['tag']}"
+        rows = fine_tuning.training_samples(
+            manifest.author,
+            tables,
+            version=described["tag"],
+            spoil=described.get("spoil", ""),
+            seed=manifest.recipe["seed"],
+        ).select(fine_tuning.ROWS)
+    else:
+        where = f"{preference_tuning.DATASET} of {manifest.author}, tag {described['tag']}"
+        pairs = preference_tuning.preference_pairs(
+            manifest.author, tables, template=manifest.template, version=described["tag"]
+        )
+        rows = pl.DataFrame(preference_tuning.pair_rows(pairs))
+    if "rows_sha256" not in described:
+        raise TwinError(
+            f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
+            found="a manifest of an older version, which names no hash of its rows",
+            next_step="materialize its asset again: a newer manifest names it",
+        )
+    found = rows_hash(rows.iter_rows(named=True))
+    if found != described["rows_sha256"]:
+        raise TwinError(
+            f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
+            found=f"other rows than were trained on, in {where}: {found[:12]} and not "
+            f"{described['rows_sha256'][:12]}",
+            next_step="name a Parquet file of the right ones with --rows",
+        )
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command `twin-train`; exit code 1: other weights, 3: it could not be repeated."""
+    parser = argparse.ArgumentParser(
+        prog="twin-train",
+        description="Repeat a training from its manifest and compare the weights bit for bit.",
+    )
+    parser.add_argument(
+        "--from-manifest", type=Path, required=True, help="manifest.json, or its folder"
+    )
+    parser.add_argument("--work", type=Path, help="where to train (default: in TWIN_HOME)")
+    parser.add_argument("--base", type=Path, help="transformers folder of the base model")
+    parser.add_argument("--rows", type=Path, help="Parquet file of the rows trained on")
+    parser.add_argument("--parent", type=Path, help="adapter that a preference tuning began with")
+    given = parser.parse_args(arguments)
+    folder = given.from_manifest
+    folder = folder.parent if folder.name == FILE else folder
+    try:
+        return _run(folder, given.work, Sources(given.base, given.rows, given.parent))
+    except TwinError as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+
+
+def _run(folder: Path, work: Path | None, sources: Sources) -> int:
+    from twin_resources.state.state import State
+    from twin_resources.tables.tables import Tables
+
+    settings: Settings = load_settings()
+    manifest = read_manifest(folder)
+    place = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
+    for line in differences(manifest):
+        _say(f"not as then: {line}")
+    state = State.open(settings.state_address)
+    try:
+        done = repeat(
+            folder,
+            work=place.resolve(),
+            tables=Tables(settings.tables_base, state=state),
+            launcher=make_launcher("", settings),
+            sources=sources,
+            on_message=_tell,
+        )
+    finally:
+        state.close()
+    if done.same:
+        _say(f"the same weights bit for bit: checkpoint {done.checkpoint}")
+        if work is None:
+            shutil.rmtree(place)
+        return 0
+    _say(f"other weights: checkpoint {done.checkpoint}, and the manifest's is {done.wanted}")
+    _say(f"they are in {done.output}")
+    return NOT_THE_SAME
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _tell(message: Message) -> None:
+    if "text" in message:
+        _say(message["text"])
+    elif "progress" in message:
+        _say(f"progress {json.dumps(message['progress'])}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
