@@ -1,0 +1,67 @@
+"""Training: tokens/s beside TRL and transformers' Trainer, the overhead of Dagster, ZeRO's curves.
+
+    python tests/bench/bench_training.py --quick|--full [--only NAME …] [--json FILE]
+
+Needs the extra `bench` (trl) and the shared posts (`TWIN_SHARED_DATA`). `--full` trains
+SmolLM2-135M on samples of the shared author, each runner in turn, three turns: run it alone. In
+`--quick` a tiny random model takes its place: every process is real, and the ratios of speed, which
+say nothing there, have no goal. Dataset and model are made once and kept in `build/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.loop.rows import Row
+from tests.bench.training.forms import FULL, QUICK, Form
+from tests.bench.training.material import Material, material
+from tests.bench.training.overhead import overhead
+from tests.bench.training.rows import show
+from tests.bench.training.speed import speed
+from tests.bench.training.zero import zero
+
+ROWS: dict[str, Callable[[Form, Material, Path], list[Row]]] = {
+    "speed": speed,
+    "overhead": overhead,
+    "zero": zero,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="a tiny model, one turn")
+    form.add_argument("--full", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    chosen = FULL if options.full else QUICK
+    if options.quick:
+        print("quick form: a tiny model; ratios of speed without goals")
+    handed = material(chosen)
+    print(f"{'what':66} {'value':>9} {'unit':9} {'goal':>8}  holds peers")
+    found: list[Row] = []
+    for name in options.only:
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
+            rows = ROWS[name](chosen, handed, Path(scratch))
+        sign = "≥" if name == "speed" else "≤"
+        print("\n".join(show(one, sign="≤" if " / " in one.name else sign) for one in rows))
+        print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
+        found += rows
+    if options.json:
+        options.json.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""How much each form of the benchmark of training does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form.
+
+    Attributes:
+        posts: of the shared author; None: all.
+        tiny: a random model of two layers instead of SmolLM2-135M.
+        samples: that each runner trains on once; a multiple of every runner's samples a step.
+        held_out: samples whose loss is compared afterwards.
+        rounds: turns in which each runner trains once.
+        overhead_steps: of the training that is run bare and through Dagster, in the tiny model.
+        overhead_rounds: turns of both.
+        zero_steps: of the training whose loss curves are compared.
+        zero_stages: that are held against one process.
+    """
+
+    posts: int | None
+    tiny: bool
+    samples: int
+    held_out: int
+    rounds: int
+    overhead_steps: int
+    overhead_rounds: int
+    zero_steps: int
+    zero_stages: tuple[int, ...]
+
+    @property
+    def model(self) -> str:
+        return "a tiny random model" if self.tiny else "SmolLM2-135M"
+
+
+FULL = Form(
+    posts=None,
+    tiny=False,
+    samples=48,
+    held_out=32,
+    rounds=3,
+    overhead_steps=75,  # those of five minutes of SmolLM2-135M
+    overhead_rounds=3,
+    zero_steps=6,
+    zero_stages=(2, 3),
+)
+QUICK = Form(
+    posts=40,
+    tiny=True,
+    samples=16,
+    held_out=8,
+    rounds=1,
+    overhead_steps=20,
+    overhead_rounds=1,
+    zero_steps=6,
+    zero_stages=(2,),
+)

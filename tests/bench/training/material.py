@@ -1,0 +1,160 @@
+"""What is trained: the instruction dataset of a shared author, and a model; kept in `build/`.
+
+Belongs here: making both, the same in every run. Does not belong here: training, measuring.
+The dataset is that of the assets `raw_posts` to `instruction_dataset` as they are, in a process of
+its own; it is made again when their code has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tests.bench.training.forms import Form
+from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.training.samples import TokenizedSample, tokenize_samples
+from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+
+ROOT = Path(__file__).resolve().parents[3]
+POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
+KEPT = ROOT / "build" / "bench-training"
+SLUG = "skeeto"
+CODE = ("corpus", "knowledge", "instructions")  # folders of twin_assets that make the dataset
+MAX_LENGTH = 1024  # TRL cuts longer samples by default, and then not all would see the same
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every runner is handed.
+
+    Attributes:
+        home: with the dataset's tables; `author` is in it.
+        base: transformers folder of the model.
+        train, held_out: rows of the dataset (sample_id, document_id, messages) up to `MAX_LENGTH`.
+        tokens: of one pass over `train`.
+    """
+
+    home: Settings
+    base: Path
+    train: list[dict[str, Any]]
+    held_out: list[TokenizedSample]
+    tokens: int
+
+
+def recipe(**changes: Any) -> Recipe:
+    """The default recipe, without checkpoints between."""
+    values: dict[str, Any] = {
+        "token_budget": 10**9,
+        "max_epochs": 1,
+        "max_length": MAX_LENGTH,
+        "checkpoint_every_steps": 10**6,
+    }
+    return load_recipe(DEFAULT_RECIPE).model_copy(update=values | changes)
+
+
+def material(form: Form) -> Material:
+    """Make, or find, dataset and model.
+
+    Raises:
+        FileNotFoundError: the shared posts are not there (`TWIN_SHARED_DATA`).
+    """
+    from transformers import AutoTokenizer
+
+    home, base = _home(form), _model(tiny=form.tiny)
+    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    columns = ["sample_id", "document_id", "split", "messages"]
+    rows = tables.read("instruction_dataset", SLUG, columns=columns)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    drawn: dict[str, list[dict[str, Any]]] = {}
+    tokenized: dict[str, list[TokenizedSample]] = {}
+    for split, count in (("train", form.samples), ("held_out", form.held_out)):
+        part = _in_drawn_order(rows.filter(pl.col("split") == split).to_dicts())
+        samples, _ = tokenize_samples(part, tokenizer, max_length=MAX_LENGTH)
+        if len(samples) < count:
+            raise SystemExit(f"{len(samples)} samples in the split {split}, {count} are needed")
+        tokenized[split] = samples[:count]
+        chosen = {sample.sample_id for sample in tokenized[split]}
+        drawn[split] = [row for row in part if row["sample_id"] in chosen]
+    tokens = sum(sample.length for sample in tokenized["train"])
+    return Material(home, base, drawn["train"], tokenized["held_out"], tokens)
+
+
+def _in_drawn_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest())
+
+
+def _model(*, tiny: bool) -> Path:
+    """The transformers folder of the model."""
+    base = KEPT / "model" / "smollm2"
+    if not (base / "config.json").is_file():
+        shutil.rmtree(base.parent, ignore_errors=True)
+        base.parent.mkdir(parents=True)
+        unpack_base_model(base.parent)
+    return make_tiny_model(KEPT / "model" / "tiny", base) if tiny else base
+
+
+def _home(form: Form) -> Settings:
+    """A home whose tables hold the dataset."""
+    source = POSTS / SLUG / "_posts"
+    if not source.is_dir():
+        raise FileNotFoundError(f"no {source}: set TWIN_SHARED_DATA")
+    home = KEPT / f"home-{form.posts or 'all'}-{_code()}"
+    if not (home / "complete").is_file():
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        settings = load_settings(home)
+        lend_weights(prepare_weights(), settings)
+        posts = home / "posts" / "_posts"
+        posts.mkdir(parents=True)
+        for path in sorted(source.iterdir())[: form.posts]:
+            shutil.copy(path, posts)
+        write_author(settings, Author(SLUG, "Chris Wellons", sources=(str(posts.parent),)))
+        environment = os.environ | {"TWIN_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "tests.bench.training.material"]
+        subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=sys.stderr)
+        (home / "complete").touch()
+    return load_settings(home)
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    for folder in CODE:
+        for path in sorted((ROOT / "twin_assets" / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _materialize() -> None:
+    """The worker: from the posts to the dataset, in the home that `TWIN_HOME` names."""
+    import dagster as dg
+
+    from twin_assets.corpus.cleaned_documents import cleaned_documents
+    from twin_assets.corpus.raw_posts import raw_posts
+    from twin_assets.definitions import default_resources
+    from twin_assets.instructions.instruction_dataset import instruction_dataset
+    from twin_assets.knowledge.chunks import document_chunks
+    from twin_assets.knowledge.embeddings import embeddings
+
+    assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", [SLUG])
+        done = dg.materialize(
+            assets, partition_key=SLUG, instance=instance, resources=default_resources()
+        )
+    assert done.success
+
+
+if __name__ == "__main__":
+    _materialize()

@@ -1,0 +1,108 @@
+"""What Dagster, Pipes and the launcher cost beside the bare launcher, for the same training.
+
+Belongs here: the asset `fine_tuned_checkpoint` as `dagster asset materialize` runs it (definitions,
+tables, processes, progress, manifest, GGUF adapter) against the command alone, in turns. The model
+is tiny, so that the difference is not lost in the training; the number of steps, each of which is
+reported, is that of a longer one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from tests.bench.loop.rows import Row
+from tests.bench.training.forms import Form
+from tests.bench.training.material import SLUG, Material, recipe
+from tests.bench.training.processes import Cost, bare_command, timed
+from tests.bench.training.rows import row
+from tests.live.tiny_model import make_tiny_model
+from twin_assets.training.job import Job, write_job
+from twin_resources.settings import Settings, load_settings, read_author, write_author
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_resources.weights.weights import prepare_base_model
+
+RUN_S = 300.0  # the run that the goal speaks of
+SHARE = 0.05
+
+
+def overhead(form: Form, material: Material, scratch: Path) -> list[Row]:
+    tiny = make_tiny_model(scratch / "tiny", material.base)
+    tokens = form.overhead_steps * material.tokens * 4 // len(material.train)
+    shape = recipe(token_budget=tokens, max_epochs=100)
+    bare: list[Cost] = []
+    whole: list[Cost] = []
+    for turn in range(form.overhead_rounds):
+        home = _home(material.home, scratch / f"home-{turn}", tiny, shape.model_dump())
+        job = _job(home, scratch / f"bare-{turn}", tiny, shape)
+        command, environment = bare_command(job)
+        bare.append(timed(command, environment=environment, log=job.folder / "log"))
+        whole.append(_through_dagster(home))
+        sys.stderr.write(f"turn {turn + 1}: bare {bare[-1]}, through Dagster {whole[-1]}\n")
+        shutil.rmtree(home.home)
+    turns = list(zip(bare, whole, strict=True))
+    wall = statistics.median(other.wall_s - alone.wall_s for alone, other in turns)
+    cpu = statistics.median(other.cpu_s - alone.cpu_s for alone, other in turns)
+    costs = {
+        "bare, s": statistics.median(cost.wall_s for cost in bare),
+        "through Dagster, s": statistics.median(cost.wall_s for cost in whole),
+        "more CPU s": cpu,
+    }
+    name = f"overhead of Dagster, Pipes and launcher, {form.overhead_steps} steps, / {RUN_S:.0f} s"
+    return [row(name, wall / RUN_S, "share", at_most=SHARE, peers=costs)]
+
+
+def _home(source: Settings, folder: Path, base: Path, shape: dict[str, object]) -> Settings:
+    """A home with the dataset, whose author trains the tiny model."""
+    folder.mkdir()
+    for name in ("tables", "state.sqlite", "authors"):
+        found = source.home / name
+        if found.is_dir():
+            shutil.copytree(found, folder / name)
+        elif found.is_file():
+            shutil.copy(found, folder / name)
+    settings = load_settings(folder)
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in shape.items() if k != "name"}), "utf-8")
+    author = read_author(settings, SLUG)
+    write_author(settings, replace(author, base_model=str(base), recipe=str(path)))
+    prepare_base_model(settings, str(base))
+    return settings
+
+
+def _job(home: Settings, folder: Path, base: Path, shape: object) -> Job:
+    """The job that the asset will make."""
+    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    columns = ["sample_id", "document_id", "messages"]
+    rows = tables.read("instruction_dataset", SLUG, columns=columns, where="split = 'train'")
+    job = Job(folder, "bench", base, home.train_ranks, shape)  # pyright: ignore
+    write_job(job)
+    pl.DataFrame(rows).write_parquet(job.samples)
+    return job
+
+
+def _through_dagster(home: Settings) -> Cost:
+    dagster = home.home / "dagster"
+    dagster.mkdir(exist_ok=True)
+    (dagster / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+    environment = {"TWIN_HOME": str(home.home), "DAGSTER_HOME": str(dagster)}
+    _add_partition(dagster)
+    command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize"]
+    command += ["-m", "twin_assets.definitions", "--select", "fine_tuned_checkpoint"]
+    return timed([*command, "--partition", SLUG], environment=environment, log=home.home / "log")
+
+
+def _add_partition(dagster_home: Path) -> None:
+    import dagster as dg
+
+    os.environ["DAGSTER_HOME"] = str(dagster_home)
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        instance.add_dynamic_partitions("authors", [SLUG])

@@ -1,0 +1,194 @@
+"""One rank of a peer's training: TRL's SFTTrainer or transformers' Trainer on the same samples.
+
+    python -m torch.distributed.run … -m tests.bench.training.peer --kind KIND --folder FOLDER
+
+Belongs here: what a user of these libraries writes. Does not belong here: starting it (`speed.py`).
+Given alike to all: model, samples (one pass), LoRA, AdamW, learning rate and its schedule, seed,
+loss over the answers alone. `trl-defaults` leaves everything else as TRL has it; `trl-tuned` has
+our dtype, batch, packing and padding; `trainer` is one process with as many samples a step.
+Source: https://huggingface.co/docs/trl/sft_trainer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+
+from twin_assets.training.job import Job, read_job
+from twin_assets.training.samples import tokenize_samples
+
+KINDS = ("trl-defaults", "trl-tuned", "trainer")
+
+
+def common(job: Job) -> dict[str, Any]:
+    """Arguments that every peer is given."""
+    recipe = job.recipe
+    return {
+        "output_dir": str(job.folder / "peer"),
+        "use_cpu": True,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "num_train_epochs": 1,
+        "seed": recipe.seed,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": recipe.final_learning_rate_share},
+        "warmup_steps": recipe.warmup_share,
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.max_grad_norm,
+    }
+
+
+def lora(job: Job) -> Any:
+    from peft import LoraConfig
+
+    shape = job.recipe.lora
+    assert shape is not None
+    return LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        lora_dropout=shape.dropout,
+        target_modules=list(shape.target_modules),
+        task_type="CAUSAL_LM",
+    )
+
+
+def trl_trainer(job: Job, *, tuned: bool) -> Any:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = pl.read_parquet(job.samples).to_dicts()
+    dataset = Dataset.from_list(
+        [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
+    )
+    like_ours: dict[str, Any] = {}
+    if tuned:
+        # a row of 1,024 tokens holds about two samples, and two ranks take a row each: as many
+        # samples a step as ours
+        like_ours = {
+            "per_device_train_batch_size": 1,
+            "packing": True,
+            "max_length": job.recipe.max_length,
+            "pad_to_multiple_of": job.recipe.bucket,
+            "gradient_checkpointing": False,
+            "model_init_kwargs": {"dtype": "bfloat16"},
+        }
+    return SFTTrainer(
+        model=str(job.base_folder),
+        args=SFTConfig(**common(job), **like_ours),
+        train_dataset=dataset,
+        peft_config=lora(job),
+    )
+
+
+def plain_trainer(job: Job) -> Any:
+    """transformers' Trainer as a careful user sets it up: bf16, lengths padded to a multiple."""
+    from datasets import Dataset
+    from peft import get_peft_model
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        DataCollatorForSeq2Seq,
+        Trainer,
+        TrainingArguments,
+    )
+
+    recipe = job.recipe
+    tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
+    rows = pl.read_parquet(job.samples).to_dicts()
+    samples, _ = tokenize_samples(rows, tokenizer, max_length=recipe.max_length)
+    dataset = Dataset.from_list(
+        [
+            {
+                "input_ids": list(sample.tokens),
+                "attention_mask": [1] * sample.length,
+                "labels": [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :]),
+            }
+            for sample in samples
+        ]
+    )
+    model = AutoModelForCausalLM.from_pretrained(job.base_folder, dtype=torch.bfloat16)
+    return Trainer(
+        model=get_peft_model(model, lora(job)),
+        args=TrainingArguments(
+            **common(job), bf16=True, per_device_train_batch_size=recipe.samples_per_step
+        ),
+        train_dataset=dataset,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=recipe.bucket),
+    )
+
+
+class Counting:
+    """A collator that counts the tokens it hands over, padding left out."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.tokens, self.answers = inner, 0, 0
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        self.tokens += sum(len(example["input_ids"]) for example in examples)
+        batch = self.inner(examples)
+        self.answers += int((batch["labels"] != -100).sum())
+        return batch
+
+
+def stopwatch() -> Any:
+    """A callback that times the steps alone, as our own figure does."""
+    from transformers import TrainerCallback
+
+    class Stopwatch(TrainerCallback):
+        cpu_s = seconds = 0.0
+
+        def on_step_begin(self, *unused: Any, **unused_too: Any) -> None:
+            if not self.seconds:
+                self.cpu_s, self.seconds = -time.process_time(), -time.perf_counter()
+
+        def on_train_end(self, *unused: Any, **unused_too: Any) -> None:
+            self.cpu_s += time.process_time()
+            self.seconds += time.perf_counter()
+
+    return Stopwatch()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args()
+    job = read_job(options.folder / "job.json")
+    torch.manual_seed(job.recipe.seed)
+    if options.kind == "trainer":
+        trainer = plain_trainer(job)
+    else:
+        trainer = trl_trainer(job, tuned=options.kind == "trl-tuned")
+    trainer.data_collator = counting = Counting(trainer.data_collator)
+    clock = stopwatch()
+    trainer.add_callback(clock)
+    trainer.train()
+    seen = [counting.tokens, counting.answers, clock.cpu_s, clock.seconds]
+    total = torch.tensor(seen, dtype=torch.float64)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if trainer.is_world_process_zero():
+        trainer.model.save_pretrained(job.folder / "peer" / "adapter")
+        found = {
+            "tokens": total[0].item(),
+            "answer_tokens": total[1].item(),
+            "cpu_s": total[2].item(),
+            "seconds": total[3].item() / ranks,
+            "steps": trainer.state.global_step,
+            "ranks": ranks,
+        }
+        (job.folder / "peer" / "figures.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Tokens a second of the same training: ours, TRL's SFTTrainer as it comes and tuned, Trainer.
+
+Belongs here: the turns, and the loss on held-out answers that says whether they trained alike.
+Each runner passes once over the same samples; tokens are counted without padding, seconds are those
+of the steps. A turn of each, then the next; medians.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.bench.loop.rows import Row
+from tests.bench.training.forms import Form
+from tests.bench.training.material import Material, recipe
+from tests.bench.training.peer import KINDS
+from tests.bench.training.processes import bare_command, peer_command, timed, write
+from tests.bench.training.rows import row
+from twin_assets.training.job import Job, read_result
+from twin_assets.training.losses import answer_losses
+from twin_assets.training.samples import TokenizedSample
+
+RANKS = 2
+OURS = "ours"
+NAMES = {
+    "trl-defaults": "TRL defaults",
+    "trl-tuned": "TRL tuned",
+    "trainer": "Trainer, one process",
+}
+
+
+def speed(form: Form, material: Material, scratch: Path) -> list[Row]:
+    figures: dict[str, list[dict[str, float]]] = {}
+    adapters: dict[str, Path] = {}
+    for turn in range(form.rounds):
+        for kind in (OURS, *KINDS):
+            ranks = 1 if kind == "trainer" else RANKS
+            job = write(scratch / f"{kind}-{turn}", material, recipe(), ranks=ranks)
+            found = _ours(job) if kind == OURS else _peer(job, kind)
+            _require_same_tokens(kind, found["tokens"], material.tokens)
+            figures.setdefault(kind, []).append(found)
+            adapter = job.folder / ("output" if kind == OURS else "peer") / "adapter"
+            adapters[kind] = adapter.rename(scratch / f"adapter-{kind}-{turn}")
+            shutil.rmtree(job.folder)
+            sys.stderr.write(f"turn {turn + 1}, {kind}: {_said(found)}\n")
+    return rows(form, figures, held_out_losses(material.base, adapters, material.held_out))
+
+
+def rows(
+    form: Form, figures: dict[str, list[dict[str, float]]], losses: dict[str, float]
+) -> list[Row]:
+    """The table, from each runner's figures by turn and the mean losses by runner (and `base`)."""
+    rate = {
+        kind: statistics.median(found["tokens"] / found["seconds"] for found in turns)
+        for kind, turns in figures.items()
+    }
+    cpu = {
+        kind: statistics.median(found["cpu_s"] / found["tokens"] * 1000 for found in turns)
+        for kind, turns in figures.items()
+    }
+    times = {
+        kind: statistics.median(
+            ours["tokens"] / ours["seconds"] / (other["tokens"] / other["seconds"])
+            for ours, other in zip(figures[OURS], figures[kind], strict=True)
+        )
+        for kind in KINDS
+    }
+    peers = {NAMES[kind]: rate[kind] for kind in KINDS}
+    label = f"{form.model}, {form.samples} samples, {RANKS} CPU ranks"
+    # the tiny model's steps are mostly the loop's own, which a real model's are not
+    goal = {} if form.tiny else {"trl-defaults": 1.5, "trl-tuned": 1.0}
+    loss_peers = {NAMES.get(kind, kind): value for kind, value in losses.items() if kind != OURS}
+    return [
+        row(f"SFT tokens/s, {label}", rate[OURS], "1/s", peers=peers),
+        *(row(f"times {NAMES[kind]}", times[kind], "×", at_least=goal.get(kind)) for kind in KINDS),
+        row(
+            "CPU s a thousand tokens, start to end",
+            cpu[OURS],
+            "s",
+            peers={NAMES[kind]: cpu[kind] for kind in KINDS},
+        ),
+        row("loss of a held-out answer token", losses[OURS], "nats", peers=loss_peers),
+        row(
+            f"that loss / {NAMES['trl-tuned']}",
+            losses[OURS] / losses["trl-tuned"],
+            "×",
+            at_most=1.01,
+        ),
+    ]
+
+
+def _ours(job: Job) -> dict[str, float]:
+    command, environment = bare_command(job)
+    cost = timed(command, environment=environment, log=job.folder / "log")
+    result = read_result(job.output / "result.json")
+    return {
+        "tokens": result.tokens,
+        "seconds": result.seconds,
+        "cpu_s": cost.cpu_s,
+        "steps": result.steps,
+    }
+
+
+def _peer(job: Job, kind: str) -> dict[str, float]:
+    command, environment = peer_command(job, kind)
+    cost = timed(command, environment=environment, log=job.folder / "log")
+    path = job.folder / "peer" / "figures.json"
+    found: dict[str, float] = json.loads(path.read_text("utf-8"))
+    return found | {"steps_cpu_s": found["cpu_s"], "cpu_s": cost.cpu_s}
+
+
+def _require_same_tokens(kind: str, found: float, wanted: int) -> None:
+    """Peers render the end of a sample otherwise (a newline); more is another training."""
+    if abs(found - wanted) > 0.01 * wanted:
+        raise SystemExit(f"{kind} saw {found:.0f} tokens, not {wanted}: another training")
+
+
+def _said(found: dict[str, float]) -> str:
+    rate = found["tokens"] / found["seconds"]
+    return f"{rate:.0f} tokens/s, " + ", ".join(f"{k} {v:.0f}" for k, v in found.items())
+
+
+def held_out_losses(
+    base: Path, adapters: dict[str, Path], samples: Sequence[TokenizedSample]
+) -> dict[str, float]:
+    """Mean negative log-likelihood of an answer token, with each adapter and with none (`base`)."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    def mean(model: Any) -> float:
+        model.eval()
+        with torch.no_grad():
+            sums = [float(answer_losses(model, [sample], 64).sum()) for sample in samples]
+        return sum(sums) / sum(sample.answer_tokens for sample in samples)
+
+    def model() -> Any:
+        return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+
+    losses = {"base": mean(model())}
+    for kind, adapter in adapters.items():
+        losses[kind] = mean(PeftModel.from_pretrained(model(), adapter))
+    return losses
