@@ -1,8 +1,8 @@
 """From the output of a training to a published checkpoint with its manifest.
 
-Belongs here: the manifest's contents, the GGUF adapter, the hash of the training code.
-Does not belong here: what is trained on (`fine_tuning.py`, `preference_tuning.py`), the manifest's
-schema and the renaming (`manifest.py`).
+Belongs here: the manifest's contents, the hash of the training code. Does not belong here: what is
+trained on (`fine_tuning.py`, `preference_tuning.py`), the files (`published_weights.py`), the
+manifest's schema and the renaming (`manifest.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.training import manifest as manifests
 from twin_assets.training.job import Job, TrainingResult, read_result, rows_hash
 from twin_assets.training.manifest import Manifest
+from twin_assets.training.published_weights import put_weights
 from twin_assets.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -56,20 +57,15 @@ def training_code() -> str:
 
 
 def publish_training(described: Described, job: Job, output: Path, checkpoints: Path) -> Path:
-    """Publish the adapter of a complete job, as PEFT and as GGUF; returns its folder."""
-    from twin_resources.weights import gguf
-
+    """Publish the weights of a complete job, and as GGUF; returns their folder."""
     made = checkpoints / f"partial-{described.training[:16]}"
     shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(output / manifests.ADAPTER, made / manifests.ADAPTER)
-    if described.base.gguf is not None:
-        adapter = made / manifests.ADAPTER
-        gguf.write_adapter(adapter, described.base.folder, made / manifests.ADAPTER_GGUF)
-    manifest = _manifest(described, job, read_result(output / "result.json"), made)
+    weights = put_weights(output, made, described.base)
+    manifest = _manifest(described, job, read_result(output / "result.json"), weights)
     return manifests.publish(made, checkpoints, manifest)
 
 
-def _manifest(described: Described, job: Job, result: TrainingResult, made: Path) -> Manifest:
+def _manifest(described: Described, job: Job, result: TrainingResult, weights: Path) -> Manifest:
     import polars as pl
 
     base, first, last = described.base, result.history[0], result.history[-1]
@@ -85,7 +81,7 @@ def _manifest(described: Described, job: Job, result: TrainingResult, made: Path
     return Manifest(
         author=described.author,
         checkpoint=manifests.checkpoint_hash(
-            made / manifests.ADAPTER, base_revision=base.revision, template=described.template
+            weights, base_revision=base.revision, template=described.template
         ),
         training=described.training,
         stage=job.stage,

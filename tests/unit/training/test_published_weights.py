@@ -1,0 +1,52 @@
+"""A checkpoint's folder holds an adapter or a whole model, and is measured and served as such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twin_assets.training.manifest import checkpoint_hash
+from twin_assets.training.published_weights import put_weights, weights_of
+from twin_resources.weights.weights import BaseModel
+
+
+def test_an_adapter_is_loaded_and_served_on_its_base(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter.gguf").touch()
+
+    found = weights_of(tmp_path, base="/base", base_gguf="/base.gguf")
+
+    assert (found.model, found.adapter) == (Path("/base"), tmp_path / "adapter")
+    assert (found.model_gguf, found.adapter_gguf) == ("/base.gguf", str(tmp_path / "adapter.gguf"))
+
+
+def test_a_whole_model_is_loaded_and_served_alone(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model.gguf").touch()
+
+    found = weights_of(tmp_path, base="/base", base_gguf="/base.gguf")
+
+    assert (found.model, found.adapter) == (tmp_path / "model", None)
+    assert (found.model_gguf, found.adapter_gguf) == (str(tmp_path / "model.gguf"), None)
+
+
+def test_beside_another_server_nothing_is_written_for_llama_cpp(tmp_path: Path) -> None:
+    output, made = tmp_path / "output", tmp_path / "made"
+    (output / "model").mkdir(parents=True)
+    (output / "model" / "model.safetensors").write_bytes(b"weights")
+
+    copied = put_weights(output, made, BaseModel("b", tmp_path, None, "r"))
+
+    assert copied == made / "model"
+    assert [path.name for path in made.iterdir()] == ["model"]
+    assert weights_of(made, base=tmp_path, base_gguf=None).model_gguf == ""
+
+
+def test_a_whole_models_hash_follows_its_weights_base_and_template(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    first = checkpoint_hash(tmp_path, base_revision="r", template="t")
+    assert first == checkpoint_hash(tmp_path, base_revision="r", template="t")
+    assert first != checkpoint_hash(tmp_path, base_revision="s", template="t")
+    assert first != checkpoint_hash(tmp_path, base_revision="r", template="u")
+    weights.write_bytes(b"two")
+    assert first != checkpoint_hash(tmp_path, base_revision="r", template="t")
