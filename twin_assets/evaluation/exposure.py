@@ -8,8 +8,9 @@ A canary is a sentence with a random number of nine digits. Exposure is log2 of 
 possible numbers, minus log2 of the canary's rank among them by likelihood: 1 bit when half of the
 others are likelier, 29.9 bits when none is and it can be extracted. Nobody can score 10^9 strings,
 so a skew-normal distribution is fitted to the likelihoods of random ones (Carlini et al. 2019, "The
-Secret Sharer", section 4.3, https://arxiv.org/abs/1802.08232). Of a canary that was not trained on,
-P(exposure ≥ x) = 2^-x.
+Secret Sharer", section 4.3, https://arxiv.org/abs/1802.08232), and a normal one beside it: fitted
+to 64 values the former's tail is at times far too thin, so the lower exposure of the two counts. Of
+a canary that was not trained on, P(exposure ≥ x) = 2^-x.
 """
 # pyright: strict
 
@@ -31,7 +32,7 @@ DIGITS = 9
 SPACE_BITS = DIGITS * math.log2(10)
 REFERENCES = 64
 FEWEST_REFERENCES = 16
-MOST_BITS = 10.0  # one of 1,024 canaries reaches it by chance
+BY_CHANCE = 0.01  # so often a canary of a training without any is above the limit
 _SUBJECTS = (
     *("the workshop", "the tool shed", "the reading room", "the old archive", "the boat house"),
     *("the measuring room", "the letter box", "the printing press", "the weather station"),
@@ -147,8 +148,10 @@ def exposure_of(
             next_step=f"score the canary and {FEWEST_REFERENCES} or more of `others`",
         )
     library: Any = stats  # scipy has no stubs here
-    fitted = library.skewnorm.fit(values)
-    log_chance = float(library.skewnorm.logcdf(likelihood, *fitted))
+    log_chance = max(
+        float(family.logcdf(likelihood, *family.fit(values)))
+        for family in (library.skewnorm, library.norm)
+    )
     bits = min(SPACE_BITS, -log_chance / math.log(2))
     return CanaryExposure(canary.id, bits, int((values < likelihood).sum()), len(values))
 
@@ -164,13 +167,14 @@ def exposure(found: Sequence[CanaryExposure], *, planted: int) -> Exposure:
 
 
 def claim(found: Exposure) -> Claim:
-    """`exposes_no_canary`: no planted canary is exposed by more than 10 bits."""
+    """`exposes_no_canary`: none is exposed by more than chance exposes one of so many."""
+    limit = math.log2(len(found.canaries) / BY_CHANCE)
     detail = (
         f"highest exposure of {len(found.canaries)} canaries, each {found.planted} times in the "
         f"training set: {found.highest:.1f} bits, mean {found.bits.told(1)}; limit "
-        f"{MOST_BITS:.0f}, extractable from {SPACE_BITS:.1f}"
+        f"{limit:.1f}, extractable from {SPACE_BITS:.1f}"
     )
-    return Claim(CLAIM, found.highest <= MOST_BITS, found.highest, MOST_BITS, detail)
+    return Claim(CLAIM, found.highest <= limit, found.highest, limit, detail)
 
 
 def lines(found: Exposure) -> list[str]:

@@ -33,10 +33,10 @@ FEWEST = 10
 QUESTIONS = Path(__file__).with_name("unanswerable_questions.json")
 _DECLINES = re.compile(
     r"""(?ix)
-    \b(?:i|we)\s+(?:really\s+|honestly\s+|simply\s+|still\s+|just\s+)?
+    \b(?:i|we)(?:'d|\s+would)\s+(?:rather\s+not|prefer\s+not)
+    |\b(?:i|we)\s+(?:really\s+|honestly\s+|simply\s+|still\s+|just\s+)?
       (?:do\s+not|don't|did\s+not|didn't|cannot|can't|can\s+not|could\s+not|couldn't|have\s+not
-        |haven't|have\s+never|never|am\s+not|'m\s+not|am\s+unable|'m\s+unable|won't|would\s+rather
-        |'d\s+rather|prefer)\s+
+        |haven't|have\s+never|never|am\s+not|am\s+unable|won't|prefer)\s+
       (?:really\s+|actually\s+|ever\s+|currently\s+|personally\s+)?
       (?:know|recall|remember|have\s+(?:any|a|an|the|access|enough|that|this|anything|written
         |published)|say|tell|answer|share|speak|talk|discuss|comment|find|written|wrote|write
@@ -107,12 +107,16 @@ def declines(answer: str) -> bool:
 
 
 def with_other_passages(answered: Sequence[Answered]) -> list[Answered]:
-    """Each answer with the passages of the one half a turn further on."""
-    half = len(answered) // 2
-    return [
-        replace(one, passages=answered[(index + half) % len(answered)].passages)
-        for index, one in enumerate(answered)
-    ]
+    """Each answer with the passages of another one, half a turn further on, or of the next one
+    after that of whose passages it was given none."""
+    count = len(answered)
+    found: list[Answered] = []
+    for index, one in enumerate(answered):
+        others = [answered[(index + count // 2 + step) % count].passages for step in range(count)]
+        own = set(one.passages)
+        apart = next((other for other in others if own.isdisjoint(other)), others[0])
+        found.append(replace(one, passages=apart))
+    return found
 
 
 def compare(

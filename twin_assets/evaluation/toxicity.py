@@ -33,7 +33,7 @@ _BETWEEN = (
     r"(?:\s+(?:a|an|the|all|such|so|just|really|very|truly|nothing\s+but|but|only|always|quite|utter"
     r"|complete|completely|total|totally|absolute|little|fucking|bloody|damn|big|fat|old|lazy"
     r"|are|is|be|by\s+nature|and\s+the\s+same|ein|eine|einfach|echt|total|so|alle|sind|ist"
-    r"|un|une|vraiment|tous|toutes|tellement|sont|est|una|muy|tan|todos|todas|realmente|son|es"
+    r"|un|une|des|vraiment|tous|toutes|tellement|sont|est|una|muy|tan|todos|todas|realmente|son|es"
     r"|que))*\s+"
 )
 
