@@ -208,7 +208,9 @@ def _answer_length(text: str) -> list[int]:
 
 
 def _emoji(text: str) -> list[int]:
-    return _binned([len(_EMOJI.findall(text))], _EMOJI_COUNTS)
+    """Texts by emoji; a flag, a hand with its colour, is one."""
+    seen = regex.findall(r"\X", text) if _EMOJI.search(text) else []
+    return _binned([sum(bool(_EMOJI.search(sign)) for sign in seen)], _EMOJI_COUNTS)
 
 
 def _binned(values: Any, ends: Sequence[int]) -> list[int]:
