@@ -19,7 +19,8 @@ from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
 from twin_assets.evaluation.held_out import training_pairs
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.measurement import Question, Served, Subject, measure
-from twin_assets.training.manifest import ADAPTER, read_manifest, read_pointer
+from twin_assets.training.manifest import read_manifest, read_pointer
+from twin_assets.training.published_weights import weights_of
 from twin_resources.errors import TwinError
 from twin_resources.judging.stored import topic_calibration
 from twin_resources.judging.topic import TopicJudge
@@ -90,7 +91,7 @@ def judge_candidate(
         rests_on=rests_on,
         served=Served(
             candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
-            base=lambda: servers.serve(base_gguf, alias=servers.base_alias),
+            base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
         ),
         kept=KeptValues(tables, author),
         topic=lambda: _topic_judge(author, question.dataset, tables, embedder()),
@@ -154,7 +155,13 @@ def _topic_judge(
 
 
 def _subject(name: str, model: ModelVersion) -> Subject:
-    return Subject(name, model.checkpoint, Path(model.base), Path(model.folder) / ADAPTER)
+    weights = weights_of(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
+    return Subject(name, model.checkpoint, weights.model, weights.adapter)
+
+
+def _base_gguf(model: ModelVersion) -> str | None:
+    """The base model's file; a fully trained version's own is not it."""
+    return read_manifest(Path(model.folder)).base["gguf"]
 
 
 def _base_revision(model: ModelVersion) -> str:

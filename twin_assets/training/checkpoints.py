@@ -13,8 +13,9 @@ import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.training.fine_tuning import fine_tune
-from twin_assets.training.manifest import ADAPTER_GGUF, Manifest, write_pointer
+from twin_assets.training.manifest import Manifest, write_pointer
 from twin_assets.training.preference_tuning import Candidate, tune_on_preferences
+from twin_assets.training.published_weights import weights_of
 from twin_resources.dagster_resources import (
     RegistryResource,
     SettingsResource,
@@ -114,14 +115,14 @@ def preference_tuned_checkpoint(
             "reason": candidate.reason,
         },
     )
-    gguf = folder / ADAPTER_GGUF
+    weights = weights_of(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     model = registry.registry().register(
         author=author,
         checkpoint=manifest.checkpoint,
         folder=str(folder),
-        adapter_gguf=str(gguf) if gguf.is_file() else None,
+        adapter_gguf=weights.adapter_gguf,
         base=manifest.base["folder"],
-        base_gguf=manifest.base["gguf"] or "",
+        base_gguf=weights.model_gguf,
         template=manifest.template,
         dataset_version=manifest.dataset["data_version"],
     )
