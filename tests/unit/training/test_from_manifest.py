@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.training.test_manifest import adapter, made_manifest
-from twin_assets.training.from_manifest import Sources, differences, job_of, launch_of
+from twin_assets.training.from_manifest import (
+    FAILED,
+    Sources,
+    differences,
+    job_of,
+    launch_of,
+    main,
+)
 from twin_assets.training.job import rows_hash
 from twin_assets.training.manifest import Manifest, checkpoint_hash
 from twin_assets.training.publishing import training_code
 from twin_assets.training.recipe import load_launch, load_recipe
 from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
 from twin_resources.weights.weights import revision_of
+
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -96,6 +108,20 @@ def test_what_runs_otherwise_is_named(base: Path) -> None:
     assert found[1].startswith("torch is ")
     assert found[1].endswith(" and was 0.1")
     assert found[2] == "no-such-package is missing and was 1"
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, function = project["project"]["scripts"]["twin-train"].partition(":")
+    assert getattr(import_module(module), function) is main
+
+
+def test_a_folder_without_a_manifest_is_told_and_nothing_else_happens(
+    home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--from-manifest", str(tmp_path / "manifest.json")]) == FAILED
+    assert "no manifest.json" in capsys.readouterr().err
+    assert not list(home.home.iterdir())
 
 
 def test_the_hash_of_rows_follows_their_content_alone() -> None:

@@ -29,6 +29,23 @@ def test_every_shipped_recipe_and_its_launch_configuration_are_valid(path: Path)
     assert load_launch(recipe.launch).name == recipe.launch
 
 
+def test_the_recipe_for_comparison_has_the_numbers_that_it_is_compared_with() -> None:
+    recipe = load_recipe("llama-3.1-8b-lora")
+    assert recipe.lora is not None
+    assert (recipe.lora.rank, recipe.lora.alpha, len(recipe.lora.target_modules)) == (32, 32, 7)
+    assert (recipe.learning_rate, recipe.max_epochs, recipe.max_length) == (3e-4, 3, 2048)
+    assert (recipe.micro_batch_size, recipe.accumulation(ranks=1)) == (2, 8)
+    assert (recipe.preferences.learning_rate, recipe.preferences.beta) == (2e-6, 0.5)
+    # three epochs of a corpus of millions of words end it, and not the budget
+    assert recipe.token_budget >= 100_000_000
+
+
+def test_the_recipe_for_a_node_shares_out_the_weights() -> None:
+    launch = load_launch(load_recipe("llama-3.1-8b-gpu-node").launch)
+    assert launch.device == "cuda"
+    assert launch.deepspeed["zero_optimization"]["stage"] == 3
+
+
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(TwinError, match=DEFAULT_RECIPE):
         load_recipe("no-such-recipe")
