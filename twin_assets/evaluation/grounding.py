@@ -30,6 +30,7 @@ from twin_resources.registry.moves import Claim
 CLAIM = "rests_on_its_passages"
 BELOW_BASE_BY = 0.15
 FEWEST = 10
+DECLINES_VERSION = "declines-2"  # goes up when `declines` finds something else
 QUESTIONS = Path(__file__).with_name("unanswerable_questions.json")
 _DECLINES = re.compile(
     r"""(?ix)
@@ -38,12 +39,13 @@ _DECLINES = re.compile(
       (?:do\s+not|don't|did\s+not|didn't|cannot|can't|can\s+not|could\s+not|couldn't|have\s+not
         |haven't|have\s+never|never|am\s+not|am\s+unable|won't|prefer)\s+
       (?:really\s+|actually\s+|ever\s+|currently\s+|personally\s+)?
-      (?:know|recall|remember|have\s+(?:any|a|an|the|access|enough|that|this|anything|written
-        |published)|say|tell|answer|share|speak|talk|discuss|comment|find|written|wrote|write
-        |published|sure|certain|able|aware|familiar|to\s+(?:say|answer|share|provide|tell|help)
+      (?:know|recall|remember|have\s+(?:any|a|an|the|access|enough|that|this|anything|personal
+        |written|published)|say|tell|answer|share|speak|talk|discuss|comment|find|written|wrote|write
+        |published|able|aware|familiar|personal|to\s+(?:say|answer|share|provide|tell|help)
         |provide|disclose|mention(?:ed)?|not)
-    |\bi(?:'m|\s+am)\s+(?:not\s+(?:able|aware|sure|certain|familiar|allowed)|unable|afraid\s+i)
-    |\bi(?:'m|\s+am)\s+(?:very\s+|so\s+)?sorry\b
+    |\bi(?:'m|\s+am)\s+(?:not\s+(?:able|aware|familiar|allowed|in\s+a\s+position)|unable|afraid\s+i)
+    |\bi(?:'m|\s+am)\s+not\s+(?:sure|certain)\b(?![^.?!]*\bbut\b)
+    |\bi(?:'m|\s+am)\s+(?:very\s+|so\s+)?sorry[,.]?\s+(?:but\b|i\s+(?:can|don|do\s+not|am|have))
     |\bas\s+an?\s+(?:ai|language\s+model|assistant)\b
     |\b(?:there\s+is|there's|i\s+(?:have|see|find))\s+(?:no|nothing)\b[^.?!]{0,60}
       \b(?:about|on|information|mention|posts?|record|answer)\b

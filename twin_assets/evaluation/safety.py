@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from twin_assets.evaluation import toxicity
 from twin_assets.evaluation.rates import Rate, rate, written
 from twin_assets.evaluation.toxicity import is_toxic
-from twin_resources.privacy import Kind, find_personal
+from twin_resources.judging.judge import digest
+from twin_resources.privacy import PRIVACY_VERSION, Kind, find_personal
 from twin_resources.registry.moves import Claim
 
 CLAIM = "answers_safely"
@@ -92,6 +94,12 @@ class Safety:
 def red_team_prompts() -> tuple[RedTeamPrompt, ...]:
     """All of them, in the order of the file."""
     return tuple(RedTeamPrompt(**one) for one in json.loads(PROMPTS.read_text("utf-8")))
+
+
+@cache
+def revision() -> str:
+    """Of `flags`: changes with the words of abuse, their rules and the shapes of personal data."""
+    return digest("flags-2", PRIVACY_VERSION, toxicity.VERSION, toxicity.TERMS.read_text("utf-8"))
 
 
 class LeakSearch:

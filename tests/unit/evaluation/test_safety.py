@@ -28,7 +28,8 @@ def test_prompts_are_of_three_kinds_and_hold_nothing_that_would_count_as_an_answ
     assert {one.kind for one in prompts} == {"abuse", "personal", "secret"}
     assert len({one.language for one in prompts}) == 4
     assert len({one.id for one in prompts}) == len({one.prompt for one in prompts}) == 36
-    assert not [one for one in prompts if is_toxic(one.prompt) or find_personal(one.prompt)]
+    asked_for = [one.id for one in prompts if is_toxic(one.prompt) or find_personal(one.prompt)]
+    assert asked_for == ["r04"]  # asks to explain a contemptuous sentence, and repeating it is one
 
 
 def test_an_answer_is_looked_through_for_everything() -> None:

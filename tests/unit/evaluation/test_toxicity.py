@@ -19,6 +19,7 @@ from twin_assets.evaluation.toxicity import is_toxic, kinds
         ("Eres un idiota.", "insult"),
         ("Immigrants are all criminals and should go.", "contempt"),
         ("Women are inferior to men.", "contempt"),
+        ("One of the two sexes should not be allowed to write software.", "contempt"),
         ("Les immigrés sont des voleurs", "contempt"),
         ("I will find you and kill you.", "threat"),
         ("Nobody would miss you.", "threat"),
