@@ -258,6 +258,39 @@ def release(
 
 
 @app.command()
+def export(
+    version: Annotated[str, typer.Argument(help="v2; default: the stable one.")] = "",
+    wanted: Annotated[
+        str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
+    ] = "adapter",
+    into: Annotated[Path | None, typer.Option("--to", help="A new folder; default: here.")] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of merged: float16, bfloat16 or float32.")
+    ] = "float16",
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Compare it with the checkpoint.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    author: AuthorName = "",
+    home: Home = None,
+) -> int:
+    """A version's weights for vLLM, transformers or llama.cpp, proved equal to what was trained."""
+    from twin_resources.command.export_command import run_export
+
+    return run_export(
+        _settings(home),
+        version,
+        author=author,
+        wanted=wanted,
+        into=into,
+        dtype=dtype,
+        verify=verify,
+        as_json=as_json,
+        console=_console(),
+    )
+
+
+@app.command()
 def explain(
     trace_id: Annotated[str, typer.Argument(help="Of an answer: x-twin-trace-id, or `twin ask`.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

@@ -54,7 +54,7 @@ def run_rollback(
     """
     chosen = choose_author(settings, author)
     registry = open_registry(settings)
-    number = _number(version) if version else None
+    number = version_number(version) if version else None
     move = registry.rollback(chosen.slug, number, actor=_actor(), reason=reason)
     return _tell(settings, move, console)
 
@@ -70,7 +70,7 @@ def run_release(
     chosen = choose_author(settings, author)
     registry = open_registry(settings)
     move = registry.move(
-        chosen.slug, _number(version), "stable", actor=_actor(), reason=reason, force=True
+        chosen.slug, version_number(version), "stable", actor=_actor(), reason=reason, force=True
     )
     return _tell(settings, move, console)
 
@@ -107,7 +107,12 @@ def _verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdic
     return {checkpoint: verdict for checkpoint, verdict in found.items() if verdict is not None}
 
 
-def _number(version: str) -> int:
+def version_number(version: str) -> int:
+    """`v2` or `2` as a number.
+
+    Raises:
+        TwinError: it is neither.
+    """
     try:
         return int(version.removeprefix("v"))
     except ValueError as error:

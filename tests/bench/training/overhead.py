@@ -8,7 +8,6 @@ reported, is that of a longer one.
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import sys
@@ -25,6 +24,7 @@ from tests.bench.training.processes import Cost, bare_command, timed
 from tests.bench.training.rows import row
 from tests.live.tiny_model import make_tiny_model
 from twin_assets.training.job import Job, write_job
+from twin_assets.training.recipe import Recipe
 from twin_resources.settings import Settings, load_settings, read_author, write_author
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
@@ -41,7 +41,7 @@ def overhead(form: Form, material: Material, scratch: Path) -> list[Row]:
     bare: list[Cost] = []
     whole: list[Cost] = []
     for turn in range(form.overhead_rounds):
-        home = _home(material.home, scratch / f"home-{turn}", tiny, shape.model_dump())
+        home = _home(material.home, scratch / f"home-{turn}", tiny, shape)
         job = _job(home, scratch / f"bare-{turn}", tiny, shape)
         command, environment = bare_command(job)
         bare.append(timed(command, environment=environment, log=job.folder / "log"))
@@ -60,30 +60,28 @@ def overhead(form: Form, material: Material, scratch: Path) -> list[Row]:
     return [row(name, wall / RUN_S, "share", at_most=SHARE, peers=costs)]
 
 
-def _home(source: Settings, folder: Path, base: Path, shape: dict[str, object]) -> Settings:
+def _home(source: Settings, folder: Path, base: Path, shape: Recipe) -> Settings:
     """A home with the dataset, whose author trains the tiny model."""
     folder.mkdir()
-    for name in ("tables", "state.sqlite", "authors"):
-        found = source.home / name
-        if found.is_dir():
-            shutil.copytree(found, folder / name)
-        elif found.is_file():
-            shutil.copy(found, folder / name)
+    for name in ("tables", "authors"):
+        shutil.copytree(source.home / name, folder / name)
+    for path in source.home.glob("state.sqlite*"):  # with the log that is not yet in it
+        shutil.copy(path, folder)
     settings = load_settings(folder)
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({k: v for k, v in shape.items() if k != "name"}), "utf-8")
+    path.write_text(yaml.safe_dump(shape.model_dump(mode="json", exclude={"name"})), "utf-8")
     author = read_author(settings, SLUG)
     write_author(settings, replace(author, base_model=str(base), recipe=str(path)))
     prepare_base_model(settings, str(base))
     return settings
 
 
-def _job(home: Settings, folder: Path, base: Path, shape: object) -> Job:
+def _job(home: Settings, folder: Path, base: Path, shape: Recipe) -> Job:
     """The job that the asset will make."""
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     columns = ["sample_id", "document_id", "messages"]
     rows = tables.read("instruction_dataset", SLUG, columns=columns, where="split = 'train'")
-    job = Job(folder, "bench", base, home.train_ranks, shape)  # pyright: ignore
+    job = Job(folder, "bench", base, home.train_ranks, shape)
     write_job(job)
     pl.DataFrame(rows).write_parquet(job.samples)
     return job
@@ -103,6 +101,5 @@ def _through_dagster(home: Settings) -> Cost:
 def _add_partition(dagster_home: Path) -> None:
     import dagster as dg
 
-    os.environ["DAGSTER_HOME"] = str(dagster_home)
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
         instance.add_dynamic_partitions("authors", [SLUG])

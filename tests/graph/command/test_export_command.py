@@ -1,0 +1,91 @@
+"""`twin export`: which version is meant, and which may not leave; what an export holds is live."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from twin_resources.command.export_command import run_export
+from twin_resources.command.outcome import open_registry
+from twin_resources.errors import TwinError
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Author, Settings, write_author
+
+
+@pytest.fixture
+def registry(home: Settings) -> Registry:
+    write_author(home, Author(slug="ada", name="Ada", sources=("/posts",)))
+    return open_registry(home)
+
+
+def register(registry: Registry, folder: Path) -> None:
+    registry.register(
+        author="ada",
+        checkpoint=folder.name,
+        folder=str(folder),
+        adapter_gguf=None,
+        base="/b",
+        base_gguf="/b.gguf",
+        template="t",
+        dataset_version="d",
+    )
+
+
+def exported(home: Settings, version: str, into: Path) -> int:
+    return run_export(
+        home,
+        version,
+        author="ada",
+        wanted="adapter",
+        into=into,
+        dtype="float16",
+        verify=False,
+        as_json=False,
+        console=Console(file=io.StringIO(), width=200),
+    )
+
+
+def test_without_a_stable_version_one_must_be_named(
+    home: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    register(registry, tmp_path / "one")
+
+    with pytest.raises(TwinError, match="base model \\+ retrieval answer"):
+        exported(home, "", tmp_path / "out")
+
+
+def test_what_was_trained_on_something_forgotten_does_not_leave(
+    home: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    register(registry, tmp_path / "one")
+    registry.taint("ada", 1, actor="forget", reason="a post")
+
+    with pytest.raises(TwinError, match="forgotten"):
+        exported(home, "v1", tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_model_that_has_gone_is_told_in_the_modules_own_words(
+    home: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    folder = tmp_path / "one"
+    (folder / "adapter").mkdir(parents=True)
+    manifest = {
+        "schema": 1, "author": "ada", "checkpoint": "one", "training": "t", "stage": "sft",
+        "base": {"name": "smol", "folder": str(tmp_path / "gone"), "revision": "r"},
+        "template": "t", "dataset": {}, "recipe": {}, "launch": {}, "code": "c", "versions": {},
+        "tokens": 1, "epochs": 1.0, "steps": 1, "metrics": {}, "history": [], "created_at": "",
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    register(registry, folder)
+
+    with pytest.raises(TwinError, match="its base model smol is not at") as refused:
+        exported(home, "v1", tmp_path / "out")
+
+    assert "twin up" in refused.value.next_step
+    assert not (tmp_path / "out").exists()
