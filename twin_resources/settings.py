@@ -59,12 +59,19 @@ class Settings(BaseSettings):
     # nothing else computes, and wait in a busy loop beside a training.
     serving_threads: int = Field(default=0, ge=0)
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
+    # US dollars for the questions of all authors; a teacher with a price is not asked without.
+    teacher_budget_per_month: float | None = Field(default=None, ge=0)
     judge_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
     paid_budget_per_day: float | None = None  # US dollars
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
     train_ranks: int = 2
+    train_backend: Literal["local", "ray"] = "local"
+    train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines
+    # host:port at which this machine is reached by those that follow it (backend local).
+    train_meeting: str = ""
+    ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
     auto_retrain: bool = False  # whether alarms and growth start a training by themselves
     retrain_cooldown_days: float = 1.0  # between two trainings of an author
     retrain_runs_a_month: int | None = 8
@@ -81,6 +88,8 @@ class Settings(BaseSettings):
     # Of held-out passages that a gate reads for each model, 30 passages at least: perplexity.
     evaluation_tokens: int = Field(default=30_000, ge=0)
     reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
+    # Where trainings are written to as MLflow runs, with the extra mlflow; empty: nowhere.
+    mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
     langfuse_public_key: str = Field(default="", validation_alias="LANGFUSE_PUBLIC_KEY")

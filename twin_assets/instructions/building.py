@@ -1,8 +1,8 @@
-"""The three tables of the instruction stage, brought up to date one after the other.
+"""The tables of the instruction stage, brought up to date one after the other.
 
 Belongs here: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`,
 and rendering a sample. Does not belong here: the decisions (`splits.py`, `drafts.py`,
-`contexts.py`, `leakage.py`), dagster.
+`contexts.py`, `leakage.py`), a teacher's questions (`teacher_questions.py`), dagster.
 
 Method: architecture.md. Samples are planned from narrow columns; only those whose plan changed are
 rendered, so that a run with nothing new reads ids, questions and dates, and writes nothing.
@@ -11,7 +11,7 @@ rendered, so that a run with nothing new reads ids, questions and dates, and wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,31 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus.schema import columns_of, validated
-from twin_assets.instructions import contexts, drafts, leakage, splits
+from twin_assets.instructions import contexts, drafts, leakage, splits, teacher_questions
 from twin_assets.instructions.schema import (
     DocumentSplits,
     InstructionDataset,
     InstructionDrafts,
 )
 from twin_resources.prompt import DEFAULT_TEMPLATE, Template, render
-from twin_resources.tables.tables import BATCH_ROWS, Upstream
+from twin_resources.tables.tables import Upstream
 
 if TYPE_CHECKING:
+    from twin_assets.instructions.teacher import Teacher
+    from twin_assets.instructions.teacher_questions import Taught
     from twin_resources.retrieval.retrieval import Retriever
     from twin_resources.settings import Author
     from twin_resources.tables.tables import Rework, Tables
 
 DATASET_VERSION = "1"
-_TEACHER_BATCH = 20  # documents; paid questions are stored after each batch
+
+
+@dataclass(frozen=True)
+class Built:
+    """What one update did: to the table `instruction_dataset`, and with the teacher."""
+
+    done: Rework
+    taught: Taught | None = None
 
 
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
@@ -80,18 +89,17 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     return rows.select("document_id", "split")
 
 
-def update_drafts(tables: Tables, author: str, *, teacher_model: str) -> Rework:
+def update_drafts(tables: Tables, author: str) -> Rework:
     """Draft the passages of new and changed documents."""
     return tables.rework(
         Upstream("cleaned_documents", author, columns=drafts.DOCUMENT_COLUMNS),
         "instruction_drafts",
         author=author,
         key="document_id",
-        function=lambda frame: drafts.draft_documents(frame, teacher_model=teacher_model),
-        version=drafts.drafts_version(teacher_model),
+        function=drafts.draft_documents,
+        version=drafts.DRAFTS_VERSION,
         schema=columns_of(InstructionDrafts),
         row_key="sample_id",
-        batch_rows=_TEACHER_BATCH if teacher_model else BATCH_ROWS,
     )
 
 
@@ -100,24 +108,32 @@ def update_dataset(
     author: Author,
     *,
     retriever: Retriever,
-    teacher_model: str = "",
+    teacher: Teacher | None = None,
     template: Template = DEFAULT_TEMPLATE,
-) -> Rework:
-    """Bring all three tables up to date.
+    say: Callable[[str], object] = lambda _line: None,
+) -> Built:
+    """Bring all tables up to date.
 
     The prompts name the author but hold neither persona nor refused topics: these are settings that
     may change without a retraining.
+
+    Args:
+        teacher: writes the questions; None: templates do, as where it wrote none.
+        say: progress, one line each; never text of a post.
 
     Raises:
         TableMissing: an upstream asset was never materialized.
         TwinError: chunks or embeddings are behind the documents, or the teacher can't be reached.
     """
     drawn = update_splits(tables, author.slug)
-    update_drafts(tables, author.slug, teacher_model=teacher_model)
-    plan = _plan(tables, author, drawn, retriever).with_columns(
+    update_drafts(tables, author.slug)
+    taught = None
+    if teacher is not None:
+        taught = teacher_questions.update_questions(tables, author.slug, teacher=teacher, say=say)
+    plan = _plan(tables, author, drawn, retriever, taught).with_columns(
         pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
     )
-    return tables.rework(
+    done = tables.rework(
         plan,
         "instruction_dataset",
         author=author.slug,
@@ -127,10 +143,15 @@ def update_dataset(
         schema=columns_of(InstructionDataset),
         row_key="sample_id",
     )
+    return Built(done, taught)
 
 
 def _plan(
-    tables: Tables, speaker: Author, drawn: pl.DataFrame, retriever: Retriever
+    tables: Tables,
+    speaker: Author,
+    drawn: pl.DataFrame,
+    retriever: Retriever,
+    taught: Taught | None,
 ) -> pl.DataFrame:
     """One narrow row a sample: everything that its rendered row follows from."""
     author = speaker.slug
@@ -149,6 +170,8 @@ def _plan(
             "instruction_source",
         ],
     )
+    if taught is not None:
+        drafted = _with_taught(drafted, tables, author, taught.model)
     chunks = tables.read(
         "document_chunks",
         author,
@@ -188,6 +211,19 @@ def _plan(
             dtype=pl.List(pl.String),
         )
     ).drop("answer_sketch", "own_chunks")
+
+
+def _with_taught(drafted: pl.DataFrame, tables: Tables, author: str, model: str) -> pl.DataFrame:
+    """The drafts with the teacher's questions where it wrote one."""
+    written = teacher_questions.questions_of(tables, author, model)
+    joined = drafted.join(written, on="sample_id", how="left", maintain_order="left")
+    by_teacher = pl.when(pl.col("taught").is_not_null())
+    return joined.with_columns(
+        by_teacher.then("taught").otherwise("question").alias("question"),
+        by_teacher.then(pl.lit(f"teacher:{model}"))
+        .otherwise("instruction_source")
+        .alias("instruction_source"),
+    ).drop("taught")
 
 
 def _contexts(

@@ -1,7 +1,7 @@
-"""Documents → drafts: each passage that can be an answer, with its question.
+"""Documents → drafts: each passage that can be an answer, with a template's question.
 
-Belongs here: putting passages, templates and the teacher together.
-Does not belong here: splits, context and rendering (`building.py`).
+Belongs here: putting passages and templates together. Does not belong here: a teacher's questions
+(`teacher_questions.py`), splits, context and rendering (`building.py`).
 """
 # pyright: strict
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
@@ -23,33 +22,20 @@ from twin_assets.instructions.back_translation import (
 from twin_assets.instructions.near_duplicates import shingles, sketch
 from twin_assets.instructions.passages import passages_of
 from twin_assets.instructions.schema import InstructionDrafts
-from twin_assets.instructions.teacher import TEACHER_VERSION, Asked, ask_teacher
 
-DRAFTS_VERSION = "2"
+DRAFTS_VERSION = f"3:{TEMPLATES_VERSION}"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")
 """What `draft_documents` reads of `cleaned_documents`."""
 
 ANSWER_SHINGLE_WORDS = 5
 ANSWER_SKETCH_SIZE = 32
 
-Teacher = Callable[[str, Sequence[Asked]], list[str]]
 
-
-def drafts_version(teacher_model: str) -> str:
-    """Version of `draft_documents` with this teacher (empty: templates)."""
-    teacher = f"{TEACHER_VERSION}:{teacher_model}" if teacher_model else "templates"
-    return f"{DRAFTS_VERSION}:{TEMPLATES_VERSION}:{teacher}"
-
-
-def draft_documents(
-    documents: pl.DataFrame, *, teacher_model: str = "", teacher: Teacher = ask_teacher
-) -> pl.DataFrame:
+def draft_documents(documents: pl.DataFrame) -> pl.DataFrame:
     """Draft every passage of every kept document.
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
-        teacher_model: LiteLLM name; empty: templates. Where it gives no usable question, the
-            template's stands, and `instruction_source` says so.
 
     Returns:
         `InstructionDrafts`. `sample_id` follows from the document and the answer: an edit of one
@@ -58,11 +44,6 @@ def draft_documents(
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
         rows += _draft(document)
-    if teacher_model and rows:
-        asked = [Asked(row["title"], row["answer"]) for row in rows]
-        for row, question in zip(rows, teacher(teacher_model, asked), strict=True):
-            if question:
-                row |= {"question": question, "instruction_source": f"teacher:{teacher_model}"}
     return validated(pl.DataFrame(rows, schema=columns_of(InstructionDrafts)), InstructionDrafts)
 
 

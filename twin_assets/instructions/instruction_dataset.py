@@ -18,6 +18,7 @@ from twin_assets.instructions import (
     stored_splits,
 )
 from twin_assets.instructions.model_answers import is_one_of
+from twin_assets.instructions.teacher_budget import teacher_of
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import (
@@ -44,11 +45,12 @@ def instruction_dataset(
 ) -> dg.MaterializeResult:
     """Questions made up for the author's own passages, rendered as the gateway renders them."""
     author, store = settings.author(context.partition_key), tables.tables()
-    done = building.update_dataset(
+    built = building.update_dataset(
         store,
         author,
         retriever=retriever.retriever(),
-        teacher_model=settings.settings().teacher_model,
+        teacher=teacher_of(settings.settings(), store.state),
+        say=context.log.info,
     )
     rows = store.read(
         "instruction_dataset",
@@ -56,8 +58,12 @@ def instruction_dataset(
         columns=["split", "instruction_source", "context_chunk_ids", "template"],
     )
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version),
-        metadata={**done.metadata(), **_summary(rows)},
+        data_version=dg.DataVersion(built.done.data_version),
+        metadata={
+            **built.done.metadata(),
+            **_summary(rows),
+            **(built.taught.metadata() if built.taught else {}),
+        },
     )
 
 

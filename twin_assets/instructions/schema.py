@@ -7,6 +7,7 @@ Belongs here: columns, types and rules of the three tables. Does not belong here
 from __future__ import annotations
 
 import dataframely as dy
+import polars as pl
 
 FEWEST_WORDS = 40
 MOST_WORDS = 160
@@ -27,10 +28,10 @@ class DocumentSplits(dy.Schema):
 
 
 class InstructionDrafts(dy.Schema):
-    """Table `instruction_drafts`: every passage that can be an answer, and the question for it.
+    """Table `instruction_drafts`: every passage that can be an answer, and a template's question.
 
     `answer` is the document's `text[start:end]`, offsets count characters. `instruction_source` is
-    `template:<name>` or `teacher:<model>`: a question that a teacher was paid for is asked once.
+    `template:<name>`.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -46,12 +47,37 @@ class InstructionDrafts(dy.Schema):
     instruction_source = dy.String(min_length=1)
 
 
+class TeacherQuestions(dy.Schema):
+    """Table `teacher_questions`: one row for every draft that a teacher was asked about.
+
+    `outcome` and the columns of the last line are those of `teacher.Reply`; `turn` counts how often
+    a sample without a reply was taken up again.
+    """
+
+    sample_id = dy.String(primary_key=True, min_length=1)
+    document_id = dy.String(min_length=1)
+    model = dy.String(min_length=1)
+    question = dy.String()
+    outcome = dy.Enum(["written", "unusable", "failed", "over_budget"])
+    turn = dy.Int64(min=0)
+    tries = dy.Int64(min=0)
+    prompt_tokens = dy.Int64(min=0)
+    answer_tokens = dy.Int64(min=0)
+    usd = dy.Float64(min=0)
+    reason = dy.String()
+
+    @dy.rule()
+    def a_question_is_there_exactly_when_it_was_written(cls) -> pl.Expr:
+        return (pl.col("outcome").cast(pl.String) == "written") == (pl.col("question") != "")
+
+
 class InstructionDataset(dy.Schema):
     """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
 
     `split` is the document's, or `left_out` for a sample that would leak across splits. `messages`
     are the gateway's, its last one is the answer; `context_chunk_ids` are the passages shown in it,
     best first. `retrieval` names what found them, `template` the prompt template's hash.
+    `instruction_source` is `template:<name>` or `teacher:<model>`.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

@@ -1,7 +1,12 @@
 """Questions written by a teacher model: any model that LiteLLM can name.
 
-Belongs here: the request, and what of its answer is used. The teacher writes the question only; the
-answer stays the author's own text. Does not belong here: templates (`back_translation.py`).
+Belongs here: the request, what of its answer is used, tries, prices, and when to give up. The
+teacher writes the question only; the answer stays the author's own text. Does not belong here:
+keeping what it wrote (`teacher_questions.py`), what it may cost (`teacher_budget.py`), templates
+(`back_translation.py`).
+
+A bad reply loses its own sample and no other; one that every sample meets ends the asking. The
+amount reserved before a request is its dearest end: a token of text is at least one byte.
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict
@@ -9,17 +14,30 @@ API: https://docs.litellm.ai/docs/completion/input
 from __future__ import annotations
 
 import os
+import re
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twin_assets.instructions.near_duplicates import words_of
+from twin_assets.instructions.near_duplicates import shingles, words_of
 from twin_resources.errors import TwinError
 
-TEACHER_VERSION = "1"
+if TYPE_CHECKING:
+    from twin_assets.instructions.teacher_budget import TeacherBudget
+
+TEACHER_VERSION = "2"
+WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
+TRIES = 3
 MOST_QUESTION_WORDS = 40
+QUOTED_WORDS = 8  # of the passage in a row: the question gives its answer away
+_ANSWER_TOKENS = 100
+_REQUEST_TOKENS = 64  # that a provider may add around a message
 _AT_ONCE = 4
+_FAILURES_IN_A_ROW = 8
+_LONGEST_PAUSE_S = 30.0
 _REQUEST = (
     "A reader asks an author a question, and the passage below is the author's answer. Write that "
     "question: one sentence of at most 30 words, in the language of the passage, that names what "
@@ -36,47 +54,199 @@ class Asked:
     passage: str
 
 
-def ask_teacher(model: str, asked: Sequence[Asked]) -> list[str]:
-    """One question a passage, in order; empty where the teacher gave no usable one.
+@dataclass(frozen=True)
+class Reply:
+    """What came of one sample.
+
+    Attributes:
+        question: empty unless `outcome` is `written`.
+        outcome: `written`; `unusable`: no question in any of its replies, which were paid for;
+            `failed`: no reply; `over_budget`: a further request could have cost too much.
+        tries: requests that were sent.
+        usd: what they cost, by LiteLLM's price map; 0 for a model that it does not know.
+        reason: why the last try gave nothing; never text of a reply.
+    """
+
+    question: str = ""
+    outcome: str = FAILED
+    tries: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    usd: float = 0.0
+    reason: str = ""
+
+
+class Teacher:
+    """A teacher for one update of the dataset.
 
     Args:
         model: a LiteLLM model name; its key and address come from the environment, as LiteLLM says.
-
-    Raises:
-        TwinError: the teacher can't be reached or refuses (after three tries).
+        budget: None: for a model without a price.
+        first_pause_s: before the second try of a request that failed; doubled for the third. A
+            server that says how long to wait is believed, up to half a minute.
     """
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
-    import litellm
-    from openai import OpenAIError
 
-    litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
-    complete: Any = litellm.completion
+    def __init__(
+        self,
+        model: str,
+        *,
+        budget: TeacherBudget | None = None,
+        first_pause_s: float = 1.0,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self.model = model
+        self.budget = budget
+        self.broken: TwinError | None = None  # why it is not asked any more
+        self._first_pause_s = first_pause_s
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._priced: bool | None = None
 
-    def ask(passage: Asked) -> str:
-        content = _REQUEST.format(title=passage.title, passage=passage.passage)
-        answer = complete(
-            model=model,
-            messages=[{"role": "user", "content": content}],
-            temperature=0.0,
-            max_tokens=100,
-            num_retries=2,
-            timeout=60,
-        )
-        return usable_question(answer.choices[0].message.content or "")
+    def ask(self, asked: Sequence[Asked]) -> list[Reply]:
+        """One reply a passage, in order; never raises for what a provider does, see `broken`.
 
-    try:
+        Raises:
+            TwinError: the model has a price and no budget, or a budget and no known price.
+        """
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
+        if self._priced is None:
+            self._priced = self._has_price()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(ask, asked))
-    except OpenAIError as error:  # every LiteLLM error is one
-        raise TwinError(
-            f"have the teacher {model} write questions",
-            found=str(error).splitlines()[0],
-            next_step="check the name and its key, or unset TWIN_TEACHER_MODEL to use templates",
-        ) from error
+            return list(pool.map(self._ask, asked))
+
+    def _has_price(self) -> bool:
+        priced = (self._price(1_000_000, 1_000_000) or 0.0) > 0
+        if priced and self.budget is None:
+            raise TwinError(
+                f"have the teacher {self.model} write questions",
+                found="a model that costs money, and no budget",
+                next_step="set TWIN_TEACHER_BUDGET_PER_MONTH (US dollars), or unset "
+                "TWIN_TEACHER_MODEL to use templates",
+            )
+        if self.budget is not None and self._price(1, 1) is None:
+            raise TwinError(
+                f"keep the budget of the teacher {self.model}",
+                found="no price for it in LiteLLM's price map",
+                next_step="name a model with a known price in TWIN_TEACHER_MODEL, or unset "
+                "TWIN_TEACHER_BUDGET_PER_MONTH when it costs nothing",
+            )
+        return priced
+
+    def _price(self, prompt_tokens: int, answer_tokens: int) -> float | None:
+        from twin_resources.gateway.paid_budget import price_of
+
+        try:
+            return price_of(self.model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+        except TwinError:
+            return None
+
+    def _ask(self, one: Asked) -> Reply:
+        import litellm
+        from openai import APITimeoutError, BadRequestError, OpenAIError
+
+        litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
+        litellm.suppress_debug_info = True
+        complete: Any = litellm.completion
+        content = _REQUEST.format(title=one.title, passage=one.passage)
+        bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
+        outcome, reason, tries, usd, prompt_tokens, answer_tokens = FAILED, "", 0, 0.0, 0, 0
+        while tries < TRIES and self.broken is None:
+            if self.budget is not None and not self.budget.reserve(bound):
+                outcome, reason = OVER_BUDGET, "the month's budget"
+                break
+            tries += 1
+            cost = 0.0
+            try:
+                reply = complete(
+                    model=self.model,
+                    messages=[{"role": "user", "content": content}],
+                    # the same request twice would give the same unusable answer
+                    temperature=0.0 if tries == 1 else 0.7,
+                    max_tokens=_ANSWER_TOKENS,
+                    num_retries=0,
+                    max_retries=0,
+                    timeout=self._timeout_s,
+                    drop_params=True,  # some models have no temperature
+                )
+            except OpenAIError as error:  # every LiteLLM error is one
+                # who was too late with an answer may well charge for it
+                cost = bound if isinstance(error, APITimeoutError) else 0.0
+                outcome, reason = FAILED, type(error).__name__
+                if self._is_final(error):
+                    self._give_up(error)
+                elif isinstance(error, BadRequestError):  # this passage; again would be the same
+                    break
+                elif tries < TRIES:
+                    time.sleep(self._pause_s(error, tries))
+                continue
+            else:
+                used = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
+                prompt_tokens, answer_tokens = prompt_tokens + used[0], answer_tokens + used[1]
+                # a server that does not say what it used is taken to have used all
+                cost = (self._price(*used) or 0.0) if any(used) else bound
+                with self._lock:
+                    self._failures = 0
+                question = usable_question(_said(reply), passage=one.passage)
+                if question:
+                    return Reply(question, WRITTEN, tries, prompt_tokens, answer_tokens, usd + cost)
+                outcome, reason = UNUSABLE, "no usable question"
+            finally:
+                usd += cost
+                if self.budget is not None:
+                    self.budget.settle(reserved=bound, usd=cost)
+        if outcome == FAILED and tries:
+            self._count_failure(reason)
+        return Reply("", outcome, tries, prompt_tokens, answer_tokens, usd, reason)
+
+    def _is_final(self, error: Exception) -> bool:
+        from openai import AuthenticationError, NotFoundError, PermissionDeniedError
+
+        return isinstance(error, AuthenticationError | NotFoundError | PermissionDeniedError)
+
+    def _pause_s(self, error: Exception, tries: int) -> float:
+        headers: Any = getattr(error, "litellm_response_headers", None) or {}
+        wanted = str(headers.get("retry-after", ""))
+        pause = float(wanted) if wanted.isdigit() else self._first_pause_s * 2 ** (tries - 1)
+        return min(pause, _LONGEST_PAUSE_S)
+
+    def _count_failure(self, reason: str) -> None:
+        with self._lock:
+            self._failures += 1
+            too_many = self._failures >= _FAILURES_IN_A_ROW
+        if too_many:
+            self._give_up(f"{_FAILURES_IN_A_ROW} samples in a row without a reply ({reason})")
+
+    def _give_up(self, why: object) -> None:
+        self.broken = self.broken or TwinError(
+            f"have the teacher {self.model} write questions",
+            found=str(why).splitlines()[0],
+            next_step="check the name, its key and its limits and materialize again (what it wrote "
+            "is kept), or unset TWIN_TEACHER_MODEL to use templates",
+        )
 
 
-def usable_question(said: str) -> str:
-    """The question in a teacher's answer; empty when there is none of three to forty words."""
-    lines = [line.strip().strip("\"'“”*").strip() for line in said.splitlines()]
-    line = next((line for line in lines if line), "")
-    return line if 3 <= len(words_of(line)) <= MOST_QUESTION_WORDS else ""
+def _said(reply: Any) -> str:
+    """The text of a reply; empty for one without choices or content."""
+    return str(reply.choices[0].message.content or "") if reply.choices else ""
+
+
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.S)
+_LABEL = re.compile(r"^(?:the )?question\s*:\s*", re.I)
+
+
+def usable_question(said: str, *, passage: str = "") -> str:
+    """The question in a teacher's answer.
+
+    Returns:
+        Its first line with words; empty when that has not three to forty words, or quotes eight of
+        the passage in a row, which would teach to copy from the prompt.
+    """
+    lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", said).splitlines()]
+    line = _LABEL.sub("", next((line for line in lines if words_of(line)), "")).strip(" \"'“”*")
+    if not 3 <= len(words_of(line)) <= MOST_QUESTION_WORDS:
+        return ""
+    quoted = len(words_of(line)) >= QUOTED_WORDS and not shingles(
+        line, width=QUOTED_WORDS
+    ).isdisjoint(shingles(passage, width=QUOTED_WORDS))
+    return "" if quoted else line

@@ -17,7 +17,8 @@ import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
-from twin_assets.instructions.drafts import drafts_version
+from twin_assets.instructions.drafts import DRAFTS_VERSION
+from twin_assets.instructions.teacher_questions import waiting_questions
 from twin_assets.training import fine_tuning, preference_tuning
 from twin_assets.training.manifest import FILE, read_manifest
 from twin_assets.training.publishing import training_code
@@ -49,9 +50,12 @@ class TrainingInputsResource(dg.ConfigurableResource):
         try:
             tables = Tables(settings.tables_base, state=state)
             parts = [tables.data_version(fine_tuning.DATASET, author) or "none"]
-            waiting = _waiting_documents(tables, author, settings.teacher_model)
+            waiting = _waiting_documents(tables, author)
             if waiting.height:
                 parts.append(_digest(waiting.sort("key").rows()))
+            teacher = settings.teacher_model
+            if questions := waiting_questions(tables, author, teacher):
+                parts.append(f"{questions} questions by {teacher or 'templates'}")
             parts += _preferences(tables, author, recipe, settings)
         finally:
             state.close()
@@ -77,7 +81,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         state = State.open(settings.state_address)
         try:
             tables = Tables(settings.tables_base, state=state)
-            waiting = _waiting_documents(tables, version.author, settings.teacher_model)
+            waiting = _waiting_documents(tables, version.author)
             new = set(waiting.filter("kept", "unseen")["key"].to_list())
             if tables.exists(fine_tuning.DATASET, version.author):
                 new |= _documents(tables, version.author) - _documents(
@@ -98,7 +102,7 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _waiting_documents(tables: Tables, author: str, teacher_model: str) -> pl.DataFrame:
+def _waiting_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Documents that the dataset does not show as they are: `key`, `hash`, `kept`, `unseen` (it
     never held the document).
 
@@ -122,7 +126,7 @@ def _waiting_documents(tables: Tables, author: str, teacher_model: str) -> pl.Da
         input_hashes(documents.select(key="document_id", hash="_row_hash")),
         stored=stored,
         empty=empty,
-        version=drafts_version(teacher_model),
+        version=DRAFTS_VERSION,
     )
     shown, seen = stored["_input_key"].unique(), pl.concat([stored, empty])["_input_key"].unique()
     changed = (

@@ -1,22 +1,38 @@
-"""A teacher model writes the questions of the dataset; the answers stay the author's words."""
+"""A teacher writes the questions of the dataset, over HTTP; it fails in every way real ones do.
+
+The answers stay the author's words, a bad reply loses its own sample, and nothing is paid twice.
+"""
 
 from __future__ import annotations
 
-import json
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
 
+import dagster as dg
+import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import ADA, Finished
+from tests.graph.instructions import teacher_server as served
+from tests.graph.instructions.conftest import ADA, Finished, Graph
+from tests.graph.instructions.made_up_posts import clean, documents, post
+from tests.graph.instructions.teacher_server import TeacherServer, teacher_server
 from twin_assets.instructions import building
+from twin_assets.instructions.building import Built
+from twin_assets.instructions.teacher import Asked, Teacher
+from twin_assets.instructions.teacher_budget import TeacherBudget
+from twin_assets.instructions.teacher_questions import Taught, waiting_questions
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
 from twin_resources.retrieval.retrieval import Retriever
 from twin_resources.settings import load_settings
+from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
+
+UNPRICED, PRICED = "openai/teacher", "openai/gpt-4o-mini"
+USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # of a reply
 
 
 @pytest.fixture
@@ -24,63 +40,212 @@ def ready(twelve: Finished, embedder: Embedder) -> Retriever:
     return Retriever(load_settings().tables_base, embedder)
 
 
-class TeacherServer(BaseHTTPRequestHandler):
-    """An OpenAI-compatible teacher that asks about the third word of the passage."""
-
-    asked: list[str] = []  # noqa: RUF012 - shared by the requests of one test
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        content = body["messages"][-1]["content"]
-        type(self).asked.append(content)
-        words = content.split("Passage:\n")[1].split()
-        said = f'"What happens to the {words[4]} and the {words[7]}, {len(self.asked)} times?"'
-        answer = {"role": "assistant", "content": said}
-        payload = json.dumps(
-            {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 0,
-                "model": body["model"],
-                "choices": [{"index": 0, "message": answer, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-            }
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
+    with teacher_server() as running:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+        monkeypatch.setenv("OPENAI_API_BASE", running.url)
+        yield running
 
 
 @pytest.fixture
-def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    TeacherServer.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), TeacherServer)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
-    monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{server.server_port}/v1")
-    yield "openai/teacher"
-    server.shutdown()
-    server.server_close()
+def state(tables: Tables) -> State:
+    return tables.state
+
+
+def teacher(model: str = UNPRICED, budget: TeacherBudget | None = None) -> Teacher:
+    return Teacher(model, budget=budget, first_pause_s=0.01)
+
+
+def taught(built: Built) -> Taught:
+    assert built.taught is not None
+    return built.taught
+
+
+def sources(tables: Tables) -> Counter[str]:
+    rows = tables.read("instruction_dataset", "ada", columns=["instruction_source"])
+    return Counter(source.split(":")[0] for source in rows["instruction_source"])
 
 
 def test_a_teacher_writes_the_question_and_never_the_answer(
-    ready: Retriever, tables: Tables, teacher: str
+    ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     by_template = tables.read("instruction_dataset", "ada")
-    building.update_dataset(tables, ADA, retriever=ready, teacher_model=teacher)
-    taught = tables.read("instruction_dataset", "ada")
-    assert taught["answer"].equals(by_template["answer"])
-    assert set(taught["instruction_source"]) == {"teacher:openai/teacher"}
-    assert all(question.startswith("What happens to the ") for question in taught["question"])
-    assert len(TeacherServer.asked) == taught.height
+    told: list[str] = []
+    built = building.update_dataset(
+        tables, ADA, retriever=ready, teacher=teacher(), say=told.append
+    )
+    rows = tables.read("instruction_dataset", "ada")
+    assert rows["answer"].equals(by_template["answer"])
+    assert set(rows["instruction_source"]) == {"teacher:openai/teacher"}
+    assert all(question.startswith("What happens to the ") for question in rows["question"])
+    assert sorted(server.asked) == sorted(rows["answer"])
+    assert taught(built).requests == rows.height
+    assert taught(built).outcomes == {"written": rows.height}
+    assert taught(built).prompt_tokens == rows.height * served.PROMPT_TOKENS
+    assert told
+    assert not any(answer[:20] in line for line in told for answer in rows["answer"])
 
-    building.update_dataset(tables, ADA, retriever=ready, teacher_model=teacher)
-    assert len(TeacherServer.asked) == taught.height  # what was paid for is not asked again
+    again = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    assert len(server.asked) == rows.height  # what was paid for is not asked again
+    assert taught(again).requests == 0
+    assert again.done.data_version == built.done.data_version
+
+    building.update_dataset(tables, ADA, retriever=ready)
+    assert tables.read("instruction_dataset", "ada").equals(by_template)
+
+
+def test_only_what_was_edited_is_asked_about_again(
+    ready: Retriever, tables: Tables, server: TeacherServer, graph: Graph
+) -> None:
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    server.asked.clear()
+    sentence = "A new sentence about a winch that nobody has turned since the year of the storm. "
+    paragraphs = post(3).split("\n\n")
+    paragraphs[1] = "\n\n".join([sentence * 4, paragraphs[1]])
+    clean(tables, documents(range(12), doc_3="\n\n".join(paragraphs)))
+    graph.execute(_chunks_and_vectors())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    assert server.asked == [(sentence * 4).strip()]
+
+
+def _chunks_and_vectors() -> dg.AssetSelection:
+    return dg.AssetSelection.assets("document_chunks", "embeddings")
+
+
+BAD = {
+    served.NO_CHOICES: ("unusable", 3),
+    served.EMPTY: ("unusable", 3),
+    served.LONG: ("unusable", 3),
+    served.NULL_CHOICES: ("failed", 3),
+    served.HTML: ("failed", 3),
+    served.CUT: ("failed", 3),
+    "429": ("failed", 3),
+    "500": ("failed", 3),
+    "400": ("failed", 1),  # the same request would be refused again
+}
+
+
+def test_each_bad_reply_loses_one_sample(
+    ready: Retriever, tables: Tables, server: TeacherServer
+) -> None:
+    answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
+    step = len(answers) // len(BAD)
+    bad = {answers[step * place]: how for place, how in enumerate(BAD)}
+    server.behaviour = lambda passage, _times: bad.get(passage, served.OK)
+    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+
+    rows = tables.read("instruction_dataset", "ada")
+    assert sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
+    lost = rows.filter(pl.col("instruction_source").str.starts_with("template:"))
+    assert set(lost["answer"]) == set(bad)
+    stored = tables.read("teacher_questions", "ada").join(
+        rows.select("sample_id", "answer"), on="sample_id"
+    )
+    for answer, outcome, tries in stored.select("answer", "outcome", "tries").iter_rows():
+        assert (outcome, tries) == BAD.get(bad.get(answer, ""), ("written", 1)), bad.get(answer)
+    expected = Counter(outcome for outcome, _ in BAD.values())
+    assert taught(built).outcomes == dict(expected | {"written": len(answers) - len(bad)})
+    asked_too_often = next(answer for answer, how in bad.items() if how == "429")
+    times = [
+        at for passage, at in zip(server.asked, server.asked_at, strict=True)
+        if passage == asked_too_often
+    ]  # fmt: skip
+    assert times[1] - times[0] > 0.9  # as long as the server had asked for, not .01 s
+
+    server.behaviour = lambda _passage, _times: served.OK
+    server.asked.clear()
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    again = {answer for answer, how in bad.items() if BAD[how][0] == "failed"}
+    assert set(server.asked) == again  # who failed is asked again, who was paid for is not
+    assert sources(tables)["template"] == len(bad) - len(again)
+
+
+def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
+    first = [served.NO_CHOICES, "503", served.EMPTY, "429"]
+    server.behaviour = lambda passage, times: served.OK if times else first[len(passage) % 3]
+    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    rows = tables.read("instruction_dataset", "ada").height
+    assert taught(built).outcomes == {"written": rows}
+    assert taught(built).requests == 2 * rows
+
+
+def test_a_budget_is_never_passed(
+    ready: Retriever, tables: Tables, server: TeacherServer, state: State
+) -> None:
+    rows = tables.read("instruction_dataset", "ada").height
+    limit = 10 * USD
+    little = TeacherBudget(state, usd_per_month=limit)
+    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, little))
+    found = taught(built)
+    written = found.outcomes["written"]
+    assert 3 <= written <= 10
+    assert found.outcomes == {"written": written, "over_budget": rows - written}
+    assert found.usd == found.usd_in_all == pytest.approx(written * USD, abs=1e-6)
+    assert found.budget_left == pytest.approx(limit - written * USD, abs=1e-6)
+    assert len(server.asked) == written
+    assert sources(tables) == {"teacher": written, "template": rows - written}
+    assert found.metadata()["teacher"]["usd"] == found.usd
+
+    more = TeacherBudget(state, usd_per_month=1.0)  # what was spent before still counts
+    assert more.left() == pytest.approx(1.0 - written * USD)
+    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, more))
+    assert taught(built).outcomes == {"written": rows}
+    assert len(server.asked) == rows
+    assert taught(built).usd == pytest.approx((rows - written) * USD, abs=1e-6)
+    assert taught(built).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
+
+
+def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State) -> None:
+    budget = TeacherBudget(state, usd_per_month=1.0)
+    kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
+    server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
+    asked = [Asked("", f"{kind} harbour made of granite and oak") for kind in kinds]
+    hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 2)
+    empty, late, failed = hasty.ask(asked)
+    assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
+    assert (late.outcome, late.reason) == ("failed", "Timeout")
+    assert late.usd > 3 * USD  # nobody knows what it cost: the most that it can have
+    assert (failed.outcome, failed.usd) == ("failed", 0.0)
+    assert budget.left() == pytest.approx(1.0 - empty.usd - late.usd)
+
+
+def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state: State) -> None:
+    asked = [Asked("Granite", "The quarry gave the town its granite.")]
+    with pytest.raises(TwinError, match="TWIN_TEACHER_BUDGET_PER_MONTH"):
+        teacher(PRICED).ask(asked)
+    with pytest.raises(TwinError, match="no price"):
+        teacher(UNPRICED, TeacherBudget(state, usd_per_month=1.0)).ask(asked)
+    assert server.asked == []
+    assert teacher(UNPRICED).ask(asked)[0].outcome == "written"
+
+
+@pytest.mark.parametrize(("status", "requests"), [("401", 4), ("404", 4), ("500", 36)])
+def test_a_teacher_that_refuses_all_is_left_soon(
+    ready: Retriever, tables: Tables, server: TeacherServer, status: str, requests: int
+) -> None:
+    server.behaviour = lambda _passage, _times: status
+    with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
+        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    assert 0 < len(server.asked) <= requests
+    server.behaviour = lambda _passage, _times: served.OK
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    assert sources(tables).keys() == {"teacher"}
+
+
+def test_what_was_written_before_it_broke_is_kept(
+    ready: Retriever, tables: Tables, server: TeacherServer
+) -> None:
+    server.behaviour = lambda _passage, _times: "500" if len(server.asked) > 30 else served.OK
+    with pytest.raises(TwinError, match="in a row"):
+        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    written = tables.read("teacher_questions", "ada", where="outcome = 'written'")
+    assert 26 <= written.height <= 30  # four are under way at once
+    server.behaviour = lambda _passage, _times: served.OK
+    server.asked.clear()
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    rows = tables.read("instruction_dataset", "ada").height
+    assert len(server.asked) == rows - written.height
 
 
 def test_a_teacher_that_cannot_be_reached_is_named(
@@ -89,4 +254,54 @@ def test_a_teacher_that_cannot_be_reached_is_named(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher_model="openai/teacher")
+        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+
+
+_UPDATE = """
+from tests.graph.instructions.conftest import ADA, tables_of
+from twin_assets.instructions import building
+from twin_assets.instructions.teacher import Teacher
+from twin_resources.settings import load_settings
+building.update_dataset(tables_of(load_settings()), ADA, retriever=None, teacher=Teacher("MODEL"))
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    ready: Retriever, tables: Tables, server: TeacherServer
+) -> None:
+    def slowly(_passage: str, _times: int) -> str:
+        time.sleep(0.05)
+        return served.OK
+
+    server.behaviour = slowly
+    script = _UPDATE.replace("MODEL", UNPRICED)
+    killed = subprocess.Popen([sys.executable, "-c", script])
+    ends = time.monotonic() + 120
+    while len(server.asked) < 50 and killed.poll() is None and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert killed.poll() is None
+    killed.kill()
+    killed.wait()
+    asked = len(server.asked)
+    assert asked >= 50
+    server.behaviour = lambda _passage, _times: served.OK
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    rows = tables.read("instruction_dataset", "ada")
+    assert set(server.asked) == set(rows["answer"])
+    assert len(server.asked) - rows.height <= 20  # the batch that it was at
+    assert sources(tables) == {"teacher": rows.height}
+
+
+def test_another_teacher_is_a_reason_to_train(
+    ready: Retriever, tables: Tables, server: TeacherServer
+) -> None:
+    rows = tables.read("instruction_dataset", "ada").height
+    assert waiting_questions(tables, "ada", "") == 0
+    assert waiting_questions(tables, "ada", UNPRICED) == rows
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    assert waiting_questions(tables, "ada", UNPRICED) == 0
+    assert waiting_questions(tables, "ada", "openai/other") == rows
+    assert waiting_questions(tables, "ada", "") == rows
+    server.behaviour = lambda _passage, _times: served.EMPTY
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher("openai/other"))
+    assert waiting_questions(tables, "ada", "openai/other") == 0  # in vain, but asked

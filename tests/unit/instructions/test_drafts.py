@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import polars as pl
-import pytest
 
-from twin_assets.instructions.drafts import DOCUMENT_COLUMNS, draft_documents, drafts_version
-from twin_assets.instructions.teacher import Asked, usable_question
+from twin_assets.instructions.drafts import DOCUMENT_COLUMNS, draft_documents
 
 PARAGRAPH = (
     "The quarry gave the town its granite, and the granite gave the town its name. When the quarry "
@@ -59,35 +55,3 @@ def test_a_repeated_paragraph_gets_a_name_of_its_own() -> None:
 
 def test_no_documents_make_no_drafts() -> None:
     assert draft_documents(documents("")).is_empty()
-
-
-def test_the_teacher_writes_what_it_can_and_templates_the_rest() -> None:
-    seen: list[Asked] = []
-
-    def teacher(model: str, asked: Sequence[Asked]) -> list[str]:
-        seen.extend(asked)
-        return ["What did the masons build then?", ""]
-
-    rows = draft_documents(documents(text_of(1, 2)), teacher_model="m", teacher=teacher).to_dicts()
-    assert [row["instruction_source"][:8] for row in rows] == ["teacher:", "template"]
-    assert rows[0]["question"] == "What did the masons build then?"
-    assert [one.passage for one in seen] == [row["answer"] for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("said", "used"),
-    [
-        ("What is granite for?", "What is granite for?"),
-        ('"**What is granite for?**"\n\nI hope this helps!', "What is granite for?"),
-        ("\n\n“Why did it close?”", "Why did it close?"),
-        ("", ""),
-        ("Why?", ""),
-        ("word " * 41, ""),
-    ],
-)
-def test_what_is_used_of_a_teachers_answer(said: str, used: str) -> None:
-    assert usable_question(said) == used
-
-
-def test_another_teacher_is_another_version() -> None:
-    assert len({drafts_version(model) for model in ("", "a", "b")}) == 3

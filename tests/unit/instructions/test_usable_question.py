@@ -1,0 +1,38 @@
+"""What is used of a teacher's answer: one question, and nothing that quotes the passage."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_assets.instructions.teacher import usable_question
+
+PASSAGE = (
+    "When the quarry closed, the masons went to the harbour and built boats from oak, which they "
+    "said was softer but never complained."
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "used"),
+    [
+        ("What is granite for?", "What is granite for?"),
+        ('"**What is granite for?**"\n\nI hope this helps!', "What is granite for?"),
+        ("\n\n“Why did it close?”", "Why did it close?"),
+        ("Question: Why did it close?", "Why did it close?"),
+        ("<think>A mason asks.\nHm.</think>\nWhy did it close?", "Why did it close?"),
+        ("", ""),
+        ("Why?", ""),
+        ("…\n---\n", ""),
+        ("word " * 41, ""),
+    ],
+)
+def test_what_is_used_of_a_teachers_answer(said: str, used: str) -> None:
+    assert usable_question(said, passage=PASSAGE) == used
+
+
+def test_a_question_that_quotes_the_answer_is_not_used() -> None:
+    quoting = "Why is it that the masons went to the harbour and built boats from oak?"
+    assert usable_question(quoting, passage=PASSAGE) == ""
+    assert usable_question(quoting, passage="Another passage altogether.") == quoting
+    about = "What did the masons build after the quarry closed?"
+    assert usable_question(about, passage=PASSAGE) == about

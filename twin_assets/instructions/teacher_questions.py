@@ -1,0 +1,184 @@
+"""The table `teacher_questions`: what the teacher wrote for each draft, asked and paid for once.
+
+Belongs here: which drafts are asked about, keeping the replies, and what they cost. Does not belong
+here: the request (`teacher.py`), the limit (`teacher_budget.py`).
+
+A reply is kept by the sample's id, which follows from the passage's content, and by the post's
+title and the model: a killed run asks again for the batch that it was at, an edit of one paragraph
+for that paragraph. Who failed, or came when the budget was used up, is asked about by the next run.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.instructions.model_answers import is_one_of
+from twin_assets.instructions.schema import TeacherQuestions
+from twin_assets.instructions.teacher import (
+    FAILED,
+    OVER_BUDGET,
+    TEACHER_VERSION,
+    WRITTEN,
+    Asked,
+    Teacher,
+)
+
+if TYPE_CHECKING:
+    from twin_resources.tables.tables import Tables
+
+TABLE = "teacher_questions"
+DRAFTS, DATASET = "instruction_drafts", "instruction_dataset"
+_STORED_AT_ONCE = 20
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the teacher wrote for one author.
+
+    Attributes:
+        outcomes: samples by outcome, of all that stand.
+        requests, usd: of this update.
+        usd_in_all: of all questions that stand.
+        budget_left: US dollars this month; None: no budget.
+    """
+
+    model: str
+    outcomes: Mapping[str, int]
+    requests: int
+    usd: float
+    usd_in_all: float
+    prompt_tokens: int
+    answer_tokens: int
+    budget_left: float | None
+
+    def metadata(self) -> dict[str, Any]:
+        return {"teacher": {**vars(self), "outcomes": dict(self.outcomes)}}
+
+
+def update_questions(
+    tables: Tables, author: str, *, teacher: Teacher, say: Callable[[str], object]
+) -> Taught:
+    """Ask about every draft that has no reply of this teacher yet.
+
+    Args:
+        say: progress, one line a batch; never text of a post.
+
+    Raises:
+        TwinError: the teacher can't be reached, refuses, or its budget can't be kept. What it had
+            written by then is stored.
+    """
+    wanted = _wanted(tables, author, teacher)
+    now: list[float] = []
+    requests = 0
+
+    def ask(rows: pl.DataFrame) -> pl.DataFrame:
+        nonlocal requests
+        if teacher.broken is not None:
+            raise teacher.broken
+        answers = dict(
+            tables.read(
+                DRAFTS,
+                author,
+                columns=["sample_id", "answer"],
+                where=is_one_of("sample_id", rows["sample_id"].to_list()),
+            ).iter_rows()
+        )
+        replies = teacher.ask(
+            [Asked(row["title"], answers[row["sample_id"]]) for row in rows.to_dicts()]
+        )
+        now.extend(reply.usd for reply in replies)
+        requests += sum(reply.tries for reply in replies)
+        written = sum(reply.outcome == WRITTEN for reply in replies)
+        say(f"{written} of {rows.height} questions by {teacher.model}, {sum(now):.4f} $ so far")
+        made = pl.DataFrame(
+            [
+                {**row, **asdict(reply), "model": teacher.model}
+                for row, reply in zip(rows.to_dicts(), replies, strict=True)
+            ],
+            schema=columns_of(TeacherQuestions),
+        )
+        return validated(made, TeacherQuestions)
+
+    tables.rework(
+        wanted,
+        TABLE,
+        author=author,
+        key="sample_id",
+        function=ask,
+        version=f"{TEACHER_VERSION}:{teacher.model}",
+        schema=columns_of(TeacherQuestions),
+        row_key="sample_id",
+        batch_rows=_STORED_AT_ONCE,
+    )
+    if teacher.broken is not None:
+        raise teacher.broken
+    columns = ["outcome", "usd", "prompt_tokens", "answer_tokens"]
+    stored = tables.read(TABLE, author, columns=columns)
+    left = teacher.budget.left() if teacher.budget is not None else None
+    return Taught(
+        model=teacher.model,
+        outcomes=dict(sorted(Counter(stored["outcome"].to_list()).items())),
+        requests=requests,
+        usd=round(sum(now), 6),
+        usd_in_all=round(float(stored["usd"].sum()), 6),
+        prompt_tokens=int(stored["prompt_tokens"].sum()),
+        answer_tokens=int(stored["answer_tokens"].sum()),
+        budget_left=None if left is None else round(left, 6),
+    )
+
+
+def _wanted(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:
+    """`sample_id`, `document_id`, `title`, `turn`: a next one for whoever has to be asked again."""
+    drafts = tables.read(DRAFTS, author, columns=["sample_id", "document_id", "title"])
+    if not tables.exists(TABLE, author):
+        return drafts.with_columns(pl.lit(0, dtype=pl.Int64).alias("turn"))
+    again = [FAILED]
+    if teacher.budget is None or teacher.budget.left() > 0:
+        again.append(OVER_BUDGET)
+    columns = ["sample_id", "model", "outcome", "turn"]
+    stored = (
+        tables.read(TABLE, author, columns=columns)
+        .filter(pl.col("model") == teacher.model)
+        .select("sample_id", turn=pl.col("turn") + pl.col("outcome").is_in(again).cast(pl.Int64))
+    )
+    return drafts.join(stored, on="sample_id", how="left", maintain_order="left").with_columns(
+        pl.col("turn").fill_null(0)
+    )
+
+
+def questions_of(tables: Tables, author: str, model: str) -> pl.DataFrame:
+    """`sample_id`, `taught`: the questions that this teacher wrote."""
+    columns = ["sample_id", "question", "model", "outcome"]
+    return (
+        tables.read(TABLE, author, columns=columns)
+        .filter((pl.col("model") == model) & (pl.col("outcome") == WRITTEN))
+        .select("sample_id", taught="question")
+    )
+
+
+def waiting_questions(tables: Tables, author: str, model: str) -> int:
+    """How many questions the next update will ask for, or take from the templates again.
+
+    Args:
+        model: of the teacher; empty: templates. Drafts about which it was asked in vain don't
+            count.
+    """
+    if not tables.exists(DRAFTS, author):
+        return 0
+    if not tables.exists(TABLE, author):
+        return tables.read(DRAFTS, author, columns=["sample_id"]).height if model else 0
+    if not model and not tables.exists(DATASET, author):
+        return 0
+    if not model:
+        where = "instruction_source LIKE 'teacher:%'"
+        return tables.read(DATASET, author, columns=["sample_id"], where=where).height
+    drafts = tables.read(DRAFTS, author, columns=["sample_id"])
+    asked = tables.read(TABLE, author, columns=["sample_id", "model"])
+    return drafts.join(asked.filter(pl.col("model") == model), on="sample_id", how="anti").height
