@@ -101,9 +101,9 @@ class ModelServerResource(_OfHome):
 
 
 class TrainingLauncherResource(_OfHome):
-    """Where training runs: `local` (subprocess); `ray` joins it later."""
+    """Where training runs: `local`, or `ray`; empty: as the settings say."""
 
-    backend: str = "local"
+    backend: str = ""
 
     def launcher(self) -> TrainingLauncher:
         from twin_resources.training_launcher import make_launcher

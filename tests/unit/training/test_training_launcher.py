@@ -1,0 +1,175 @@
+"""What the launcher decides before a process starts: commands, shares, meeting places, messages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.training_launcher import LocalLauncher, TrainingJob, make_launcher
+from twin_resources.training_launcher.attempt import Attempt, read_attempt, write_attempt
+from twin_resources.training_launcher.follower import follow, main
+from twin_resources.training_launcher.local import meeting_of
+from twin_resources.training_launcher.machine import Share, command, environment_of
+from twin_resources.training_launcher.ray_driver import bundle_of, require_attempt
+from twin_resources.training_launcher.training_job import pass_on, reason_in
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> TrainingJob:
+    return TrainingJob(name="ann", folder=tmp_path, module="some.script", ranks=4)
+
+
+def pairs_of(words: list[str]) -> dict[str, str]:
+    return {word: words[place + 1] for place, word in enumerate(words[:-1]) if word[:2] == "--"}
+
+
+ZERO = {"zero_optimization": {"stage": 2}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"deepspeed": ZERO}, ("--machine_rank", "--main_process_ip", "--main_process_port")),
+        ({"device": "cuda"}, ("--machine_rank", "--main_process_ip", "--main_process_port")),
+        ({}, ("--node_rank", "--master_addr", "--master_port")),
+    ],
+)
+def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
+    job: TrainingJob, changes: dict[str, Any], names: tuple[str, str, str]
+) -> None:
+    # bf16 is asked of the graphics card otherwise
+    job = dataclasses.replace(job, mixed_precision="fp32", **changes)
+
+    words = command(job, Share(machines=2, rank=1, address="10.0.0.1", port=29400))
+
+    told = pairs_of(words)
+    assert [told[name] for name in names] == ["1", "10.0.0.1", "29400"]
+    assert told["--rdzv_backend"] == "static"
+    if "--machine_rank" in names:
+        assert told["-m" if "-m" in told else "--num_machines"] == "2"
+        assert told["--num_processes"] == "4"  # of all machines
+    else:
+        assert (told["--nnodes"], told["--nproc_per_node"]) == ("2", "2")
+
+
+def test_the_ranks_of_one_machine_meet_in_a_file_and_on_the_loopback(job: TrainingJob) -> None:
+    for deepspeed in ({}, ZERO):
+        own = dataclasses.replace(job, deepspeed=deepspeed, mixed_precision="fp32")
+        assert "store_type=file" in command(own, Share())
+        environment = environment_of(own, "mark", Share())
+        assert environment["GLOO_SOCKET_IFNAME"] == "lo"
+        assert environment["TWIN_TRAINING_RENDEZVOUS"].startswith(str(job.folder))
+
+    elsewhere = environment_of(job, "mark", Share(2, 1, "10.0.0.1", 29400))
+    assert "TWIN_TRAINING_RENDEZVOUS" not in elsewhere
+    assert "GLOO_SOCKET_IFNAME" not in elsewhere
+    for address in ("127.0.0.1", "localhost", "::1"):
+        both_here = environment_of(job, "mark", Share(2, 1, address, 29400))
+        assert both_here["GLOO_SOCKET_IFNAME"] == "lo"
+
+
+def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:
+    with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
+        command(job, Share(machines=3, address="10.0.0.1", port=1))
+    settings = Settings(home=job.folder, train_machines=3, train_meeting="127.0.0.1:29400")
+    with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
+        LocalLauncher(settings).run(job)
+    assert not (settings.logs_dir / "training-ann.log").exists()
+
+
+def test_several_machines_need_a_place_to_meet(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, train_machines=2, train_meeting="node-0:29400")
+    assert meeting_of(settings) == Share(2, 0, "node-0", 29400)
+    six = settings.model_copy(update={"train_meeting": "[fd00::1]:29400"})
+    assert meeting_of(six) == Share(2, 0, "fd00::1", 29400)
+    assert meeting_of(Settings(home=tmp_path)) == Share()
+    for wrong in ("", "node-0", ":29400", "node-0:", "node-0:http"):
+        with pytest.raises(TwinError, match="train on 2 machines"):
+            meeting_of(settings.model_copy(update={"train_meeting": wrong}))
+
+
+def test_a_backend_is_named_by_the_settings_or_refused(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, train_backend="ray", ray_address="http://127.0.0.1:1")
+    assert not make_launcher("", settings).shares_files
+    assert make_launcher("local", settings).shares_files
+    with pytest.raises(TwinError, match="only `local` and `ray`"):
+        make_launcher("cloud", settings)
+
+
+def test_an_attempt_is_read_as_it_was_written_and_by_its_owner_alone(job: TrainingJob) -> None:
+    path = job.folder / "attempt.json"
+    assert read_attempt(path) is None
+    attempt = Attempt("mark", job, 2, "10.0.0.1", 29400, {"NAME": "value"})
+    write_attempt(path, attempt)
+    assert read_attempt(path) == attempt
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    document = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(document | {"schema": 99}), encoding="utf-8")
+    with pytest.raises(TwinError, match="schema 99"):
+        read_attempt(path)
+
+
+def test_a_follower_is_one_of_the_machines_that_are_waited_for(
+    home: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = home.model_copy(update={"train_machines": 3})
+    for rank in (0, 3, -1):
+        with pytest.raises(TwinError, match=f"follow as machine {rank}"):
+            follow(settings, rank, say=print, trainings=0)
+    follow(settings, 2, say=print, trainings=0)
+    assert main(["--machine-rank", "1"]) == 2  # TWIN_TRAIN_MACHINES is 1
+    assert "TWIN_TRAIN_MACHINES" in capsys.readouterr().err
+
+
+def test_ray_is_asked_for_what_a_machine_needs(job: TrainingJob) -> None:
+    path = job.folder / "attempt.json"
+    with pytest.raises(TwinError, match="mount the home on every Ray node"):
+        require_attempt(path)
+    write_attempt(path, Attempt("mark", job, 2))
+    assert bundle_of(require_attempt(path)) == {"CPU": 2.0}
+    big = dataclasses.replace(job, device="cuda", threads_per_rank=4)
+    assert bundle_of(Attempt("mark", big, 1)) == {"CPU": 16.0, "GPU": 4.0}
+
+
+def test_what_a_rank_prints_becomes_messages_where_it_is_one() -> None:
+    said: list[dict[str, Any]] = []
+    pipes = '{"__dagster_pipes_version": "0.1", "method": "opened"}'
+    for line in (
+        'progress {"step": 3}',
+        "resuming after step 3 of 9",
+        "waiting for 2 × {'CPU': 1.0}; the cluster has none",
+        pipes,
+        "starting the ranks",
+        "a line about progress {",
+    ):
+        pass_on(line, said.append)
+    assert said == [
+        {"progress": {"step": 3}},
+        {"text": "resuming after step 3 of 9"},
+        {"text": "waiting for 2 × {'CPU': 1.0}; the cluster has none"},
+        {"pipes": pipes},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("a\nValueError: no\nChildFailedError: x\n", "ValueError: no"),
+        ("machine 1: RuntimeError: gone\nb\n", "machine 1: RuntimeError: gone"),
+        ("Signal 9 (SIGKILL) received\n", "a rank was killed"),
+        ("one\ntwo\n\n", "two"),
+        ("", "an empty log"),
+    ],
+)
+def test_the_reason_is_the_line_that_says_most(tmp_path: Path, log: str, reason: str) -> None:
+    path = tmp_path / "log"
+    path.write_text("OldError: before\n" + log, encoding="utf-8")
+    assert reason_in(path, len("OldError: before\n")).startswith(reason)

@@ -1,0 +1,242 @@
+"""The backend `ray`: a training as a job of a Ray cluster, followed from here.
+
+Belongs here: submitting, following and stopping the job. Does not belong here: what happens in the
+cluster (`ray_driver.py`), one machine's processes (`machine.py`), the cluster itself
+(`deploy/kubernetes`, or `ray start --head`).
+Method: Ray's jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
+
+The cluster has this project installed and sees the home under the same path (a shared volume):
+samples, weights and checkpoints go through it, words and numbers through the job's log. A launcher
+that was killed leaves the job training; the next one for the same folder follows it to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import shlex
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_resources.disk_space import told_when_full
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.training_launcher.attempt import Attempt, write_attempt
+from twin_resources.training_launcher.machine import ranks_each
+from twin_resources.training_launcher.training_job import (
+    Ended,
+    Message,
+    TrainingJob,
+    only_one,
+    pass_on,
+    run_with_retry,
+    unheard,
+)
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+DRIVER = "twin_resources.training_launcher.ray_driver"
+FOLDER_KEY = "twin_training"  # metadata of a job: the folder it trains in
+POLL_S = 1.0
+STOP_S = 30.0  # how long a job may take to stop
+LATE_S = 10.0  # how long the last lines may come after the end
+
+
+class RayLauncher:
+    """Trains on a Ray cluster: `Settings.train_machines` workers with equally many ranks."""
+
+    shares_files = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(
+        self,
+        job: TrainingJob,
+        *,
+        on_message: Callable[[Message], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Path:
+        say = on_message or unheard
+        ranks_each(job, self._settings.train_machines)
+        client = _client(self._settings.ray_address)
+        lock = self._settings.work_dir / f"training-{job.name}.lock"
+        with (
+            told_when_full(f"train {job.name}", job.folder),
+            only_one(lock, say, where=f"of {job.name}"),
+        ):
+            return run_with_retry(
+                job,
+                self._settings,
+                attempt=lambda log: self._attempt(client, job, log, say, environment or {}),
+                say=say,
+            )
+
+    def _attempt(
+        self,
+        client: JobSubmissionClient,
+        job: TrainingJob,
+        log: Path,
+        say: Callable[[Message], None],
+        environment: Mapping[str, str],
+    ) -> Ended:
+        submitted = _running(client, job.folder)
+        if submitted is None:
+            submitted = self._submit(client, job, environment)
+            say({"text": f"Ray job {submitted} on {self._settings.ray_address}"})
+        else:
+            say({"text": f"Ray job {submitted} of an earlier run still trains: following it"})
+        try:
+            return _follow(client, submitted, job, log, say)
+        finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
+            _stop(client, submitted)
+
+    def _submit(
+        self, client: JobSubmissionClient, job: TrainingJob, environment: Mapping[str, str]
+    ) -> str:
+        mark = uuid.uuid4().hex
+        path = job.folder / "attempt.json"
+        machines = self._settings.train_machines
+        write_attempt(path, Attempt(mark, job, machines, environment=environment))
+        return client.submit_job(
+            entrypoint=f"python -m {DRIVER} --attempt {shlex.quote(str(path))}",
+            submission_id=f"training-{job.name}-{mark[:12]}",
+            metadata={FOLDER_KEY: str(job.folder), "name": job.name},
+        )
+
+
+def _client(address: str) -> JobSubmissionClient:
+    tried = f"reach the Ray cluster at {address}"
+    try:
+        from ray.job_submission import JobSubmissionClient
+    except ImportError as error:
+        raise TwinError(
+            tried,
+            found="the package ray is not installed",
+            next_step='pip install "llm-twin[ray]", or set TWIN_TRAIN_BACKEND=local',
+        ) from error
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError) as error:
+        raise TwinError(
+            tried,
+            found=str(error),
+            next_step="start the cluster (`ray start --head`, or deploy/kubernetes), or set "
+            "TWIN_RAY_ADDRESS to its dashboard",
+        ) from error
+
+
+def _running(client: JobSubmissionClient, folder: Path) -> str | None:
+    """The job that trains in this folder now, of whichever launcher."""
+    for found in client.list_jobs():
+        ours = (found.metadata or {}).get(FOLDER_KEY) == str(folder)
+        if ours and found.submission_id and not found.status.is_terminal():
+            return found.submission_id
+    return None
+
+
+def _follow(
+    client: JobSubmissionClient,
+    submitted: str,
+    job: TrainingJob,
+    log: Path,
+    say: Callable[[Message], None],
+) -> Ended:
+    """Copy the job's log into `log` and pass its messages on, until the job has ended."""
+    log_start = log.stat().st_size if log.is_file() else 0
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_tail, args=(client, submitted, lines), daemon=True).start()
+    start = heard = asked = time.monotonic()
+    ended: Ended | None = None
+    with log.open("a", encoding="utf-8") as stream:
+        while True:
+            try:
+                line = lines.get(timeout=POLL_S)
+            except queue.Empty:
+                line = ""
+            else:
+                if line is None:  # the whole log has come
+                    return ended or _how(client, submitted, log_start)
+                heard = time.monotonic()
+                stream.write(line + "\n")
+                stream.flush()
+                pass_on(line, say)
+            now = time.monotonic()
+            if ended is not None:
+                if now - heard > LATE_S:
+                    return ended
+            elif now - start > job.timeout_s:
+                return Ended(f"no end within {job.timeout_s:.0f} s", False, log_start)
+            elif now - heard > job.silence_s:
+                return Ended(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
+            elif now - asked > POLL_S:
+                asked = now
+                if client.get_job_status(submitted).is_terminal():
+                    ended = _how(client, submitted, log_start)
+
+
+def _tail(client: JobSubmissionClient, submitted: str, lines: queue.Queue[str | None]) -> None:
+    """Put every line of the job's log into the queue, then None.
+
+    A connection that breaks is made again; the log then comes from its start, and what was seen of
+    it is left out.
+    """
+
+    async def read(seen: int) -> int:
+        skip, rest = seen, ""
+        async for chunk in client.tail_job_logs(submitted):
+            new = chunk[skip:]
+            skip = max(0, skip - len(chunk))
+            *whole, rest = (rest + new).split("\n")
+            seen += len(new) - len(rest)
+            for line in whole:
+                lines.put(line)
+        if rest and client.get_job_status(submitted).is_terminal():
+            lines.put(rest)
+        return seen
+
+    seen = 0
+    try:
+        while True:
+            try:
+                seen = asyncio.run(read(seen))
+            except (RuntimeError, OSError):
+                time.sleep(POLL_S)
+            if client.get_job_status(submitted).is_terminal():
+                return
+    finally:
+        lines.put(None)
+
+
+def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> Ended:
+    from ray.job_submission import JobStatus
+
+    found = client.get_job_info(submitted)
+    said = f"Ray job {submitted} {str(found.status).lower()}"
+    # stopped: by a person, in the dashboard; succeeded: the output is there
+    return Ended(said, retry=found.status == JobStatus.FAILED, log_start=log_start)
+
+
+def _stop(client: JobSubmissionClient, submitted: str) -> None:
+    """Stop the job and wait until none of its processes trains."""
+
+    def ended() -> bool:
+        return client.get_job_status(submitted).is_terminal()
+
+    if ended():
+        return
+    client.stop_job(submitted)
+    deadline = time.monotonic() + STOP_S
+    while not ended():
+        if time.monotonic() > deadline:
+            raise TwinError(
+                f"stop the Ray job {submitted}",
+                found=f"it still runs after {STOP_S:.0f} s",
+                next_step=f"stop it in Ray's dashboard, or `ray job stop {submitted}`",
+            )
+        time.sleep(POLL_S)
