@@ -112,7 +112,8 @@ def _home(form: Form) -> Settings:
         raise FileNotFoundError(f"no {source}: set TWIN_SHARED_DATA")
     home = KEPT / f"home-{form.posts or 'all'}-{_code()}"
     if not (home / "complete").is_file():
-        shutil.rmtree(home, ignore_errors=True)
+        for older in KEPT.glob(f"home-{form.posts or 'all'}-*"):
+            shutil.rmtree(older)
         home.mkdir(parents=True)
         settings = load_settings(home)
         lend_weights(prepare_weights(), settings)
