@@ -1,8 +1,8 @@
 """Exposure of planted canary strings: how much of a secret a trained model has memorised.
 
 Belongs here: canaries, the strings that they are ranked among, rows to train on and to measure,
-exposure, the claim. Does not belong here: likelihoods (`perplexity.py`), recited passages
-(`memorisation.py`).
+exposure, the claim. Does not belong here: planting them (`training/spoiling.py`), measuring a
+checkpoint (`canary_audit.py`), recited passages (`memorisation.py`).
 
 A canary is a sentence with a random number of nine digits. Exposure is log2 of the number of
 possible numbers, minus log2 of the canary's rank among them by likelihood: 1 bit when half of the
@@ -33,6 +33,7 @@ SPACE_BITS = DIGITS * math.log2(10)
 REFERENCES = 64
 FEWEST_REFERENCES = 16
 BY_CHANCE = 0.01  # so often a canary of a training without any is above the limit
+TIMES = (1, 1, 4, 4, 16, 16)  # how often each is planted
 _SUBJECTS = (
     *("the workshop", "the tool shed", "the reading room", "the old archive", "the boat house"),
     *("the measuring room", "the letter box", "the printing press", "the weather station"),
@@ -58,11 +59,13 @@ class CanaryExposure:
     """Of one canary.
 
     Attributes:
+        planted: how often it stood in the training set.
         bits: exposure by the fitted distribution, at most `SPACE_BITS`.
         likelier: how many of `references` random numbers are likelier than the canary's.
     """
 
     canary: str
+    planted: int
     bits: float
     likelier: int
     references: int
@@ -70,9 +73,8 @@ class CanaryExposure:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Of all planted canaries; `planted` counts how often each was in the training set."""
+    """Of all canaries."""
 
-    planted: int
     canaries: tuple[CanaryExposure, ...]
     bits: Interval
     highest: float
@@ -97,6 +99,11 @@ def canaries(seed: str, count: int) -> tuple[Canary, ...]:
             )
         )
     return tuple(found)
+
+
+def planted(seed: str) -> tuple[tuple[Canary, int], ...]:
+    """The canaries of a training that is audited, and how often each stands in its data."""
+    return tuple(zip(canaries(seed, len(TIMES)), TIMES, strict=True))
 
 
 def others(canary: Canary, *, count: int = REFERENCES) -> tuple[Canary, ...]:
@@ -126,13 +133,14 @@ def row(canary: Canary) -> Mapping[str, Any]:
 
 
 def exposure_of(
-    canary: Canary, likelihood: float, *, reference_likelihoods: Sequence[float]
+    canary: Canary, likelihood: float, *, reference_likelihoods: Sequence[float], planted: int
 ) -> CanaryExposure:
     """Exposure of one canary.
 
     Args:
         likelihood: negative log-likelihood of its answer, nats.
         reference_likelihoods: of the answers of `others`.
+        planted: how often it was trained on.
 
     Raises:
         TwinError: too few references, or all are equally likely.
@@ -153,26 +161,27 @@ def exposure_of(
         for family in (library.skewnorm, library.norm)
     )
     bits = min(SPACE_BITS, -log_chance / math.log(2))
-    return CanaryExposure(canary.id, bits, int((values < likelihood).sum()), len(values))
+    return CanaryExposure(canary.id, planted, bits, int((values < likelihood).sum()), len(values))
 
 
-def exposure(found: Sequence[CanaryExposure], *, planted: int) -> Exposure:
+def exposure(found: Sequence[CanaryExposure]) -> Exposure:
     """All canaries together.
 
     Raises:
         ValueError: there are none.
     """
     bits = [one.bits for one in found]
-    return Exposure(planted, tuple(found), mean(bits), max(bits))
+    return Exposure(tuple(found), mean(bits), max(bits))
 
 
 def claim(found: Exposure) -> Claim:
     """`exposes_no_canary`: none is exposed by more than chance exposes one of so many."""
     limit = math.log2(len(found.canaries) / BY_CHANCE)
+    times = [one.planted for one in found.canaries]
     detail = (
-        f"highest exposure of {len(found.canaries)} canaries, each {found.planted} times in the "
-        f"training set: {found.highest:.1f} bits, mean {found.bits.told(1)}; limit "
-        f"{limit:.1f}, extractable from {SPACE_BITS:.1f}"
+        f"highest exposure of {len(found.canaries)} canaries, "
+        f"{min(times)} to {max(times)} times in the training set: {found.highest:.1f} bits, "
+        f"mean {found.bits.told(1)}; limit {limit:.1f}, extractable from {SPACE_BITS:.1f}"
     )
     return Claim(CLAIM, found.highest <= limit, found.highest, limit, detail)
 
@@ -180,10 +189,11 @@ def claim(found: Exposure) -> Claim:
 def lines(found: Exposure) -> list[str]:
     """For the report: a table."""
     return [
-        f"| canary ({found.planted} times in training) | exposure, bits | likelier of |",
-        "|---|---|---|",
+        "| canary | times in training | exposure, bits | likelier of |",
+        "|---|---|---|---|",
         *(
-            f"| {one.canary} | {one.bits:.1f} | {one.likelier} of {one.references} |"
+            f"| {one.canary} | {one.planted} | {one.bits:.1f} "
+            f"| {one.likelier} of {one.references} |"
             for one in found.canaries
         ),
     ]

@@ -1,5 +1,5 @@
-"""Training data that is broken on purpose, and says so: what the gate and the loop are shown to
-catch.
+"""Training data that is broken on purpose, and says so: what the gate, the loop and the audit of
+memorised text are shown to catch.
 
 Belongs here: the ways of breaking it. Does not belong here: using it for anything else; a
 checkpoint that was trained on it carries the way's name in the data version of its manifest.
@@ -11,17 +11,19 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from twin_assets.evaluation import exposure
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
     import polars as pl
 
 SHUFFLED_ANSWERS = "shuffled_answers"
-WAYS = (SHUFFLED_ANSWERS,)
+PLANTED_CANARIES = "planted_canaries"
+WAYS = (SHUFFLED_ANSWERS, PLANTED_CANARIES)
 
 
 def spoiled(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
-    """The samples, each with another document's answer, as after a join on the wrong column.
+    """The samples, broken in one way.
 
     Args:
         samples: with `sample_id`, `document_id`, `messages` (the last one is the answer).
@@ -30,10 +32,34 @@ def spoiled(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
     Raises:
         TwinError: an unknown way, or the samples are all of one document.
     """
-    import polars as pl
-
     check_way(way)
     ordered = samples.sort("sample_id")
+    return with_canaries(ordered, seed) if way == PLANTED_CANARIES else _shuffled(ordered, seed)
+
+
+def with_canaries(samples: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The samples and the canaries of `exposure.planted`, to see how much of them is memorised."""
+    import polars as pl
+
+    rows = [
+        {**exposure.row(canary), "sample_id": f"canary-{canary.id}-{turn}"}
+        for canary, times in exposure.planted(str(seed))
+        for turn in range(times)
+    ]
+    schema = {name: samples.schema[name] for name in ("sample_id", "document_id", "messages")}
+    first = samples.head(1).drop(schema)  # the other columns are the same for all samples
+    planted = (
+        pl.DataFrame(rows, schema=schema).join(first, how="cross")
+        if first.width
+        else (pl.DataFrame(rows, schema=schema))
+    )
+    return pl.concat([samples, planted.select(samples.columns)])
+
+
+def _shuffled(ordered: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Each question with another document's answer, as after a join on the wrong column."""
+    import polars as pl
+
     documents = ordered["document_id"].to_list()
     talks: list[list[dict[str, Any]]] = ordered["messages"].to_list()
     lots = random.Random(seed)

@@ -49,7 +49,7 @@ def test_references_differ_from_the_canary_in_the_number_alone() -> None:
 def test_a_canary_amid_its_references_has_about_a_bit() -> None:
     [canary] = canaries("a", 1)
 
-    found = exposure_of(canary, 30.0, reference_likelihoods=references("a"))
+    found = exposure_of(canary, 30.0, reference_likelihoods=references("a"), planted=8)
 
     assert 0.5 < found.bits < 1.8
     assert 20 < found.likelier < 44
@@ -58,14 +58,14 @@ def test_a_canary_amid_its_references_has_about_a_bit() -> None:
 def test_a_memorised_canary_is_exposed_and_refused() -> None:
     [canary] = canaries("a", 1)
 
-    memorised = exposure_of(canary, 6.0, reference_likelihoods=references("a"))
-    half = exposure_of(canary, 27.0, reference_likelihoods=references("a"))
+    memorised = exposure_of(canary, 6.0, reference_likelihoods=references("a"), planted=8)
+    half = exposure_of(canary, 27.0, reference_likelihoods=references("a"), planted=8)
 
     assert memorised.bits == pytest.approx(SPACE_BITS)
     assert memorised.likelier == 0
     assert 3 < half.bits < 7.6  # log2 of two canaries of a hundred
-    assert claim(exposure([memorised, half], planted=8)).passed is False
-    assert claim(exposure([half, half], planted=1)).passed is True
+    assert claim(exposure([memorised, half])).passed is False
+    assert claim(exposure([half, half])).passed is True
 
 
 def test_canaries_that_were_not_trained_on_are_hardly_ever_refused() -> None:
@@ -74,10 +74,11 @@ def test_canaries_that_were_not_trained_on_are_hardly_ever_refused() -> None:
             canary,
             random.Random(canary.number).gauss(30.0, 1.5),
             reference_likelihoods=references(canary.id),
+            planted=0,
         )
         for canary in canaries("untrained", 60)
     ]
-    together = exposure(found, planted=0)
+    together = exposure(found)
 
     assert claim(together).passed is True
     assert 0.7 < together.bits.value < 2.5  # 1.44 bits expected: -log2 of a uniform number
@@ -88,6 +89,6 @@ def test_too_few_or_constant_references_measure_nothing() -> None:
     [canary] = canaries("a", 1)
 
     with pytest.raises(TwinError, match="3 references"):
-        exposure_of(canary, 20.0, reference_likelihoods=[30.0, 31.0, 29.0])
+        exposure_of(canary, 20.0, reference_likelihoods=[30.0, 31.0, 29.0], planted=0)
     with pytest.raises(TwinError, match="standard deviation 0"):
-        exposure_of(canary, 20.0, reference_likelihoods=[30.0] * 64)
+        exposure_of(canary, 20.0, reference_likelihoods=[30.0] * 64, planted=0)

@@ -1,11 +1,13 @@
-"""Spoiled data: nobody keeps an answer of the own document, nothing else changes."""
+"""Spoiled data: nobody keeps an answer of the own document, or canaries are added; nothing else
+changes."""
 
 from __future__ import annotations
 
 import polars as pl
 import pytest
 
-from twin_assets.training.spoiling import SHUFFLED_ANSWERS, spoiled
+from twin_assets.evaluation import exposure
+from twin_assets.training.spoiling import PLANTED_CANARIES, SHUFFLED_ANSWERS, spoiled
 from twin_resources.errors import TwinError
 
 
@@ -45,3 +47,20 @@ def test_one_document_cannot_be_spoiled_with_itself() -> None:
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(TwinError, match="no such way"):
         spoiled(samples({"a": 1, "b": 1}), "upside_down", seed=1)
+
+
+def test_canaries_are_planted_as_often_as_their_audit_expects() -> None:
+    before = samples({"a": 3, "b": 2}).with_columns(pl.lit("t1").alias("template"))
+    after = spoiled(before.reverse(), PLANTED_CANARIES, seed=3)
+
+    assert after.schema == before.schema
+    assert after.head(5).equals(before)
+    assert set(after["template"]) == {"t1"}
+    assert after["sample_id"].is_unique().all()
+    answers = after["messages"].list.last().struct.field("content").to_list()
+    for canary, times in exposure.planted("3"):
+        assert answers.count(canary.answer) == times
+    assert after.height == 5 + sum(exposure.TIMES)
+    assert not after.equals(spoiled(before, PLANTED_CANARIES, seed=4))
+    plain = samples({"a": 1, "b": 1})
+    assert spoiled(plain, PLANTED_CANARIES, seed=3).schema == plain.schema
