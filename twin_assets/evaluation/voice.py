@@ -10,8 +10,11 @@ gains only by what is this author's. A 135M model showed the first (+.39 on one 
 second (+.007), so the second is stated always and blocks only where it can be expected.
 Method: paired bootstrap over documents (`bootstrap.py`).
 
-How the gate uses it: `said` → `scores_of(judge, texts)` for each column that is not known yet (the
-base's may come from a former gate) → `measure_voice` → the two claims and `lines`.
+A short text is scored lower than a long one of the same hand (.61 at 30 words, .88 at 60, of one
+author), so that the author's answers are cut to the length of the candidate's: `as_long_as`.
+
+How the gate uses it: `scores_of(judge, texts)` for each column that is not known yet (the base's
+may come from a former gate) → `measure_voice` → the two claims and `lines`.
 """
 # pyright: strict
 
@@ -38,7 +41,7 @@ class Scores:
     """Voice scores of one judge, in the order of the prompts.
 
     Attributes:
-        own: of the author's own answers.
+        own: of the author's own answers, as long as the candidate's (`as_long_as`).
         base_with_posts: of the base model with posts of the author in its prompt; None: not asked.
     """
 
@@ -102,6 +105,17 @@ class Voice:
 def scores_of(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
     """Scores of answers in [0, 1]; an empty answer scores 0."""
     return judge.score_all([Answered("", text) for text in texts])
+
+
+def as_long_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """The author's texts, each cut to the number of words of the answer beside it.
+
+    An empty answer cuts nothing: it has no length to be compared at.
+    """
+    return [
+        " ".join(text.split()[: len(answer.split()) or None])
+        for text, answer in zip(own, answers, strict=True)
+    ]
 
 
 def measure_voice(

@@ -193,3 +193,11 @@ def test_the_report_tells_every_figure_with_its_interval(
     assert of_people.startswith("| neighbour (AUC 1.000) |")
     assert of_all.count("95 %") == of_people.count("95 %") == 7
     assert rest[-1] == "36 held-out questions of 18 documents."
+
+
+def test_the_authors_answer_is_no_longer_than_the_one_beside_it() -> None:
+    assert voice.as_long_as(["a b c d", "e f", "g h"], ["1 2", "1 2 3", ""]) == [
+        "a b",
+        "e f",
+        "g h",
+    ]
