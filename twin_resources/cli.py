@@ -106,7 +106,7 @@ def demonstrate(
     home: Home = None,
     unhurried: Annotated[
         bool,
-        typer.Option("--unhurried", help="Train, judge and release as outside the demo: longer."),
+        typer.Option("--unhurried", help="Train and judge as outside the demo; the gate releases."),
     ] = False,
 ) -> int:
     """The loop closed once, in a home of its own: readers' scores fall, one retraining mends it."""

@@ -73,7 +73,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
     """Run the demo; returns 0 when every step happened, else 1. Its stack stays up.
 
     Args:
-        unhurried: train, judge and release as outside the demo: about twice as long.
+        unhurried: train and judge as outside the demo, and let the gate release: 35 minutes.
 
     Raises:
         TwinError: a step could not be taken at all; the receipt holds those before it.

@@ -43,8 +43,7 @@ class Receipt:
         alarms: number of alarms; `e_value` of `threshold` at the first.
         run_id: of the retraining; `runs`: how many there were.
         gate: claim → in words, of the model that it made.
-        trial: evidence of the promotion; empty where the gate alone released it, which `twin` does
-            by default with fewer recorded questions than a trial needs.
+        trial: evidence of the promotion; empty where the gate alone released it (`--unhurried`).
         recovered_s: from the last bad score to the new version answering.
         seconds: step → how long it took.
     """
