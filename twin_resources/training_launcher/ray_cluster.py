@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
@@ -150,7 +150,7 @@ def _follow(
     """Copy the job's log into `log` and pass its messages on, until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_tail, args=(client, submitted, lines), daemon=True).start()
+    threading.Thread(target=tail, args=(client, submitted, lines), daemon=True).start()
     start = heard = asked = time.monotonic()
     ended: Ended | None = None
     with log.open("a", encoding="utf-8") as stream:
@@ -180,34 +180,41 @@ def _follow(
                     ended = _how(client, submitted, log_start)
 
 
-def _tail(client: JobSubmissionClient, submitted: str, lines: queue.Queue[str | None]) -> None:
+def tail(client: Any, submitted: str, lines: queue.Queue[str | None]) -> None:
     """Put every line of the job's log into the queue, then None.
 
     A connection that breaks is made again; the log then comes from its start, and what was seen of
     it is left out.
-    """
 
-    async def read(seen: int) -> int:
+    Args:
+        client: of Ray's jobs.
+    """
+    import aiohttp
+
+    seen = 0  # characters of whole lines
+
+    async def read() -> None:
+        nonlocal seen
         skip, rest = seen, ""
         async for chunk in client.tail_job_logs(submitted):
             new = chunk[skip:]
             skip = max(0, skip - len(chunk))
             *whole, rest = (rest + new).split("\n")
-            seen += len(new) - len(rest)
             for line in whole:
+                seen += len(line) + 1
                 lines.put(line)
         if rest and client.get_job_status(submitted).is_terminal():
             lines.put(rest)
-        return seen
 
-    seen = 0
     try:
         while True:
             try:
-                seen = asyncio.run(read(seen))
-            except (RuntimeError, OSError):
+                asyncio.run(read())
+                complete = True
+            except (RuntimeError, OSError, aiohttp.ClientError):
+                complete = False  # broken off: again, from where it broke
                 time.sleep(POLL_S)
-            if client.get_job_status(submitted).is_terminal():
+            if complete and client.get_job_status(submitted).is_terminal():
                 return
     finally:
         lines.put(None)

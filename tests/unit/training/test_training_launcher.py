@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import queue
 import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import LocalLauncher, TrainingJob, make_launcher
+from twin_resources.training_launcher import (
+    LocalLauncher,
+    TrainingJob,
+    make_launcher,
+    ray_cluster,
+)
 from twin_resources.training_launcher.attempt import Attempt, read_attempt, write_attempt
 from twin_resources.training_launcher.follower import follow, main
 from twin_resources.training_launcher.local import meeting_of
@@ -173,3 +181,34 @@ def test_the_reason_is_the_line_that_says_most(tmp_path: Path, log: str, reason:
     path = tmp_path / "log"
     path.write_text("OldError: before\n" + log, encoding="utf-8")
     assert reason_in(path, len("OldError: before\n")).startswith(reason)
+
+
+class BreakingLog:
+    """Ray's job client, as far as its log goes: each connection gives some chunks and may break."""
+
+    def __init__(self, *connections: list[str | Exception]) -> None:
+        self._connections = list(connections)
+
+    async def tail_job_logs(self, _job: str) -> AsyncIterator[str]:
+        for chunk in self._connections.pop(0):
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+    def get_job_status(self, _job: str) -> Any:
+        return SimpleNamespace(is_terminal=lambda: not self._connections)
+
+
+def test_a_log_whose_connection_breaks_comes_whole_and_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_cluster, "POLL_S", 0.01)
+    broken: list[list[str | Exception]] = [
+        ["one\ntw", RuntimeError("closed")],
+        ["one\nt", "wo\nthr", "ee\nfo", OSError("reset")],
+        ["o", "ne\ntwo\nthree\nfour\nfive"],
+    ]
+    lines: queue.Queue[str | None] = queue.Queue()
+    ray_cluster.tail(BreakingLog(*broken), "job", lines)
+    found = [lines.get_nowait() for _ in range(lines.qsize())]
+    assert found == ["one", "two", "three", "four", "five", None]

@@ -1,0 +1,167 @@
+"""What a training says while it runs: into the Dagster run, and to MLflow where one is set.
+
+Belongs here: the launcher that passes messages on. Does not belong here: launching itself
+(`twin_resources/training_launcher`), the assets (`checkpoints.py`), MLflow (`tracking.py`).
+Method: Dagster Pipes, https://docs.dagster.io/guides/build/external-pipelines
+
+Rank 0 speaks each step into the run's log through Pipes. The numbers also come as observations of
+the asset, whose plots Dagster draws while the run lasts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from twin_assets.training.job import read_job
+from twin_assets.training.manifest import Manifest
+from twin_assets.training.tracking import Tracking
+from twin_resources.settings import Settings
+from twin_resources.training_launcher import Message, TrainingJob, TrainingLauncher
+
+OBSERVE_EVERY_S = 15.0  # the event log keeps each for ever: four a minute
+NAMES = {  # in a message → in Dagster
+    "step": "step",
+    "steps": "steps",
+    "loss": "loss",
+    "lr": "learning_rate",
+    "tokens_per_s": "tokens_per_second",
+    "rss_mb": "memory_mb",
+    "grad_norm": "gradient_norm",
+    "eta_s": "seconds_left",
+    "margin": "reward_margin",
+    "accuracy": "reward_accuracy",
+}
+
+
+class SpeakingLauncher:
+    """A launcher whose training can be watched in Dagster, and in MLflow, while it runs."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        launcher: TrainingLauncher,
+        settings: Settings,
+        *,
+        observe_every_s: float = OBSERVE_EVERY_S,
+    ) -> None:
+        self._context = context
+        self._launcher = launcher
+        self._settings = settings
+        self._observe_every_s = observe_every_s
+        self._observed = float("-inf")
+        self._tracking: Tracking | None = None
+
+    @property
+    def shares_files(self) -> bool:
+        return self._launcher.shares_files
+
+    def run(
+        self,
+        job: TrainingJob,
+        *,
+        on_message: Callable[[Message], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Path:
+        reader = dg.PipesTempFileMessageReader() if self.shares_files else _LauncherReader()
+
+        def tell(message: Message) -> None:
+            if "text" in message:  # steps come from rank 0
+                self._context.log.info(message["text"])
+            if "pipes" in message and isinstance(reader, _LauncherReader):
+                reader.take(message["pipes"])
+            if "progress" in message:
+                self._observe(message["progress"])
+            if on_message is not None:
+                on_message(message)
+
+        injector = (
+            dg.PipesTempFileContextInjector() if self.shares_files else dg.PipesEnvContextInjector()
+        )
+        with (
+            self._tracked(job),
+            dg.open_pipes_session(self._context, injector, reader) as session,
+        ):
+            variables = {**session.get_bootstrap_env_vars(), **(environment or {})}
+            return self._launcher.run(job, on_message=tell, environment=variables)
+
+    def published(self, manifest: Manifest) -> dict[str, str]:
+        """Name the checkpoint in MLflow; returns the metadata that names the MLflow run here."""
+        if self._tracking is None or not self._tracking.run_id:
+            return {}
+        self._tracking.tag({"checkpoint": manifest.checkpoint, "training": manifest.training})
+        return {"mlflow_run": self._tracking.run_id}
+
+    def _observe(self, progress: Mapping[str, Any]) -> None:
+        if self._tracking is not None:
+            self._tracking.step(progress)
+        now = time.monotonic()
+        ends = progress["step"] in {1, progress["steps"]}
+        if not ends and now - self._observed < self._observe_every_s:
+            return
+        self._observed = now
+        found = {NAMES[name]: value for name, value in progress.items() if name in NAMES}
+        self._context.log_event(
+            dg.AssetObservation(
+                self._context.asset_key,
+                partition=self._context.partition_key,
+                description=_sentence(found),
+                metadata=found,
+            )
+        )
+
+    @contextmanager
+    def _tracked(self, job: TrainingJob) -> Iterator[None]:
+        uri = self._settings.mlflow_tracking_uri
+        if not uri:
+            yield
+            return
+        author = self._context.partition_key
+        tracking = self._tracking = Tracking(
+            uri,
+            read_job(job.folder / "job.json"),
+            author=author,
+            tags={"author": author, "dagster_run": self._context.run_id},
+            warn=self._context.log.warning,
+        )
+        status = "KILLED"
+        try:
+            yield
+            status = "FINISHED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            tracking.end(status)
+
+
+class _LauncherReader(dg.PipesMessageReader):
+    """Pipes messages that rank 0 printed on another machine and the launcher passed on."""
+
+    def __init__(self) -> None:
+        self._handler: dg.PipesMessageHandler | None = None
+
+    @contextmanager
+    def read_messages(self, handler: dg.PipesMessageHandler) -> Iterator[dict[str, Any]]:
+        self._handler = handler
+        yield {"stdio": "stdout"}
+
+    def take(self, line: str) -> None:
+        assert self._handler is not None
+        self._handler.handle_message(json.loads(line))
+
+    def no_messages_debug_text(self) -> str:
+        return "Read the lines that rank 0 printed in the training's log, and found no message."
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    return (
+        f"step {found['step']} of {found['steps']}: loss {found['loss']:.3f}, "
+        f"{found['tokens_per_second']:.0f} tokens/s, {found['seconds_left'] / 60:.1f} min left"
+    )
