@@ -141,3 +141,31 @@ def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) ->
     quick = split_front_matter(text)
     monkeypatch.delattr(front_matter.yaml, "CSafeLoader", raising=False)
     assert split_front_matter(text) == quick
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "----\ntitle: Not yet\npublished: false\n---\nwords",
+        "--\r\ntitle: Not yet\r\npublished: false\r\n---\r\nwords",
+        "title: Not yet\npublished: 'false'\n---\nwords",
+        '++\ntitle = "Not yet"\ndraft = true\n+++\nwords',
+        "---\ntitle Not yet\ndraft:true\n---\nwords",
+    ],
+)
+def test_a_draft_whose_fence_is_damaged_is_no_post(text: str) -> None:
+    with pytest.raises(BrokenFrontMatterError, match="held back"):
+        split_front_matter(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How to hold a post back:\n\ndraft: true\n",
+        "Set `published: false` in it.\n",
+        "```yaml\ndraft: true\n```\nholds a post back",
+        "A draft: true to life, it was\n",
+    ],
+)
+def test_a_post_about_drafts_is_a_post(text: str) -> None:
+    assert split_front_matter(text) == ({}, text)

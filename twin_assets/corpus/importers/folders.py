@@ -36,6 +36,9 @@ MACHINERY = frozenset(
 )
 """Folders that hold what a site generator or a package manager wrote, never a person's posts."""
 
+# Not blocking: opening a pipe would wait for its writer for ever.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
 
 @dataclass(frozen=True)
 class PostFile:
@@ -172,7 +175,8 @@ def _scan_folder(source: Path) -> Folder:
     unlisted: list[str] = []
     candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
     source_ids = [source_id for _, source_id, _ in candidates]
-    layout, bundles = layout_of(source_ids), bundles_of(source_ids)
+    layout = layout_of(source_ids)
+    bundles = bundles_of(source_ids) if layout == "hugo" else frozenset[str]()
     site = read_site(source_ids, lambda name: (source / name).read_bytes(), layout=layout)
     posts: dict[str, PostFile] = {}
     for file, source_id, linked in candidates:
@@ -197,7 +201,8 @@ def _scan_folder(source: Path) -> Folder:
 
 def display(path: Path | str) -> str:
     """A path as text that can be stored: bytes that are not UTF-8 are shown as `\\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fspath(path)
+    return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def identity(relative: str) -> str:
@@ -253,14 +258,25 @@ def _escapes(file: Path, source: Path) -> bool:
 
 
 def _post_file(file: str, *, source_id: str) -> PostFile:
+    """Four calls of the system a file; a buffered stream makes nine."""
     try:
-        found = os.stat(file)  # noqa: PTH116 - see `scan`
-        if not stat.S_ISREG(found.st_mode):  # a pipe would block the read for ever
-            return PostFile(source_id, file, "", "unreadable")
-        if found.st_size > MAX_POST_BYTES:
-            size_and_time = f"{found.st_size}:{found.st_mtime_ns}".encode()
-            return PostFile(source_id, file, hashlib.sha256(size_and_time).hexdigest(), "too_large")
-        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123
-            return PostFile(source_id, file, hashlib.sha256(stream.readall()).hexdigest())
+        opened = os.open(file, _READ)
+        try:
+            found = os.fstat(opened)
+            if not stat.S_ISREG(found.st_mode):
+                return PostFile(source_id, file, "", "unreadable")
+            if found.st_size > MAX_POST_BYTES:
+                size_and_time = f"{found.st_size}:{found.st_mtime_ns}".encode()
+                digest = hashlib.sha256(size_and_time)
+                return PostFile(source_id, file, digest.hexdigest(), "too_large")
+            digest = hashlib.sha256()
+            # Read until nothing comes: it may grow meanwhile, and a network's file may come short.
+            while piece := os.read(opened, found.st_size + 1):
+                digest.update(piece)
+                if len(piece) == found.st_size:
+                    break
+        finally:
+            os.close(opened)
     except OSError:
         return PostFile(source_id, file, "", "unreadable")
+    return PostFile(source_id, file, digest.hexdigest())

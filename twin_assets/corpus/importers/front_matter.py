@@ -25,6 +25,15 @@ _FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
+# A block whose opening is damaged: what it says must not be lost with it. A line of prose says the
+# same in code blocks only, and those begin with a fence of their own.
+_HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,200}")
+_HELD_BACK = re.compile(
+    r"^[ \t]*[\"']?(?:draft[\"']?[ \t]*[:=][ \t]*[\"']?true"
+    r"|published[\"']?[ \t]*[:=][ \t]*[\"']?false)[\"']?[ \t]*,?[ \t]*\r?$",
+    re.MULTILINE,
+)
+_CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
 # Sixteen aliases can repeat one node some 360 times; without a bound, nine lines of nine build a
 # billion values ("billion laughs"), and merge keys (`<<`) copy them while the block is parsed.
@@ -57,14 +66,23 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     if match is None:
         if _OPENING.match(text):
             raise BrokenFrontMatterError("it is opened and never closed")
+        _refuse_held_back(text)
         return {}, text
     body = text[match.end() :]
     fields = _parsed(match[2], is_yaml=bool(match[1]))
     if fields is None:
         return {}, body
     if not isinstance(fields, dict):
+        _refuse_held_back(text)
         return {}, text
     return _named(cast("dict[object, Any]", fields)), body
+
+
+def _refuse_held_back(text: str) -> None:
+    """A text without front matter whose first lines say that it is a draft is a damaged one."""
+    head = _HEAD.match(text)
+    if head and _HELD_BACK.search(head[0]) and not _CODE.search(head[0]):
+        raise BrokenFrontMatterError("it says that the post is held back, and does not open")
 
 
 def _parsed(block: str, *, is_yaml: bool) -> object:

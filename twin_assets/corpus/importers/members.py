@@ -29,6 +29,8 @@ from typing import IO, Self
 from twin_resources.errors import TwinError
 
 _PIECE = 1 << 16
+# Names that are safe, shown and the same in every Unicode form, which most are.
+_PLAIN = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*", re.ASCII)
 TORN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -225,15 +227,9 @@ class Archive(ABC):
 
     def _add(self, raw_name: str, size: int, written_at: float) -> str:
         """List a regular file; returns its name, or "" when it is refused or hidden."""
-        name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
-        name = name.encode("utf-8", "backslashreplace").decode()
-        parts = name.removeprefix("./").split("/")
-        if name.startswith("/") or ".." in parts or "" in parts or re.match(r"[A-Za-z]:", name):
-            self.refused["unsafe_name"] += 1
+        name = raw_name if _PLAIN.fullmatch(raw_name) else self._safe(raw_name)
+        if not name or name.partition("/")[0] == "__MACOSX":
             return ""
-        if any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX":
-            return ""
-        name = "/".join(parts)
         if name in self._sizes:
             self.refused["same_name_twice"] += 1
             return ""
@@ -242,6 +238,18 @@ class Archive(ABC):
         if len(self._sizes) > self.bounds.members:
             raise self._too_much(f"more than {self.bounds.members:,} files")
         return name
+
+    def _safe(self, raw_name: str) -> str:
+        """The name as it is listed, or "" when it is refused or hidden."""
+        name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
+        name = name.encode("utf-8", "backslashreplace").decode()
+        parts = name.removeprefix("./").split("/")
+        if name.startswith("/") or ".." in parts or "" in parts or re.match(r"[A-Za-z]:", name):
+            self.refused["unsafe_name"] += 1
+            return ""
+        if any(part.startswith(".") for part in parts):
+            return ""
+        return "/".join(parts)
 
     def _too_much(self, found: str) -> TwinError:
         return TwinError(

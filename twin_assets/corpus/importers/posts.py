@@ -33,6 +33,9 @@ _NAME_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[-_ ]+|$)")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]+>")
+_MARKUP = dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx"), "markdown") | (
+    dict.fromkeys(("html", "htm", "xhtml"), "html")
+)
 _UPDATED = ("updated", "updated_at", "lastmod", "last_modified_at", "modified")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -74,10 +77,8 @@ class Post:
 
 def markup_of(name: str) -> str:
     """`markdown` or `html` by the file's suffix; "" for every other file."""
-    suffix = name.rsplit(".", 1)[-1].lower() if "." in name else ""
-    if suffix in {"md", "markdown", "mdown", "mkd", "mkdn", "mdx"}:
-        return "markdown"
-    return "html" if suffix in {"html", "htm", "xhtml"} else ""
+    dot = name.rfind(".")
+    return _MARKUP.get(name[dot + 1 :].lower(), "") if dot >= 0 else ""
 
 
 def decode(body: bytes, *, markup: str) -> str:
