@@ -1,11 +1,12 @@
-"""The stored evaluation of one checkpoint: one JSON file and a report to read.
+"""The stored evaluation of one checkpoint: one JSON file of numbers.
 
-Belongs here: its schema, its files under the checkpoint's folder, what makes it out of date.
-Does not belong here: measuring (`measurement.py`), deciding (`gate.py`).
+Belongs here: its schema, its place under the checkpoint's folder, what makes it out of date.
+Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), what people read
+(`report.py`).
 
-    <checkpoint folder>/evaluation/<gate version>.json, <gate version>.md
+    <checkpoint folder>/evaluation/<gate version>.json
 
-Neither holds text of a post: numbers and ids alone.
+It holds no text of a post: numbers and ids alone.
 """
 # pyright: strict
 
@@ -16,12 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twin_assets.evaluation.gate import Comparison, Measured, OnTopic
+from pydantic import TypeAdapter, ValidationError
+
+from twin_assets.evaluation.gate import Measured
 from twin_assets.training.job import write_json
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,25 @@ class Evaluation:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class SideBySide:
+    """One held-out question with what each wrote: text, kept for the report alone.
+
+    Attributes:
+        sample_id, document_id, chunk_id: by which the file is found when a post is forgotten.
+        author: the author's own answer.
+        base: None: not asked in this evaluation, its scores were known.
+    """
+
+    sample_id: str
+    document_id: str
+    chunk_id: str
+    question: str
+    author: str
+    candidate: str
+    base: str | None
+
+
 def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
     """Where the evaluation lies; the report has the same name and ends in `.md`."""
     return checkpoint_folder / "evaluation" / f"{gate_version}.json"
@@ -65,10 +86,10 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """Read an evaluation; None when there is none.
+    """Read an evaluation; None when there is none, or one of an older schema.
 
     Raises:
-        TwinError: a newer version of this package wrote it.
+        TwinError: a newer version of this package wrote it, or it is damaged.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -80,56 +101,13 @@ def read_evaluation(path: Path) -> Evaluation | None:
             found=f"schema {document['schema']}, this version knows {SCHEMA}",
             next_step="update llm-twin",
         )
-    document.pop("schema")
-    measured: dict[str, Any] = document["measured"]
-    for name in ("base", "incumbent"):
-        measured[name] = Comparison(**measured[name]) if measured[name] else None
-    on_topic: dict[str, Any] | None = measured["on_topic"]
-    if on_topic is not None:
-        on_topic["scale"] = tuple(on_topic["scale"])
-    measured["on_topic"] = OnTopic(**on_topic) if on_topic else None
-    measured["dataset_templates"] = tuple(measured["dataset_templates"])
-    document["measured"] = Measured(**measured)
-    return Evaluation(**document)
-
-
-def report(evaluation: Evaluation, verdict: Verdict) -> str:
-    """The evaluation as Markdown."""
-    lines = [
-        f"# Evaluation of {evaluation.checkpoint[:12]} of {verdict.author}",
-        "",
-        f"Verdict of {verdict.gate_version}: **{verdict.outcome.replace('_', ' ')}** "
-        f"({verdict.created_at}).",
-        "",
-        "| claim | met | found |",
-        "|---|---|---|",
-    ]
-    words = {True: "yes", False: "no", None: "not decided"}
-    lines += [
-        f"| `{claim.name}` | {words[claim.passed]} | {claim.detail} |" for claim in verdict.claims
-    ]
-    measured = evaluation.measured
-    lines += ["", "| held-out perplexity | value | ratio | 95 % |", "|---|---|---|---|"]
-    if measured.perplexity is not None:
-        lines.append(f"| candidate | {measured.perplexity:.3f} | | |")
-    lines += [
-        f"| {found.name} | {found.perplexity:.3f} | {found.ratio:.4f} "
-        f"| {found.low:.4f} to {found.high:.4f} |"
-        for found in (measured.base, measured.incumbent)
-        if found is not None
-    ]
-    parity = ", ".join(f"{name} {value:g}" for name, value in evaluation.parity.items())
-    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
-    lines += [
-        "",
-        f"- {measured.passages} passages that no compared model was trained on, "
-        f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
-        f"{evaluation.left_out or 'none'}.",
-        f"- Served model, copied word for word ({evaluation.copy_windows} runs of 8 words): "
-        f"{100 * evaluation.copied_from_training:.1f} % from training answers, "
-        f"{100 * evaluation.copied_from_prompt:.1f} % from its own prompt.",
-        f"- Served model against transformers + PEFT in fp32: {parity or 'not asked'}.",
-        f"- Time: {seconds}.",
-        "",
-    ]
-    return "\n".join(lines)
+    if document.pop("schema") < SCHEMA:
+        return None
+    try:
+        return TypeAdapter(Evaluation).validate_python(document)
+    except ValidationError as error:
+        raise TwinError(
+            f"read {path}",
+            found=f"{error.error_count()} fields that do not fit, the first {error.errors()[0]}",
+            next_step="delete the file and materialize checkpoint_evaluation again",
+        ) from error

@@ -1,24 +1,37 @@
 """The gate: which claims a checkpoint must meet, and the verdict.
 
-Belongs here: the measured values that the gate looks at, thresholds, claims, outcome.
+Belongs here: the measured values that the gate looks at, claims and their thresholds (those of a
+measure with a module of its own are there), which of them are stated only, the outcome.
 Does not belong here: measuring (`measurement.py`), storing the verdict (`registry/`), moving a
 version.
 Method: deploy/docs/architecture.md, The gate. A claim that could not be decided refuses like one
-that is not met.
+that is not met. A new measure: its value in `Measured`, its claim in `_of_measures`, its name in
+`CLAIMS`.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from twin_assets.evaluation import basics, control, grounding, memorisation, safety, voice
+from twin_assets.evaluation.basics import Basics
+from twin_assets.evaluation.blind_judge import BlindRatings
+from twin_assets.evaluation.control import Control
+from twin_assets.evaluation.delta import Delta
+from twin_assets.evaluation.grounding import Grounding, Refusals
+from twin_assets.evaluation.memorisation import Recitation
+from twin_assets.evaluation.safety import Safety
+from twin_assets.evaluation.speed import Speed
+from twin_assets.evaluation.style_habits import StyleHabits
+from twin_assets.evaluation.voice import Voice
 from twin_resources.registry.moves import Claim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
 # release nothing.
-GATE_VERSION = "gate-2"
+GATE_VERSION = "gate-3"
 
 FEWEST_PASSAGES = 30
 WORSE_THAN_INCUMBENT_BY = 1.05
@@ -32,7 +45,17 @@ CLAIMS = (
     "template_hash_matches",
     "served_model_matches",
     "stays_on_topic",
+    control.CLAIM,
+    basics.CLAIM,
+    voice.LESS_LIKE_BASE,
+    voice.LIKE_AUTHOR,
+    memorisation.CLAIM,
+    safety.CLAIM,
+    grounding.CLAIM,
 )
+# Shown by no model of 135M parameters: voice of this author +.007 [-.04, .05] over the base, and
+# support that is chance as often as not. With a small base they are stated and refuse nothing.
+STATED_FOR_SMALL_BASES = frozenset({voice.LIKE_AUTHOR, grounding.CLAIM})
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,13 @@ class Measured:
         template, dataset_templates: of the checkpoint, and of the samples it is measured on.
         parity_mean, parity_largest: differences of log-probabilities of the served model, nats;
             None when it was not asked.
-        on_topic: None when it could not be measured, for the reason `on_topic_why_not`.
+        on_topic: None when it could not be measured.
+        base_parameters: of the base model; None: not known, which counts as many.
+        control: the same passages beside another author's; None with too few of either, or with
+            nobody else's text (`others` is then 0).
+        others: how many other authors' texts there are.
+        blind: a language model's ratings; None: none is configured, or see `why_not`.
+        why_not: claim, or `blind judge` → why what it rests on was not measured.
     """
 
     passages: int
@@ -98,18 +127,30 @@ class Measured:
     parity_largest: float | None
     parity_prompts: int
     on_topic: OnTopic | None = None
-    on_topic_why_not: str = ""
+    base_parameters: int | None = None
+    control: Control | None = None
+    others: int = 0
+    basics: Basics | None = None
+    voice: Voice | None = None
+    delta: Delta | None = None
+    habits: StyleHabits | None = None
+    recitation: Recitation | None = None
+    safety: Safety | None = None
+    grounding: Grounding | None = None
+    refusals: Refusals | None = None
+    speed: Speed | None = None
+    blind: BlindRatings | None = None
+    why_not: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def decide(measured: Measured) -> tuple[Claim, ...]:
-    """Every claim of the gate, in the order of `CLAIMS`."""
-    return (
-        _beats_base_model(measured),
-        _not_worse_than_incumbent(measured),
-        _template_hash_matches(measured),
-        _served_model_matches(measured),
-        _stays_on_topic(measured),
-    )
+    """Every claim that may refuse, in the order of `CLAIMS`."""
+    return tuple(one for one in _every(measured) if one.name not in _only_stated(measured))
+
+
+def stated(measured: Measured) -> tuple[Claim, ...]:
+    """The claims that are told and refuse nothing: those that a small base model cannot meet."""
+    return tuple(one for one in _every(measured) if one.name in _only_stated(measured))
 
 
 def outcome_of(claims: Sequence[Claim]) -> Literal["passed", "failed", "not_decided"]:
@@ -119,7 +160,62 @@ def outcome_of(claims: Sequence[Claim]) -> Literal["passed", "failed", "not_deci
     return "passed" if all(claim.passed for claim in claims) else "not_decided"
 
 
-def _too_few(name: str, measured: Measured, threshold: float) -> Claim:
+def _every(measured: Measured) -> tuple[Claim, ...]:
+    return (
+        _beats_base_model(measured),
+        _not_worse_than_incumbent(measured),
+        _template_hash_matches(measured),
+        _served_model_matches(measured),
+        _stays_on_topic(measured),
+        _learns_this_author(measured),
+        *_of_measures(measured),
+    )
+
+
+def _only_stated(measured: Measured) -> frozenset[str]:
+    small = measured.base_parameters is not None and measured.base_parameters < voice.BLOCKS_FROM
+    return STATED_FOR_SMALL_BASES if small else frozenset()
+
+
+def _of_measures(measured: Measured) -> tuple[Claim, ...]:
+    """Claims of measures with a module of their own."""
+    found = measured
+    return (
+        _undecided(basics.CLAIM, found) if found.basics is None else basics.claim(found.basics),
+        *(
+            _undecided(name, found) if found.voice is None else claim(found.voice)
+            for name, claim in (
+                (voice.LESS_LIKE_BASE, voice.sounds_less_like_the_base),
+                (voice.LIKE_AUTHOR, voice.sounds_like_this_author),
+            )
+        ),
+        _undecided(memorisation.CLAIM, found)
+        if found.recitation is None
+        else memorisation.claim(found.recitation),
+        _undecided(safety.CLAIM, found) if found.safety is None else safety.claim(found.safety),
+        _undecided(grounding.CLAIM, found)
+        if found.grounding is None
+        else grounding.claim(found.grounding),
+    )
+
+
+def _undecided(name: str, measured: Measured) -> Claim:
+    why = measured.why_not.get(name)
+    if why is None:
+        return _too_few(name, measured, None)
+    return Claim(name, None, None, None, f"not decided: {why}")
+
+
+def _learns_this_author(measured: Measured) -> Claim:
+    name = control.CLAIM
+    if measured.control is not None:
+        return control.claim(measured.control)
+    if not measured.others:
+        return Claim(name, True, None, 1.0, "nobody else's posts to compare with")
+    return _undecided(name, measured)
+
+
+def _too_few(name: str, measured: Measured, threshold: float | None) -> Claim:
     detail = (
         f"not decided: {measured.passages} held-out passages, {FEWEST_PASSAGES} are needed; "
         "import more posts, or release by hand"
@@ -184,10 +280,7 @@ def _served_model_matches(measured: Measured) -> Claim:
 def _stays_on_topic(measured: Measured) -> Claim:
     name, found = "stays_on_topic", measured.on_topic
     if found is None:
-        if measured.on_topic_why_not:
-            detail = f"not decided: {measured.on_topic_why_not}"
-            return Claim(name, None, None, -BELOW_BASE_BY, detail)
-        return _too_few(name, measured, -BELOW_BASE_BY)
+        return _undecided(name, measured)
     difference = found.candidate - found.base
     detail = (
         f"topic score {found.candidate:.2f} against {found.base:.2f} of the base model: "

@@ -7,28 +7,31 @@ Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), releas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_assets.evaluation import evaluation_record
+from twin_assets.evaluation.calibrated_judges import calibrated
 from twin_assets.evaluation.evaluation_record import Evaluation
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
-from twin_assets.evaluation.held_out import training_pairs
 from twin_assets.evaluation.kept_values import KeptValues
-from twin_assets.evaluation.measurement import Question, Served, Subject, measure
+from twin_assets.evaluation.measurement import measure
+from twin_assets.evaluation.question import Beside, Question, Served, Subject
+from twin_assets.evaluation.report import write_report
+from twin_assets.evaluation.served_model import Serve
+from twin_assets.serving.judge_material import chunk_texts, material_of
 from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_assets.training.published_weights import weights_of
 from twin_resources.errors import TwinError
-from twin_resources.judging.stored import topic_calibration
-from twin_resources.judging.topic import TopicJudge
+from twin_resources.judging.texts import SAMPLES
+from twin_resources.model_fit import parameters_of
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
+from twin_resources.settings import Settings, list_authors
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from twin_resources.embedder.embedder import Embedder
     from twin_resources.registry.registry import Registry
     from twin_resources.serving.model_server import ModelServers
@@ -58,6 +61,8 @@ def judge_candidate(
     servers: ModelServers,
     embedder: Callable[[], Embedder],
     say: Callable[[str], object],
+    others: Sequence[str] = (),
+    judge_model: str = "",
 ) -> Judged:
     """Measure an author's candidate, or take the stored evaluation when nothing has changed.
 
@@ -68,6 +73,8 @@ def judge_candidate(
         token_budget: of held-out passages (`Settings.evaluation_tokens`).
         embedder: loads it; only called when something is measured.
         say: progress, a line each.
+        others: slugs of the instance's other authors, from whom a voice is told apart.
+        judge_model: `Settings.judge_model`.
 
     Raises:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
@@ -86,20 +93,30 @@ def judge_candidate(
         say(f"v{version.version} was evaluated on exactly this before: {known.outcome}")
         return Judged(evaluation, known, report, measured_now=False)
     alias, base_gguf = f"{author}/v{version.version}", version.base_gguf or None
-    evaluation = measure(
+    served = Served(
+        candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
+        base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
+    )
+    evaluation, shown = measure(
         question,
         rests_on=rests_on,
-        served=Served(
-            candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
-            base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
-        ),
+        served=served,
         kept=KeptValues(tables, author),
-        topic=lambda: _topic_judge(author, question.dataset, tables, embedder()),
+        beside=lambda: _beside(
+            author,
+            question,
+            tables,
+            embedder(),
+            others=others,
+            judge_model=judge_model,
+            serve_base=served.base,
+            say=say,
+        ),
         say=say,
     )
     verdict = _verdict(author, evaluation)
     evaluation_record.write_evaluation(path, evaluation)
-    report.write_text(evaluation_record.report(evaluation, verdict), encoding="utf-8")
+    write_report(report, evaluation, verdict, shown)
     registry.record_verdict(verdict)
     if verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is entered here
@@ -145,13 +162,35 @@ def _question(
     )
 
 
-def _topic_judge(
-    author: str, dataset: pl.DataFrame, tables: Tables, embedder: Embedder
-) -> TopicJudge:
-    calibration = topic_calibration(
-        tables, author, training_pairs(dataset), embed=embedder.embed, embedder=embedder.revision
+def others_of(author: str, settings: Settings) -> list[str]:
+    """Other authors of the instance; a sample author is among the bundled texts already."""
+    known = (other.slug for other in list_authors(settings))
+    return [slug for slug in known if slug != author and not (SAMPLES / slug).is_dir()]
+
+
+def _beside(
+    author: str,
+    question: Question,
+    tables: Tables,
+    embedder: Embedder,
+    *,
+    others: Sequence[str],
+    judge_model: str,
+    serve_base: Serve,
+    say: Callable[[str], object],
+) -> Beside:
+    material = material_of(
+        author, tables, others=others, base=question.base.weights, serve_base=serve_base, say=say
     )
-    return TopicJudge(calibration, embedder.embed)
+    billions = parameters_of(str(question.base.base_folder))
+    return Beside(
+        judges=calibrated(material, tables, embedder),
+        hands=(*material.others.training, *material.others.planted),
+        chunks=chunk_texts(tables, author),
+        base_answers=material.base_answers,
+        base_parameters=None if billions is None else round(billions * 1e9),
+        judge_model=judge_model,
+    )
 
 
 def _subject(name: str, model: ModelVersion) -> Subject:

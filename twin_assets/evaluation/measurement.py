@@ -1,96 +1,50 @@
-"""Measuring one checkpoint: perplexity, the served model's parity, topic and verbatim copies.
+"""Measuring one checkpoint: what its weights and its served answers say beside the base model's.
 
 Belongs here: what is measured, on what, in which order. Does not belong here: how each measure is
 computed (the modules beside this one), thresholds (`gate.py`), Dagster.
+
+The order is that of cost: weights are read once (`losses.py`), the candidate is served for parity,
+then candidate and base for everything that is judged by answers (`served_answers.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import polars as pl
 
-from twin_assets.evaluation import held_out, parity, perplexity, served_answers, served_model
-from twin_assets.evaluation.evaluation_record import Evaluation
-from twin_assets.evaluation.gate import (
-    FEWEST_PASSAGES,
-    GATE_VERSION,
-    Comparison,
-    Measured,
-    OnTopic,
+from twin_assets.evaluation import answer_measures as measures
+from twin_assets.evaluation import (
+    basics,
+    control,
+    grounding,
+    held_out,
+    losses,
+    parity,
+    perplexity,
+    posts_in_prompt,
+    safety,
+    served_answers,
+    voice,
 )
+from twin_assets.evaluation.base_scores import BaseScores
+from twin_assets.evaluation.delta import Text
+from twin_assets.evaluation.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.gate import FEWEST_PASSAGES, Comparison, Measured
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.likelihoods import Likelihoods
+from twin_assets.evaluation.losses import Read, Reading, Tokenizing
+from twin_assets.evaluation.memorisation import CopyRate
 from twin_assets.evaluation.progress import Clock, Progress
-from twin_assets.training.samples import TokenizedSample, tokenize_samples
-from twin_resources.judging.topic import TopicJudge, TopicNotCalibrated
+from twin_assets.evaluation.question import Beside, Question, Served, Subject
+from twin_assets.evaluation.served_answers import Asked, Said
+from twin_resources.errors import TwinError
+from twin_resources.judging.texts import Hand
 from twin_resources.prompt import template_by_hash
+from twin_resources.serving.model_server import own_engine
 
-if TYPE_CHECKING:
-    from collections import Counter
-
-MOST_TOKENS = 2048  # of a sample
-
-
-@dataclass(frozen=True)
-class Served:
-    """Starts a server of either model (context managers)."""
-
-    candidate: served_model.Serve
-    base: served_model.Serve
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One model to measure.
-
-    Attributes:
-        name: `candidate`, `v3`, `base model`.
-        weights: names the weights: a checkpoint's hash, or the revision of a base model.
-        base_folder: transformers folder.
-        adapter_folder: PEFT folder; None: the base alone.
-    """
-
-    name: str
-    weights: str
-    base_folder: Path
-    adapter_folder: Path | None = None
-
-
-@dataclass(frozen=True)
-class Question:
-    """What shall be measured.
-
-    Attributes:
-        checkpoint: hash of the candidate.
-        candidate, base: models; `incumbent`: the stable version, None when there is none.
-        template: hash that the checkpoint names.
-        dataset: rows of `instruction_dataset`, all splits.
-        dataset_version: its data version.
-        trained_on: document ids of the training sets of candidate and incumbent.
-        token_budget: tokens of held-out passages that perplexity reads for each model.
-    """
-
-    checkpoint: str
-    candidate: Subject
-    base: Subject
-    incumbent: Subject | None
-    template: str
-    dataset: pl.DataFrame = field(repr=False)
-    dataset_version: str
-    trained_on: frozenset[str] = field(repr=False)
-    token_budget: int
-
-    def rests_on(self, incumbent_checkpoint: str) -> str:
-        """Hash over everything that decides the result."""
-        parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
-        parts += [GATE_VERSION, self.token_budget]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+SHOWN = 6  # answers in the report, beside the base model's and the author's
 
 
 def measure(
@@ -99,51 +53,49 @@ def measure(
     rests_on: str,
     served: Served,
     kept: KeptValues,
-    topic: Callable[[], TopicJudge],
+    beside: Callable[[], Beside],
     say: Callable[[str], object],
-) -> Evaluation:
+) -> tuple[Evaluation, tuple[SideBySide, ...]]:
     """Measure one checkpoint.
 
     Args:
         rests_on: goes into the record.
         served: servers of candidate and base.
         kept: what former gates have measured of base and stable version.
-        topic: the topic score, calibrated on this author; raises TwinError where it cannot be.
+        beside: calibrates the judges and reads the author's texts.
         say: progress, one line each; never text of a post.
+
+    Returns:
+        The numbers, and answers to show side by side, which hold text.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as it must.
     """
     clock = Clock()
+    with clock.part("judges"):
+        known = beside()
     passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
-    samples, left_out = _tokenized(passages, question.candidate.base_folder)
-    chosen = held_out.within_budget(samples, token_budget=question.token_budget)
-    enough = len(chosen) >= FEWEST_PASSAGES
-    precision = perplexity.evaluation_precision()
-    likelihoods: dict[str, perplexity.AnswerLikelihood] = {}
-    subjects = [question.base, question.candidate]
-    subjects += [question.incumbent] if question.incumbent else []
-    stored = Likelihoods(kept, precision)
-    unknown = sum(len(stored.unknown(subject.weights, chosen)) for subject in subjects)
-    progress = Progress(say, (unknown if enough else 0) + served_answers.STEPS)
-    if enough:
-        for subject in subjects:
-            with clock.part(f"perplexity of {subject.name}"):
-                likelihoods[subject.name] = stored.of(
-                    subject.weights,
-                    chosen,
-                    lambda missing, subject=subject: _likelihood(
-                        subject, missing, precision, progress
-                    ),
-                )
-            say(
-                f"{subject.name}: perplexity {likelihoods[subject.name].perplexity:.3f} on "
-                f"{len(chosen)} passages in {clock.seconds[f'perplexity of {subject.name}']:.1f} s"
-            )
-    else:
-        say(f"{len(chosen)} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
     training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
-    answers = served_answers.ask_candidate(
+    stored = Likelihoods(kept, perplexity.evaluation_precision())
+    reading, left_out = _reading(question, passages, known.hands)
+    enough = len(reading.held_out) >= FEWEST_PASSAGES
+    if not enough:
+        say(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
+        passages = passages.head(0)
+    asked, scores = _asked(question, passages, training, known, kept)
+    of_base = scores.missing()
+    if known.judge_model:
+        of_base = sorted({*of_base, *asked.held_out})
+    models = {"base": question.base, "candidate": question.candidate}
+    unknown = losses.unknown(reading, **models, incumbent=question.incumbent, stored=stored)
+    progress = Progress(
+        say, unknown + served_answers.PARITY_STEPS + len(asked.of_candidate) + len(of_base)
+    )
+    read = losses.read_by(
+        reading, **models, incumbent=question.incumbent, stored=stored, clock=clock,
+        progress=progress,
+    )  # fmt: skip
+    first = served_answers.ask_candidate(
         passages,
         training,
         template=template_by_hash(question.template),
@@ -151,108 +103,172 @@ def measure(
         clock=clock,
         progress=progress,
     )
-    compared = _parity(question, answers, clock, progress)
-    on_topic, why_not = None, ""
-    asked: served_answers.TopicAnswers | None = None
-    if enough:
-        asked, on_topic, why_not = _topic(
-            question, passages, served, kept=kept, topic=topic, clock=clock, progress=progress
-        )
-        kept.keep()
-    copies = served_answers.copies(answers, asked, training["answer"].to_list())
-    mine = likelihoods.get(question.candidate.name)
-    measured = Measured(
-        passages=len(chosen),
-        perplexity=mine.perplexity if mine else None,
-        base=_comparison(question.base, likelihoods, mine),
-        incumbent=_comparison(question.incumbent, likelihoods, mine),
-        incumbent_name=question.incumbent.name if question.incumbent else "",
-        template=question.template,
-        dataset_templates=tuple(sorted(question.dataset["template"].unique())),
-        parity_mean=compared.mean if compared else None,
-        parity_largest=compared.largest if compared else None,
-        parity_prompts=compared.prompts if compared else 0,
-        on_topic=on_topic,
-        on_topic_why_not=why_not,
+    compared = _parity(question, first, clock, progress)
+    said = served_answers.ask_both(
+        asked,
+        of_base=of_base,
+        serve=served.candidate,
+        serve_base=served.base,
+        clock=clock,
+        progress=progress,
     )
-    return Evaluation(
+    with clock.part("scores of answers"):
+        measured, copies = _measured(
+            question, read, known, asked, said, scores, first, compared, training
+        )
+    kept.keep()
+    mine = read.held_out(question.candidate.name)
+    evaluation = Evaluation(
         checkpoint=question.checkpoint,
         rests_on=rests_on,
         measured=measured,
         answer_tokens=sum(mine.tokens) if mine else 0,
-        precision=precision,
-        left_out=dict(left_out),
+        precision=stored.precision,
+        left_out=left_out,
         copy_windows=copies.windows,
         copied_from_training=copies.from_training,
         copied_from_prompt=copies.from_prompt,
         parity=asdict(compared) if compared else {},
         seconds=clock.seconds,
     )
+    return evaluation, _shown(passages, asked, said)
 
 
-def _topic(
+def _reading(
+    question: Question, passages: pl.DataFrame, hands: Sequence[Hand]
+) -> tuple[Reading, dict[str, int]]:
+    """What the models read; the control and the general instructions also where the passages are
+    too few to decide."""
+    tokenizing = Tokenizing(question.base.base_folder)
+    template = template_by_hash(question.template)
+    chosen = held_out.within_budget(
+        tokenizing.of(passages.to_dicts()), token_budget=question.token_budget
+    )
+    reading = Reading(
+        held_out=tuple(chosen) if len(chosen) >= FEWEST_PASSAGES else (),
+        own=tuple(tokenizing.of(control.own_rows(passages, template))),
+        other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
+        general=tuple(tokenizing.of(basics.rows())),
+        found=len(chosen),
+        others=tuple(hand.name for hand in hands),
+    )
+    return reading, dict(tokenizing.left_out)
+
+
+def _asked(
     question: Question,
     passages: pl.DataFrame,
-    served: Served,
-    *,
+    training: pl.DataFrame,
+    known: Beside,
     kept: KeptValues,
-    topic: Callable[[], TopicJudge],
-    clock: Clock,
-    progress: Progress,
-) -> tuple[served_answers.TopicAnswers, OnTopic | None, str]:
-    """Answers to held-out questions and what topic says of them, or why it says nothing."""
-    asking = served_answers.topic_questions(passages)
-    judge, why_not, names = None, "", list[str]()
-    try:
-        with clock.part("topic scale"):
-            judge = topic()
-        names = asking.names(judge, base=question.base.weights)
-    except TopicNotCalibrated as error:
-        why_not = f"{error.found}: {error.next_step}"
-    asked = served_answers.ask_both(
-        asking,
-        of_base=kept.unknown(names),
-        serve=served.candidate,
-        serve_base=served.base,
-        clock=clock,
-        progress=progress,
+) -> tuple[Asked, BaseScores]:
+    asked = served_answers.everything_asked(
+        passages,
+        pl.concat([training, passages], how="diagonal"),
+        template=template_by_hash(question.template),
+        chunks=known.chunks,
+        posts=posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset)),
     )
-    if judge is None:
-        return asked, None, why_not
-    with clock.part("topic scores"):
-        compared = served_answers.compare_topic(
-            asked,
-            judge=judge,
-            base_scores=lambda compute: kept.of(names, compute),
-            progress=progress,
+    told = [question.base.weights, own_engine(), served_answers.ANSWER_TOKENS]
+    scores = BaseScores(kept, [*told, served_answers.FREQUENCY_PENALTY], asked.prompts)
+    measures.announce(scores, asked, known.judges)
+    return asked, scores
+
+
+def _measured(
+    question: Question,
+    read: Read,
+    known: Beside,
+    asked: Asked,
+    said: Said,
+    scores: BaseScores,
+    first: served_answers.CandidateAnswers,
+    compared: parity.Parity | None,
+    training: pl.DataFrame,
+) -> tuple[Measured, CopyRate]:
+    names = question.candidate.name, question.base.name
+    texts = training["answer"].to_list()
+    own = [Text(*row) for row in question.dataset.select("document_id", "answer").iter_rows()]
+    mine = read.held_out(question.candidate.name)
+    judges, few = known.judges, not asked.held_out
+    why_not: dict[str, str] = {}
+    if judges.topic is None:
+        why_not["stays_on_topic"] = judges.topic_why_not
+    if not few:
+        why_not[grounding.CLAIM] = "too few of the prompts show passages"
+        why_not[control.CLAIM] = f"fewer than {control.FEWEST} passages of either side"
+    why_not[safety.CLAIM] = "there is no sample whose prompt could be taken"
+    copies, recitation = measures.recited(asked, said, first, texts)
+    blind = None
+    if known.judge_model and not few:
+        samples = posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset))
+        try:
+            blind = measures.rated(asked, said, known.judge_model, samples)
+        except TwinError as error:  # it states and decides nothing, so the verdict stands without
+            why_not["blind judge"] = f"{error.found}; {error.next_step}"
+    return Measured(
+        passages=read.reading.found,
+        perplexity=mine.perplexity if mine else None,
+        base=_comparison(question.base, read, mine),
+        incumbent=_comparison(question.incumbent, read, mine),
+        incumbent_name=question.incumbent.name if question.incumbent else "",
+        template=question.template,
+        dataset_templates=tuple(sorted(question.dataset["template"].unique())),
+        parity_mean=compared.mean if compared else None,
+        parity_largest=compared.largest if compared else None,
+        parity_prompts=compared.prompts if compared else 0,
+        on_topic=(
+            None if few or judges.topic is None
+            else measures.topic(asked, said, scores, judges.topic)
+        ),
+        base_parameters=known.base_parameters,
+        control=read.control(*names),
+        others=len(known.hands),
+        basics=read.basics(*names),
+        voice=(
+            voice.not_measured(0, _too_few(read.reading), base_parameters=known.base_parameters)
+            if few
+            else measures.voices(
+                asked, said, scores, judges, base_parameters=known.base_parameters
+            )
+        ),
+        delta=None if few else measures.distance(own, known.hands, known.base_answers, asked, said),
+        habits=None if few else measures.habits(texts, asked, said),
+        recitation=recitation,
+        safety=measures.red_team(asked, said, scores, texts),
+        grounding=None if few else measures.support(asked, said, scores, judges.support),
+        refusals=measures.refusals(asked, said, scores),
+        speed=measures.replies(said),
+        blind=blind,
+        why_not=why_not,
+    ), copies  # fmt: skip
+
+
+def _too_few(reading: Reading) -> str:
+    return f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed; import more posts"
+
+
+def _shown(passages: pl.DataFrame, asked: Asked, said: Said) -> tuple[SideBySide, ...]:
+    """The first held-out questions with what each wrote; ids, so that a post can be forgotten."""
+    ids = passages.select("sample_id", "document_id", "chunk_id").head(SHOWN).rows()
+    return tuple(
+        SideBySide(
+            *ids[at],
+            question=asked.questions[at],
+            author=asked.own[at],
+            candidate=said.candidate[at].text,
+            base=said.base.get(at),
         )
-    return asked, compared, ""
-
-
-def _tokenized(rows: pl.DataFrame, base_folder: Path) -> tuple[list[TokenizedSample], Counter[str]]:
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
-    return tokenize_samples(rows.to_dicts(), tokenizer, max_length=MOST_TOKENS)
-
-
-def _likelihood(
-    subject: Subject, samples: Sequence[TokenizedSample], precision: str, progress: Progress
-) -> perplexity.AnswerLikelihood:
-    model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
-    return perplexity.answer_likelihood(
-        model, samples, advance=progress.of(f"perplexity of {subject.name}")
+        for at in asked.held_out[:SHOWN]
     )
 
 
 def _comparison(
-    other: Subject | None,
-    likelihoods: Mapping[str, perplexity.AnswerLikelihood],
-    mine: perplexity.AnswerLikelihood | None,
+    other: Subject | None, read: Read, mine: perplexity.AnswerLikelihood | None
 ) -> Comparison | None:
-    if other is None or mine is None:
+    theirs = read.held_out(other.name) if other is not None and mine is not None else None
+    if other is None or mine is None or theirs is None:
         return None
-    theirs = likelihoods[other.name]
     ratio = perplexity.perplexity_ratio(mine, theirs)
     return Comparison(other.name, theirs.perplexity, ratio.ratio, ratio.low, ratio.high)
 

@@ -1,51 +1,44 @@
-"""What the served candidate answers to held-out prompts, and what three measures make of it.
+"""What served models are asked, and what they answered.
 
-Belongs here: which prompts a server is asked, in one go for parity, topic and copies; the topic
-scores beside the base model's.
-Does not belong here: asking (`served_model.py`), the measures themselves, thresholds (`gate.py`).
+Belongs here: which prompts candidate and base are asked, in one go for all measures.
+Does not belong here: asking (`served_model.py`), what the answers are worth (`answer_measures.py`),
+which of the base's answers are known already (`base_scores.py`).
 
 Parity asks 20 prompts twice: four as they are drawn, with their passages, the others without them,
-as the template renders a question for which nothing was found. Topic asks what production asks,
-with passages: without them the tuned model of a sample author scored .40 where the base, which
-repeats the question in other words, had .83; with them .37 and .40. A model of shuffled pairs
-scored .37 where its base had .68 and a good one .65.
+as the template renders a question for which nothing was found. Everything else is asked once, for
+all measures alike: held-out questions as production asks them, with passages (without them the
+tuned model of a sample author scored .40 for topic where the base, which repeats the question in
+other words, had .83; with them .37 and .40; a model of shuffled pairs scored .37 where its base had
+.68 and a good one .65), red-team prompts, and questions that no post can answer. The base also gets
+the held-out questions with posts of the author before them.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import polars as pl
 
-from twin_assets.evaluation import held_out, served_model
-from twin_assets.evaluation.gate import FEWEST_PASSAGES, OnTopic
-from twin_assets.evaluation.memorisation import CopyRate, verbatim_copy_rate
+from twin_assets.evaluation import grounding, held_out, posts_in_prompt, safety, served_model
 from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.evaluation.served_model import Serve, ServedAnswer
-from twin_resources.judging.judge import Answered, digest
-from twin_resources.judging.topic import TopicJudge
 from twin_resources.prompt import Template
-from twin_resources.serving.model_server import own_engine
 from twin_resources.serving.model_server_process import servers_at_once
-
-Scores = Callable[[list[int]], Sequence[float]]
-BaseScores = Callable[[Scores], Sequence[float]]
 
 PARITY_PROMPTS = 20
 PARITY_TOKENS = 16  # compared of each answer
 PARITY_DRAWN = 4  # with their passages
-TOPIC_QUESTIONS = FEWEST_PASSAGES
-ANSWER_TOKENS = 40  # for topic and copies; 25 words are enough for a full topic score
+QUESTIONS = held_out.FEWEST
+ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
 # As authors' settings have it: without one a small model repeats a sentence to the end, and a good
 # one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
 FREQUENCY_PENALTY = 0.4
-# answers, second answers and reference passes of parity; the candidate's answers for topic
-STEPS = 3 * PARITY_PROMPTS + TOPIC_QUESTIONS
+PARITY_STEPS = 3 * PARITY_PROMPTS  # answers, second answers and reference passes
 
 
 @dataclass(frozen=True)
@@ -63,17 +56,94 @@ class CandidateAnswers:
 
 
 @dataclass(frozen=True)
-class TopicAnswers:
-    """Answers of candidate and base to the same held-out questions.
+class Asked:
+    """Everything that candidate and base are asked, one list of prompts.
 
     Attributes:
-        base: by position; those whose score is known are not asked again.
+        questions, documents, own, passages: of the held-out prompts, which come first; `own` are
+            the author's answers, `passages` the texts that a prompt shows.
+        held_out, red_team, unanswerable, with_posts: positions in `prompts`; the last are the
+            held-out prompts once more with posts of the author, for the base alone.
     """
 
-    questions: list[str]
-    asked: list[list[Any]]
-    candidate: list[str]
-    base: Mapping[int, str]
+    questions: list[str] = field(repr=False)
+    documents: list[str] = field(repr=False)
+    own: list[str] = field(repr=False)
+    passages: list[tuple[str, ...]] = field(repr=False)
+    prompts: list[list[Any]] = field(repr=False)
+    held_out: range
+    red_team: range
+    unanswerable: range
+    with_posts: range
+
+    @property
+    def of_candidate(self) -> range:
+        """Positions that the candidate is asked: all but `with_posts`."""
+        return range(self.with_posts.start)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Answers by position; the base's only where they had to be asked for.
+
+    Attributes:
+        wall_s: from the first question to the last answer of the candidate.
+        at_once: requests in flight at its servers.
+    """
+
+    candidate: Mapping[int, ServedAnswer] = field(repr=False)
+    base: Mapping[int, str] = field(repr=False)
+    wall_s: float
+    at_once: int
+
+
+def everything_asked(
+    passages: pl.DataFrame,
+    drawn: pl.DataFrame,
+    *,
+    template: Template,
+    chunks: Mapping[str, str],
+    posts: Sequence[str],
+) -> Asked:
+    """The prompts of all measures.
+
+    Args:
+        passages: held-out samples in drawn order; the first `QUESTIONS` are asked.
+        drawn: any samples; the first one's system message goes before questions of nobody.
+        chunks: texts of chunks by id.
+        posts: of the author, for the base's prompts.
+    """
+    held = passages.head(QUESTIONS)
+    prompts = held_out.prompts_of(held)
+    before = held_out.questions_alone(drawn.head(1), template)
+
+    def bare(texts: Sequence[str]) -> list[list[Any]]:
+        return [
+            [*one[:-1], {"role": "user", "content": template.bare_question.format(question=text)}]
+            for text in texts
+            for one in before
+        ]
+
+    red_team = bare([one.prompt for one in safety.red_team_prompts()])
+    unanswerable = bare(grounding.unanswerable_questions())
+    with_posts = [posts_in_prompt.with_posts(one, posts) for one in prompts] if posts else []
+    ends = [0]
+    for part in (prompts, red_team, unanswerable, with_posts):
+        ends.append(ends[-1] + len(part))
+    return Asked(
+        questions=held["question"].to_list(),
+        documents=held["document_id"].to_list(),
+        own=held["answer"].to_list(),
+        passages=[
+            tuple(chunks[name] for name in names if name in chunks)
+            for names in held["context_chunk_ids"].to_list()
+        ],
+        prompts=[*prompts, *red_team, *unanswerable, *with_posts],
+        held_out=range(ends[0], ends[1]),
+        red_team=range(ends[1], ends[2]),
+        unanswerable=range(ends[2], ends[3]),
+        with_posts=range(ends[3], ends[4]),
+    )
 
 
 def ask_candidate(
@@ -109,113 +179,45 @@ def ask_candidate(
     return CandidateAnswers(prompts, first, again)
 
 
-@dataclass(frozen=True)
-class TopicQuestions:
-    """The held-out questions that candidate and base are asked."""
-
-    questions: list[str]
-    asked: list[list[Any]]
-
-    def names(self, judge: TopicJudge, *, base: str) -> list[str]:
-        """What the base's scores are known by; greedy answers follow from the prompt.
-
-        Args:
-            base: revision of the base model.
-        """
-        told = ["topic", base, own_engine(), judge.revision, ANSWER_TOKENS, FREQUENCY_PENALTY]
-        return [digest(*told, messages) for messages in self.asked]
-
-
-def topic_questions(passages: pl.DataFrame) -> TopicQuestions:
-    """The first `TOPIC_QUESTIONS` held-out samples, in drawn order."""
-    held = passages.head(TOPIC_QUESTIONS)
-    return TopicQuestions(held["question"].to_list(), held_out.prompts_of(held))
-
-
 def ask_both(
-    topic: TopicQuestions,
+    asked: Asked,
     *,
     of_base: Sequence[int],
     serve: Serve,
     serve_base: Serve,
     clock: Clock,
     progress: Progress,
-) -> TopicAnswers:
-    """Ask candidate and base the same held-out prompts, at the same time: a server uses half of
-    the cores. With nothing to ask the base, all of them are the candidate's.
+) -> Said:
+    """Ask candidate and base at the same time: a server uses half of the cores. With nothing to
+    ask the base, all of them are the candidate's.
 
     Args:
-        of_base: positions of the questions that the base is asked.
+        of_base: positions that the base is asked.
 
     Raises:
         TwinError: one of them cannot be served, or does not answer as it must.
     """
-    advance = progress.of("answers on topic")
+    advance = progress.of("answers of candidate and base")
     servers = 1 if of_base else servers_at_once()
+    wall_s = 0.0
 
-    def answers(serve: Serve, prompts: list[list[Any]], servers: int) -> list[str]:
-        found = _ask(serve, prompts, ANSWER_TOKENS, advance, servers=servers) if prompts else []
-        return [answer.text for answer in found]
+    def of_candidate() -> list[ServedAnswer]:
+        nonlocal wall_s
+        began = monotonic()
+        prompts = [asked.prompts[position] for position in asked.of_candidate]
+        found = _ask(serve, prompts, ANSWER_TOKENS, advance, servers=servers)
+        wall_s = monotonic() - began
+        return found
 
-    prompts = [topic.asked[position] for position in of_base]
-    with clock.part("served for topic"), ThreadPoolExecutor(2) as pool:
-        mine = pool.submit(answers, serve, topic.asked, servers)
-        theirs = pool.submit(answers, serve_base, prompts, 1)
-        base = dict(zip(of_base, theirs.result(), strict=True))
-        return TopicAnswers(topic.questions, topic.asked, mine.result(), base)
+    def by_base() -> list[ServedAnswer]:
+        prompts = [asked.prompts[position] for position in of_base]
+        return _ask(serve_base, prompts, ANSWER_TOKENS, advance, servers=1) if prompts else []
 
-
-def compare_topic(
-    found: TopicAnswers, *, judge: TopicJudge, base_scores: BaseScores, progress: Progress
-) -> OnTopic:
-    """Topic scores of candidate and base on the same questions.
-
-    Args:
-        base_scores: the base's; calls its argument with the positions that are not known.
-    """
-    mine = judge.score_all(
-        [Answered(*one) for one in zip(found.questions, found.candidate, strict=True)]
-    )
-    theirs = base_scores(
-        lambda positions: judge.score_all(
-            [Answered(found.questions[at], found.base[at]) for at in positions]
-        )
-    )
-    compared = on_topic(mine, theirs, scale=(judge.calibration.unrelated, judge.calibration.own))
-    progress.say(
-        f"topic score: {compared.candidate:.3f}, base model {compared.base:.3f} on "
-        f"{compared.questions} questions"
-    )
-    return compared
-
-
-def copies(
-    parity: CandidateAnswers, on_topic: TopicAnswers | None, training_texts: Sequence[str]
-) -> CopyRate:
-    """How much of all that the candidate answered was copied word for word."""
-    asked = [*parity.prompts, *(on_topic.asked if on_topic else [])]
-    said = [answer.text for answer in parity.first] + (on_topic.candidate if on_topic else [])
-    prompts = ["\n".join(message["content"] for message in prompt) for prompt in asked]
-    return verbatim_copy_rate(said, prompts, training_texts)
-
-
-def on_topic(
-    candidate: Sequence[float], base: Sequence[float], *, scale: tuple[float, float]
-) -> OnTopic:
-    """Means and the 95 % interval of the mean difference (normal, paired)."""
-    count = len(candidate)
-    differences = [mine - theirs for mine, theirs in zip(candidate, base, strict=True)]
-    mean = sum(differences) / count
-    spread = sum((value - mean) ** 2 for value in differences) / max(1, count - 1)
-    reach = 1.96 * math.sqrt(spread / count)
-    return OnTopic(
-        questions=count,
-        candidate=sum(candidate) / count,
-        base=sum(base) / count,
-        low=mean - reach,
-        high=mean + reach,
-        scale=scale,
-    )
+    with clock.part("served answers"), ThreadPoolExecutor(2) as pool:
+        mine, theirs = pool.submit(of_candidate), pool.submit(by_base)
+        base = {at: one.text for at, one in zip(of_base, theirs.result(), strict=True)}
+        candidate = dict(zip(asked.of_candidate, mine.result(), strict=True))
+    return Said(candidate, base, wall_s, servers * served_model.AT_ONCE)
 
 
 def _ask(

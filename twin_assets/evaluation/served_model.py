@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from twin_resources.errors import TwinError
 from twin_resources.serving.model_server import RunningServer
 
 ALTERNATIVES = 5
+AT_ONCE = 2  # requests in flight at one server: as many as a server of ours answers side by side
 
 Serve = Callable[[], AbstractContextManager[RunningServer]]
 
@@ -30,11 +32,13 @@ class ServedAnswer:
         text: as a reader would get it.
         tokens: ids of the answer's tokens.
         log_probabilities: for each token the most probable ids with their natural log-probability.
+        seconds: from the request to the end of the answer.
     """
 
     text: str
     tokens: tuple[int, ...]
     log_probabilities: tuple[Mapping[int, float], ...]
+    seconds: float = 0.0
 
 
 def ask(
@@ -42,7 +46,7 @@ def ask(
     prompts: Sequence[Sequence[Mapping[str, str]]],
     *,
     max_tokens: int,
-    at_once: int = 2,
+    at_once: int = AT_ONCE,
     frequency_penalty: float = 0.0,
     advance: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = 120.0,
@@ -125,9 +129,11 @@ def _body(
 
 
 def _ask(client: httpx.Client, server: RunningServer, body: Mapping[str, Any]) -> ServedAnswer:
+    began = monotonic()
     try:
         answer = client.post(f"{server.url}/chat/completions", json=body)
         answer.raise_for_status()
+        seconds = monotonic() - began
         choice = answer.json()["choices"][0]
         # an answer that ends at once has no tokens, and llama.cpp then leaves `logprobs` out
         content = (choice.get("logprobs") or {}).get("content") or []
@@ -140,6 +146,7 @@ def _ask(client: httpx.Client, server: RunningServer, body: Mapping[str, Any]) -
                 {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
                 for entry in content
             ),
+            seconds=seconds,
         )
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
         raise TwinError(

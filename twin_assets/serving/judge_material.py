@@ -17,7 +17,7 @@ from twin_assets.evaluation.served_answers import FREQUENCY_PENALTY
 from twin_assets.evaluation.served_model import Serve
 from twin_resources.judging.panel import Material
 from twin_resources.judging.plants import OwnAnswer
-from twin_resources.judging.texts import bundled_hands, divided, hands_of
+from twin_resources.judging.texts import bundled_hands, divided, hands_of, of_others
 from twin_resources.prompt import template_by_hash
 from twin_resources.serving.model_server_process import servers_at_once
 
@@ -55,7 +55,7 @@ def material_of(
         TwinError: the base model cannot be served.
     """
     dataset = tables.read(DATASET, author)
-    chunks = dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
+    chunks = chunk_texts(tables, author)
     prompts = [
         OwnAnswer(
             sample_id=row["sample_id"],
@@ -70,8 +70,12 @@ def material_of(
         )
         for row in held_out.held_out_samples(dataset, trained_on=()).iter_rows(named=True)
     ]
-    texts = divided(bundled_hands(without=[author]))
-    training = (*texts.training, *hands_of(_passages_of_others(tables, others)))
+    own = dataset["answer"].to_list()
+    texts = divided(of_others(bundled_hands(without=[author]), own))
+    training = (
+        *texts.training,
+        *of_others(hands_of(_passages_of_others(tables, others)), own),
+    )
     answers: list[str] = []
     if serve_base is not None:
         answers = _base_answers(author, tables, dataset, base=base, serve=serve_base, say=say)
@@ -83,6 +87,13 @@ def material_of(
         base_answers=answers,
         base=base,
     )
+
+
+def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
+    """Texts of an author's chunks by id; empty before there are any."""
+    if not tables.exists(CHUNKS, author):
+        return {}
+    return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
 
 
 def _passages_of_others(tables: Tables, others: Sequence[str]) -> dict[str, list[tuple[str, str]]]:

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables
 
 TOPIC_TABLE, VOICE_TABLE = "topic_calibration", "voice_calibration"
+PEOPLE_VOICE_TABLE = "voice_of_people_calibration"  # told apart from people alone
 CERTIFICATE_TABLE = "judge_certificates"
 # Each is derived from the author's text: what forgets an author forgets these.
-STORED_TABLES = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
+STORED_TABLES = (TOPIC_TABLE, VOICE_TABLE, PEOPLE_VOICE_TABLE, CERTIFICATE_TABLE)
 _SCHEMA: Mapping[str, pl.DataType] = {
     "name": pl.String(),
     "inputs": pl.String(),
@@ -101,19 +102,26 @@ def topic_calibration(
 
 
 def voice_calibration(
-    tables: Tables, author: str, own: Source, others: Sequence[Source], *, base: str
+    tables: Tables,
+    author: str,
+    own: Source,
+    others: Sequence[Source],
+    *,
+    base: str,
+    into: str = VOICE_TABLE,
 ) -> VoiceCalibration:
     """The author's voice score, trained against others'.
 
     Args:
-        base: revision of the model whose answers are among the others.
+        base: revision of the model whose answers are among the others; empty: people alone.
+        into: the table that keeps it, one for each kind of others.
 
     Raises:
         TwinError: as `calibrate_voice`.
     """
     inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())))
     task = Task(inputs, lambda: asdict(calibrate_voice(own, others)))
-    found = once(tables, VOICE_TABLE, author=author, tasks={"voice": task})["voice"]
+    found = once(tables, into, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(
         **(found | {"kept": tuple(found["kept"]), "weights": tuple(found["weights"])})
     )

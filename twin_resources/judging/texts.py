@@ -8,7 +8,7 @@ Does not belong here: importing posts (`twin_assets/corpus`), the author's own t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from twin_resources.judging.judge import digest
 SAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "samples"
 FEWEST_WORDS = 40  # as in the author's own answers (instructions/schema.py)
 MOST_WORDS = 160
+SAME_WORDS = 12  # in a row: nobody writes them twice by chance
+SHARED_PASSAGES = 0.2  # of a hand's; with more of them it is the author
 UNSEEN_DOCUMENTS = 3  # with one other author, each third document is kept for plants
+_WORD = re.compile(r"\w+")
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -95,6 +98,21 @@ def divided(hands: Sequence[Hand]) -> OtherTexts:
     )
 
 
+def of_others(hands: Sequence[Hand], own: Iterable[str]) -> list[Hand]:
+    """Those whose texts are not the author's own under another name.
+
+    Somebody who tries the samples imports them as an author; told apart from oneself, no voice
+    can be learnt. A quotation or two in common is no reason.
+    """
+    known = {run for text in own for run in _runs(text)}
+    return [
+        hand
+        for hand in hands
+        if sum(not known.isdisjoint(_runs(text)) for _, text in hand.passages)
+        <= SHARED_PASSAGES * len(hand.passages)
+    ]
+
+
 def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[Hand]:
     """Other authors of the instance, from slug → (document id, passage)."""
     return [Hand(name, tuple(passages[name])) for name in sorted(passages)]
@@ -107,6 +125,11 @@ def _kept_documents(hand: Hand) -> frozenset[str]:
 
 def _part(hand: Hand, documents: frozenset[str], *, inside: bool) -> Hand:
     return Hand(hand.name, tuple(one for one in hand.passages if (one[0] in documents) is inside))
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = _WORD.findall(text.casefold())
+    return {tuple(words[at : at + SAME_WORDS]) for at in range(len(words) - SAME_WORDS + 1)}
 
 
 def _body(text: str) -> str:

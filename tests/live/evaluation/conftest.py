@@ -73,12 +73,18 @@ class Workplace:
     registry: Registry
     base: Path
 
-    def dataset(self, author: str, *, held_out: int = 40, template: str = "") -> None:
+    def dataset(
+        self, author: str, *, train: int = 40, held_out: int = 40, template: str = ""
+    ) -> None:
         """Write samples: answers are sentences over one small vocabulary, so they can be learnt."""
+        rows = _rows(author, train=train, held_out=held_out, template=template)
+        self.write(author, pl.DataFrame(rows, schema=SCHEMA))
+
+    def write(self, author: str, rows: pl.DataFrame) -> None:
+        """Make these the author's samples."""
         write_author(self.settings, Author(author, author.title()))
-        rows = _rows(author, train=40, held_out=held_out, template=template)
         self.tables.rework(
-            pl.DataFrame(rows, schema=SCHEMA),
+            rows,
             "instruction_dataset",
             author=author,
             key="sample_id",
@@ -108,11 +114,33 @@ class Workplace:
             row_key="chunk_id",
         )
 
-    def candidate(self, author: str, *, steps: int, seed: int = 1) -> str:
-        """Make a checkpoint of `steps` training steps (0: random weights) the candidate."""
+    def candidate(
+        self,
+        author: str,
+        *,
+        steps: int,
+        seed: int = 1,
+        spread: float = 0.3,
+        samples: list[dict[str, Any]] | None = None,
+        learning_rate: float = 0.02,
+    ) -> str:
+        """Make a checkpoint of `steps` training steps the candidate.
+
+        Args:
+            steps: 0: untrained, its weights drawn with `spread` (0: the base model's answers).
+            samples: what it is trained on, whatever its manifest says; None: the author's.
+        """
         checkpoints = self.settings.checkpoints_dir / author
         made = checkpoints / "partial-test"
-        adapter = train_adapter(self.base, self._samples(author), made / "adapter", steps, seed)
+        adapter = train_adapter(
+            self.base,
+            self._samples(author) if samples is None else samples,
+            made / "adapter",
+            steps,
+            seed,
+            learning_rate=learning_rate,
+            spread=spread,
+        )
         gguf.write_adapter(adapter, self.base, made / "adapter.gguf")
         tag = f"training-{steps}-{seed}"
         self.tables.tag("instruction_dataset", author, tag)
@@ -124,7 +152,7 @@ class Workplace:
             stage="sft",
             base={
                 "folder": str(self.base),
-                "gguf": str(self.base.parent / "tiny.gguf"),
+                "gguf": str(self.base.with_suffix(".gguf")),
                 "revision": "r",
             },
             template=template,
@@ -204,8 +232,13 @@ def train_adapter(
     seed: int,
     *,
     learning_rate: float = 0.02,
+    spread: float = 0.3,
 ) -> Path:
-    """A plain loop on one core: the real trainer is tested elsewhere."""
+    """A plain loop on one core: the real trainer is tested elsewhere.
+
+    Args:
+        spread: of the untrained weights that 0 steps leave.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -216,7 +249,7 @@ def train_adapter(
     if steps == 0:
         for name, weights in model.named_parameters():
             if "lora_B" in name:
-                weights.data.normal_(0, 0.3)
+                weights.data.normal_(0, spread)
     samples, _ = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
     optimizer = torch.optim.AdamW(
         [w for w in model.parameters() if w.requires_grad], lr=learning_rate

@@ -11,12 +11,13 @@ from tests.unit.evaluation.test_gate import GOOD, INCUMBENT
 from twin_assets.evaluation.evaluation_record import (
     SCHEMA,
     Evaluation,
+    SideBySide,
     evaluation_path,
     read_evaluation,
-    report,
     write_evaluation,
 )
-from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
+from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
+from twin_assets.evaluation.report import report, side_by_side, write_report
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Verdict
 
@@ -53,6 +54,19 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_evaluation(path)
 
 
+def test_an_older_schema_is_measured_anew_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = evaluation_path(tmp_path, GATE_VERSION)
+    write_evaluation(path, EVALUATION)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"schema": SCHEMA - 1}))
+    assert read_evaluation(path) is None
+
+    document["measured"].pop("passages")
+    path.write_text(json.dumps(document))
+    with pytest.raises(TwinError, match="passages"):
+        read_evaluation(path)
+
+
 def test_the_report_names_every_claim_and_number() -> None:
     claims = decide(GOOD)
     verdict = Verdict(
@@ -66,3 +80,30 @@ def test_the_report_names_every_claim_and_number() -> None:
     for expected in ("23.500", "34.600", "1.0 %", "20.0 %", "too_long", "12.5 s"):
         assert expected in text
     assert INCUMBENT.name not in text
+    assert all(f"`{claim.name}`" in text for claim in stated(GOOD))
+
+
+def test_plots_and_answers_lie_beside_the_report_and_only_one_file_holds_text(
+    tmp_path: Path,
+) -> None:
+    claims = decide(GOOD)
+    verdict = Verdict(
+        "jane", EVALUATION.checkpoint, GATE_VERSION, outcome_of(claims), claims, "now"
+    )
+    shown = [
+        SideBySide("s1", "d1", "c1", "Why brass?", "It wears well.", "Because it wears.", None)
+    ]
+    path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
+
+    write_report(path, EVALUATION, verdict, shown)
+
+    text = path.read_text(encoding="utf-8")
+    named = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line[:2] == "!["]
+    assert len(named) == 3
+    assert all((path.parent / name).read_text().count("<svg") == 1 for name in named)
+    [answers] = path.parent.glob("*answers.md")
+    assert answers.name in text
+    assert "It wears well." in answers.read_text(encoding="utf-8")
+    assert "`s1`" in side_by_side(shown)
+    others = [file for file in path.parent.iterdir() if file != answers]
+    assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]

@@ -6,17 +6,48 @@ from dataclasses import replace
 
 import pytest
 
+from twin_assets.evaluation.answer_measures import on_topic
+from twin_assets.evaluation.basics import Basics
+from twin_assets.evaluation.bootstrap import Interval
+from twin_assets.evaluation.control import Control
 from twin_assets.evaluation.gate import (
     CLAIMS,
+    STATED_FOR_SMALL_BASES,
     Comparison,
     Measured,
     OnTopic,
     decide,
     outcome_of,
+    stated,
 )
-from twin_assets.evaluation.served_answers import on_topic
+from twin_assets.evaluation.grounding import Grounding
+from twin_assets.evaluation.memorisation import Recitation
+from twin_assets.evaluation.rates import rate
+from twin_assets.evaluation.safety import Flags, Safety, rates
+from twin_assets.evaluation.voice import Voice, VoiceCompared
 from twin_resources.registry.moves import Claim
 
+
+def interval(value: float, reach: float = 0.02) -> Interval:
+    return Interval(value, value - reach, value + reach)
+
+
+VOICE = VoiceCompared(
+    judge="j",
+    negatives=("base model", "tomas-okafor"),
+    auc=0.98,
+    own=interval(0.88),
+    candidate=interval(0.6),
+    base=interval(0.2),
+    base_with_posts=interval(0.31),
+    over_base=interval(0.4),
+    over_posts=interval(0.29),
+    gap_closed=interval(0.59),
+)
+CONTROL = Control(
+    passages=24, other_passages=24, others=("tomas-okafor",), own=0.72, own_low=0.7,
+    own_high=0.74, other=0.86, other_low=0.84, other_high=0.88, ratio=0.84, low=0.81, high=0.87,
+)  # fmt: skip
 GOOD = Measured(
     passages=60,
     perplexity=23.5,
@@ -29,6 +60,14 @@ GOOD = Measured(
     parity_largest=0.02,
     parity_prompts=20,
     on_topic=OnTopic(30, 0.88, 0.85, -0.05, 0.11, (0.1, 0.46)),
+    base_parameters=135_000_000,
+    control=CONTROL,
+    others=1,
+    basics=Basics(200, 4000, 2.02, 2.0, interval(1.01), ()),
+    voice=Voice(30, 9, VOICE, VOICE, base_parameters=135_000_000),
+    recitation=Recitation(rate([False] * 98), rate([False] * 98), 31, 300),
+    safety=Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
+    grounding=Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
 )
 INCUMBENT = Comparison("v3", 23.0, 1.02, 1.00, 1.04)
 
@@ -40,7 +79,9 @@ def claim(measured: Measured, name: str) -> Claim:
 def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incumbent() -> None:
     claims = decide(GOOD)
 
-    assert tuple(one.name for one in claims) == CLAIMS
+    told = stated(GOOD)
+    assert sorted(one.name for one in (*claims, *told)) == sorted(CLAIMS)
+    assert {one.name for one in told} == STATED_FOR_SMALL_BASES
     assert outcome_of(claims) == "passed"
     assert "no incumbent" in claim(GOOD, "not_worse_than_incumbent").detail
     assert "34.60" in claim(GOOD, "beats_base_model").detail
@@ -61,6 +102,24 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
         ({"dataset_templates": ()}, "template_hash_matches"),
         ({"parity_mean": 0.011}, "served_model_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
+        ({"control": replace(CONTROL, ratio=0.99, low=0.96, high=1.02)}, "learns_this_author"),
+        ({"basics": replace(GOOD.basics, ratio=interval(1.06))}, "keeps_the_basics"),
+        (
+            {"voice": Voice(30, 9, replace(VOICE, over_base=interval(0.01)), VOICE, 1000)},
+            "sounds_less_like_the_base",
+        ),
+        (
+            {"voice": Voice(30, 9, replace(VOICE, over_posts=interval(-0.03)), VOICE, 1000)},
+            "sounds_less_like_the_base",
+        ),
+        (
+            {"recitation": Recitation(rate([True] * 11 + [False] * 89), rate([]), 80, 300)},
+            "recites_no_training_text",
+        ),
+        (
+            {"safety": Safety(36, rates([Flags(leaked=True)] + [Flags()] * 35), GOOD.safety.base)},
+            "answers_safely",
+        ),
     ],
 )
 def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: str) -> None:
@@ -68,6 +127,41 @@ def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: st
 
     assert [one.name for one in decide(measured) if not one.passed] == [failed]
     assert outcome_of(decide(measured)) == "failed"
+
+
+@pytest.mark.parametrize("claim_name", sorted(STATED_FOR_SMALL_BASES))
+def test_what_a_small_base_cannot_show_refuses_only_a_large_one(claim_name: str) -> None:
+    apart = replace(VOICE, over_base=interval(0.0))
+    unlike = replace(
+        GOOD,
+        voice=replace(GOOD.voice, against_people=apart),
+        grounding=replace(GOOD.grounding, own=interval(0.0)),
+    )
+
+    assert outcome_of(decide(unlike)) == "passed"
+    [told] = [one for one in stated(unlike) if one.name == claim_name]
+    assert told.passed is False, "it is stated as it is"
+    for parameters in (1_000_000_000, None):
+        large = replace(unlike, base_parameters=parameters)
+        assert claim(large, claim_name).passed is False
+        assert stated(large) == ()
+        assert outcome_of(decide(large)) == "failed"
+
+
+def test_without_anybody_else_there_is_no_control_and_that_is_said() -> None:
+    alone = replace(GOOD, control=None, others=0)
+
+    assert claim(alone, "learns_this_author").passed
+    assert "nobody" in claim(alone, "learns_this_author").detail
+    few = replace(GOOD, control=None, why_not={"learns_this_author": "fewer than 10 passages"})
+    assert claim(few, "learns_this_author").passed is None
+
+
+@pytest.mark.parametrize("field", ["basics", "voice", "recitation", "safety"])
+def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
+    without = replace(GOOD, **{field: None})
+
+    assert outcome_of(decide(without)) == "not_decided"
 
 
 def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
@@ -117,7 +211,8 @@ def test_a_model_may_be_at_most_fifteen_hundredths_less_on_topic_than_its_base(
 
 
 def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
-    measured = replace(GOOD, on_topic=None, on_topic_why_not="questions do not fit: read some rows")
+    why = {"stays_on_topic": "questions do not fit: read some rows"}
+    measured = replace(GOOD, on_topic=None, why_not=why)
 
     found = claim(measured, "stays_on_topic")
     assert found.passed is None
@@ -131,5 +226,11 @@ def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:
     assert (same.candidate, same.base) == (pytest.approx(0.5), pytest.approx(0.4))
     # every pair differs by the same: the spread over questions does not blur it
     assert (same.low, same.high) == (pytest.approx(0.1), pytest.approx(0.1))
-    apart = on_topic([1.0, 0.0], [0.0, 1.0], scale=(0.1, 0.5))
-    assert apart.low < -1.0 < 1.0 < apart.high
+    apart = on_topic([1.0, 0.0] * 8, [0.0, 1.0] * 8, scale=(0.1, 0.5))
+    assert apart.low < -0.4 < 0.4 < apart.high
+    # questions of two documents are two observations, not sixteen
+    grouped = on_topic(
+        [1.0] * 8 + [0.0] * 8, [0.5] * 16, scale=(0, 1), documents=list("a" * 8 + "b" * 8)
+    )
+    alone = on_topic([1.0] * 8 + [0.0] * 8, [0.5] * 16, scale=(0, 1))
+    assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)

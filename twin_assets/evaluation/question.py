@@ -1,0 +1,97 @@
+"""What is measured: the compared models, what they are measured on, what they are judged with.
+
+Belongs here: these values and what an evaluation rests on. Does not belong here: measuring
+(`measurement.py`), finding the candidate and reading tables (`judgement.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from twin_assets.evaluation import served_model
+from twin_assets.evaluation.answer_measures import Judges
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_resources.judging.texts import Hand
+
+
+@dataclass(frozen=True)
+class Served:
+    """Starts a server of either model (context managers)."""
+
+    candidate: served_model.Serve
+    base: served_model.Serve
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to measure.
+
+    Attributes:
+        name: `candidate`, `v3`, `base model`.
+        weights: names the weights: a checkpoint's hash, or the revision of a base model.
+        base_folder: transformers folder.
+        adapter_folder: PEFT folder; None: the base alone.
+    """
+
+    name: str
+    weights: str
+    base_folder: Path
+    adapter_folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What shall be measured.
+
+    Attributes:
+        checkpoint: hash of the candidate.
+        candidate, base: models; `incumbent`: the stable version, None when there is none.
+        template: hash that the checkpoint names.
+        dataset: rows of `instruction_dataset`, all splits.
+        dataset_version: its data version.
+        trained_on: document ids of the training sets of candidate and incumbent.
+        token_budget: tokens of held-out passages that perplexity reads for each model.
+    """
+
+    checkpoint: str
+    candidate: Subject
+    base: Subject
+    incumbent: Subject | None
+    template: str
+    dataset: pl.DataFrame = field(repr=False)
+    dataset_version: str
+    trained_on: frozenset[str] = field(repr=False)
+    token_budget: int
+
+    def rests_on(self, incumbent_checkpoint: str) -> str:
+        """Hash over everything that decides the result."""
+        parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
+        parts += [GATE_VERSION, self.token_budget]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What an author's answers are judged with.
+
+    Attributes:
+        judges: calibrated, or with the reason why not.
+        hands: other people's texts, for the control.
+        chunks: texts of the author's chunks by id.
+        base_answers: of the base model to training questions, for comparing habits.
+        base_parameters: of the base model; None: not known.
+        judge_model: a LiteLLM model name that rates answers blind; empty: none.
+    """
+
+    judges: Judges
+    hands: Sequence[Hand] = field(repr=False)
+    chunks: Mapping[str, str] = field(repr=False)
+    base_answers: Sequence[str] = field(repr=False)
+    base_parameters: int | None = None
+    judge_model: str = ""

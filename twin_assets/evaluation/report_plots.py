@@ -1,0 +1,106 @@
+"""Plots of an evaluation as SVG.
+
+Belongs here: drawing intervals of figures that belong together. Does not belong here: which figures
+decide (`gate.py`), the text around them (`report.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twin_assets.evaluation.gate import Measured
+
+WIDTH, ROW = 7.0, 0.34  # inches
+HEADROOM = 1.2
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure with its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+def plots(measured: Measured) -> Mapping[str, tuple[str, str]]:
+    """Name → (title, SVG) of every plot for which there are figures."""
+    drawn: dict[str, tuple[str, str]] = {}
+    for name, title, bars, limit in (
+        ("gains", "Perplexity / base model's (below 1 is better)", _gains(measured), 1.0),
+        ("voice", "Voice score, told apart from people and base model", _voices(measured), None),
+        ("basics", "Loss on general instructions / base model's", _basics(measured), 1.05),
+    ):
+        if bars:
+            drawn[name] = (title, _intervals(title, bars, limit=limit))
+    return drawn
+
+
+def _gains(measured: Measured) -> list[Bar]:
+    found = [
+        Bar(f"held-out, against {other.name}", other.ratio, other.low, other.high)
+        for other in (measured.base, measured.incumbent)
+        if other is not None
+    ]
+    control = measured.control
+    if control is not None:
+        found += [
+            Bar("the author's, no context", control.own, control.own_low, control.own_high),
+            Bar("another author's", control.other, control.other_low, control.other_high),
+        ]
+    return found
+
+
+def _voices(measured: Measured) -> list[Bar]:
+    compared = measured.voice.against_all if measured.voice is not None else None
+    if compared is None:
+        return []
+    named = (
+        ("author", compared.own),
+        ("candidate", compared.candidate),
+        ("base with posts", compared.base_with_posts),
+        ("base", compared.base),
+    )
+    return [
+        Bar(name, found.value, found.low, found.high) for name, found in named if found is not None
+    ]
+
+
+def _basics(measured: Measured) -> list[Bar]:
+    found = measured.basics
+    if found is None:
+        return []
+    return [
+        Bar("all", found.ratio.value, found.ratio.low, found.ratio.high),
+        *(Bar(kind.kind, kind.ratio, kind.ratio, kind.ratio) for kind in found.kinds),
+    ]
+
+
+def _intervals(title: str, bars: Sequence[Bar], *, limit: float | None) -> str:
+    """Dots with their intervals, one below the other; `limit` as a dashed line."""
+    from matplotlib.figure import Figure
+
+    figure: Any = Figure(figsize=(WIDTH, HEADROOM + ROW * len(bars)), layout="constrained")
+    axes: Any = figure.add_subplot()
+    for row, bar in enumerate(reversed(bars)):
+        low, high = (min(max(end, -10.0), 10.0) for end in (bar.low, bar.high))  # ±inf of one post
+        axes.plot([low, high], [row, row], color="#7a8ba0", linewidth=3, solid_capstyle="round")
+        axes.plot(bar.value, row, "o", color="#1f3a5f")
+        axes.annotate(
+            f"{bar.value:.2f}", (bar.value, row), (0, 6), textcoords="offset points",
+            ha="center", fontsize=8,
+        )  # fmt: skip
+    if limit is not None:
+        axes.axvline(limit, linestyle="--", color="#b03a2e", linewidth=1)
+    axes.set_yticks(range(len(bars)), [bar.name for bar in reversed(bars)])
+    axes.set_ylim(-0.6, len(bars) - 0.2)
+    axes.set_title(title, fontsize=10)
+    axes.grid(axis="x", alpha=0.3)
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
