@@ -89,7 +89,7 @@ def update_preferences(
         traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
     )
     rows = [*_rendered(tables, author, told, left_out), *pairs]
-    rows = _without_leaks(rows, _held_out(tables, author.slug), left_out)
+    rows = _without_leaks(rows, held_out_of(tables, author.slug), left_out)
     stays = within_share([row["voters"] for row in rows])
     left_out["too_many_of_a_reader"] += len(rows) - len(stays)
     frame = pl.DataFrame([rows[place] for place in stays], schema=columns_of(PreferenceDataset))
@@ -273,7 +273,8 @@ def _row(pair: Pair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     }
 
 
-def _held_out(tables: Tables, author: str) -> HeldOut:
+def held_out_of(tables: Tables, author: str) -> HeldOut:
+    """What of the author's held-out samples no pair may show."""
     columns = ["sample_id", "question", "answer", "messages"]
     rows = tables.read(SAMPLES, author, columns=columns, where="split = 'held_out'").to_dicts()
     return HeldOut(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from twin_assets.instructions.preference_pairs import MOST_PERCENT
+from twin_assets.instructions.preference_pairs import MOST_PERCENT, HeldOut, leaking
 
 
 @dataclass(frozen=True)
@@ -126,3 +126,40 @@ def sources_of(dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
             document == row["document_id"] and start < row["end"] and row["start"] < end
         )
     return Sources(dataset.height, no_trace, no_chunk, nameless)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pairs that show what the gate measures on.
+
+    Attributes:
+        held_out_question, held_out_prompt, held_out_text: by what is (nearly) a held-out sample's.
+    """
+
+    rows: int
+    held_out_question: int
+    held_out_prompt: int
+    held_out_text: int
+
+    @property
+    def hold(self) -> bool:
+        return not (self.held_out_question or self.held_out_prompt or self.held_out_text)
+
+
+def shown_of_held_out(dataset: pl.DataFrame, held_out: HeldOut) -> Shown:
+    """Compare every pair with the held-out samples.
+
+    Args:
+        dataset: `pair_id`, `question`, `messages`, `chosen`.
+    """
+    pairs = {
+        row["pair_id"]: (row["question"], row["messages"][-1]["content"], row["chosen"])
+        for row in dataset.iter_rows(named=True)
+    }
+    found = Counter(leaking(pairs, held_out).values())
+    return Shown(
+        dataset.height,
+        found["held_out_question"],
+        found["held_out_prompt"],
+        found["held_out_text"],
+    )

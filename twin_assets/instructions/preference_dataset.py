@@ -103,6 +103,27 @@ def every_pair_names_its_source(
     return _result(found)
 
 
+@dg.asset_check(
+    asset=preference_dataset,
+    additional_deps=[building.SAMPLES],
+    partitions_def=authors,
+    blocking=True,
+)
+def no_pair_shows_what_is_held_out(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """No pair asks, shows or says (nearly) what a held-out sample does.
+
+    Blocking: as a leak across the splits of `instruction_dataset`.
+    """
+    store, author = tables.tables(), context.partition_key
+    columns = ["pair_id", "question", "messages", "chosen"]
+    found = claims.shown_of_held_out(
+        store.read(building.DATASET, author, columns=columns), building.held_out_of(store, author)
+    )
+    return _result(found)
+
+
 def _traces(tables: TablesResource, author: str, columns: list[str]) -> pl.DataFrame:
     store = tables.tables()
     if not store.exists(building.TRACES, author):

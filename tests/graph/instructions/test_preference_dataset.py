@@ -38,6 +38,7 @@ CHECKS = {
     "every_chosen_answer_is_the_authors",
     "no_reader_owns_the_pairs",
     "every_pair_names_its_source",
+    "no_pair_shows_what_is_held_out",
 }
 ANSWERS = 30
 
@@ -361,6 +362,7 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
     elsewhere = next(row for row in samples if row["document_id"] != samples[0]["document_id"])[
         "chunk_id"
     ]
+    held = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
     breaking = {
         "every_chosen_answer_is_the_authors": [
             changed(is_vote, chosen="Not the author's words."),
@@ -376,6 +378,10 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
             changed(is_edit, trace_id="no-such-trace"),
             changed(is_vote, chunk_id=elsewhere),
             changed(is_vote, chunk_id=None),
+        ],
+        "no_pair_shows_what_is_held_out": [
+            changed(is_edit, question=held["question"]),
+            changed(is_edit, chosen=held["answer"]),
         ],
     }
     assert breaking.keys() == CHECKS

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twin_assets.instructions.preference_claims import shown_of_held_out
 from twin_assets.instructions.preference_pairs import (
     HeldOut,
     Passage,
@@ -205,3 +207,27 @@ HELD = HeldOut(
 )
 def test_what_is_measured_is_not_trained_on(pair: tuple[str, str, str], reason: str | None) -> None:
     assert leaking({"pair": pair}, HELD) == ({"pair": reason} if reason else {})
+
+
+@pytest.mark.parametrize(
+    ("changed", "count"),
+    [
+        ({}, None),
+        ({"question": "How do you forge the anchor for a ship?"}, "held_out_question"),
+        ({"messages": [{"content": HELD.prompts["h"]}]}, "held_out_prompt"),
+        ({"chosen": HELD.answers[0]}, "held_out_text"),
+    ],
+)
+def test_a_stored_pair_that_shows_it_is_counted(
+    changed: dict[str, object], count: str | None
+) -> None:
+    row = {
+        "pair_id": "p",
+        "question": "Why is the kettle tinned?",
+        "messages": [{"content": "Question: Why is the kettle tinned?"}],
+        "chosen": OWN,
+    }
+    found = shown_of_held_out(pl.DataFrame([row | changed]), HELD)
+    broken = {name for name, value in vars(found).items() if value and name != "rows"}
+    assert broken == ({count} if count else set())
+    assert found.hold == (count is None)
