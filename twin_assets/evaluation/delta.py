@@ -169,7 +169,8 @@ def profile_of(
             next_step=f"import more posts: {FEWEST_POOLS} of either are needed",
         )
     hands = [mine, *(others[name] for name in sorted(others) if others[name])]
-    features = _features(hands)
+    # a hand of few pools, the base model's, would cull what it had no room for
+    features = _features([mine, *(others[name] for name in people if _enough(others[name]))])
     frequencies = _frequencies([pool for hand in hands for pool in hand], features)
     means, deviations = frequencies.mean(axis=0), frequencies.std(axis=0)
     deviations = np.where(deviations > 0, deviations, 1.0)
@@ -270,6 +271,10 @@ def _pools(texts: Sequence[Text]) -> list[Counter[str]]:
 def _tokens(text: str) -> Iterator[str]:
     for found in _TOKEN.finditer(text.translate(_TYPOGRAPHY)):
         yield found[0].casefold()
+
+
+def _enough(pools: Sequence[Counter[str]]) -> bool:
+    return len(pools) >= FEWEST_POOLS
 
 
 def _features(hands: Sequence[Sequence[Counter[str]]]) -> list[str]:

@@ -92,7 +92,7 @@ def measure_style_habits(
         found.append(
             _habit(
                 name,
-                own,
+                own if name == "answer length" else _cut(own, candidate),
                 [candidate[n] for n in used],
                 [base[n] for n in used] if base else [],
                 [names[n] for n in used],
@@ -118,6 +118,15 @@ def lines(found: StyleHabits) -> list[str]:
             + " |"
         )
     return [*told, "", f"{found.answers} answers, {found.own_texts} texts of the author."]
+
+
+def _cut(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """The author's texts as long as answers are, in turn: a limit cuts long sentences off more
+    often than short ones, and both sides must have lost them."""
+    lengths = [len(answer.split()) for answer in answers if answer.strip()] or [0]
+    return [
+        " ".join(text.split()[: lengths[n % len(lengths)] or None]) for n, text in enumerate(own)
+    ]
 
 
 def _habit(

@@ -104,6 +104,16 @@ def test_features_are_words_of_everybody_and_no_ones_subject(
     assert not (set(subjects) - everywhere) & set(found[:40])
 
 
+def test_a_hand_of_few_pools_takes_no_feature_away(hands: dict[str, list[Text]]) -> None:
+    others = {"tomas": hands["tomas-okafor"]}
+    few = {"base model": [Text(str(n), "It is a thing that is used. " * 20) for n in range(8)]}
+
+    with_few = profile_of(hands["mara-lindqvist"], others | few)
+
+    assert with_few.features == profile_of(hands["mara-lindqvist"], others).features
+    assert len(with_few.reference["base model"]) < delta.FEWEST_POOLS
+
+
 def test_typography_and_markdown_are_nobodys_habit() -> None:
     plain = list(delta._tokens('He said "don\'t" - twice...'))
     typed = list(delta._tokens("**He** said “don’t” – _twice_..."))

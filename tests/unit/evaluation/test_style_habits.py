@@ -93,6 +93,24 @@ def test_the_sentence_that_a_limit_cut_is_not_a_short_one() -> None:
     assert sum(style_habits._sentence_lengths("And then")) == 1
 
 
+def test_a_limit_that_cuts_long_sentences_off_does_not_look_like_a_habit() -> None:
+    """Long and short sentences in turn: after a cut at 20 words mostly the short ones are whole."""
+    chance = random.Random(5)
+    written = [
+        " ".join(text(chance, length=length, sentences=1) for length in (18, 6, 18, 6, 18))
+        for _ in range(280)
+    ]
+    own, answers = written[:200], [" ".join(one.split()[:30]) for one in written[200:]]
+
+    mine = habit(measure_style_habits(own, candidate=answers), "sentence length")
+
+    assert mine.candidate is not None
+    assert mine.candidate.low <= mine.by_chance.high
+    whole = style_habits._habit("sentence length", own, answers, [], [str(n) for n in range(80)])
+    assert whole.candidate is not None
+    assert whole.candidate.low > whole.by_chance.high
+
+
 def test_marks_do_not_depend_on_how_a_file_was_typed() -> None:
     assert style_habits._marks("“It’s” – so...") == style_habits._marks('"It\'s" - so…')
 
