@@ -140,5 +140,5 @@ def test_trainings_share_one_pool_and_are_retried() -> None:
 
 
 def test_an_unknown_backend_is_refused(home: Settings) -> None:
-    with pytest.raises(TwinError, match="only `local` exists"):
+    with pytest.raises(TwinError, match="only `local` and `ray` exist"):
         shells.TrainingLauncherResource(home=str(home.home), backend="cloud").launcher()
