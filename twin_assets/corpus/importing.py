@@ -184,37 +184,39 @@ def inventory_frame(
         stored: `STORED_COLUMNS` of the table as it stands; None when there is none yet.
         forgotten: a post of which has no row at all, no tombstone either.
     """
-    known = {} if stored is None else {str(row["source_id"]): row for row in stored.to_dicts()}
-    rows = [
-        *_rows_of_files(inventory, known),
-        *_rows_of_records(inventory),
-    ]
-    here = {str(row["source_id"]) for row in rows}
-    rows += [
+    records = pl.DataFrame(_rows_of_records(inventory), schema=_INVENTORY_SCHEMA)
+    known = _special(inventory, stored, here=[*inventory.posts, *records["source_id"]])
+    others = _rows_of_special_files(inventory, known)
+    here = inventory.posts.keys() | set(records["source_id"])
+    others += [
         _row_of_missing(inventory, before)
         for source_id, before in known.items()
         if source_id not in here
     ]
+    special = pl.DataFrame(others, schema=_INVENTORY_SCHEMA)
+    files = _files_frame(inventory).join(special, on="source_id", how="anti")
+    frame = pl.concat([files, records, special])
     if forgotten is not None:
-        rows = [row for row in rows if not forgotten.holds(str(row["source_id"]))]
-    return pl.DataFrame(rows, schema=_INVENTORY_SCHEMA).sort("source_id")
+        frame = frame.filter([not forgotten.holds(one) for one in frame["source_id"].to_list()])
+    return frame.sort("source_id")
 
 
 def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> Changes:
     """What an import of `frame` (from `inventory_frame`) would add, edit and delete."""
-    before: dict[str, str] = {}
-    if stored is not None:
-        alive = stored.filter(~pl.col("deleted"))
-        before = dict(zip(alive["source_id"].to_list(), alive["file_hash"].to_list(), strict=True))
-    now = frame.filter(~pl.col("deleted"))
-    after = dict(zip(now["source_id"].to_list(), now["file_hash"].to_list(), strict=True))
+    columns = ["source_id", "file_hash"]
+    nothing = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
+    before = nothing if stored is None else stored.filter(~pl.col("deleted")).select(columns)
+    now = frame.filter(~pl.col("deleted")).select(columns)
+    other = pl.col("file_hash") != pl.col("file_hash_right")
     return Changes(
-        added=tuple(sorted(after.keys() - before.keys())),
-        edited=tuple(
-            sorted(key for key in after.keys() & before.keys() if after[key] != before[key])
-        ),
-        deleted=tuple(sorted(before.keys() - after.keys())),
+        added=_sorted_ids(now.join(before, on="source_id", how="anti")),
+        edited=_sorted_ids(now.join(before, on="source_id").filter(other)),
+        deleted=_sorted_ids(before.join(now, on="source_id", how="anti")),
     )
+
+
+def _sorted_ids(frame: pl.DataFrame) -> tuple[str, ...]:
+    return tuple(frame["source_id"].sort().to_list())
 
 
 def read_rows(
@@ -248,31 +250,71 @@ def read_rows(
     return validated(pl.DataFrame(rows, schema=columns_of(RawPosts)), RawPosts)
 
 
-def _rows_of_files(
+def _special(
+    inventory: Inventory, stored: pl.DataFrame | None, *, here: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The few stored rows on which the row of a post depends, by `source_id`.
+
+    Those that could not be read then or now, wait for their day, or are not there any more: of
+    100,000 others no object is made.
+    """
+    if stored is None:
+        return {}
+    unreadable = [name for name, (_, file) in inventory.posts.items() if file.problem]
+    listed = pl.Series("source_id", here, dtype=pl.String)
+    rows = stored.filter(
+        pl.col("problem").is_in(["unreadable", NOT_YET])
+        | pl.col("source_id").is_in(pl.Series(unreadable, dtype=pl.String).implode())
+        | ~pl.col("source_id").is_in(listed.implode())
+    )
+    return {str(row["source_id"]): row for row in rows.to_dicts()}
+
+
+def _files_frame(inventory: Inventory) -> pl.DataFrame:
+    """A row a file as it lies there."""
+    sites = {id(folder): folder.site.as_json() for folder in inventory.folders}
+    found = inventory.posts.values()
+    return pl.DataFrame(
+        {
+            "source_id": list(inventory.posts),
+            "source": [folder.source for folder, _ in found],
+            "path": [file.address for _, file in found],
+            "file_hash": [file.file_hash or "unreadable" for _, file in found],
+            "site": [sites[id(folder)] for folder, _ in found],
+            "problem": [file.problem for _, file in found],
+            "deleted": [False] * len(found),
+            "again": [""] * len(found),
+        },
+        schema=_INVENTORY_SCHEMA,
+    )
+
+
+def _rows_of_special_files(
     inventory: Inventory, known: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
+    """Rows of those files whose stored row counts."""
     rows: list[dict[str, Any]] = []
-    sites = {id(folder): folder.site.as_json() for folder in inventory.folders}
-    for source_id, (folder, file) in inventory.posts.items():
+    for source_id, before in known.items():
+        if source_id not in inventory.posts or before["deleted"]:
+            continue
+        folder, file = inventory.posts[source_id]
         row = {
             "source_id": source_id,
             "source": folder.source,
             "path": file.address,
             "file_hash": file.file_hash or "unreadable",
-            "site": sites[id(folder)],
+            "site": folder.site.as_json(),
             "problem": file.problem,
             "deleted": False,
             "again": "",
         }
-        before = known.get(source_id)
-        if before is not None and not before["deleted"]:
-            if file.problem == "unreadable":
-                row |= _as_before(before)
-            elif before["problem"] == "unreadable":
-                # It was there at the scan and gone at the read: the same bytes deserve a new try.
-                row["again"] = "unreadable" if before["file_hash"] == file.file_hash else ""
-            elif before["problem"] == NOT_YET:
-                row["again"] = datetime.now(UTC).date().isoformat()  # its day comes without an edit
+        if file.problem == "unreadable":
+            row |= _as_before(before)
+        elif before["problem"] == "unreadable":
+            # It was there at the scan and gone at the read: the same bytes deserve a new try.
+            row["again"] = "unreadable" if before["file_hash"] == file.file_hash else ""
+        elif before["problem"] == NOT_YET:
+            row["again"] = datetime.now(UTC).date().isoformat()  # its day comes without an edit
         rows.append(row)
     return rows
 

@@ -20,7 +20,8 @@ from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
 from twin_assets.corpus.importers.exports import refuse_exports
 from twin_assets.corpus.importers.feed_download import download_feed, shown_address
-from twin_assets.corpus.importers.folders import Folder, scan, scan_prefix
+from twin_assets.corpus.importers.folders import Folder, holds_markdown, scan, scan_prefix
+from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.known import Importer, has_markdown_posts, importer_of
 from twin_assets.corpus.importers.posts import markup_of
 from twin_resources.errors import TwinError
@@ -149,6 +150,8 @@ def _on_disk(source: Path, stack: ExitStack) -> Found:
     """
     if not source.exists():
         return [], scan(source)
+    if not is_repository(source) and holds_markdown(source):
+        return [], scan(source)  # nothing but a repository is an export beside Markdown posts
     archive = stack.enter_context(open_archive(source))
     importer = importer_of(archive)
     if importer is not None:

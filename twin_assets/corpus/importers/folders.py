@@ -20,7 +20,12 @@ from pathlib import Path
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, markup_of
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
-from twin_assets.corpus.importers.site_layout import bundles_of, layout_of, why_no_post
+from twin_assets.corpus.importers.site_layout import (
+    bundles_of,
+    is_about_the_folder,
+    layout_of,
+    why_no_post,
+)
 from twin_resources.errors import TwinError
 from twin_resources.sources.object_store import (
     StoredObject,
@@ -134,6 +139,15 @@ def scan(source: Path) -> Folder:
             tried, found=f"it cannot be listed ({error.strerror})", next_step="give read permission"
         ) from error
     return _scan_folder(source)
+
+
+def holds_markdown(source: Path) -> bool:
+    """Whether a folder holds a post in Markdown; looks no further than the first."""
+    found = _walk(source, skipped=Counter(), unlisted=[])
+    return source.is_dir() and any(
+        not linked and markup_of(source_id) == "markdown" and not is_about_the_folder(source_id)
+        for _, source_id, linked in found
+    )
 
 
 def scan_prefix(source: str) -> Folder:
