@@ -1,7 +1,7 @@
 """The corpus at the cost of the change: ten posts added to many, the shared posts, peak memory.
 
-    python tests/bench/bench_corpus.py --full [--json FILE]    # about 30 CPU minutes
-    python tests/bench/bench_corpus.py --quick [--json FILE]   # about a CPU minute
+    python tests/bench/bench_corpus.py --full [--base FOLDER] [--only PART …] [--json FILE]
+    python tests/bench/bench_corpus.py --quick [--only PART …] [--json FILE]  # a CPU minute
 
 Every figure is of the job `import_posts` as it is (four assets and their blocking checks), each run
 in a process of its own, from the sources to searchable. Time is CPU seconds of that process without
@@ -10,7 +10,9 @@ Bytes are those of files under the tables that are new or changed after the run.
 
 The rebuild is measured on fewer posts and scaled linearly. The vectors of the large base, and of it
 alone, are random: what is measured on it is what ten posts cost beside them, and those get real
-ones. There is no peer: the Handbook's pipeline reads everything anew, which is the rebuild here.
+ones. It is not what is measured and takes minutes: `--base` keeps it for the next time, as it was
+before the ten came. There is no peer: the Handbook's pipeline reads everything anew, which is the
+rebuild here.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ import os
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -214,33 +218,65 @@ def require_found(home: Settings) -> None:
 
 
 def new_home(base: Path, name: str, weights: Path, *sources: Path) -> Settings:
-    home = load_settings(base / name)
+    home = load_settings(base / "homes" / name)
     home.home.mkdir(parents=True)
     lend_weights(weights, home)
     write_author(home, Author(SLUG, "Bench", sources=tuple(map(str, sources))))
     return home
 
 
-def measure(form: Form, base: Path) -> list[Row]:
-    pool, weights = sentences(), prepare_weights()
+PARTS = ("change", "shared")
+
+
+def measure(form: Form, base: Path, *, kept: Path | None, only: Sequence[str]) -> list[Row]:
+    weights = prepare_weights()
+    rows: list[Row] = []
+    if "change" in only:
+        rows += change_rows(form, base, kept, weights)
+    if "shared" in only:
+        rows += shared_rows(form, base, weights)
+    return rows
+
+
+def change_rows(form: Form, base: Path, kept: Path | None, weights: Path) -> list[Row]:
+    """Ten posts beside many, and beside them what all cost from nothing."""
+    pool = sentences()
     sys.stderr.write(f"{len(pool):,} sentences of the shared posts\n")
+    with many_posts(form, kept or base, pool, weights) as (home, posts_at):
+        idle = _said("nothing new", run_import(home))
+        add_ten(posts_at, pool)
+        ten = _said("ten added", run_import(home))
+        require_found(home)
     rebuilt: dict[int, dict[str, float]] = {}
     for count in (form.small, form.rebuilt):
         write_posts(base / f"posts-{count}", count, seed=count, pool=pool)
-        home = new_home(base, f"home-{count}", weights, base / f"posts-{count}")
+        home = new_home(base, str(count), weights, base / f"posts-{count}")
         rebuilt[count] = _said(f"{count:,} posts from nothing", run_import(home))
-    write_posts(base / "many", form.base, seed=1, pool=pool)
-    home = new_home(base, "home-many", weights, base / "many")
-    _said(f"base of {form.base:,} (random vectors)", run_import(home, random_vectors=True))
-    idle = _said("nothing new", run_import(home))
-    add_ten(base / "many", pool)
-    ten = _said("ten added", run_import(home))
-    require_found(home)
-    return [
-        *ten_rows(form, ten, rebuilt[form.rebuilt], idle),
-        *memory_rows(form, rebuilt),
-        *shared_rows(form, base, weights),
-    ]
+    return [*ten_rows(form, ten, rebuilt[form.rebuilt], idle), *memory_rows(form, rebuilt)]
+
+
+@contextmanager
+def many_posts(
+    form: Form, place: Path, pool: list[str], weights: Path
+) -> Generator[tuple[Settings, Path]]:
+    """The large base and the folder of its posts, set back afterwards."""
+    posts_at, there = place / "many", place / "homes" / "many"
+    write_posts(posts_at, form.base, seed=1, pool=pool)
+    home = load_settings(there) if there.exists() else new_home(place, "many", weights, posts_at)
+    made = run_import(home, random_vectors=True)
+    _said(f"base of {form.base:,} (random vectors)", made)
+    # Tables are known by where they lie, so what is measured lies where the base did.
+    before = there.with_name("many-before")
+    shutil.copytree(there, before, symlinks=True)
+    names = {path.name for path in (posts_at / "_posts").iterdir()}
+    try:
+        yield home, posts_at
+    finally:
+        shutil.rmtree(there)
+        before.rename(there)
+        for path in (posts_at / "_posts").iterdir():
+            if path.name not in names:
+                path.unlink()
 
 
 def ten_rows(
@@ -279,7 +315,7 @@ def shared_rows(form: Form, base: Path, weights: Path) -> list[Row]:
     folders = [SHARED / "skeeto", SHARED / "jbranchaud-til"]
     if form.shared is not None:
         folders = [_some_of(folders[0] / "_posts", base / "shared" / "_posts", form.shared).parent]
-    home = new_home(base, "home-shared", weights, *folders)
+    home = new_home(base, "shared", weights, *folders)
     cost = _said("shared posts", run_import(home))
     count = sum(_posts_in(folder) for folder in folders)
     return [
@@ -310,16 +346,19 @@ def _said(what: str, cost: dict[str, float]) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true")
-    form.add_argument("--full", action="store_true")
-    form.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--quick", action="store_true")
+    size.add_argument("--full", action="store_true")
+    size.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
+    parser.add_argument("--base", type=Path, help="where the large base is kept, or made")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.worker:
         return work(options.worker)
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
-        rows = measure(FULL if options.full else QUICK, Path(folder))
+        form = FULL if options.full else QUICK
+        rows = measure(form, Path(folder), kept=options.base, only=options.only)
     if options.quick:
         print("quick form: fewer posts, and goals for so few (see QUICK)")
     print(f"{'what':52} {'value':>9} {'unit':6} {'goal':>8}  holds")

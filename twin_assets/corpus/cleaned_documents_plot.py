@@ -7,35 +7,91 @@ Method: Matplotlib without a display, https://matplotlib.org/stable/users/explai
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+PLOT_VERSION = "1"
+"""Of the picture; another one draws it anew."""
 
 MOST_LANGUAGES = 8
 _BINS = 30
+# A bar of 300 pixels moves by one.
+_VISIBLE = 1 / 300
 
 
-def draw(languages: Mapping[str, int], words: Sequence[int], *, title: str) -> bytes:
-    """A PNG of about 20 KB: left, documents a language; right, documents by words (log scale).
+@dataclass(frozen=True)
+class Shape:
+    """What the picture shows.
 
-    Args:
+    Attributes:
         languages: code → documents, most frequent first; beyond eight they are one bar.
-        words: of each kept document.
+        edges: words at which the bars of the right half begin and end; none without a document.
+        documents: in each of them.
     """
+
+    languages: dict[str, int]
+    edges: tuple[float, ...]
+    documents: tuple[int, ...]
+
+    @classmethod
+    def of(cls, languages: Mapping[str, int], words: Sequence[int]) -> Shape:
+        """Count.
+
+        Args:
+            languages: code → documents, most frequent first.
+            words: of each kept document.
+        """
+        import numpy as np
+
+        bars = dict(list(languages.items())[:MOST_LANGUAGES])
+        rest = sum(languages.values()) - sum(bars.values())
+        if rest:
+            bars["others"] = rest
+        if not words:
+            return cls(bars, (), ())
+        low, high = max(1, min(words)), max(words) + 1
+        edges = [low * (high / low) ** (step / _BINS) for step in range(_BINS + 1)]
+        counts, _ = np.histogram(words, bins=edges)
+        return cls(bars, tuple(edges), tuple(counts.tolist()))
+
+    def looks_like(self, other: Shape) -> bool:
+        """Whether nobody could tell the two pictures apart: no bar differs by a pixel."""
+        return (
+            list(self.languages) == list(other.languages)
+            and self.edges == other.edges
+            and _alike(list(self.languages.values()), list(other.languages.values()))
+            and _alike(self.documents, other.documents)
+        )
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Shape:
+        said = json.loads(text)
+        return cls(dict(said["languages"]), tuple(said["edges"]), tuple(said["documents"]))
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> bool:
+    step = _VISIBLE * max([*one, *other], default=0)
+    return all(abs(a - b) <= step for a, b in zip(one, other, strict=True))
+
+
+def draw(shape: Shape, *, title: str) -> bytes:
+    """A PNG of about 20 KB: left, documents a language; right, documents by words (log scale)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.0, 3.2), dpi=80, layout="constrained")
     left, right = figure.subplots(1, 2)
-    bars = dict(list(languages.items())[:MOST_LANGUAGES])
-    rest = sum(languages.values()) - sum(bars.values())
-    if rest:
-        bars["others"] = rest
-    left.barh(list(bars)[::-1], list(bars.values())[::-1])
+    left.barh(list(shape.languages)[::-1], list(shape.languages.values())[::-1])
     left.set_xlabel("documents")
     left.set_title("language", fontsize="medium")
-    if words:
-        low, high = max(1, min(words)), max(words) + 1
-        edges = [low * (high / low) ** (step / _BINS) for step in range(_BINS + 1)]
-        right.hist(words, bins=edges)
+    if shape.edges:
+        widths = [end - begin for begin, end in pairwise(shape.edges)]
+        right.bar(shape.edges[:-1], shape.documents, width=widths, align="edge")
         right.set_xscale("log")
     right.set_xlabel("words")
     right.set_title("length", fontsize="medium")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from twin_assets.corpus import cleaned_documents_plot
+from twin_assets.corpus.cleaned_documents_plot import PLOT_VERSION, Shape, draw
 from twin_assets.corpus.cleaning import dropped_by_reason
 from twin_assets.corpus.cleaning_tables import CLEANED
 
@@ -51,18 +51,13 @@ def metadata(
     kept = documents.filter("kept")
     folder = reports_dir(settings, author.slug)
     folder.mkdir(parents=True, exist_ok=True)
-    plot = folder / f"cleaned_documents-{data_version[:12]}.png"
     samples = folder / "cleaned_documents.md"
     languages = _counted(kept["language"])
-    if not plot.exists() or not samples.exists():
-        for old in folder.glob("cleaned_documents-*.png"):
-            old.unlink()
-        title = f"{author.name}: {kept.height:,} documents"
-        plot.write_bytes(
-            cleaned_documents_plot.draw(languages, kept["words"].to_list(), title=title)
-        )
-        samples.write_text(_samples(tables, author, kept), encoding="utf-8")
-    picture = base64.b64encode(plot.read_bytes()).decode()
+    mark = f"<!-- data version {data_version[:12]} -->\n"
+    if not samples.exists() or not samples.read_text("utf-8").startswith(mark):
+        samples.write_text(mark + _samples(tables, author, kept), encoding="utf-8")
+    shape = Shape.of(languages, kept["words"].to_list())
+    picture = base64.b64encode(_plot(folder, shape, title=author.name)).decode()
     return {
         "kept": kept.height,
         "words": int(kept["words"].sum()),
@@ -77,6 +72,23 @@ def metadata(
         ),
         "samples": dg.MetadataValue.path(str(samples)),
     }
+
+
+def _plot(folder: Path, shape: Shape, *, title: str) -> bytes:
+    """The picture, drawn anew when it would look different: Matplotlib takes a CPU second."""
+    plot, drawn = folder / "cleaned_documents.png", folder / "cleaned_documents.json"
+    first = f"{PLOT_VERSION} {title}"
+    if plot.exists() and drawn.exists():
+        before, _, numbers = drawn.read_text("utf-8").partition("\n")
+        if before == first and Shape.from_json(numbers).looks_like(shape):
+            return plot.read_bytes()
+    drawn.unlink(missing_ok=True)  # cut off in between, the two would not belong together
+    picture = draw(shape, title=title)
+    plot.write_bytes(picture)
+    written = drawn.with_suffix(".new")
+    written.write_text(f"{first}\n{shape.as_json()}", encoding="utf-8")
+    written.replace(drawn)
+    return picture
 
 
 def _samples(tables: Tables, author: Author, kept: pl.DataFrame) -> str:

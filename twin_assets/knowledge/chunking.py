@@ -100,10 +100,9 @@ def content_hash(text: str, embedder_revision: str) -> str:
     return hashlib.sha256(named.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def content_of(chunk_id: str) -> str:
-    """The content hash that a chunk's id names; empty for an id that names none."""
-    found = _CONTENT.search(chunk_id)
-    return found[1] if found else ""
+def contents_of(chunk_ids: pl.Series) -> pl.Series:
+    """The content hash that each chunk's id names; empty for an id that names none."""
+    return chunk_ids.str.extract(_CONTENT.pattern, 1).fill_null("")
 
 
 def chunk_columns() -> Mapping[str, pl.DataType]:

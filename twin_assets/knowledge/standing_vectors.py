@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.knowledge.chunking import content_of
+from twin_assets.knowledge.chunking import contents_of
 from twin_resources.tables.tables import Tables
 
 if TYPE_CHECKING:
@@ -43,18 +43,24 @@ class StandingVectors:
         self.reused = 0
 
     @cached_property
-    def _row_of(self) -> dict[str, str]:
-        """Content → one of the chunks that have it."""
+    def _stored(self) -> pl.DataFrame:
+        """`chunk_id` of each content (`content`) that has a vector; one of those that have it."""
         if self._version is None:
-            return {}
-        stored = self._read(["chunk_id"], where=self._made_by)["chunk_id"]
-        return {content: name for name in stored if (content := content_of(name))}
+            return pl.DataFrame(schema={"chunk_id": pl.String(), "content": pl.String()})
+        stored = self._read(["chunk_id"], where=self._made_by)
+        return (
+            stored.with_columns(contents_of(stored["chunk_id"]).alias("content"))
+            .filter(pl.col("content") != "")
+            .unique("content", keep="first", maintain_order=True)
+        )
 
     def find(self, chunk_ids: Sequence[str]) -> dict[str, np.ndarray]:
         """The vectors of those chunks whose content has one, by chunk id."""
-        rows_of = self._row_of
-        contents = {name: content_of(name) for name in chunk_ids}
-        wanted = {name: rows_of[text] for name, text in contents.items() if text in rows_of}
+        asked = pl.DataFrame({"asked": chunk_ids}, schema={"asked": pl.String()})
+        asked = asked.with_columns(contents_of(asked["asked"]).alias("content"))
+        wanted: dict[str, str] = dict(
+            asked.join(self._stored, on="content").select("asked", "chunk_id").iter_rows()
+        )
         if not wanted:
             return {}
         listed = ", ".join(f"'{row}'" for row in sorted(set(wanted.values())))
