@@ -14,13 +14,20 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 
 from twin_assets.training.job import Job, write_json
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import OWNER_VARIABLE, RENDEZVOUS_VARIABLE, owner_is_alive
+from twin_resources.stack.process_identity import end_processes
+from twin_resources.training_launcher import (
+    MARK_VARIABLE,
+    OWNER_VARIABLE,
+    RENDEZVOUS_VARIABLE,
+    owner_is_alive,
+)
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -52,6 +59,27 @@ def stop_without_owner() -> None:
     owner = os.environ.get(OWNER_VARIABLE, "")
     if owner and not owner_is_alive(owner):
         raise SystemExit(f"the launcher ({owner}) is gone; stopping")
+
+
+def end_forerunners(job: Job) -> int:
+    """End what is left here of an attempt at this job whose launcher is gone; returns how many.
+
+    A rank that hangs, or waits for one that does, never comes to look for its owner. It would keep
+    its memory, and could still write into the folder that this attempt works in.
+    """
+    left: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            words, variables = process.cmdline(), process.environ()
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            continue  # ended meanwhile, or another user's
+        owner, mark = variables.get(OWNER_VARIABLE), variables.get(MARK_VARIABLE)
+        if not owner or not mark or mark == os.environ.get(MARK_VARIABLE):
+            continue
+        jobs = {Path(word).resolve() for word in words if word.endswith(job.path.name)}
+        if job.path in jobs and not owner_is_alive(owner):
+            left.append(process)
+    return end_processes(left)
 
 
 @contextmanager

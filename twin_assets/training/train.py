@@ -40,6 +40,7 @@ from twin_assets.training.losses import Objective, Preference, Supervised, measu
 from twin_assets.training.model import model_for, write_model
 from twin_assets.training.ranks import (
     Report,
+    end_forerunners,
     is_norm,
     meet,
     reporting,
@@ -276,6 +277,8 @@ def main(arguments: list[str] | None = None) -> int:
         # leave segments behind when a rank is killed. An adapter's gradients are small: gloo does.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     rank = int(os.environ.get("RANK", "0"))
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        end_forerunners(job)
     meet(rank)
     with reporting(is_main=rank == 0) as report:
         try:

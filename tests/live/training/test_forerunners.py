@@ -1,0 +1,54 @@
+"""What a killed launcher leaves of a training is ended by the next attempt, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from twin_assets.training.job import Job
+from twin_assets.training.ranks import end_forerunners
+from twin_assets.training.recipe import load_recipe
+from twin_resources.training_launcher import MARK_VARIABLE, OWNER_VARIABLE
+
+pytestmark = pytest.mark.live
+
+SOME_JOB = Job(
+    folder=Path(),
+    base_name="tiny",
+    base_folder=Path(),
+    ranks=1,
+    recipe=load_recipe("smollm2-135m-cpu"),
+)
+
+
+def test_only_orphans_of_the_same_job_are_ended(tmp_path: Path) -> None:
+    alive = psutil.Process()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    owners = {
+        "alive": f"{alive.pid}:{alive.create_time()}",
+        "gone": f"{gone.pid}:{psutil.Process(gone.pid).create_time()}",
+    }
+    gone.wait()
+    jobs = {name: replace(SOME_JOB, folder=tmp_path / name) for name in ("mine", "another's")}
+
+    def begin(job: str, owner: str) -> subprocess.Popen[bytes]:
+        words = ["-c", "import time; time.sleep(600)", "--job", str(jobs[job].path)]
+        marks = {OWNER_VARIABLE: owners[owner], MARK_VARIABLE: "of then"}
+        return subprocess.Popen([sys.executable, *words], env=os.environ | marks)
+
+    orphan = begin("mine", "gone")
+    others = [begin("mine", "alive"), begin("another's", "gone")]
+    try:
+        assert end_forerunners(jobs["mine"]) == 1
+        assert not psutil.pid_exists(orphan.pid)
+        assert [other.poll() for other in others] == [None, None]
+    finally:
+        for process in (orphan, *others):
+            process.kill()
+            process.wait()
