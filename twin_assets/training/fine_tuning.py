@@ -201,17 +201,16 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
 
 
 def servable(recipe: Recipe) -> Recipe:
-    """The recipe, when what it trains can be judged and served.
+    """The recipe, when every stage of it can train what it names.
 
     Raises:
-        TwinError: it trains whole models.
+        TwinError: it trains whole models and then on preferences.
     """
-    if recipe.lora is None:
+    if recipe.lora is None and recipe.preference is not None:
         raise TwinError(
             f"fine-tune by recipe {recipe.name}",
-            found="lora is null: it trains every weight, and versions are served as adapters",
-            next_step="name an adapter's shape under lora; `python -m twin_assets.training.train` "
-            "alone trains a whole model (output/model)",
+            found="lora is null: every weight is trained, and preference tuning needs an adapter",
+            next_step="name an adapter's shape under lora, or leave the section preference out",
         )
     return recipe
 

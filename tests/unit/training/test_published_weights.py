@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from twin_assets.training.fine_tuning import servable
 from twin_assets.training.manifest import checkpoint_hash
 from twin_assets.training.published_weights import put_weights, weights_of
+from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
+from twin_resources.errors import TwinError
 from twin_resources.weights.weights import BaseModel
 
 
@@ -50,3 +55,10 @@ def test_a_whole_models_hash_follows_its_weights_base_and_template(tmp_path: Pat
     assert first != checkpoint_hash(tmp_path, base_revision="r", template="u")
     weights.write_bytes(b"two")
     assert first != checkpoint_hash(tmp_path, base_revision="r", template="t")
+
+
+def test_whole_models_are_trained_without_preference_tuning() -> None:
+    whole = load_recipe(DEFAULT_RECIPE).model_copy(update={"lora": None})
+    with pytest.raises(TwinError, match="preference tuning needs an adapter"):
+        servable(whole)
+    assert servable(whole.supervised()).lora is None

@@ -1,0 +1,64 @@
+"""Every weight trained: published, entered in the registry, served as its own model, exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.live.training import test_checkpoint_assets as adapters
+from twin_assets.evaluation import parity, served_model
+from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
+from twin_assets.training.manifest import read_manifest
+from twin_assets.training.published_weights import weights_of
+from twin_resources import dagster_resources as shells
+from twin_resources.serving.model_server import ModelServers
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.weights.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+PROMPTS = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(4)]
+RECIPE = adapters.RECIPE.partition("lora:")[0] + "lora: null\n"
+
+
+@pytest.fixture
+def ann(home: Settings, tiny_model: Path, tmp_path: Path) -> Settings:
+    """An author whose recipe trains every weight of a prepared tiny base model."""
+    recipe = tmp_path / "every-weight.yaml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    write_author(
+        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
+    )
+    prepare_base_model(home, str(tiny_model))
+    adapters.write_dataset(home, count=40)
+    return home
+
+
+def test_a_fully_trained_version_is_served_as_it_was_trained(ann: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", ["ann"])
+        adapters.materialize(ann, instance)
+
+    registry = shells.RegistryResource(home=str(ann.home)).registry()
+    (version,) = registry.versions("ann")
+    folder = Path(version.folder)
+    manifest = read_manifest(folder)
+    assert version.adapter_gguf is None
+    assert version.base_gguf == str(folder / "model.gguf")
+    assert version.base_gguf != manifest.base["gguf"]
+    assert not (folder / "adapter").exists()
+    weights = weights_of(folder, base=version.base, base_gguf=version.base_gguf)
+    trained = parity.Reference(weights.model, weights.adapter)
+    with ModelServers(ann).serve(version.base_gguf, version.adapter_gguf, alias="ann/v1") as server:
+        once = served_model.ask(server, PROMPTS, max_tokens=8)
+        again = served_model.ask(server, PROMPTS, max_tokens=8)
+
+    found = parity.compare(trained, PROMPTS, once, again)
+    assert found is not None
+    assert found.mean < PARITY_MEAN
+    assert found.largest < PARITY_LARGEST
+    untrained = parity.compare(parity.Reference(Path(version.base), None), PROMPTS, once, again)
+    assert untrained is not None
+    assert untrained.mean > 3 * found.mean  # it is not the base that answers
