@@ -49,6 +49,16 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
     """
     if "group" in rows.columns:
         _check_one_group(rows)
+    elif rows["key"].n_unique() == rows.height:  # the usual case: nothing to sum
+        return rows.select(
+            "key",
+            pl.col("hash").alias("input_hash"),
+            pl.col("key").alias("unit"),
+            pl.int_range(pl.len(), dtype=pl.UInt32)
+            .reshape((-1, 1))
+            .arr.to_list()
+            .alias("positions"),
+        )
     inputs = (
         rows.with_row_index("position")
         .group_by("key", maintain_order=True)

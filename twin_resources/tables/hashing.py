@@ -10,12 +10,13 @@ Collision-Free Hashing", 1997 (https://cseweb.ucsd.edu/~daniele/papers/IncHash.h
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# The two lines above are for pyarrow, which has no types.
+# pyright: reportAttributeAccessIssue=false
+# The three lines above are for pyarrow, which has no types.
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -51,15 +52,15 @@ def row_hashes(frame: pl.DataFrame) -> pl.Series:
     frame = _normalized(frame.select(names))
     for name, dtype in frame.schema.items():
         start.update(_sized(name.encode()) + _sized(type_name(dtype).encode()))
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    columns = [_encoded(_one_chunk(table.column(name), pa)) for name in names]
-    digests: list[bytes] = []
-    for parts in zip(*columns, strict=True):
-        row = start.copy()
-        row.update(b"".join(parts))
-        digests.append(row.digest())
     if not names:
-        digests = [start.digest()] * frame.height
+        return pl.Series("_row_hash", [start.digest()] * frame.height, dtype=pl.Binary)
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    rows = _joined(*(_encoded(_one_chunk(table.column(name), pa)) for name in names))
+    digests: list[bytes] = []
+    for encoded in rows.to_pylist():
+        row = start.copy()
+        row.update(encoded)
+        digests.append(row.digest())
     return pl.Series("_row_hash", digests, dtype=pl.Binary)
 
 
@@ -170,43 +171,78 @@ def _one_chunk(column: Any, pa: Any) -> Any:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def _encoded(array: Any) -> Sequence[bytes]:
-    """One self-delimiting byte string a value: presence, then the size unless the type fixes it."""
+def _encoded(array: Any) -> Any:
+    """One self-delimiting byte string a value: presence, then the size unless the type fixes it.
+
+    A LargeBinary array without nulls: bytes are joined by Arrow, a column at a time.
+    """
     import pyarrow as pa
     import pyarrow.types as of
 
     kind = array.type
     if of.is_null(kind):
-        return [_ABSENT] * len(array)
+        return pa.array([_ABSENT] * len(array), pa.large_binary())
     if of.is_large_string(kind) or of.is_string(kind):
         array = array.cast(pa.large_binary())
         kind = array.type
     if of.is_large_binary(kind) or of.is_binary(kind):
-        return [
-            _ABSENT if value is None else _PRESENT + len(value).to_bytes(8, "little") + value
-            for value in array.to_pylist()
-        ]
+        return _encoded_sized(array.cast(pa.large_binary()))
     if of.is_large_list(kind) or of.is_list(kind):
         return _encoded_lists(array)
     if of.is_struct(kind):
-        fields = [_encoded(field) for field in array.flatten()]
-        joined = map(b"".join, zip(*fields, strict=True)) if fields else [b""] * len(array)
-        return [
-            _PRESENT + value if valid else _ABSENT
-            for value, valid in zip(joined, array.is_valid().to_pylist(), strict=True)
-        ]
-    return _encoded_fixed(array)
-
-
-def _encoded_fixed(array: Any) -> Sequence[bytes]:
+        return _or_absent(array, _joined(*(_encoded(field) for field in array.flatten())))
     raw, width = _fixed_bytes(array)
-    values = [raw[at : at + width] for at in range(0, len(raw), width)]
+    return _or_absent(array, _fixed(raw, width, rows=len(array)))
+
+
+def _encoded_sized(array: Any) -> Any:
+    import pyarrow.compute as pc
+
+    there = pc.fill_null(array, b"")
+    return _or_absent(array, _joined(_numbers(pc.binary_length(there)), there))
+
+
+def _or_absent(array: Any, encoded: Any) -> Any:
+    """Presence before each encoded value; where `array` has null, nothing but its absence."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    present = _joined(pa.scalar(_PRESENT, pa.large_binary()), encoded)
     if array.null_count == 0:
-        return [_PRESENT + value for value in values]
-    valid = array.is_valid().to_pylist()
-    return [
-        _PRESENT + value if there else _ABSENT for value, there in zip(values, valid, strict=True)
-    ]
+        return present
+    return pc.if_else(array.is_valid(), present, pa.scalar(_ABSENT, pa.large_binary()))
+
+
+def _joined(*parts: Any) -> Any:
+    """Bytes of several columns one after the other, row by row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
+
+
+def _fixed(raw: bytes, width: int, *, rows: int) -> Any:
+    """Bytes of values of one width as a LargeBinary array."""
+    import numpy as np
+
+    return _cut(raw, np.arange(rows + 1, dtype=np.int64) * width)
+
+
+def _numbers(values: Any) -> Any:
+    """Numbers as eight bytes each, little-endian."""
+    import numpy as np
+
+    whole = np.asarray(values).astype("<i8")
+    return _fixed(whole.tobytes(), 8, rows=len(whole))
+
+
+def _cut(raw: bytes, offsets: Any) -> Any:
+    """The pieces between offsets as a LargeBinary array, nothing copied."""
+    import numpy as np
+    import pyarrow as pa
+
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64, copy=False)), pa.py_buffer(raw)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
 def _fixed_bytes(array: Any) -> tuple[bytes, int]:
@@ -231,31 +267,33 @@ def _fixed_bytes(array: Any) -> tuple[bytes, int]:
     return values.tobytes(), values.dtype.itemsize
 
 
-def _encoded_lists(array: Any) -> Sequence[bytes]:
+def _encoded_lists(array: Any) -> Any:
+    import numpy as np
     import pyarrow.types as of
 
-    valid = array.is_valid().to_pylist()
-    offsets = array.offsets.to_pylist()
+    offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
     if of.is_primitive(values.type):
-        # Embedding vectors: one slice a row instead of one object a number.
         raw, width = _fixed_bytes(values)
-        inside = values.is_valid().to_numpy(zero_copy_only=False) if values.null_count else None
-        items = [
-            raw[begin * width : end * width] + _holes(inside, begin, end)
-            for begin, end in pairwise(offsets)
-        ]
+        items = _joined(_cut(raw, offsets * width), _holes(values, offsets))
     else:
         inner = _encoded(values)
-        items = [b"".join(inner[begin:end]) for begin, end in pairwise(offsets)]
-    return [
-        _PRESENT + (end - begin).to_bytes(8, "little") + item if there else _ABSENT
-        for item, (begin, end), there in zip(items, pairwise(offsets), valid, strict=True)
+        ends = np.frombuffer(inner.buffers()[1], np.int64)[inner.offset :][: len(inner) + 1]
+        raw = inner.buffers()[2]
+        items = _cut(b"" if raw is None else raw, ends[offsets])
+    return _or_absent(array, _joined(_numbers(np.diff(offsets)), items))
+
+
+def _holes(values: Any, offsets: Any) -> Any:
+    """Which items of each list are null; one byte when none is, whatever other rows hold."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not values.null_count:
+        return pa.scalar(_PRESENT, pa.large_binary())
+    inside: Any = values.is_valid().to_numpy(zero_copy_only=False)
+    marks = [
+        _PRESENT if inside[begin:end].all() else _ABSENT + inside[begin:end].tobytes()
+        for begin, end in pairwise(np.asarray(offsets).tolist())
     ]
-
-
-def _holes(inside: Any, begin: int, end: int) -> bytes:
-    """Which items of one list are null; one byte when none is, whatever other rows hold."""
-    if inside is None or inside[begin:end].all():
-        return _PRESENT
-    return _ABSENT + inside[begin:end].tobytes()
+    return pa.array(marks, pa.large_binary())

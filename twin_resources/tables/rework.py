@@ -66,13 +66,17 @@ class Progress:
     """The table as it stands between two commits, in memory only.
 
     Attributes:
-        owner: row key to input key, of every stored row.
-        hashes: row key to row hash, of every stored row.
+        stored: row key, input key and row hash of every row at the beginning; None without one.
+        looked_up: row keys that were looked for in `stored`: what is said below of them is newer.
+        owner: row key to input key, of those stored rows that were looked for.
+        hashes: row key to row hash, of the same.
         rows_of: input key to row keys, of changed and vanished inputs.
     """
 
     table: StoredTable
     record: Record
+    stored: pl.DataFrame | None = None
+    looked_up: set[str] = field(default_factory=set[str])
     owner: dict[str, str] = field(default_factory=dict[str, str])
     hashes: dict[str, bytes] = field(default_factory=dict[str, bytes])
     rows_of: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
@@ -142,14 +146,32 @@ def rebuild(
 
 
 def _load_rows(progress: Progress, keys: Iterable[str]) -> None:
+    """Find the stored rows of changed and vanished inputs."""
     row_key = progress.table.row_key
-    frame = read_columns(progress.table, [row_key, "_input_key", "_row_hash"])
-    progress.owner = dict(zip(frame[row_key], frame["_input_key"], strict=True))
-    progress.hashes = dict(zip(frame[row_key], frame["_row_hash"], strict=True))
+    progress.stored = read_columns(progress.table, [row_key, "_input_key", "_row_hash"])
     progress.rows_of = {key: set() for key in keys}
+    listed = pl.DataFrame({"_input_key": list(progress.rows_of)}, schema={"_input_key": pl.String})
+    _hold(progress, progress.stored.join(listed, on="_input_key", how="semi"))
     for row, owner in progress.owner.items():
-        if owner in progress.rows_of:
-            progress.rows_of[owner].add(row)
+        progress.rows_of[owner].add(row)
+
+
+def _look_up(progress: Progress, rows: Iterable[str]) -> None:
+    """Know the stored rows of these keys; the table's other rows are not made objects of."""
+    new = [row for row in rows if row not in progress.looked_up]
+    if progress.stored is None or not new:
+        return
+    row_key = progress.table.row_key
+    listed = pl.DataFrame({row_key: new}, schema={row_key: pl.String})
+    _hold(progress, progress.stored.join(listed, on=row_key, how="semi"))
+    progress.looked_up.update(new)
+
+
+def _hold(progress: Progress, found: pl.DataFrame) -> None:
+    rows: list[str] = found[progress.table.row_key].to_list()
+    progress.owner.update(zip(rows, found["_input_key"].to_list(), strict=True))
+    progress.hashes.update(zip(rows, found["_row_hash"].to_list(), strict=True))
+    progress.looked_up.update(rows)
 
 
 def _compute(task: Task, part: pl.DataFrame) -> pl.DataFrame:
@@ -228,6 +250,7 @@ def _write(
     """One commit: the batch's rows in, what its inputs no longer give out."""
     owners: dict[str, str] = dict(zip(rows[task.row_key], rows["_input_key"], strict=True))
     hashes: dict[str, bytes] = dict(zip(rows[task.row_key], rows["_row_hash"], strict=True))
+    _look_up(progress, owners)
     stale = {row for key in keys for row in progress.rows_of.get(key, ())} - owners.keys()
     for row, owner in owners.items():
         before = progress.owner.get(row, owner)
