@@ -140,7 +140,7 @@ def compare(
         loss=float(mine.sum()) / total,
         base_loss=float(theirs.sum()) / total,
         ratio=of_means([mine.tolist(), theirs.tolist()], lambda means: means[0] / means[1]),
-        kinds=tuple(sorted(map(of_kind, sorted(set(kinds))), key=lambda one: -one.ratio)),
+        kinds=tuple(sorted(map(of_kind, sorted(set(kinds.tolist()))), key=lambda one: -one.ratio)),
     )
 
 

@@ -1,0 +1,127 @@
+"""Planted canaries and recited posts: on a model that is really trained, and served.
+
+The tiny random model shows that the measures see what they are for; training it takes about 70 CPU
+seconds, so this is a long form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.evaluation.conftest import Workplace
+from twin_assets.evaluation import (
+    canary_audit,
+    exposure,
+    memorisation,
+    served_model,
+)
+from twin_assets.training.samples import TokenizedSample, tokenize_samples
+from twin_resources.judging.texts import bundled_hands
+from twin_resources.serving.model_server import ModelServers
+from twin_resources.weights import gguf
+
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
+
+CANARIES = exposure.canaries("live", 4)
+PLANTED, ABSENT = CANARIES[:2], CANARIES[2:]
+EPOCHS, LEARNING_RATE = 40, 0.003
+
+
+def tokenized(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
+    from transformers import AutoTokenizer
+
+    samples, left_out = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
+    assert not left_out
+    return samples
+
+
+def posts() -> list[dict[str, Any]]:
+    """Three passages of the bundled author, each with a question."""
+    [hand] = [one for one in bundled_hands(without=[]) if one.name == "mara-lindqvist"]
+    return [
+        {
+            "sample_id": f"s{number}",
+            "document_id": document,
+            "messages": [
+                {"role": "user", "content": f"What about matter {number}?"},
+                {"role": "assistant", "content": " ".join(text.split()[:40])},
+            ],
+        }
+        for number, (document, text) in enumerate(hand.passages[:30:10])
+    ]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that has seen three posts and two canaries again and again, and what it came from."""
+
+    base: Path
+    model: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """All weights are trained: an adapter on random weights learns hardly anything."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(1)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    rows = [*posts(), *(exposure.row(canary) for canary in PLANTED)]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
+    samples = tokenized(tiny_base, rows)
+    for step in range(EPOCHS * len(samples)):
+        sample = samples[step % len(samples)]
+        labels = [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :])
+        model(
+            input_ids=torch.tensor([sample.tokens]), labels=torch.tensor([labels])
+        ).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("memorised") / "model"
+    model.to(torch.float16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_base).save_pretrained(folder)
+    return Trained(tiny_base, folder)
+
+
+def test_a_planted_canary_is_exposed_and_one_that_was_not_planted_is_not(trained: Trained) -> None:
+    def found(model: Path, canaries: Sequence[exposure.Canary]) -> exposure.Exposure:
+        counted = [(canary, EPOCHS) for canary in canaries]
+        return canary_audit.exposures(model, None, counted, references=32)
+
+    planted, absent = found(trained.model, PLANTED), found(trained.model, ABSENT)
+    untrained = found(trained.base, CANARIES)
+
+    assert exposure.claim(planted).passed is False
+    assert min(one.bits for one in planted.canaries) > 10
+    assert all(one.likelier == 0 for one in planted.canaries)
+    assert exposure.claim(absent).passed is True
+    assert exposure.claim(untrained).passed is True
+
+
+def test_a_served_model_that_recites_its_posts_is_refused_and_its_base_is_not(
+    trained: Trained, workplace: Workplace, tmp_path: Path
+) -> None:
+    gguf.write_f16(trained.model, tmp_path / "memorised.gguf")
+    texts = [row["messages"][-1]["content"] for row in posts()]
+    prompts = [row["messages"][:-1] for row in posts()]
+    spans = memorisation.TrainingSpans(texts)
+    servers = ModelServers(workplace.settings)
+
+    def found(model: Path, alias: str) -> memorisation.Recitation:
+        with servers.serve(model, alias=alias) as server:
+            answers = served_model.ask(server, prompts, max_tokens=40)
+        shown = [prompt[-1]["content"] for prompt in prompts]
+        return memorisation.recitation([one.text for one in answers], shown, spans)
+
+    mine = found(tmp_path / "memorised.gguf", "memorised")
+    theirs = found(trained.base.with_suffix(".gguf"), "base")
+
+    assert mine.reciting.found >= 2
+    assert memorisation.claim(mine).passed is False
+    assert memorisation.claim(theirs).passed is True
