@@ -1,0 +1,95 @@
+"""A training again from its manifest: the same hash, or what is not as it was then, by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
+from twin_assets.training.fine_tuning import fine_tune
+from twin_assets.training.from_manifest import FAILED, NOT_THE_SAME, main
+from twin_assets.training.manifest import FILE, read_manifest
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_resources.training_launcher import LocalLauncher
+from twin_resources.weights.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def tables(home: Settings) -> Iterator[Tables]:
+    state = State.open(home.state_address)
+    yield Tables(home.tables_base, state=state)
+    state.close()
+
+
+@pytest.fixture
+def checkpoint(home: Settings, tables: Tables, tiny_model: Path, tmp_path: Path) -> Path:
+    """A published checkpoint; the author's dataset and recipe have changed since."""
+    recipe = tmp_path / "few-steps.yaml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    author = Author(slug="ann", name="Ann", base_model=str(base), recipe=str(recipe))
+    write_author(home, author)
+    prepare_base_model(home, str(base))
+    write_dataset(home, count=40)
+    tuned = fine_tune(author, settings=home, tables=tables, launcher=LocalLauncher(home))
+    recipe.unlink()
+    write_dataset(home, count=50)
+    return tuned.folder
+
+
+def changed(checkpoint: Path, folder: Path, **changes: Any) -> Path:
+    """The manifest with other values, beside no weights."""
+    document = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
+    for name, value in changes.items():
+        document[name] = document[name] | value if isinstance(value, dict) else value
+    folder.mkdir()
+    (folder / FILE).write_text(json.dumps(document), encoding="utf-8")
+    return folder
+
+
+def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
+    checkpoint: Path, home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = read_manifest(checkpoint)
+    before = sorted(home.checkpoints_dir.rglob("*"))
+
+    assert main(["--from-manifest", str(checkpoint / FILE)]) == 0
+
+    said = capsys.readouterr().out
+    assert f"the same weights bit for bit: checkpoint {manifest.checkpoint}" in said
+    assert said.count("progress {") == manifest.steps, "it really trained"
+    assert "not as then" not in said
+    assert sorted(home.checkpoints_dir.rglob("*")) == before
+    assert not list((home.work_dir / "training").glob("*"))
+
+    other = changed(checkpoint, tmp_path / "seed", recipe={"seed": 2}, code="of another release")
+    work = tmp_path / "work"
+    assert main(["--from-manifest", str(other), "--work", str(work)]) == NOT_THE_SAME
+    said = capsys.readouterr().out
+    assert "not as then: the training's code is another one" in said
+    assert f"and the manifest's is {manifest.checkpoint}" in said
+    assert (work / "output" / "adapter" / "adapter_model.safetensors").is_file()
+
+    # what is not what the manifest names is not trained on
+    tampered = tmp_path / "rows.parquet"
+    pl.read_parquet(work / "samples.parquet").with_columns(
+        document_id=pl.lit("document-0")
+    ).write_parquet(tampered)
+    assert main(["--from-manifest", str(checkpoint), "--rows", str(tampered)]) == FAILED
+    assert f"other rows than were trained on, in {tampered}" in capsys.readouterr().err
+    base = Path(manifest.base["folder"])
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))
+    assert main(["--from-manifest", str(checkpoint)]) == FAILED
+    assert f"another base model in {base}" in capsys.readouterr().err
