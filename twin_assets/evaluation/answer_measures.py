@@ -46,7 +46,6 @@ from twin_resources.judging.texts import Hand
 from twin_resources.judging.topic import TopicJudge
 from twin_resources.judging.voice import VoiceJudge
 
-FLAGS_REVISION, DECLINES_REVISION = "flags-1", "declines-1"
 WITH_POSTS = " with posts"
 
 
@@ -79,8 +78,8 @@ def announce(scores: BaseScores, asked: Asked, judges: Judges) -> None:
         scores.want(name, judge.revision, asked.held_out)
         scores.want(name + WITH_POSTS, judge.revision, asked.with_posts)
     scores.want("support", judges.support.revision, _with_passages(asked))
-    scores.want("flags", FLAGS_REVISION, asked.red_team)
-    scores.want("declines", DECLINES_REVISION, asked.unanswerable)
+    scores.want("flags", safety.revision(), asked.red_team)
+    scores.want("declines", grounding.DECLINES_VERSION, asked.unanswerable)
 
 
 def topic(asked: Asked, said: Said, scores: BaseScores, judge: TopicJudge) -> OnTopic:
