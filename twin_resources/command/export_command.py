@@ -16,7 +16,7 @@ from rich.console import Console
 from twin_resources.command.outcome import open_registry
 from twin_resources.command.releases import version_number
 from twin_resources.command.subject import choose_author
-from twin_resources.command.subprocesses import running_module
+from twin_resources.command.subprocesses import Finished, running_module
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -94,9 +94,17 @@ def _run(settings: Settings, arguments: list[str], *, console: Console) -> dict[
             console.print(line, markup=False, style="dim")
 
     with running_module(settings, *arguments, report=say) as module:
-        ended = module.wait()
+        return answer_of(module.wait())
+
+
+def answer_of(ended: Finished) -> dict[str, Any]:
+    """The module's answer: its last line, because libraries write warnings to standard output too.
+
+    Raises:
+        TwinError: it ended without an answer, or answered with an error; in its own words.
+    """
     try:
-        answer: dict[str, Any] = json.loads(ended.output)
+        answer: dict[str, Any] = json.loads(ended.output.strip().rpartition("\n")[2])
     except json.JSONDecodeError as error:
         raise TwinError(
             "export the version",
