@@ -18,7 +18,8 @@ import shlex
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from twin_resources.training_launcher.machine import ranks_each
 from twin_resources.training_launcher.training_job import (
     Ended,
     Message,
+    TrainingDied,
     TrainingJob,
     only_one,
     pass_on,
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
 DRIVER = "twin_resources.training_launcher.ray_driver"
 FOLDER_KEY = "twin_training"  # metadata of a job: the folder it trains in
 POLL_S = 1.0
+LOST_S = 120.0  # how long the cluster may be out of reach
 STOP_S = 30.0  # how long a job may take to stop
+YOUNG_S = 120.0  # how long a cluster may take to accept its first job
 LATE_S = 10.0  # how long the last lines may come after the end
 
 
@@ -103,11 +107,23 @@ class RayLauncher:
         path = job.folder / "attempt.json"
         machines = self._settings.train_machines
         write_attempt(path, Attempt(mark, job, machines, environment=environment))
-        return client.submit_job(
-            entrypoint=f"python -m {DRIVER} --attempt {shlex.quote(str(path))}",
-            submission_id=f"training-{job.name}-{mark[:12]}",
-            metadata={FOLDER_KEY: str(job.folder), "name": job.name},
-        )
+        deadline = time.monotonic() + YOUNG_S
+        while True:
+            try:
+                return client.submit_job(
+                    entrypoint=f"python -m {DRIVER} --attempt {shlex.quote(str(path))}",
+                    submission_id=f"training-{job.name}-{mark[:12]}",
+                    metadata={FOLDER_KEY: str(job.folder), "name": job.name},
+                )
+            except RuntimeError as error:
+                # a cluster that has just started answers before its head takes jobs
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise TwinError(
+                        f"submit a job to the Ray cluster at {self._settings.ray_address}",
+                        found=str(error),
+                        next_step="look at the cluster's head (`ray status`, its logs)",
+                    ) from error
+                time.sleep(POLL_S)
 
 
 def _client(address: str) -> JobSubmissionClient:
@@ -150,10 +166,11 @@ def _follow(
     """Copy the job's log into `log` and pass its messages on, until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=tail, args=(client, submitted, lines), daemon=True).start()
-    start = heard = asked = time.monotonic()
+    given_up = threading.Event()
+    threading.Thread(target=tail, args=(client, submitted, lines, given_up), daemon=True).start()
+    start = heard = asked = answered = time.monotonic()
     ended: Ended | None = None
-    with log.open("a", encoding="utf-8") as stream:
+    with _set_at_the_end(given_up), log.open("a", encoding="utf-8") as stream:
         while True:
             try:
                 line = lines.get(timeout=POLL_S)
@@ -176,12 +193,18 @@ def _follow(
                 return Ended(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
             elif now - asked > POLL_S:
                 asked = now
-                if client.get_job_status(submitted).is_terminal():
+                is_terminal = _is_terminal(client, submitted)
+                answered = answered if is_terminal is None else now
+                if is_terminal:
                     ended = _how(client, submitted, log_start)
+                elif now - answered > LOST_S:
+                    return Ended(f"no answer of the cluster for {LOST_S:.0f} s", True, log_start)
 
 
-def tail(client: Any, submitted: str, lines: queue.Queue[str | None]) -> None:
-    """Put every line of the job's log into the queue, then None.
+def tail(
+    client: Any, submitted: str, lines: queue.Queue[str | None], given_up: threading.Event
+) -> None:
+    """Put every line of the job's log into the queue, then None; or end when given up.
 
     A connection that breaks is made again; the log then comes from its start, and what was seen of
     it is left out.
@@ -207,15 +230,13 @@ def tail(client: Any, submitted: str, lines: queue.Queue[str | None]) -> None:
             lines.put(rest)
 
     try:
-        while True:
+        while not given_up.is_set():
             try:
                 asyncio.run(read())
-                complete = True
+                if client.get_job_status(submitted).is_terminal():
+                    return
             except (RuntimeError, OSError, aiohttp.ClientError):
-                complete = False  # broken off: again, from where it broke
-                time.sleep(POLL_S)
-            if complete and client.get_job_status(submitted).is_terminal():
-                return
+                time.sleep(POLL_S)  # broken off: again, from where it broke
     finally:
         lines.put(None)
 
@@ -229,21 +250,37 @@ def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> Ended:
     return Ended(said, retry=found.status == JobStatus.FAILED, log_start=log_start)
 
 
-def _stop(client: JobSubmissionClient, submitted: str) -> None:
-    """Stop the job and wait until none of its processes trains."""
-
-    def ended() -> bool:
+def _is_terminal(client: JobSubmissionClient, submitted: str) -> bool | None:
+    """Whether the job has ended; None: the cluster does not answer."""
+    try:
         return client.get_job_status(submitted).is_terminal()
+    except (OSError, RuntimeError):
+        return None
 
-    if ended():
-        return
-    client.stop_job(submitted)
-    deadline = time.monotonic() + STOP_S
-    while not ended():
+
+@contextmanager
+def _set_at_the_end(event: threading.Event) -> Generator[None]:
+    try:
+        yield
+    finally:
+        event.set()
+
+
+def _stop(client: JobSubmissionClient, submitted: str) -> None:
+    """Stop the job and wait until none of its processes trains.
+
+    Raises:
+        TrainingDied: it cannot be stopped, so nothing else may train in its folder now.
+    """
+    deadline, asked = time.monotonic() + STOP_S, False
+    while not (ended := _is_terminal(client, submitted)):
+        if ended is False and not asked:
+            client.stop_job(submitted)
+            asked = True
         if time.monotonic() > deadline:
-            raise TwinError(
+            raise TrainingDied(
                 f"stop the Ray job {submitted}",
-                found=f"it still runs after {STOP_S:.0f} s",
+                found=f"after {STOP_S:.0f} s it still runs, or the cluster does not answer",
                 next_step=f"stop it in Ray's dashboard, or `ray job stop {submitted}`",
             )
         time.sleep(POLL_S)

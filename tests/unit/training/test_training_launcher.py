@@ -6,6 +6,7 @@ import dataclasses
 import json
 import queue
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -209,6 +210,6 @@ def test_a_log_whose_connection_breaks_comes_whole_and_once(
         ["o", "ne\ntwo\nthree\nfour\nfive"],
     ]
     lines: queue.Queue[str | None] = queue.Queue()
-    ray_cluster.tail(BreakingLog(*broken), "job", lines)
+    ray_cluster.tail(BreakingLog(*broken), "job", lines, threading.Event())
     found = [lines.get_nowait() for _ in range(lines.qsize())]
     assert found == ["one", "two", "three", "four", "five", None]
