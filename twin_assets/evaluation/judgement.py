@@ -26,7 +26,7 @@ from twin_assets.serving.judge_material import chunk_texts, material_of
 from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_assets.training.published_weights import weights_of
 from twin_resources.errors import TwinError
-from twin_resources.judging.texts import SAMPLES
+from twin_resources.judging.texts import SAMPLES, merged
 from twin_resources.model_fit import parameters_of
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
 from twin_resources.settings import Settings, list_authors
@@ -185,7 +185,7 @@ def _beside(
     billions = parameters_of(str(question.base.base_folder))
     return Beside(
         judges=calibrated(material, tables, embedder),
-        hands=(*material.others.training, *material.others.planted),
+        hands=merged([*material.others.training, *material.others.planted]),
         chunks=chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),

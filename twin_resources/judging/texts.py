@@ -113,6 +113,14 @@ def of_others(hands: Sequence[Hand], own: Iterable[str]) -> list[Hand]:
     ]
 
 
+def merged(hands: Sequence[Hand]) -> list[Hand]:
+    """One hand a name: a single other author is in two parts, for training and for plants."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for hand in hands:
+        found[hand.name] = (*found.get(hand.name, ()), *hand.passages)
+    return [Hand(name, passages) for name, passages in found.items()]
+
+
 def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[Hand]:
     """Other authors of the instance, from slug → (document id, passage)."""
     return [Hand(name, tuple(passages[name])) for name in sorted(passages)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin_resources.judging.texts import Hand, bundled_hands, of_others
+from twin_resources.judging.texts import Hand, bundled_hands, divided, merged, of_others
 
 
 def test_a_sample_author_who_was_imported_under_another_name_is_no_other() -> None:
@@ -28,3 +28,13 @@ def test_a_quotation_in_common_does_not_make_two_authors_one() -> None:
     assert of_others([hand], [f"She says: {quoted}"]) == [hand]
     assert of_others([hand], [text for _, text in hand.passages] * 2) == [hand], "too short to know"
     assert of_others([Hand("bob", (("d9", quoted),))], [quoted]) == []
+
+
+def test_an_author_in_two_parts_is_one_hand_again() -> None:
+    [hand, *_] = bundled_hands(without=[])
+    parts = divided([hand])
+    assert [part.name for part in (*parts.training, *parts.planted)] == [hand.name] * 2
+
+    [whole] = merged([*parts.training, *parts.planted])
+
+    assert sorted(whole.passages) == sorted(hand.passages)
