@@ -14,8 +14,10 @@ from tests.live.serving.conftest import make_adapter
 from twin_assets.training import export_parity, exporting
 from twin_assets.training import manifest as manifests
 from twin_assets.training.exporting import Source, export
+from twin_resources import cli
+from twin_resources.command.outcome import open_registry
 from twin_resources.errors import TwinError
-from twin_resources.settings import Settings
+from twin_resources.settings import Author, Settings, write_author
 from twin_resources.weights import gguf
 
 pytestmark = pytest.mark.live
@@ -144,6 +146,37 @@ def test_an_export_that_answers_otherwise_is_not_kept(
         export(checkpoints.adapted, tmp_path / "out" / "e", wanted=wanted, settings=home)
 
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_command_exports_the_version_that_is_named(
+    home: Settings,
+    checkpoints: Checkpoints,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_author(home, Author(slug="ann", name="Ann", sources=("/posts",)))
+    manifest = manifests.read_manifest(checkpoints.adapted)
+    open_registry(home).register(
+        author="ann",
+        checkpoint=manifest.checkpoint,
+        folder=str(checkpoints.adapted),
+        adapter_gguf=None,
+        base=manifest.base["folder"],
+        base_gguf="",
+        template="t",
+        dataset_version="d",
+    )
+    into = tmp_path / "out"
+    command = ["export", "v1", "--author", "ann", "--format", "merged", "--to", str(into)]
+
+    assert cli.run(command) == 0
+
+    said = capsys.readouterr().out
+    assert "Ann v1 (candidate) as merged" in said
+    assert "differ by" in said
+    assert (into / "model.safetensors").is_file()
+    assert cli.run(command) == 1  # the folder is there now
+    assert f"{into} exists" in " ".join(capsys.readouterr().err.split()).replace("- ", "-")
 
 
 def test_weights_that_do_not_fit_are_refused(
