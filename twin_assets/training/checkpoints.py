@@ -5,7 +5,7 @@ checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether 
 (`checkpoint_evaluation`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.training.fine_tuning import fine_tune
+from twin_assets.training.live_progress import SpeakingLauncher
+from twin_assets.training.loss_plot import loss_plot
 from twin_assets.training.manifest import Manifest, write_pointer
 from twin_assets.training.preference_tuning import Candidate, tune_on_preferences
 from twin_assets.training.published_weights import weights_of
@@ -23,12 +25,7 @@ from twin_resources.dagster_resources import (
     TrainingLauncherResource,
 )
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import (
-    Message,
-    TrainingDied,
-    TrainingJob,
-    TrainingLauncher,
-)
+from twin_resources.training_launcher import TrainingDied
 
 LOSS_ROWS = 24
 
@@ -64,16 +61,21 @@ def fine_tuned_checkpoint(
     With the same data, recipe, base model and code nothing is trained again.
     """
     with _without_retry():
+        launcher = SpeakingLauncher(context, training.launcher(), settings.settings())
         tuned = fine_tune(
             settings.author(context.partition_key),
             settings=settings.settings(),
             tables=tables.tables(),
-            launcher=_SpeakingLauncher(context, training.launcher()),
+            launcher=launcher,
             spoil=config.spoil,
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(tuned.manifest.checkpoint),
-        metadata={"trained": tuned.trained, **_metadata(tuned.folder, tuned.manifest)},
+        metadata={
+            "trained": tuned.trained,
+            **_metadata(tuned.folder, tuned.manifest),
+            **launcher.published(tuned.manifest),
+        },
     )
 
 
@@ -98,11 +100,12 @@ def preference_tuned_checkpoint(
     """
     author = context.partition_key
     with _without_retry():
+        launcher = SpeakingLauncher(context, training.launcher(), settings.settings())
         candidate = tune_on_preferences(
             settings.author(author),
             settings=settings.settings(),
             tables=tables.tables(),
-            launcher=_SpeakingLauncher(context, training.launcher()),
+            launcher=launcher,
         )
     folder, manifest = candidate.folder, candidate.manifest
     path = write_pointer(
@@ -136,35 +139,9 @@ def preference_tuned_checkpoint(
             "checkpoint": manifest.checkpoint,
             "candidate": dg.MetadataValue.path(str(path)),
             **_of_preferences(candidate),
+            **launcher.published(manifest),
         },
     )
-
-
-class _SpeakingLauncher:
-    """A launcher whose rank 0 speaks into a run, through Dagster Pipes, while it trains."""
-
-    def __init__(self, context: dg.AssetExecutionContext, launcher: TrainingLauncher) -> None:
-        self._context = context
-        self._launcher = launcher
-
-    def run(
-        self,
-        job: TrainingJob,
-        *,
-        on_message: Callable[[Message], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> Path:
-        def tell(message: Message) -> None:
-            if "text" in message:  # steps come from rank 0
-                self._context.log.info(message["text"])
-            if on_message is not None:
-                on_message(message)
-
-        with dg.open_pipes_session(
-            self._context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
-        ) as session:
-            variables = {**session.get_bootstrap_env_vars(), **(environment or {})}
-            return self._launcher.run(job, on_message=tell, environment=variables)
 
 
 @contextmanager
@@ -214,6 +191,9 @@ def _metadata(
         "first_loss": manifest.metrics["first_loss"],
         "last_loss": manifest.metrics["last_loss"],
         "loss": _loss_table(manifest),
+        "loss_plot": dg.MetadataValue.md(
+            loss_plot(manifest.history, title=f"{manifest.author}, {manifest.stage}")
+        ),
     }
 
 

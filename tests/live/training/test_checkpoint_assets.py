@@ -141,6 +141,11 @@ def test_train_register_reuse_and_train_again_when_the_data_changed(
         event.message for event in instance.all_logs(first.run_id) if "progress {" in event.message
     ]
     assert len(progress) == manifest.steps  # through Dagster Pipes, from rank 0 alone
+    assert str(metadata["loss_plot"]).startswith("![ann, sft](data:image/png;base64,")
+    observed = instance.fetch_observations(fine_tuned_checkpoint.key, limit=100).records
+    seen = [record.asset_observation for record in observed]
+    steps = [each.metadata["step"].value for each in seen if each is not None]
+    assert {1, manifest.steps} <= set(steps)  # while it ran, beside the log's lines
     values = json.loads(progress[-1][progress[-1].index("{") :])
     assert {"step", "steps", "loss", "lr", "tokens_per_s", "rss_mb", "eta_s"} <= values.keys()
 
