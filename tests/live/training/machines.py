@@ -1,0 +1,69 @@
+"""One training on several machines: its job, its weights on one machine, its processes.
+
+Belongs here: what the tests of machines and of a Ray cluster share. Does not belong here: tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+from safetensors.numpy import load_file
+
+from tests.live.training.conftest import rows
+from twin_assets.training.fine_tuning import launched
+from twin_assets.training.job import Job, write_job
+from twin_assets.training.recipe import load_recipe
+from twin_resources.settings import Settings
+from twin_resources.training_launcher import LocalLauncher, TrainingJob
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
+    """A job of two ranks and a few steps under DeepSpeed, in a home."""
+    changes = {"launch": "cpu-zero2", "token_budget": 2000, "checkpoint_every_steps": 1}
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
+    job = Job(home.work_dir / name, "tiny", base, 2, recipe)
+    write_job(job)
+    pl.DataFrame(rows()).write_parquet(job.samples)
+    # as many threads a rank wherever it runs: their number moves sums by rounding
+    return dataclasses.replace(launched(job, name=name), threads_per_rank=1)
+
+
+def weights_of_one_machine(home: Settings, base: Path) -> dict[str, Any]:
+    return weights_of(LocalLauncher(home).run(two_rank_job(home, "alone", base)))
+
+
+def weights_of(output: Path) -> dict[str, Any]:
+    return load_file(output / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    assert all((found[name] == expected[name]).all() for name in expected)
+    assert any(abs(value).max() > 0 for name, value in found.items() if "lora_B" in name)
+
+
+def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        try:
+            if str(job.folder / "job.json") in process.cmdline():
+                rank = process.environ().get("RANK")
+                if rank is not None:
+                    found[int(rank)] = process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
