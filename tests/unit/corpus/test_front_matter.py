@@ -147,6 +147,7 @@ def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) ->
     "text",
     [
         "----\ntitle: Not yet\npublished: false\n---\nwords",
+        "-\r-\ntitle: Not yet\npublished: false\n---\nwords",
         "--\r\ntitle: Not yet\r\npublished: false\r\n---\r\nwords",
         "title: Not yet\npublished: 'false'\n---\nwords",
         '++\ntitle = "Not yet"\ndraft = true\n+++\nwords',

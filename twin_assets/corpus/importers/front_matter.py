@@ -27,7 +27,7 @@ _FENCE = re.compile(
 _OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
 # A block whose opening is damaged: what it says must not be lost with it. A line of prose says the
 # same in code blocks only, and those begin with a fence of their own.
-_HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,200}")
+_HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
 _HELD_BACK = re.compile(
     r"^[ \t]*[\"']?(?:draft[\"']?[ \t]*[:=][ \t]*[\"']?true"
     r"|published[\"']?[ \t]*[:=][ \t]*[\"']?false)[\"']?[ \t]*,?[ \t]*\r?$",
