@@ -7,10 +7,10 @@ Method: Matplotlib without a display, https://matplotlib.org/stable/users/explai
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 PLOT_VERSION = "1"
 """Of the picture; another one draws it anew."""
@@ -65,12 +65,9 @@ class Shape:
             and _alike(self.documents, other.documents)
         )
 
-    def as_json(self) -> str:
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_json(cls, text: str) -> Shape:
-        said = json.loads(text)
+    def from_document(cls, said: Mapping[str, Any]) -> Shape:
+        """From what `dataclasses.asdict` made of it, read back from JSON."""
         return cls(dict(said["languages"]), tuple(said["edges"]), tuple(said["documents"]))
 
 

@@ -10,7 +10,9 @@ are in a file, which the next run with a change writes anew.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +79,16 @@ def metadata(
 def _plot(folder: Path, shape: Shape, *, title: str) -> bytes:
     """The picture, drawn anew when it would look different: Matplotlib takes a CPU second."""
     plot, drawn = folder / "cleaned_documents.png", folder / "cleaned_documents.json"
-    first = f"{PLOT_VERSION} {title}"
+    heading = [PLOT_VERSION, title]
     if plot.exists() and drawn.exists():
-        before, _, numbers = drawn.read_text("utf-8").partition("\n")
-        if before == first and Shape.from_json(numbers).looks_like(shape):
+        before = json.loads(drawn.read_text("utf-8"))
+        if before["heading"] == heading and Shape.from_document(before["shape"]).looks_like(shape):
             return plot.read_bytes()
     drawn.unlink(missing_ok=True)  # cut off in between, the two would not belong together
     picture = draw(shape, title=title)
     plot.write_bytes(picture)
     written = drawn.with_suffix(".new")
-    written.write_text(f"{first}\n{shape.as_json()}", encoding="utf-8")
+    written.write_text(json.dumps({"heading": heading, "shape": asdict(shape)}), encoding="utf-8")
     written.replace(drawn)
     return picture
 

@@ -33,9 +33,10 @@ _NAME_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[-_ ]+|$)")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]+>")
-_MARKUP = dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx"), "markdown") | (
-    dict.fromkeys(("html", "htm", "xhtml"), "html")
-)
+_MARKUP: dict[str, str] = {
+    **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx"), "markdown"),
+    **dict.fromkeys(("html", "htm", "xhtml"), "html"),
+}
 _UPDATED = ("updated", "updated_at", "lastmod", "last_modified_at", "modified")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
