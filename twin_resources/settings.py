@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
     # US dollars for the questions of all authors; a teacher with a price is not asked without.
     teacher_budget_per_month: float | None = Field(default=None, ge=0)
+    # Chat samples that are mixed into the training: a file, a folder, or a data set of the model
+    # hub (owner/name, owner/name@revision); and what share of the training samples they are.
+    general_set: str = ""
+    general_share: float = Field(default=0.1, ge=0, le=0.5)
     judge_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
     paid_budget_per_day: float | None = None  # US dollars
@@ -141,6 +145,12 @@ class Settings(BaseSettings):
     @property
     def has_paid_route(self) -> bool:
         return bool(self.paid_model) and self.paid_budget_per_day is not None
+
+    @property
+    def has_hub_set(self) -> bool:
+        """Whether the general set comes from the model hub."""
+        found = self.general_set and not Path(self.general_set).expanduser().exists()
+        return bool(found) and self.general_set.count("/") == 1
 
     @property
     def has_real_langfuse(self) -> bool:

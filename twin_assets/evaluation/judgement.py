@@ -22,6 +22,7 @@ from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.question import Beside, Question, Served, Subject
 from twin_assets.evaluation.report import write_report
 from twin_assets.evaluation.served_model import Serve
+from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.serving.judge_material import chunk_texts, material_of
 from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_assets.training.published_weights import weights_of
@@ -155,7 +156,7 @@ def _question(
         base=Subject("base model", _base_revision(version), Path(version.base)),
         incumbent=_subject(f"v{incumbent.version}", incumbent) if incumbent else None,
         template=version.template,
-        dataset=tables.read(DATASET, author),
+        dataset=tables.read(DATASET, author, where=OF_THE_AUTHOR),
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(trained_on),
         token_budget=token_budget,

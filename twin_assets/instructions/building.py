@@ -1,8 +1,9 @@
 """The tables of the instruction stage, brought up to date one after the other.
 
-Belongs here: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`,
-and rendering a sample. Does not belong here: the decisions (`splits.py`, `drafts.py`,
-`contexts.py`, `leakage.py`), a teacher's questions (`teacher_questions.py`), dagster.
+Belongs here: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`.
+Does not belong here: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`,
+`general_set.py`), rendering (`sample_rows.py`), a teacher's questions (`teacher_questions.py`),
+dagster.
 
 Method: architecture.md. Samples are planned from narrow columns; only those whose plan changed are
 rendered, so that a run with nothing new reads ids, questions and dates, and writes nothing.
@@ -20,15 +21,19 @@ import polars as pl
 
 from twin_assets.corpus.schema import columns_of, validated
 from twin_assets.instructions import contexts, drafts, leakage, splits, teacher_questions
+from twin_assets.instructions.general_set import GeneralSample, Mixed
+from twin_assets.instructions.rows_by_id import read_by_id
+from twin_assets.instructions.sample_rows import general_plan, whole_rows
 from twin_assets.instructions.schema import (
     DocumentSplits,
     InstructionDataset,
     InstructionDrafts,
 )
-from twin_resources.prompt import DEFAULT_TEMPLATE, Template, render
+from twin_resources.prompt import DEFAULT_TEMPLATE, Template
 from twin_resources.tables.tables import Upstream
 
 if TYPE_CHECKING:
+    from twin_assets.instructions.general_set import GeneralSet
     from twin_assets.instructions.teacher import Teacher
     from twin_assets.instructions.teacher_questions import Taught
     from twin_resources.retrieval.retrieval import Retriever
@@ -40,10 +45,16 @@ DATASET_VERSION = "1"
 
 @dataclass(frozen=True)
 class Built:
-    """What one update did: to the table `instruction_dataset`, and with the teacher."""
+    """What one update did: to the table `instruction_dataset`, with the teacher, and which general
+    samples it mixed in."""
 
     done: Rework
     taught: Taught | None = None
+    mixed: Mixed | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        taught = self.taught.metadata() if self.taught else {}
+        return {**self.done.metadata(), **taught, **(self.mixed.metadata() if self.mixed else {})}
 
 
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
@@ -59,7 +70,7 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     )
     new = kept.join(stored, on="document_id", how="anti")
     texts = dict(
-        _read_by_id(
+        read_by_id(
             tables, "cleaned_documents", author, "document_id", new["document_id"], ["text"]
         ).iter_rows()
     )
@@ -109,6 +120,8 @@ def update_dataset(
     *,
     retriever: Retriever,
     teacher: Teacher | None = None,
+    general: GeneralSet | None = None,
+    general_share: float = 0.0,
     template: Template = DEFAULT_TEMPLATE,
     say: Callable[[str], object] = lambda _line: None,
 ) -> Built:
@@ -119,6 +132,7 @@ def update_dataset(
 
     Args:
         teacher: writes the questions; None: templates do, as where it wrote none.
+        general: mixed into the training samples so that `general_share` of them are its own.
         say: progress, one line each; never text of a post.
 
     Raises:
@@ -133,17 +147,32 @@ def update_dataset(
     plan = _plan(tables, author, drawn, retriever, taught).with_columns(
         pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
     )
+    mixed, by_id = None, dict[str, GeneralSample]()
+    if general is not None:
+        training = plan.filter(pl.col("split") == "train").height
+        mixed = general.mixed(
+            training=training, share=general_share, not_trained_on=_asked_by_the_gate()
+        )
+        by_id = {one.sample_id: one for one in mixed.samples}
+        rows = general_plan(mixed.samples, source=general.source, template=template, like=plan)
+        plan = pl.concat([plan, rows])
     done = tables.rework(
         plan,
         "instruction_dataset",
         author=author.slug,
         key="sample_id",
-        function=lambda rows: _render(rows, tables, author.slug, template),
+        function=lambda rows: whole_rows(rows, tables, author.slug, template, general=by_id),
         version=DATASET_VERSION,
         schema=columns_of(InstructionDataset),
         row_key="sample_id",
     )
-    return Built(done, taught)
+    return Built(done, taught, mixed)
+
+
+def _asked_by_the_gate() -> list[str]:
+    from twin_assets.evaluation import basics
+
+    return [one.instruction for one in basics.instructions()]
 
 
 def _plan(
@@ -255,7 +284,7 @@ def _contexts(
             missing.append(row)
     ids = pl.Series("sample_id", [row["sample_id"] for row in missing], dtype=pl.String)
     answers = dict(
-        _read_by_id(tables, "instruction_drafts", author, "sample_id", ids, ["answer"]).iter_rows()
+        read_by_id(tables, "instruction_drafts", author, "sample_id", ids, ["answer"]).iter_rows()
     )
     held_documents = frozenset(drawn.filter(pl.col("split") == "held_out")["document_id"].to_list())
     found = contexts.find_contexts(
@@ -299,66 +328,3 @@ def _sample(row: Mapping[str, Any], answer: str) -> contexts.Sample:
         split=row["split"],
         own_chunks=tuple(row["own_chunks"]),
     )
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A chunk as the template shows it."""
-
-    title: str
-    text: str
-    published_at: datetime | None
-
-
-def _render(rows: pl.DataFrame, tables: Tables, author: str, template: Template) -> pl.DataFrame:
-    """Whole rows of the dataset for rows of the plan."""
-    answers = dict(
-        _read_by_id(
-            tables, "instruction_drafts", author, "sample_id", rows["sample_id"], ["answer"]
-        ).iter_rows()
-    )
-    chunk_ids = rows["context_chunk_ids"].explode().drop_nulls().unique()
-    columns = ["title", "text", "published_at"]
-    shown = {
-        chunk_id: _Shown(title, text, published_at)
-        for chunk_id, title, text, published_at in _read_by_id(
-            tables, "document_chunks", author, "chunk_id", chunk_ids, columns
-        ).iter_rows()
-    }
-    messages = [
-        [
-            *render(
-                template,
-                author_name=row["author_name"],
-                question=row["question"],
-                passages=[shown[chunk_id] for chunk_id in row["context_chunk_ids"]],
-            ),
-            {"role": "assistant", "content": answers[row["sample_id"]].strip()},
-        ]
-        for row in rows.to_dicts()
-    ]
-    types = columns_of(InstructionDataset)
-    whole = rows.with_columns(
-        pl.Series("messages", messages, dtype=types["messages"]),
-        pl.Series("answer", [answers[sample_id] for sample_id in rows["sample_id"].to_list()]),
-    )
-    return validated(whole, InstructionDataset)
-
-
-def _read_by_id(
-    tables: Tables, asset: str, author: str, key: str, ids: pl.Series, columns: Sequence[str]
-) -> pl.DataFrame:
-    """The rows with these ids, `key` first; a thousand ids a filter."""
-    wanted = [key, *columns]
-    parts = [
-        tables.read(asset, author, columns=wanted, where=_is_one_of(key, part["id"]))
-        for part in ids.alias("id").to_frame().iter_slices(1000)
-    ]
-    if not parts:
-        return tables.read(asset, author, columns=wanted, where="false")
-    return pl.concat(parts)
-
-
-def _is_one_of(key: str, ids: pl.Series) -> str:
-    quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids.to_list())
-    return f"{key} IN ({quoted})"

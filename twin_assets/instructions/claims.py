@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from twin_assets.instructions.general_set import GENERAL, samples_needed
+
 
 @dataclass(frozen=True)
 class Verbatim:
@@ -124,4 +126,55 @@ def provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
         unknown_context=shown.filter(~known).height,
         gives_answer_away=shown.filter(known & same & overlaps).height,
         newer_context=shown.filter(known & newer).height,
+    )
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How much of what is trained on is a general set's.
+
+    Attributes:
+        train, general: samples of the author's, and of the set.
+        needed: how many of the set make the share that is asked for.
+        strays: general samples that name a document, or are mixed into another split.
+        no_chat: whose last message is not the answer, or not the assistant's.
+    """
+
+    train: int
+    general: int
+    needed: int
+    strays: int
+    no_chat: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is there that should not be."""
+        return self.general <= self.needed and not (self.strays or self.no_chat)
+
+    @property
+    def enough(self) -> bool:
+        return self.general == self.needed
+
+
+def mix(dataset: pl.DataFrame, *, share: float) -> Mix:
+    """Compare the mix with what the settings ask for.
+
+    Args:
+        dataset: `split`, `document_id`, `instruction_source`, `answer`, `messages`.
+        share: of all training samples; 0: no general set is named.
+    """
+    source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
+    by_split, by_document = pl.col("split") == GENERAL, pl.col("document_id") == GENERAL
+    rows = dataset.filter(by_split | by_document | source)
+    last = [
+        (messages[-1]["role"], messages[-1]["content"]) for messages in rows["messages"].to_list()
+    ]
+    said = [("assistant", answer) for answer in rows["answer"].to_list()]
+    train = dataset.filter(pl.col("split") == "train").height
+    return Mix(
+        train=train,
+        general=rows.height,
+        needed=samples_needed(train, share),
+        strays=rows.filter(~(by_split & by_document & source)).height,
+        no_chat=sum(one != other for one, other in zip(last, said, strict=True)),
     )

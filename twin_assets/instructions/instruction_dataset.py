@@ -17,7 +17,9 @@ from twin_assets.instructions import (
     rendering,
     stored_splits,
 )
+from twin_assets.instructions.general_set import read_general_set
 from twin_assets.instructions.model_answers import is_one_of
+from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.instructions.teacher_budget import teacher_of
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
@@ -44,25 +46,31 @@ def instruction_dataset(
     tables: TablesResource,
 ) -> dg.MaterializeResult:
     """Questions made up for the author's own passages, rendered as the gateway renders them."""
-    author, store = settings.author(context.partition_key), tables.tables()
+    author, store, chosen = (
+        settings.author(context.partition_key),
+        tables.tables(),
+        settings.settings(),
+    )
     built = building.update_dataset(
         store,
         author,
         retriever=retriever.retriever(),
-        teacher=teacher_of(settings.settings(), store.state),
+        teacher=teacher_of(chosen, store.state),
+        general=read_general_set(chosen.general_set, chosen) if chosen.general_set else None,
+        general_share=chosen.general_share,
         say=context.log.info,
     )
     rows = store.read(
         "instruction_dataset",
         author.slug,
         columns=["split", "instruction_source", "context_chunk_ids", "template"],
+        where=OF_THE_AUTHOR,
     )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(built.done.data_version),
         metadata={
-            **built.done.metadata(),
+            **built.metadata(),
             **_summary(rows),
-            **(built.taught.metadata() if built.taught else {}),
         },
     )
 
@@ -85,7 +93,7 @@ def every_answer_is_the_authors(
     author, store = context.partition_key, tables.tables()
     columns = ["document_id", "start", "end", "answer", "messages"]
     found = claims.verbatim(
-        store.read("instruction_dataset", author, columns=columns),
+        store.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR),
         store.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
     return dg.AssetCheckResult(passed=found.hold, metadata=dict(vars(found)))
@@ -150,7 +158,7 @@ def prompt_renders_fully(
     """
     author, store = context.partition_key, tables.tables()
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
-    rows = store.read("instruction_dataset", author, columns=columns)
+    rows = store.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
     asking = rendering.asks_openly(rows.select("document_id", "question"))
     found = rendering.rendering(
         rows,
@@ -175,7 +183,7 @@ def covers_every_document(
     """
     author, store = context.partition_key, tables.tables()
     columns = ["sample_id", "document_id", "split"]
-    rows = store.read("instruction_dataset", author, columns=columns)
+    rows = store.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
     columns = ["document_id", "words"]
     documents = store.read("cleaned_documents", author, columns=columns, where="kept")
     missing = is_one_of("document_id", coverage.without_samples(rows, documents))
@@ -183,6 +191,27 @@ def covers_every_document(
     drafts = store.read("instruction_drafts", author, columns=["sample_id", "words"])
     found = coverage.coverage(rows, drafts, documents, dict(texts.iter_rows()))
     return dg.AssetCheckResult(passed=found.whole, metadata=found.metadata())
+
+
+@dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
+def general_share_is_as_set(
+    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """A general instruction set is the share of the training samples that the settings ask for.
+
+    Blocking: what is nobody's text in particular and nobody asked for would pass as the author's. A
+    set that is too small for its share fails as a warning.
+    """
+    columns = ["split", "document_id", "instruction_source", "answer", "messages"]
+    rows = tables.tables().read("instruction_dataset", context.partition_key, columns=columns)
+    chosen = settings.settings()
+    share = chosen.general_share if chosen.general_set else 0.0
+    found = claims.mix(rows, share=share)
+    return dg.AssetCheckResult(
+        passed=found.sound and found.enough,
+        severity=dg.AssetCheckSeverity.WARN if found.sound else dg.AssetCheckSeverity.ERROR,
+        metadata={**vars(found), "asked_share": share},
+    )
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -211,6 +240,7 @@ def _provenance(tables: TablesResource, author: str) -> claims.Provenance:
             "instruction_dataset",
             author,
             columns=["sample_id", *columns, "context_chunk_ids"],
+            where=OF_THE_AUTHOR,
         ),
         store.read("document_chunks", author, columns=columns),
     )

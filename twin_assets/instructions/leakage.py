@@ -85,7 +85,7 @@ def _sketches(candidates: Sequence[Candidate]) -> dict[str, frozenset[int]]:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What of the training split is also in the held-out split; `same_question` also within one.
+    """What is trained on and also in the held-out split; `same_question` also within one.
 
     Attributes:
         documents: in both.
@@ -110,7 +110,7 @@ class Leaks:
 
 
 def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
-    """Measure a finished dataset, from its rendered messages.
+    """Measure a finished dataset, from its rendered messages. A general set is trained on too.
 
     Args:
         dataset: `sample_id`, `document_id`, `split`, `question`, `answer`, `messages`,
@@ -118,7 +118,7 @@ def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
         chunks: `chunk_id`, `document_id`.
     """
     used = dataset.filter(pl.col("split") != "left_out")
-    train = used.filter(pl.col("split") == "train").to_dicts()
+    train = used.filter(pl.col("split") != "held_out").to_dicts()
     held = used.filter(pl.col("split") == "held_out").to_dicts()
     prompts = [{row["sample_id"]: _asked(row) for row in rows} for rows in (train, held)]
     plain = [{" ".join(words_of(text)) for text in side.values()} for side in prompts]

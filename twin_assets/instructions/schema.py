@@ -11,6 +11,8 @@ import polars as pl
 
 FEWEST_WORDS = 40
 MOST_WORDS = 160
+OF_THE_AUTHOR = "split != 'general'"
+"""In SQL: the rows of `instruction_dataset` that are the author's own."""
 SHORTEST_POST = 10  # words of a post that is an answer as a whole; cleaning keeps no shorter one
 
 
@@ -74,16 +76,18 @@ class TeacherQuestions(dy.Schema):
 class InstructionDataset(dy.Schema):
     """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
 
-    `split` is the document's, or `left_out` for a sample that would leak across splits. `messages`
+    `split` is the document's, `left_out` for a sample that would leak across splits, or `general`
+    for one of a general instruction set: it is trained on, is no text of the author's, and its
+    document and chunk are `general`; `template` is that of the samples beside it. `messages`
     are the gateway's, its last one is the answer; `context_chunk_ids` are the passages shown in it,
     best first. `retrieval` names what found them, `template` the prompt template's hash.
-    `instruction_source` is `template:<name>` or `teacher:<model>`.
+    `instruction_source` is `template:<name>`, `teacher:<model>` or `general:<set>@<revision>`.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
     document_id = dy.String(min_length=1)
     chunk_id = dy.String(min_length=1)
-    split = dy.Enum(["train", "held_out", "left_out"])
+    split = dy.Enum(["train", "held_out", "left_out", "general"])
     question = dy.String(min_length=1)
     answer = dy.String(min_length=1)
     start = dy.Int64(min=0)

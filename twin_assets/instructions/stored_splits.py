@@ -51,7 +51,7 @@ class StoredSplits:
 def compare_splits(
     dataset: pl.DataFrame, drawn: pl.DataFrame, earlier: Iterable[pl.DataFrame]
 ) -> StoredSplits:
-    """Compare the split of each document; rows that are left out have none.
+    """Compare the split of each document; rows that are left out, or a general set's, have none.
 
     Args:
         dataset, drawn, earlier: `document_id`, `split`.
@@ -70,7 +70,7 @@ def compare_splits(
 
 
 def _by_document(rows: pl.DataFrame) -> pl.DataFrame:
-    used = rows.filter(pl.col("split") != "left_out")
+    used = rows.filter(pl.col("split").is_in(["train", "held_out"]))
     return used.select("document_id", "split").unique()
 
 

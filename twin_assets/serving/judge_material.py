@@ -15,6 +15,7 @@ import polars as pl
 from twin_assets.evaluation import held_out, served_model
 from twin_assets.evaluation.served_answers import FREQUENCY_PENALTY
 from twin_assets.evaluation.served_model import Serve
+from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_resources.judging.panel import Material
 from twin_resources.judging.plants import OwnAnswer
 from twin_resources.judging.texts import bundled_hands, divided, hands_of, of_others
@@ -54,7 +55,7 @@ def material_of(
         TableMissing: the dataset was never materialized.
         TwinError: the base model cannot be served.
     """
-    dataset = tables.read(DATASET, author)
+    dataset = tables.read(DATASET, author, where=OF_THE_AUTHOR)
     chunks = chunk_texts(tables, author)
     prompts = [
         OwnAnswer(
@@ -100,7 +101,8 @@ def _passages_of_others(tables: Tables, others: Sequence[str]) -> dict[str, list
     found: dict[str, list[tuple[str, str]]] = {}
     for slug in others:
         if tables.exists(DATASET, slug):
-            rows = tables.read(DATASET, slug, columns=["sample_id", "document_id", "answer"])
+            columns = ["sample_id", "document_id", "answer"]
+            rows = tables.read(DATASET, slug, columns=columns, where=OF_THE_AUTHOR)
             drawn = held_out.in_drawn_order(rows).head(MOST_OF_ANOTHER)
             found[slug] = list(drawn.select("document_id", "answer").iter_rows())
     return found

@@ -230,7 +230,7 @@ def training_samples(
         DATASET,
         author,
         columns=[*ROWS, "template"],
-        where="split = 'train'",
+        where="split IN ('train', 'general')",
         version=version,
     )
     tried = f"train on the instruction dataset of {author}"

@@ -18,6 +18,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from twin_assets.instructions.drafts import DRAFTS_VERSION
+from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.instructions.teacher_questions import waiting_questions
 from twin_assets.training import fine_tuning, preference_tuning
 from twin_assets.training.manifest import FILE, read_manifest
@@ -140,7 +141,9 @@ def _waiting_documents(tables: Tables, author: str) -> pl.DataFrame:
 
 
 def _documents(tables: Tables, author: str, *, tag: str | None = None) -> set[str]:
-    rows = tables.read(fine_tuning.DATASET, author, columns=["document_id"], version=tag)
+    rows = tables.read(
+        fine_tuning.DATASET, author, columns=["document_id"], where=OF_THE_AUTHOR, version=tag
+    )
     return set(rows["document_id"].to_list())
 
 

@@ -118,14 +118,18 @@ def child_environment(
         instance: the marker by which `twin stop` finds every process of this stack.
         environ: the environment of the person who started it (`os.environ`).
     """
-    embedded = settings.base_model == EMBEDDED_BASE_MODEL and settings.embedder == EMBEDDED_EMBEDDER
+    embedded = (
+        settings.base_model == EMBEDDED_BASE_MODEL
+        and settings.embedder == EMBEDDED_EMBEDDER
+        and not settings.has_hub_set
+    )
     allowed = (*_PREFIXES, *provider_prefixes(named_models(settings)))
     if settings.tables_uri.startswith("s3://"):
         allowed += _CLOUD_PREFIXES
     if settings.state_url.startswith("postgres"):
         allowed += ("PG",)
     if not embedded:
-        allowed += ("HF_TOKEN",)  # gated models of the hub
+        allowed += ("HF_TOKEN",)  # gated models and data sets of the hub
     child = {
         name: value
         for name, value in environ.items()

@@ -96,6 +96,7 @@ class Graph:
             raise_on_error=False,
             resources={
                 "embedder": shells.EmbedderResource(),
+                "settings": shells.SettingsResource(),
                 "tables": shells.TablesResource(),
             },
         )

@@ -1,0 +1,297 @@
+"""A general instruction set, mixed into the training samples so that a twin keeps the basics.
+
+Belongs here: reading a set from a file, a folder or the model hub, and choosing its share. Does not
+belong here: the author's own samples, storing (`building.py`).
+
+A set is rows of chat messages (`messages`, or ShareGPT's `conversations`), or of two texts
+(`prompt` and `completion`, `instruction`, `input` and `output`, `question` and `answer`), in JSON
+Lines, JSON, CSV or Parquet. Its rows are used as they are: another system prompt, no passages.
+Why: rehearsal against forgetting, Scialom et al. 2022, https://arxiv.org/abs/2205.12393.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from twin_assets.instructions.leakage import SAME_QUESTION
+from twin_assets.instructions.near_duplicates import similar_pairs, words_of
+from twin_resources.disk_space import told_when_full
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+GENERAL = "general"  # split and document of such a sample
+LONGEST = 6_000  # characters of a whole sample: a longer one would be left out of training anyway
+_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+_TEXTS = (
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("instruction", "output"),
+    ("instruction", "response"),
+    ("question", "answer"),
+)
+_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
+_HUB = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class GeneralSample:
+    """One sample.
+
+    Attributes:
+        sample_id: follows from the messages.
+        messages: (role, content), stripped; the last one is the assistant's.
+    """
+
+    sample_id: str
+    messages: tuple[tuple[str, str], ...]
+
+    @property
+    def question(self) -> str:
+        return self.messages[-2][1]
+
+    @property
+    def answer(self) -> str:
+        return self.messages[-1][1]
+
+
+@dataclass(frozen=True)
+class GeneralSet:
+    """What was read.
+
+    Attributes:
+        source: `<name>@<revision>`: of a file or folder the hash of its content, of the hub the
+            commit.
+        samples: without those that ask the same as another.
+        unreadable: rows that are no chat, or too long.
+    """
+
+    source: str
+    samples: tuple[GeneralSample, ...]
+    unreadable: int
+
+    def mixed(self, *, training: int, share: float, not_trained_on: Sequence[str] = ()) -> Mixed:
+        """The samples that make this share of all training samples, or all there are.
+
+        Args:
+            training: the author's own training samples.
+            share: 0 to 0.5.
+            not_trained_on: questions that the gate asks: whoever was trained on them, or on nearly
+                the same ones, would pass it.
+        """
+        held = _near(self.samples, not_trained_on)
+        free = [sample for sample in self.samples if sample.sample_id not in held]
+        chosen = by_lot(free)[: samples_needed(training, share)]
+        everything = training + len(chosen)
+        return Mixed(
+            source=self.source,
+            samples=tuple(chosen),
+            share=round(len(chosen) / everything, 4) if everything else 0.0,
+            asked_share=share,
+            left_to_the_gate=len(held),
+            unreadable=self.unreadable,
+        )
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What was mixed in.
+
+    Attributes:
+        share: of all training samples.
+        asked_share: what the settings say; a small set gives less.
+        left_to_the_gate: samples that ask what the gate asks.
+        unreadable: as `GeneralSet`.
+    """
+
+    source: str
+    samples: tuple[GeneralSample, ...]
+    share: float
+    asked_share: float
+    left_to_the_gate: int
+    unreadable: int
+
+    def metadata(self) -> dict[str, Any]:
+        """For a person; no text."""
+        return {"general": {**vars(self), "samples": len(self.samples)}}
+
+
+def samples_needed(training: int, share: float) -> int:
+    """How many general samples make this share of all training samples.
+
+    Args:
+        training: the author's own training samples.
+        share: 0 to 0.5.
+    """
+    return round(training * share / (1 - share))
+
+
+def by_lot(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
+    """Samples in an order by hash: of more or fewer, the first ones stay the same."""
+    lots = {one: hashlib.sha256(f"mix/{one.sample_id}".encode()).digest() for one in samples}
+    return sorted(samples, key=lots.__getitem__)
+
+
+def _near(samples: Sequence[GeneralSample], questions: Sequence[str]) -> set[str]:
+    """Ids of the samples that ask nearly what one of these does."""
+    mine = {one.sample_id: frozenset(words_of(one.question)) for one in samples}
+    theirs = {question: frozenset(words_of(question)) for question in questions}
+    return {pair.left for pair in similar_pairs(mine, theirs, threshold=SAME_QUESTION)}
+
+
+def read_general_set(name: str, settings: Settings) -> GeneralSet:
+    """Read a set by path (file or folder) or hub id (`owner/name`, `owner/name@revision`).
+
+    Raises:
+        TwinError: there is no such set, or no row of it is a chat.
+    """
+    tried = f"read the general instruction set {name!r}"
+    path = Path(name).expanduser()
+    if path.exists():
+        files = [path] if path.is_file() else sorted(_files_in(path))
+        source = f"{path.name}@{_content_hash(files)}"
+    elif _HUB.fullmatch(name):
+        files, source = _from_hub(name, settings, tried)
+    else:
+        raise TwinError(
+            tried,
+            found="neither an existing path nor a Hugging Face id (owner/name)",
+            next_step="name a file, a folder or an id in TWIN_GENERAL_SET, or leave it empty",
+        )
+    samples, unreadable = _samples([row for file in files for row in _rows(file, tried)])
+    if not samples:
+        raise TwinError(
+            tried,
+            found=f"{len(files)} files with {unreadable} rows, none of them a chat",
+            next_step="give rows `messages` (role, content), or `prompt` and `completion`; files "
+            f"end in {', '.join(_ENDINGS)}",
+        )
+    return GeneralSet(source, samples, unreadable)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.suffix in _ENDINGS and path.is_file())
+
+
+def _content_hash(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], str]:
+    """Files of a dataset's training split, and `<id>@<commit>`."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import httpx
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    hub: Any = import_module("huggingface_hub")  # half of its types are unknown
+    owner_name, _, revision = name.partition("@")
+    try:
+        api = hub.HfApi()
+        found = api.dataset_info(owner_name, revision=revision or None)
+        names = [file.rfilename for file in found.siblings or () if _is_readable(file.rfilename)]
+        of_training = [one for one in names if "train" in one.lower()] or names
+        with told_when_full(tried, settings.weights_dir):
+            files = [
+                Path(
+                    api.hf_hub_download(
+                        owner_name,
+                        file,
+                        repo_type="dataset",
+                        revision=found.sha,
+                        cache_dir=settings.weights_dir / "hub",
+                    )
+                )
+                for file in sorted(of_training)
+            ]
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        raise TwinError(
+            tried,
+            found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
+            next_step="check the id, the network and HF_TOKEN, or name a file or folder",
+        ) from error
+    return files, f"{owner_name}@{(found.sha or '')[:12]}"
+
+
+def _is_readable(file: str) -> bool:
+    return file.endswith(_ENDINGS) and not Path(file).name.startswith("dataset_info")
+
+
+def _rows(file: Path, tried: str) -> list[dict[str, Any]]:
+    try:
+        if file.suffix == ".parquet":
+            return pl.read_parquet(file).to_dicts()
+        if file.suffix == ".csv":
+            return pl.read_csv(file, infer_schema=False).to_dicts()
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            document: Any = json.loads(text)
+            return cast("list[dict[str, Any]]", document) if isinstance(document, list) else []
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, pl.exceptions.PolarsError) as error:
+        raise TwinError(
+            tried,
+            found=f"{file.name}: {str(error).splitlines()[0]}",
+            next_step=f"mend the file, or name another; files end in {', '.join(_ENDINGS)}",
+        ) from error
+
+
+def _samples(rows: Iterable[object]) -> tuple[tuple[GeneralSample, ...], int]:
+    """Samples in the order of the rows; of those that ask the same the first."""
+    samples: dict[str, GeneralSample] = {}
+    unreadable = 0
+    for row in rows:
+        messages = _messages(cast("Mapping[str, Any]", row)) if isinstance(row, dict) else ()
+        if not _is_chat(messages):
+            unreadable += 1
+            continue
+        digest = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
+        sample = GeneralSample(f"{GENERAL}-{digest}", messages)
+        samples.setdefault(" ".join(words_of(sample.question)), sample)
+    return tuple(samples.values()), unreadable
+
+
+def _messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    turns: Any = row.get("messages") or row.get("conversations")
+    if isinstance(turns, list):
+        parts = [
+            cast("Mapping[str, Any]", turn)
+            for turn in cast("list[object]", turns)
+            if isinstance(turn, dict)
+        ]
+        roles = [str(part.get("role") or part.get("from") or "") for part in parts]
+        said = [str(part.get("content", part.get("value")) or "").strip() for part in parts]
+        return tuple((_ROLES.get(role, role), text) for role, text in zip(roles, said, strict=True))
+    for question, answer in _TEXTS:
+        if isinstance(row.get(question), str) and isinstance(row.get(answer), str):
+            more = row.get("input")
+            asking = "\n\n".join(
+                text.strip() for text in (row[question], more) if isinstance(text, str) and text
+            )
+            return (("user", asking), ("assistant", row[answer].strip()))
+    return ()
+
+
+def _is_chat(messages: Sequence[tuple[str, str]]) -> bool:
+    """A user and an assistant in turn, perhaps after a system prompt; each says something."""
+    roles = [role for role, _ in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    return (
+        len(turns) >= 2
+        and turns == ["user", "assistant"] * (len(turns) // 2)
+        and all(words_of(text) for _, text in messages)
+        and sum(len(text) for _, text in messages) <= LONGEST
+    )
