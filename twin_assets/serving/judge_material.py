@@ -8,7 +8,7 @@ Does not belong here: the judges (`twin_resources/judging`), what they are used 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -19,7 +19,7 @@ from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_resources.judging.panel import Material
 from twin_resources.judging.plants import OwnAnswer
 from twin_resources.judging.texts import bundled_hands, divided, hands_of, of_others
-from twin_resources.prompt import template_by_hash
+from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.serving.model_server_process import servers_at_once
 
 if TYPE_CHECKING:
@@ -128,13 +128,13 @@ def _base_answers(
             return [text for text in kept["answer"].to_list() if text.strip()]
     training = held_out.in_drawn_order(dataset.filter(pl.col("split") == "train"))
     asked = training.head(BASE_QUESTIONS).select(
-        pl.col("sample_id").alias("question_id"), "question", "messages", "template"
+        pl.col("sample_id").alias("question_id"), "question", "messages"
     )
 
     def answered(rows: pl.DataFrame) -> pl.DataFrame:
-        prompts: list[list[Any]] = []
-        for (template,), part in rows.group_by("template", maintain_order=True):
-            prompts += held_out.questions_alone(part, template_by_hash(str(template)))
+        # The template of today: how the base model writes hangs on no other, and the samples may be
+        # rendered by one that this code does not know.
+        prompts = held_out.questions_alone(rows, DEFAULT_TEMPLATE)
         say(f"the base model answers {len(prompts)} questions, once, for the voice judge")
         found = served_model.ask_several(
             serve,
@@ -143,8 +143,7 @@ def _base_answers(
             max_tokens=BASE_TOKENS,
             frequency_penalty=FREQUENCY_PENALTY,
         )
-        in_order = pl.concat(rows.partition_by("template", maintain_order=True))
-        return in_order.select("question_id", pl.lit(base).alias("base")).with_columns(
+        return rows.select("question_id", pl.lit(base).alias("base")).with_columns(
             pl.Series("answer", [answer.text for answer in found], dtype=pl.String)
         )
 

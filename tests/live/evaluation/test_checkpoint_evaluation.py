@@ -102,7 +102,8 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
 def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     workplace: Workplace, instance: dg.DagsterInstance
 ) -> None:
-    workplace.dataset("ada")
+    for author in ("ada", "bob"):  # told apart from bob, a tiny model has a voice at all
+        workplace.dataset(author)
     workplace.candidate("ada", steps=16)
     first = Ran(instance, "ada")
     second = Ran(instance, "ada")
@@ -148,6 +149,7 @@ def test_samples_of_another_template_are_refused(
     workplace: Workplace, instance: dg.DagsterInstance
 ) -> None:
     workplace.dataset("ada", template="0123456789abcdef")
+    workplace.dataset("bob")
     workplace.candidate("ada", steps=16)
 
     ran = Ran(instance, "ada")
