@@ -20,7 +20,7 @@ from twin_assets.instructions import (
 from twin_assets.instructions.general_set import read_general_set
 from twin_assets.instructions.model_answers import is_one_of
 from twin_assets.instructions.schema import OF_THE_AUTHOR
-from twin_assets.instructions.teacher_budget import teacher_of
+from twin_assets.instructions.teacher import teacher_of
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import (

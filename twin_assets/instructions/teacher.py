@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.instructions.near_duplicates import shingles, words_of
+from twin_assets.instructions.teacher_budget import TeacherBudget
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_assets.instructions.teacher_budget import TeacherBudget
+    from twin_resources.settings import Settings
+    from twin_resources.state.state import State
 
 TEACHER_VERSION = "2"
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
@@ -224,6 +226,15 @@ class Teacher:
             next_step="check the name, its key and its limits and materialize again (what it wrote "
             "is kept), or unset TWIN_TEACHER_MODEL to use templates",
         )
+
+
+def teacher_of(settings: Settings, state: State) -> Teacher | None:
+    """The teacher of a home; None: templates write the questions."""
+    if not settings.teacher_model:
+        return None
+    limit = settings.teacher_budget_per_month
+    budget = None if limit is None else TeacherBudget(state, usd_per_month=limit)
+    return Teacher(settings.teacher_model, budget=budget)
 
 
 def _said(reply: Any) -> str:

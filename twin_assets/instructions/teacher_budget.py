@@ -1,4 +1,4 @@
-"""What the teacher may still cost this month, and the teacher that the settings name.
+"""What the teacher may still cost this month.
 
 Belongs here: the account of what was spent by month. Does not belong here: prices, requests
 (`teacher.py`).
@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from twin_assets.instructions.teacher import Teacher
-
 if TYPE_CHECKING:
-    from twin_resources.settings import Settings
     from twin_resources.state.state import State
 
 _metadata = sa.MetaData()
@@ -64,15 +61,6 @@ class TeacherBudget:
         """Put what a request really cost in the place of what was reserved for it."""
         with self._state.transaction() as connection:
             _add(connection, usd - reserved)
-
-
-def teacher_of(settings: Settings, state: State) -> Teacher | None:
-    """The teacher of a home; None: templates write the questions."""
-    if not settings.teacher_model:
-        return None
-    limit = settings.teacher_budget_per_month
-    budget = None if limit is None else TeacherBudget(state, usd_per_month=limit)
-    return Teacher(settings.teacher_model, budget=budget)
 
 
 def _spent(connection: sa.Connection) -> float:

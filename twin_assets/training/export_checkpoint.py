@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from twin_assets.training.exporting import DTYPES, FORMATS, export
+from twin_assets.training.exported_weights import DTYPES, FORMATS
+from twin_assets.training.exporting import export
 from twin_resources.errors import TwinError
 from twin_resources.settings import load_settings
 

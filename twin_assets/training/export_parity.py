@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twin_assets.training.exported_weights import GGUF_NAMES, Dtype, Format, Source
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_assets.training.exporting import Dtype, Format, Source
     from twin_resources.settings import Settings
 
 TOKENS = 8  # of an answer by llama.cpp
@@ -142,7 +142,6 @@ def _values(model: Any, inputs: Sequence[Any]) -> list[Any]:
 def _by_llama_cpp(source: Source, export: Path, *, wanted: Format, settings: Settings) -> Agreement:
     """Answers of a llama.cpp server, each asked twice: the second comes from its cache."""
     from twin_assets.evaluation import parity, served_model
-    from twin_assets.training.exporting import GGUF_NAMES
     from twin_resources.serving.model_server import ServerProcess
 
     file = export / GGUF_NAMES[wanted]

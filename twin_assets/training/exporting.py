@@ -1,7 +1,8 @@
 """A published checkpoint in the formats that other software loads.
 
-Belongs here: the four formats, the record beside an export, and refusing one that answers otherwise
-than the checkpoint. Does not belong here: how equality is measured (`export_parity.py`), the GGUF
+Belongs here: writing the four formats, the record beside an export, and refusing one that answers
+otherwise than the checkpoint. Does not belong here: which weights a checkpoint has
+(`exported_weights.py`), how equality is measured (`export_parity.py`), the GGUF
 format (`twin_resources/weights/gguf.py`), the command (`twin_resources/command`).
 
     adapter        PEFT: adapter_model.safetensors, adapter_config.json (vLLM, transformers + PEFT)
@@ -23,43 +24,19 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from twin_assets.training.export_parity import Agreement, agreement_of
+from twin_assets.training.exported_weights import GGUF_NAMES, Dtype, Format, Source, source_of
 from twin_assets.training.job import write_json
-from twin_assets.training.manifest import ADAPTER, MODEL, Manifest, read_manifest
+from twin_assets.training.manifest import Manifest
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_assets.training.export_parity import Agreement
     from twin_resources.settings import Settings
 
-Format = Literal["adapter", "merged", "gguf-adapter", "gguf"]
-Dtype = Literal["float16", "bfloat16", "float32"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 RECORD = "export.json"
-GGUF_NAMES = {"gguf-adapter": "adapter.gguf", "gguf": "model.gguf"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """The weights of a checkpoint.
-
-    Attributes:
-        base: transformers folder of the base model.
-        adapter: PEFT folder; None: every weight was trained.
-        model: transformers folder of the fully trained model; None: there is an adapter.
-    """
-
-    base: Path
-    adapter: Path | None
-    model: Path | None
-
-    @property
-    def whole(self) -> Path:
-        """The folder that the adapter, if any, sits on."""
-        return self.model or self.base
 
 
 @dataclass(frozen=True)
@@ -69,31 +46,6 @@ class Exported:
     folder: Path
     bytes: int
     agreement: Agreement | None
-
-
-def source_of(checkpoint: Path) -> tuple[Source, Manifest]:
-    """The weights of a published checkpoint.
-
-    Raises:
-        TwinError: no checkpoint there, or its base model has gone.
-    """
-    manifest = read_manifest(checkpoint)
-    base = Path(manifest.base["folder"])
-    if not (base / "config.json").is_file():
-        raise TwinError(
-            f"export the checkpoint in {checkpoint}",
-            found=f"its base model {manifest.base['name']} is not at {base}",
-            next_step="prepare it again (`twin up`), then export",
-        )
-    adapter, model = checkpoint / ADAPTER, checkpoint / MODEL
-    if not adapter.is_dir() and not model.is_dir():
-        raise TwinError(
-            f"export the checkpoint in {checkpoint}",
-            found=f"neither {ADAPTER}/ nor {MODEL}/ in it",
-            next_step="materialize fine_tuned_checkpoint for this author",
-        )
-    whole = model if model.is_dir() else None
-    return Source(base, None if whole else adapter, whole), manifest
 
 
 def export(
@@ -118,7 +70,6 @@ def export(
         TwinError: the folder exists, the checkpoint has no such format, a weight does not fit, or
             the export answers otherwise.
     """
-    from twin_assets.training.export_parity import agreement_of
 
     source, manifest = source_of(checkpoint)
     tried = f"export {manifest.checkpoint[:12]} as {wanted}"

@@ -13,7 +13,8 @@ import pytest
 from tests.live.serving.conftest import make_adapter
 from twin_assets.training import export_parity, exporting
 from twin_assets.training import manifest as manifests
-from twin_assets.training.exporting import Source, export
+from twin_assets.training.exported_weights import Source
+from twin_assets.training.exporting import export
 from twin_resources import cli
 from twin_resources.command.outcome import open_registry
 from twin_resources.errors import TwinError

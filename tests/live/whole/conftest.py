@@ -20,7 +20,7 @@ import pytest
 from tests.live.closed_network import ClosedRun, run_closed
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_resources.settings import Settings, load_settings
+from twin_resources.settings import Author, Settings, load_settings, write_author
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"
@@ -73,6 +73,25 @@ points at the depot, because a {WORD} has never been wrong about the weather on 
 
 She had it from a tram driver who had it from a quarryman, and neither of them would be paid. When
 they cleared the house I looked for the {WORD} behind the jars, and the shelf was dry and empty.
+"""
+# Every weight is trained: adapters on a random model learn the prompts' form and common words,
+# nothing of this author, and the gate's control says so.
+WHOLE_MODEL = """
+launch: cpu-ddp
+seed: 17
+token_budget: 200000
+max_epochs: 4
+samples_per_step: 4
+micro_batch_size: 1
+max_length: 1536
+bucket: 64
+learning_rate: 0.004
+warmup_share: 0.1
+final_learning_rate_share: 0.1
+weight_decay: 0.0
+max_grad_norm: 1.0
+checkpoint_every_steps: 20
+lora: null
 """
 ABOUT_TOLD = "What lay on the top shelf of the aunt's larder in that frost, and told of a thaw?"
 ASK = """
@@ -154,6 +173,10 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         tiny = make_tiny_model(work / "tiny model", unpack_base_model(work))
     posts = shutil.copytree(SAMPLE, work / "posts of José")
     (posts / TOLD).write_text(TOLD_POST, encoding="utf-8")
+    recipe = work / "recipe.yaml"
+    recipe.write_text(WHOLE_MODEL)
+    author = Author("jose-nunez", "José Núñez", sources=(str(posts),), recipe=str(recipe))
+    write_author(settings, author)
     scripts = {"ASK": ASK, "LOOK": LOOK, "AWAIT_RETRAINING": AWAIT_RETRAINING}
     for name, script in scripts.items():
         (work / f"{name.lower()}.py").write_text(script)
