@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -136,3 +138,68 @@ def test_two_ray_workers_train_what_one_machine_trains_bit_for_bit(
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
     assert not ranks_of(job)
     assert "progress {" in (home.logs_dir / "training-on-ray.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+def test_a_killed_ray_worker_is_retried_and_gives_the_same_weights(
+    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str
+) -> None:
+    home = on_ray(home, cluster)
+    job = two_rank_job(home, "ray-killed", tiny_model)
+    killed: list[int] = []
+    texts: list[str] = []
+
+    def kill_once(message: dict[str, Any]) -> None:
+        texts.append(message.get("text", ""))
+        if message.get("progress", {}).get("step") == 2 and not killed:
+            owner = ranks_of(job)[1].environ()["TWIN_TRAINING_OWNER"]
+            killed.append(int(owner.partition(":")[0]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    output = make_launcher("", home).run(job, on_message=kill_once)
+
+    assert killed
+    assert any("trying again from the last complete checkpoint" in text for text in texts)
+    assert read_result(output / "result.json").resumed_at
+    assert_same(weights_of(output), alone)
+
+
+@pytest.mark.long
+def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
+    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str
+) -> None:
+    home = on_ray(home, cluster)
+    job = two_rank_job(home, "ray-orphan", tiny_model)
+    values = home.home / "job-values.json"
+    values.write_text(json.dumps(job.as_values()), encoding="utf-8")
+    code = (
+        "import json, sys\n"
+        "from twin_resources.settings import load_settings\n"
+        "from twin_resources.training_launcher import make_launcher\n"
+        "from twin_resources.training_launcher.training_job import job_of\n"
+        "job = job_of(json.load(open(sys.argv[1])))\n"
+        "tell = lambda message: print(message, flush=True)\n"
+        "make_launcher('ray', load_settings()).run(job, on_message=tell)\n"
+    )
+    environment = {"TWIN_RAY_ADDRESS": cluster, "TWIN_TRAIN_MACHINES": "2"}
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, str(values)],
+        env=os.environ | environment | {"TWIN_HOME": str(home.home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "'progress'" in line:
+            break
+    first.kill()
+    first.wait()
+
+    texts: list[str] = []
+    output = make_launcher("", home).run(
+        job, on_message=lambda message: texts.append(message.get("text", ""))
+    )
+
+    assert any("of an earlier run still trains" in text for text in texts)
+    assert read_result(output / "result.json").resumed_at == []  # nothing was lost
+    assert_same(weights_of(output), alone)

@@ -29,10 +29,15 @@ pytestmark = pytest.mark.live
 
 def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
     """The processes that train a job, by rank."""
+    return ranks_in(job.folder)
+
+
+def ranks_in(folder: Path) -> dict[int, psutil.Process]:
+    """The processes that train the job in a folder, by rank."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
-            if str(job.folder / "job.json") in process.cmdline():
+            if str(folder / "job.json") in process.cmdline():
                 rank = process.environ().get("RANK")
                 if rank is not None:
                     found[int(rank)] = process

@@ -1,0 +1,277 @@
+"""kill -9 of whatever takes part in a training: a retry ends with the weights of a quiet one.
+
+One rank is killed in `test_training.py`; here both, the launcher's process, a Dagster step worker,
+and rank 0 at each point of writing a checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
+from tests.live.training.test_training import ranks_in, ranks_of
+from twin_assets.partitions import authors
+from twin_assets.training import from_manifest
+from twin_assets.training.checkpoints import fine_tuned_checkpoint
+from twin_assets.training.job import read_job, read_result
+from twin_assets.training.manifest import read_manifest
+from twin_assets.training.training_state import PARTIAL, last_complete
+from twin_resources import dagster_resources as shells
+from twin_resources.settings import Author, Settings, write_author
+from twin_resources.training_launcher import (
+    OWNER_VARIABLE,
+    LocalLauncher,
+    TrainingJob,
+)
+from twin_resources.weights.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+EVERY = 3  # steps between two checkpoints of `make_job`'s trainings
+# A rank's own interpreter reads this at its start. The audit event comes before the call, so the
+# rank dies, once, with the call not made: nothing is imitated, the kill only knows when.
+FATAL = """
+import os, signal, sys
+_point, _once = os.environ.get("KILL_AT", ""), os.environ.get("KILL_ONCE", "")
+_event, _, _part = _point.partition(":")
+def _die_at(event, arguments):
+    if event == _event and os.environ.get("RANK") == "0":
+        if any(_part in str(argument) for argument in arguments):
+            try:
+                os.close(os.open(_once, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+if _point:
+    sys.addaudithook(_die_at)
+"""
+LAUNCH = """
+import sys
+from pathlib import Path
+from twin_resources.settings import load_settings
+from twin_resources.training_launcher import LocalLauncher
+from twin_assets.training.fine_tuning import launched
+from twin_assets.training.job import read_job
+LocalLauncher(load_settings()).run(launched(read_job(Path(sys.argv[1])), name="launcher"))
+"""
+
+
+@pytest.fixture
+def quiet(home: Settings, make_job: Callable[..., TrainingJob]) -> Callable[..., Path]:
+    """Train the same undisturbed; its output's folder."""
+    return lambda **changes: LocalLauncher(home).run(make_job("quiet", **changes))
+
+
+def assert_same_weights(found: Path, expected: Path) -> None:
+    (wanted,) = (load_file(file) for file in expected.rglob("*.safetensors"))
+    (weights,) = (load_file(file) for file in found.rglob("*.safetensors"))
+    assert wanted.keys() == weights.keys()
+    assert all((wanted[name] == weights[name]).all() for name in wanted)
+    histories = [read_result(each / "result.json").history for each in (found, expected)]
+    losses = [[row["loss"] for row in history] for history in histories]
+    assert losses[0] == losses[1]
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 500.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def test_a_killed_launcher_leaves_no_rank_and_its_training_goes_on(
+    home: Settings, make_job: Callable[..., TrainingJob], quiet: Callable[..., Path]
+) -> None:
+    long = {"token_budget": 12_000}  # so that it is not over before the kill
+    job = make_job("killed", **long)
+    state = read_job(job.folder / "job.json").state
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(job.folder / "job.json")])
+    try:
+        wait_for(lambda: last_complete(state))
+        ranks = ranks_of(job)
+        assert len(ranks) == job.ranks
+        ranks[1].suspend()  # as if it hung: it ends by itself no more, nor rank 0, which waits
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert not (job.folder / "output").exists(), "it was killed before its end"
+
+    output = LocalLauncher(home).run(job)
+
+    assert not any(rank.is_running() for rank in ranks.values())
+    (resumed_at,) = read_result(output / "result.json").resumed_at
+    assert resumed_at >= EVERY
+    assert_same_weights(output, quiet(**long))
+
+
+@pytest.mark.long
+def test_a_rank_killed_before_a_checkpoint_is_renamed_goes_on_from_the_one_before(
+    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, quiet: Callable[..., Path]
+) -> None:
+    output, found = killed_at(f"os.rename:step-{2 * EVERY:06}", home, make_job, tmp_path)
+    assert found == [EVERY]
+    assert_same_weights(output, quiet())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("point", "resumed"),
+    [
+        ("os.mkdir:partial", []),  # of the first checkpoint: nothing is there yet
+        ("open:exp_avg.safetensors", []),  # all tensors are there, not one is in a manifest
+        ("os.rename:state.json", []),
+        (f"os.rename:step-{EVERY:06}", []),
+        (f"shutil.rmtree:step-{EVERY:06}", [2 * EVERY]),  # the newer one is complete beside it
+        ("os.mkdir:output.partial", [2 * EVERY]),
+        ("os.rename:output.partial", [2 * EVERY]),
+    ],
+)
+def test_a_rank_killed_at_any_point_of_writing(
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    quiet: Callable[..., Path],
+    point: str,
+    resumed: list[int],
+) -> None:
+    output, found = killed_at(point, home, make_job, tmp_path)
+    assert found == resumed
+    assert_same_weights(output, quiet())
+    state = read_job(output.parent / "job.json").state
+    assert not (state / PARTIAL).exists()
+    assert len(list(state.glob("step-*"))) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("launch", ["cpu-ddp", "cpu-zero1", "cpu-zero2-offload", "cpu-zero3"])
+def test_every_launch_configuration_goes_on_bit_for_bit(
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    quiet: Callable[..., Path],
+    launch: str,
+    lora: bool,
+) -> None:
+    changes = {"launch": launch} | ({} if lora else {"lora": None})
+    point = f"os.rename:step-{2 * EVERY:06}"
+    output, found = killed_at(point, home, make_job, tmp_path, **changes)
+    assert found == [EVERY]
+    assert_same_weights(output, quiet(**changes))
+
+
+def killed_at(
+    point: str,
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    **changes: Any,
+) -> tuple[Path, list[int]]:
+    """Train, rank 0 killed once at a point; the output and the steps at which it was resumed."""
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(FATAL, encoding="utf-8")
+    once = tmp_path / "killed once"
+    root = Path(__file__).parents[3]
+    environment = {
+        "KILL_AT": point,
+        "KILL_ONCE": str(once),
+        "PYTHONPATH": os.pathsep.join([str(hook), str(root)]),
+    }
+    texts: list[str] = []
+    output = LocalLauncher(home).run(
+        make_job("killed", **changes),
+        on_message=lambda message: texts.append(str(message.get("text", ""))),
+        environment=environment,
+    )
+    assert once.exists(), "the point was reached"
+    assert sum("trying again" in text for text in texts) == 1
+    return output, read_result(output / "result.json").resumed_at
+
+
+@pytest.mark.long
+def test_both_ranks_killed_at_once(
+    home: Settings, make_job: Callable[..., TrainingJob], quiet: Callable[..., Path]
+) -> None:
+    job = make_job("killed")
+    killed: list[int] = []
+
+    def kill(message: dict[str, Any]) -> None:
+        if message.get("progress", {}).get("step", 0) > EVERY and not killed:
+            ranks = ranks_of(job)
+            killed.extend(ranks)
+            for process in ranks.values():
+                os.kill(process.pid, signal.SIGKILL)
+
+    output = LocalLauncher(home).run(job, on_message=kill)
+    assert sorted(killed) == [0, 1]
+    assert read_result(output / "result.json").resumed_at[0] in {EVERY, 2 * EVERY}
+    assert_same_weights(output, quiet())
+
+
+def training_job() -> dg.JobDefinition:
+    """The asset as a job with step workers, which build it again; the home is TWIN_HOME's."""
+    return dg.Definitions(
+        assets=[fine_tuned_checkpoint],
+        jobs=[dg.define_asset_job("train", [fine_tuned_checkpoint], partitions_def=authors)],
+        executor=dg.multiprocess_executor,
+        resources={
+            "settings": shells.SettingsResource(),
+            "tables": shells.TablesResource(),
+            "training": shells.TrainingLauncherResource(),
+        },
+    ).resolve_job_def("train")
+
+
+@pytest.mark.long
+def test_a_killed_step_worker_takes_its_ranks_along_and_the_next_run_goes_on(
+    home: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "some-steps.yaml"
+    recipe.write_text(RECIPE.replace("1500", "12000"), encoding="utf-8")
+    write_author(
+        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
+    )
+    prepare_base_model(home, str(tiny_model))
+    write_dataset(home, count=60)
+    ranks: list[psutil.Process] = []
+
+    def kill_the_worker() -> None:
+        (state,) = wait_for(lambda: list(home.work_dir.glob("training/ann-*/state")))
+        wait_for(lambda: last_complete(state))
+        ranks.extend(ranks_in(state.parent).values())
+        worker, _, _ = ranks[0].environ()[OWNER_VARIABLE].partition(":")
+        os.kill(int(worker), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_worker)
+    job = dg.reconstructable(training_job)
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        instance.add_dynamic_partitions("authors", ["ann"])
+        partition = {"dagster/partition": "ann"}
+        killer.start()
+        with dg.execute_job(job, instance=instance, tags=partition) as first:
+            assert not first.success
+        killer.join()
+        assert len(ranks) == 2
+        _, alive = psutil.wait_procs(ranks, timeout=120)
+        assert not alive, "a rank looks for its owner before each micro-batch"
+        with dg.execute_job(job, instance=instance, tags=partition) as second:
+            assert second.success
+
+    (manifest,) = home.checkpoints_dir.glob("ann/*/manifest.json")
+    assert read_manifest(manifest.parent).metrics["resumed_at"]
+    assert from_manifest.main(["--from-manifest", str(manifest)]) == 0, "undisturbed, the same"
