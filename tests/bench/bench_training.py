@@ -25,7 +25,8 @@ from tests.bench.loop.rows import Row
 from tests.bench.training.forms import FULL, QUICK, Form
 from tests.bench.training.material import Material, material
 from tests.bench.training.overhead import overhead
-from tests.bench.training.rows import show
+from tests.bench.training.processes import NotMeasured
+from tests.bench.training.rows import missing, show
 from tests.bench.training.speed import speed
 from tests.bench.training.zero import zero
 
@@ -48,19 +49,25 @@ def main() -> int:
     if options.quick:
         print("quick form: a tiny model; ratios of speed without goals")
     handed = material(chosen)
-    print(f"{'what':66} {'value':>9} {'unit':9} {'goal':>8}  holds peers")
+    print(f"{'what':66} {'value':>9} {'unit':9} {'goal':>8}  holds peers", flush=True)
     found: list[Row] = []
+    failed = False
     for name in options.only:
         started = time.monotonic()
+        sys.stderr.write(f"{name}\n")
         with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
-            rows = ROWS[name](chosen, handed, Path(scratch))
+            try:
+                rows = ROWS[name](chosen, handed, Path(scratch))
+            except NotMeasured as error:
+                failed = True
+                rows = [missing(name, "", str(error), goal=0.0)]
         sign = "≥" if name == "speed" else "≤"
         print("\n".join(show(one, sign="≤" if " / " in one.name else sign) for one in rows))
         print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
         found += rows
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
-    return 0
+        if options.json:  # after each part: a later one that fails takes nothing along
+            options.json.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

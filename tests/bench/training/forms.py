@@ -18,7 +18,7 @@ class Form:
         overhead_steps: of the training that is run bare and through Dagster, in the tiny model.
         overhead_rounds: turns of both.
         zero_steps: of the training whose loss curves are compared.
-        zero_stages: that are held against one process.
+        zero_launches: launch configurations that are held against one process.
     """
 
     posts: int | None
@@ -29,7 +29,7 @@ class Form:
     overhead_steps: int
     overhead_rounds: int
     zero_steps: int
-    zero_stages: tuple[int, ...]
+    zero_launches: tuple[str, ...]
 
     @property
     def model(self) -> str:
@@ -45,7 +45,7 @@ FULL = Form(
     overhead_steps=75,  # those of five minutes of SmolLM2-135M
     overhead_rounds=3,
     zero_steps=6,
-    zero_stages=(2, 3),
+    zero_launches=("cpu-zero1", "cpu-zero2", "cpu-zero2-offload", "cpu-zero3"),
 )
 QUICK = Form(
     posts=40,
@@ -56,5 +56,5 @@ QUICK = Form(
     overhead_steps=20,
     overhead_rounds=1,
     zero_steps=6,
-    zero_stages=(2,),
+    zero_launches=("cpu-zero2",),
 )

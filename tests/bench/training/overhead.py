@@ -44,9 +44,10 @@ def overhead(form: Form, material: Material, scratch: Path) -> list[Row]:
         home = _home(material.home, scratch / f"home-{turn}", tiny, shape)
         job = _job(home, scratch / f"bare-{turn}", tiny, shape)
         command, environment = bare_command(job)
-        bare.append(timed(command, environment=environment, log=job.folder / "log"))
-        whole.append(_through_dagster(home))
-        sys.stderr.write(f"turn {turn + 1}: bare {bare[-1]}, through Dagster {whole[-1]}\n")
+        log, place = job.folder / "log", f"turn {turn + 1} of {form.overhead_rounds}"
+        bare.append(timed(command, environment=environment, log=log, name=f"{place}, bare"))
+        whole.append(_through_dagster(home, name=f"{place}, through Dagster"))
+        sys.stderr.write(f"{place}: bare {bare[-1]}, through Dagster {whole[-1]}\n")
         shutil.rmtree(home.home)
     turns = list(zip(bare, whole, strict=True))
     wall = statistics.median(other.wall_s - alone.wall_s for alone, other in turns)
@@ -87,7 +88,7 @@ def _job(home: Settings, folder: Path, base: Path, shape: Recipe) -> Job:
     return job
 
 
-def _through_dagster(home: Settings) -> Cost:
+def _through_dagster(home: Settings, *, name: str) -> Cost:
     dagster = home.home / "dagster"
     dagster.mkdir(exist_ok=True)
     (dagster / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
@@ -95,7 +96,8 @@ def _through_dagster(home: Settings) -> Cost:
     _add_partition(dagster)
     command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize"]
     command += ["-m", "twin_assets.definitions", "--select", "fine_tuned_checkpoint"]
-    return timed([*command, "--partition", SLUG], environment=environment, log=home.home / "log")
+    command += ["--partition", SLUG]
+    return timed(command, environment=environment, log=home.home / "log", name=name)
 
 
 def _add_partition(dagster_home: Path) -> None:

@@ -1,13 +1,15 @@
 """Starting what is measured: a job by the bare launcher of accelerate or torch, or through ours.
 
-Belongs here: commands, environment, CPU and wall time of a process with its children. Does not
-belong here: what is trained (`material.py`), the comparison (`speed.py`, `overhead.py`).
+Belongs here: commands, environment, CPU and wall time of a process with its children, and a word
+on stderr while it runs. Does not belong here: what is trained (`material.py`), the comparison
+(`speed.py`, `overhead.py`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -18,16 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 
 from tests.bench.training.material import ROOT, Material
 from twin_assets.training.fine_tuning import launched
 from twin_assets.training.job import Job, write_job
 from twin_assets.training.recipe import Recipe
+from twin_resources.stack.process_identity import end_processes
 from twin_resources.training_launcher import computes_in_bf16
 
 # what the launch configurations set for our ranks; tuned peers get it too
 MALLOC = "glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=8589934592"
+LONGEST_S = 1800.0  # of one process; a peer that takes longer is given up
+ERROR = re.compile(r"(\[rank\d+\]:)?\s*[\w.]*(Error|Exit)\b.*:")
 ALONE = ["--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+
+
+class NotMeasured(Exception):
+    """A process failed or took too long; the message is the reason, in one line."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +49,21 @@ class Cost:
 
 
 def timed(
-    command: Sequence[str], *, environment: Mapping[str, str] | None = None, log: Path
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    log: Path,
+    name: str,
+    longest_s: float = LONGEST_S,
+    speak_every_s: float = 15.0,
 ) -> Cost:
-    """Run a command to its end.
+    """Run a command to its end; now and then a word on stderr says how far it is.
+
+    Args:
+        name: what the words on stderr call it.
 
     Raises:
-        SystemExit: it failed; with the end of its log.
+        NotMeasured: it failed, or did not end within `longest_s`; its log stays.
     """
     values = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -55,17 +74,52 @@ def timed(
     }
     before, started = _children(), time.monotonic()
     with log.open("wb") as stream:
-        done = subprocess.run(
+        process = subprocess.Popen(
             list(command),
             env=values | dict(environment or {}),
             cwd=ROOT,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            check=False,
         )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{log.read_text('utf-8', 'replace')[-4000:]}")
+        try:
+            while (code := _ended(process, speak_every_s)) is None:
+                passed = time.monotonic() - started
+                sys.stderr.write(f"  {name}: {passed:.0f} s, {_last_line(log)[:90]}\n")
+                if passed > longest_s:
+                    raise NotMeasured(f"{name}: no end within {longest_s:.0f} s")
+        finally:
+            if process.poll() is None:  # too long, or interrupted
+                family = psutil.Process(process.pid)
+                end_processes([family, *family.children(recursive=True)])
+            process.wait()
+    if code:
+        raise NotMeasured(f"{name}: exit code {code}, {_reason_in(log)}")
     return Cost(wall_s=time.monotonic() - started, cpu_s=_children() - before)
+
+
+def _ended(process: subprocess.Popen[bytes], within_s: float) -> int | None:
+    try:
+        return process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _reason_in(log: Path) -> str:
+    """The line that says why: the first rank's error, else the last line that says anything."""
+    lines = _lines(log)
+    errors = [
+        line for line in lines if re.match(r"(\[rank\d+\]:)?\s*[\w.]*(Error|Exit)\b.*:", line)
+    ]
+    return (errors[0] if errors else _last_line(log))[:200]
+
+
+def _last_line(log: Path) -> str:
+    return next(reversed(_lines(log)), "it has said nothing")
+
+
+def _lines(log: Path) -> list[str]:
+    text = log.read_text("utf-8", "replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _children() -> float:

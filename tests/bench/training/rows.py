@@ -21,6 +21,11 @@ def row(
     return Row(name, float(f"{value:.5g}"), unit, goal, bool(holds), rounded)
 
 
+def missing(name: str, unit: str, reason: str, *, goal: float | None) -> Row:
+    """The row of a figure that could not be had: it holds no goal, and says why."""
+    return Row(f"{name}: not measured, {reason}", 0.0, unit, goal, goal is None, {})
+
+
 def show(found: Row, *, sign: str) -> str:
     goal = "" if found.goal is None else f"{sign} {found.goal:g}"
     peers = ", ".join(f"{name} {value:g}" for name, value in found.peers.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.bench.loop.rows import Row
 from tests.bench.training.forms import Form
 from tests.bench.training.material import Material, recipe
-from tests.bench.training.processes import bare_command, timed, write
+from tests.bench.training.processes import NotMeasured, bare_command, timed, write
 from tests.bench.training.rows import row
 from twin_assets.training.job import read_result
 from twin_assets.training.recipe import load_launch
@@ -21,12 +21,12 @@ LARGEST = 1e-3
 def zero(form: Form, material: Material, scratch: Path) -> list[Row]:
     alone = _curve(form, material, scratch, launch="cpu-single", ranks=1)
     found: list[Row] = []
-    for stage in form.zero_stages:
-        curve = _curve(form, material, scratch, launch=f"cpu-zero{stage}", ranks=2)
+    for launch in form.zero_launches:
+        curve = _curve(form, material, scratch, launch=launch, ranks=2)
         if len(curve) != len(alone):
-            raise SystemExit(f"ZeRO-{stage} took {len(curve)} steps, one process {len(alone)}")
+            raise NotMeasured(f"{launch} took {len(curve)} steps, one process {len(alone)}")
         largest = max(abs(one - other) for one, other in zip(alone, curve, strict=True))
-        name = f"ZeRO-{stage}, 2 ranks: largest difference of loss, {len(curve)} steps, fp32"
+        name = f"{launch}, 2 ranks: largest difference of loss, {len(curve)} steps, fp32"
         fall = {"fall of the loss": alone[0] - alone[-1]}
         found.append(row(f"{name}, {form.model}", largest, "nats", at_most=LARGEST, peers=fall))
     return found
@@ -46,5 +46,5 @@ def _curve(
     budget = shape.model_copy(update={"token_budget": tokens})
     job = write(scratch / f"zero-{launch}", material, budget, ranks=ranks)
     command, environment = bare_command(job)
-    timed(command, environment=environment, log=job.folder / "log")
+    timed(command, environment=environment, log=job.folder / "log", name=launch)
     return [step["loss"] for step in read_result(job.output / "result.json").history]
