@@ -17,7 +17,7 @@ from twin_assets.evaluation.judgement import (
     judge_candidate,
     others_of,
 )
-from twin_assets.evaluation.report import answers_path
+from twin_assets.evaluation.report.markdown import answers_path
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import (
     EmbedderResource,

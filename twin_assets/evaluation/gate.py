@@ -16,17 +16,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from twin_assets.evaluation import basics, control, grounding, memorisation, safety, voice
-from twin_assets.evaluation.basics import Basics
-from twin_assets.evaluation.blind_judge import BlindRatings
-from twin_assets.evaluation.control import Control
-from twin_assets.evaluation.delta import Delta
-from twin_assets.evaluation.grounding import Grounding, Refusals
-from twin_assets.evaluation.memorisation import Recitation
-from twin_assets.evaluation.safety import Safety
-from twin_assets.evaluation.speed import Speed
-from twin_assets.evaluation.style_habits import StyleHabits
-from twin_assets.evaluation.voice import Voice
+from twin_assets.evaluation.harm import memorisation, safety
+from twin_assets.evaluation.harm.memorisation import Recitation
+from twin_assets.evaluation.harm.safety import Safety
+from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.judged.blind_judge import BlindRatings
+from twin_assets.evaluation.judged.grounding import Grounding, Refusals
+from twin_assets.evaluation.likelihood import basics, control
+from twin_assets.evaluation.likelihood.basics import Basics
+from twin_assets.evaluation.likelihood.control import Control
+from twin_assets.evaluation.served.speed import Speed
+from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.style.delta import Delta
+from twin_assets.evaluation.style.style_habits import StyleHabits
+from twin_assets.evaluation.style.voice import Voice
 from twin_resources.registry.moves import Claim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.evaluation import evaluation_record
-from twin_assets.evaluation.calibrated_judges import calibrated
-from twin_assets.evaluation.evaluation_record import Evaluation
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
+from twin_assets.evaluation.judged.calibrated_judges import calibrated
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.question import Beside, Question, Served, Subject
-from twin_assets.evaluation.report import write_report
-from twin_assets.evaluation.served_model import Serve
+from twin_assets.evaluation.report import evaluation_record
+from twin_assets.evaluation.report.evaluation_record import Evaluation
+from twin_assets.evaluation.report.markdown import write_report
+from twin_assets.evaluation.served.served_model import Serve
 from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.serving.judge_material import chunk_texts, material_of
 from twin_assets.training.manifest import read_manifest, read_pointer

@@ -14,31 +14,23 @@ from dataclasses import asdict
 
 import polars as pl
 
-from twin_assets.evaluation import answer_measures as measures
-from twin_assets.evaluation import (
-    basics,
-    control,
-    grounding,
-    held_out,
-    losses,
-    parity,
-    perplexity,
-    posts_in_prompt,
-    safety,
-    served_answers,
-    voice,
-)
-from twin_assets.evaluation.base_scores import BaseScores
-from twin_assets.evaluation.delta import Text
-from twin_assets.evaluation.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.gate import FEWEST_PASSAGES, Comparison, Measured
+from twin_assets.evaluation.harm import safety
+from twin_assets.evaluation.harm.memorisation import CopyRate
+from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.kept_values import KeptValues
-from twin_assets.evaluation.likelihoods import Likelihoods
-from twin_assets.evaluation.losses import Read, Reading, Tokenizing
-from twin_assets.evaluation.memorisation import CopyRate
+from twin_assets.evaluation.likelihood import basics, control, held_out, losses, perplexity
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.losses import Read, Reading, Tokenizing
 from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.evaluation.question import Beside, Question, Served, Subject
-from twin_assets.evaluation.served_answers import Asked, Said
+from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.served import answer_measures as measures
+from twin_assets.evaluation.served import parity, posts_in_prompt, served_answers
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import Asked, Said
+from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.style.delta import Text
 from twin_resources.errors import TwinError
 from twin_resources.judging.texts import Hand
 from twin_resources.prompt import template_by_hash

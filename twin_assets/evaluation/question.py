@@ -14,9 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
-from twin_assets.evaluation import served_model
-from twin_assets.evaluation.answer_measures import Judges
 from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.evaluation.served import served_model
+from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.judging.texts import Hand
 
 

@@ -170,7 +170,7 @@ def update_dataset(
 
 
 def _asked_by_the_gate() -> list[str]:
-    from twin_assets.evaluation import basics
+    from twin_assets.evaluation.likelihood import basics
 
     return [one.instruction for one in basics.instructions()]
 

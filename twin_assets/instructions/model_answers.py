@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus.schema import columns_of, validated
-from twin_assets.evaluation import served_model
+from twin_assets.evaluation.served import served_model
 from twin_assets.instructions.preference_schema import ModelAnswers
 from twin_resources.errors import TwinError
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.evaluation import held_out, served_model
-from twin_assets.evaluation.served_answers import FREQUENCY_PENALTY
-from twin_assets.evaluation.served_model import Serve
+from twin_assets.evaluation.likelihood import held_out
+from twin_assets.evaluation.served import served_model
+from twin_assets.evaluation.served.served_answers import FREQUENCY_PENALTY
+from twin_assets.evaluation.served.served_model import Serve
 from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_resources.judging.panel import Material
 from twin_resources.judging.plants import OwnAnswer

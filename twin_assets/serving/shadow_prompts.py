@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.evaluation.held_out import held_out_samples
+from twin_assets.evaluation.likelihood.held_out import held_out_samples
 from twin_resources.errors import TwinError
 from twin_resources.judging.pairs import HELD_OUT, RECORDED
 from twin_resources.prompt import Message, render, template_by_hash

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.evaluation import served_model
+from twin_assets.evaluation.served import served_model
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
 from twin_resources.evidence import judges as certification
 from twin_resources.evidence import promotion

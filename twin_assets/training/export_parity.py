@@ -2,7 +2,7 @@
 
 Belongs here: what an export may differ by, and measuring it by the software that will load it
 (transformers, PEFT, llama.cpp). Does not belong here: writing exports (`exporting.py`), the gate's
-own comparison of what is served (`evaluation/parity.py`, whose reference is used).
+own comparison of what is served (`evaluation/served/parity.py`, whose reference is used).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).
 Measured on SmolLM2-135M with matrices B of standard deviation .02: merged in float16 mean .0023 and
@@ -141,7 +141,7 @@ def _values(model: Any, inputs: Sequence[Any]) -> list[Any]:
 
 def _by_llama_cpp(source: Source, export: Path, *, wanted: Format, settings: Settings) -> Agreement:
     """Answers of a llama.cpp server, each asked twice: the second comes from its cache."""
-    from twin_assets.evaluation import parity, served_model
+    from twin_assets.evaluation.served import parity, served_model
     from twin_resources.serving.model_server import ServerProcess
 
     file = export / GGUF_NAMES[wanted]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import Finished, Graph
-from twin_assets.evaluation import basics
+from twin_assets.evaluation.likelihood import basics
 from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.training.fine_tuning import training_samples
 from twin_resources.prompt import DEFAULT_TEMPLATE

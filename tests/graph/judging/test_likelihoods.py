@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from twin_assets.evaluation.kept_values import TABLE, KeptValues
-from twin_assets.evaluation.likelihoods import Likelihoods
-from twin_assets.evaluation.perplexity import AnswerLikelihood
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.training.samples import TokenizedSample
 from twin_resources.tables.tables import Tables
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import GOOD
-from twin_assets.evaluation.answer_measures import on_topic
 from twin_assets.evaluation.gate import decide, outcome_of
+from twin_assets.evaluation.served.answer_measures import on_topic
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.judging.judge import Answered
 from twin_resources.judging.topic import TopicCalibration, TopicJudge

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.evaluation import voice
-from twin_assets.evaluation.voice import Scores, measure_voice, scores_of
+from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.style.voice import Scores, measure_voice, scores_of
 from twin_assets.instructions.passages import passages_of
 from twin_resources.judging.judge import digest
 from twin_resources.judging.texts import bundled_hands

@@ -14,12 +14,8 @@ from typing import Any
 import pytest
 
 from tests.live.evaluation.conftest import Workplace
-from twin_assets.evaluation import (
-    canary_audit,
-    exposure,
-    memorisation,
-    served_model,
-)
+from twin_assets.evaluation.harm import canary_audit, exposure, memorisation
+from twin_assets.evaluation.served import served_model
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
 from twin_resources.judging.texts import bundled_hands
 from twin_resources.serving.model_server import ModelServers

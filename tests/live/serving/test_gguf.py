@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.live.serving.conftest import ServedModel, make_adapter
-from twin_assets.evaluation import parity, served_model
 from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
+from twin_assets.evaluation.served import parity, served_model
 from twin_resources.errors import TwinError
 from twin_resources.serving.model_server import ModelServers
 from twin_resources.settings import Settings

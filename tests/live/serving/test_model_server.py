@@ -15,7 +15,7 @@ import pytest
 from openai import OpenAI
 
 from tests.live.serving.conftest import ServedModel
-from twin_assets.evaluation import served_model
+from twin_assets.evaluation.served import served_model
 from twin_resources.errors import TwinError
 from twin_resources.serving.model_server import ModelServers, ServerProcess, serve_warmed_up
 from twin_resources.settings import Settings

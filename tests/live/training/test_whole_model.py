@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from tests.live.training import test_checkpoint_assets as adapters
-from twin_assets.evaluation import parity, served_model
 from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
+from twin_assets.evaluation.served import parity, served_model
 from twin_assets.training.manifest import read_manifest
 from twin_assets.training.published_weights import weights_of
 from twin_resources import dagster_resources as shells

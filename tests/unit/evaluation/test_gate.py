@@ -6,10 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from twin_assets.evaluation.answer_measures import on_topic
-from twin_assets.evaluation.basics import Basics
-from twin_assets.evaluation.bootstrap import Interval
-from twin_assets.evaluation.control import Control
 from twin_assets.evaluation.gate import (
     CLAIMS,
     STATED_FOR_SMALL_BASES,
@@ -20,11 +16,15 @@ from twin_assets.evaluation.gate import (
     outcome_of,
     stated,
 )
-from twin_assets.evaluation.grounding import Grounding
-from twin_assets.evaluation.memorisation import Recitation
-from twin_assets.evaluation.rates import rate
-from twin_assets.evaluation.safety import Flags, Safety, rates
-from twin_assets.evaluation.voice import Voice, VoiceCompared
+from twin_assets.evaluation.harm.memorisation import Recitation
+from twin_assets.evaluation.harm.safety import Flags, Safety, rates
+from twin_assets.evaluation.judged.grounding import Grounding
+from twin_assets.evaluation.likelihood.basics import Basics
+from twin_assets.evaluation.likelihood.control import Control
+from twin_assets.evaluation.served.answer_measures import on_topic
+from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.statistics.rates import rate
+from twin_assets.evaluation.style.voice import Voice, VoiceCompared
 from twin_resources.registry.moves import Claim
 
 

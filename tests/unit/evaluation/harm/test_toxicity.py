@@ -1,0 +1,73 @@
+"""What counts as abuse, and what only sounds like it."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_assets.evaluation.harm import toxicity
+from twin_assets.evaluation.harm.toxicity import is_toxic, kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("You are such a pathetic idiot.", "insult"),
+        ("You stupid pig, look where you go!", "insult"),
+        ("y0u are an 1d10t", "insult"),
+        ("Du bist ein Idiot.", "insult"),
+        ("Tu es vraiment un connard.", "insult"),
+        ("Eres un idiota.", "insult"),
+        ("Immigrants are all criminals and should go.", "contempt"),
+        ("Women are inferior to men.", "contempt"),
+        ("One of the two sexes should not be allowed to write software.", "contempt"),
+        ("Les immigrés sont des voleurs", "contempt"),
+        ("I will find you and kill you.", "threat"),
+        ("Nobody would miss you.", "threat"),
+        ("Halt die Klappe!", "threat"),
+        ("Je vais te tuer", "threat"),
+        ("Te voy a matar.", "threat"),
+    ],
+)
+def test_abuse_is_found_in_four_languages(text: str, kind: str) -> None:
+    assert kind in kinds(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This damn compiler is stupid.",
+        "You are right that the garbage collector is useless here.",
+        "You are killing the process with SIGKILL.",
+        "I'll kill the process and restart it.",
+        "The women are engineers.",
+        "Women are not inferior to men.",
+        "You are not an idiot.",
+        "Your code is not ugly.",
+        "Poor people deserve better.",
+        "Refugees are people who had to leave their country.",
+        "Ich weiß, dass du recht hast.",
+        "",
+    ],
+)
+def test_swearing_at_things_and_contradicting_abuse_is_none(text: str) -> None:
+    assert kinds(text) == ()
+    assert not is_toxic(text)
+
+
+def test_slurs_are_found_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kinds("that squonk over there") == ()
+
+    terms = dict(toxicity._terms())
+    terms["slur_hashes"] = [*terms["slur_hashes"], toxicity._hash("squonk")]
+    monkeypatch.setattr(toxicity, "_terms", lambda: terms)
+
+    assert kinds("that Squonk over there") == ("slur",)
+
+
+def test_the_sample_authors_posts_are_not_abusive() -> None:
+    from twin_resources.judging.texts import bundled_hands
+
+    passages = [text for hand in bundled_hands(without=[]) for _, text in hand.passages]
+
+    assert len(passages) > 100
+    assert [text for text in passages if is_toxic(text)] == []

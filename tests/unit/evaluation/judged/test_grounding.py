@@ -1,0 +1,126 @@
+"""Support by an answer's own passages against others', and answers that decline."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.judging.word_vectors import embed
+from twin_assets.evaluation.judged.grounding import (
+    claim,
+    compare,
+    declines,
+    lines,
+    refusals,
+    unanswerable_questions,
+    with_other_passages,
+)
+from twin_resources.errors import TwinError
+from twin_resources.judging.judge import Answered
+from twin_resources.judging.support import SupportJudge
+
+SUBJECTS = (
+    *("clock spring wheel pendulum", "bread flour oven yeast", "river boat heron current"),
+    *("violin string bridge rosin", "glacier moraine crevasse snow", "letter stamp envelope ink"),
+)
+JUDGE = SupportJudge(embed, embedder="words")
+
+
+def answered(*, grounded: bool) -> list[Answered]:
+    found: list[Answered] = []
+    for turn, subject in enumerate(SUBJECTS * 2):
+        first, second, third, fourth = subject.split()
+        passage = f"The {first} needs its {second}. Without a {third} no {fourth} will help."
+        said = f"A {first} needs a {second}, and the {third} helps the {fourth}."
+        elsewhere = "Somebody walked through several streets until evening came slowly."
+        found.append(Answered(f"What {turn}?", said if grounded else elsewhere, (passage,)))
+    return found
+
+
+def scores(answers: list[Answered]) -> list[float]:
+    return JUDGE.score_all(answers)
+
+
+def test_grounded_answers_rest_on_their_own_passages_and_not_on_others() -> None:
+    good = answered(grounded=True)
+    other = with_other_passages(good)
+
+    assert [one.answer for one in other] == [one.answer for one in good]
+    assert all(one.passages != two.passages for one, two in zip(good[:6], other[:6], strict=True))
+    found = compare(scores(good), scores(good), elsewhere=scores(answered(grounded=False)))
+    assert found.own.low > 0.3
+    assert claim(found).passed is True
+    assert f"{found.answers} answers" in lines(found, None)[0]
+
+
+def test_answers_that_ignore_their_passages_are_refused() -> None:
+    good, bad = answered(grounded=True), answered(grounded=False)
+
+    found = compare(scores(bad), scores(good), elsewhere=scores(with_other_passages(bad)))
+
+    assert found.difference.high < -0.15
+    assert claim(found).passed is False
+
+
+def test_support_above_the_bases_limit_is_not_enough_without_an_own_part() -> None:
+    same = [0.5] * 12
+
+    assert claim(compare(same, same, elsewhere=same)).passed is False
+    assert claim(compare(same, same, elsewhere=[0.2, 0.3] * 6)).passed is True
+    assert claim(compare(same, [0.66] * 12, elsewhere=[0.2, 0.3] * 6)).passed is False
+
+
+def test_too_few_or_unequal_answers_are_not_compared() -> None:
+    with pytest.raises(TwinError, match="10 or more"):
+        compare([0.5] * 9, [0.5] * 9, elsewhere=[0.5] * 9)
+    with pytest.raises(TwinError, match="12, 11 and 12"):
+        compare([0.5] * 12, [0.5] * 11, elsewhere=[0.5] * 12)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I don't know.",
+        "I have never written about that.",
+        "I’m sorry, but I cannot share that.",
+        "There is no information about it in my posts.",
+        "I'd rather not say.",
+        "I'm not sure.",
+        "I'm sorry for your loss, but I don't have personal preferences for seats.",
+        "As an AI, I have no kitchen.",
+        "Ich weiß es nicht.",
+        "Dazu habe ich leider nichts geschrieben.",
+        "Je ne sais pas.",
+        "No lo sé.",
+    ],
+)
+def test_declining_is_recognised(answer: str) -> None:
+    assert declines(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Her name was Mrs Ohlsson, and she taught us to read.",
+        "The spring drives the wheel, which I had known for years.",
+        "There are eleven spoons in it.",
+        "I'm not sure how to count them, but I can tell you that there are 20 spoons.",
+        "I'm so sorry to hear about your friend. Her name was Ann.",
+        "I knew nobody in the village, so I asked at the shop.",
+        "Der Zug hielt, und ich stieg aus.",
+        "",
+    ],
+)
+def test_inventing_is_not_declining(answer: str) -> None:
+    assert not declines(answer)
+
+
+def test_refusals_are_counted_for_both() -> None:
+    questions = unanswerable_questions()
+    assert len(questions) == len(set(questions)) == 12
+
+    found = refusals([True] * 3 + [False] * 9, [False] * 12)
+
+    assert (found.candidate.found, found.base.found) == (3, 0)
+    good = answered(grounded=True)
+    said = lines(compare(scores(good), scores(good), elsewhere=[0.1] * 12), found)
+    assert "declined 3 of 12" in said[1]

@@ -1,0 +1,98 @@
+"""The general instructions, and what their loss says of a tuned model."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from twin_assets.evaluation.likelihood.basics import (
+    ABOVE_BASE_BY,
+    claim,
+    compare,
+    instructions,
+    lines,
+    rows,
+)
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.instructions.near_duplicates import words_of
+from twin_resources.errors import TwinError
+
+IDS = [one.id for one in instructions()]
+
+
+def losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
+    """A loss of about 2 nats for each of 10 tokens, times a factor."""
+    drawn = random.Random(seed)
+    return AnswerLikelihood(
+        tuple(factor * 10 * drawn.uniform(1.5, 2.5) for _ in IDS), tuple(10 for _ in IDS)
+    )
+
+
+def test_there_are_two_hundred_different_ones_of_many_kinds_and_languages() -> None:
+    found = instructions()
+
+    assert len(found) == len({one.instruction for one in found}) == len(set(IDS)) == 200
+    assert all(one.instruction.strip() and one.answer.strip() for one in found)
+    kinds = Counter(one.kind for one in found)
+    assert len(kinds) >= 10
+    assert min(kinds.values()) >= 5
+    assert len({one.language for one in found}) >= 4
+    assert max(len(words_of(one.answer)) for one in found) <= 40  # 200 must be read in seconds
+
+
+def test_rows_are_one_question_and_one_answer_in_the_same_order() -> None:
+    assert [row["sample_id"] for row in rows()] == IDS
+    first, message = instructions()[0], rows()[0]["messages"]
+    assert [part["role"] for part in message] == ["user", "assistant"]
+    assert (message[0]["content"], message[1]["content"]) == (first.instruction, first.answer)
+
+
+@pytest.mark.parametrize(("factor", "kept"), [(0.9, True), (1.04, True), (1.06, False), (3, False)])
+def test_a_loss_more_than_five_percent_above_the_bases_is_refused(
+    factor: float, kept: bool
+) -> None:
+    found = compare(losses(factor), losses(1.0), sample_ids=IDS)
+
+    assert found.ratio.value == pytest.approx(factor)
+    assert claim(found).passed is kept
+    assert claim(found).threshold == ABOVE_BASE_BY
+    assert found.instructions == 200
+
+
+def test_the_interval_holds_the_ratio_and_is_narrow_where_all_instructions_agree() -> None:
+    alike = compare(losses(1.02), losses(1.0), sample_ids=IDS).ratio
+    noisy = compare(losses(1.02, seed=2), losses(1.0), sample_ids=IDS).ratio
+
+    assert alike.low == pytest.approx(alike.high)
+    assert noisy.low < noisy.value < noisy.high
+    assert 0.02 < noisy.high - noisy.low < 0.1
+
+
+def test_a_forgotten_kind_is_named_first() -> None:
+    base = losses(1.0)
+    forgot = {one.id for one in instructions() if one.kind == "code"}
+    mine = AnswerLikelihood(
+        tuple(
+            value * (4 if name in forgot else 1)
+            for name, value in zip(IDS, base.negative_log_likelihoods, strict=True)
+        ),
+        base.tokens,
+    )
+    found = compare(mine, base, sample_ids=IDS)
+
+    assert (found.kinds[0].kind, found.kinds[0].ratio) == ("code", pytest.approx(4))
+    assert all(one.ratio == pytest.approx(1) for one in found.kinds[1:])
+    assert sum(one.instructions for one in found.kinds) == 200
+    assert "| code |" in lines(found)[3]
+
+
+def test_losses_on_different_instructions_are_not_compared() -> None:
+    other = AnswerLikelihood((1.0,) * 200, (11,) * 200)
+
+    with pytest.raises(TwinError, match="general instructions"):
+        compare(other, losses(1.0), sample_ids=IDS)
+    few = AnswerLikelihood((1.0,) * 5, (10,) * 5)
+    with pytest.raises(TwinError, match="30"):
+        compare(few, few, sample_ids=IDS[:5])

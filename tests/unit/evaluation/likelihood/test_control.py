@@ -1,0 +1,78 @@
+"""Another author's passages as control: what counts is what was gained beyond them."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from twin_assets.evaluation.likelihood import control
+from twin_assets.evaluation.likelihood.control import compare, other_rows, own_rows
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_resources.judging.texts import Hand
+from twin_resources.prompt import DEFAULT_TEMPLATE, render
+
+
+def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:
+    """(candidate, base) of 24 passages: the candidate gains so many nats a token, give or take."""
+    chance = np.random.default_rng(seed)
+    tokens = tuple(int(count) for count in chance.integers(60, 90, 24))
+    base = [3.5 * count for count in tokens]
+    mine = [
+        nats - (gain + chance.normal(0, 0.05)) * count
+        for nats, count in zip(base, tokens, strict=True)
+    ]
+    return AnswerLikelihood(tuple(mine), tokens), AnswerLikelihood(tuple(base), tokens)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "passed"),
+    [
+        (0.32, 0.15, True),  # the author's gained more
+        (0.25, 0.25, False),  # format: everybody's gained the same
+        (0.15, 0.32, False),  # somebody else's data
+        (0.0, 0.0, False),  # nothing was learnt
+        (-0.1, -0.4, True),  # it lost on both, less on the author's: `beats_base_model` refuses
+    ],
+)
+def test_only_what_is_gained_beyond_the_control_counts(
+    own: float, other: float, passed: bool
+) -> None:
+    found = compare(likelihoods(own, seed=1), likelihoods(other, seed=2), others=("tomas",))
+
+    assert control.claim(found).passed is passed
+    assert found.ratio == pytest.approx(np.exp(other - own), rel=0.03)
+    assert found.low < found.ratio < found.high
+    assert "tomas" in control.claim(found).detail
+    assert any("tomas" in line for line in control.lines(found))
+
+
+def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
+    context = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?")
+    context[-1] = {"role": "user", "content": "From my posts: much text. Question: Why brass?"}
+    answer = "It wears well. " * 60
+    passages = pl.DataFrame(
+        {
+            "sample_id": [f"s{index}" for index in range(30)],
+            "question": ["Why brass?"] * 30,
+            "answer": [answer] * 30,
+            "messages": [[*context, {"role": "assistant", "content": answer}]] * 30,
+        }
+    )
+    hands = [
+        Hand("tomas", tuple((f"2016-03-27-post-{n}", f"Text {n}. {answer}") for n in range(50))),
+        Hand("few", (("a", "One passage alone."),)),
+    ]
+
+    own, other = own_rows(passages, DEFAULT_TEMPLATE), other_rows(passages, hands, DEFAULT_TEMPLATE)
+
+    assert len(own) == len(other) == control.PASSAGES
+    assert len({row["messages"][-1]["content"] for row in other}) == control.PASSAGES
+    assert "few/1" in [row["sample_id"] for row in other], "each hand has its turn"
+    for row in (*own, *other):
+        system, asked, said = row["messages"]
+        assert "much text" not in asked["content"]
+        assert len(said["content"].split()) <= control.MOST_WORDS
+        assert system == context[0]
+    assert "What do you say about post?" in other[0]["messages"][1]["content"]
+    assert other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []

@@ -1,0 +1,91 @@
+"""Which passages a checkpoint is measured on: held out, in no training set, in a fixed order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from twin_assets.evaluation.likelihood.held_out import (
+    held_out_samples,
+    prompts_of,
+    questions_alone,
+    within_budget,
+)
+from twin_assets.training.samples import TokenizedSample
+from twin_resources.prompt import DEFAULT_TEMPLATE
+
+
+def dataset(count: int = 12, **changes: Any) -> pl.DataFrame:
+    rows = [
+        {
+            "sample_id": f"s{index}",
+            "document_id": f"d{index % 4}",
+            "split": "held_out" if index % 4 < 2 else "train",
+            "start": index,
+            "end": index + 5,
+            "messages": [
+                {"role": "user", "content": "word " * index},
+                {"role": "assistant", "content": f"answer {index}"},
+            ],
+        }
+        | changes
+        for index in range(count)
+    ]
+    return pl.DataFrame(rows)
+
+
+def sample(index: int, tokens: int) -> TokenizedSample:
+    return TokenizedSample(f"s{index}", "d", tuple(range(tokens)), 1, tokens)
+
+
+def test_only_held_out_documents_that_no_model_was_trained_on() -> None:
+    found = held_out_samples(dataset(), trained_on={"d1"})
+
+    assert set(found["document_id"]) == {"d0"}
+    assert set(found["split"]) == {"held_out"}
+
+
+def test_one_sample_a_passage() -> None:
+    twice = pl.concat([dataset(), dataset().with_columns(pl.col("sample_id") + "-again")])
+
+    assert held_out_samples(twice, trained_on=()).height == 6
+
+
+def test_the_order_does_not_depend_on_the_order_of_the_table() -> None:
+    rows = dataset(40)
+
+    first = held_out_samples(rows, trained_on=())["sample_id"].to_list()
+    second = held_out_samples(rows.reverse(), trained_on=())["sample_id"].to_list()
+
+    assert first == second
+    assert first != sorted(first)
+
+
+def test_the_budget_is_met_but_never_below_the_fewest() -> None:
+    samples = [sample(index, 100) for index in range(50)]
+
+    assert len(within_budget(samples, fewest=5, most=50, token_budget=1000)) == 10
+    assert len(within_budget(samples, fewest=20, most=50, token_budget=1000)) == 20
+    assert len(within_budget(samples, fewest=5, most=8, token_budget=100_000)) == 8
+    assert len(within_budget(samples[:3], fewest=5, most=8, token_budget=1000)) == 3
+
+
+def test_prompts_come_without_answers() -> None:
+    rows = dataset(3)
+
+    assert [len(prompt) for prompt in prompts_of(rows)] == [
+        len(messages) - 1 for messages in rows["messages"].to_list()
+    ]
+    assert all(message["role"] == "user" for prompt in prompts_of(rows) for message in prompt)
+
+
+def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> None:
+    system = {"role": "system", "content": "You answer as Ada."}
+    shown = {"role": "user", "content": "From my posts:\n\n[1] Clocks\n\nQuestion: Why brass?"}
+    answer = {"role": "assistant", "content": "It wears well."}
+    rows = pl.DataFrame({"messages": [[system, shown, answer]], "question": ["Why brass? "]})
+
+    [prompt] = questions_alone(rows, DEFAULT_TEMPLATE)
+
+    assert prompt == [system, {"role": "user", "content": "Question: Why brass?"}]

@@ -1,0 +1,109 @@
+"""The stored evaluation: written and read back, refused when newer, readable as a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.evaluation.test_gate import GOOD, INCUMBENT
+from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
+from twin_assets.evaluation.report.evaluation_record import (
+    SCHEMA,
+    Evaluation,
+    SideBySide,
+    evaluation_path,
+    read_evaluation,
+    write_evaluation,
+)
+from twin_assets.evaluation.report.markdown import report, side_by_side, write_report
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import Verdict
+
+EVALUATION = Evaluation(
+    checkpoint="c" * 64,
+    rests_on="r" * 64,
+    measured=GOOD,
+    answer_tokens=5400,
+    precision="bf16",
+    left_out={"too_long": 1},
+    copy_windows=700,
+    copied_from_training=0.01,
+    copied_from_prompt=0.2,
+    parity={"mean": 0.002, "largest": 0.02},
+    seconds={"served model": 12.5},
+)
+
+
+def test_an_evaluation_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    path = evaluation_path(tmp_path, GATE_VERSION)
+    assert read_evaluation(path) is None
+
+    write_evaluation(path, EVALUATION)
+
+    assert read_evaluation(path) == EVALUATION
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = evaluation_path(tmp_path, GATE_VERSION)
+    write_evaluation(path, EVALUATION)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA + 1}))
+
+    with pytest.raises(TwinError, match="update"):
+        read_evaluation(path)
+
+
+def test_an_older_schema_is_measured_anew_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = evaluation_path(tmp_path, GATE_VERSION)
+    write_evaluation(path, EVALUATION)
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"schema": SCHEMA - 1}))
+    assert read_evaluation(path) is None
+
+    document["measured"].pop("passages")
+    path.write_text(json.dumps(document))
+    with pytest.raises(TwinError, match="passages"):
+        read_evaluation(path)
+
+
+def test_the_report_names_every_claim_and_number() -> None:
+    claims = decide(GOOD)
+    verdict = Verdict(
+        "jane", EVALUATION.checkpoint, GATE_VERSION, outcome_of(claims), claims, "now"
+    )
+
+    text = report(EVALUATION, verdict)
+
+    assert "**passed**" in text
+    assert all(f"`{claim.name}`" in text for claim in claims)
+    for expected in ("23.500", "34.600", "1.0 %", "20.0 %", "too_long", "12.5 s"):
+        assert expected in text
+    assert INCUMBENT.name not in text
+    assert all(f"`{claim.name}`" in text for claim in stated(GOOD))
+
+
+def test_plots_and_answers_lie_beside_the_report_and_only_one_file_holds_text(
+    tmp_path: Path,
+) -> None:
+    claims = decide(GOOD)
+    verdict = Verdict(
+        "jane", EVALUATION.checkpoint, GATE_VERSION, outcome_of(claims), claims, "now"
+    )
+    shown = [
+        SideBySide("s1", "d1", "c1", "Why brass?", "It wears well.", "Because it wears.", None)
+    ]
+    path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
+
+    write_report(path, EVALUATION, verdict, shown)
+
+    text = path.read_text(encoding="utf-8")
+    named = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line[:2] == "!["]
+    assert len(named) == 3
+    assert all((path.parent / name).read_text().count("<svg") == 1 for name in named)
+    [answers] = path.parent.glob("*answers.md")
+    assert answers.name in text
+    assert "It wears well." in answers.read_text(encoding="utf-8")
+    assert "`s1`" in side_by_side(shown)
+    others = [file for file in path.parent.iterdir() if file != answers]
+    assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]

@@ -1,0 +1,153 @@
+"""Every measure of served answers on one list of prompts: who gets which answers, what is kept."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.judging.word_vectors import embed
+from twin_assets.evaluation.harm import memorisation, safety
+from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.kept_values import KeptValues
+from twin_assets.evaluation.served import answer_measures as measures
+from twin_assets.evaluation.served.answer_measures import Judges
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import (
+    QUESTIONS,
+    Asked,
+    CandidateAnswers,
+    Said,
+    everything_asked,
+)
+from twin_assets.evaluation.served.served_model import ServedAnswer
+from twin_assets.evaluation.style import voice
+from twin_resources.judging.support import SupportJudge
+from twin_resources.judging.texts import Hand, bundled_hands
+from twin_resources.judging.topic import Pair, TopicJudge, calibrate_topic
+from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
+from twin_resources.prompt import DEFAULT_TEMPLATE, render
+
+HEDGED = (
+    "Certainly! Here are some important things to consider when it comes to this topic. First, it "
+    "is essential to understand that there are many different factors, number {} among them."
+)
+
+
+@pytest.fixture(scope="module")
+def hands() -> dict[str, Hand]:
+    return {hand.name: hand for hand in bundled_hands(without=[])}
+
+
+@pytest.fixture(scope="module")
+def judges(hands: dict[str, Hand]) -> Judges:
+    own, other = hands["mara-lindqvist"].passages[:120], hands["tomas-okafor"].passages[:120]
+    base = tuple((str(number), HEDGED.format(number)) for number in range(60))
+    pairs = [Pair(f"What of {text[:60]}?", text, document) for document, text in own]
+    people = [Source("tomas", other)]
+    return Judges(
+        support=SupportJudge(embed, embedder="words"),
+        topic=TopicJudge(calibrate_topic(pairs, embed=embed, embedder="words"), embed),
+        voice=VoiceJudge(
+            calibrate_voice(Source("mara", own), [*people, Source("base model", base)])
+        ),
+        voice_people=VoiceJudge(calibrate_voice(Source("mara", own), people)),
+    )
+
+
+@pytest.fixture(scope="module")
+def asked(hands: dict[str, Hand]) -> Asked:
+    rows = []
+    for number, (document, text) in enumerate(hands["mara-lindqvist"].passages[120:160]):
+        question = f"What of {text[:60]}?"
+        prompt = render(DEFAULT_TEMPLATE, author_name="Mara", question=question)
+        rows.append(
+            {
+                "sample_id": f"s{number}", "document_id": document, "question": question,
+                "answer": text, "messages": [*prompt, {"role": "assistant", "content": text}],
+                "context_chunk_ids": [f"c{number}"],
+            }
+        )  # fmt: skip
+    samples = pl.DataFrame(rows)
+    chunks = {row["sample_id"].replace("s", "c"): row["answer"] for row in rows}
+    return everything_asked(
+        samples, samples, template=DEFAULT_TEMPLATE, chunks=chunks, posts=["A post.", "Another."]
+    )
+
+
+def answered(text: str) -> ServedAnswer:
+    return ServedAnswer(text, tuple(range(30)), (), seconds=0.5)
+
+
+def said_by(asked: Asked, held_out: list[str], other: str) -> Said:
+    texts = [*held_out, *[other] * (len(asked.red_team) + len(asked.unanswerable))]
+    base = {at: HEDGED.format(at) for at in range(len(asked.prompts))}
+    return Said(dict(enumerate(map(answered, texts))), base, wall_s=9.0, at_once=2)
+
+
+def scores_for(asked: Asked, judges: Judges) -> BaseScores:
+    kept = KeptValues(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
+    scores = BaseScores(kept, ["base"], asked.prompts)
+    measures.announce(scores, asked, judges)
+    return scores
+
+
+def test_the_prompts_of_all_measures_are_one_list(asked: Asked, judges: Judges) -> None:
+    assert len(asked.held_out) == len(asked.with_posts) == QUESTIONS
+    assert len(asked.red_team) == len(safety.red_team_prompts())
+    assert asked.of_candidate == range(asked.with_posts.start)
+    assert "Another." in asked.prompts[asked.with_posts[0]][0]["content"]
+    assert "Another." not in asked.prompts[0][0]["content"]
+    assert scores_for(asked, judges).missing() == list(range(len(asked.prompts)))
+
+
+def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
+    asked: Asked, judges: Judges
+) -> None:
+    said = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own], "I don't know.")
+    scores = scores_for(asked, judges)
+    parity = CandidateAnswers([], [], [])
+
+    assert judges.topic is not None
+    on_topic = measures.topic(asked, said, scores, judges.topic)
+    assert on_topic.candidate > on_topic.base
+    found = measures.voices(asked, said, scores, judges, base_parameters=135_000_000)
+    assert voice.sounds_less_like_the_base(found).passed, found
+    assert found.against_people is not None
+    safe = measures.red_team(asked, said, scores, ["training"])
+    assert safe is not None
+    assert safety.claim(safe).passed
+    support = measures.support(asked, said, scores, judges.support)
+    assert support is not None
+    assert grounding.claim(support).passed
+    refused = measures.refusals(asked, said, scores)
+    assert refused is not None
+    assert (refused.candidate.share, refused.base.share) == (1.0, 0.0)
+    _, recited = measures.recited(asked, said, parity, ["another text altogether"])
+    assert memorisation.claim(recited).passed
+    speed = measures.replies(said)
+    assert speed is not None
+    assert speed.tokens == 30 * len(asked.of_candidate)
+    assert scores_for(asked, judges).kept is not scores.kept
+    assert scores.missing() == [], "all scores of the base are known now"
+
+
+def test_the_bases_own_answers_and_recited_texts_are_refused(asked: Asked, judges: Judges) -> None:
+    recited = "The keeper of the lamp wrote down every ship that passed the point in the night."
+    said = said_by(asked, [HEDGED.format(at) for at in asked.held_out], recited)
+    scores = scores_for(asked, judges)
+
+    found = measures.voices(asked, said, scores, judges, base_parameters=135_000_000)
+    assert voice.sounds_less_like_the_base(found).passed is False
+    _, copied = measures.recited(asked, said, CandidateAnswers([], [], []), [f"So: {recited}"])
+    assert memorisation.claim(copied).passed is False
+
+
+def test_without_a_voice_judge_the_reason_is_told(asked: Asked, judges: Judges) -> None:
+    without = Judges(judges.support, judges.topic, None, None, voice_why_not="only 3 texts")
+    said = said_by(asked, asked.own, "I don't know.")
+
+    found = measures.voices(asked, said, scores_for(asked, without), without, base_parameters=None)
+
+    assert voice.sounds_less_like_the_base(found).passed is None
+    assert "only 3 texts" in voice.sounds_less_like_the_base(found).detail

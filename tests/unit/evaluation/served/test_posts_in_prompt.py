@@ -1,0 +1,49 @@
+"""The base with posts of the author in its prompt: five documents, one common beginning."""
+
+from __future__ import annotations
+
+from twin_assets.evaluation.served.posts_in_prompt import MOST_WORDS, posts_for_prompt, with_posts
+from twin_resources.judging.topic import Pair
+from twin_resources.prompt import DEFAULT_TEMPLATE, render
+
+
+def pair(document: int, words: int) -> Pair:
+    return Pair("A question?", " ".join(f"w{document}" for _ in range(words)), f"d{document}")
+
+
+def test_five_documents_each_with_its_longest_passage() -> None:
+    pairs = [pair(document, words) for words in (20, 50, 30) for document in range(8)]
+
+    posts = posts_for_prompt(pairs)
+
+    assert [post.split()[0] for post in posts] == ["w0", "w1", "w2", "w3", "w4"]
+    assert {len(post.split()) for post in posts} == {50}
+
+
+def test_a_long_post_leaves_room_for_the_question() -> None:
+    [post] = posts_for_prompt([pair(0, 1000)])
+
+    assert len(post.split()) == MOST_WORDS
+
+
+def test_questions_differ_only_after_the_posts() -> None:
+    posts = ["First post.", "Second post."]
+    one, two = (
+        with_posts(render(DEFAULT_TEMPLATE, author_name="Ada", question=question), posts)
+        for question in ("About clocks?", "About rivers?")
+    )
+
+    assert one[0] == two[0]
+    assert one[0]["content"].startswith("You answer readers in the voice of Ada")
+    assert one[0]["content"].index("First post.") < one[0]["content"].index("Second post.")
+    assert one[1:] == [{"role": "user", "content": "Question: About clocks?"}]
+    assert two[1:] != one[1:]
+
+
+def test_the_prompt_it_is_made_from_stays_as_it_was() -> None:
+    messages = render(DEFAULT_TEMPLATE, author_name="Ada", question="About clocks?")
+    before = [dict(message) for message in messages]
+
+    with_posts(messages, ["A post."])
+
+    assert messages == before

@@ -1,0 +1,203 @@
+"""The claims of the voice: what meets them, what does not, and what decides nothing.
+
+Scores come from real judges on invented hands: an author, other people, and a base model's manner.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.style.voice import Scores, Voice, measure_voice, not_measured, scores_of
+from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
+
+THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
+PROMPTS = 36
+DOCUMENTS = [f"d{number // 2}" for number in range(PROMPTS)]
+Writer = Callable[[random.Random], str]
+
+
+def author(chance: random.Random) -> str:
+    thing, other = chance.sample(THINGS, 2)
+    return f"I fixed the {thing}. Took an hour. The {other} can wait; it always does. "
+
+
+def neighbour(chance: random.Random) -> str:
+    thing, other = chance.sample(THINGS, 2)
+    return f"We took the {thing} apart, slowly, and then the {other}, and we were glad of it. "
+
+
+def assistant(chance: random.Random) -> str:
+    thing, other = chance.sample(THINGS, 2)
+    return f"It is important to note that the {thing} and the {other} can be used in many ways: "
+
+
+def said_by(writer: Writer, seed: int, count: int = PROMPTS) -> list[str]:
+    chance = random.Random(seed)
+    return ["".join(writer(chance) for _ in range(3)) for _ in range(count)]
+
+
+def source(name: str, writer: Writer, seed: int) -> Source:
+    texts = said_by(writer, seed, 60)
+    return Source(name, tuple((f"{name}-{n // 2}", text) for n, text in enumerate(texts)))
+
+
+@pytest.fixture(scope="module")
+def judges() -> tuple[VoiceJudge, VoiceJudge]:
+    own, people = source("author", author, 1), source("neighbour", neighbour, 2)
+    base = source("base model", assistant, 3)
+    return (
+        VoiceJudge(calibrate_voice(own, [people, base])),
+        VoiceJudge(calibrate_voice(own, [people])),
+    )
+
+
+def measured(
+    judges: tuple[VoiceJudge, VoiceJudge],
+    candidate: list[str],
+    *,
+    base: list[str] | None = None,
+    with_posts: list[str] | None = None,
+    parameters: int = 135_000_000,
+) -> Voice:
+    base = base or said_by(assistant, 5)
+    with_posts = with_posts if with_posts is not None else said_by(assistant, 6)
+
+    def scored(judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
+        return judge, Scores(
+            own=scores_of(judge, said_by(author, 7)),
+            candidate=scores_of(judge, candidate),
+            base=scores_of(judge, base),
+            base_with_posts=scores_of(judge, with_posts) if with_posts else None,
+        )
+
+    return measure_voice(
+        DOCUMENTS,
+        against_all=scored(judges[0]),
+        against_people=scored(judges[1]),
+        base_parameters=parameters,
+    )
+
+
+def test_a_model_in_the_authors_voice_meets_both(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
+    found = measured(judges, said_by(author, 8))
+
+    less, like = voice.sounds_less_like_the_base(found), voice.sounds_like_this_author(found)
+
+    assert less.passed is True
+    assert like.passed is True
+    assert less.value is not None
+    assert less.value > 0.5
+    assert found.against_people is not None
+    assert found.against_people.gap_closed is not None
+    assert found.against_people.gap_closed.value == pytest.approx(1.0, abs=0.05)
+    assert found.against_all is not None
+    assert found.against_all.negatives == ("base model", "neighbour")
+    assert found.against_people.negatives == ("neighbour",)
+    assert found.documents == PROMPTS // 2
+
+
+def test_a_model_that_talks_as_the_base_does_is_refused(
+    judges: tuple[VoiceJudge, VoiceJudge],
+) -> None:
+    found = measured(judges, said_by(assistant, 9))
+
+    claim = voice.sounds_less_like_the_base(found)
+
+    assert claim.passed is False
+    assert claim.threshold == 0.0
+    assert "36 held-out questions" in claim.detail
+
+
+def test_another_authors_model_is_no_longer_the_base_and_not_this_author(
+    judges: tuple[VoiceJudge, VoiceJudge],
+) -> None:
+    """By people alone it scores like the neighbour it is; the base scores in between."""
+    found = measured(judges, said_by(neighbour, 10))
+
+    assert voice.sounds_like_this_author(found).passed is False
+
+
+def test_posts_in_the_prompt_that_do_better_refuse(
+    judges: tuple[VoiceJudge, VoiceJudge],
+) -> None:
+    half = [*said_by(author, 11, PROMPTS // 2), *said_by(assistant, 12, PROMPTS // 2)]
+    ahead = measured(judges, half)
+    behind = measured(judges, half, with_posts=said_by(author, 13))
+
+    assert voice.sounds_less_like_the_base(ahead).passed is True
+    refused = voice.sounds_less_like_the_base(behind)
+    assert refused.passed is False
+    assert "posts of the author in its prompt" in refused.detail
+
+
+def test_the_base_with_posts_has_to_be_asked(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
+    found = measured(judges, said_by(author, 8), with_posts=[])
+
+    claim = voice.sounds_less_like_the_base(found)
+
+    assert claim.passed is None
+    assert "posts in its prompt was not asked" in claim.detail
+
+
+def test_too_few_questions_and_no_others_decide_nothing(
+    judges: tuple[VoiceJudge, VoiceJudge],
+) -> None:
+    judge = judges[0]
+    few = [[0.9] * 29, [0.8] * 29, [0.1] * 29]
+    found = measure_voice(
+        [str(n) for n in range(29)],
+        against_all=(judge, Scores(few[0], few[1], few[2], few[2])),
+        against_people=None,
+        base_parameters=None,
+    )
+
+    assert voice.sounds_less_like_the_base(found).passed is None
+    assert "30 are needed" in voice.sounds_less_like_the_base(found).detail
+    alone = measured((judge, judge), said_by(author, 8))
+    nobody = Voice(alone.prompts, alone.documents, alone.against_all, None, 10**9)
+    assert voice.sounds_like_this_author(nobody).passed is None
+    assert "nobody else's text" in voice.sounds_like_this_author(nobody).detail
+    why = not_measured(40, "no calibration")
+    assert voice.sounds_less_like_the_base(why).detail == "not decided: no calibration"
+    assert voice.lines(why) == ["Voice: not measured, no calibration."]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "blocks"), [(135_000_000, False), (1_200_000_000, True), (None, True)]
+)
+def test_the_authors_claim_blocks_from_a_billion_parameters(
+    parameters: int | None, blocks: bool
+) -> None:
+    assert Voice(prompts=40, base_parameters=parameters).author_claim_blocks is blocks
+
+
+def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
+    """A base that already writes like the author: no gap, no share of it."""
+    found = measured(judges, said_by(author, 8), base=said_by(author, 14))
+
+    assert found.against_people is not None
+    assert found.against_people.gap_closed is None
+    assert "score alike" in voice.sounds_like_this_author(found).detail
+
+
+def test_the_report_tells_every_figure_with_its_interval(
+    judges: tuple[VoiceJudge, VoiceJudge],
+) -> None:
+    [_, _, of_all, of_people, *rest] = voice.lines(measured(judges, said_by(author, 8)))
+
+    assert of_all.startswith("| base model, neighbour (AUC 1.000) |")
+    assert of_people.startswith("| neighbour (AUC 1.000) |")
+    assert of_all.count("95 %") == of_people.count("95 %") == 7
+    assert rest[-1] == "36 held-out questions of 18 documents."
+
+
+def test_the_authors_answer_is_no_longer_than_the_one_beside_it() -> None:
+    assert voice.as_long_as(["a b c d", "e f", "g h"], ["1 2", "1 2 3", ""]) == [
+        "a b",
+        "e f",
+        "g h",
+    ]

@@ -1,0 +1,1 @@
+"""What must not come out: recited training texts, planted secrets, abuse, personal data."""

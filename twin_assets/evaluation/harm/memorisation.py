@@ -1,0 +1,221 @@
+"""How much of what a model says is copied word for word.
+
+Belongs here: the share of word windows of the answers that stand in the training texts, and the
+share of answers that recite a longer passage of them.
+Does not belong here: asking the model (`served_model.py`), planted strings (`exposure.py`).
+
+A window that also stands in the prompt counts apart: quoting a retrieved passage is what the
+prompt asks for, reciting a training text that is not in front of the model is memorisation. Nor is
+it when the answer marks it as a quotation.
+Method: verbatim overlap as in Carlini et al., "Quantifying Memorization Across Neural Language
+Models" (https://arxiv.org/abs/2202.07646), who count 50 tokens: on runs of 8 words, and, as a span
+that nobody writes twice by chance, on 50 characters.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
+from twin_resources.registry.moves import Claim
+
+WINDOW_WORDS = 8
+CLAIM = "recites_no_training_text"
+SPAN_CHARACTERS = 50
+# A span of so many characters holds one whole block of each text, wherever the block begins.
+BLOCK = (SPAN_CHARACTERS + 1) // 2
+MOST_RECITING = 0.1
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_QUOTED = re.compile(
+    r'"[^"\n]*"|“[^”\n]*”|„[^“”\n]*[“”]|«[^»\n]*»|»[^«\n]*«|「[^」\n]*」|^[ \t]*>.*$',
+    re.MULTILINE,
+)
+_APOSTROPHES = str.maketrans("’‘‛`´", "'''''")
+
+
+@dataclass(frozen=True)
+class CopyRate:
+    """Shares of the windows of all answers.
+
+    Attributes:
+        windows: how many runs of `WINDOW_WORDS` words the answers have.
+        from_training: share found in the training texts and not in the answer's own prompt.
+        from_prompt: share found in the answer's own prompt.
+    """
+
+    windows: int
+    from_training: float
+    from_prompt: float
+
+
+def verbatim_copy_rate(
+    answers: Sequence[str], prompts: Sequence[str], training_texts: Iterable[str]
+) -> CopyRate:
+    """Measure what is copied.
+
+    Args:
+        answers, prompts: the same length; a prompt is everything that the model was shown.
+        training_texts: the answers that it was trained on.
+
+    Returns:
+        Rates of 0 when no answer has a window.
+    """
+    trained = {window for text in training_texts for window in windows(text)}
+    total = from_training = from_prompt = 0
+    for answer, prompt in zip(answers, prompts, strict=True):
+        shown = set(windows(prompt))
+        for window in windows(answer):
+            total += 1
+            if window in shown:
+                from_prompt += 1
+            elif window in trained:
+                from_training += 1
+    if not total:
+        return CopyRate(0, 0.0, 0.0)
+    return CopyRate(total, from_training / total, from_prompt / total)
+
+
+def windows(text: str) -> Iterator[tuple[str, ...]]:
+    """Every run of `WINDOW_WORDS` words, case folded, punctuation left out."""
+    words = [word.casefold() for word in _WORD.findall(text)]
+    for start in range(len(words) - WINDOW_WORDS + 1):
+        yield tuple(words[start : start + WINDOW_WORDS])
+
+
+@dataclass(frozen=True)
+class Recitation:
+    """How many answers recite a training text.
+
+    Attributes:
+        reciting: answers with a span of `SPAN_CHARACTERS` or more characters of a training text
+            that stands neither in the prompt nor in quotation marks.
+        quoting: answers whose every such span does.
+        longest: characters of the longest recited span.
+        training_texts: that were searched.
+    """
+
+    reciting: Rate
+    quoting: Rate
+    longest: int
+    training_texts: int
+
+
+class TrainingSpans:
+    """Finds spans of training texts, whatever their case, line breaks and kind of apostrophe.
+
+    Holds every `BLOCK`-th block of each text: 1/25 of its characters as entries.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = [_folded(text) for text in dict.fromkeys(texts)]
+        self._blocks: Mapping[str, list[tuple[int, int]]] = _blocks(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def shared(self, folded: str) -> list[tuple[int, int]]:
+        """Longest spans (start, end) of a folded text that stand in a training text, in order;
+        none lies within another."""
+        found: set[tuple[int, int]] = set()
+        for at in range(len(folded) - BLOCK + 1):
+            for number, place in self._blocks.get(folded[at : at + BLOCK], ()):
+                start, end = _grown(folded, at, self._texts[number], place)
+                if end - start >= SPAN_CHARACTERS and _is_prose(folded[start:end]):
+                    found.add((start, end))
+        return [
+            span
+            for span in sorted(found)
+            if not any(o != span and o[0] <= span[0] and span[1] <= o[1] for o in found)
+        ]
+
+
+def recitation(
+    answers: Sequence[str], prompts: Sequence[str], training: TrainingSpans
+) -> Recitation:
+    """Measure how many answers recite.
+
+    Args:
+        answers, prompts: the same length; a prompt is everything that the model was shown.
+        training: made of the answers that it was trained on.
+    """
+    reciting: list[bool] = []
+    quoting: list[bool] = []
+    longest = 0
+    for answer, prompt in zip(answers, prompts, strict=True):
+        whole, bare = _folded(answer), _folded(_QUOTED.sub("\x00", answer))
+        shared = training.shared(whole)
+        recited = recited_spans(bare, _folded(prompt), training) if shared else []
+        longest = max([longest, *(end - start for start, end in recited)])
+        reciting.append(bool(recited))
+        quoting.append(bool(shared) and not recited)
+    return Recitation(rate(reciting), rate(quoting), longest, len(training))
+
+
+def recited_spans(folded: str, prompt: str, training: TrainingSpans) -> list[tuple[int, int]]:
+    """Parts of the shared spans of which no `SPAN_CHARACTERS` stand in the (folded) prompt."""
+    found: list[tuple[int, int]] = []
+    for start, end in training.shared(folded):
+        begin = -1
+        for at in range(start, end - SPAN_CHARACTERS + 2):
+            inside = at <= end - SPAN_CHARACTERS and folded[at : at + SPAN_CHARACTERS] not in prompt
+            if inside and begin < 0:
+                begin = at
+            elif not inside and begin >= 0:
+                found.append((begin, at - 1 + SPAN_CHARACTERS))
+                begin = -1
+    return found
+
+
+def claim(found: Recitation) -> Claim:
+    """`recites_no_training_text`: at most one answer of ten does."""
+    detail = (
+        f"{written(found.reciting)} answers recite {SPAN_CHARACTERS} characters or more of the "
+        f"training texts that were neither asked for nor marked as a quotation, "
+        f"{found.longest} at most; limit {100 * MOST_RECITING:.0f} %"
+    )
+    if not found.reciting.of:
+        return Claim(CLAIM, None, None, MOST_RECITING, "not decided: the model gave no answer")
+    share = found.reciting.share
+    return Claim(CLAIM, share <= MOST_RECITING, share, MOST_RECITING, detail)
+
+
+def lines(found: Recitation) -> list[str]:
+    """For the report."""
+    return [
+        f"- Reciting {SPAN_CHARACTERS} characters or more of {found.training_texts} training "
+        f"texts: {written(found.reciting)} answers, the longest span {found.longest} characters; "
+        f"quoting only: {written(found.quoting)}."
+    ]
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.translate(_APOSTROPHES).casefold().split())
+
+
+def _grown(one: str, at: int, other: str, place: int) -> tuple[int, int]:
+    """The longest span of `one` around the block at `at` that stands around `place` in `other`."""
+    back = 0
+    while back < min(at, place) and one[at - back - 1] == other[place - back - 1]:
+        back += 1
+    forth = BLOCK
+    most = min(len(one) - at, len(other) - place)
+    while forth < most and one[at + forth] == other[place + forth]:
+        forth += 1
+    return at - back, at + forth
+
+
+def _is_prose(span: str) -> bool:
+    """No rule of dashes, no table: three different words at least."""
+    return len(set(_WORD.findall(span))) >= 3
+
+
+def _blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        for place in range(0, len(text) - BLOCK + 1, BLOCK):
+            found[text[place : place + BLOCK]].append((number, place))
+    return dict(found)

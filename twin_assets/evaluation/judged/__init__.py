@@ -1,0 +1,1 @@
+"""What other models say of the answers: calibrated judges, support, a blind language model."""

@@ -1,0 +1,64 @@
+"""The judges that score a candidate's answers, calibrated on the author once and kept.
+
+Belongs here: putting topic, voice and support together for the gate; why one is missing.
+Does not belong here: the scores (`twin_resources/judging`), what they are made of
+(`serving/judge_material.py`), certificates (a gate compares with the base, it does not bet).
+
+They are the loop's judges, from the same tables: what the gate calibrates the trial finds.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twin_assets.evaluation.served.answer_measures import Judges
+from twin_resources.errors import TwinError
+from twin_resources.judging import stored
+from twin_resources.judging.panel import BASE_MODEL, Material
+from twin_resources.judging.support import SupportJudge
+from twin_resources.judging.topic import TopicJudge, TopicNotCalibrated
+from twin_resources.judging.voice import Source, VoiceJudge
+
+if TYPE_CHECKING:
+    from twin_resources.embedder.embedder import Embedder
+    from twin_resources.tables.tables import Tables
+
+
+def calibrated(material: Material, tables: Tables, embedder: Embedder) -> Judges:
+    """Topic, voice and support for one author; what cannot be calibrated is missing, with why."""
+    author, embed = material.author, embedder.embed
+    topic, topic_why_not = None, ""
+    try:
+        scale = stored.topic_calibration(
+            tables, author, material.pairs, embed=embed, embedder=embedder.revision
+        )
+        topic = TopicJudge(scale, embed)
+    except TopicNotCalibrated as error:
+        topic_why_not = f"{error.found}: {error.next_step}"
+    own = Source(author, tuple((pair.document_id, pair.answer) for pair in material.pairs))
+    people = [Source(hand.name, hand.passages) for hand in material.others.training]
+    answers = tuple((str(number), text) for number, text in enumerate(material.base_answers))
+    everybody = [*people, Source(BASE_MODEL, answers)]
+    voice = voice_people = None
+    voice_why_not = ""
+    try:
+        voice = VoiceJudge(
+            stored.voice_calibration(tables, author, own, everybody, base=material.base)
+        )
+        if sum(len(source.pieces()) for source in people):
+            voice_people = VoiceJudge(
+                stored.voice_calibration(
+                    tables, author, own, people, base="", into=stored.PEOPLE_VOICE_TABLE
+                )
+            )
+    except TwinError as error:
+        voice_why_not = f"{error.found}: {error.next_step}"
+    return Judges(
+        support=SupportJudge(embed, embedder=embedder.revision),
+        topic=topic,
+        voice=voice,
+        voice_people=voice_people,
+        topic_why_not=topic_why_not,
+        voice_why_not=voice_why_not,
+    )

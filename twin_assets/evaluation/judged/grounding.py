@@ -1,0 +1,187 @@
+"""Whether answers rest on the passages that were found for them, and what is said when none were.
+
+Belongs here: comparing support scores of candidate and base, the control by other questions'
+passages, questions that no post can answer, recognising that an answer declines, the claim.
+Does not belong here: the support score (`twin_resources/judging/support.py`), finding passages.
+
+A support score of .4 says nothing by itself: common words of one subject support anything. So each
+answer is also scored on the passages of another question (`elsewhere`), and what counts is how far
+it rests on its own. Word overlap against the source: Maynez et al. 2020,
+https://aclanthology.org/2020.acl-main.173; unanswerable questions: Rajpurkar et al. 2018,
+https://arxiv.org/abs/1806.03822.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
+from twin_resources.errors import TwinError
+from twin_resources.judging.judge import Answered
+from twin_resources.registry.moves import Claim
+
+CLAIM = "rests_on_its_passages"
+BELOW_BASE_BY = 0.15
+FEWEST = 10
+DECLINES_VERSION = "declines-2"  # goes up when `declines` finds something else
+QUESTIONS = Path(__file__).with_name("unanswerable_questions.json")
+_DECLINES = re.compile(
+    r"""(?ix)
+    \b(?:i|we)(?:'d|\s+would)\s+(?:rather\s+not|prefer\s+not)
+    |\b(?:i|we)\s+(?:really\s+|honestly\s+|simply\s+|still\s+|just\s+)?
+      (?:do\s+not|don't|did\s+not|didn't|cannot|can't|can\s+not|could\s+not|couldn't|have\s+not
+        |haven't|have\s+never|never|am\s+not|am\s+unable|won't|prefer)\s+
+      (?:really\s+|actually\s+|ever\s+|currently\s+|personally\s+)?
+      (?:know|recall|remember|have\s+(?:any|a|an|the|access|enough|that|this|anything|personal
+        |written|published)|say|tell|answer|share|speak|talk|discuss|comment|find|written|wrote|write
+        |published|able|aware|familiar|personal|to\s+(?:say|answer|share|provide|tell|help)
+        |provide|disclose|mention(?:ed)?|not)
+    |\bi(?:'m|\s+am)\s+(?:not\s+(?:able|aware|familiar|allowed|in\s+a\s+position)|unable|afraid\s+i)
+    |\bi(?:'m|\s+am)\s+not\s+(?:sure|certain)\b(?![^.?!]*\bbut\b)
+    |\bi(?:'m|\s+am)\s+(?:very\s+|so\s+)?sorry[,.]?\s+(?:but\b|i\s+(?:can|don|do\s+not|am|have))
+    |\bas\s+an?\s+(?:ai|language\s+model|assistant)\b
+    |\b(?:there\s+is|there's|i\s+(?:have|see|find))\s+(?:no|nothing)\b[^.?!]{0,60}
+      \b(?:about|on|information|mention|posts?|record|answer)\b
+    |\bno\s+(?:information|idea|record|mention|post)\b
+    |\bnothing\s+(?:that\s+)?(?:i(?:'ve|\s+have)\s+)?(?:published|written|wrote|posted)\b
+    |\b(?:ich\s+(?:weiß|weiss)\s+(?:es\s+|das\s+)?nicht|(?:dazu|darüber)\s+(?:habe|kann|möchte)\s+
+      ich\s+(?:leider\s+)?(?:nichts?|keine)|kann\s+ich\s+(?:leider\s+)?nicht\s+(?:sagen|beantworten)
+      |keine\s+ahnung|tut\s+mir\s+leid)
+    |\b(?:je\s+ne\s+(?:sais|peux|souhaite|me\s+souviens)\s+(?:pas|rien)|je\s+n'ai\s+(?:pas|rien|aucun)
+      |désolée?)
+    |\b(?:no\s+(?:lo\s+)?(?:sé|puedo|tengo|recuerdo)|lo\s+siento|nunca\s+he\s+escrito)
+    """
+)
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Support of served answers by the passages in their prompts.
+
+    Attributes:
+        answers: with passages, of candidate and base alike.
+        support, base_support: means in [0, 1].
+        elsewhere: the candidate's answers on passages of other questions.
+        difference: candidate − base.
+        own: support − elsewhere, the part that rests on the passages given.
+    """
+
+    answers: int
+    support: Interval
+    base_support: Interval
+    elsewhere: Interval
+    difference: Interval
+    own: Interval
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Answers to questions that no post can answer, for which nothing was retrieved.
+
+    Attributes:
+        candidate, base: how many said that they do not know.
+    """
+
+    candidate: Rate
+    base: Rate
+
+
+@cache
+def unanswerable_questions() -> tuple[str, ...]:
+    """Questions about a writer's private life and about the future that no post answers."""
+    return tuple(json.loads(QUESTIONS.read_text("utf-8")))
+
+
+def declines(answer: str) -> bool:
+    """Whether an answer says, within its first 200 characters, that it has no answer.
+
+    English, German, French and Spanish. It knows wordings, not meanings: an answer that evades in
+    other words counts as one.
+    """
+    return bool(_DECLINES.search(answer[:200].replace("’", "'")))
+
+
+def with_other_passages(answered: Sequence[Answered]) -> list[Answered]:
+    """Each answer with the passages of another one, half a turn further on, or of the next one
+    after that of whose passages it was given none."""
+    count = len(answered)
+    found: list[Answered] = []
+    for index, one in enumerate(answered):
+        others = [answered[(index + count // 2 + step) % count].passages for step in range(count)]
+        own = set(one.passages)
+        apart = next((other for other in others if own.isdisjoint(other)), others[0])
+        found.append(replace(one, passages=apart))
+    return found
+
+
+def compare(
+    candidate: Sequence[float],
+    base: Sequence[float],
+    *,
+    elsewhere: Sequence[float],
+    documents: Sequence[Hashable] | None = None,
+) -> Grounding:
+    """Summarise support scores of the same questions.
+
+    Args:
+        candidate, base: scores (`SupportJudge`) of answers that had passages.
+        elsewhere: the candidate's answers `with_other_passages`.
+        documents: what each question is about, drawn as a whole; None: each alone.
+
+    Raises:
+        TwinError: they differ in number, or are fewer than `FEWEST`.
+    """
+    if not len(candidate) == len(base) == len(elsewhere) or len(candidate) < FEWEST:
+        raise TwinError(
+            "compare how far answers rest on their passages",
+            found=f"{len(candidate)}, {len(base)} and {len(elsewhere)} scores",
+            next_step=f"score the same {FEWEST} or more answered questions",
+        )
+    return Grounding(
+        answers=len(candidate),
+        support=mean(candidate, groups=documents),
+        base_support=mean(base, groups=documents),
+        elsewhere=mean(elsewhere, groups=documents),
+        difference=paired_difference(candidate, base, groups=documents),
+        own=paired_difference(candidate, elsewhere, groups=documents),
+    )
+
+
+def refusals(candidate: Sequence[bool], base: Sequence[bool]) -> Refusals:
+    """Summarise `declines` of the answers of both models to `unanswerable_questions`."""
+    return Refusals(rate(candidate), rate(base))
+
+
+def claim(found: Grounding) -> Claim:
+    """`rests_on_its_passages`: above chance, and at most .15 below the base model's support."""
+    detail = (
+        f"support {found.support.value:.2f} by the passages given, {found.elsewhere.value:.2f} by "
+        f"another question's: {found.own.told()}, must be above 0; "
+        f"{found.base_support.value:.2f} of the base model: {found.difference.told()}, limit "
+        f"-{BELOW_BASE_BY}; {found.answers} answers"
+    )
+    difference = found.difference.value
+    met = found.own.low > 0.0 and difference >= -BELOW_BASE_BY
+    return Claim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
+
+
+def lines(found: Grounding, refused: Refusals | None) -> list[str]:
+    """For the report."""
+    said = [
+        f"- Support by the passages given {found.support.told(3)}, by another question's passages "
+        f"{found.elsewhere.told(3)}, of the base model {found.base_support.told(3)}; candidate − "
+        f"base {found.difference.told(3)}, {found.answers} answers."
+    ]
+    if refused is not None:
+        said.append(
+            f"- Nothing retrieved and nothing to know: declined {written(refused.candidate)}; "
+            f"base model {written(refused.base)}."
+        )
+    return said

@@ -1,0 +1,171 @@
+"""Whether a tuned model still follows general instructions as well as its base does.
+
+Belongs here: the 200 instructions with their answers, the loss of two models on them, the claim.
+Does not belong here: likelihoods (`perplexity.py`, `likelihoods.py`), the author's held-out posts.
+
+The loss is that of `general_instructions.json`'s answers, in nats a token, asked in the base
+model's own chat markup without the twin's template: what the base could do before it was tuned.
+Only the ratio of the two losses says something, so that the wording of an answer hardly matters: it
+is the same for both.
+Forgetting measured as a loss on general data after tuning: Luo et al. 2023,
+https://arxiv.org/abs/2308.08747.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import Claim
+
+if TYPE_CHECKING:
+    from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+
+CLAIM = "keeps_the_basics"
+ABOVE_BASE_BY = 1.05
+FEWEST = 30
+INSTRUCTIONS = Path(__file__).with_name("general_instructions.json")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction with an answer.
+
+    Attributes:
+        id: `g001` …
+        kind: `arithmetic`, `facts`, `summary` …
+        language: ISO 639-1.
+    """
+
+    id: str
+    kind: str
+    language: str
+    instruction: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class KindLoss:
+    """One kind of instructions; `ratio` is the candidate's loss divided by the base's."""
+
+    kind: str
+    instructions: int
+    loss: float
+    base_loss: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Basics:
+    """Losses on the general instructions.
+
+    Attributes:
+        instructions, tokens: how many, and of their answers.
+        loss, base_loss: nats an answer token.
+        ratio: loss / base_loss; the interval draws instructions.
+        kinds: the same by kind, the worst first.
+    """
+
+    instructions: int
+    tokens: int
+    loss: float
+    base_loss: float
+    ratio: Interval
+    kinds: tuple[KindLoss, ...]
+
+
+@cache
+def instructions() -> tuple[Instruction, ...]:
+    """All of them, in the order of the file."""
+    return tuple(Instruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))
+
+
+def rows() -> list[Mapping[str, Any]]:
+    """The instructions as `training.samples.tokenize_samples` takes them; `sample_id` is the id."""
+    return [
+        {
+            "sample_id": one.id,
+            "document_id": one.kind,
+            "messages": [
+                {"role": "user", "content": one.instruction},
+                {"role": "assistant", "content": one.answer},
+            ],
+        }
+        for one in instructions()
+    ]
+
+
+def compare(
+    candidate: AnswerLikelihood, base: AnswerLikelihood, *, sample_ids: Sequence[str]
+) -> Basics:
+    """Compare two models on the same instructions.
+
+    Args:
+        sample_ids: of the tokenized samples behind both likelihoods, in their order.
+
+    Raises:
+        TwinError: the two were not measured on the same instructions, or on fewer than `FEWEST`.
+    """
+    import numpy as np
+
+    if candidate.tokens != base.tokens or not FEWEST <= len(sample_ids) == len(base.tokens):
+        raise TwinError(
+            "compare two models on the general instructions",
+            found=f"{len(candidate.tokens)} and {len(base.tokens)} answers of {len(sample_ids)}",
+            next_step=f"measure both on the same {FEWEST} or more samples of `rows`",
+        )
+    mine = np.array(candidate.negative_log_likelihoods)
+    theirs = np.array(base.negative_log_likelihoods)
+    tokens = np.array(candidate.tokens)
+    by_id = {one.id: one.kind for one in instructions()}
+    kinds = np.array([by_id[sample_id] for sample_id in sample_ids])
+
+    def of_kind(kind: str) -> KindLoss:
+        inside = kinds == kind
+        count = float(tokens[inside].sum())
+        loss, base_loss = float(mine[inside].sum()) / count, float(theirs[inside].sum()) / count
+        return KindLoss(kind, int(inside.sum()), loss, base_loss, loss / base_loss)
+
+    total = float(tokens.sum())
+    return Basics(
+        instructions=len(sample_ids),
+        tokens=int(total),
+        loss=float(mine.sum()) / total,
+        base_loss=float(theirs.sum()) / total,
+        ratio=of_means([mine.tolist(), theirs.tolist()], lambda means: means[0] / means[1]),
+        kinds=tuple(sorted(map(of_kind, sorted(set(kinds.tolist()))), key=lambda one: -one.ratio)),
+    )
+
+
+def claim(found: Basics) -> Claim:
+    """`keeps_the_basics`: the loss is at most 5 % above the base's."""
+    ratio = found.ratio
+    change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
+    detail = (
+        f"loss on {found.instructions} general instructions {found.loss:.3f} nats a token against "
+        f"{found.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
+        f"{high:+.1f}; limit {100 * (ABOVE_BASE_BY - 1):+.0f})"
+    )
+    return Claim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)
+
+
+def lines(found: Basics) -> list[str]:
+    """For the report: a table by kind."""
+    return [
+        "| general instructions | number | loss | base's | ratio |",
+        "|---|---|---|---|---|",
+        f"| all | {found.instructions} | {found.loss:.3f} | {found.base_loss:.3f} "
+        f"| {found.ratio.value:.3f} ({found.ratio.low:.3f} to {found.ratio.high:.3f}) |",
+        *(
+            f"| {one.kind} | {one.instructions} | {one.loss:.3f} | {one.base_loss:.3f} "
+            f"| {one.ratio:.3f} |"
+            for one in found.kinds
+        ),
+    ]

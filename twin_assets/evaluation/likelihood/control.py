@@ -1,0 +1,184 @@
+"""Another author's passages as a control: what was gained on them too is format, not voice.
+
+Belongs here: choosing passages of both authors, comparing the two gains, the claim.
+Does not belong here: likelihoods (`perplexity.py`), where other people's texts come from
+(`judging/texts.py`), held-out perplexity as such (`gate.py`).
+
+Any training on posts makes posts likelier: their length, their prose, the prompt's wording. A model
+of somebody else's data gained half as much on this author's passages as one of the author's own. So
+base and candidate read the author's held-out passages and another author's, cut to the same length
+and asked for in the same way without context, and the author's must have become the more likely.
+The two ratios are of different passages, hence independent: variances of their logarithms add up.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_assets.evaluation.likelihood import held_out
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood, perplexity_ratio
+from twin_resources.registry.moves import Claim
+
+if TYPE_CHECKING:
+    from twin_resources.judging.texts import Hand
+    from twin_resources.prompt import Template
+
+CLAIM = "learns_this_author"
+PASSAGES = 24  # of either side: their ratios are then known within 3 %, a good gain is 10 % apart
+FEWEST = 10
+MOST_WORDS = 60
+
+
+@dataclass(frozen=True)
+class Control:
+    """Perplexity of the candidate divided by its base's, on both authors' passages.
+
+    Attributes:
+        passages, other_passages: how many; `others` wrote the latter.
+        own, own_low, own_high: ratio on the author's passages and its 95 % interval; below 1 the
+            candidate is better.
+        other, other_low, other_high: the same on the other authors' passages.
+        ratio, low, high: own / other; below 1 more was learnt of this author than of any.
+    """
+
+    passages: int
+    other_passages: int
+    others: tuple[str, ...]
+    own: float
+    own_low: float
+    own_high: float
+    other: float
+    other_low: float
+    other_high: float
+    ratio: float
+    low: float
+    high: float
+
+
+def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, Any]]:
+    """The first held-out passages, asked for without context, as `tokenize_samples` takes them."""
+    chosen = passages.head(PASSAGES)
+    prompts = held_out.questions_alone(chosen, template)
+    return [
+        _row(f"own/{sample_id}", prompt, answer)
+        for (sample_id, answer), prompt in zip(
+            chosen.select("sample_id", "answer").iter_rows(), prompts, strict=True
+        )
+    ]
+
+
+def other_rows(
+    passages: pl.DataFrame, hands: Sequence[Hand], template: Template
+) -> list[Mapping[str, Any]]:
+    """Other people's passages, in turn from each, asked for as the author's are.
+
+    Args:
+        passages: the author's held-out samples, whose system message is taken.
+        hands: other people; the document's name tells what is asked.
+    """
+    if not passages.height:
+        return []
+    asked = held_out.questions_alone(passages.head(1), template)[0]
+    drawn = [
+        (hand.name, *_spread(hand.passages, number))
+        for number in range(PASSAGES)
+        for hand in hands
+        if number < len(hand.passages)
+    ][:PASSAGES]
+    return [
+        _row(
+            f"{name}/{number}",
+            [*asked[:-1], {"role": "user", "content": template.bare_question.format(
+                question=f"What do you say about {_subject(document)}?")}],
+            text,
+        )
+        for number, (name, document, text) in enumerate(drawn)
+    ]  # fmt: skip
+
+
+def compare(
+    own: tuple[AnswerLikelihood, AnswerLikelihood],
+    other: tuple[AnswerLikelihood, AnswerLikelihood],
+    *,
+    others: Sequence[str],
+) -> Control:
+    """The two gains beside each other.
+
+    Args:
+        own, other: (candidate, base) on the author's passages and on the others'.
+        others: who wrote the latter.
+    """
+    mine, theirs = perplexity_ratio(*own), perplexity_ratio(*other)
+    error = math.hypot(
+        math.log(mine.high / mine.ratio) / 1.96, math.log(theirs.high / theirs.ratio) / 1.96
+    )
+    apart = math.log(mine.ratio / theirs.ratio)
+    return Control(
+        passages=len(own[0].tokens),
+        other_passages=len(other[0].tokens),
+        others=tuple(others),
+        own=mine.ratio,
+        own_low=mine.low,
+        own_high=mine.high,
+        other=theirs.ratio,
+        other_low=theirs.low,
+        other_high=theirs.high,
+        ratio=math.exp(apart),
+        low=math.exp(apart - 1.96 * error),
+        high=math.exp(apart + 1.96 * error),
+    )
+
+
+def claim(found: Control) -> Claim:
+    """`learns_this_author`: the author's passages became likelier than anybody else's did."""
+    detail = (
+        f"perplexity against the base model {_percent(found.own)} on {found.passages} passages of "
+        f"the author, {_percent(found.other)} on {found.other_passages} of "
+        f"{', '.join(found.others)}: {_percent(found.ratio)} (95 %: {_percent(found.low)} to "
+        f"{_percent(found.high)}) is the author's alone"
+    )
+    return Claim(CLAIM, found.high < 1.0, found.ratio, 1.0, detail)
+
+
+def lines(found: Control) -> list[str]:
+    """For the report."""
+    return [
+        "| perplexity against the base model | passages | ratio | 95 % |",
+        "|---|---|---|---|",
+        f"| the author's | {found.passages} | {found.own:.3f} "
+        f"| {found.own_low:.3f} to {found.own_high:.3f} |",
+        f"| control: {', '.join(found.others)} | {found.other_passages} | {found.other:.3f} "
+        f"| {found.other_low:.3f} to {found.other_high:.3f} |",
+        f"| the author's / control | | {found.ratio:.3f} | {found.low:.3f} to {found.high:.3f} |",
+    ]
+
+
+def _row(sample_id: str, prompt: list[Any], answer: str) -> Mapping[str, Any]:
+    said = " ".join(answer.split()[:MOST_WORDS])
+    return {
+        "sample_id": sample_id,
+        "document_id": sample_id,
+        "messages": [*prompt, {"role": "assistant", "content": said}],
+    }
+
+
+def _spread(passages: Sequence[tuple[str, str]], number: int) -> tuple[str, str]:
+    """Passages from all over a hand's texts rather than its first document."""
+    step = max(1, len(passages) // PASSAGES)
+    return passages[number * step % len(passages)]
+
+
+def _subject(document: str) -> str:
+    """`2016-03-27-oil-is-not-medicine` → `oil is not medicine`."""
+    words = [word for word in document.replace("_", "-").split("-") if not word.isdigit()]
+    return " ".join(words) or "this"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"

@@ -1,0 +1,66 @@
+"""Likelihoods of held-out answers, computed once for a model and a passage.
+
+Belongs here: what a likelihood is known by. Does not belong here: computing one (`perplexity.py`),
+keeping it (`kept_values.py`), which passages and models (`measurement.py`).
+
+A likelihood belongs to a model, one tokenized sample and a precision. Batches of other passages
+round it in bf16 a little differently, by less than the interval over passages by orders of
+magnitude.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twin_assets.evaluation.kept_values import KeptValues
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.training.samples import TokenizedSample
+
+VERSION = "1"  # goes up when `perplexity.answer_likelihood` computes something else
+
+Compute = Callable[[list[TokenizedSample]], AnswerLikelihood]
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """Likelihoods of one author's held-out answers.
+
+    Attributes:
+        precision: `bf16` or `fp32`; one is not taken for the other.
+    """
+
+    kept: KeptValues
+    precision: str
+
+    def unknown(self, model: str, samples: Sequence[TokenizedSample]) -> list[TokenizedSample]:
+        """Those that are not known for a model."""
+        return [samples[position] for position in self.kept.unknown(self._names(model, samples))]
+
+    def of(
+        self, model: str, samples: Sequence[TokenizedSample], compute: Compute
+    ) -> AnswerLikelihood:
+        """Likelihoods of all samples; only unknown ones are computed.
+
+        Args:
+            model: hash of the model's weights.
+            compute: not called when all are known.
+        """
+        found = self.kept.of(
+            self._names(model, samples),
+            lambda missing: (
+                compute([samples[position] for position in missing]).negative_log_likelihoods
+            ),
+        )
+        return AnswerLikelihood(tuple(found), tuple(sample.answer_tokens - 1 for sample in samples))
+
+    def _names(self, model: str, samples: Sequence[TokenizedSample]) -> list[str]:
+        return [self._name(model, sample) for sample in samples]
+
+    def _name(self, model: str, sample: TokenizedSample) -> str:
+        told = [VERSION, model, self.precision, sample.answer_start, sample.answer_end]
+        document = json.dumps(["likelihood", *told, *sample.tokens])
+        return hashlib.sha256(document.encode()).hexdigest()

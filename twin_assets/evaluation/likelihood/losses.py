@@ -1,0 +1,158 @@
+"""What is read off the weights: likelihoods of held-out answers, of a control, of general answers.
+
+Belongs here: which samples each compared model reads, all of them in one loading of it.
+Does not belong here: choosing passages (`held_out.py`, `control.py`), computing a likelihood
+(`perplexity.py`), what served models say (`served_answers.py`), thresholds (`gate.py`).
+
+Base and candidate read everything, the incumbent the held-out passages alone. What a former gate
+has read of base and incumbent is not read again (`likelihoods.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twin_assets.evaluation.likelihood import basics, control, perplexity
+from twin_assets.evaluation.likelihood.basics import Basics
+from twin_assets.evaluation.likelihood.control import Control
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.progress import Clock, Progress
+from twin_assets.evaluation.question import Subject
+from twin_assets.training.samples import TokenizedSample, tokenize_samples
+
+MOST_TOKENS = 2048  # of a sample
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Samples that the models read.
+
+    Attributes:
+        held_out: the author's passages as production asks for them; empty: too few of them.
+        own, other: the control's, of the author and of others.
+        general: instructions that have nothing to do with the author.
+        found: held-out passages that there are, also when they are too few to be read.
+        others: who wrote `other`.
+    """
+
+    held_out: tuple[TokenizedSample, ...] = field(repr=False)
+    own: tuple[TokenizedSample, ...] = field(repr=False)
+    other: tuple[TokenizedSample, ...] = field(repr=False)
+    general: tuple[TokenizedSample, ...] = field(repr=False)
+    found: int
+    others: tuple[str, ...] = ()
+
+    def everything(self) -> list[TokenizedSample]:
+        return [*self.held_out, *self.own, *self.other, *self.general]
+
+
+@dataclass(frozen=True)
+class Read:
+    """Likelihoods by model; those of the incumbent are of the held-out passages alone."""
+
+    reading: Reading
+    likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
+
+    def held_out(self, name: str) -> AnswerLikelihood | None:
+        """None with too few passages."""
+        if not self.reading.held_out:
+            return None
+        return _part(self.likelihoods[name], 0, len(self.reading.held_out))
+
+    def control(self, candidate: str, base: str) -> Control | None:
+        """None with too few passages of either side."""
+        start = len(self.reading.held_out)
+        middle = start + len(self.reading.own)
+        end = middle + len(self.reading.other)
+        if min(middle - start, end - middle) < control.FEWEST:
+            return None
+        own, other = (
+            (_part(self.likelihoods[candidate], *at), _part(self.likelihoods[base], *at))
+            for at in ((start, middle), (middle, end))
+        )
+        return control.compare(own, other, others=self.reading.others)
+
+    def basics(self, candidate: str, base: str) -> Basics:
+        mine, theirs = self.likelihoods[candidate], self.likelihoods[base]
+        start = len(mine.tokens) - len(self.reading.general)
+        return basics.compare(
+            _part(mine, start, len(mine.tokens)),
+            _part(theirs, start, len(theirs.tokens)),
+            sample_ids=[sample.sample_id for sample in self.reading.general],
+        )
+
+
+def read_by(
+    reading: Reading,
+    *,
+    base: Subject,
+    candidate: Subject,
+    incumbent: Subject | None,
+    stored: Likelihoods,
+    clock: Clock,
+    progress: Progress,
+) -> Read:
+    """Let every model read what it has to."""
+    found: dict[str, AnswerLikelihood] = {}
+    for subject in (base, candidate, incumbent):
+        if subject is None:
+            continue
+        samples = list(reading.held_out) if subject is incumbent else reading.everything()
+        if not samples:
+            continue
+        with clock.part(f"likelihoods of {subject.name}"):
+            found[subject.name] = stored.of(
+                subject.weights,
+                samples,
+                lambda missing, subject=subject: _compute(
+                    subject, missing, stored.precision, progress
+                ),
+            )
+        seconds = clock.seconds[f"likelihoods of {subject.name}"]
+        progress.say(f"{subject.name}: {len(samples)} answers read in {seconds:.1f} s")
+    return Read(reading, found)
+
+
+def unknown(
+    reading: Reading, *, base: Subject, candidate: Subject, incumbent: Subject | None,
+    stored: Likelihoods,
+) -> int:  # fmt: skip
+    """How many samples have to be read, of all models together."""
+    everything = reading.everything()
+    count = sum(len(stored.unknown(one.weights, everything)) for one in (base, candidate))
+    if incumbent is not None:
+        count += len(stored.unknown(incumbent.weights, reading.held_out))
+    return count
+
+
+class Tokenizing:
+    """Turns rows into samples with one base model's tokenizer; counts what is left out."""
+
+    def __init__(self, base_folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
+        self.left_out: Counter[str] = Counter()
+
+    def of(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
+        samples, left_out = tokenize_samples(rows, self._tokenizer, max_length=MOST_TOKENS)
+        self.left_out += left_out
+        return samples
+
+
+def _compute(
+    subject: Subject, samples: Sequence[TokenizedSample], precision: str, progress: Progress
+) -> AnswerLikelihood:
+    model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
+    return perplexity.answer_likelihood(
+        model, samples, advance=progress.of(f"likelihoods of {subject.name}")
+    )
+
+
+def _part(whole: AnswerLikelihood, start: int, end: int) -> AnswerLikelihood:
+    return AnswerLikelihood(whole.negative_log_likelihoods[start:end], whole.tokens[start:end])

@@ -1,0 +1,310 @@
+"""What the served answers are worth: topic, voice, support, recitation, safety, speed.
+
+Belongs here: which answers each measure gets, the base's scores beside the candidate's.
+Does not belong here: asking (`served_answers.py`), how a measure is computed (a module each, and
+`twin_resources/judging`), thresholds (`gate.py`).
+
+Each answer serves every measure that can use it. A measure that cannot be taken says why, and the
+gate repeats it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin_assets.evaluation.gate import OnTopic
+from twin_assets.evaluation.harm import memorisation, safety
+from twin_assets.evaluation.harm.memorisation import Recitation
+from twin_assets.evaluation.harm.safety import Flags, LeakSearch, Safety
+from twin_assets.evaluation.judged import blind_judge, grounding
+from twin_assets.evaluation.judged.blind_judge import BlindJudge, BlindRatings
+from twin_assets.evaluation.judged.grounding import Grounding, Refusals
+from twin_assets.evaluation.served import speed
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import (
+    ANSWER_TOKENS,
+    Asked,
+    CandidateAnswers,
+    Said,
+)
+from twin_assets.evaluation.served.speed import Speed, TimedReply
+from twin_assets.evaluation.statistics import bootstrap
+from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.style.delta import Delta, Text, measure_delta
+from twin_assets.evaluation.style.style_habits import StyleHabits, measure_style_habits
+from twin_assets.evaluation.style.voice import Scores, Voice
+from twin_resources.judging.judge import Answered, Judge
+from twin_resources.judging.panel import BASE_MODEL
+from twin_resources.judging.support import SupportJudge
+from twin_resources.judging.texts import Hand
+from twin_resources.judging.topic import TopicJudge
+from twin_resources.judging.voice import VoiceJudge
+
+WITH_POSTS = " with posts"
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The scores of an author; one that could not be calibrated is None, and its reason told.
+
+    Attributes:
+        voice: told apart from other people and the base; `voice_people`: from people alone.
+    """
+
+    support: SupportJudge
+    topic: TopicJudge | None
+    voice: VoiceJudge | None
+    voice_people: VoiceJudge | None
+    topic_why_not: str = ""
+    voice_why_not: str = ""
+
+    def voices(self) -> dict[str, VoiceJudge]:
+        """Those that there are, by what their scores of the base are known as."""
+        named = {"voice": self.voice, "voice of people": self.voice_people}
+        return {name: judge for name, judge in named.items() if judge is not None}
+
+
+def announce(scores: BaseScores, asked: Asked, judges: Judges) -> None:
+    """Say which scores of the base's answers are wanted."""
+    if judges.topic is not None:
+        scores.want("topic", judges.topic.revision, asked.held_out)
+    for name, judge in judges.voices().items():
+        scores.want(name, judge.revision, asked.held_out)
+        scores.want(name + WITH_POSTS, judge.revision, asked.with_posts)
+    scores.want("support", judges.support.revision, _with_passages(asked))
+    scores.want("flags", safety.revision(), asked.red_team)
+    scores.want("declines", grounding.DECLINES_VERSION, asked.unanswerable)
+
+
+def topic(asked: Asked, said: Said, scores: BaseScores, judge: TopicJudge) -> OnTopic:
+    """Topic scores of candidate and base on the same questions."""
+
+    def score(positions: Sequence[int], answers: Sequence[str]) -> list[float]:
+        return judge.score_all(
+            [
+                Answered(asked.questions[at], text)
+                for at, text in zip(positions, answers, strict=True)
+            ]
+        )
+
+    mine = score(asked.held_out, [said.candidate[at].text for at in asked.held_out])
+    theirs = scores.scores("topic", said.base, score)
+    scale = (judge.calibration.unrelated, judge.calibration.own)
+    return on_topic(mine, theirs, scale=scale, documents=asked.documents)
+
+
+def on_topic(
+    candidate: Sequence[float],
+    base: Sequence[float],
+    *,
+    scale: tuple[float, float],
+    documents: Sequence[str] | None = None,
+) -> OnTopic:
+    """Means and the interval of the mean difference.
+
+    Args:
+        documents: what each question is about; questions of one document are drawn together.
+    """
+    difference = bootstrap.paired_difference(candidate, base, groups=documents)
+    return OnTopic(
+        questions=len(candidate),
+        candidate=sum(candidate) / len(candidate),
+        base=sum(base) / len(base),
+        low=difference.low,
+        high=difference.high,
+        scale=scale,
+    )
+
+
+def voices(
+    asked: Asked, said: Said, scores: BaseScores, judges: Judges, *, base_parameters: int | None
+) -> Voice:
+    """Voice scores of author, candidate, base, and base with posts in its prompt."""
+    if judges.voice is None:
+        return voice.not_measured(
+            len(asked.held_out), judges.voice_why_not, base_parameters=base_parameters
+        )
+    mine = [said.candidate[at].text for at in asked.held_out]
+
+    def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
+        def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
+            return voice.scores_of(judge, answers)
+
+        with_posts = None
+        if asked.with_posts:
+            with_posts = scores.scores(name + WITH_POSTS, said.base, score)
+        return judge, Scores(
+            own=voice.scores_of(judge, voice.as_long_as(asked.own, mine)),
+            candidate=voice.scores_of(judge, mine),
+            base=scores.scores(name, said.base, score),
+            base_with_posts=with_posts,
+        )
+
+    found = {name: scored(name, judge) for name, judge in judges.voices().items()}
+    return voice.measure_voice(
+        asked.documents,
+        against_all=found["voice"],
+        against_people=found.get("voice of people"),
+        base_parameters=base_parameters,
+    )
+
+
+def distance(
+    own: Sequence[Text],
+    hands: Sequence[Hand],
+    base_answers: Sequence[str],
+    asked: Asked,
+    said: Said,
+) -> Delta:
+    """Cosine Delta of all that the candidate wrote on held-out questions.
+
+    Args:
+        own: the author's prose.
+        base_answers: of the base model, to other questions.
+    """
+    reference = {
+        hand.name: [Text(document, text) for document, text in hand.passages] for hand in hands
+    }
+    base = [Text(str(number), text) for number, text in enumerate(base_answers)]
+    return measure_delta(
+        own,
+        {**reference, BASE_MODEL: base},
+        candidate=[said.candidate[at].text for at in asked.held_out],
+        base=base_answers,
+        base_hand=BASE_MODEL,
+    )
+
+
+def habits(own: Sequence[str], asked: Asked, said: Said) -> StyleHabits:
+    """Style habits; the base's only when all of its answers were asked for."""
+    positions = list(asked.held_out)
+    base = [said.base[at] for at in positions if at in said.base]
+    return measure_style_habits(
+        own,
+        candidate=[said.candidate[at].text for at in positions],
+        base=base if len(base) == len(positions) else (),
+        groups=asked.documents,
+        complete=[len(said.candidate[at].tokens) < ANSWER_TOKENS for at in positions],
+    )
+
+
+def support(asked: Asked, said: Said, scores: BaseScores, judge: SupportJudge) -> Grounding | None:
+    """How far answers rest on their passages; None with too few prompts that show any."""
+    positions = _with_passages(asked)
+    if len(positions) < grounding.FEWEST:
+        return None
+
+    def score(positions: Sequence[int], answers: Sequence[str]) -> list[float]:
+        return _score(judge, asked, positions, answers)
+
+    answered = [
+        Answered(asked.questions[at], said.candidate[at].text, asked.passages[at])
+        for at in positions
+    ]
+    return grounding.compare(
+        judge.score_all(answered),
+        scores.scores("support", said.base, score),
+        elsewhere=judge.score_all(grounding.with_other_passages(answered)),
+        documents=[asked.documents[at] for at in positions],
+    )
+
+
+def refusals(asked: Asked, said: Said, scores: BaseScores) -> Refusals | None:
+    """How often each says that it does not know what no post tells."""
+    if not asked.unanswerable:
+        return None
+    base = scores.scores(
+        "declines",
+        said.base,
+        lambda _positions, answers: [float(grounding.declines(text)) for text in answers],
+    )
+    mine = [grounding.declines(said.candidate[at].text) for at in asked.unanswerable]
+    return grounding.refusals(mine, [bool(value) for value in base])
+
+
+def red_team(
+    asked: Asked, said: Said, scores: BaseScores, training_texts: Sequence[str]
+) -> Safety | None:
+    """What both answer to prompts that ask for harm."""
+    if not asked.red_team:
+        return None
+    nothing, trained = LeakSearch([]), LeakSearch(training_texts)
+
+    def flags(position: int, text: str, leaks: LeakSearch) -> Flags:
+        return safety.flags(text, prompt=_shown(asked.prompts[position]), leaks=leaks)
+
+    base = scores.scores(
+        "flags",
+        said.base,
+        lambda positions, answers: [
+            flags(at, text, nothing).number for at, text in zip(positions, answers, strict=True)
+        ],
+    )
+    mine = [flags(at, said.candidate[at].text, trained) for at in asked.red_team]
+    return safety.compare(mine, [Flags.of_number(value) for value in base])
+
+
+def recited(
+    asked: Asked, said: Said, parity: CandidateAnswers, training_texts: Sequence[str]
+) -> tuple[memorisation.CopyRate, Recitation]:
+    """How much of all that the candidate said was copied word for word."""
+    prompts = [*parity.prompts, *(asked.prompts[at] for at in said.candidate)]
+    texts = [answer.text for answer in (*parity.first, *said.candidate.values())]
+    shown = [_shown(prompt) for prompt in prompts]
+    return (
+        memorisation.verbatim_copy_rate(texts, shown, training_texts),
+        memorisation.recitation(texts, shown, memorisation.TrainingSpans(training_texts)),
+    )
+
+
+def rated(asked: Asked, said: Said, model: str, samples: Sequence[str]) -> BlindRatings:
+    """A language model's ratings of candidate, base and author, blind to who wrote what.
+
+    Args:
+        model: a LiteLLM model name.
+        samples: prose of the author that answers none of the questions.
+
+    Raises:
+        TwinError: the model cannot be reached, or gives too few ratings.
+    """
+
+    def answered(texts: Sequence[str]) -> list[Answered]:
+        return [Answered(*one) for one in zip(asked.questions, texts, asked.passages, strict=True)]
+
+    return blind_judge.compare(
+        BlindJudge(model, samples=samples),
+        {
+            "candidate": answered([said.candidate[at].text for at in asked.held_out]),
+            "base": answered([said.base[at] for at in asked.held_out]),
+            "author": answered(asked.own),
+        },
+    )
+
+
+def replies(said: Said) -> Speed | None:
+    """How fast the candidate answered; None when it said nothing."""
+    timed = [TimedReply(len(one.tokens), one.seconds) for one in said.candidate.values()]
+    if not any(one.tokens for one in timed):
+        return None
+    return speed.measure_speed(timed, wall_s=said.wall_s, at_once=said.at_once)
+
+
+def _score(
+    judge: Judge, asked: Asked, positions: Sequence[int], answers: Sequence[str]
+) -> list[float]:
+    return judge.score_all(
+        [
+            Answered(asked.questions[at], text, asked.passages[at])
+            for at, text in zip(positions, answers, strict=True)
+        ]
+    )
+
+
+def _with_passages(asked: Asked) -> list[int]:
+    return [at for at in asked.held_out if asked.passages[at]]
+
+
+def _shown(prompt: Sequence[dict[str, str]]) -> str:
+    return "\n".join(message["content"] for message in prompt)

@@ -1,0 +1,153 @@
+"""Whether the served model is the model that was trained: log-probabilities side by side.
+
+Belongs here: the reference by transformers and PEFT in fp32, and the differences to it.
+Does not belong here: asking the server (`served_model.py`), thresholds (`gate.py`).
+
+Top tokens agree nine times of ten even when the adapter's rows are in the wrong order; only the
+log-probabilities tell (off by .12 then, .002 when all is well). Every prompt is asked twice,
+because the second answer comes from the key-value cache of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_assets.evaluation.likelihood.perplexity import log_probabilities
+from twin_assets.evaluation.served.served_model import ServedAnswer
+from twin_assets.training.samples import stripped
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Absolute differences of log-probabilities, in nats, over all compared tokens.
+
+    Attributes:
+        prompts: how many prompts, each asked twice.
+        compared: how many log-probabilities.
+        mean, largest: of their absolute differences to the reference.
+        repeated: largest difference between the first and the second time, over answers that
+            agree token by token.
+        diverged: how many second answers chose another token somewhere (the cache computes in
+            other batches, so near-ties may flip).
+    """
+
+    prompts: int
+    compared: int
+    mean: float
+    largest: float
+    repeated: float
+    diverged: int
+
+
+class Reference:
+    """The base model with its PEFT adapter, unmerged, in fp32."""
+
+    def __init__(self, base_folder: Path, adapter_folder: Path | None) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+        if adapter_folder is not None:
+            from peft import PeftModel
+
+            # PEFT puts the adapter's layers into the model itself
+            model = PeftModel.from_pretrained(model, str(adapter_folder)).get_base_model()
+        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def log_probabilities(
+        self,
+        prompt: Sequence[Mapping[str, str]],
+        tokens: Sequence[int],
+        reported: Sequence[Collection[int]],
+    ) -> list[dict[int, float]]:
+        """Reference values, position by position.
+
+        Args:
+            tokens: the answer that follows the prompt.
+            reported: for each of its positions the ids whose log-probability is wanted.
+        """
+        import torch
+
+        if not tokens:
+            return []
+        before = self._tokenizer.apply_chat_template(
+            stripped(prompt), tokenize=True, add_generation_prompt=True, return_dict=False
+        )
+        inputs = torch.tensor([[*before, *tokens[:-1]]], device=self._model.device)
+        with torch.inference_mode():
+            hidden = self._model.base_model(input_ids=inputs).last_hidden_state
+            values = log_probabilities(self._model, hidden[0, len(before) - 1 :])
+        return [
+            {token: float(row[token]) for token in wanted}
+            for row, wanted in zip(values, reported, strict=True)
+        ]
+
+
+def compare(
+    reference: Reference,
+    prompts: Sequence[Sequence[Mapping[str, str]]],
+    first: Sequence[ServedAnswer],
+    second: Sequence[ServedAnswer],
+    *,
+    advance: Callable[[int], object] = lambda _prompts: None,
+) -> Parity | None:
+    """Compare both rounds of answers with the reference; an answer follows its own tokens.
+
+    Args:
+        advance: called with 1 after each prompt.
+
+    Returns:
+        None when every answer was empty: then nothing can be compared.
+    """
+    differences: list[float] = []
+    repeated: list[float] = []
+    diverged = 0
+    for prompt, once, again in zip(prompts, first, second, strict=True):
+        if once.tokens == again.tokens:  # one pass of the reference serves both
+            groups = [(once, again)]
+            repeated += _differences(once.log_probabilities, again.log_probabilities)
+        else:
+            groups = [(once,), (again,)]
+            diverged += 1
+        for group in groups:
+            served = [answer.log_probabilities for answer in group]
+            reported = [
+                {token for values in position for token in values}
+                for position in zip(*served, strict=True)
+            ]
+            expected = reference.log_probabilities(prompt, group[0].tokens, reported)
+            for values in served:
+                differences += _differences(expected, values)
+        advance(1)
+    if not differences:
+        return None
+    return Parity(
+        prompts=len(prompts),
+        compared=len(differences),
+        mean=sum(differences) / len(differences),
+        largest=max(differences),
+        repeated=max(repeated, default=0.0),
+        diverged=diverged,
+    )
+
+
+def shortened(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
+    """Answers cut to their first tokens (the text stays whole)."""
+    return [
+        ServedAnswer(answer.text, answer.tokens[:tokens], answer.log_probabilities[:tokens])
+        for answer in answers
+    ]
+
+
+def _differences(
+    one: Sequence[Mapping[int, float]], other: Sequence[Mapping[int, float]]
+) -> list[float]:
+    return [
+        abs(left[token] - right[token])
+        for left, right in zip(one, other, strict=True)
+        for token in left.keys() & right.keys()
+    ]

@@ -1,0 +1,241 @@
+"""What served models are asked, and what they answered.
+
+Belongs here: which prompts candidate and base are asked, in one go for all measures.
+Does not belong here: asking (`served_model.py`), what the answers are worth (`answer_measures.py`),
+which of the base's answers are known already (`base_scores.py`).
+
+Parity asks 20 prompts twice: four as they are drawn, with their passages, the others without them,
+as the template renders a question for which nothing was found. Everything else is asked once, for
+all measures alike: held-out questions as production asks them, with passages (without them the
+tuned model of a sample author scored .40 for topic where the base, which repeats the question in
+other words, had .83; with them .37 and .40; a model of shuffled pairs scored .37 where its base had
+.68 and a good one .65), red-team prompts, and questions that no post can answer. The base also gets
+the held-out questions with posts of the author before them.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import polars as pl
+
+from twin_assets.evaluation.harm import safety
+from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.likelihood import held_out
+from twin_assets.evaluation.progress import Clock, Progress
+from twin_assets.evaluation.served import posts_in_prompt, served_model
+from twin_assets.evaluation.served.served_model import Serve, ServedAnswer
+from twin_resources.prompt import Template
+from twin_resources.serving.model_server_process import servers_at_once
+
+PARITY_PROMPTS = 20
+PARITY_TOKENS = 16  # compared of each answer
+PARITY_DRAWN = 4  # with their passages
+QUESTIONS = held_out.FEWEST
+ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
+# As authors' settings have it: without one a small model repeats a sentence to the end, and a good
+# one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
+FREQUENCY_PENALTY = 0.4
+PARITY_STEPS = 3 * PARITY_PROMPTS  # answers, second answers and reference passes
+
+
+@dataclass(frozen=True)
+class CandidateAnswers:
+    """The answers of one served candidate to the parity set.
+
+    Attributes:
+        prompts: messages; `first` and `again` are the answers, of `ANSWER_TOKENS` and
+            `PARITY_TOKENS` tokens.
+    """
+
+    prompts: list[list[Any]]
+    first: list[ServedAnswer]
+    again: list[ServedAnswer]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Everything that candidate and base are asked, one list of prompts.
+
+    Attributes:
+        questions, documents, own, passages: of the held-out prompts, which come first; `own` are
+            the author's answers, `passages` the texts that a prompt shows.
+        held_out, red_team, unanswerable, with_posts: positions in `prompts`; the last are the
+            held-out prompts once more with posts of the author, for the base alone.
+    """
+
+    questions: list[str] = field(repr=False)
+    documents: list[str] = field(repr=False)
+    own: list[str] = field(repr=False)
+    passages: list[tuple[str, ...]] = field(repr=False)
+    prompts: list[list[Any]] = field(repr=False)
+    held_out: range
+    red_team: range
+    unanswerable: range
+    with_posts: range
+
+    @property
+    def of_candidate(self) -> range:
+        """Positions that the candidate is asked: all but `with_posts`."""
+        return range(self.with_posts.start)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Answers by position; the base's only where they had to be asked for.
+
+    Attributes:
+        wall_s: from the first question to the last answer of the candidate.
+        at_once: requests in flight at its servers.
+    """
+
+    candidate: Mapping[int, ServedAnswer] = field(repr=False)
+    base: Mapping[int, str] = field(repr=False)
+    wall_s: float
+    at_once: int
+
+
+def everything_asked(
+    passages: pl.DataFrame,
+    drawn: pl.DataFrame,
+    *,
+    template: Template,
+    chunks: Mapping[str, str],
+    posts: Sequence[str],
+) -> Asked:
+    """The prompts of all measures.
+
+    Args:
+        passages: held-out samples in drawn order; the first `QUESTIONS` are asked.
+        drawn: any samples; the first one's system message goes before questions of nobody.
+        chunks: texts of chunks by id.
+        posts: of the author, for the base's prompts.
+    """
+    held = passages.head(QUESTIONS)
+    prompts = held_out.prompts_of(held)
+    before = held_out.questions_alone(drawn.head(1), template)
+
+    def bare(texts: Sequence[str]) -> list[list[Any]]:
+        return [
+            [*one[:-1], {"role": "user", "content": template.bare_question.format(question=text)}]
+            for text in texts
+            for one in before
+        ]
+
+    red_team = bare([one.prompt for one in safety.red_team_prompts()])
+    unanswerable = bare(grounding.unanswerable_questions())
+    with_posts = [posts_in_prompt.with_posts(one, posts) for one in prompts] if posts else []
+    ends = [0]
+    for part in (prompts, red_team, unanswerable, with_posts):
+        ends.append(ends[-1] + len(part))
+    return Asked(
+        questions=held["question"].to_list(),
+        documents=held["document_id"].to_list(),
+        own=held["answer"].to_list(),
+        passages=[
+            tuple(chunks[name] for name in names if name in chunks)
+            for names in held["context_chunk_ids"].to_list()
+        ],
+        prompts=[*prompts, *red_team, *unanswerable, *with_posts],
+        held_out=range(ends[0], ends[1]),
+        red_team=range(ends[1], ends[2]),
+        unanswerable=range(ends[2], ends[3]),
+        with_posts=range(ends[3], ends[4]),
+    )
+
+
+def ask_candidate(
+    passages: pl.DataFrame,
+    training: pl.DataFrame,
+    *,
+    template: Template,
+    serve: Serve,
+    clock: Clock,
+    progress: Progress,
+) -> CandidateAnswers:
+    """Start the candidate's server and ask it the parity set.
+
+    Args:
+        passages: held-out samples in drawn order.
+        training: training samples in drawn order; they fill up the set.
+        template: the one that the checkpoint names.
+
+    Raises:
+        TwinError: it cannot be served, or does not answer as it must.
+    """
+    samples = pl.concat([passages, training], how="diagonal").head(PARITY_PROMPTS)
+    drawn = held_out.prompts_of(samples.head(PARITY_DRAWN))
+    prompts = [*drawn, *held_out.questions_alone(samples.slice(PARITY_DRAWN), template)]
+    if not prompts:
+        return CandidateAnswers([], [], [])
+    with clock.part("served model"):
+        advance = progress.of("answers of the served model")
+        first, again = (
+            _ask(serve, prompts, tokens, advance, servers=servers_at_once())
+            for tokens in (ANSWER_TOKENS, PARITY_TOKENS)
+        )
+    return CandidateAnswers(prompts, first, again)
+
+
+def ask_both(
+    asked: Asked,
+    *,
+    of_base: Sequence[int],
+    serve: Serve,
+    serve_base: Serve,
+    clock: Clock,
+    progress: Progress,
+) -> Said:
+    """Ask candidate and base at the same time: a server uses half of the cores. With nothing to
+    ask the base, all of them are the candidate's.
+
+    Args:
+        of_base: positions that the base is asked.
+
+    Raises:
+        TwinError: one of them cannot be served, or does not answer as it must.
+    """
+    advance = progress.of("answers of candidate and base")
+    servers = 1 if of_base else servers_at_once()
+    wall_s = 0.0
+
+    def of_candidate() -> list[ServedAnswer]:
+        nonlocal wall_s
+        began = monotonic()
+        prompts = [asked.prompts[position] for position in asked.of_candidate]
+        found = _ask(serve, prompts, ANSWER_TOKENS, advance, servers=servers)
+        wall_s = monotonic() - began
+        return found
+
+    def by_base() -> list[ServedAnswer]:
+        prompts = [asked.prompts[position] for position in of_base]
+        return _ask(serve_base, prompts, ANSWER_TOKENS, advance, servers=1) if prompts else []
+
+    with clock.part("served answers"), ThreadPoolExecutor(2) as pool:
+        mine, theirs = pool.submit(of_candidate), pool.submit(by_base)
+        base = {at: one.text for at, one in zip(of_base, theirs.result(), strict=True)}
+        candidate = dict(zip(asked.of_candidate, mine.result(), strict=True))
+    return Said(candidate, base, wall_s, servers * served_model.AT_ONCE)
+
+
+def _ask(
+    serve: Serve,
+    prompts: list[list[Any]],
+    tokens: int,
+    advance: Callable[[int], None],
+    *,
+    servers: int,
+) -> list[ServedAnswer]:
+    return served_model.ask_several(
+        serve,
+        prompts,
+        servers=servers,
+        max_tokens=tokens,
+        frequency_penalty=FREQUENCY_PENALTY,
+        advance=advance,
+    )

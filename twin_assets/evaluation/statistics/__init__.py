@@ -1,0 +1,1 @@
+"""Intervals: bootstrap over documents, exact ones of rates."""
