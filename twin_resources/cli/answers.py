@@ -1,0 +1,74 @@
+"""The commands of answers: `ask`, `chat`, `feedback`, `explain`.
+
+Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from twin_resources.cli.arguments import AuthorName, Home, console, say, settings_of
+
+commands = typer.Typer()
+
+
+@commands.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    author: AuthorName = "",
+    model: Annotated[str, typer.Option("--model", help="twin/AUTHOR, or @base, @stable …")] = "",
+    stream: Annotated[bool, typer.Option("--stream", help="Print while it is written.")] = False,
+    home: Home = None,
+) -> int:
+    """Ask the twin; prints answer, sources, cost and trace id."""
+    from twin_resources.command.asking import run_ask
+
+    return run_ask(
+        settings_of(home), question, author=author, model=model, stream=stream, console=console()
+    )
+
+
+@commands.command()
+def chat(
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open it in this machine's browser.")
+    ] = False,
+    home: Home = None,
+) -> int:
+    """A page to talk to the twin: prints a link that opens it once."""
+    from twin_resources.command.chatting import run_chat
+
+    return run_chat(settings_of(home), open_browser=open_browser, say=say)
+
+
+@commands.command()
+def feedback(
+    trace_id: Annotated[str, typer.Argument(help="Of the answer, as `twin ask` prints it.")],
+    up: Annotated[bool, typer.Option("--up", help="A good answer.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="A bad one.")] = False,
+    score: Annotated[
+        float | None, typer.Option("--score", help="From 0 to 1, in place of a thumb.")
+    ] = None,
+    edit: Annotated[str, typer.Option("--edit", help="How it should have been.")] = "",
+    home: Home = None,
+) -> int:
+    """Say what you think of an answer; a later vote replaces the earlier one."""
+    from twin_resources.command.feedback_command import run_feedback
+
+    return run_feedback(
+        settings_of(home), trace_id, up=up, down=down, score=score, edit=edit, console=console()
+    )
+
+
+@commands.command()
+def explain(
+    trace_id: Annotated[str, typer.Argument(help="Of an answer: x-twin-trace-id, or `twin ask`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    home: Home = None,
+) -> int:
+    """Answer → model → checkpoint → dataset → chunks → posts."""
+    from twin_resources.command.explain import run_explain
+
+    return run_explain(settings_of(home), trace_id, as_json=as_json, console=console())

@@ -1,0 +1,43 @@
+"""What commands share: arguments that many take, their settings, where they print.
+
+Belongs here: what two groups of commands use. Does not belong here: a command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from twin_resources.settings import Settings
+
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of all state; default TWIN_HOME, else .twin.")
+]
+AuthorName = Annotated[str, typer.Option("--author", help="The author's name, or its slug.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the move for ever.")]
+
+
+def settings_of(home: Path | None) -> Settings:
+    """The settings of this home, with the ports of the stack that runs in it."""
+    from twin_resources.settings import load_settings
+    from twin_resources.stack.stack import chosen_settings
+
+    return chosen_settings(load_settings(home))
+
+
+def console() -> Console:
+    """Where tables and answers are printed."""
+    from twin_resources.command.console import make_console
+
+    return make_console()
+
+
+def say(text: str, *, to_error: bool = False) -> None:
+    """Print a line of plain text."""
+    typer.echo(text, err=to_error)

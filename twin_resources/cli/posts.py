@@ -1,0 +1,76 @@
+"""The commands of posts: `import`, `forget`.
+
+Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_resources.cli.arguments import AuthorName, Home, console, settings_of
+
+commands = typer.Typer()
+
+
+@commands.command(name="import")
+def import_(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of posts, an export, s3://… or a feed; without it the author's known ones."
+        ),
+    ] = None,
+    author: AuthorName = "",
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", help="Also drafts, private, followers, paid or replies; kept."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The preview as one JSON object.")
+    ] = False,
+    home: Home = None,
+) -> int:
+    """Import new, edited and deleted posts; retrains nothing."""
+    from twin_resources.command.import_command import run_import
+
+    return run_import(
+        settings_of(home),
+        path,
+        author=author,
+        dry_run=dry_run,
+        as_json=as_json,
+        include=include or (),
+    )
+
+
+@commands.command()
+def forget(
+    post: Annotated[
+        str, typer.Option("--post", help="Source id or address of a post; with --author.")
+    ] = "",
+    author: Annotated[
+        str, typer.Option("--author", help="Whose post; alone: the author with everything.")
+    ] = "",
+    reader: Annotated[
+        str, typer.Option("--reader", help="A reader's key, or the 16 digits in their traces.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say where it is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    home: Home = None,
+) -> int:
+    """Remove a post, an author or a reader from everything; leaves a certificate of hashes."""
+    from twin_resources.command.forget_command import run_forget
+
+    return run_forget(
+        settings_of(home),
+        post=post,
+        author=author,
+        reader=reader,
+        dry_run=dry_run,
+        as_json=as_json,
+        console=console(),
+    )

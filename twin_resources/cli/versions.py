@@ -1,0 +1,82 @@
+"""The commands of model versions: `versions`, `rollback`, `release`, `export`.
+
+Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_resources.cli.arguments import AuthorName, Home, Reason, console, settings_of
+
+commands = typer.Typer()
+
+
+@commands.command()
+def versions(author: AuthorName = "", home: Home = None) -> int:
+    """The author's model versions, with verdicts and moves."""
+    from twin_resources.command.releases import run_versions
+
+    return run_versions(settings_of(home), author=author, console=console())
+
+
+@commands.command()
+def rollback(
+    version: Annotated[str, typer.Argument(help="v2; default: the one stable before.")] = "",
+    reason: Reason = ...,  # pyright: ignore[reportArgumentType]
+    author: AuthorName = "",
+    home: Home = None,
+) -> int:
+    """Bring a retired version back."""
+    from twin_resources.command.releases import run_rollback
+
+    return run_rollback(settings_of(home), version, author=author, reason=reason, console=console())
+
+
+@commands.command()
+def release(
+    version: Annotated[str, typer.Argument(help="A refused or parked version: v2.")],
+    reason: Reason = ...,  # pyright: ignore[reportArgumentType]
+    author: AuthorName = "",
+    home: Home = None,
+) -> int:
+    """Release a version by hand that the gate refused; it is marked as forced."""
+    from twin_resources.command.releases import run_release
+
+    return run_release(settings_of(home), version, author=author, reason=reason, console=console())
+
+
+@commands.command()
+def export(
+    version: Annotated[str, typer.Argument(help="v2; default: the stable one.")] = "",
+    wanted: Annotated[
+        str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
+    ] = "adapter",
+    into: Annotated[Path | None, typer.Option("--to", help="A new folder; default: here.")] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of merged: float16, bfloat16 or float32.")
+    ] = "float16",
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Compare it with the checkpoint.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    author: AuthorName = "",
+    home: Home = None,
+) -> int:
+    """A version's weights for vLLM, transformers or llama.cpp, proved equal to what was trained."""
+    from twin_resources.command.export_command import run_export
+
+    return run_export(
+        settings_of(home),
+        version,
+        author=author,
+        wanted=wanted,
+        into=into,
+        dtype=dtype,
+        verify=verify,
+        as_json=as_json,
+        console=console(),
+    )
