@@ -16,8 +16,9 @@ from twin_resources.evidence import judges as certification
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.judges import Certificate
 from twin_resources.judging import stored
+from twin_resources.judging.asking import Spent
 from twin_resources.judging.judge import Embed, Judge, digest, identity
-from twin_resources.judging.language_model import LanguageModelJudge, Spent
+from twin_resources.judging.language_model import LanguageModelJudge
 from twin_resources.judging.plants import OwnAnswer, Plant, plant
 from twin_resources.judging.support import SupportJudge
 from twin_resources.judging.texts import OtherTexts
