@@ -16,10 +16,11 @@ import tempfile
 import tomllib
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from twin_resources.errors import TwinError
@@ -247,7 +248,7 @@ def read_author(settings: Settings, slug: str) -> Author:
     """Read one author's file.
 
     Raises:
-        TwinError: the file is missing or is not valid TOML.
+        TwinError: the file is missing, is not valid TOML, or a value is of another kind.
     """
     path = settings.authors_dir / f"{slug}.toml"
     try:
@@ -258,27 +259,63 @@ def read_author(settings: Settings, slug: str) -> Author:
             found=f"no file {path}",
             next_step="run `twin up PATH --author NAME` or write the file",
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TwinError(
             f"read the settings of author {slug!r}",
             found=f"{path}: {error}",
-            next_step="mend the TOML",
+            next_step="mend the TOML, which is UTF-8",
         ) from error
     known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
     values = {name: document[name] for name in known if name in document}
     for name in ("aliases", "sources", "refused_topics", "include"):
-        if name in values:
+        if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     values.setdefault("name", slug)
     extra = {name: value for name, value in document.items() if name not in known}
+    wrong: list[str] = []
+    for name, value in values.items():
+        try:
+            values[name] = _kinds_of_author()[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, (name, *first["loc"])))
+            wrong.append(f"{place} is {first['input']!r} ({first['msg']})")
+    if wrong:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"{path}: {'; '.join(wrong)}",
+            next_step='give it another value; of several, as in sources = ["one", "two"]',
+        )
     return Author(slug=slug, **values, extra=extra)
 
 
+@cache  # building them costs more than reading a file, and a tick may read 200
+def _kinds_of_author() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(kind) for name, kind in get_type_hints(Author).items()}
+
+
 def list_authors(settings: Settings) -> list[Author]:
-    """Every author of this home, by slug."""
+    """Every author of this home, by slug.
+
+    Raises:
+        TwinError: see `read_author`; whoever must not stop at one author's mistake asks
+            `readable_authors`.
+    """
     return [
         read_author(settings, path.stem) for path in sorted(settings.authors_dir.glob("*.toml"))
     ]
+
+
+def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
+    """The authors of this home, and a line for each whose file has a mistake in it."""
+    found: list[Author] = []
+    wrong: list[str] = []
+    for path in sorted(settings.authors_dir.glob("*.toml")):
+        try:
+            found.append(read_author(settings, path.stem))
+        except TwinError as error:
+            wrong.append(f"{path.stem}: {error}")
+    return found, wrong
 
 
 def write_author(settings: Settings, author: Author) -> Path:

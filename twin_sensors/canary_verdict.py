@@ -20,7 +20,7 @@ from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.ledger.ledger import EMBEDDED, Ledger, LedgerRules
 from twin_resources.registry.registry import Registry
 from twin_resources.release.watching import Told, has_canary, watch
-from twin_resources.settings import Settings, list_authors
+from twin_resources.settings import Settings, readable_authors
 
 
 def build(gate_version: str) -> dg.SensorDefinition:
@@ -39,12 +39,13 @@ def build(gate_version: str) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         """Promotes, rolls back or parks what is on trial, as its evidence says."""
         home, models = settings.settings(), registry.registry()
+        authors, wrong = readable_authors(home)  # a mistake in one file keeps no other's canary
         with closing(models.state):
             read = _read_scores(home, models) if has_canary(models) else ""
             done = watch(
                 models,
                 tables.tables(),
-                wanted={author.slug: author.release_mode for author in list_authors(home)},
+                wanted={author.slug: author.release_mode for author in authors},
                 gate_version=gate_version,
                 newest=lambda asset, author: newest_metadata(context.instance, asset, author),
                 now=time.time(),
@@ -55,6 +56,7 @@ def build(gate_version: str) -> dg.SensorDefinition:
         said = "\n".join(
             [
                 *(f"{author}: {line}" for author, line in done.messages.items()),
+                *wrong,
                 *filter(None, [read]),
             ]
         )

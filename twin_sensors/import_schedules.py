@@ -13,7 +13,7 @@ import dagster as dg
 
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, read_author
+from twin_resources.settings import Author, readable_authors
 from twin_resources.sources import polling
 from twin_resources.sources.arrivals import decide, run_key
 from twin_resources.sources.listing import is_feed
@@ -39,7 +39,7 @@ def feeds_every_hour(
     """Imports an author's posts when one of their feeds has changed; a 304 costs no run."""
     now = context.scheduled_execution_time.timestamp()
     runs = ImportRuns(context.instance)
-    authors, lines = _authors(settings.settings())
+    authors, lines = readable_authors(settings.settings())
     reading = [author for author in authors if any(map(is_feed, author.sources))]
     requests: list[dg.RunRequest] = []
     with closing(state.state()) as store, ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
@@ -107,7 +107,7 @@ def every_night(
     """Imports every author's posts: what no listing shows (bytes that changed without size or
     time, a post whose date has come, an import that was given up) arrives within a day."""
     at = context.scheduled_execution_time
-    authors, lines = _authors(settings.settings())
+    authors, lines = readable_authors(settings.settings())
     known = set(context.instance.get_dynamic_partitions("authors"))
     wanted = [author.slug for author in authors if author.sources and author.slug in known]
     if lines:
@@ -116,15 +116,3 @@ def every_night(
         yield dg.SkipReason("\n".join(["no author with sources", *lines]))
     for slug in wanted:
         yield dg.RunRequest(run_key=f"night:{slug}:{at.isoformat()}", partition_key=slug)
-
-
-def _authors(home: Settings) -> tuple[list[Author], list[str]]:
-    """The authors of this home, and what is wrong with the files of others."""
-    found: list[Author] = []
-    lines: list[str] = []
-    for path in sorted(home.authors_dir.glob("*.toml")):
-        try:
-            found.append(read_author(home, path.stem))
-        except TwinError as error:
-            lines.append(f"{path.stem}: {error}")
-    return found, lines

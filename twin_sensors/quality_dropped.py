@@ -45,7 +45,7 @@ def _asks_for_it(path: Path) -> bool:
     assets from loading; whoever uses that author is told."""
     try:
         return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         return False
 
 

@@ -16,6 +16,7 @@ from twin_resources.settings import (
     load_secrets,
     load_settings,
     read_author,
+    readable_authors,
     slug_of,
     write_author,
 )
@@ -65,6 +66,43 @@ def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
     (home.authors_dir / "bad.toml").write_text("name = [")
     with pytest.raises(TwinError, match="mend the TOML"):
         read_author(home, "bad")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (b'sources = "/one/path"', "sources is '/one/path'"),
+        (b'name = "A"\nsources = [1]', "sources.0 is 1"),
+        (b"name = 3", "name is 3"),
+        (b'temperature = "hot"', "temperature is 'hot'"),
+        (b'auto_retrain = "yes"', "auto_retrain is 'yes'"),
+        ('name = "José"'.encode("latin-1"), "mend the TOML, which is UTF-8"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(home: Settings, written: bytes, said: str) -> None:
+    home.authors_dir.mkdir(parents=True)
+    (home.authors_dir / "ann.toml").write_bytes(written)
+    with pytest.raises(TwinError) as refused:
+        read_author(home, "ann")
+    assert said in str(refused.value)
+    assert "ann.toml" in str(refused.value)
+
+
+def test_a_whole_number_is_a_temperature(home: Settings) -> None:
+    home.authors_dir.mkdir(parents=True)
+    (home.authors_dir / "ann.toml").write_text("temperature = 1\nauto_retrain = true\n")
+    assert read_author(home, "ann") == Author("ann", "ann", temperature=1.0, auto_retrain=True)
+
+
+def test_one_authors_mistake_hides_no_other(home: Settings) -> None:
+    write_author(home, Author("bob", "Bob"))
+    (home.authors_dir / "ann.toml").write_text("name = [")
+    with pytest.raises(TwinError, match=r"ann\.toml"):
+        list_authors(home)
+    found, [wrong] = readable_authors(home)
+    assert [author.slug for author in found] == ["bob"]
+    assert wrong.startswith("ann: ")
+    assert "mend the TOML" in wrong
 
 
 def test_secrets_are_private_and_survive_a_race(home: Settings) -> None:

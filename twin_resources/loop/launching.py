@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from twin_resources.dagster_runs import Run
+from twin_resources.errors import TwinError
 from twin_resources.evidence.retraining import ATTEMPTS, Learnt
 from twin_resources.evidence.retraining_limits import Cause
 from twin_resources.loop import retrainings
@@ -34,37 +35,55 @@ def settle(
     *,
     now: float,
 ) -> list[str]:
-    """Store what the runs of unfinished retrainings came to; returns a line for each that ended.
-
-    Raises:
-        TwinError: what an ended one was trained on cannot be read.
-    """
+    """Store what the runs of unfinished retrainings came to; returns a line for each that ended,
+    or of which it cannot be told yet."""
     with state.reading() as connection:
         unfinished = retrainings.unfinished(connection)
     said: list[str] = []
     for one in unfinished:
-        mine = [run for run in runs.of_key(one.run_key) if _attempt(run) == one.attempt]
-        if not mine:
-            if one.run_id:  # it was there, and its record was deleted: nothing can be told of it
-                _end(state, one, "gone", one.learnt, now)
-                said.append(f"{one.author}: the record of run {one.run_id} is gone")
-            continue
-        run = mine[0]
-        if run.run_id != one.run_id:
-            with state.transaction() as connection:
-                retrainings.launched(connection, one, run.run_id)
-        if not run.is_finished or _daemon_tries_again(run, now):
-            continue
-        verdict = _verdict_since(registry, one.author, run)
-        outcome = _outcome(run, verdict)
-        if outcome == "failed" and one.attempt < ATTEMPTS and one.cause != "by_hand":
-            if now >= (run.ended or run.created) + RETRY_AFTER_S:
-                with state.transaction() as connection:
-                    retrainings.try_again(connection, one)
-            continue
-        _end(state, one, outcome, _learnt(registry, inputs, one, run, verdict), now)
-        said.append(f"{one.author}: retraining {run.run_id[:8]} has ended: {outcome}")
+        try:
+            said += _settled(state, registry, runs, inputs, one, now=now)
+        except TwinError as error:  # the others are not held up by it
+            said.append(f"{one.author}: its retraining is settled later: {error.found}")
     return said
+
+
+def _settled(
+    state: State,
+    registry: Registry,
+    runs: RunRecords,
+    inputs: TrainingInputs,
+    one: Retraining,
+    *,
+    now: float,
+) -> list[str]:
+    """One retraining after a look at its run.
+
+    Raises:
+        TwinError: what it was trained on cannot be read.
+    """
+    mine = [run for run in runs.of_key(one.run_key) if _attempt(run) == one.attempt]
+    if not mine:
+        if not one.run_id:
+            return []
+        # It was there, and its record was deleted: nothing can be told of it.
+        _end(state, one, "gone", one.learnt, now)
+        return [f"{one.author}: the record of run {one.run_id} is gone"]
+    run = mine[0]
+    if run.run_id != one.run_id:
+        with state.transaction() as connection:
+            retrainings.launched(connection, one, run.run_id)
+    if not run.is_finished or _daemon_tries_again(run, now):
+        return []
+    verdict = _verdict_since(registry, one.author, run)
+    outcome = _outcome(run, verdict)
+    if outcome == "failed" and one.attempt < ATTEMPTS and one.cause != "by_hand":
+        if now >= (run.ended or run.created) + RETRY_AFTER_S:
+            with state.transaction() as connection:
+                retrainings.try_again(connection, one)
+        return []
+    _end(state, one, outcome, _learnt(registry, inputs, one, run, verdict), now)
+    return [f"{one.author}: retraining {run.run_id[:8]} has ended: {outcome}"]
 
 
 def due(state: State, runs: RunRecords, causes: Collection[Cause], *, now: float) -> list[Launch]:

@@ -40,7 +40,7 @@ def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str,
 def tick_requests(loop: Loop, *, now: datetime) -> Tick:
     """Start what was asked for; requests of one author are met by one retraining."""
     at = now.timestamp()
-    notes = _settled(loop, at)
+    notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
         asked = retrainings.open_requests(connection)
     messages: dict[str, str] = {}
@@ -59,15 +59,15 @@ def tick_requests(loop: Loop, *, now: datetime) -> Tick:
 def tick_growth(loop: Loop, *, now: datetime) -> Tick:
     """Start a retraining where enough posts or pairs have come since the stable version's."""
     at = now.timestamp()
-    notes = _settled(loop, at)
+    notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
         stable = watching.stable_versions(connection)
     messages: dict[str, str] = {}
     for author, version in stable.items():
-        limits = loop.limits(author)
-        if not limits.automatic:
-            continue  # nothing is counted for those who do not want it
         try:
+            limits = loop.limits(author)
+            if not limits.automatic:
+                continue  # nothing is counted for those who do not want it
             found = loop.inputs.growth(version)
             cause = growth(found.new_posts, found.new_pairs, limits)
             messages[author] = (
@@ -132,13 +132,6 @@ def _usage(loop: Loop, author: str, at: float) -> Usage:
     flying = launching.in_flight_of(author, dict(loop.runs.in_flight()), unfinished)
     runs = loop.runs.of_author(author, since=at - LOOK_BACK_DAYS * DAY_S)
     return usage_of(runs, in_flight=flying, now=at)
-
-
-def _settled(loop: Loop, at: float) -> list[str]:
-    try:
-        return launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
-    except TwinError as error:
-        return [f"retrainings are settled later: {error.found}"]
 
 
 def _causes(requests: Sequence[Request]) -> list[Cause]:

@@ -97,10 +97,7 @@ def tick(loop: Loop, *, now: datetime) -> Tick:
     at = now.timestamp()
     report = loop.ledger.sync(now)
     notes = [report.message]
-    try:
-        notes += launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
-    except TwinError as error:
-        notes.append(f"retrainings are settled later: {error.found}")
+    notes += launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
     if report.problem:
         notes[0] = f"{report.problem}: nothing decided"
         launches = launching.due(loop.state, loop.runs, ("quality",), now=at)

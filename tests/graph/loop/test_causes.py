@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.graph.loop.conftest import LoopWorld, with_new_posts
+from twin_resources.errors import TwinError
+from twin_resources.evidence.retraining_limits import Limits
 from twin_resources.loop import retrainings
 from twin_resources.loop.other_causes import ask_for_retraining, tick_growth, tick_requests
 from twin_resources.loop.training_inputs import Growth
@@ -156,3 +158,17 @@ def test_a_forced_version_certifies_no_floor(world: LoopWorld) -> None:
         [watch] = watches_now(connection)["ada"]
     assert watch.version == "v3"
     assert 0.55 < watch.floor["short"] < 0.7  # of v1 (mean .8), not of the forced v2 (.3)
+
+
+def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -> None:
+    def limits(author: str) -> Limits:
+        if author == "ada":
+            raise TwinError("read ada's settings", found="no TOML", next_step="mend it")
+        return world.limits
+
+    world.inputs.came = {slug: Growth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")}
+
+    done = tick_growth(replace(world.loop(), limits=limits), now=world.now)
+
+    assert [one.author for one in done.launches] == ["bob"]
+    assert done.messages["ada"] == "growth was not counted: no TOML"

@@ -15,8 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.graph.loop.conftest import Inputs, LoopWorld, with_new_posts
+from twin_resources.errors import TwinError
+from twin_resources.evidence.retraining import Learnt
 from twin_resources.ledger import schema
 from twin_resources.loop import alarm_records, retrainings
+from twin_resources.loop.other_causes import ask_for_retraining, tick_requests
 from twin_resources.loop.quality import Loop, tick
 from twin_resources.notifications import history
 from twin_resources.registry.registry import Registry
@@ -219,3 +222,30 @@ def test_a_decision_torn_in_its_transaction_is_made_again(
             alarmed.tick()
 
     assert [one.run_key for one in alarmed.tick().launches] == [KEY]
+
+
+def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: LoopWorld) -> None:
+    for author in ("ada", "bob"):
+        at = world.now.timestamp()
+        ask_for_retraining(world.state, author, asked_by="mara", reason="again", at=at)
+    launches = tick_requests(world.loop(), now=world.now).launches
+    assert [one.author for one in launches] == ["ada", "bob"]
+    world.launch(launches)
+
+    class Torn(Inputs):
+        def now(self, author: str) -> Learnt:
+            if author == "ada":
+                raise TwinError("read the dataset", found="a torn table", next_step="mend it")
+            return super().now(author)
+
+    world.inputs = Torn()
+    said = world.tick().notes
+    with world.state.reading() as connection:
+        assert [one.author for one in retrainings.unfinished(connection)] == ["ada"]
+    assert "ada: its retraining is settled later: a torn table" in said
+    assert any(line.startswith("bob: retraining ") for line in said)
+
+    world.inputs = Inputs()
+    world.tick()
+    with world.state.reading() as connection:
+        assert retrainings.unfinished(connection) == []

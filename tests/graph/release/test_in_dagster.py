@@ -241,6 +241,25 @@ def test_what_one_author_has_wrong_holds_up_no_tick(
     assert registry.get(AUTHOR, 2).state == "stable", "the finding waited in the store"
 
 
+@pytest.mark.parametrize("mistake", ['name = ["', 'sources = "one"'])
+def test_a_mistake_in_another_authors_file_holds_up_no_trial(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings, mistake: str
+) -> None:
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
+    materialize(instance)
+    tables = tables_of(registry, home)
+    certify(tables)
+    replay(registry, tables, [-0.5] * 60)
+    (home.authors_dir / "aaa.toml").write_text(mistake, encoding="utf-8")
+
+    said = str(tick(instance).skip_reason)
+
+    assert registry.get(AUTHOR, 2).state == "rolled_back"
+    assert "aaa.toml" in said
+
+
 def test_the_job_rolls_back_with_its_reason(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
