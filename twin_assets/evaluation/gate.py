@@ -26,6 +26,7 @@ from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.served.speed import Speed
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Delta
 from twin_assets.evaluation.style.style_habits import StyleHabits
@@ -110,6 +111,7 @@ class Measured:
         template, dataset_templates: of the checkpoint, and of the samples it is measured on.
         parity_mean, parity_largest: differences of log-probabilities of the served model, nats;
             None when it was not asked.
+        parity_interval: of the mean; None of fewer than two prompts.
         on_topic: None when it could not be measured.
         base_parameters: of the base model; None: not known, which counts as many.
         control: the same passages beside another author's; None with too few of either, or with
@@ -129,6 +131,7 @@ class Measured:
     parity_mean: float | None
     parity_largest: float | None
     parity_prompts: int
+    parity_interval: Interval | None = None
     on_topic: OnTopic | None = None
     base_parameters: int | None = None
     control: Control | None = None
@@ -271,10 +274,12 @@ def _served_model_matches(measured: Measured) -> Claim:
         return Claim(
             name, None, None, PARITY_MEAN, "not decided: the served model gave no token to compare"
         )
+    found = measured.parity_interval
+    interval = "" if found is None else f"95 %: {found.low:.4f} to {found.high:.4f}; "
     detail = (
         f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
-        f"average (limit {PARITY_MEAN}) and {largest:.4f} at most (limit {PARITY_LARGEST}) over "
-        f"{measured.parity_prompts} prompts, each asked twice"
+        f"average ({interval}limit {PARITY_MEAN}) and {largest:.4f} at most (limit "
+        f"{PARITY_LARGEST}) over {measured.parity_prompts} prompts, each asked twice"
     )
     met = mean < PARITY_MEAN and largest < PARITY_LARGEST
     return Claim(name, met, mean, PARITY_MEAN, detail)

@@ -10,7 +10,6 @@ then candidate and base for everything that is judged by answers (`served_answer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 import polars as pl
 
@@ -120,7 +119,7 @@ def measure(
         copy_windows=copies.windows,
         copied_from_training=copies.from_training,
         copied_from_prompt=copies.from_prompt,
-        parity=asdict(compared) if compared else {},
+        parity=compared.numbers() if compared else {},
         seconds=clock.seconds,
     )
     return evaluation, _shown(passages, asked, said)
@@ -209,6 +208,7 @@ def _measured(
         parity_mean=compared.mean if compared else None,
         parity_largest=compared.largest if compared else None,
         parity_prompts=compared.prompts if compared else 0,
+        parity_interval=compared.interval if compared else None,
         on_topic=(
             None if few or judges.topic is None
             else measures.topic(asked, said, scores, judges.topic)

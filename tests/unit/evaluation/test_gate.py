@@ -190,6 +190,14 @@ def test_a_failed_claim_outweighs_an_undecided_one() -> None:
     assert outcome_of(decide(few)) == "failed"
 
 
+def test_parity_is_told_with_its_interval_where_there_is_one() -> None:
+    name = "served_model_matches"
+    told = claim(replace(GOOD, parity_interval=Interval(0.002, 0.0015, 0.0026)), name).detail
+
+    assert "0.0020 on average (95 %: 0.0015 to 0.0026; limit 0.01)" in told
+    assert "0.0020 on average (limit 0.01)" in claim(GOOD, name).detail
+
+
 def test_a_server_that_was_not_asked_decides_nothing() -> None:
     unasked = replace(GOOD, parity_mean=None, parity_largest=None, parity_prompts=0)
 

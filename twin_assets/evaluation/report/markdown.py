@@ -13,7 +13,7 @@ is forgotten. It is linked and never copied into Dagster's event log, which is k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twin_assets.evaluation import gate
@@ -28,6 +28,7 @@ from twin_assets.evaluation.style import delta, style_habits, voice
 from twin_resources.registry.moves import Claim, Verdict
 
 WORDS = {True: "yes", False: "no", None: "not decided"}
+STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 
 
 def write_report(
@@ -79,7 +80,7 @@ def report(
         *_claims("claim", verdict.claims),
     ]
     if told := gate.stated(measured):
-        lines += ["", *_claims("stated only, for a small base model", told)]
+        lines += ["", *_claims("stated only, for a small base model", told, words=STATED)]
     lines += _perplexity(measured)
     for part in _measures(measured):
         lines += ["", *part]
@@ -106,11 +107,13 @@ def side_by_side(shown: Sequence[SideBySide]) -> str:
     return "\n".join(lines)
 
 
-def _claims(title: str, claims: Sequence[Claim]) -> list[str]:
+def _claims(
+    title: str, claims: Sequence[Claim], *, words: Mapping[bool | None, str] = WORDS
+) -> list[str]:
     return [
         f"| {title} | met | found |",
         "|---|---|---|",
-        *(f"| `{one.name}` | {WORDS[one.passed]} | {one.detail} |" for one in claims),
+        *(f"| `{one.name}` | {words[one.passed]} | {one.detail} |" for one in claims),
     ]
 
 

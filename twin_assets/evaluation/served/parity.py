@@ -11,12 +11,13 @@ because the second answer comes from the key-value cache of the first.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from twin_assets.evaluation.likelihood.perplexity import log_probabilities
 from twin_assets.evaluation.served.served_model import ServedAnswer
+from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
 from twin_assets.training.samples import stripped
 
 
@@ -28,6 +29,8 @@ class Parity:
         prompts: how many prompts, each asked twice.
         compared: how many log-probabilities.
         mean, largest: of their absolute differences to the reference.
+        interval: of the mean, prompts drawn as a whole: the tokens of one answer are no
+            observations of their own. There is none of the largest: resamples never exceed it.
         repeated: largest difference between the first and the second time, over answers that
             agree token by token.
         diverged: how many second answers chose another token somewhere (the cache computes in
@@ -40,6 +43,16 @@ class Parity:
     largest: float
     repeated: float
     diverged: int
+    interval: Interval | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """By name, as they are stored; the interval only where there is one."""
+        found: dict[str, float] = {
+            name: value for name, value in asdict(self).items() if name != "interval"
+        }
+        if self.interval is not None:
+            found |= {"mean_low": self.interval.low, "mean_high": self.interval.high}
+        return found
 
 
 class Reference:
@@ -104,6 +117,7 @@ def compare(
         None when every answer was empty: then nothing can be compared.
     """
     differences: list[float] = []
+    by_prompt: list[list[float]] = []
     repeated: list[float] = []
     diverged = 0
     for prompt, once, again in zip(prompts, first, second, strict=True):
@@ -113,6 +127,7 @@ def compare(
         else:
             groups = [(once,), (again,)]
             diverged += 1
+        of_prompt: list[float] = []
         for group in groups:
             served = [answer.log_probabilities for answer in group]
             reported = [
@@ -121,7 +136,10 @@ def compare(
             ]
             expected = reference.log_probabilities(prompt, group[0].tokens, reported)
             for values in served:
-                differences += _differences(expected, values)
+                of_prompt += _differences(expected, values)
+        differences += of_prompt
+        if of_prompt:
+            by_prompt.append(of_prompt)
         advance(1)
     if not differences:
         return None
@@ -132,7 +150,16 @@ def compare(
         largest=max(differences),
         repeated=max(repeated, default=0.0),
         diverged=diverged,
+        interval=_interval(by_prompt),
     )
+
+
+def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
+    """Of the mean over all values; None of a single prompt, which shows no spread."""
+    if len(by_prompt) < 2:
+        return None
+    sums, counts = [sum(one) for one in by_prompt], [float(len(one)) for one in by_prompt]
+    return of_means([sums, counts], lambda means: means[0] / means[1])
 
 
 def shortened(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from twin_assets.evaluation.report.evaluation_record import (
     write_evaluation,
 )
 from twin_assets.evaluation.report.markdown import report, side_by_side, write_report
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Verdict
 
@@ -81,6 +83,22 @@ def test_the_report_names_every_claim_and_number() -> None:
         assert expected in text
     assert INCUMBENT.name not in text
     assert all(f"`{claim.name}`" in text for claim in stated(GOOD))
+    assert "refuses nothing" not in text
+
+
+def test_a_stated_claim_that_is_not_met_is_told_apart_from_a_refusal() -> None:
+    assert GOOD.grounding is not None
+    unsupported = replace(GOOD.grounding, own=Interval(0.0, -0.1, 0.1))
+    evaluation = replace(EVALUATION, measured=replace(GOOD, grounding=unsupported))
+    claims = decide(evaluation.measured)
+    verdict = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(claims), claims, "now")
+
+    [row] = [
+        line for line in report(evaluation, verdict).splitlines() if "rests_on_its_pass" in line
+    ]
+
+    assert "| no, which refuses nothing |" in row
+    assert verdict.outcome == "passed"
 
 
 def test_plots_and_answers_lie_beside_the_report_and_only_one_file_holds_text(

@@ -1,0 +1,80 @@
+"""Parity of served and trained model: differences, and what is known of their mean."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from typing import cast
+
+import pytest
+
+from twin_assets.evaluation.served import parity
+from twin_assets.evaluation.served.served_model import ServedAnswer
+
+PROMPTS = [[{"role": "user", "content": f"prompt {number}"}] for number in range(12)]
+
+
+class Reference:
+    """Says the same of every token: what is compared with it is the servers' answer."""
+
+    def log_probabilities(
+        self,
+        prompt: Sequence[Mapping[str, str]],
+        tokens: Sequence[int],
+        reported: Sequence[Collection[int]],
+    ) -> list[dict[int, float]]:
+        return [dict.fromkeys(wanted, -1.0) for wanted in reported]
+
+
+def off_by(difference: float, *, tokens: int = 4) -> ServedAnswer:
+    said = tuple({7: -1.0 - difference} for _ in range(tokens))
+    return ServedAnswer("text", tuple([7] * tokens), said)
+
+
+def compare(answers: Sequence[ServedAnswer]) -> parity.Parity:
+    reference = cast(parity.Reference, Reference())
+    found = parity.compare(reference, PROMPTS[: len(answers)], answers, answers)
+    assert found is not None
+    return found
+
+
+def test_the_interval_holds_the_mean_and_widens_with_the_spread_between_prompts() -> None:
+    chance = random.Random(4)
+    near = compare([off_by(0.001 + 0.0001 * chance.random()) for _ in PROMPTS])
+    far = compare([off_by(0.002 * chance.random()) for _ in PROMPTS])
+
+    for found in (near, far):
+        assert found.interval is not None
+        assert found.interval.value == pytest.approx(found.mean)
+        assert found.interval.low < found.mean < found.interval.high <= found.largest
+    assert near.interval is not None
+    assert far.interval is not None
+    assert near.interval.high - near.interval.low < far.interval.high - far.interval.low
+
+
+def test_tokens_of_one_answer_are_one_observation() -> None:
+    short = compare([off_by(0.001 * number, tokens=2) for number in range(12)])
+    long = compare([off_by(0.001 * number, tokens=16) for number in range(12)])
+
+    assert (short.compared, long.compared) == (48, 384)
+    assert short.interval == long.interval  # more tokens of the same prompts say nothing new
+
+
+def test_one_prompt_shows_no_spread_and_stores_no_interval() -> None:
+    found = compare([off_by(0.001)])
+
+    assert found.interval is None
+    assert "mean_low" not in found.numbers()
+
+
+def test_the_interval_is_stored_with_the_numbers() -> None:
+    numbers = compare([off_by(0.001 * number) for number in range(12)]).numbers()
+
+    assert numbers["mean_low"] < numbers["mean"] < numbers["mean_high"]
+    assert all(isinstance(value, int | float) for value in numbers.values())
+
+
+def test_nothing_said_is_nothing_compared() -> None:
+    empty = [ServedAnswer("", (), ())] * 2
+
+    assert parity.compare(cast(parity.Reference, Reference()), PROMPTS[:2], empty, empty) is None
