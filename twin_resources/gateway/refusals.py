@@ -13,6 +13,15 @@ from __future__ import annotations
 
 from twin_resources.errors import TwinError
 
+# Clients decide by the type before they look at the status: LiteLLM's takes every
+# `invalid_request_error` for a 400, and only a 400 is one.
+_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
 
 class Refused(TwinError):
     """A request that gets no answer.
@@ -34,11 +43,11 @@ class Refused(TwinError):
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """The JSON document of the answer; the `openai` client reads its message from it."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        others = "invalid_request_error" if self.status < 500 else "server_error"
         return {
             "error": {
                 "message": str(self),
-                "type": kind,
+                "type": _KINDS.get(self.status, others),
                 "param": self.param or None,
                 "code": self.code,
             }

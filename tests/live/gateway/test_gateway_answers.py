@@ -12,7 +12,7 @@ import pytest
 from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.langfuse.client import LangfuseClient
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 QUESTION = [{"role": "user", "content": "How much oil does a clock need?"}]
 
 
@@ -166,6 +166,28 @@ def test_the_client_library_understands_the_refusals(stack: Stack) -> None:
         stack.client().chat.completions.create(model="twin/zoe", messages=QUESTION)
     listed = [model.id for model in stack.client().models.list()]
     assert listed == ["twin/ann", "twin/ann@base", "twin/bob", "twin/bob@base"]
+
+
+def test_litellms_client_tells_the_refusals_apart(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    monkeypatch.setattr(litellm, "suppress_debug_info", True)
+    reader = {"model": "openai/twin/ann", "api_key": stack.key}
+    expected = [
+        (reader | {"api_key": "sk-wrong"}, litellm.AuthenticationError, 401, "endpoints.json"),
+        (reader | {"model": "openai/twin/zoe"}, litellm.NotFoundError, 404, "twin/ann, twin/bob"),
+        (reader | {"max_tokens": -1}, litellm.BadRequestError, 400, "max_tokens"),
+    ]
+    for asked, kind, status, words in expected:
+        with pytest.raises(kind) as refused:
+            litellm.completion(
+                api_base=stack.url + "/v1", messages=QUESTION, num_retries=0, max_retries=0, **asked
+            )
+        assert (type(refused.value), refused.value.status_code) == (kind, status)
+        assert words in str(refused.value)
 
 
 def test_a_question_that_is_too_long_for_the_model_is_the_clients_error(stack: Stack) -> None:
