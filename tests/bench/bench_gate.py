@@ -1,0 +1,68 @@
+"""The gate: time to a gated model, voice on a hundred prompts, exposure of planted canaries.
+
+    python tests/bench/bench_gate.py --quick|--full [--only NAME …] [--json FILE]
+
+Needs the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M by the default recipe on
+150,000 tokens of the shared author and has it judged as Dagster does: run it alone, for half an
+hour. In `--quick` a tiny random model of every weight trained takes its place: every process is
+real, the goals of time and likelihood are its own, and a voice, which it cannot have, has no goal.
+The dataset is made once and kept in `build/` (its time is not in the figures), and so is the judged
+candidate, which `--only voice` and `--only canaries` look at again.
+
+There is no peer of the gate as a whole; that of the voice is the base model with five of the
+author's posts in its prompt, on the same questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.gate.canaries import exposed_canaries
+from tests.bench.gate.forms import FULL, QUICK, Form
+from tests.bench.gate.gated import time_and_likelihood
+from tests.bench.gate.voice import voice_of_candidate
+from tests.bench.loop.rows import Row
+from tests.bench.training.rows import show
+
+ROWS: dict[str, Callable[[Form], list[Row]]] = {
+    "time": time_and_likelihood,
+    "voice": voice_of_candidate,
+    "canaries": exposed_canaries,
+}
+AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="a tiny model")
+    form.add_argument("--full", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.quick:
+        print("quick form: a tiny model of random weights; its goals are scaled down")
+    print(f"{'what':66} {'value':>9} {'unit':9} {'goal':>8}  holds peers")
+    found: list[Row] = []
+    for name in options.only:
+        started = time.monotonic()
+        rows = ROWS[name](FULL if options.full else QUICK)
+        for one in rows:
+            print(show(one, sign="≥" if one.unit in AT_LEAST else "≤"))
+        print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
+        found += rows
+    if options.json:
+        options.json.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

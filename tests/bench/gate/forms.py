@@ -1,0 +1,61 @@
+"""How much each form of the benchmark of the gate does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.bench.training import forms as of_training
+
+ALL_POSTS = 461  # of the shared author
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form.
+
+    Attributes:
+        name: of what is kept in `build/`.
+        training: the form of the benchmark of training whose dataset and model are used.
+        tokens: that pass the model in training.
+        whole_model: every weight is trained: adapters on random weights learn hardly anything.
+        minutes: goal for training and evaluation.
+        ratio: goal for the perplexity of tuned and base model.
+        voice_prompts: held-out prompts of which the voice is judged.
+        canary_tokens: of one pass over the samples that canaries are hidden among.
+    """
+
+    name: str
+    training: of_training.Form
+    tokens: int
+    whole_model: bool
+    minutes: float
+    ratio: float
+    voice_prompts: int
+    canary_tokens: int
+
+    @property
+    def posts(self) -> int:
+        """How many of the shared author's."""
+        return self.training.posts or ALL_POSTS
+
+
+FULL = Form(
+    name="full",
+    training=of_training.FULL,
+    tokens=150_000,
+    whole_model=False,
+    minutes=15.0,
+    ratio=0.70,
+    voice_prompts=100,
+    canary_tokens=30_000,
+)
+QUICK = Form(
+    name="quick",
+    training=of_training.QUICK,
+    tokens=20_000,
+    whole_model=True,
+    minutes=3.0,
+    ratio=1.0,
+    voice_prompts=30,
+    canary_tokens=5_000,
+)

@@ -1,0 +1,199 @@
+"""From the instruction dataset to a verdict: training and gate as Dagster runs them, timed.
+
+Belongs here: the home in which that is done, the rows of its time and of what the gate measured.
+Does not belong here: the dataset (`training/material.py`), further measures of the same candidate
+(`voice.py`, `canaries.py`).
+
+A home is kept in `build/` until training or evaluation change, so that the voice of a candidate can
+be looked at without training it again; the time is always that of a fresh one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from tests.bench.gate.forms import Form
+from tests.bench.loop.rows import Row
+from tests.bench.training.material import SLUG, material
+from tests.bench.training.processes import Cost, timed
+from tests.bench.training.rows import missing, row
+from tests.code_hash import ROOT, code_hash
+from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_assets.evaluation.gate import GATE_VERSION, Measured
+from twin_assets.evaluation.report.evaluation_record import (
+    Evaluation,
+    evaluation_path,
+    read_evaluation,
+)
+from twin_assets.training.manifest import Manifest, read_manifest, read_pointer
+from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
+from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings, load_settings, read_author, write_author
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_resources.weights.weights import prepare_base_model
+
+KEPT = ROOT / "build" / "bench-gate"
+CODE = ("twin_assets/training", "twin_assets/evaluation", "twin_resources/judging")
+LONGEST_S = 7200.0
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A candidate that the gate has judged.
+
+    Attributes:
+        settings: of its home.
+        folder: of the checkpoint.
+        cost: of Dagster's process from its start to its end, with all its children.
+    """
+
+    settings: Settings
+    folder: Path
+    manifest: Manifest
+    evaluation: Evaluation
+    verdict: Verdict
+    cost: Cost
+
+    def tables(self) -> Tables:
+        return Tables(self.settings.tables_base, state=State.open(self.settings.state_address))
+
+
+def gated(form: Form, *, afresh: bool = False) -> Gated:
+    """Train and judge the shared author's candidate; or what is left of the last time.
+
+    Args:
+        afresh: do it in a new home, whatever is there.
+
+    Raises:
+        NotMeasured: a step of it failed, or no verdict came; the home and its log stay.
+    """
+    home = KEPT / f"{form.name}-{code_hash(CODE)}"
+    if afresh or not (home / "cost.json").is_file():
+        shutil.rmtree(home, ignore_errors=True)
+        settings = _laid_out(form, home)
+        (home / "cost.json").write_text(json.dumps(asdict(_timed(settings))), "utf-8")
+    settings = load_settings(home)
+    folder = Path(read_pointer(settings.checkpoints_dir / SLUG, "candidate")["folder"])
+    registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    verdict = registry.verdict(folder.name, GATE_VERSION)
+    evaluation = read_evaluation(evaluation_path(folder, GATE_VERSION))
+    if verdict is None or evaluation is None:
+        raise SystemExit(f"no verdict on {folder.name[:12]}; look at {home / 'log'}")
+    cost = Cost(**json.loads((home / "cost.json").read_text("utf-8")))
+    return Gated(settings, folder, read_manifest(folder), evaluation, verdict, cost)
+
+
+def time_and_likelihood(form: Form) -> list[Row]:
+    """Rows of a fresh home: how long it took, which claims are met, how much likelier the author
+    became."""
+    found = gated(form, afresh=True)
+    parts = found.evaluation.seconds
+    minutes = {
+        "training": found.manifest.metrics["seconds"] / 60,
+        "gate": sum(parts.values()) / 60,
+        "CPU": found.cost.cpu_s / 60,
+        **{f"gate: {name}": seconds / 60 for name, seconds in parts.items()},
+    }
+    made = row(
+        f"dataset of {form.posts} posts to a verdict, {found.manifest.tokens:,} tokens",
+        found.cost.wall_s / 60,
+        "minutes",
+        at_most=form.minutes,
+        peers=minutes,
+    )
+    return [made, *rows(form, found.evaluation.measured, found.verdict.claims)]
+
+
+def rows(form: Form, measured: Measured, claims: Sequence[Claim]) -> list[Row]:
+    """The claims, and the ratios; the goal of a ratio is for the figure, not its interval."""
+    for claim in claims:
+        sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")
+    met = sum(claim.passed is True for claim in claims)
+    goal = None if form.training.tiny else len(claims)  # random weights have no voice to find
+    made = [row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})]
+    if measured.base is None:
+        name = "held-out perplexity, tuned / base"
+        reason = f"{measured.passages} held-out passages"
+        made.append(missing(name, "ratio", reason, goal=form.ratio))
+    else:
+        interval = {"low": measured.base.low, "high": measured.base.high}
+        perplexity = {"base": measured.base.perplexity, "tuned": measured.perplexity or 0.0}
+        name = f"held-out perplexity, tuned / base, {measured.passages} passages in their prompts"
+        ratio = measured.base.ratio
+        made.append(row(name, ratio, "ratio", at_most=form.ratio, peers=interval | perplexity))
+    if measured.control is not None:
+        own = measured.control
+        interval = {"low": own.own_low, "high": own.own_high}
+        others = {"another author's": own.other, "own / another's": own.ratio}
+        name = f"the same, questions alone, {own.passages} passages"
+        made.append(row(name, own.own, "ratio", peers=interval | others))
+    return made
+
+
+def _laid_out(form: Form, folder: Path) -> Settings:
+    """A home with the dataset and the prepared weights, whose author trains `form.tokens`."""
+    handed = material(form.training)
+    folder.mkdir(parents=True)
+    for name in ("tables", "authors"):
+        shutil.copytree(handed.home.home / name, folder / name)
+    for path in handed.home.home.glob("state.sqlite*"):  # with the log that is not yet in it
+        shutil.copy(path, folder)
+    settings = load_settings(folder)
+    lend_weights(prepare_weights(), settings)
+    recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"token_budget": form.tokens})
+    if form.whole_model:
+        recipe = recipe.model_copy(
+            update={"lora": None, "preference": None, "learning_rate": 0.003, "max_epochs": 4}
+        )
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
+    base = str(handed.base) if form.training.tiny else ""
+    author = read_author(settings, SLUG)
+    write_author(settings, replace(author, base_model=base, recipe=str(path)))
+    prepare_base_model(settings, base or None, report=lambda line: sys.stderr.write(f"{line}\n"))
+    return settings
+
+
+def _timed(settings: Settings) -> Cost:
+    """The assets in a process of their own, as in production."""
+    return timed(
+        [sys.executable, "-m", "tests.bench.gate.gated"],
+        environment={"TWIN_HOME": str(settings.home)},
+        log=settings.home / "log",
+        name="training and gate",
+        longest_s=LONGEST_S,
+    )
+
+
+def _materialize() -> int:
+    """The worker, in the home that `TWIN_HOME` names; a refusal is a result, not a failure."""
+    import dagster as dg
+
+    from twin_assets.definitions import default_resources
+    from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
+    from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", [SLUG])
+        done = dg.materialize(
+            [fine_tuned_checkpoint, preference_tuned_checkpoint, checkpoint_evaluation],
+            partition_key=SLUG,
+            instance=instance,
+            resources=default_resources(),
+            raise_on_error=False,
+        )
+    judged = done.get_asset_check_evaluations()
+    return 0 if judged else 1
+
+
+if __name__ == "__main__":
+    sys.exit(_materialize())

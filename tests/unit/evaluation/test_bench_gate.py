@@ -1,0 +1,122 @@
+"""The rows of the benchmark of the gate: which figure meets its goal, and which does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bench.gate import canaries, gated, voice
+from tests.bench.gate.forms import FULL, QUICK
+from tests.bench.loop.rows import Row
+from tests.code_hash import code_hash
+from twin_assets.evaluation.gate import Comparison, Measured
+from twin_assets.evaluation.harm.exposure import CanaryExposure, exposure
+from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.style.voice import Voice, VoiceCompared
+from twin_resources.registry.moves import Claim
+
+MEASURED = Measured(
+    passages=50, perplexity=15.0, base=Comparison("base model", 25.0, 0.6, 0.55, 0.65),
+    incumbent=None, incumbent_name="", template="t", dataset_templates=("t",), parity_mean=None,
+    parity_largest=None, parity_prompts=0,
+)  # fmt: skip
+MET, UNDECIDED = Claim("a", True, 1.0, 1.0, ""), Claim("b", None, None, None, "")
+
+
+def holds(rows: Sequence[Row]) -> dict[str, bool]:
+    """Of the rows with a goal."""
+    return {one.name: one.holds for one in rows if one.goal is not None}
+
+
+def test_a_refused_candidate_and_a_small_gain_miss_their_goals() -> None:
+    name = "held-out perplexity, tuned / base, 50 passages in their prompts"
+    assert holds(gated.rows(FULL, MEASURED, [MET, MET])) == {
+        "blocking claims met": True,
+        name: True,
+    }
+    small = replace(MEASURED, base=Comparison("base model", 25.0, 0.71, 0.6, 0.8))
+    refused = gated.rows(FULL, small, [MET, UNDECIDED])
+    assert holds(refused) == {"blocking claims met": False, name: False}
+    assert refused[1].peers["low"] == 0.6
+    # the tiny model has goals of its own
+    assert holds(gated.rows(QUICK, small, [MET, UNDECIDED])) == {name: True}
+
+
+def test_too_few_passages_are_a_goal_that_is_missed() -> None:
+    rows = gated.rows(FULL, replace(MEASURED, passages=12, base=None), [MET])
+    [found] = [one for one in rows if one.name.startswith("held-out perplexity")]
+    assert (found.goal, found.holds) == (0.7, False)
+    assert "12 held-out passages" in found.name
+
+
+def compared(over_base: float, over_posts: float) -> VoiceCompared:
+    def around(value: float) -> Interval:
+        return Interval(value, value - 0.1, value + 0.1)
+
+    return VoiceCompared(
+        judge="j", negatives=("x",), auc=0.9, own=around(0.8), candidate=around(0.7),
+        base=around(0.3), base_with_posts=around(0.4), over_base=around(over_base),
+        over_posts=around(over_posts), gap_closed=around(0.8),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("over_base", "over_posts", "expected"),
+    [(0.2, 0.09, [True, True]), (0.09, 0.2, [False, True]), (0.2, 0.07, [True, False])],
+)
+def test_the_lower_ends_against_everybody_decide(
+    over_base: float, over_posts: float, expected: list[bool]
+) -> None:
+    found = Voice(
+        prompts=100,
+        documents=40,
+        against_all=compared(over_base, over_posts),
+        against_people=compared(-0.5, -0.5),
+    )
+    assert list(holds(voice.rows(found, goals=True)).values()) == expected
+    assert holds(voice.rows(found, goals=False)) == {}
+
+
+def test_only_canaries_that_stood_there_once_have_a_goal() -> None:
+    def exposed(once: float, often: float) -> list[Row]:
+        found = [
+            CanaryExposure("c0", 1, once, 0, 64), CanaryExposure("c1", 1, 1.0, 0, 64),
+            CanaryExposure("c2", 16, often, 0, 64),
+        ]  # fmt: skip
+        base = [replace(one, bits=0.5) for one in found]
+        return canaries.rows(exposure(found), exposure(base), samples=90, epochs=2)
+
+    assert list(holds(exposed(3.0, 29.9)).values()) == [True]
+    assert list(holds(exposed(20.0, 1.0)).values()) == [False]
+    assert exposed(3.0, 29.9)[1].value == 29.9
+
+
+def test_passages_of_the_other_author_come_from_all_of_the_folder(tmp_path: Path) -> None:
+    for number in range(400):
+        words = " ".join(f"word{number}x{place}" for place in range(50))
+        (tmp_path / f"{number:03}.md").write_text(words, encoding="utf-8")
+    (tmp_path / "short.md").write_text("a few words", encoding="utf-8")
+    hand = voice.other_hand(tmp_path)
+    assert len(hand.passages) == voice.MOST_OF_THE_OTHER
+    assert hand.passages[0][0] == "000.md"
+    assert {name for name, _ in hand.passages} <= {f"{number:03}.md" for number in range(400)}
+
+
+def test_what_is_kept_is_named_by_every_file(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    code = tmp_path / "inner" / "code.py"
+    code.write_text("one", encoding="utf-8")
+    first = code_hash([str(tmp_path)])
+    (tmp_path / "code.pyc").write_text("compiled", encoding="utf-8")
+    assert code_hash([str(tmp_path)]) == first
+    code.write_text("two", encoding="utf-8")
+    assert code_hash([str(tmp_path)]) != first
+    code.write_text("one", encoding="utf-8")
+    assert code_hash([str(tmp_path)]) == first
+    code.rename(tmp_path / "inner" / "other.py")
+    assert code_hash([str(tmp_path)]) != first
+    with pytest.raises(FileNotFoundError):
+        code_hash([str(tmp_path / "moved")])
