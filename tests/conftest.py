@@ -28,7 +28,7 @@ hypothesis_settings.register_profile("long", deadline=None, print_blob=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    short = config.getoption("markexpr") == "not long"
+    short = "not long" in config.getoption("markexpr")
     hypothesis_settings.load_profile("short" if short else "long")
 
 

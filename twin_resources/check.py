@@ -69,22 +69,34 @@ def static_stages(project: Path) -> list[Stage]:
 
 
 def pytest_stages(arguments: Sequence[str], *, fast: bool, long: bool) -> list[Stage]:
-    """The pytest runs: unit and graph tests on two workers, then live tests one after the other.
+    """The pytest runs: unit and graph tests, live tests on two workers, and those that want the
+    machine to themselves (marked `alone`).
 
     A worker takes whole files, the graph tests' first: a file that takes ten seconds at the end
-    would leave the other worker with nothing to do.
+    would leave the other worker with nothing to do. Of the live tests it takes what
+    `tests/live/conftest.py` says belongs together.
     """
     base = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q"]
-    base += [] if long else ["-m", "not long"]
     paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
     rest = [item for item in arguments if item not in paths]
+    length = () if long else ("not long",)
     if paths:
-        return [Stage("tests", (*base, *rest, *paths))]
-    parallel = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
-    stages = [Stage("unit and graph", (*base, *parallel, *rest, "tests/graph", "tests/unit"))]
-    if not fast:
-        stages.append(Stage("live", (*base, *rest, "tests/live")))
-    return stages
+        return [Stage("tests", (*base, *_marked(*length), *rest, *paths))]
+    workers = ("-n", str(WORKERS), "--dist")
+    files = (*workers, "loadfile", "--no-loadscope-reorder")
+    first = (*base, *_marked(*length), *files, *rest, "tests/graph", "tests/unit")
+    if fast:
+        return [Stage("unit and graph", first)]
+    together = (*_marked(*length, "not alone"), *workers, "loadgroup", "--no-loadscope-reorder")
+    return [
+        Stage("unit and graph", first),
+        Stage("live", (*base, *together, *rest, "tests/live")),
+        Stage("live, alone", (*base, *_marked(*length, "alone"), *rest, "tests/live")),
+    ]
+
+
+def _marked(*expressions: str) -> tuple[str, ...]:
+    return ("-m", " and ".join(expressions)) if expressions else ()
 
 
 def _is_test_path(item: str) -> bool:
@@ -177,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     static = StaticRun(static_stages(PROJECT), cwd=PROJECT)
     ran_tests: list[bool] = []
     for stage in pytest_stages(arguments, fast=options.fast, long=options.long):
-        if ran_tests:  # live tests look at the clock: nothing runs beside them
+        if ran_tests:  # live tests want both cores
             static.finish(outcome)
         ran_tests.append(run_pytest(stage, outcome, cwd=PROJECT))
     static.finish(outcome)

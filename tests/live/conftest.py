@@ -1,6 +1,7 @@
-"""Live tests: one folder of process logs a test, named in its failure.
+"""Live tests: one folder of process logs a test, and which tests belong to one worker.
 
-Belongs here: that folder and what a failed live test says. Does not belong here: the processes.
+Belongs here: that folder, what a failed live test says, what runs beside what.
+Does not belong here: the processes.
 TWIN_TEST_LOGS names the folder that keeps the logs of a run; default: a fresh one, kept, under the
 system's temporary folder.
 """
@@ -18,6 +19,14 @@ import pytest
 
 from tests.scratch import ON_DISK
 
+LIVE = Path(__file__).parent
+ONE_WORKER = ("whole", "evaluation", "chat", "serving")
+"""Folders whose tests share what takes long to make (a stack, a trained checkpoint); of others a
+worker takes a file."""
+
+LONGEST_FIRST = ("whole", "evaluation", "training", "forgetting", "serving")
+"""A file of a minute that is begun last would leave the other worker with nothing to do."""
+
 _LOGS = pytest.StashKey[Path]()
 
 
@@ -26,6 +35,27 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(named) if named else Path(tempfile.mkdtemp(prefix="twin-live-logs-", dir=ON_DISK))
     folder.mkdir(parents=True, exist_ok=True)
     config.stash[_LOGS] = folder.resolve()
+
+
+def group_of(path: Path) -> str:
+    """What a live test's file is run together with, on one worker."""
+    inside = path.relative_to(LIVE)
+    return inside.parts[0] if inside.parts[0] in ONE_WORKER else str(inside)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(LIVE).parts[0]
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tell the workers of `twin check` which live tests belong together."""
+    if not config.pluginmanager.hasplugin("xdist") or config.getoption("dist") != "loadgroup":
+        return
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+    items.sort(key=_turn)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -23,7 +23,7 @@ from twin_resources.registry.moves import VersionState
 from twin_resources.registry.registry import Claim, Registry, Verdict
 from twin_resources.state.state import State
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 GATE = "gate-1"
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 8}

@@ -27,7 +27,7 @@ from twin_resources.settings import load_secrets
 from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.state.state import State
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 BODY: dict[str, Any] = {
     "model": "twin/ann",
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],

@@ -20,7 +20,7 @@ from twin_resources.gateway.prompt_classes import classify
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.settings import read_author, write_author
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 4}
 

