@@ -19,6 +19,10 @@ Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of all state; default TWIN_HOME, else .twin.")
 ]
 AuthorName = Annotated[str, typer.Option("--author", help="The author's name, or its slug.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", help="Also drafts, private, followers, paid or replies; kept."),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the move for ever.")]
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from twin_resources.cli.arguments import AuthorName, Home, console, settings_of
+from twin_resources.cli.arguments import AuthorName, Home, Include, console, settings_of
 
 commands = typer.Typer()
 
@@ -24,10 +24,7 @@ def import_(
         ),
     ] = None,
     author: AuthorName = "",
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", help="Also drafts, private, followers, paid or replies; kept."),
-    ] = None,
+    include: Include = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The preview as one JSON object.")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from twin_resources.cli.arguments import AuthorName, Home, Port, console, say, settings_of
+from twin_resources.cli.arguments import AuthorName, Home, Include, Port, console, say, settings_of
 
 commands = typer.Typer()
 
@@ -23,6 +23,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     author: Annotated[
         str, typer.Option("--author", help='Whose posts they are: "First Last".')
     ] = "",
+    include: Include = None,
     base_model: Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")] = "",
     embedder: Annotated[str, typer.Option("--embedder", help="sentence-transformers id.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")] = False,
@@ -65,6 +66,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
         UpOptions(
             path=path,
             author=author,
+            include=include or (),
             base_model=base_model,
             embedder=embedder,
             dry_run=dry_run,

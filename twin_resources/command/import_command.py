@@ -16,9 +16,8 @@ from twin_resources.command.clock import StageClock
 from twin_resources.command.first_answers import import_posts
 from twin_resources.command.preview import preview_document, preview_of, show_preview
 from twin_resources.command.services import publish_endpoints, stack_in_use
-from twin_resources.command.subject import choose_subject, remember_subject
-from twin_resources.errors import TwinError
-from twin_resources.settings import OPT_INS, Settings
+from twin_resources.command.subject import choose_subject, remember_subject, with_opt_ins
+from twin_resources.settings import Settings
 
 
 def run_import(
@@ -43,15 +42,7 @@ def run_import(
     """
     clock = StageClock()
     subject = choose_subject(settings, path, name=author, unnamed=dry_run)
-    if unknown := set(include) - OPT_INS:
-        raise TwinError(
-            "import what an export leaves out",
-            found=f"--include {' '.join(sorted(unknown))}",
-            next_step=f"name some of {', '.join(sorted(OPT_INS))}",
-        )
-    if include:
-        asked = tuple(sorted({*subject.author.include, *include}))
-        subject = replace(subject, author=replace(subject.author, include=asked))
+    subject = with_opt_ins(subject, include)
     document = preview_document(settings, subject)
     if as_json:
         clock.console.print_json(json.dumps(document, ensure_ascii=False))

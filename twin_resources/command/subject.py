@@ -8,12 +8,14 @@ Does not belong here: reading posts (`twin_assets/corpus`).
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import (
+    OPT_INS,
     Author,
     Settings,
     list_authors,
@@ -87,6 +89,27 @@ def choose_subject(
     if source not in author.sources:
         author = replace(author, sources=(*author.sources, source))
     return Subject(author=author, folder=folder, is_new=slug not in known)
+
+
+def with_opt_ins(subject: Subject, include: Sequence[str]) -> Subject:
+    """The subject with what else is to be imported; what was asked for before stays.
+
+    Args:
+        include: some of `OPT_INS`.
+
+    Raises:
+        TwinError: there is no such opt-in.
+    """
+    if unknown := set(include) - OPT_INS:
+        raise TwinError(
+            "import what an export leaves out",
+            found=f"--include {' '.join(sorted(unknown))}",
+            next_step=f"name some of {', '.join(sorted(OPT_INS))}",
+        )
+    if not include:
+        return subject
+    asked = tuple(sorted({*subject.author.include, *include}))
+    return replace(subject, author=replace(subject.author, include=asked))
 
 
 def remember_subject(settings: Settings, subject: Subject) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,7 @@ from twin_resources.command.subject import (
     choose_subject,
     remember_subject,
     source_at,
+    with_opt_ins,
 )
 from twin_resources.command.training import (
     TrainingPlan,
@@ -57,6 +58,7 @@ class UpOptions:
 
     path: Path | None = None
     author: str = ""
+    include: Sequence[str] = ()
     base_model: str = ""
     embedder: str = ""
     dry_run: bool = False
@@ -222,7 +224,10 @@ class _Up:
 
     def _preview(self) -> tuple[Subject, AuthorProgress, bool]:
         self.clock.stage(2, "preview")
-        subject = choose_subject(self.settings, self.options.path, name=self.options.author)
+        subject = with_opt_ins(
+            choose_subject(self.settings, self.options.path, name=self.options.author),
+            self.options.include,
+        )
         progress = read_progress(self.settings, subject.slug)
         if progress.fingerprint and progress.fingerprint == fingerprint(
             subject.author, self.settings

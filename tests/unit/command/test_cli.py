@@ -161,6 +161,26 @@ def test_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path
     assert counts["found"] == counts["kept"] + sum(counts["dropped"].values())
 
 
+def test_drafts_are_looked_at_when_that_is_asked_for(home: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "blog"
+    texts = {
+        "_drafts/clock.md": "The clock stopped this morning and I had to look at its escapement. ",
+        "_posts/2020-01-02-boat.md": "We rowed the boat out to the island before it got light. ",
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(f"---\ntitle: {name}\n---\n\n{text * 20}\n")
+    up = ("up", str(folder), "--author", "Ada", "--dry-run")
+
+    refused = twin(*up, "--include", "everything")
+    assert refused.returncode == 1
+    assert "drafts, followers, paid, private, replies" in " ".join(refused.stderr.split())
+    asked = twin(*up, "--include", "drafts")
+    assert asked.returncode == 0, asked.stderr
+    assert "2 usable" in asked.stdout
+    assert "1 usable" in twin(*up).stdout
+
+
 def test_an_empty_folder_is_refused(home: Settings, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

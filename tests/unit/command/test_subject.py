@@ -12,6 +12,7 @@ from twin_resources.command.subject import (
     choose_subject,
     remember_subject,
     sample_folder,
+    with_opt_ins,
 )
 from twin_resources.errors import TwinError
 from twin_resources.settings import Author, Settings, read_author, write_author
@@ -80,6 +81,16 @@ def test_a_folder_may_say_itself_who_wrote_it(home: Settings, tmp_path: Path) ->
     (folder / "author.toml").write_text("name = ")
     with pytest.raises(TwinError, match=r"author\.toml"):
         choose_subject(home, folder)
+
+
+def test_opt_ins_are_added_to_those_before(home: Settings, tmp_path: Path) -> None:
+    subject = with_opt_ins(choose_subject(home, folder_of_posts(tmp_path), name="Ann"), ["drafts"])
+    remember_subject(home, subject)
+    again = with_opt_ins(choose_subject(home, None, name="ann"), ["replies", "drafts"])
+    assert again.author.include == ("drafts", "replies")
+    assert with_opt_ins(again, ()) == again
+    with pytest.raises(TwinError, match="drafts, followers, paid, private, replies"):
+        with_opt_ins(again, ["everything"])
 
 
 def test_commands_without_a_name_mean_the_last_author(home: Settings) -> None:
