@@ -82,12 +82,11 @@ def pytest_stages(arguments: Sequence[str], *, fast: bool, long: bool) -> list[S
     length = () if long else ("not long",)
     if paths:
         return [Stage("tests", (*base, *_marked(*length), *rest, *paths))]
-    workers = ("-n", str(WORKERS), "--dist")
-    files = (*workers, "loadfile", "--no-loadscope-reorder")
+    files = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
     first = (*base, *_marked(*length), *files, *rest, "tests/graph", "tests/unit")
     if fast:
         return [Stage("unit and graph", first)]
-    together = (*_marked(*length, "not alone"), *workers, "loadgroup", "--no-loadscope-reorder")
+    together = (*_marked(*length, "not alone"), *files)
     return [
         Stage("unit and graph", first),
         Stage("live", (*base, *together, *rest, "tests/live")),

@@ -8,6 +8,7 @@ system's temporary folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -48,20 +49,32 @@ def _turn(item: pytest.Item) -> int:
     return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tell the workers of `twin check` which live tests belong together.
+
+    The marker `xdist_group` is for this, and does nothing with pytest 9.2 and pytest-xdist 3.8:
+    the name is written to an attribute that pytest does not read any more.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(config.rootpath / nodeid.split("::", maxsplit=1)[0])
+
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell the workers of `twin check` which live tests belong together."""
-    if not config.pluginmanager.hasplugin("xdist") or config.getoption("dist") != "loadgroup":
-        return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
-    items.sort(key=_turn)
+    """Begin with what takes long, where two workers share the tests."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    folder = config.stash[_LOGS]
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    # With logs in it, it stays; another worker may have removed one that was named for both.
+    with contextlib.suppress(OSError):
+        config.stash[_LOGS].rmdir()
 
 
 def _folder_of(item: pytest.Item) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,40 @@ def test_what_shares_a_stack_or_a_checkpoint_goes_to_one_worker() -> None:
     assert "whole/test_posts_to_answer.py" not in groups
     folders = {path.name for path in live.iterdir() if path.is_dir()}
     assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a folder that is no more"
+
+
+def test_a_worker_takes_what_belongs_together(tmp_path: Path) -> None:
+    """The live tests' own conftest, on small files of the same names, with two real workers."""
+    shutil.copy(ROOT / "tests" / "live" / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    source = (
+        "import os, pathlib, pytest\n"
+        "@pytest.mark.parametrize('number', range(3))\n"
+        "def test_ran(number):\n"
+        "    with open(os.environ['RAN'], 'a') as ran:\n"
+        "        print(pathlib.Path(__file__).parent.name, os.environ['PYTEST_XDIST_WORKER'],"
+        " file=ran)\n"
+    )
+    for name in ("whole/test_first.py", "whole/test_second.py", "training/test_third.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    live = check.pytest_stages([], fast=False, long=False)[1]
+    chosen = live.command[live.command.index("-n") : -1]
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "xdist", *chosen, "."],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "RAN": str(tmp_path / "ran"),
+            "TWIN_TEST_LOGS": str(tmp_path / "logs"),
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
+        check=True,
+    )
+    ran = Counter((tmp_path / "ran").read_text().splitlines())
+    assert sorted(ran.values()) == [3, 6], ran
+    assert {line.split()[0] for line in ran} == {"whole", "training"}
 
 
 def test_a_named_test_is_the_only_one() -> None:
