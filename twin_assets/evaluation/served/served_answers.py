@@ -41,6 +41,7 @@ ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
 # As authors' settings have it: without one a small model repeats a sentence to the end, and a good
 # one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
 FREQUENCY_PENALTY = 0.4
+WORTH_A_SERVER = 8  # answers: it starts in 3 s, and reads the author's posts anew
 PARITY_STEPS = 3 * PARITY_PROMPTS  # answers, second answers and reference passes
 
 
@@ -174,12 +175,11 @@ def ask_candidate(
     if not prompts:
         return CandidateAnswers([], [], [])
     with clock.part("served model"):
-        advance = progress.of("answers of the served model")
-        first, again = (
-            _ask(serve, prompts, tokens, advance, servers=servers_at_once())
-            for tokens in (ANSWER_TOKENS, PARITY_TOKENS)
+        pile = _pile(
+            prompts, progress.of("answers of the served model"), ANSWER_TOKENS, PARITY_TOKENS
         )
-    return CandidateAnswers(prompts, first, again)
+        served_model.serve_for(pile, serve, servers=servers_at_once())
+    return CandidateAnswers(prompts, pile.asked(0), pile.asked(1))
 
 
 def ask_both(
@@ -192,7 +192,8 @@ def ask_both(
     progress: Progress,
 ) -> Said:
     """Ask candidate and base at the same time: a server uses half of the cores. With nothing to
-    ask the base, all of them are the candidate's.
+    ask the base, all of them are the candidate's; once the candidate is through, a second server
+    of the base takes its half.
 
     Args:
         of_base: positions that the base is asked.
@@ -202,40 +203,36 @@ def ask_both(
     """
     advance = progress.of("answers of candidate and base")
     servers = 1 if of_base else servers_at_once()
+    mine = _pile([asked.prompts[at] for at in asked.of_candidate], advance, ANSWER_TOKENS)
+    theirs = _pile([asked.prompts[at] for at in of_base], advance, ANSWER_TOKENS)
     wall_s = 0.0
 
-    def of_candidate() -> list[ServedAnswer]:
+    def of_candidate() -> None:
         nonlocal wall_s
         began = monotonic()
-        prompts = [asked.prompts[position] for position in asked.of_candidate]
-        found = _ask(serve, prompts, ANSWER_TOKENS, advance, servers=servers)
+        served_model.serve_for(mine, serve, servers=servers)
         wall_s = monotonic() - began
-        return found
+        if theirs.left >= WORTH_A_SERVER and servers_at_once() > 1:
+            served_model.serve_for(theirs, serve_base, servers=servers_at_once() - 1)
 
-    def by_base() -> list[ServedAnswer]:
-        prompts = [asked.prompts[position] for position in of_base]
-        return _ask(serve_base, prompts, ANSWER_TOKENS, advance, servers=1) if prompts else []
+    def by_base() -> None:
+        if theirs.left:
+            served_model.serve_for(theirs, serve_base, servers=1)
 
     with clock.part("served answers"), ThreadPoolExecutor(2) as pool:
-        mine, theirs = pool.submit(of_candidate), pool.submit(by_base)
-        base = {at: one.text for at, one in zip(of_base, theirs.result(), strict=True)}
-        candidate = dict(zip(asked.of_candidate, mine.result(), strict=True))
-    return Said(candidate, base, wall_s, servers * served_model.AT_ONCE)
+        for done in [pool.submit(of_candidate), pool.submit(by_base)]:
+            done.result()
+    return Said(
+        dict(zip(asked.of_candidate, mine.asked(), strict=True)),
+        {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)},
+        wall_s,
+        servers * served_model.AT_ONCE,
+    )
 
 
-def _ask(
-    serve: Serve,
-    prompts: list[list[Any]],
-    tokens: int,
-    advance: Callable[[int], None],
-    *,
-    servers: int,
-) -> list[ServedAnswer]:
-    return served_model.ask_several(
-        serve,
-        prompts,
-        servers=servers,
-        max_tokens=tokens,
-        frequency_penalty=FREQUENCY_PENALTY,
-        advance=advance,
+def _pile(
+    prompts: list[list[Any]], advance: Callable[[int], None], *tokens: int
+) -> served_model.Pile:
+    return served_model.Pile(
+        prompts, tokens=tokens, frequency_penalty=FREQUENCY_PENALTY, advance=advance
     )

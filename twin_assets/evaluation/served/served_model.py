@@ -6,6 +6,7 @@ how a server starts (`model_server.py`), judging the answers.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -22,6 +23,7 @@ ALTERNATIVES = 5
 AT_ONCE = 2  # requests in flight at one server: as many as a server of ours answers side by side
 
 Serve = Callable[[], AbstractContextManager[RunningServer]]
+Prompt = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,87 @@ class ServedAnswer:
     seconds: float = 0.0
 
 
+class Pile:
+    """Prompts that servers of one model share: each takes the next one when it is free.
+
+    Attributes:
+        answers: by position, one for each of `tokens`.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        tokens: Sequence[int],
+        frequency_penalty: float = 0.0,
+        advance: Callable[[int], object] = lambda _answers: None,
+    ) -> None:
+        """
+        Args:
+            prompts: messages each.
+            tokens: of an answer at most; several: a prompt is asked that often, at once, so that
+                what follows the first comes from a server's cache of it.
+            frequency_penalty: of the choice of tokens; their log-probabilities are those before it.
+            advance: called with 1 after each answer.
+        """
+        self.answers: dict[int, list[ServedAnswer]] = {}
+        self._waiting = deque(enumerate(prompts))
+        self._count = len(prompts)
+        self._tokens = tuple(tokens)
+        self._frequency_penalty = frequency_penalty
+        self._advance = advance
+
+    @property
+    def left(self) -> int:
+        """Prompts that nobody has taken."""
+        return len(self._waiting)
+
+    def asked(self, turn: int = 0) -> list[ServedAnswer]:
+        """All answers of one turn in the order of the prompts."""
+        return [self.answers[position][turn] for position in range(self._count)]
+
+    def work_off(
+        self, server: RunningServer, *, at_once: int = AT_ONCE, timeout_s: float = 120.0
+    ) -> None:
+        """Ask one server until nothing is left.
+
+        Args:
+            at_once: requests in flight.
+
+        Raises:
+            TwinError: the server refuses, or reports no token ids (llama.cpp and vLLM do).
+        """
+        headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
+        with (
+            httpx.Client(headers=headers, timeout=timeout_s, trust_env=False) as client,
+            ThreadPoolExecutor(at_once) as pool,
+        ):
+            for done in [pool.submit(self._work, server, client) for _ in range(at_once)]:
+                done.result()
+
+    def _work(self, server: RunningServer, client: httpx.Client) -> None:
+        while True:
+            try:
+                position, prompt = self._waiting.popleft()
+            except IndexError:  # another one took the last
+                return
+            try:
+                found: list[ServedAnswer] = []
+                for tokens in self._tokens:
+                    body = _body(server, prompt, max_tokens=tokens)
+                    if self._frequency_penalty:
+                        body["frequency_penalty"] = self._frequency_penalty
+                    found.append(_ask(client, server, body))
+                    self._advance(1)
+            except BaseException:
+                self._waiting.clear()  # no use in asking the rest
+                raise
+            self.answers[position] = found
+
+
 def ask(
     server: RunningServer,
-    prompts: Sequence[Sequence[Mapping[str, str]]],
+    prompts: Sequence[Prompt],
     *,
     max_tokens: int,
     at_once: int = AT_ONCE,
@@ -51,70 +131,45 @@ def ask(
     advance: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = 120.0,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once, greedily.
-
-    Args:
-        prompts: messages each.
-        max_tokens: of an answer.
-        at_once: requests in flight.
-        frequency_penalty: of the choice of tokens; their log-probabilities are those before it.
-        advance: called with 1 after each answer.
-
-    Raises:
-        TwinError: the server refuses, or reports no token ids (llama.cpp and vLLM do).
-    """
-    headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
-    with httpx.Client(headers=headers, timeout=timeout_s, trust_env=False) as client:
-
-        def one(prompt: Sequence[Mapping[str, str]]) -> ServedAnswer:
-            body = _body(server, prompt, max_tokens=max_tokens)
-            if frequency_penalty:
-                body["frequency_penalty"] = frequency_penalty
-            return _ask(client, server, body)
-
-        with ThreadPoolExecutor(at_once) as pool:
-            answers: list[ServedAnswer] = []
-            for answer in pool.map(one, prompts):
-                answers.append(answer)
-                advance(1)
-            return answers
+    """Ask every prompt once, greedily. For the arguments and errors see `Pile`."""
+    pile = Pile(prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance)
+    pile.work_off(server, at_once=at_once, timeout_s=timeout_s)
+    return pile.asked()
 
 
 def ask_several(
     serve: Serve,
-    prompts: Sequence[Sequence[Mapping[str, str]]],
+    prompts: Sequence[Prompt],
     *,
     servers: int,
     max_tokens: int,
     frequency_penalty: float = 0.0,
     advance: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
-    """As `ask`, the prompts dealt in turn to servers that run for that long.
+    """As `ask`, of servers that run for that long (`serve_for`)."""
+    pile = Pile(prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance)
+    serve_for(pile, serve, servers=servers)
+    return pile.asked()
+
+
+def serve_for(pile: Pile, serve: Serve, *, servers: int) -> None:
+    """Work a pile off by servers of one model.
 
     Args:
         serve: starts one server of the model.
         servers: how many at the same time; each uses half of the cores.
     """
 
-    def one(turn: int) -> list[ServedAnswer]:
+    def one(_turn: int) -> None:
         with serve() as server:
-            return ask(
-                server,
-                prompts[turn::count],
-                max_tokens=max_tokens,
-                frequency_penalty=frequency_penalty,
-                advance=advance,
-            )
+            pile.work_off(server)
 
-    count = max(1, min(servers, len(prompts)))
+    count = max(1, min(servers, pile.left))
     with ThreadPoolExecutor(count) as pool:
-        dealt = list(pool.map(one, range(count)))
-    return [dealt[position % count][position // count] for position in range(len(prompts))]
+        list(pool.map(one, range(count)))
 
 
-def _body(
-    server: RunningServer, prompt: Sequence[Mapping[str, str]], *, max_tokens: int
-) -> dict[str, Any]:
+def _body(server: RunningServer, prompt: Prompt, *, max_tokens: int) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": server.alias,
         "messages": list(prompt),

@@ -1,4 +1,4 @@
-"""Token ids as the two servers write them; prompts dealt to several servers."""
+"""Token ids as the two servers write them; prompts that several servers share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from twin_assets.evaluation.served.served_model import _token_id, ask_several
+from twin_assets.evaluation.progress import Clock, Progress
+from twin_assets.evaluation.served import served_answers
+from twin_assets.evaluation.served.served_answers import Asked, ask_both
+from twin_assets.evaluation.served.served_model import (
+    Pile,
+    Prompt,
+    _token_id,
+    ask_several,
+    serve_for,
+)
+from twin_resources.errors import TwinError
 from twin_resources.serving.model_server import RunningServer
 
 
@@ -28,16 +38,19 @@ def test_a_token_without_an_id_is_an_error_and_not_a_guess() -> None:
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers each question with itself, the later asked the sooner."""
+    """Answers each question with itself, the later asked the sooner; "broken" with an error."""
 
     def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = body["messages"][-1]["content"]
-        time.sleep(0.02 if asked.endswith(("0", "1")) else 0.0)
+        server.asked.append((asked, body["max_tokens"]))
+        time.sleep(server.seconds or (0.02 if asked.endswith(("0", "1")) else 0.0))
         token = {"id": 1, "token": asked, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
         choice = {"message": {"content": asked}, "logprobs": {"content": [token]}}
         answer = json.dumps({"choices": [choice]}).encode()
-        self.send_response(200)
+        self.send_response(500 if "broken" in asked else 200)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -46,24 +59,119 @@ class _Echo(BaseHTTPRequestHandler):
         """Nothing on the test's output."""
 
 
-@pytest.mark.parametrize("servers", [1, 2, 3, 9])
-def test_prompts_dealt_to_several_servers_come_back_in_order(servers: int) -> None:
-    started: list[int] = []
+class Server(ThreadingHTTPServer):
+    """What one server of a model was asked: question and most tokens, in order."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(("127.0.0.1", 0), _Echo)
+        self.asked: list[tuple[str, int]] = []
+        self.seconds = seconds
+
+
+class Model:
+    """Starts servers, and keeps what each of them was asked."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.started: list[Server] = []
 
     @contextmanager
-    def serve() -> Iterator[RunningServer]:
-        http = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    def serve(self) -> Iterator[RunningServer]:
+        http = Server(self.seconds)
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        started.append(http.server_port)
+        self.started.append(http)
         try:
             yield RunningServer(f"http://127.0.0.1:{http.server_port}/v1", "m", "", 1, "echo")
         finally:
             http.shutdown()
             http.server_close()
 
-    prompts = [[{"role": "user", "content": f"question {number}"}] for number in range(5)]
+
+def prompts(count: int, what: str = "question") -> list[Prompt]:
+    return [[{"role": "user", "content": f"{what} {number}"}] for number in range(count)]
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3, 9])
+def test_prompts_that_several_servers_share_come_back_in_order(servers: int) -> None:
+    model = Model()
     counted: list[int] = []
-    found = ask_several(serve, prompts, servers=servers, max_tokens=4, advance=counted.append)
+
+    found = ask_several(
+        model.serve, prompts(5), servers=servers, max_tokens=4, advance=counted.append
+    )
+
     assert [answer.text for answer in found] == [f"question {number}" for number in range(5)]
-    assert len(set(started)) == min(servers, len(prompts))
-    assert sum(counted) == len(prompts)
+    assert len(model.started) == min(servers, 5)
+    assert sum(counted) == 5
+
+
+def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> None:
+    model = Model()
+    pile = Pile(prompts(12), tokens=[40, 16])
+
+    serve_for(pile, model.serve, servers=2)
+
+    texts = [f"question {number}" for number in range(12)]
+    assert [[one.text for one in pile.asked(turn)] for turn in (0, 1)] == [texts, texts]
+    assert sum(len(server.asked) for server in model.started) == 24
+    for server in model.started:
+        for text, tokens in server.asked:
+            if tokens == 16:  # what came before it, from whichever request in flight
+                before = server.asked[: server.asked.index((text, 16))]
+                assert (text, 40) in before
+
+
+def test_a_server_that_fails_ends_the_pile() -> None:
+    model = Model(seconds=0.01)
+    pile = Pile([*prompts(1), *prompts(1, "broken"), *prompts(40)], tokens=[4])
+
+    with pytest.raises(TwinError, match="500"):
+        serve_for(pile, model.serve, servers=1)
+
+    assert pile.left == 0
+    assert len(model.started[0].asked) < 10
+
+
+def both(candidate: Model, base: Model, *, candidates: int, bases: int) -> served_answers.Said:
+    asked = Asked(
+        questions=[], documents=[], own=[], passages=[],
+        prompts=[list(one) for one in prompts(candidates + bases)],
+        held_out=range(candidates),
+        red_team=range(candidates, candidates),
+        unanswerable=range(candidates, candidates),
+        with_posts=range(candidates, candidates + bases),
+    )  # fmt: skip
+    return ask_both(
+        asked,
+        of_base=range(candidates, candidates + bases),
+        serve=candidate.serve,
+        serve_base=base.serve,
+        clock=Clock(),
+        progress=Progress(lambda _line: None, 1),
+    )
+
+
+@pytest.mark.parametrize(("bases", "servers"), [(40, 2), (4, 1), (0, 0)])
+def test_the_base_gets_the_candidates_core_when_that_is_through(
+    bases: int, servers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served_answers, "servers_at_once", lambda: 2)
+    candidate, base = Model(), Model(seconds=0.05)
+
+    said = both(candidate, base, candidates=6, bases=bases)
+
+    assert len(base.started) == servers
+    assert all(server.asked for server in base.started)
+    assert {at: one.text for at, one in said.candidate.items()} == {
+        at: f"question {at}" for at in range(6)
+    }
+    assert said.base == {at: f"question {at}" for at in range(6, 6 + bases)}
+    assert len(candidate.started) == (1 if bases else 2)
+
+
+def test_on_one_core_no_second_server_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served_answers, "servers_at_once", lambda: 1)
+    candidate, base = Model(), Model(seconds=0.02)
+
+    assert len(both(candidate, base, candidates=2, bases=30).base) == 30
+    assert (len(candidate.started), len(base.started)) == (1, 1)
