@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.importing import STORED_COLUMNS, Forgotten, Inventory
+from twin_assets.corpus.importing import STORED_COLUMNS, Forgotten
+from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.schema import ImportSources, columns_of, validated
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
-"""An author's sources → the rows of `raw_posts`: what is there, what changed, what is gone.
+"""An inventory of sources → the rows of `raw_posts`: what came, what changed, what is gone.
 
-Belongs here: several sources as one inventory, tombstones, rows from files and records.
-Does not belong here: what a file means (`importers`), exports (`exported`), the columns of a row
-(`raw_rows`), storing (`twin_resources.tables`), Dagster.
+Belongs here: tombstones, rows from files and records.
+Does not belong here: what is there (`inventory`), what a file means (`importers`), the columns of a
+row (`raw_rows`), storing (`twin_resources.tables`), Dagster.
 
 A failed read is not an empty read: a file, folder or export that is there and cannot be read now
 keeps its last import, as do the posts of a feed that does not answer beside sources that do; a
@@ -12,21 +12,18 @@ source that cannot be read otherwise is an error, never 461 deletions.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
-from twin_assets.corpus.exported import Exports
-from twin_assets.corpus.importers.folders import Folder, PostFile
 from twin_assets.corpus.importers.posts import UnreadablePostError, read_post
 from twin_assets.corpus.importers.publication import NOT_YET
 from twin_assets.corpus.importers.record import Record
 from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
     row_as_stored,
     row_of_post,
@@ -34,7 +31,7 @@ from twin_assets.corpus.raw_rows import (
     row_without_text,
 )
 from twin_assets.corpus.schema import RawPosts, columns_of, validated
-from twin_assets.corpus.sources import IMPORT_VERSION, FailedSource, find_sources
+from twin_assets.corpus.sources import IMPORT_VERSION
 
 __all__ = ["IMPORT_VERSION"]
 
@@ -65,46 +62,6 @@ class Forgotten(Protocol):
 
 
 @dataclass(frozen=True)
-class Inventory:
-    """Every post of every source of one author.
-
-    Attributes:
-        folders: the sources of plain files, in the author's order.
-        posts: `source_id` → its folder and file.
-        skipped: reason → number of files that are no posts.
-        exports: importer's name → its exports.
-        unchanged: names of those that are as they were at the last import, and are not parsed.
-        drafts: whether drafts are asked for.
-        failed: sources that could not be read this time; what they held stays.
-    """
-
-    folders: tuple[Folder, ...]
-    posts: dict[str, tuple[Folder, PostFile]]
-    skipped: dict[str, int]
-    exports: Mapping[str, Exports] = field(default_factory=dict[str, Exports])
-    unchanged: frozenset[str] = frozenset()
-    drafts: bool = False
-    failed: tuple[FailedSource, ...] = ()
-
-    @property
-    def of_exports(self) -> frozenset[str]:
-        """Names of the importers whose rows are records, read or not."""
-        return frozenset({*self.exports, *(one.importer for one in self.failed)})
-
-    @property
-    def layouts(self) -> list[str]:
-        """What each source is: a folder's layout, or an importer's name."""
-        return [*(folder.layout for folder in self.folders), *self.exports]
-
-    def excluded(self) -> dict[str, int]:
-        """Reason → what exports hold and an import leaves out, most frequent first."""
-        total: Counter[str] = Counter()
-        for exports in self.exports.values():
-            total.update(exports.reading().excluded)
-        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
-
-
-@dataclass(frozen=True)
 class Changes:
     """Identifiers of posts that came, changed and went since the stored import."""
 
@@ -118,57 +75,6 @@ class Changes:
             "edited": len(self.edited),
             "deleted": len(self.deleted),
         }
-
-
-def take_inventory(
-    sources: Sequence[str | Path],
-    *,
-    include: Sequence[str] = (),
-    imported: pl.DataFrame | None = None,
-    scratch: Path | None = None,
-) -> Inventory:
-    """Scan an author's sources; changed exports are parsed.
-
-    A post is known by its path in its source; where two sources have the same path, the later
-    one's is prefixed with its folder's name. A record is known by its platform and identifier.
-
-    Args:
-        sources: folders, files, exports.
-        include: opt-ins of the author (`record.OPT_INS`).
-        imported: the stored `import_sources`; only with rows of `raw_posts` to go with it.
-        scratch: a folder for copies of exports in S3 and of feeds, kept until the rows are read;
-            needed when the sources have such.
-
-    Raises:
-        TwinError: there is no source, or one cannot be read, is another platform's export, or has
-            no post (an unmounted folder looks like an empty one, and is no reason to delete all).
-    """
-    found = find_sources(sources, include=frozenset(include), scratch=scratch)
-    before = {} if imported is None else dict(imported.select("source", "digest").rows())
-    posts: dict[str, tuple[Folder, PostFile]] = {}
-    skipped: Counter[str] = Counter()
-    for folder in found.folders:
-        skipped.update(folder.skipped)
-        name = folder.source.rstrip("/").rsplit("/", 1)[-1]
-        for file in folder.posts:
-            source_id = file.source_id
-            while source_id in posts:
-                source_id = f"{name}/{source_id}"
-            posts[source_id] = (folder, file)
-    unchanged = {name for name, one in found.exports.items() if before.get(name) == one.digest}
-    for name in found.exports.keys() - unchanged:
-        reading = found.exports[name].reading()
-        skipped.update({f"in an archive: {reason}": n for reason, n in reading.refused.items()})
-        found.require_records(name)
-    return Inventory(
-        found.folders,
-        posts,
-        dict(sorted(skipped.items())),
-        exports=found.exports,
-        unchanged=frozenset(unchanged),
-        drafts="drafts" in include,
-        failed=found.failed,
-    )
 
 
 def inventory_frame(
@@ -342,9 +248,9 @@ def _row_of_missing(inventory: Inventory, before: Mapping[str, Any]) -> dict[str
     """A stored post that was not found: still there but hidden, or deleted at the source."""
     row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": ""}
     if not before["deleted"]:
-        if (folder := _folder_that_hides(inventory, before)) is not None:
+        if (folder := inventory.folder_that_hides(before)) is not None:
             return row | {"site": folder.site.as_json(), "deleted": False} | _as_before(before)
-        if _export_that_keeps(inventory, before):
+        if inventory.keeps(before):
             return row | {"site": "", "deleted": False} | _as_before(before)
     return row | {"file_hash": "deleted", "site": "", "problem": "", "deleted": True}
 
@@ -392,29 +298,3 @@ def _as_before(before: Mapping[str, Any]) -> dict[str, Any]:
     """The fields by which a row that cannot be read now stays what it was."""
     at_scan = before["problem"] if before["problem"] in {"too_large", "unreadable"} else ""
     return {"file_hash": before["file_hash"], "problem": at_scan}
-
-
-def _export_that_keeps(inventory: Inventory, before: Mapping[str, Any]) -> bool:
-    """Whether a missing record stays: nothing was parsed or answered, or not all, or it is a feed.
-
-    One that the export has, and has for somebody else, is not missing.
-    """
-    exports = inventory.exports.get(str(before["source"]))
-    if exports is None:
-        return str(before["source"]) in inventory.of_exports
-    if exports.name in inventory.unchanged:
-        return True
-    reading = exports.reading()
-    known = reading.withholds(str(before["source_id"]))
-    return not known and (not exports.holds_all or reading.failed)
-
-
-def _folder_that_hides(inventory: Inventory, before: Mapping[str, Any]) -> Folder | None:
-    """The source in which a missing post may still lie, in a folder that cannot be listed now."""
-    for folder in inventory.folders:
-        if folder.source == before["source"] and any(
-            str(before["path"]).startswith(f"{folder.source}/{prefix}")
-            for prefix in folder.unlisted
-        ):
-            return folder
-    return None

@@ -26,6 +26,7 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, imported_sources, importing
 from twin_assets.corpus.importers.record import OPT_INS
+from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.questions import questions_about, typical_posts
 from twin_resources.errors import TwinError
 from twin_resources.settings import (
@@ -108,7 +109,7 @@ def preview(
     stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
     forgotten = imported_sources.forgotten(tables, slug) if tables else None
     with TemporaryDirectory(prefix="twin-preview-") as scratch:
-        inventory = importing.take_inventory(
+        inventory = take_inventory(
             sources,
             include=sorted({*include, *(known.include if known else ())}),
             scratch=Path(scratch),

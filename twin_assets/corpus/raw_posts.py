@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from twin_assets.corpus import imported_sources, importing
+from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.schema import ImportSources, RawPosts, columns_of
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import SettingsResource, TablesResource
@@ -40,7 +41,7 @@ def raw_posts(
     stored, imported = imported_sources.stored_import(store, author.slug)
     forgotten = imported_sources.forgotten(store, author.slug)
     with TemporaryDirectory(prefix="twin-import-") as scratch:
-        inventory = importing.take_inventory(
+        inventory = take_inventory(
             author.sources, include=author.include, imported=imported, scratch=Path(scratch)
         )
         frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)

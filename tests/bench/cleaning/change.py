@@ -16,7 +16,8 @@ import polars as pl
 from tests.bench.cleaning.quality import shared_posts
 from tests.bench.cleaning.rows import Form, Row, at_most
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
-from twin_assets.corpus.importing import inventory_frame, read_rows, take_inventory
+from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.schema import RawPosts, columns_of
 from twin_resources.settings import Author
 from twin_resources.state.state import State

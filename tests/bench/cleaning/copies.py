@@ -13,7 +13,8 @@ import polars as pl
 from tests.bench.cleaning.quality import shared_posts
 from tests.bench.cleaning.rows import Form, Row, at_least
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
-from twin_assets.corpus.importing import inventory_frame, read_rows, take_inventory
+from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.near_duplicates import (
     BANDS,
     ROWS,

@@ -18,7 +18,8 @@ from tests.bench.cleaning.pages import Labelled, fragments, pages
 from tests.bench.cleaning.rows import Form, Row, at_least
 from twin_assets.corpus.cleaning import RAW_COLUMNS, prepare_posts
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.importing import inventory_frame, read_rows, take_inventory
+from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.inventory import take_inventory
 
 _WORD = re.compile(r"\w+")
 _MARK = re.compile(r"[^\w\s]")

@@ -16,6 +16,7 @@ import polars as pl
 from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
+from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents
 from twin_resources.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.settings import Settings, load_settings
@@ -40,7 +41,7 @@ def documents(author: str) -> pl.DataFrame:
     folder = POSTS / author
     if not folder.is_dir():
         raise FileNotFoundError(f"no {folder}: set TWIN_SHARED_DATA")
-    inventory = importing.take_inventory([folder])
+    inventory = take_inventory([folder])
     rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
     cleaned = clean_posts(rows.select(RAW_COLUMNS)).filter(pl.col("kept"))
     drawn = [hashlib.sha256(name.encode()).hexdigest() for name in cleaned["document_id"]]

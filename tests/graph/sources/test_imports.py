@@ -12,13 +12,8 @@ import pytest
 
 from tests.graph.sources.conftest import Bucket
 from tests.unit.corpus.exports_by_hand import KEPT, LINKEDIN, SENTENCE, as_zip
-from twin_assets.corpus.importing import (
-    STORED_COLUMNS,
-    changes,
-    inventory_frame,
-    read_rows,
-    take_inventory,
-)
+from twin_assets.corpus.importing import STORED_COLUMNS, changes, inventory_frame, read_rows
+from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
 

@@ -21,6 +21,7 @@ from twin_assets.corpus.cleaning import (
     normalized,
     prepare_posts,
 )
+from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.schema import RawPosts, columns_of, validated
 from twin_resources.privacy import Span
 
@@ -206,7 +207,7 @@ def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
 
 def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
     """The other shared author's notes are cleaned whole in `test_preview.py`."""
-    inventory = importing.take_inventory([shared_posts / "skeeto"])
+    inventory = take_inventory([shared_posts / "skeeto"])
     rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
     documents = clean_posts(rows.select(RAW_COLUMNS))
     assert documents.height == 461

@@ -14,6 +14,7 @@ from twin_assets.corpus import importing
 from twin_assets.corpus.importers import git_prose
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
 ANN, BOB = "Ann <ann@example.org>", "Bob <bob@example.org>"
@@ -295,16 +296,16 @@ def test_more_prose_than_the_bound_is_counted(
 
 def test_an_author_may_name_a_repository_as_a_source(repository: Repository) -> None:
     repository.write("README.md", "# A tool\n\nWords of mine.\n")
-    inventory = importing.take_inventory([repository.folder])
+    inventory = take_inventory([repository.folder])
     assert inventory.layouts == ["git"]
     rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
     assert rows.select("source", "title", "kind").rows() == [("git", "A tool", "article")]
     # The work tree is as it was, and the commit another one: its digest must not be the old one's.
     before = inventory.exports["git"].digest
     (repository.folder / "README.md").write_text("# A tool\n\nOther words.\n")
-    assert importing.take_inventory([repository.folder]).exports["git"].digest == before
+    assert take_inventory([repository.folder]).exports["git"].digest == before
     repository.commit()
-    assert importing.take_inventory([repository.folder]).exports["git"].digest != before
+    assert take_inventory([repository.folder]).exports["git"].digest != before
 
 
 def test_every_file_is_a_record_or_skipped(repository: Repository) -> None:

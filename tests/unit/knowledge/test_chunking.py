@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.knowledge.small_tokenizer import small_tokenizer
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
+from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
     DOCUMENT_COLUMNS,
     Chunk,
@@ -187,7 +188,7 @@ def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
 
 
 def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
-    inventory = importing.take_inventory([shared_posts / "skeeto"])
+    inventory = take_inventory([shared_posts / "skeeto"])
     rows = importing.read_rows(importing.inventory_frame(inventory)[:60], inventory)
     for text in clean_posts(rows.select(RAW_COLUMNS))["text"]:
         assert_holds(text, token_limit=256)
