@@ -9,11 +9,9 @@ process, medians of interleaved rounds; everything that is drawn is seeded.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +21,7 @@ from tests.bench.cleaning.change import ten_new_posts
 from tests.bench.cleaning.copies import planted
 from tests.bench.cleaning.quality import quality, whole_cleaning
 from tests.bench.cleaning.rows import Form, Row, Rows
+from tests.bench.rows import heading, line, save
 
 ROWS: dict[str, Rows] = {
     "quality": quality,
@@ -30,12 +29,6 @@ ROWS: dict[str, Rows] = {
     "copies": planted,
     "change": ten_new_posts,
 }
-
-
-def show(row: Row) -> str:
-    goal = "" if row.goal is None else f"{row.goal:g}"
-    peers = ", ".join(f"{name} {value:g}" for name, value in row.peers.items())
-    return f"{row.name:76} {row.value:9.5g} {row.unit:9} {goal:>7}  {row.holds!s:5} {peers}"
 
 
 def main() -> int:
@@ -46,17 +39,17 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    print(f"{'what':76} {'value':>9} {'unit':9} {'goal':>7}  holds peers")
+    print(heading(name=76))
     rows: list[Row] = []
     for name in options.only:
         started, cpu = time.monotonic(), time.process_time()
         found = ROWS[name](Form(quick=options.quick))
         rows += found
-        print("\n".join(show(row) for row in found))
+        print("\n".join(line(row, sign="", name=76) for row in found))
         wall = time.monotonic() - started
         print(f"  ({name}: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)", flush=True)
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), "utf-8")
+        save(rows, options.json)
     return 0
 
 

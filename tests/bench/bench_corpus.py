@@ -30,13 +30,14 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.rows import Row, save
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.settings import Author, Settings, load_settings, write_author
 
@@ -58,18 +59,6 @@ PLANTED = (
     "Rain drummed on the zeppelin hangar while the choir rehearsed Monteverdi.",
     "Every saffron farmer in the valley owns exactly one left-handed scythe.",
 )
-
-
-@dataclass
-class Row:
-    """One figure; `goal` is None where there is none, and then `holds` is true."""
-
-    name: str
-    value: float
-    unit: str
-    goal: float | None = None
-    holds: bool = True
-    peers: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -368,8 +357,7 @@ def main() -> int:
         for name, value in item.peers.items():
             print(f"    {name:48} {value:9.3f}")
     if options.json:
-        document: list[dict[str, Any]] = [asdict(item) for item in rows]
-        options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        save(rows, options.json)
     return 0
 
 

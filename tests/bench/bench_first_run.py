@@ -11,19 +11,19 @@ this kind goes from a folder to a tuned model in one command.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.rows import Row, save
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings, slug_of
 from twin_resources.state.state import State
@@ -32,18 +32,6 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGE = re.compile(r"^\[(\d)/6\] .*?(\d+:\d+(?::\d+)?)\s*$")
 FIRST_ANSWER = re.compile(r"^\s+(\d+:\d+)\s+answered in")
 GIGABYTE = 1e9
-
-
-@dataclass
-class Row:
-    """One figure; `goal` is None where there is none, and then `holds` is true."""
-
-    name: str
-    value: float
-    unit: str
-    goal: float | None = None
-    holds: bool = True
-    peers: dict[str, float] = field(default_factory=dict[str, float])
 
 
 def row(name: str, value: float, unit: str, *, at_most: float | None = None) -> Row:
@@ -163,8 +151,7 @@ def main() -> int:
         goal = "" if item.goal is None else f"≤ {item.goal:g}"
         print(f"{item.name:34} {item.value:9.3f} {item.unit:6} {goal:>8}  {item.holds}")
     if options.json:
-        document: list[dict[str, Any]] = [asdict(item) for item in rows]
-        options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        save(rows, options.json)
     return 0
 
 

@@ -9,10 +9,8 @@ values as our detector. Rows come from functions `(Form) -> list[Row]`, listed i
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -22,6 +20,7 @@ from tests.bench.loop.false_alarms import false_retrainings
 from tests.bench.loop.ledger import feedback, ledger
 from tests.bench.loop.releases import anchor, judges, promotions
 from tests.bench.loop.rows import Form, Row, Rows
+from tests.bench.rows import heading, line, save
 
 ROWS: dict[str, Rows] = {
     "false-retrainings": false_retrainings,
@@ -34,12 +33,6 @@ ROWS: dict[str, Rows] = {
 }
 
 
-def show(row: Row) -> str:
-    goal = "" if row.goal is None else f"≤ {row.goal:g}"
-    peers = ", ".join(f"{name} {value:g}" for name, value in row.peers.items())
-    return f"{row.name:72} {row.value:9.5g} {row.unit:10} {goal:>7}  {row.holds!s:5} {peers}"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     form = parser.add_mutually_exclusive_group(required=True)
@@ -48,17 +41,17 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    print(f"{'what':72} {'value':>9} {'unit':10} {'goal':>7}  holds peers")
+    print(heading())
     rows: list[Row] = []
     for name in options.only:
         started, cpu = time.monotonic(), time.process_time()
         found = ROWS[name](Form(quick=options.quick))
         rows += found
-        print("\n".join(show(row) for row in found))
+        print("\n".join(line(row) for row in found))
         wall = time.monotonic() - started
         print(f"  ({name}: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)", flush=True)
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), "utf-8")
+        save(rows, options.json)
     return 0
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from tests.bench.rows import Row
+
+__all__ = ["Form", "Row", "Rows", "row"]
 
 
 @dataclass(frozen=True)
@@ -14,18 +18,6 @@ class Form:
 
     def streams(self, full: int, *, quick: int) -> int:
         return quick if self.quick else full
-
-
-@dataclass
-class Row:
-    """One figure; `goal` is None where there is none, and then `holds` is true."""
-
-    name: str
-    value: float
-    unit: str
-    goal: float | None = None
-    holds: bool = True
-    peers: dict[str, float] = field(default_factory=dict[str, float])
 
 
 Rows = Callable[[Form], list[Row]]

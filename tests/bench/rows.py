@@ -1,0 +1,41 @@
+"""A figure of a benchmark: the one shape of all of them, its line in a table, its JSON.
+
+Belongs here: what every benchmark says in the same way. Does not belong here: measuring, and which
+figure has which goal (`bench_*.py` and their folders).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Row:
+    """One figure; `goal` is None where there is none, and then `holds` is true."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+    holds: bool = True
+    peers: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def heading(*, name: int = 72) -> str:
+    """The line above the rows; `name` is the width of their first column."""
+    return f"{'what':{name}} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
+
+
+def line(row: Row, *, sign: str = "≤", name: int = 72) -> str:
+    """One row of the table; `sign` says on which side of its goal a value should lie."""
+    goal = "" if row.goal is None else f"{sign} {row.goal:g}"
+    peers = ", ".join(f"{peer} {value:g}" for peer, value in row.peers.items())
+    return f"{row.name:{name}} {row.value:9.5g} {row.unit:10} {goal:>8}  {row.holds!s:5} {peers}"
+
+
+def save(rows: Sequence[Row], file: Path) -> None:
+    """Write the rows as JSON."""
+    file.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
