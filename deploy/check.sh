@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, types and every test that needs no GPU or account:  bash deploy/check.sh [--fast|--long] [PYTEST ARGS]
+# Lint, types and every test that needs no GPU or account:  bash deploy/check.sh [--fast|--no-live|--long] [PYTEST ARGS]
 # Short on purpose: the logic is Python under test (twin_resources/preflight.py, installation.py, check.py).
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"

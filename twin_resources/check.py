@@ -4,9 +4,10 @@ Belongs here: which stage runs when, its clock, and the sum at the end. What rea
 beside the first tests.
 Does not belong here: the tests, and for which reasons one may be skipped (`tests/reporting.py`).
 
-    twin check [--fast | --long] [PYTEST ARGUMENTS]
-    --fast   lint, types, unit and graph tests; no live tests
-    --long   the long forms as well (tests marked `long`)
+    twin check [--fast | --no-live | --long] [PYTEST ARGUMENTS]
+    --fast      lint, types, unit tests, and graph tests of what the working tree has changed
+    --no-live   all unit and graph tests; no live tests
+    --long      the long forms as well (tests marked `long`)
 Paths among the pytest arguments choose the tests; other arguments go to every pytest run.
 """
 
@@ -20,10 +21,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 PROJECT = Path(__file__).resolve().parent.parent
 PYTEST_NOTHING_COLLECTED = 5
@@ -68,9 +70,18 @@ def static_stages(project: Path) -> list[Stage]:
     ]
 
 
-def pytest_stages(arguments: Sequence[str], *, fast: bool, long: bool) -> list[Stage]:
+Length = Literal["fast", "no-live", "short", "long"]
+
+
+def pytest_stages(
+    arguments: Sequence[str], length: Length, *, changed: Iterable[str] = ()
+) -> list[Stage]:
     """The pytest runs: unit and graph tests, live tests on two workers, and those that want the
     machine to themselves (marked `alone`).
+
+    Args:
+        arguments: for pytest; paths among them choose the tests.
+        changed: graph tests that go with the unit tests when it has to be fast.
 
     A worker takes whole files, the graph tests' first: a file that takes ten seconds at the end
     would leave the other worker with nothing to do. Of the live tests it takes what
@@ -79,18 +90,34 @@ def pytest_stages(arguments: Sequence[str], *, fast: bool, long: bool) -> list[S
     base = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q"]
     paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
     rest = [item for item in arguments if item not in paths]
-    length = () if long else ("not long",)
+    forms = () if length == "long" else ("not long",)
     if paths:
-        return [Stage("tests", (*base, *_marked(*length), *rest, *paths))]
+        return [Stage("tests", (*base, *_marked(*forms), *rest, *paths))]
     files = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
-    first = (*base, *_marked(*length), *files, *rest, "tests/graph", "tests/unit")
-    if fast:
-        return [Stage("unit and graph", first)]
-    together = (*_marked(*length, "not alone"), *files)
+    first = (*base, *_marked(*forms), *files, *rest)
+    if length == "fast":
+        return [Stage("unit and changed graph", (*first, *changed, "tests/unit"))]
+    stages = [Stage("unit and graph", (*first, "tests/graph", "tests/unit"))]
+    if length == "no-live":
+        return stages
+    together = (*_marked(*forms, "not alone"), *files)
     return [
-        Stage("unit and graph", first),
+        *stages,
         Stage("live", (*base, *together, *rest, "tests/live")),
-        Stage("live, alone", (*base, *_marked(*length, "alone"), *rest, "tests/live")),
+        Stage("live, alone", (*base, *_marked(*forms, "alone"), *rest, "tests/live")),
+    ]
+
+
+def changed_graph_tests(project: Path) -> list[str]:
+    """The asset graph's own test, and the folders of graph tests that what was changed since the
+    last commit goes by: `twin_assets/corpus/…` by `tests/graph/corpus`. Without git: the first."""
+    asked = ("git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all")
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    names = {part for path in found.stdout.split("\0") for part in Path(path).parts}
+    folders = sorted((project / "tests" / "graph").glob("*/"))
+    return [
+        "tests/graph/test_asset_graph.py",
+        *(f"tests/graph/{path.name}" for path in folders if path.name in names),
     ]
 
 
@@ -174,9 +201,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: what follows `twin check`.
     """
     parser = argparse.ArgumentParser(prog="twin check", allow_abbrev=False)
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--fast", action="store_true", help="no live tests")
-    length.add_argument("--long", action="store_true", help="the long forms as well")
+    lengths = parser.add_mutually_exclusive_group()
+    for name in ("fast", "no-live", "long"):
+        lengths.add_argument(f"--{name}", dest="length", action="store_const", const=name)
+    parser.set_defaults(length="short")
     options, arguments = parser.parse_known_args(argv)
     if not (PROJECT / "tests").is_dir():
         sys.stderr.write(
@@ -187,7 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     started, outcome = time.monotonic(), Outcome()
     static = StaticRun(static_stages(PROJECT), cwd=PROJECT)
     ran_tests: list[bool] = []
-    for stage in pytest_stages(arguments, fast=options.fast, long=options.long):
+    changed = changed_graph_tests(PROJECT) if options.length == "fast" else []
+    for stage in pytest_stages(arguments, options.length, changed=changed):
         if ran_tests:  # live tests want both cores
             static.finish(outcome)
         ran_tests.append(run_pytest(stage, outcome, cwd=PROJECT))

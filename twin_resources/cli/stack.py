@@ -130,7 +130,7 @@ def status(
     }
 )
 def check(context: typer.Context) -> int:
-    """Lint, types and tests; arguments go through (`--fast`, `--long`, pytest's)."""
+    """Lint, types and tests; arguments go through (`--fast`, `--no-live`, `--long`, pytest's)."""
     from twin_resources.check import main as run_check
 
     return run_check(list(context.args))

@@ -25,18 +25,45 @@ def marks(stage: check.Stage) -> str:
 
 
 def test_stages_by_length() -> None:
-    fast = check.pytest_stages([], fast=True, long=False)
-    assert [stage.name for stage in fast] == ["unit and graph"]
+    fast = check.pytest_stages([], "fast", changed=["tests/graph/corpus"])
+    assert [stage.name for stage in fast] == ["unit and changed graph"]
+    assert fast[0].command[-2:] == ("tests/graph/corpus", "tests/unit")
     assert marks(fast[0]) == "not long"
-    short = check.pytest_stages(["-k", "tables", "-x"], fast=False, long=False)
+    without = check.pytest_stages([], "no-live")
+    assert [stage.name for stage in without] == ["unit and graph"]
+    assert without[0].command[-2:] == ("tests/graph", "tests/unit")
+    short = check.pytest_stages(["-k", "tables", "-x"], "short")
     assert [stage.name for stage in short] == ["unit and graph", "live", "live, alone"]
     assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
     assert [marks(stage) for stage in short[1:]] == ["not long and not alone", "not long and alone"]
     assert "-n" in short[0].command
     assert "-n" in short[1].command
     assert "-n" not in short[2].command  # beside nothing
-    whole = check.pytest_stages([], fast=False, long=True)
+    whole = check.pytest_stages([], "long")
     assert [marks(stage) for stage in whole] == ["", "not alone", "alone"]
+
+
+def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
+    for name in ("corpus", "loop", "state"):
+        (tmp_path / "tests" / "graph" / name).mkdir(parents=True)
+    (tmp_path / "twin_assets" / "corpus").mkdir(parents=True)
+    changed = tmp_path / "twin_assets" / "corpus" / "cleaning.py"
+    changed.write_text("a = 1\n")
+    always = ["tests/graph/test_asset_graph.py"]
+    assert check.changed_graph_tests(tmp_path) == always  # no repository
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    assert check.changed_graph_tests(tmp_path) == [*always, "tests/graph/corpus"]
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "all")
+    assert check.changed_graph_tests(tmp_path) == always
+    changed.write_text("a = 2\n")
+    (tmp_path / "tests" / "graph" / "loop" / "test_new.py").write_text("")
+    expected = [*always, "tests/graph/corpus", "tests/graph/loop"]
+    assert check.changed_graph_tests(tmp_path) == expected
 
 
 def test_every_live_test_is_in_one_of_the_two_stages(tmp_path: Path) -> None:
@@ -50,9 +77,9 @@ def test_every_live_test_is_in_one_of_the_two_stages(tmp_path: Path) -> None:
         "@pytest.mark.long\n@pytest.mark.alone\ndef test_long_alone(): pass\n"
     )
 
-    def collected(*, long: bool) -> list[list[str]]:
+    def collected(length: check.Length) -> list[list[str]]:
         found: list[list[str]] = []
-        for stage in check.pytest_stages([], fast=False, long=long)[1:]:
+        for stage in check.pytest_stages([], length)[1:]:
             expression = ("-m", marks(stage))
             ran = subprocess.run(
                 [sys.executable, "-m", "pytest", "--collect-only", "-q", *expression, "."],
@@ -66,8 +93,8 @@ def test_every_live_test_is_in_one_of_the_two_stages(tmp_path: Path) -> None:
             found.append([line.rsplit("::", 1)[1] for line in lines])
         return found
 
-    assert collected(long=False) == [["test_beside"], ["test_alone"]]
-    assert collected(long=True) == [["test_beside", "test_long"], ["test_alone", "test_long_alone"]]
+    assert collected("short") == [["test_beside"], ["test_alone"]]
+    assert collected("long") == [["test_beside", "test_long"], ["test_alone", "test_long_alone"]]
 
 
 def test_what_shares_a_stack_or_a_checkpoint_goes_to_one_worker() -> None:
@@ -94,7 +121,7 @@ def test_a_worker_takes_what_belongs_together(tmp_path: Path) -> None:
     for name in ("whole/test_first.py", "whole/test_second.py", "training/test_third.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(source)
-    live = check.pytest_stages([], fast=False, long=False)[1]
+    live = check.pytest_stages([], "short")[1]
     chosen = live.command[live.command.index("-n") : -1]
     subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "xdist", *chosen, "."],
@@ -115,7 +142,7 @@ def test_a_worker_takes_what_belongs_together(tmp_path: Path) -> None:
 
 def test_a_named_test_is_the_only_one() -> None:
     path = "tests/unit/installation/test_check.py::test_stages_by_length"
-    stages = check.pytest_stages([path, "-vv"], fast=False, long=False)
+    stages = check.pytest_stages([path, "-vv"], "short")
     assert [stage.name for stage in stages] == ["tests"]
     assert stages[0].command[-2:] == ("-vv", path)
 
