@@ -17,6 +17,7 @@ from twin_assets.evaluation.judgement import (
     judge_candidate,
     others_of,
 )
+from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import (
@@ -80,6 +81,7 @@ def checkpoint_evaluation(
         token_budget=settings.settings().evaluation_tokens,
         others=others_of(author.slug, settings.settings()),
         judge_model=settings.settings().judge_model,
+        send=sender(settings.settings()),
         tables=tables.tables(),
         registry=registry.registry(),
         servers=model_server.servers(),
@@ -146,6 +148,9 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
         "seconds": dg.MetadataValue.json(evaluation.seconds),
         "parity": dg.MetadataValue.json(evaluation.parity),
     }
+    if judged.experiment:
+        at = judged.experiment
+        found["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at
     if measured.control is not None:
         found["ratio_to_base_of_control"] = round(measured.control.other, 4)
     if measured.basics is not None:

@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of
+from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
 from twin_assets.evaluation.judged.calibrated_judges import calibrated
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.question import Beside, Question, Served, Subject
 from twin_assets.evaluation.report import evaluation_record
-from twin_assets.evaluation.report.evaluation_record import Evaluation
+from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.report.experiment import Send
 from twin_assets.evaluation.report.markdown import write_report
 from twin_assets.evaluation.served.served_model import Serve
 from twin_assets.instructions.schema import OF_THE_AUTHOR
@@ -44,12 +45,19 @@ ACTOR = "checkpoint_evaluation"
 
 @dataclass(frozen=True)
 class Judged:
-    """An evaluation with its verdict; `measured_now` is false when a stored one still held."""
+    """An evaluation with its verdict.
+
+    Attributes:
+        measured_now: false when a stored one still held.
+        experiment: where a Langfuse shows it, or why it does not; empty: none is configured, or
+            nothing was measured now.
+    """
 
     evaluation: Evaluation
     verdict: Verdict
     report: Path
     measured_now: bool
+    experiment: str = ""
 
 
 def judge_candidate(
@@ -64,6 +72,7 @@ def judge_candidate(
     say: Callable[[str], object],
     others: Sequence[str] = (),
     judge_model: str = "",
+    send: Send | None = None,
 ) -> Judged:
     """Measure an author's candidate, or take the stored evaluation when nothing has changed.
 
@@ -76,6 +85,7 @@ def judge_candidate(
         say: progress, a line each.
         others: slugs of the instance's other authors, from whom a voice is told apart.
         judge_model: `Settings.judge_model`.
+        send: writes an experiment to a Langfuse (`report/experiment.py`); None: to none.
 
     Raises:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
@@ -119,11 +129,32 @@ def judge_candidate(
     evaluation_record.write_evaluation(path, evaluation)
     write_report(report, evaluation, verdict, shown)
     registry.record_verdict(verdict)
+    experiment = _told(send, verdict, evaluation, shown, say) if send and shown else ""
     if verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is entered here
         reason = refusal(verdict)
         registry.move(author, version.version, "refused", actor=ACTOR, reason=reason)
-    return Judged(evaluation, verdict, report, measured_now=True)
+    return Judged(evaluation, verdict, report, measured_now=True, experiment=experiment)
+
+
+def _told(
+    send: Send,
+    verdict: Verdict,
+    evaluation: Evaluation,
+    shown: Sequence[SideBySide],
+    say: Callable[[str], object],
+) -> str:
+    """Where Langfuse shows it; the verdict is stored already, and stands when it cannot be sent."""
+    try:
+        sent = send(
+            verdict, shown, rests_on=evaluation.rests_on, stated=stated(evaluation.measured)
+        )
+    except TwinError as error:
+        say(f"no experiment in Langfuse: {error}")
+        return f"not sent: {error.found}; {error.next_step}"
+    where = sent.url or f"experiment {sent.experiments['candidate']}"
+    say(f"Langfuse has {sent.items} answers and the claims: {where}")
+    return where
 
 
 def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:

@@ -35,8 +35,6 @@ from twin_resources.judging.texts import Hand
 from twin_resources.prompt import template_by_hash
 from twin_resources.serving.model_server import own_engine
 
-SHOWN = 6  # answers in the report, beside the base model's and the author's
-
 
 def measure(
     question: Question,
@@ -57,7 +55,7 @@ def measure(
         say: progress, one line each; never text of a post.
 
     Returns:
-        The numbers, and answers to show side by side, which hold text.
+        The numbers, and all held-out answers side by side, which hold text.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as it must.
@@ -241,8 +239,8 @@ def _too_few(reading: Reading) -> str:
 
 
 def _shown(passages: pl.DataFrame, asked: Asked, said: Said) -> tuple[SideBySide, ...]:
-    """The first held-out questions with what each wrote; ids, so that a post can be forgotten."""
-    ids = passages.select("sample_id", "document_id", "chunk_id").head(SHOWN).rows()
+    """The held-out questions with what each wrote; ids, so that a post can be forgotten."""
+    ids = passages.select("sample_id", "document_id", "chunk_id").head(len(asked.held_out)).rows()
     return tuple(
         SideBySide(
             *ids[at],
@@ -251,7 +249,7 @@ def _shown(passages: pl.DataFrame, asked: Asked, said: Said) -> tuple[SideBySide
             candidate=said.candidate[at].text,
             base=said.base.get(at),
         )
-        for at in asked.held_out[:SHOWN]
+        for at in asked.held_out
     )
 
 

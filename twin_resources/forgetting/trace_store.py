@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from twin_resources.forgetting.gone import Gone
 from twin_resources.forgetting.place import Instance, Place
 from twin_resources.forgetting.sqlite_files import opened, rewrite, row_holds
 from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.langfuse.datasets import dataset_items
 
 _AT_ONCE = 500
 NOT_FOUND = 404
+EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name of an experiment's outermost spans
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,11 @@ class LangfuseTraces:
     is_background: bool = True
 
     def seen(self) -> Iterator[Seen]:
-        """Every generation, newest first."""
-        for item in self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)):
+        """Every generation and every answer of an evaluation's experiments, newest first."""
+        for item in chain(
+            self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)),
+            self.client.observations(name=EXPERIMENT_ITEM),
+        ):
             yield _seen(
                 {
                     "trace_id": item["traceId"],
@@ -114,8 +120,17 @@ class LangfuseTraces:
                 }
             )
 
+    def items(self, gone: Gone) -> list[str]:
+        """Ids of the items of evaluations' datasets that hold it."""
+        return [
+            str(item["id"])
+            for author in sorted(gone.authors | {gone.author} - {""})
+            for item in dataset_items(self.client, author)
+            if (gone.whole_author and author == gone.author) or gone.is_among(item)
+        ]
+
     def erase(self, gone: Gone) -> int:
-        """Ask for the deletion of every trace and score; see `Place.erase`."""
+        """Ask for the deletion of every trace, score and item; see `Place.erase`."""
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
         for trace_id in sorted(traces):
             with _none_there():
@@ -124,11 +139,16 @@ class LangfuseTraces:
         for score_id in scores:
             with _none_there():
                 self.client.delete_score(score_id)
-        return len(traces) + len(scores)
+        items = self.items(gone)
+        for item_id in items:
+            with _none_there():
+                self.client.delete_dataset_item(item_id)
+        return len(traces) + len(scores) + len(items)
 
     def holds(self, gone: Gone) -> list[str]:
-        """Traces and scores that it still answers; see `Place.holds`."""
+        """Traces, scores and items that it still answers; see `Place.holds`."""
         found = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
+        found += [f"dataset item {item_id}" for item_id in self.items(gone)]
         return found + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
 
 

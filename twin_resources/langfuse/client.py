@@ -224,6 +224,7 @@ class LangfuseClient:
         trace_id: str = "",
         observation_id: str = "",
         session_id: str = "",
+        experiment_id: str = "",
         id: str = "",
         data_type: str = "",
         comment: str = "",
@@ -244,6 +245,7 @@ class LangfuseClient:
             "traceId": trace_id,
             "observationId": observation_id,
             "sessionId": session_id,
+            "datasetRunId": experiment_id,
             "name": name,
             "dataType": data_type,
             "comment": comment,
@@ -262,6 +264,11 @@ class LangfuseClient:
         """Forget one score; none of that id is no error."""
         path = f"/api/public/scores/{quote(score_id, safe='')}"
         self._call("DELETE", path, tried=f"delete score {score_id}")
+
+    def delete_dataset_item(self, item_id: str) -> None:
+        """Forget one item of a dataset, also in the runs that it was part of."""
+        path = f"/api/public/dataset-items/{quote(item_id, safe='')}"
+        self._call("DELETE", path, tried=f"delete dataset item {item_id}")
 
     def delete_trace(self, trace_id: str) -> None:
         """Forget one trace with its observations and scores; none of that id is no error."""

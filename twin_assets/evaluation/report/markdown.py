@@ -27,6 +27,7 @@ from twin_assets.evaluation.served import speed
 from twin_assets.evaluation.style import delta, style_habits, voice
 from twin_resources.registry.moves import Claim, Verdict
 
+SHOWN = 6  # answers beside the base model's and the author's
 WORDS = {True: "yes", False: "no", None: "not decided"}
 STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 
@@ -47,7 +48,7 @@ def write_report(
         drawn[title] = file.name
     answers = answers_path(path)
     if shown:
-        answers.write_text(side_by_side(shown), encoding="utf-8")
+        answers.write_text(side_by_side(shown[:SHOWN]), encoding="utf-8")
     linked = answers.name if shown else ""
     path.write_text(report(evaluation, verdict, drawn=drawn, answers=linked), encoding="utf-8")
 
