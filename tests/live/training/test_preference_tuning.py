@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,20 @@ from twin_resources.weights.weights import prepare_base_model
 pytestmark = pytest.mark.live
 
 
+@pytest.mark.parametrize(
+    ("launch", "stage"),
+    [
+        ("cpu-zero2", 2),
+        pytest.param("cpu-ddp", 0, marks=pytest.mark.long),
+        pytest.param("cpu-zero1", 1, marks=pytest.mark.long),
+        pytest.param("cpu-zero3", 3, marks=pytest.mark.long),
+    ],
+)
 def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
-    home: Settings, make_job: Callable[..., TrainingJob]
+    home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
 ) -> None:
     launcher = LocalLauncher(home)
+    make_job = partial(make_job, launch=launch)
     start = launcher.run(make_job("supervised", token_budget=1200)) / "adapter"
     changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, "token_budget": 5000}
     whole = launcher.run(make_job("whole", **changes))
@@ -51,6 +62,7 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
     resumed = launcher.run(job, on_message=kill_once)
 
     result, uninterrupted = (read_result(each / "result.json") for each in (resumed, whole))
+    assert result.effective["zero_stage"] == stage
     assert result.resumed_at, messages
     assert result.resumed_at[0] in {3, 6}
     expected, found, began = weights_of(whole), weights_of(resumed), (weights_of(start.parent))

@@ -182,15 +182,14 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
     assert time.monotonic() - started < 300
 
 
-def test_one_rank_without_deepspeed_trains_too(
-    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path
+@pytest.mark.parametrize(("launch", "stage"), [("cpu-single", 0), ("cpu-zero2", 2)])
+def test_one_rank_trains_too(
+    home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
 ) -> None:
-    launch = tmp_path / "plain.yaml"
-    launch.write_text("device: cpu\nmixed_precision: fp32\n")
-    job = make_job("plain", launch=str(launch), ranks=1, token_budget=1500)
+    job = make_job("alone", launch=launch, ranks=1, token_budget=1500)
 
     output = LocalLauncher(home).run(job)
 
     result = read_result(output / "result.json")
-    assert result.precision == "fp32"
+    assert (result.effective["ranks"], result.effective["zero_stage"]) == (1, stage)
     assert result.history[-1]["loss"] < result.history[0]["loss"]

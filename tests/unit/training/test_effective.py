@@ -37,7 +37,7 @@ def test_what_runs_as_the_recipe_says_may_begin() -> None:
         ({"learning_rate": 1e-4}, "learning_rate is 0.0001 and should be 0.001"),
         ({"accumulation": 1, "samples_per_step": 2}, "accumulation is 1 and should be 2"),
         ({"accumulation": 1, "samples_per_step": 2}, "samples_per_step is 2 and should be 4"),
-        ({"zero_stage": 2}, "zero_stage is 2 and should be 0"),
+        ({"zero_stage": 0}, "zero_stage is 0 and should be 2"),
         ({"ranks": 1}, "ranks is 1 and should be 2"),
         ({"optimizer": "SGD"}, "optimizer is 'SGD' and should be 'AdamW'"),
         ({"lora_rank": [8, 16]}, "lora_rank is [8, 16] and should be 16"),

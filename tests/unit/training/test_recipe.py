@@ -46,6 +46,13 @@ def test_the_recipe_for_a_node_shares_out_the_weights() -> None:
     assert launch.deepspeed["zero_optimization"]["stage"] == 3
 
 
+@pytest.mark.parametrize("name", [DEFAULT_RECIPE, "smollm2-135m-demo"])
+def test_what_is_trained_by_default_is_trained_by_deepspeed(name: str) -> None:
+    launch = load_launch(load_recipe(name).launch)
+    assert launch.device == "cpu"
+    assert launch.deepspeed["zero_optimization"]["stage"] == 2
+
+
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(TwinError, match=DEFAULT_RECIPE):
         load_recipe("no-such-recipe")
@@ -125,7 +132,7 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"packing": True},
         {"gradient_checkpointing": True},
         {"attention": "eager"},
-        {"launch": "cpu-zero2"},
+        {"launch": "cpu-ddp"},
     ):
         assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
 
