@@ -1,7 +1,8 @@
-"""Fixtures of the graph tier: a home with the real embedder, and the tables in it."""
+"""Fixtures of the graph tier: a home with the real embedder, its tables, a server like S3."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,15 @@ def embedder(embedder_weights: Path) -> Embedder:
 @pytest.fixture
 def tables(home: Settings) -> Tables:
     return Tables(home.tables_base, state=State.open(home.state_address))
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Address of one server for all tests of a process; each uses a bucket of its own."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.graph.forgetting.planted import POST_WORD, decoded
+from tests.graph.s3 import client_of, storage_options
 from twin_resources.forgetting.gone import Gone, Subject
 from twin_resources.forgetting.lance_tables import LanceTables
 from twin_resources.forgetting.marks import Marking
@@ -28,20 +27,8 @@ SCHEMA = {"source_id": pl.String(), "title": pl.String(), "text": pl.String()}
 
 
 @pytest.fixture
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def client(endpoint: str) -> Any:
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id="tests", aws_secret_access_key="tests",
-        region_name="us-east-1",
-    )  # fmt: skip
+def client(s3_endpoint: str) -> Any:
+    client = client_of(s3_endpoint)
     client.create_bucket(Bucket=BUCKET)
     enabled = {"Status": "Enabled"}
     client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=enabled)
@@ -49,14 +36,8 @@ def client(endpoint: str) -> Any:
 
 
 @pytest.fixture
-def instance(home: Settings, endpoint: str, client: Any) -> Iterator[Instance]:
-    options = {
-        "aws_endpoint": endpoint,
-        "aws_access_key_id": "tests",
-        "aws_secret_access_key": "tests",
-        "aws_region": "us-east-1",
-        "allow_http": "true",
-    }
+def instance(home: Settings, s3_endpoint: str, client: Any) -> Iterator[Instance]:
+    options = storage_options(s3_endpoint)
     state = State.open(home.state_address)
     tables = Tables(f"s3://{BUCKET}/twin", state=state, storage_options=options)
     yield Instance(home, state, tables, Registry(state, policy_path=home.policy_path))

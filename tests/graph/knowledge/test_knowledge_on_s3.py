@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.graph.knowledge.test_retrieval import POSTS, store
 from tests.graph.knowledge.test_vector_index import ROWS, opened, unit_vectors, write
+from tests.graph.s3 import client_of, name_in_environment
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.retrieval import vector_index
 from twin_resources.retrieval.index import keep_vector_index
@@ -19,31 +16,13 @@ from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "tests",
-    "AWS_SECRET_ACCESS_KEY": "tests",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_ALLOW_HTTP": "true",
-}
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
 
 @pytest.fixture
-def on_s3(endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Tables:
+def on_s3(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Tables:
     """Tables whose address is all that differs: the environment names the endpoint and the keys."""
-    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT": endpoint}).items():
-        monkeypatch.setenv(name, value)
+    name_in_environment(monkeypatch, s3_endpoint)
     bucket = "knowledge"
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
+    client_of(s3_endpoint).create_bucket(Bucket=bucket)
     return Tables(f"s3://{bucket}/{home.home.parent.name}", state=State.open(home.state_address))
 
 

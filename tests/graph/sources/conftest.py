@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "tests",
-    "AWS_SECRET_ACCESS_KEY": "tests",
-    "AWS_REGION": "us-east-1",
-    "AWS_ALLOW_HTTP": "true",
-}
+from tests.graph.s3 import client_of, name_in_environment
 
 
 @dataclass(frozen=True)
@@ -34,22 +26,12 @@ class Bucket:
         self.client.delete_object(Bucket=self.name, Key=key)
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
 def bucket(
-    endpoint: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    s3_endpoint: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Bucket:
-    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT": endpoint}).items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    name_in_environment(monkeypatch, s3_endpoint)
+    client = client_of(s3_endpoint)
     name = re.sub(r"[^a-z0-9]+", "-", str(request.node.name).lower())[:60].strip("-")
     client.create_bucket(Bucket=name)
     return Bucket(name, client)

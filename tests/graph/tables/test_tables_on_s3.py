@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.graph.tables.words import posts, rework_words, words
 from twin_resources.errors import TwinError
 from twin_resources.state.state import State
@@ -17,30 +15,11 @@ from twin_resources.tables.tables import TableMissing, Tables, Upstream
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def options(endpoint: str, request: pytest.FixtureRequest) -> dict[str, str]:
+def options(s3_endpoint: str, request: pytest.FixtureRequest) -> dict[str, str]:
     """Storage options of a fresh bucket named after the test."""
-    named = {
-        "aws_endpoint": endpoint,
-        "aws_access_key_id": "tests",
-        "aws_secret_access_key": "tests",
-        "aws_region": "us-east-1",
-        "allow_http": "true",
-    }
-    boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id="tests", aws_secret_access_key="tests",
-        region_name="us-east-1",
-    ).create_bucket(Bucket=bucket(request))  # fmt: skip
-    return named
+    client_of(s3_endpoint).create_bucket(Bucket=bucket(request))
+    return storage_options(s3_endpoint)
 
 
 def bucket(request: pytest.FixtureRequest) -> str:
@@ -86,7 +65,7 @@ def test_a_stored_upstream_on_s3(on_s3: Tables) -> None:
 
 
 def test_forgetting_on_s3_leaves_no_object_with_the_word(
-    on_s3: Tables, endpoint: str, request: pytest.FixtureRequest, tmp_path: Path
+    on_s3: Tables, s3_endpoint: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     from tests.graph.tables.test_forget import words_of_file
 
@@ -94,10 +73,7 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
     on_s3.tag("words", "mara", "trained")
     rework_words(on_s3, TEXTS)
     assert on_s3.forget("words", "mara", ["secret#0"]).untagged == ("trained",)
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id="tests", aws_secret_access_key="tests",
-        region_name="us-east-1",
-    )  # fmt: skip
+    client = client_of(s3_endpoint)
     objects = client.list_objects_v2(Bucket=bucket(request))["Contents"]
     decoded = 0
     for item in objects:
@@ -138,11 +114,7 @@ def test_the_environment_is_enough(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT", options["aws_endpoint"])
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    name_in_environment(monkeypatch, options["aws_endpoint"])
     by_environment = Tables(f"s3://{bucket(request)}/tables", state=state)
     assert rework_words(by_environment, TEXTS).rows == 6
     assert by_environment.read("words", "mara").height == 6
