@@ -16,11 +16,9 @@ author's posts in its prompt, on the same questions.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -29,8 +27,9 @@ from tests.bench.gate.canaries import exposed_canaries
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.voice import voice_of_candidate
-from tests.bench.loop.rows import Row
-from tests.bench.training.rows import show
+from tests.bench.rows import Row, heading, line, save
+from tests.bench.training.processes import NotMeasured
+from tests.bench.training.rows import missing
 
 ROWS: dict[str, Callable[[Form], list[Row]]] = {
     "time": time_and_likelihood,
@@ -50,18 +49,22 @@ def main() -> int:
     options = parser.parse_args()
     if options.quick:
         print("quick form: a tiny model of random weights; its goals are scaled down")
-    print(f"{'what':66} {'value':>9} {'unit':9} {'goal':>8}  holds peers")
+    print(heading(), flush=True)
     found: list[Row] = []
+    failed = False
     for name in options.only:
         started = time.monotonic()
-        rows = ROWS[name](FULL if options.full else QUICK)
-        for one in rows:
-            print(show(one, sign="≥" if one.unit in AT_LEAST else "≤"))
+        try:
+            rows = ROWS[name](FULL if options.full else QUICK)
+        except NotMeasured as error:
+            failed = True
+            rows = [missing(name, "", str(error), goal=0.0)]
+        print("\n".join(line(one, sign="≥" if one.unit in AT_LEAST else "≤") for one in rows))
         print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
         found += rows
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
-    return 0
+        if options.json:  # after each part: a later one that fails takes nothing along
+            save(found, options.json)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

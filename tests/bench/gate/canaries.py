@@ -17,7 +17,7 @@ import polars as pl
 
 from tests.bench.gate.forms import Form
 from tests.bench.gate.gated import Gated, gated
-from tests.bench.loop.rows import Row
+from tests.bench.rows import Row
 from tests.bench.training.material import SLUG
 from tests.bench.training.rows import row
 from twin_assets.evaluation.harm import canary_audit, exposure

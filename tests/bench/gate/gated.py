@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from tests.bench.gate.forms import Form
-from tests.bench.loop.rows import Row
+from tests.bench.rows import Row
 from tests.bench.training.material import SLUG, material
 from tests.bench.training.processes import Cost, timed
 from tests.bench.training.rows import missing, row

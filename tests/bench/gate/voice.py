@@ -18,7 +18,7 @@ import polars as pl
 
 from tests.bench.gate.forms import Form
 from tests.bench.gate.gated import Gated, gated
-from tests.bench.loop.rows import Row
+from tests.bench.rows import Row
 from tests.bench.training.material import POSTS, SLUG
 from tests.bench.training.rows import row
 from twin_assets.evaluation.likelihood import held_out

@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench.gate import canaries, gated, voice
 from tests.bench.gate.forms import FULL, QUICK
-from tests.bench.loop.rows import Row
+from tests.bench.rows import Row
 from tests.code_hash import code_hash
 from twin_assets.evaluation.gate import Comparison, Measured
 from twin_assets.evaluation.harm.exposure import CanaryExposure, exposure
