@@ -14,6 +14,7 @@ again at the next tick, for three days; the others are not written to again.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,7 +109,8 @@ class AppriseChannel:
             )
         self._apprise: Any = library()
         self._apprise.add(found)
-        self.name: str = found.url(privacy=True)
+        # Two webhooks of one workspace look alike once their tokens are masked.
+        self.name: str = f"{found.url(privacy=True)} {_mark_of(found.url())}"
 
     def send(self, notice: Notice) -> None:
         said: list[str] = []
@@ -122,9 +124,32 @@ class AppriseChannel:
             )
 
 
+@dataclass(frozen=True)
+class WrongAddress:
+    """An address that no notice can be sent to, so that the others get theirs meanwhile."""
+
+    name: str
+    reason: TwinError
+
+    def send(self, notice: Notice) -> None:  # noqa: ARG002 - it refuses each
+        raise self.reason
+
+
 def channels(addresses: Sequence[str]) -> list[Channel]:
-    """The ways out that the settings name."""
-    return [AppriseChannel(address) for address in addresses]
+    """The ways out that the settings name; one that is in no known form takes no notice."""
+    return [_channel(address) for address in addresses]
+
+
+def _channel(address: str) -> Channel:
+    try:
+        return AppriseChannel(address)
+    except TwinError as error:
+        return WrongAddress(f"an address of no known form {_mark_of(address)}", error)
+
+
+def _mark_of(address: str) -> str:
+    """Tells one address from another; nothing of it can be read back."""
+    return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
 def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
@@ -156,23 +181,28 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
 def deliver(state: State, ways: Sequence[Channel], *, now: float) -> Delivery:
     """Send what is queued, oldest first; an address that fails is passed over until the next call.
 
+    Notices that some address has refused come last: what waits three days for one that is gone
+    keeps nothing from the others.
+
     Without an address a notice stays in the queue's history (the UI and `twin status` read it) and
     counts as done.
     """
     sent = waiting = given_up = 0
-    failed: set[str] = set()
+    failed: dict[str, str] = {}
     with state.lease("notices"):
         for row in _queued(state):
             notice = Notice(row.key, row.event, row.author, row.title, row.text, row.links)
             reached, problem = list[str](row.sent_to), ""
             for way in ways:
-                if way.name in reached or way.name in failed:
+                if way.name in reached:
                     continue
-                try:
-                    way.send(notice)
-                except TwinError as error:
-                    failed.add(way.name)
-                    problem = error.found
+                if way.name not in failed:
+                    try:
+                        way.send(notice)
+                    except TwinError as error:
+                        failed[way.name] = error.found
+                if way.name in failed:
+                    problem = failed[way.name]
                 else:
                     reached.append(way.name)
                     sent += 1
@@ -204,7 +234,7 @@ def _queued(state: State) -> Sequence[sa.Row[Any]]:
     statement = (
         sa.select(notices)
         .where(notices.c.done.is_(False))
-        .order_by(notices.c.number)
+        .order_by(notices.c.problem != "", notices.c.number)
         .limit(AT_ONCE)
     )
     with state.reading() as connection:

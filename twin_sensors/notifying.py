@@ -9,7 +9,7 @@ import time
 import dagster as dg
 
 from twin_resources.dagster_resources import SettingsResource, StateResource
-from twin_resources.notifications import channels, deliver
+from twin_resources.notifications import WrongAddress, channels, deliver
 
 
 @dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -21,6 +21,8 @@ def notices_waiting(settings: SettingsResource, state: StateResource) -> dg.Skip
         done = deliver(store, ways, now=time.time())
     finally:
         store.close()
-    return dg.SkipReason(
+    wrong = [str(way.reason) for way in ways if isinstance(way, WrongAddress)]
+    counted = (
         f"{done.sent} sent, {done.waiting} waiting, {done.given_up} given up, {len(ways)} addresses"
     )
+    return dg.SkipReason("\n".join([counted, *wrong]))

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
 from twin_resources.notifications import (
+    AT_ONCE,
     KEPT_TRYING_S,
     AppriseChannel,
     Delivery,
@@ -135,6 +137,27 @@ def test_a_dead_receiver_loses_nothing_and_holds_up_no_other(
     assert (second.sent, second.waiting, len(receiver.bodies)) == (1, 0, 2)
 
 
+def test_fifty_notices_for_a_dead_address_keep_none_from_the_others(
+    state: State, receiver: Receiver
+) -> None:
+    dead = socket.create_server(("127.0.0.1", 0))
+    gone = AppriseChannel(f"json://127.0.0.1:{dead.getsockname()[1]}/gone")
+    dead.close()
+    alive = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
+    for number in range(AT_ONCE):
+        queue(state, replace(ALARM, key=f"alarm:{number}"))
+    assert deliver(state, [gone, alive], now=1_001.0).sent == AT_ONCE
+
+    queue(state, replace(ALARM, key="rolled_back", title="Rolled back"))
+    assert deliver(state, [gone, alive], now=1_002.0).sent == 1
+
+    assert receiver.bodies[-1]["title"] == "Rolled back"
+    back = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
+    assert deliver(state, [back, alive], now=1_003.0).sent == AT_ONCE
+    assert deliver(state, [back, alive], now=1_004.0) == Delivery(1, 0, 0)
+    assert deliver(state, [back, alive], now=1_005.0) == Delivery(0, 0, 0)
+
+
 def test_an_address_that_refuses_for_three_days_is_given_up(
     state: State, receiver: Receiver
 ) -> None:
@@ -167,10 +190,34 @@ def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None
     assert history(state) == []
 
 
-def test_an_address_of_no_known_form_is_refused_without_showing_it() -> None:
+def test_an_address_of_no_known_form_takes_nothing_from_the_others(
+    state: State, receiver: Receiver
+) -> None:
+    right = f"json://127.0.0.1:{receiver.port}/hook"
+    queue(state)
+    assert deliver(state, channels(["nowhere://secret-token", right]), now=1_001.0) == Delivery(
+        sent=1, waiting=1, given_up=0
+    )
+    with state.reading() as connection:
+        problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
+    assert problem == "no form of address that is known"
+
+    mended = channels([f"json://127.0.0.1:{receiver.port}/mended", right])
+    assert deliver(state, mended, now=1_002.0) == Delivery(sent=1, waiting=0, given_up=0)
+
+
+def test_an_address_of_no_known_form_is_said_without_its_token() -> None:
     with pytest.raises(TwinError) as refused:
-        channels(["nowhere://secret-token"])
+        AppriseChannel("nowhere://secret-token")
     assert "secret-token" not in str(refused.value)
+    [wrong] = channels(["nowhere://secret-token"])
+    assert "secret-token" not in wrong.name
+
+
+def test_two_webhooks_of_one_workspace_are_two_addresses() -> None:
+    start = f"https://hooks.slack.com/services/T{'1' * 8}/B{'2' * 8}"
+    one, other = channels([f"{start}/{'c' * 24}", f"{start}/c{'d' * 22}c"])
+    assert one.name != other.name
 
 
 def test_a_password_is_not_stored() -> None:
