@@ -168,13 +168,18 @@ def _of_zero(accelerator: Accelerator, engine: Any) -> Values:
         return none
     at_once = engine.train_micro_batch_size_per_gpu() * engine.gradient_accumulation_steps()
     offloaded = (engine.zero_offload_optimizer(), engine.zero_offload_param())
-    names = [part.device.value if part else "none" for part in offloaded]
+    names = [_device(part.device) if part else "none" for part in offloaded]
     return {
         "zero_stage": engine.zero_optimization_stage(),
         "offload_optimizer": names[0],
         "offload_parameters": names[1],
         "deepspeed_samples_per_step": at_once * accelerator.num_processes,
     }
+
+
+def _device(device: Any) -> str:
+    """By its name; DeepSpeed keeps what its JSON said, or a member of its enumeration."""
+    return str(getattr(device, "value", device))
 
 
 def _of_lora(bare: Any) -> Values:

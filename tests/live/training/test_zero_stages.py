@@ -18,6 +18,14 @@ from twin_resources.training_launcher import LocalLauncher, TrainingJob
 
 pytestmark = pytest.mark.live
 
+# what of the optimizer each shares out, and where it keeps that
+SHARED_OUT = {
+    "cpu-ddp": (0, "none"),
+    "cpu-zero1": (1, "none"),
+    "cpu-zero2": (2, "none"),
+    "cpu-zero2-offload": (2, "cpu"),
+    "cpu-zero3": (3, "none"),
+}
 SHORT = {"token_budget": 2500, "checkpoint_every_steps": 100}
 
 
@@ -31,14 +39,31 @@ def in_fp32(name: str, folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-def test_zero_2_and_3_on_two_ranks_have_the_loss_curve_of_one_process(
-    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, lora: bool
+@pytest.mark.parametrize(
+    ("lora", "names"),
+    [
+        pytest.param(True, ("cpu-zero1", "cpu-zero2-offload", "cpu-zero3"), id="lora"),
+        pytest.param(False, ("cpu-zero2", "cpu-zero3"), id="full"),
+        pytest.param(True, ("cpu-ddp", "cpu-zero2"), id="lora, others", marks=pytest.mark.long),
+        pytest.param(
+            False,
+            ("cpu-ddp", "cpu-zero1", "cpu-zero2-offload"),
+            id="full, others",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+def test_every_launch_configuration_on_two_ranks_has_the_loss_curve_of_one_process(
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    lora: bool,
+    names: tuple[str, ...],
 ) -> None:
     results: dict[str, TrainingResult] = {}
     weights: dict[str, dict[str, Any]] = {}
     changes = SHORT if lora else {**SHORT, "lora": None, "learning_rate": 1e-3}
-    for name, ranks in (("cpu-single", 1), ("cpu-zero2", 2), ("cpu-zero3", 2)):
+    for name, ranks in (("cpu-single", 1), *((name, 2) for name in names)):
         job = make_job(name, ranks=ranks, launch=in_fp32(name, tmp_path), **changes)
         output = LocalLauncher(home).run(job)
         results[name] = read_result(output / "result.json")
@@ -48,11 +73,12 @@ def test_zero_2_and_3_on_two_ranks_have_the_loss_curve_of_one_process(
     alone = [row["loss"] for row in results["cpu-single"].history]
     assert len(alone) >= 4
     assert alone[-1] < alone[0] - 0.1
-    for name, stage in (("cpu-zero2", 2), ("cpu-zero3", 3)):
+    for name in names:
         curve = [row["loss"] for row in results[name].history]
-        assert curve == pytest.approx(alone, abs=1e-3)
-        assert results[name].effective["zero_stage"] == stage
-        assert results[name].effective["ranks"] == 2
+        assert curve == pytest.approx(alone, abs=1e-3), name
+        ran = results[name].effective
+        assert (ran["zero_stage"], ran["offload_optimizer"]) == SHARED_OUT[name]
+        assert ran["ranks"] == 2
         assert weights[name].keys() == weights["cpu-single"].keys()
         for key, value in weights["cpu-single"].items():
             assert weights[name][key] == pytest.approx(value, abs=2e-3), key
