@@ -2,12 +2,14 @@
 
 A gate that refuses everything would pass the first half of every test here, so each also says which
 claims must hold. The short form breaks a tiny model of random weights in three ways; the long form
-trains SmolLM2-135M on a bundled author's posts, once well and in four broken ways.
+trains SmolLM2-135M on a bundled author's samples, once well and in six broken ways.
 """
 
 from __future__ import annotations
 
-import random
+import sys
+from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,23 @@ import polars as pl
 import pytest
 
 from tests.live.evaluation.conftest import SCHEMA, Workplace
-from tests.live.tiny_model import unpack_base_model
+from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.judgement import judge_candidate
+from twin_assets.training.spoiling import SHUFFLED_ANSWERS
 from twin_resources.embedder.embedder import load_embedder
 from twin_resources.judging.texts import bundled_hands
 from twin_resources.prompt import DEFAULT_TEMPLATE, render
 from twin_resources.registry.moves import Claim
 from twin_resources.serving.model_server import ModelServers
-from twin_resources.weights import gguf
+from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
-AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
-STEPS, RATE = 120, 0.001  # samples of about 170 tokens
 # What no change of the weights can spoil.
 FORM = {"template_hash_matches", "served_model_matches", "not_worse_than_incumbent"}
+GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
+HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
 def judged(workplace: Workplace, author: str) -> dict[str, Claim]:
@@ -62,10 +65,9 @@ def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
 
     claims = judged(workplace, "ada")
 
-    for name in ("beats_base_model", "learns_this_author", "sounds_less_like_the_base"):
+    for name in GAINS:
         assert claims[name].passed is False, claims[name].detail
-    kept = {"keeps_the_basics", "stays_on_topic", "recites_no_training_text", "answers_safely"}
-    assert held(claims) >= FORM | kept
+    assert held(claims) >= FORM | HARMLESS | {"stays_on_topic"}
 
 
 def test_data_of_another_author_are_known_by_the_control(workplace: Workplace) -> None:
@@ -77,8 +79,7 @@ def test_data_of_another_author_are_known_by_the_control(workplace: Workplace) -
     claims = judged(workplace, "ada")
 
     assert claims["learns_this_author"].passed is False, claims["learns_this_author"].detail
-    kept = {"keeps_the_basics", "stays_on_topic", "recites_no_training_text", "answers_safely"}
-    assert held(claims) >= FORM | kept | {"beats_base_model"}
+    assert held(claims) >= FORM | HARMLESS | {"stays_on_topic", "beats_base_model"}
 
 
 def test_what_it_was_trained_on_is_no_test_of_it(workplace: Workplace) -> None:
@@ -95,8 +96,8 @@ def test_what_it_was_trained_on_is_no_test_of_it(workplace: Workplace) -> None:
     assert held(claims) >= FORM | {"keeps_the_basics", "answers_safely"}
 
 
-def passages_as_samples(passages: Any, *, name: str, held_out: int = 0) -> pl.DataFrame:
-    """Passages with questions that name what they are about; the last ones held out."""
+def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
+    """Passages with questions that name what they are about."""
     rows: list[dict[str, Any]] = []
     for index, (document, answer) in enumerate(passages):
         title = document.split("-", 3)[-1].replace("-", " ")
@@ -105,7 +106,7 @@ def passages_as_samples(passages: Any, *, name: str, held_out: int = 0) -> pl.Da
         rows.append(
             {
                 "sample_id": f"s{index:03}", "document_id": document, "chunk_id": f"c{index}",
-                "split": "held_out" if index >= len(passages) - held_out else "train",
+                "split": "train",
                 "question": question, "answer": answer, "start": 0, "end": len(answer) + index,
                 "messages": [*messages, {"role": "assistant", "content": answer}],
                 "template": DEFAULT_TEMPLATE.hash, "context_chunk_ids": [],
@@ -114,62 +115,104 @@ def passages_as_samples(passages: Any, *, name: str, held_out: int = 0) -> pl.Da
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-@pytest.fixture(scope="session")
-def real_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("real")
-    base = unpack_base_model(folder)
-    gguf.write_f16(base, base.with_suffix(".gguf"))
-    return base
-
-
 @pytest.fixture
-def real(workplace: Workplace, real_base: Path) -> Workplace:
-    """The bundled author's passages beside the embedded base model."""
-    place = Workplace(workplace.settings, workplace.tables, workplace.registry, real_base)
-    [hand] = [one for one in bundled_hands(without=[]) if one.name == AUTHOR]
-    place.write(AUTHOR, passages_as_samples(hand.passages, name="Mara Lindqvist", held_out=45))
-    return place
+def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RealHome:
+    """The kept home; the fixture `home` has emptied the environment of settings."""
+    return real_home(embedder_weights, environment=monkeypatch.setenv)
 
 
-def spoilt(rows: list[dict[str, Any]], how: str) -> tuple[list[dict[str, Any]], int, float]:
-    """Samples, steps and learning rate of one way to break a model."""
-    if how == "shuffled":
-        answers = [row["messages"][-1] for row in rows]
-        random.Random(3).shuffle(answers)
-        pairs = zip(rows, answers, strict=True)
-        return (
-            [row | {"messages": [*row["messages"][:-1], said]} for row, said in pairs],
-            STEPS,
-            RATE,
-        )
-    if how == "another author":
-        [hand] = [one for one in bundled_hands(without=[]) if one.name == OTHER]
-        return passages_as_samples(hand.passages, name="Mara Lindqvist").to_dicts(), STEPS, RATE
-    if how == "five posts":
-        return rows[:5], STEPS, 2 * RATE
-    return rows, 0 if how == "untrained" else STEPS, RATE
+def under_the_name_of(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """The other author's samples as if they were the author's."""
+    renamed = [
+        [part | {"content": part["content"].replace(NAMES[OTHER], NAMES[AUTHOR])} for part in talk]
+        for talk in other["messages"].to_list()
+    ]
+    return other.with_columns(pl.Series("messages", renamed, dtype=own.schema["messages"]))
+
+
+def of_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """A passage of each of five posts, asked for without context."""
+    rows = own.filter(pl.col("split") == "train").unique(
+        "document_id", keep="first", maintain_order=True
+    )
+    bare = [
+        [talk[0], {"role": "user", "content": text}, talk[-1]]
+        for talk, question in rows.head(5).select("messages", "question").iter_rows()
+        for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
+    ]
+    return rows.head(5).with_columns(pl.Series("messages", bare, dtype=own.schema["messages"]))
+
+
+def of_the_test_split(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """The held-out documents are what is trained on."""
+    turned = {"held_out": "train", "train": "left_out"}
+    return own.with_columns(pl.col("split").replace_strict(turned))
+
+
+def by_another_template(own: pl.DataFrame) -> pl.DataFrame:
+    return own.with_columns(pl.lit("0123456789abcdef").alias("template"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A candidate, the claims that it offends (False: not met, None: not to be decided), and those
+    that it must meet."""
+
+    made: Made
+    offends: dict[str, bool | None]
+    meets: Set[str]
+
+
+BLOCKING = set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES
+CASES = {
+    "good": Case(Made(tokens=24_000), {}, BLOCKING),
+    "another template": Case(
+        Made(measured_on=by_another_template),
+        {"template_hash_matches": False},
+        BLOCKING - {"template_hash_matches"},
+    ),
+    "untrained": Case(
+        # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
+        Made(tokens=1, recipe={"learning_rate": 1e-12}),
+        dict.fromkeys(GAINS, False),
+        BLOCKING - set(GAINS),
+    ),
+    "shuffled labels": Case(
+        Made(spoil=SHUFFLED_ANSWERS), {"stays_on_topic": False}, BLOCKING - {"stays_on_topic"}
+    ),
+    "another author": Case(
+        Made(of=under_the_name_of),
+        {"learns_this_author": False},
+        BLOCKING - {"learns_this_author"},
+    ),
+    "five posts": Case(
+        Made(
+            of=of_five_posts,
+            recipe={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
+        ),
+        {"recites_no_training_text": False, "beats_base_model": False},
+        FORM | {"sounds_less_like_the_base", "answers_safely"},
+    ),
+    # the last: what its gate does not ask of the base is not kept for the next one
+    "test split": Case(
+        Made(of=of_the_test_split, tokens=5_000),
+        dict.fromkeys(("beats_base_model", "stays_on_topic", "sounds_less_like_the_base")),
+        FORM | {"keeps_the_basics", "answers_safely"},
+    ),
+}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("how", "refusing", "holding"),
-    [
-        ("well", set(), set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES),
-        ("untrained", {"beats_base_model"}, FORM | {"keeps_the_basics", "stays_on_topic"}),
-        ("shuffled", {"stays_on_topic"}, FORM | {"beats_base_model", "keeps_the_basics"}),
-        ("another author", {"learns_this_author"}, FORM | {"keeps_the_basics"}),
-        ("five posts", {"recites_no_training_text"}, FORM),
-    ],
-)
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", CASES)
 def test_a_real_model_is_refused_by_the_claim_that_is_about_its_fault(
-    real: Workplace, how: str, refusing: set[str], holding: set[str]
+    real: RealHome, name: str
 ) -> None:
-    rows = real.tables.read("instruction_dataset", AUTHOR, where="split = 'train'")
-    samples, steps, rate = spoilt(rows.sort("sample_id").to_dicts(), how)
-    real.candidate(AUTHOR, steps=steps, samples=samples, learning_rate=rate, spread=0.0)
+    case = CASES[name]
 
-    claims = judged(real, AUTHOR)
+    claims = real.judged(case.made)
 
-    told = {name: claim.detail for name, claim in claims.items()}
-    assert {name for name in refusing if claims[name].passed is not False} == set(), told
-    assert holding - held(claims) == set(), told
+    told = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
+    sys.stdout.write(f"{name}\n{told}\n")
+    assert {claim: claims[claim].passed for claim in case.offends} == case.offends, told
+    assert case.meets - held(claims) == set(), told

@@ -1,0 +1,226 @@
+"""Candidates of the embedded base model for a bundled author: a good one, and broken ones.
+
+Belongs here: their data, their trainings and judging them, all by the product's own functions.
+Does not belong here: which claim refuses which candidate (`test_broken_candidates.py`).
+
+A training takes minutes of a core and a gate as many, so everything is kept in `build/`, in a home
+that is named by the hash of the code that decides it: a run that was ended goes on where it stood,
+and what the base model said is asked once for all candidates.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from tests.code_hash import ROOT, code_hash
+from tests.live.evaluation.conftest import CHUNKS, SCHEMA
+from tests.prepared_embedder import lend_weights
+from twin_assets.evaluation import gate
+from twin_assets.evaluation.judgement import Judged, judge_candidate
+from twin_assets.training import manifest as manifests
+from twin_assets.training.fine_tuning import FineTuned, fine_tune
+from twin_assets.training.published_weights import weights_of
+from twin_assets.training.recipe import Launch, Recipe, load_launch, load_recipe
+from twin_resources.embedder.embedder import load_embedder
+from twin_resources.registry.moves import Claim
+from twin_resources.registry.registry import Registry
+from twin_resources.serving.model_server import ModelServers
+from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_resources.training_launcher import LocalLauncher
+from twin_resources.weights.weights import prepare_base_model
+
+KEPT = ROOT / "build" / "broken-candidates"
+SAMPLES = ROOT / "deploy" / "samples"
+CODE = (
+    *("twin_assets/corpus", "twin_assets/knowledge", "twin_assets/instructions"),
+    *("twin_assets/training", "twin_assets/evaluation", "twin_assets/serving/judge_material.py"),
+    *("twin_resources/judging", "twin_resources/serving", "twin_resources/prompt.py"),
+    "deploy/samples",
+)
+AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
+NAMES = {AUTHOR: "Mara Lindqvist", OTHER: "Tomas Okafor"}
+RECIPE = "smollm2-135m-demo"
+CONTEXT_TOKENS = 256  # of passages in a prompt: one full chunk, as in the demo
+EVALUATION_TOKENS = 6000  # of held-out passages: 30 of them at least are read all the same
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a candidate is made.
+
+    Attributes:
+        of: from the author's samples and the other author's to those that it is trained on.
+        tokens: that pass the model in its training.
+        recipe: other changes of the demo's recipe.
+        spoil: a way of `twin_assets/training/spoiling.py`.
+        measured_on: from the author's samples to those that the gate finds.
+    """
+
+    of: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = lambda own, _other: own
+    tokens: int = 12_000
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spoil: str = ""
+    measured_on: Callable[[pl.DataFrame], pl.DataFrame] = lambda own: own
+
+
+@dataclass(frozen=True)
+class RealHome:
+    """The kept home: prepared weights, tables and registry."""
+
+    settings: Settings
+    tables: Tables
+    registry: Registry
+
+    def judged(self, made: Made) -> dict[str, Claim]:
+        """Train the candidate, or find it, and let the gate judge it: claims by their names."""
+        own, other = self._samples(AUTHOR), self._samples(OTHER)
+        self._write("instruction_dataset", made.of(own, other), SCHEMA, key="sample_id")
+        self._register(self._trained(made))
+        self._write("instruction_dataset", made.measured_on(own), SCHEMA, key="sample_id")
+        found = self._judge()
+        told = (*found.verdict.claims, *gate.stated(found.evaluation.measured))
+        assert {claim.name for claim in told} == set(gate.CLAIMS)
+        return {claim.name: claim for claim in told}
+
+    def _trained(self, made: Made) -> FineTuned:
+        # beside other work two threads wait for each other: 26 tokens/s instead of 80 and more
+        launch = load_launch("cpu-single").model_copy(update={"threads_per_rank": 1})
+        changed = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}
+        recipe = load_recipe(RECIPE).model_copy(update=changed | dict(made.recipe))
+        path = self._yaml("recipe", recipe)
+        return fine_tune(
+            Author(AUTHOR, NAMES[AUTHOR], recipe=str(path)),
+            settings=self.settings,
+            tables=self.tables,
+            launcher=LocalLauncher(self.settings),
+            spoil=made.spoil,
+        )
+
+    def _yaml(self, name: str, values: Recipe | Launch) -> Path:
+        path = self.settings.home / f"{name}.yaml"
+        document = values.model_dump(mode="json", exclude={"name"})
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return path
+
+    def _register(self, tuned: FineTuned) -> None:
+        """Make it the candidate, as the asset `preference_tuned_checkpoint` does."""
+        manifest = tuned.manifest
+        base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
+        weights = weights_of(tuned.folder, base=base, base_gguf=base_gguf)
+        values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
+        manifests.write_pointer(self.settings.checkpoints_dir / AUTHOR, "candidate", values)
+        self.registry.register(
+            author=AUTHOR,
+            checkpoint=manifest.checkpoint,
+            folder=str(tuned.folder),
+            adapter_gguf=weights.adapter_gguf,
+            base=base,
+            base_gguf=weights.model_gguf,
+            template=manifest.template,
+            dataset_version=manifest.dataset["data_version"],
+        )
+
+    def _judge(self) -> Judged:
+        return judge_candidate(
+            AUTHOR,
+            checkpoints=self.settings.checkpoints_dir / AUTHOR,
+            token_budget=EVALUATION_TOKENS,
+            tables=self.tables,
+            registry=self.registry,
+            servers=ModelServers(self.settings),
+            embedder=lambda: load_embedder(self.settings),
+            say=print,
+        )
+
+    def _samples(self, author: str) -> pl.DataFrame:
+        return pl.read_parquet(self.settings.home / f"{author}.samples.parquet")
+
+    def _write(
+        self, asset: str, rows: pl.DataFrame, schema: Mapping[str, Any], *, key: str
+    ) -> None:
+        self.tables.rework(
+            rows.select(list(schema)), asset, author=AUTHOR, key=key, row_key=key,
+            function=lambda frame: frame, version="1", schema=schema,
+        )  # fmt: skip
+
+    def fill(self, made_by: Tables) -> None:
+        """Take over both authors' samples and the author's chunks."""
+        for author in NAMES:
+            rows = made_by.read("instruction_dataset", author).filter(
+                pl.col("split").is_in(["train", "held_out"])
+            )
+            columns = [pl.col(name).cast(kind) for name, kind in SCHEMA.items()]
+            path = self.settings.home / f"{author}.samples.parquet"
+            rows.select(columns).sort("sample_id").write_parquet(path)
+        chunks = made_by.read("document_chunks", AUTHOR)
+        self._write("document_chunks", chunks, CHUNKS, key="chunk_id")
+
+
+def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:
+    """Find the kept home, or make it.
+
+    Args:
+        weights: folder with the prepared embedder and the wheels.
+        environment: sets a variable for the time of the test.
+    """
+    folder = KEPT / f"home-{code_hash(CODE)}"
+    environment("TWIN_HOME", str(folder))
+    environment("TWIN_TRAIN_RANKS", "1")
+    complete = folder / "complete.json"
+    if not complete.is_file():
+        shutil.rmtree(KEPT, ignore_errors=True)
+        folder.mkdir(parents=True)
+    home = _opened(load_settings())
+    if not complete.is_file():
+        lend_weights(weights, home.settings)
+        prepare_base_model(home.settings)
+        _import_samples(folder / "imported", environment)
+        imported = load_settings(folder / "imported")
+        home.fill(Tables(imported.tables_base, state=State.open(imported.state_address)))
+        write_author(home.settings, Author(AUTHOR, NAMES[AUTHOR]))
+        complete.write_text(json.dumps({"code": CODE}), encoding="utf-8")
+    return home
+
+
+def _opened(settings: Settings) -> RealHome:
+    state = State.open(settings.state_address)
+    registry = Registry(state, policy_path=settings.policy_path)
+    return RealHome(settings, Tables(settings.tables_base, state=state), registry)
+
+
+def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> None:
+    """From the posts of both sample authors to their instruction datasets."""
+    import dagster as dg
+
+    from twin_assets.corpus.cleaned_documents import cleaned_documents
+    from twin_assets.corpus.raw_posts import raw_posts
+    from twin_assets.definitions import default_resources
+    from twin_assets.instructions.instruction_dataset import instruction_dataset
+    from twin_assets.knowledge.chunks import document_chunks
+    from twin_assets.knowledge.embeddings import embeddings
+
+    settings = load_settings(folder)
+    folder.mkdir()
+    (folder / "weights").symlink_to(folder.parent / "weights")
+    environment("TWIN_HOME", str(folder))
+    assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", list(NAMES))
+        for slug, name in NAMES.items():
+            author = Author(slug, name, sources=(str(SAMPLES / slug),), language="en")
+            write_author(settings, replace(author, context_tokens=CONTEXT_TOKENS))
+            done = dg.materialize(
+                assets, partition_key=slug, instance=instance, resources=default_resources()
+            )
+            assert done.success
+    environment("TWIN_HOME", str(folder.parent))
