@@ -294,6 +294,11 @@ def _kinds_of_author() -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(kind) for name, kind in get_type_hints(Author).items()}
 
 
+def author_slugs(settings: Settings) -> list[str]:
+    """Slug of every author of this home, whatever their files say."""
+    return sorted(path.stem for path in settings.authors_dir.glob("*.toml"))
+
+
 def list_authors(settings: Settings) -> list[Author]:
     """Every author of this home, by slug.
 
@@ -301,20 +306,18 @@ def list_authors(settings: Settings) -> list[Author]:
         TwinError: see `read_author`; whoever must not stop at one author's mistake asks
             `readable_authors`.
     """
-    return [
-        read_author(settings, path.stem) for path in sorted(settings.authors_dir.glob("*.toml"))
-    ]
+    return [read_author(settings, slug) for slug in author_slugs(settings)]
 
 
 def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
     """The authors of this home, and a line for each whose file has a mistake in it."""
     found: list[Author] = []
     wrong: list[str] = []
-    for path in sorted(settings.authors_dir.glob("*.toml")):
+    for slug in author_slugs(settings):
         try:
-            found.append(read_author(settings, path.stem))
+            found.append(read_author(settings, slug))
         except TwinError as error:
-            wrong.append(f"{path.stem}: {error}")
+            wrong.append(f"{slug}: {error}")
     return found, wrong
 
 

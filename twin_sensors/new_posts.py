@@ -19,7 +19,7 @@ import dagster as dg
 from twin_resources.dagster_resources import SettingsResource
 from twin_resources.embedder.embedder import find_prepared
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, read_author
+from twin_resources.settings import Author, Settings, author_slugs, read_author
 from twin_resources.sources.arrivals import Decision, Known, decide, named, run_key
 from twin_resources.sources.listing import Listing, fingerprint, is_feed, list_source
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
@@ -64,7 +64,7 @@ def new_posts(context: dg.SensorEvaluationContext, settings: SettingsResource) -
     except TwinError as error:
         return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=memory.written())
     runs = ImportRuns(context.instance)
-    slugs = sorted(path.stem for path in home.authors_dir.glob("*.toml"))
+    slugs = author_slugs(home)
     known = {slug: one for slug, one in memory.authors.items() if slug in slugs}
     requests: list[dg.RunRequest] = []
     lines: list[str] = []

@@ -12,6 +12,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import (
     Author,
     Settings,
+    author_slugs,
     list_authors,
     load_secrets,
     load_settings,
@@ -99,6 +100,7 @@ def test_one_authors_mistake_hides_no_other(home: Settings) -> None:
     (home.authors_dir / "ann.toml").write_text("name = [")
     with pytest.raises(TwinError, match=r"ann\.toml"):
         list_authors(home)
+    assert author_slugs(home) == ["ann", "bob"]
     found, [wrong] = readable_authors(home)
     assert [author.slug for author in found] == ["bob"]
     assert wrong.startswith("ann: ")

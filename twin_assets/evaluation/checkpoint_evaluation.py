@@ -15,11 +15,11 @@ from twin_assets.evaluation.judgement import (
     DATASET,
     Judged,
     judge_candidate,
-    others_of,
 )
 from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path
 from twin_assets.partitions import authors
+from twin_assets.serving.judge_material import others_of
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,

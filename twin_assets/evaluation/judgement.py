@@ -28,10 +28,9 @@ from twin_assets.serving.judge_material import chunk_texts, material_of
 from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_assets.training.published_weights import weights_of
 from twin_resources.errors import TwinError
-from twin_resources.judging.texts import SAMPLES, merged
+from twin_resources.judging.texts import merged
 from twin_resources.model_fit import parameters_of
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
-from twin_resources.settings import Settings, list_authors
 
 if TYPE_CHECKING:
     from twin_resources.embedder.embedder import Embedder
@@ -192,12 +191,6 @@ def _question(
         trained_on=frozenset(trained_on),
         token_budget=token_budget,
     )
-
-
-def others_of(author: str, settings: Settings) -> list[str]:
-    """Other authors of the instance; a sample author is among the bundled texts already."""
-    known = (other.slug for other in list_authors(settings))
-    return [slug for slug in known if slug != author and not (SAMPLES / slug).is_dir()]
 
 
 def _beside(

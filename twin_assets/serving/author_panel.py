@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.serving.judge_material import material_of
+from twin_assets.serving.judge_material import material_of, others_of
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.judging.panel import Panel, convene
-from twin_resources.judging.texts import SAMPLES
-from twin_resources.settings import Author, Settings, list_authors
+from twin_resources.settings import Author, Settings
 from twin_resources.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -46,12 +45,7 @@ def panel_of(
     material = material_of(
         author.slug,
         tables,
-        others=[
-            other.slug
-            for other in list_authors(settings)
-            # a sample author is among the bundled texts already
-            if other.slug != author.slug and not (SAMPLES / other.slug).is_dir()
-        ],
+        others=others_of(author.slug, settings),
         base=base.revision,
         serve_base=lambda: servers.serve(base.gguf, alias=servers.base_alias),
         say=say,

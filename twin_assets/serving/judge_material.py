@@ -19,9 +19,10 @@ from twin_assets.evaluation.served.served_model import Serve
 from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_resources.judging.panel import Material
 from twin_resources.judging.plants import OwnAnswer
-from twin_resources.judging.texts import bundled_hands, divided, hands_of, of_others
+from twin_resources.judging.texts import SAMPLES, bundled_hands, divided, hands_of, of_others
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.serving.model_server_process import servers_at_once
+from twin_resources.settings import Settings, author_slugs
 
 if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables
@@ -33,6 +34,12 @@ BASE_TOKENS = 60
 MOST_OF_ANOTHER = 300  # passages of one other author
 BASE_VERSION = "base-answers-1"
 _SCHEMA = {"question_id": pl.String(), "base": pl.String(), "answer": pl.String()}
+
+
+def others_of(author: str, settings: Settings) -> list[str]:
+    """Other authors of the instance; a sample author is among the bundled texts already."""
+    known = author_slugs(settings)
+    return [slug for slug in known if slug != author and not (SAMPLES / slug).is_dir()]
 
 
 def material_of(

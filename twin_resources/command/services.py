@@ -14,7 +14,7 @@ from twin_resources.command.preparation import prepare_models
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
-from twin_resources.settings import Settings, list_authors, load_secrets
+from twin_resources.settings import Settings, author_slugs, load_secrets
 from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.stack.programs import (
     AFTER_PREPARATION,
@@ -76,7 +76,7 @@ def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
     """
     settings = stack.settings
     secrets = load_secrets(settings)
-    slugs = [author.slug for author in list_authors(settings)]
+    slugs = author_slugs(settings)
     slugs.sort(key=lambda slug: slug != first)
     aliases = ["", "@stable", "@base", *(["@paid"] if settings.has_paid_route else [])]
     real = settings.has_real_langfuse
