@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from twin_assets.evaluation.likelihood import basics, control, perplexity
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
-from twin_assets.evaluation.likelihood.models_at_once import models_at_once, shared_cores
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.evaluation.question import Subject
@@ -99,31 +97,25 @@ def read_by(
     clock: Clock,
     progress: Progress,
 ) -> Read:
-    """Let every model read what it has to, two at the same time where that is quicker."""
-    asked: list[tuple[Subject, list[TokenizedSample]]] = [
-        (subject, list(reading.held_out) if subject is incumbent else reading.everything())
-        for subject in (base, candidate, incumbent)
-        if subject is not None
-    ]
-    asked = [(subject, samples) for subject, samples in asked if samples]
-    unread = [one.base_folder for one, samples in asked if stored.unknown(one.weights, samples)]
-    at_once = models_at_once(unread)
-
-    def read(subject: Subject, samples: list[TokenizedSample]) -> AnswerLikelihood:
-        def compute(missing: list[TokenizedSample]) -> AnswerLikelihood:
-            take_share()
-            return _compute(subject, missing, stored.precision, progress)
-
+    """Let every model read what it has to."""
+    found: dict[str, AnswerLikelihood] = {}
+    for subject in (base, candidate, incumbent):
+        if subject is None:
+            continue
+        samples = list(reading.held_out) if subject is incumbent else reading.everything()
+        if not samples:
+            continue
         with clock.part(f"likelihoods of {subject.name}"):
-            found = stored.of(subject.weights, samples, compute)
+            found[subject.name] = stored.of(
+                subject.weights,
+                samples,
+                lambda missing, subject=subject: _compute(
+                    subject, missing, stored.precision, progress
+                ),
+            )
         seconds = clock.seconds[f"likelihoods of {subject.name}"]
         progress.say(f"{subject.name}: {len(samples)} answers read in {seconds:.1f} s")
-        return found
-
-    with shared_cores(at_once) as take_share, ThreadPoolExecutor(at_once) as pool:
-        found = list(pool.map(lambda one: read(*one), asked))
-    names = [subject.name for subject, _ in asked]
-    return Read(reading, dict(zip(names, found, strict=True)))
+    return Read(reading, found)
 
 
 def unknown(

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
 from twin_assets.training.batches import padded
 from twin_assets.training.samples import TokenizedSample
 
@@ -126,11 +128,13 @@ def answer_likelihood(
     samples: Sequence[TokenizedSample],
     *,
     advance: Callable[[int], object] = lambda _passages: None,
+    at_once: int | None = None,
 ) -> AnswerLikelihood:
     """Log-likelihood of each sample's answer, its end-of-turn token left out.
 
     Args:
         advance: called with the number of passages after each batch of them.
+        at_once: batches that are read side by side; None: as this machine has it (`readers`).
 
     Logits are computed in fp32 from the last hidden states, and only where an answer stands: in
     bf16 a logit of 16 is rounded by .06. The head is turned into fp32 once and used for all answers
@@ -140,23 +144,42 @@ def answer_likelihood(
 
     likelihoods = [0.0] * len(samples)
     head: Any = model.get_output_embeddings()
-    with torch.inference_mode():
-        weight = head.weight.float()
-        for batch in _batches(samples):
-            inputs = _padded_batch([samples[index].tokens for index in batch]).to(model.device)
-            hidden = model.base_model(input_ids=inputs).last_hidden_state
-            spans = [
-                (samples[index].answer_start, samples[index].answer_end - 1) for index in batch
-            ]
-            states = [hidden[row, first - 1 : end - 1] for row, (first, end) in enumerate(spans)]
-            targets = [inputs[row, first:end] for row, (first, end) in enumerate(spans)]
-            losses = _losses(torch.cat(states), torch.cat(targets), weight)
-            for index, loss in zip(batch, losses.split([len(one) for one in states]), strict=True):
+    weight = head.weight.detach().float()
+    many = readers() if at_once is None else at_once
+
+    def read(batch: list[int]) -> int:
+        take_share()
+        with torch.inference_mode():
+            for index, loss in zip(batch, _read(model, weight, samples, batch), strict=True):
                 likelihoods[index] = float(loss.sum())
-            advance(len(batch))
+        return len(batch)
+
+    with shared_cores(many) as take_share, ThreadPoolExecutor(many) as pool:
+        # the longest first, so that the last ones end together
+        for count in pool.map(read, reversed(list(_batches(samples)))):
+            advance(count)
     return AnswerLikelihood(
         tuple(likelihoods), tuple(sample.answer_tokens - 1 for sample in samples)
     )
+
+
+def _read(
+    model: PreTrainedModel,
+    weight: torch.Tensor,
+    samples: Sequence[TokenizedSample],
+    batch: Sequence[int],
+) -> Sequence[torch.Tensor]:
+    """Nats of each counted token, an answer each."""
+    import torch
+
+    rows = [samples[index] for index in batch]
+    inputs = _padded_batch([sample.tokens for sample in rows]).to(model.device)
+    hidden = model.base_model(input_ids=inputs).last_hidden_state
+    spans = [(sample.answer_start, sample.answer_end - 1) for sample in rows]
+    states = [hidden[row, first - 1 : end - 1] for row, (first, end) in enumerate(spans)]
+    targets = [inputs[row, first:end] for row, (first, end) in enumerate(spans)]
+    losses = _losses(torch.cat(states), torch.cat(targets), weight)
+    return losses.split([len(one) for one in states])
 
 
 def log_probabilities(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:

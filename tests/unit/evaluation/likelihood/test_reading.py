@@ -1,0 +1,110 @@
+"""Reading answers: in batches side by side, what one answer alone would give; cores given back."""
+
+from __future__ import annotations
+
+import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+
+from twin_assets.evaluation.likelihood.perplexity import TOKENS_PER_BATCH, answer_likelihood
+from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
+from twin_assets.training.samples import TokenizedSample
+
+VOCABULARY = 97
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """Two layers of random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def samples(count: int) -> list[TokenizedSample]:
+    chance = random.Random(5)
+    found: list[TokenizedSample] = []
+    for number in range(count):
+        length = chance.randint(20, 500)
+        start = chance.randint(1, length - 3)
+        found.append(
+            TokenizedSample(
+                sample_id=f"s{number}",
+                document_id=f"d{number}",
+                tokens=tuple(chance.randrange(VOCABULARY) for _ in range(length)),
+                answer_start=start,
+                answer_end=length,
+            )
+        )
+    return found
+
+
+def alone(model: Any, sample: TokenizedSample) -> float:
+    """An answer by itself, unpadded, by the model's own logits."""
+    with torch.inference_mode():
+        said = model(input_ids=torch.tensor([sample.tokens])).logits[0].log_softmax(-1)
+    counted = range(sample.answer_start, sample.answer_end - 1)  # the end of the turn is left out
+    return -sum(float(said[at - 1, sample.tokens[at]]) for at in counted)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_batches_side_by_side_give_what_an_answer_alone_gives(model: Any, at_once: int) -> None:
+    read = samples(40)
+    assert sum(len(one.tokens) for one in read) > 2 * TOKENS_PER_BATCH
+    counted: list[int] = []
+
+    found = answer_likelihood(model, read, advance=counted.append, at_once=at_once)
+
+    assert found.negative_log_likelihoods == pytest.approx(
+        [alone(model, one) for one in read], rel=1e-4
+    )
+    assert found.tokens == tuple(one.answer_end - one.answer_start - 1 for one in read)
+    assert sum(counted) == len(read)
+    assert len(counted) > 3
+
+
+def test_an_error_in_a_batch_is_raised(model: Any) -> None:
+    beyond = TokenizedSample("s", "d", (1, 2, VOCABULARY), answer_start=1, answer_end=3)
+
+    with pytest.raises(IndexError):
+        answer_likelihood(model, [*samples(5), beyond], at_once=2)
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 2)])
+def test_two_batches_are_read_where_there_are_two_cores(
+    cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpus = set(range(cores))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: cpus, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    assert readers() == expected
+
+
+def test_every_reader_gets_its_share_and_the_process_its_cores_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with shared_cores(2) as take_share, ThreadPoolExecutor(2) as pool:
+
+            def read(_number: int) -> int:
+                take_share()
+                return torch.get_num_threads()
+
+            assert list(pool.map(read, range(4))) == [2, 2, 2, 2]
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,36 @@
+"""How many batches are read at the same time, and with how many cores each.
+
+Belongs here: that decision, and holding a reading thread to its share of the cores.
+Does not belong here: what is read (`losses.py`), a likelihood (`perplexity.py`).
+
+Two threads share one small batch badly: SmolLM2-135M read a gate's 278 answers in 46 s with two,
+where one takes 54 CPU seconds. So two batches are read side by side, half of the cores each.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from twin_resources.serving.model_server_process import servers_at_once
+
+
+def readers() -> int:
+    """One on a GPU or a single core, else as many as there may be model servers."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else servers_at_once()
+
+
+@contextmanager
+def shared_cores(readers: int) -> Generator[Callable[[], None]]:
+    """What each reading thread calls before it computes, to take its share of the cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    each = max(1, before // readers)
+    try:
+        yield lambda: torch.set_num_threads(each)
+    finally:
+        torch.set_num_threads(before)  # it holds for the whole process, not for that thread alone
