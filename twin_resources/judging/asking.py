@@ -26,6 +26,7 @@ from typing import Any, Generic, TypeVar, cast
 from twin_resources.errors import TwinError
 from twin_resources.judging.judge import Answered, digest
 
+ASKING_VERSION = "asking-2"  # goes up when a rating could change; 2: held to a schema
 TRIES = 3  # of an answer that cannot be read; LiteLLM itself tries again on failures
 AT_ONCE = 4
 LOWEST, HIGHEST = 1, 5
@@ -49,15 +50,34 @@ class Rubric(Generic[Rating]):
 
     Attributes:
         prompt: with `{question}`, `{passages}`, `{answer}` and whatever `shown` fills in.
-        shown: what the prompt shows of every answer alike.
-        read: a rating from a reply; None: it cannot be read.
+        names: of the whole numbers, 1 to 5, in the JSON object of a reply.
+        rating: what these numbers are worth, in the order of `names`.
         most_tokens: of a reply.
+        shown: what the prompt shows of every answer alike.
     """
 
     prompt: str
-    read: Callable[[str], Rating | None]
+    names: tuple[str, ...]
+    rating: Callable[[tuple[int, ...]], Rating]
     most_tokens: int
     shown: tuple[tuple[str, str], ...] = ()
+
+    def read(self, said: str) -> Rating | None:
+        """The rating in a reply; None: it cannot be read."""
+        numbers = whole_numbers(said, self.names)
+        return None if numbers is None else self.rating(numbers)
+
+    def response_format(self) -> dict[str, Any]:
+        """The reply's JSON schema, which a model is held to where its server can do that."""
+        scale = {"type": "integer", "enum": list(range(LOWEST, HIGHEST + 1))}
+        schema = {
+            "type": "object",
+            "properties": dict.fromkeys(self.names, scale),
+            "required": list(self.names),
+            "additionalProperties": False,
+        }
+        named = {"name": "rating", "strict": True, "schema": schema}
+        return {"type": "json_schema", "json_schema": named}
 
     def of(self, one: Answered) -> str:
         """The message about one answer."""
@@ -86,6 +106,7 @@ class Rater(Generic[Rating]):
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._spent = Spent(0, 0, 0.0)
+        self._by_schema = True  # until a server refuses it
 
     @property
     def spent(self) -> Spent:
@@ -113,21 +134,10 @@ class Rater(Generic[Rating]):
             ) from error
 
     def _ask(self, one: Answered) -> Rating | None:
-        import litellm
-
-        litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
-        complete: Any = litellm.completion
         content, said = self._rubric.of(one), ""
         for attempt in range(TRIES):
-            reply = complete(
-                model=self.model,
-                messages=[{"role": "user", "content": content}],
-                # the same request twice would give the same unreadable answer
-                temperature=0.0 if attempt == 0 else 0.5,
-                max_tokens=self._rubric.most_tokens,
-                num_retries=2,
-                timeout=self._timeout_s,
-            )
+            # the same request twice would give the same unreadable answer
+            reply = self._complete(content, temperature=0.0 if attempt == 0 else 0.5)
             said = str(reply.choices[0].message.content or "")
             rating = self._rubric.read(said)
             self._count(reply, readable=rating is not None)
@@ -141,6 +151,33 @@ class Rater(Generic[Rating]):
                 "format",
             )
         return None
+
+    def _complete(self, content: str, *, temperature: float) -> Any:
+        """One reply, held to the schema where the server takes one.
+
+        Without it a model of 135M kept the format in none of 36 replies, with it in all.
+        """
+        import litellm
+
+        litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
+        complete: Any = litellm.completion
+        by_schema = self._by_schema
+        try:
+            return complete(
+                model=self.model,
+                messages=[{"role": "user", "content": content}],
+                temperature=temperature,
+                max_tokens=self._rubric.most_tokens,
+                response_format=self._rubric.response_format() if by_schema else None,
+                drop_params=True,  # a provider that LiteLLM knows to take none is asked without
+                num_retries=2,
+                timeout=self._timeout_s,
+            )
+        except litellm.BadRequestError:  # pyright: ignore[reportPrivateImportUsage]
+            if not by_schema:
+                raise
+            self._by_schema = False  # a gateway such as ours refuses keys that it does not know
+            return self._complete(content, temperature=temperature)
 
     def _count(self, reply: Any, *, readable: bool) -> None:
         cost = cast(dict[str, Any], getattr(reply, "_hidden_params", {})).get("response_cost")

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -19,13 +20,16 @@ class RatingServer(ThreadingHTTPServer):
     """Keeps the prompts; `reply` says what is said to one's answer.
 
     Attributes:
-        prompts: in the order of asking.
+        prompts, formats: in the order of asking.
+        refuses_formats: a request with one is answered with 400.
     """
 
     def __init__(self, reply: Callable[[str], str]) -> None:
         super().__init__(("127.0.0.1", 0), _Reply)
         self.reply = reply
         self.prompts: list[str] = []
+        self.formats: list[dict[str, Any]] = []
+        self.refuses_formats = False
 
 
 class _Reply(BaseHTTPRequestHandler):
@@ -34,7 +38,11 @@ class _Reply(BaseHTTPRequestHandler):
         assert isinstance(server, RatingServer)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         prompt = body["messages"][0]["content"]
+        if server.refuses_formats and body.get("response_format"):
+            self.answer(400, {"error": {"message": "an unknown key", "code": "key_not_allowed"}})
+            return
         server.prompts.append(prompt)
+        server.formats.append(body.get("response_format") or {})
         answer = prompt.split("<answer>\n")[1].split("\n</answer>")[0]
         message = {"role": "assistant", "content": server.reply(answer)}
         document = {
@@ -45,8 +53,11 @@ class _Reply(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
+        self.answer(200, document)
+
+    def answer(self, status: int, document: dict[str, Any]) -> None:
         data = json.dumps(document).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

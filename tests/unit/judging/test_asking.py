@@ -14,18 +14,15 @@ from twin_resources.judging.judge import Answered
 PROMPT = "{samples}|{question}|{passages}|<answer>\n{answer}\n</answer>"
 
 
-def read(said: str) -> int | None:
-    return int(said) if said.isdigit() else None
-
-
 def rubric() -> Rubric[int]:
-    return Rubric(PROMPT, read, most_tokens=5, shown=(("samples", "prose of somebody"),))
+    shown = (("samples", "prose of somebody"),)
+    return Rubric(PROMPT, ("n",), lambda numbers: numbers[0], most_tokens=5, shown=shown)
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
-    """Says the answer's last word."""
-    with serving(lambda answer: answer.split()[-1], monkeypatch) as server:
+    """Says the answer's last word as its number."""
+    with serving(lambda answer: f'{{"n": {answer.split()[-1]}}}', monkeypatch) as server:
         yield server
 
 
@@ -47,7 +44,7 @@ def test_each_answer_is_asked_about_once_and_an_empty_one_never(model: RatingSer
 
 def test_the_order_follows_from_the_texts(model: RatingServer) -> None:
     rater = Rater("openai/judge", rubric(), demanded=True)
-    answered = [Answered("Why?", f"It says {number}") for number in range(20)]
+    answered = [Answered("Why?", f"Of {n} it says {n % 5 + 1}") for n in range(20)]
 
     forwards = list(rater.rate(answered))
 
@@ -93,6 +90,25 @@ def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPa
 )
 def test_only_whole_numbers_of_one_object_count(said: str, numbers: tuple[int, ...] | None) -> None:
     assert whole_numbers(said, ["a", "b"]) == numbers
+
+
+def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
+    Rater("openai/judge", rubric(), demanded=True).rate([Answered("Why?", "It says 4")])
+
+    [asked] = model.formats
+    assert asked["type"] == "json_schema"
+    schema = asked["json_schema"]["schema"]
+    assert schema["properties"] == {"n": {"type": "integer", "enum": [1, 2, 3, 4, 5]}}
+    assert schema["required"] == ["n"]
+
+
+def test_a_server_that_refuses_the_schema_is_asked_without(model: RatingServer) -> None:
+    model.refuses_formats = True
+    one, two = Answered("Why?", "It says 4"), Answered("Why?", "It says 2")
+    rater = Rater("openai/judge", rubric(), demanded=True)
+
+    assert rater.rate([one, two]) == {one: 4, two: 2}
+    assert model.formats == [{}, {}]
 
 
 def test_scores_span_0_to_1() -> None:

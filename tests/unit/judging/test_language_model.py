@@ -9,7 +9,7 @@ import pytest
 from tests.unit.judging.rating_server import RatingServer, serving
 from twin_resources.errors import TwinError
 from twin_resources.judging.judge import Answered, identity
-from twin_resources.judging.language_model import LanguageModelJudge, read_rating
+from twin_resources.judging.language_model import RUBRIC, LanguageModelJudge
 
 
 class Replies:
@@ -73,7 +73,7 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
     [('{"rating": 4}', 0.75), ('{"rating": 1}', 0.0), ('{"rating": 6}', None), ("4", None)],
 )
 def test_a_rating_is_read_by_its_name(said: str, score: float | None) -> None:
-    assert read_rating(said) == score
+    assert RUBRIC.read(said) == score
 
 
 def test_another_model_is_another_judge() -> None:

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
 from twin_resources.errors import TwinError
-from twin_resources.judging.asking import Rater, Rubric, as_score, whole_numbers
+from twin_resources.judging.asking import ASKING_VERSION, Rater, Rubric, as_score
 from twin_resources.judging.judge import Answered, digest
 
+NAMES = ("accuracy", "style")
 FEWEST = 10
 MOST_UNREADABLE = 0.2
 PROMPT = """\
@@ -114,9 +115,9 @@ class BlindJudge:
                 next_step="import more posts",
             )
         self.model = model
-        self.revision = digest(model, PROMPT, list(samples))
+        self.revision = digest(ASKING_VERSION, model, PROMPT, list(samples))
         shown = "\n\n---\n\n".join(text.strip() for text in samples)
-        rubric = Rubric(PROMPT, read_rating, most_tokens=60, shown=(("samples", shown),))
+        rubric = Rubric(PROMPT, NAMES, rated, most_tokens=60, shown=(("samples", shown),))
         self._rater = Rater(model, rubric, demanded=False, timeout_s=timeout_s)
 
     @property
@@ -135,10 +136,9 @@ class BlindJudge:
         return [found[one] if one.answer.strip() else Rating(0.0, 0.0) for one in answered]
 
 
-def read_rating(said: str) -> Rating | None:
-    """The ratings in a model's reply: exactly one JSON object with two whole numbers, 1 to 5."""
-    numbers = whole_numbers(said, ["accuracy", "style"])
-    return None if numbers is None else Rating(as_score(numbers[0]), as_score(numbers[1]))
+def rated(numbers: tuple[int, ...]) -> Rating:
+    """The two numbers of a reply as scores."""
+    return Rating(as_score(numbers[0]), as_score(numbers[1]))
 
 
 def compare(judge: BlindJudge, answered: Mapping[str, Sequence[Answered]]) -> BlindRatings:

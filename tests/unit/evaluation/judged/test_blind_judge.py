@@ -10,11 +10,12 @@ import pytest
 
 from tests.unit.judging.rating_server import RatingServer, serving
 from twin_assets.evaluation.judged.blind_judge import (
+    NAMES,
     BlindJudge,
     Rating,
     compare,
     lines,
-    read_rating,
+    rated,
 )
 from twin_resources.errors import TwinError
 from twin_resources.judging.judge import Answered
@@ -141,15 +142,7 @@ def test_writers_of_different_questions_and_a_judge_without_samples_are_refused(
         BlindJudge("openai/judge", samples=())
 
 
-@pytest.mark.parametrize(
-    ("said", "rating"),
-    [
-        ('{"accuracy": 5, "style": 1}', Rating(1.0, 0.0)),
-        ('```json\n{"style": 3, "accuracy": 2}\n```', Rating(0.25, 0.5)),
-        ('{"accuracy": 5}', None),
-        ('{"accuracy": 5, "style": 6}', None),
-        ("5 and 1", None),
-    ],
-)
-def test_only_two_whole_numbers_count_as_a_rating(said: str, rating: Rating | None) -> None:
-    assert read_rating(said) == rating
+def test_the_two_numbers_are_scores_by_their_names() -> None:
+    assert NAMES == ("accuracy", "style")
+    assert rated((5, 1)) == Rating(1.0, 0.0)
+    assert rated((2, 3)) == Rating(0.25, 0.5)
