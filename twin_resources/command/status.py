@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.gateway.policy import read_policy
 from twin_resources.langfuse.outbox import Outbox, outbox_path
-from twin_resources.settings import Settings, list_authors
+from twin_resources.settings import Settings, author_slugs
 from twin_resources.stack.programs import urls
 from twin_resources.stack.stack import Stack, find_stack, read_record
 
@@ -163,8 +163,8 @@ def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
 def _served(settings: Settings) -> dict[str, str]:
     policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
     served: dict[str, str] = {}
-    for author in list_authors(settings):
-        entry = policy.authors.get(author.slug) if policy else None
+    for slug in author_slugs(settings):
+        entry = policy.authors.get(slug) if policy else None
         stable = entry.stable if entry else None
-        served[author.slug] = f"v{stable.version}" if stable else "base"
+        served[slug] = f"v{stable.version}" if stable else "base"
     return served

@@ -116,6 +116,13 @@ def test_status_as_json(home: Settings) -> None:
     assert json.loads(ran.stdout)["running"] is False
 
 
+def test_the_status_is_told_whatever_an_authors_file_says(home: Settings) -> None:
+    home.authors_dir.mkdir(parents=True)
+    (home.authors_dir / "ann.toml").write_text("name = [")
+    ran = twin("status", "--json")
+    assert json.loads(ran.stdout)["authors"] == {"ann": "base"}
+
+
 def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Settings
 ) -> None:
