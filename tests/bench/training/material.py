@@ -32,7 +32,9 @@ POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")
 KEPT = ROOT / "build" / "bench-training"
 SLUG = "skeeto"
 CODE = ("corpus", "knowledge", "instructions")  # folders of twin_assets that make the dataset
-MAX_LENGTH = 1024  # TRL cuts longer samples by default, and then not all would see the same
+# TRL cuts samples longer than 1,024 by default, and then not all would see the same; shorter,
+# because a rank of TRL's defaults (eight samples at once, all logits) takes 5 GB at 512 already
+MAX_LENGTH = 768
 
 
 @dataclass(frozen=True)

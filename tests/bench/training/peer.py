@@ -71,8 +71,8 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
     )
     like_ours: dict[str, Any] = {}
     if tuned:
-        # a row of 1,024 tokens holds about two samples, and two ranks take a row each: as many
-        # samples a step as ours
+        # a row holds one or two samples, and two ranks take a row each: about as many samples a
+        # step as ours
         like_ours = {
             "per_device_train_batch_size": 1,
             "packing": True,
