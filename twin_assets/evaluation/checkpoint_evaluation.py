@@ -79,6 +79,7 @@ def checkpoint_evaluation(
         author.slug,
         checkpoints=settings.settings().checkpoints_dir / author.slug,
         token_budget=settings.settings().evaluation_tokens,
+        questions=settings.settings().evaluation_questions,
         others=others_of(author.slug, settings.settings()),
         judge_model=settings.settings().judge_model,
         send=sender(settings.settings()),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
+from twin_assets.evaluation.gate import FEWEST_PASSAGES, GATE_VERSION, decide, outcome_of, stated
 from twin_assets.evaluation.judged.calibrated_judges import calibrated
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.measurement import measure
@@ -71,6 +71,7 @@ def judge_candidate(
     say: Callable[[str], object],
     others: Sequence[str] = (),
     judge_model: str = "",
+    questions: int = FEWEST_PASSAGES,
     send: Send | None = None,
 ) -> Judged:
     """Measure an author's candidate, or take the stored evaluation when nothing has changed.
@@ -84,6 +85,7 @@ def judge_candidate(
         say: progress, a line each.
         others: slugs of the instance's other authors, from whom a voice is told apart.
         judge_model: `Settings.judge_model`.
+        questions: that candidate and base are asked (`Settings.evaluation_questions`).
         send: writes an experiment to a Langfuse (`report/experiment.py`); None: to none.
 
     Raises:
@@ -93,7 +95,9 @@ def judge_candidate(
     incumbent = registry.stable(author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # nothing stands between a stable version and itself
-    question = _question(author, version, incumbent, tables, token_budget=token_budget)
+    question = _question(
+        author, version, incumbent, tables, token_budget=token_budget, questions=questions
+    )
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
     path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
     report = path.with_suffix(".md")
@@ -175,6 +179,7 @@ def _question(
     tables: Tables,
     *,
     token_budget: int,
+    questions: int,
 ) -> Question:
     trained_on: set[str] = set()
     for model in (version, incumbent):
@@ -190,6 +195,7 @@ def _question(
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(trained_on),
         token_budget=token_budget,
+        questions=questions,
     )
 
 

@@ -157,6 +157,7 @@ def _asked(
         template=template_by_hash(question.template),
         chunks=known.chunks,
         posts=posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset)),
+        questions=question.questions,
     )
     told = [question.base.weights, own_engine(), served_answers.ANSWER_TOKENS]
     scores = BaseScores(kept, [*told, served_answers.FREQUENCY_PENALTY], asked.prompts)

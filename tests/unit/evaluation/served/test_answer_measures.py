@@ -14,7 +14,6 @@ from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import (
-    QUESTIONS,
     Asked,
     CandidateAnswers,
     Said,
@@ -28,6 +27,7 @@ from twin_resources.judging.topic import Pair, TopicJudge, calibrate_topic
 from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
 from twin_resources.prompt import DEFAULT_TEMPLATE, render
 
+QUESTIONS = 35
 HEDGED = (
     "Certainly! Here are some important things to consider when it comes to this topic. First, it "
     "is essential to understand that there are many different factors, number {} among them."
@@ -56,7 +56,7 @@ def judges(hands: dict[str, Hand]) -> Judges:
 
 
 @pytest.fixture(scope="module")
-def asked(hands: dict[str, Hand]) -> Asked:
+def samples(hands: dict[str, Hand]) -> pl.DataFrame:
     rows = []
     for number, (document, text) in enumerate(hands["mara-lindqvist"].passages[120:160]):
         question = f"What of {text[:60]}?"
@@ -68,10 +68,23 @@ def asked(hands: dict[str, Hand]) -> Asked:
                 "context_chunk_ids": [f"c{number}"],
             }
         )  # fmt: skip
-    samples = pl.DataFrame(rows)
-    chunks = {row["sample_id"].replace("s", "c"): row["answer"] for row in rows}
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def asked(samples: pl.DataFrame) -> Asked:
+    return asked_of(samples, questions=QUESTIONS)
+
+
+def asked_of(samples: pl.DataFrame, *, questions: int) -> Asked:
+    chunks = samples.select(pl.col("sample_id").str.replace("s", "c"), "answer")
     return everything_asked(
-        samples, samples, template=DEFAULT_TEMPLATE, chunks=chunks, posts=["A post.", "Another."]
+        samples,
+        samples,
+        template=DEFAULT_TEMPLATE,
+        chunks=dict(chunks.iter_rows()),
+        posts=["A post.", "Another."],
+        questions=questions,
     )
 
 
@@ -99,6 +112,13 @@ def test_the_prompts_of_all_measures_are_one_list(asked: Asked, judges: Judges) 
     assert "Another." in asked.prompts[asked.with_posts[0]][0]["content"]
     assert "Another." not in asked.prompts[0][0]["content"]
     assert scores_for(asked, judges).missing() == list(range(len(asked.prompts)))
+
+
+def test_an_author_with_fewer_questions_is_asked_all_of_them(samples: pl.DataFrame) -> None:
+    asked = asked_of(samples, questions=100)
+
+    assert asked.questions == samples["question"].to_list()
+    assert len(asked.held_out) == len(asked.with_posts) == samples.height
 
 
 def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(

@@ -1,0 +1,83 @@
+"""The blind judge is the served base model: weak, and nothing stands in.
+
+Its own server holds it to the schema, so that every reply is a rating, and a judge that cannot tell
+styles apart is found out (135M parameters give everybody the same). The gateway refuses a schema,
+as it does every key that it does not know: there it is asked without.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live.gateway.stack import Stack
+from tests.live.gateway.test_gateway_teaches import MODEL
+from twin_assets.evaluation.judged.blind_judge import FEWEST, lines
+from twin_assets.evaluation.served.answer_measures import rated
+from twin_assets.evaluation.served.served_answers import Asked, Said
+from twin_assets.evaluation.served.served_model import ServedAnswer
+from twin_resources.judging.asking import Rater
+from twin_resources.judging.judge import Answered
+from twin_resources.judging.language_model import RUBRIC
+from twin_resources.judging.texts import bundled_hands
+
+pytestmark = [pytest.mark.live, pytest.mark.alone]
+
+HEDGED = "Certainly! There are many important factors to consider when it comes to number {}."
+
+
+def test_the_base_model_rates_a_gates_answers(
+    base_model: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_BASE", base_model.servers["base"]["url"])
+    monkeypatch.setenv("OPENAI_API_KEY", base_model.servers["base"]["key"])
+    hands = {hand.name: [text for _, text in hand.passages] for hand in bundled_hands(without=[])}
+    own = [" ".join(text.split()[:25]) for text in hands["mara-lindqvist"]]
+    other = [" ".join(text.split()[:25]) for text in hands["tomas-okafor"]]
+    positions = range(FEWEST)
+    asked = Asked(
+        questions=[f"What about {text[:30]}?" for text in own[:FEWEST]],
+        documents=[str(number) for number in positions],
+        own=own[:FEWEST],
+        passages=[(text,) for text in own[:FEWEST]],
+        prompts=[],
+        held_out=positions,
+        red_team=range(0),
+        unanswerable=range(0),
+        with_posts=range(0),
+    )
+    said = Said(
+        candidate={at: ServedAnswer(other[at], (), ()) for at in positions},
+        base={at: HEDGED.format(at) for at in positions},
+        wall_s=1.0,
+        at_once=1,
+    )
+
+    found = rated(asked, said, "openai/base", own[FEWEST : FEWEST + 2])
+
+    assert found.unreadable == 0
+    assert {one.writer: one.answers for one in found.writers} == dict.fromkeys(
+        ("candidate", "base", "author"), FEWEST
+    )
+    for one in found.writers:
+        for figure in (one.accuracy, one.style):
+            assert 0.0 <= figure.low <= figure.value <= figure.high <= 1.0
+    assert found.usd == 0.0  # nobody has a price for it
+    style = {one.writer: one.style.value for one in found.writers}
+    blind_to_style = any("its ratings of style say nothing" in line for line in lines(found))
+    assert blind_to_style is not found.tells_styles_apart
+    assert blind_to_style or style["author"] > style["base"]
+
+
+def test_through_the_gateway_it_is_asked_without_a_schema(
+    base_model: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", base_model.key)
+    rater = Rater(MODEL, RUBRIC, demanded=False)
+    one = Answered("How is a clock oiled?", "With one drop on each pivot.", ("One drop of oil.",))
+
+    found = rater.rate([one])
+
+    assert list(found) == [one]
+    assert rater.spent.calls == (3 if found[one] is None else rater.spent.unreadable + 1)
+    assert found[one] is None or 0.0 <= found[one] <= 1.0
