@@ -92,8 +92,8 @@ class Settings(BaseSettings):
     trial_prompts: int = 300
     # Of held-out passages that a gate reads for each model, 30 passages at least: perplexity.
     evaluation_tokens: int = Field(default=30_000, ge=0)
-    # Held-out questions that a gate asks, or as many as there are: a voice is told apart by .1 with
-    # a hundred of them, by .2 with thirty.
+    # Held-out questions that a gate asks, or as many as there are: the voice score is known to .11
+    # with a hundred of them and to .17 with thirty, for five minutes more at the first gate.
     evaluation_questions: int = Field(default=100, ge=30)
     reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
     # Where trainings are written to as MLflow runs, with the extra mlflow; empty: nowhere.
