@@ -74,11 +74,12 @@ def gated(form: Form, *, afresh: bool = False) -> Gated:
         afresh: do it in a new home, whatever is there.
 
     Raises:
-        NotMeasured: a step of it failed, or no verdict came; the home and its log stay.
+        NotMeasured: a step of it failed, or no verdict came; its log stays, also beside a home
+            that is made anew.
     """
     home = KEPT / f"{form.name}-{code_hash(CODE)}"
     if afresh or not (home / "cost.json").is_file():
-        shutil.rmtree(home, ignore_errors=True)
+        make_room(home)
         settings = _laid_out(form, home)
         (home / "cost.json").write_text(json.dumps(asdict(_timed(settings))), "utf-8")
     settings = load_settings(home)
@@ -90,6 +91,14 @@ def gated(form: Form, *, afresh: bool = False) -> Gated:
         raise SystemExit(f"no verdict on {folder.name[:12]}; look at {home / 'log'}")
     cost = Cost(**json.loads((home / "cost.json").read_text("utf-8")))
     return Gated(settings, folder, read_manifest(folder), evaluation, verdict, cost)
+
+
+def make_room(home: Path) -> None:
+    """Remove a home; the log of what failed in it is kept as `<home>.failed.log`."""
+    log = home / "log"
+    if log.is_file() and not (home / "cost.json").is_file():
+        shutil.move(log, home.with_name(f"{home.name}.failed.log"))
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def time_and_likelihood(form: Form) -> list[Row]:

@@ -120,3 +120,17 @@ def test_what_is_kept_is_named_by_every_file(tmp_path: Path) -> None:
     assert code_hash([str(tmp_path)]) != first
     with pytest.raises(FileNotFoundError):
         code_hash([str(tmp_path / "moved")])
+
+
+def test_the_log_of_what_failed_outlives_its_home(tmp_path: Path) -> None:
+    failed, done = tmp_path / "full-1", tmp_path / "full-2"
+    for home in (failed, done):
+        home.mkdir()
+        (home / "log").write_text(f"{home.name} ended")
+    (done / "cost.json").write_text("{}")
+
+    for home in (failed, done):
+        gated.make_room(home)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["full-1.failed.log"]
+    assert (tmp_path / "full-1.failed.log").read_text() == "full-1 ended"
