@@ -240,7 +240,8 @@ def _rows(file: Path, tried: str) -> list[dict[str, Any]]:
         if file.suffix == ".json":
             document: Any = json.loads(text)
             return cast("list[dict[str, Any]]", document) if isinstance(document, list) else []
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        # not splitlines(): a text may hold U+2028 and others that end a line for Python alone
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, pl.exceptions.PolarsError) as error:
         raise TwinError(
             tried,

@@ -68,6 +68,14 @@ def test_texts_of_a_table_and_of_a_folder(home: Settings, tmp_path: Path) -> Non
     assert read_general_set(str(tmp_path), home).source != found.source
 
 
+def test_a_text_may_hold_what_ends_a_line_for_python_alone(home: Settings, tmp_path: Path) -> None:
+    row = {"prompt": "Which\u2028two\x85lines?", "completion": "The first\u2029and the second."}
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8", newline="")
+    (found,) = read_general_set(str(path), home).samples
+    assert found.messages == (("user", row["prompt"]), ("assistant", row["completion"]))
+
+
 def test_what_is_no_chat_is_counted_and_what_asks_the_same_is_there_once(
     home: Settings, tmp_path: Path
 ) -> None:
