@@ -26,6 +26,7 @@ class Plannable(Protocol):
 
 
 NEIGHBOURS = 6  # steps whose samples are exchanged
+GENERAL = "general"  # document of a general instruction set's samples (`general_set.GENERAL`)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def plan_training(
     """Fill the budget with whole steps.
 
     The order covers the author's documents evenly: each document gives one sample before any gives
-    its second. Order and therefore weights follow from the samples' ids and the seed alone.
+    its second. A general set is no such document: its samples stand evenly between the author's, so
+    that their share is the dataset's in whatever part of an epoch the budget pays for. Order and
+    therefore weights follow from the samples' ids and the seed alone.
 
     Args:
         token_budget: tokens; at least one step is planned, the last one may reach past it by less
@@ -133,7 +136,19 @@ def _order(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -> Itera
             for indices in of_document.values()
             for position, index in enumerate(indices)
         }
-        yield from sorted(turn, key=lambda index: (turn[index], lots[index]))
+        general = of_document.get(GENERAL, [])
+        own = sorted(turn.keys() - general, key=lambda index: (turn[index], lots[index]))
+        yield from _spread(own, general)
+
+
+def _spread(own: Sequence[int], general: Sequence[int]) -> Iterator[int]:
+    """Both in their order, each evenly over the whole."""
+    places = [
+        ((place + 0.5) / len(side), turn, index)
+        for turn, side in enumerate((own, general))
+        for place, index in enumerate(side)
+    ]
+    return (index for *_, index in sorted(places))
 
 
 def _lot(seed: int, epoch: int, sample_id: str) -> bytes:

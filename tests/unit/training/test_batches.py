@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.training.batches import micro_batches, padded, plan_training
+from twin_assets.instructions import general_set
+from twin_assets.training.batches import GENERAL, micro_batches, padded, plan_training
 from twin_assets.training.samples import TokenizedSample
 
 
@@ -45,6 +46,22 @@ def test_documents_are_covered_evenly() -> None:
     made = plan(samples, token_budget=1200)
     documents = Counter(samples[index].document_id for step in made.steps for index in step)
     assert documents == Counter({"document-0": 1} | {f"rare-{index}": 1 for index in range(11)})
+
+
+@pytest.mark.parametrize("budget", [10_000, 40_000, 1_000_000])
+def test_a_general_set_has_its_share_of_whatever_the_budget_pays_for(budget: int) -> None:
+    samples = [sample(index, documents=80) for index in range(400)]
+    samples += [
+        TokenizedSample(f"general-{index}", GENERAL, tuple(range(100)), 50, 100)
+        for index in range(100)
+    ]
+    made = plan(samples, token_budget=budget, max_epochs=1)
+    order = [samples[index].document_id for step in made.steps for index in step]
+    assert order.count(GENERAL) / len(order) == pytest.approx(0.2, abs=0.03)
+    assert order[-len(order) // 4 :].count(GENERAL) / len(order) == pytest.approx(0.05, abs=0.03)
+    documents = Counter(name for name in order if name != GENERAL)
+    assert max(documents.values()) - min(documents.values()) <= 1
+    assert general_set.GENERAL == GENERAL
 
 
 def test_a_small_corpus_is_seen_at_most_max_epochs_times() -> None:
