@@ -130,11 +130,19 @@ def _reading(
     too few to decide."""
     tokenizing = Tokenizing(question.base.base_folder)
     template = template_by_hash(question.template)
+    mine, incumbent = tokenizing.of(passages.to_dicts()), question.incumbent
+    theirs = {sample.sample_id: sample for sample in mine}
+    if incumbent is not None and incumbent.base_folder != question.base.base_folder:
+        other = Tokenizing(incumbent.base_folder).of(passages.to_dicts())
+        theirs = {sample.sample_id: sample for sample in other}
     chosen = held_out.within_budget(
-        tokenizing.of(passages.to_dicts()), token_budget=question.token_budget
+        [sample for sample in mine if sample.sample_id in theirs],
+        token_budget=question.token_budget,
     )
+    enough = len(chosen) >= FEWEST_PASSAGES
     reading = Reading(
-        held_out=tuple(chosen) if len(chosen) >= FEWEST_PASSAGES else (),
+        held_out=tuple(chosen) if enough else (),
+        of_incumbent=tuple(theirs[sample.sample_id] for sample in chosen) if enough else (),
         own=tuple(tokenizing.of(control.own_rows(passages, template))),
         other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
         general=tuple(tokenizing.of(basics.rows())),

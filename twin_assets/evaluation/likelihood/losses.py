@@ -6,6 +6,10 @@ Does not belong here: choosing passages (`held_out.py`, `control.py`), computing
 
 Base and candidate read everything, the incumbent the held-out passages alone. What a former gate
 has read of base and incumbent is not read again (`likelihoods.py`).
+
+An incumbent of another base model reads the passages in its own tokens (those of another tokenizer
+are no text to it, or beyond its vocabulary). What is compared is the likelihood of the whole
+answers, so both perplexities are per token of the candidate's.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ class Reading:
 
     Attributes:
         held_out: the author's passages as production asks for them; empty: too few of them.
+        of_incumbent: the same passages in the tokens of the incumbent's base model.
         own, other: the control's, of the author and of others.
         general: instructions that have nothing to do with the author.
         found: held-out passages that there are, also when they are too few to be read.
@@ -41,6 +46,7 @@ class Reading:
     """
 
     held_out: tuple[TokenizedSample, ...] = field(repr=False)
+    of_incumbent: tuple[TokenizedSample, ...] = field(repr=False)
     own: tuple[TokenizedSample, ...] = field(repr=False)
     other: tuple[TokenizedSample, ...] = field(repr=False)
     general: tuple[TokenizedSample, ...] = field(repr=False)
@@ -59,10 +65,14 @@ class Read:
     likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
 
     def held_out(self, name: str) -> AnswerLikelihood | None:
-        """None with too few passages."""
-        if not self.reading.held_out:
+        """By the candidate's tokens, whatever the model's own are; None with too few passages."""
+        mine = self.reading.held_out
+        if not mine:
             return None
-        return _part(self.likelihoods[name], 0, len(self.reading.held_out))
+        return AnswerLikelihood(
+            self.likelihoods[name].negative_log_likelihoods[: len(mine)],
+            tuple(sample.answer_tokens - 1 for sample in mine),
+        )
 
     def control(self, candidate: str, base: str) -> Control | None:
         """None with too few passages of either side."""
@@ -102,7 +112,7 @@ def read_by(
     for subject in (base, candidate, incumbent):
         if subject is None:
             continue
-        samples = list(reading.held_out) if subject is incumbent else reading.everything()
+        samples = list(reading.of_incumbent) if subject is incumbent else reading.everything()
         if not samples:
             continue
         with clock.part(f"likelihoods of {subject.name}"):
@@ -126,7 +136,7 @@ def unknown(
     everything = reading.everything()
     count = sum(len(stored.unknown(one.weights, everything)) for one in (base, candidate))
     if incumbent is not None:
-        count += len(stored.unknown(incumbent.weights, reading.held_out))
+        count += len(stored.unknown(incumbent.weights, reading.of_incumbent))
     return count
 
 
