@@ -95,13 +95,13 @@ def repeat(
         work: where the training works; a killed repetition goes on there.
 
     Raises:
-        TwinError: data or weights are not the ones that the manifest names, or the training failed.
+        TwinError: data or weights are not the ones that the manifest names, `work` holds something
+            else than a training, or the training failed.
     """
     manifest = read_manifest(folder)
     job = job_of(manifest, folder, work=work, sources=sources or Sources())
     rows = _rows(manifest, tables, sources or Sources())
-    if job.output.is_dir():  # of an earlier repetition: it would prove nothing
-        shutil.rmtree(work)
+    make_room(job, rows)
     write_job(job)
     rows.write_parquet(job.samples)
     name = f"repeat-{manifest.training[:16]}"
@@ -141,6 +141,36 @@ def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: Sources) ->
         start=start,
         launch=launch_of(manifest.launch, manifest.effective),
     )
+
+
+def make_room(job: Job, rows: pl.DataFrame) -> None:
+    """Leave in the job's folder what a repetition of this very training goes on from, or nothing.
+
+    Args:
+        rows: what the job trains on.
+
+    Raises:
+        TwinError: the folder holds something else than a training; it is left as it is.
+    """
+    import polars as pl
+
+    if not job.folder.is_dir() or not any(job.folder.iterdir()):
+        return
+    if not job.path.is_file():
+        raise TwinError(
+            f"repeat a training in {job.folder}",
+            found="a folder that holds something else",
+            next_step="name a new or an empty folder with --work",
+        )
+    before = job.path.read_text(encoding="utf-8")
+    write_job(job)
+    same = before == job.path.read_text(encoding="utf-8") and job.samples.is_file()
+    if same:
+        there = pl.read_parquet(job.samples)
+        same = rows_hash(there.iter_rows(named=True)) == rows_hash(rows.iter_rows(named=True))
+    # an earlier repetition's output would prove nothing, another training's state still less
+    if job.output.is_dir() or not same:
+        shutil.rmtree(job.folder)
 
 
 def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:

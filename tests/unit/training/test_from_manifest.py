@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.unit.training.test_manifest import adapter, made_manifest
@@ -19,8 +20,9 @@ from twin_assets.training.from_manifest import (
     job_of,
     launch_of,
     main,
+    make_room,
 )
-from twin_assets.training.job import rows_hash
+from twin_assets.training.job import Job, rows_hash, write_job
 from twin_assets.training.manifest import Manifest, checkpoint_hash
 from twin_assets.training.publishing import training_code
 from twin_assets.training.recipe import load_launch, load_recipe
@@ -61,6 +63,47 @@ def test_the_job_has_the_precision_threads_and_ranks_of_then(base: Path, tmp_pat
     assert job.launched_by.deepspeed == load_launch("cpu-zero2").deepspeed
     assert (job.stage, job.start) == ("sft", None)
     assert job.recipe == load_recipe("smollm2-135m-cpu")
+
+
+ROWS = pl.DataFrame({"sample_id": ["a", "b"], "document_id": ["d", "d"]})
+
+
+@pytest.fixture
+def half_done(base: Path, tmp_path: Path) -> Job:
+    """A repetition that was killed behind its first checkpoint."""
+    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=Sources())
+    (job.state / "step-000005").mkdir(parents=True)
+    write_job(job)
+    ROWS.write_parquet(job.samples)
+    return job
+
+
+def test_a_killed_repetition_goes_on_and_a_complete_one_begins_anew(half_done: Job) -> None:
+    make_room(half_done, ROWS.reverse())
+    assert (half_done.state / "step-000005").is_dir()
+    half_done.output.mkdir()
+    make_room(half_done, ROWS)
+    assert not half_done.folder.exists()
+
+
+@pytest.mark.parametrize("other", ["recipe", "rows"])
+def test_what_another_training_left_is_not_gone_on_from(half_done: Job, other: str) -> None:
+    rows = ROWS if other == "recipe" else ROWS.with_columns(document_id=pl.lit("e"))
+    seed = half_done.recipe.seed + (other == "recipe")
+    job = replace(half_done, recipe=half_done.recipe.model_copy(update={"seed": seed}))
+    make_room(job, rows)
+    assert not job.state.exists()
+
+
+def test_a_folder_with_something_else_is_refused_and_left_alone(base: Path, tmp_path: Path) -> None:
+    work = tmp_path / "thesis"
+    (work / "output").mkdir(parents=True)
+    (work / "chapter-1.md").write_text("years of it")
+    job = job_of(manifest_of(base), tmp_path, work=work, sources=Sources())
+    with pytest.raises(TwinError, match="new or an empty folder"):
+        make_room(job, ROWS)
+    assert sorted(path.name for path in work.iterdir()) == ["chapter-1.md", "output"]
+    make_room(replace(job, folder=tmp_path / "none yet"), ROWS)
 
 
 def test_a_manifest_without_threads_leaves_them_to_the_machine() -> None:
