@@ -7,8 +7,10 @@ the manifests use; the whole of them was validated once against KubeRay's own sc
 from __future__ import annotations
 
 import copy
+import tomllib
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -220,3 +222,39 @@ def test_the_image_holds_the_same_ray() -> None:
     spec = read()["RayCluster"]["spec"]
     assert f"FROM rayproject/ray:{spec['rayVersion']}-py311" in text
     assert f"-t {container(head(read()))['image']} ." in text
+
+
+def copied(path: str) -> bool:
+    """Whether `docker build` gets to see a path: the last rule that names it or a parent decides,
+    https://docs.docker.com/build/concepts/context/#dockerignore-files."""
+    seen = True
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        rule = line.partition("#")[0].strip()
+        pattern = rule.removeprefix("!").rstrip("/").removeprefix("**/")
+        parts = Path(path).parts
+        named = (
+            {*parts} if "**/" in rule else {"/".join(parts[:end]) for end in range(len(parts) + 1)}
+        )
+        if rule and (pattern == "*" or pattern in named):
+            seen = rule.startswith("!")
+    return seen
+
+
+def test_the_image_gets_the_package_and_no_home() -> None:
+    dockerfile = (FOLDER / "ray.Dockerfile").read_text(encoding="utf-8")
+    assert "COPY --chown=ray . " in dockerfile  # all that `.dockerignore` leaves
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    needed = [f"{name.removesuffix('*')}/any/file.py" for name in found]
+    needed += ["pyproject.toml", project["project"]["readme"]]
+    needed += [*project["project"]["license-files"], "deploy/constraints.txt"]
+    assert [path for path in needed if not copied(path)] == []
+    private = [
+        ".twin/state.db",
+        ".env",
+        "my-home/authors/ann.toml",
+        ".git/config",
+        ".venv/bin/python",
+    ]
+    private += ["posts/2024.md", "deploy/samples/one.md", "twin_assets/__pycache__/a.pyc"]
+    assert [path for path in private if copied(path)] == []
