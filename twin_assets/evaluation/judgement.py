@@ -129,9 +129,10 @@ def judge_candidate(
         say=say,
     )
     verdict = _verdict(author, evaluation)
-    evaluation_record.write_evaluation(path, evaluation)
     write_report(report, evaluation, verdict, shown)
     registry.record_verdict(verdict)
+    # last: whoever finds the record takes the newest verdict for its own
+    evaluation_record.write_evaluation(path, evaluation)
     experiment = _told(send, verdict, evaluation, shown, say) if send and shown else ""
     if verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is entered here

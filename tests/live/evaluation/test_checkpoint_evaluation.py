@@ -145,6 +145,30 @@ def test_too_few_passages_decide_nothing_and_refuse(
     assert workplace.registry.get("ada", 1).state == "refused"
 
 
+def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
+    """It has passed once; the next evaluation measures too little, and its report fails."""
+    for author in ("ada", "bob"):
+        workplace.dataset(author)
+    checkpoint = workplace.candidate("ada", steps=16)
+    report = Path(Ran(instance, "ada").metadata("checkpoint_evaluation")["report"])
+    workplace.dataset("ada", held_out=29)
+    report.unlink()
+    report.mkdir()
+
+    cut_off = Ran(instance, "ada")
+    report.rmdir()
+    again = Ran(instance, "ada")
+
+    assert not cut_off.result.success
+    assert again.metadata("checkpoint_evaluation")["measured_now"]
+    verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
+    assert verdict is not None
+    assert verdict.outcome == "not_decided"
+    assert "beats_base_model" in again.failed_checks()
+
+
 def test_samples_of_another_template_are_refused(
     workplace: Workplace, instance: dg.DagsterInstance
 ) -> None:
