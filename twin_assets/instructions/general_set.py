@@ -87,7 +87,8 @@ class GeneralSet:
             training: the author's own training samples.
             share: 0 to 0.5.
             not_trained_on: questions that the gate asks: whoever was trained on them, or on nearly
-                the same ones, would pass it.
+                the same ones, would pass it. Also those of the author's samples, which are asked
+                once.
         """
         held = _near(self.samples, not_trained_on)
         free = [sample for sample in self.samples if sample.sample_id not in held]
@@ -110,7 +111,7 @@ class Mixed:
     Attributes:
         share: of all training samples.
         asked_share: what the settings say; a small set gives less.
-        left_to_the_gate: samples that ask what the gate asks.
+        left_to_the_gate: samples that ask what the gate, or a sample of the author's, asks.
         unreadable: as `GeneralSet`.
     """
 

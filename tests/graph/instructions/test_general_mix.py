@@ -82,3 +82,16 @@ def test_a_set_that_is_too_small_warns_and_one_that_nobody_named_is_refused(
     assert rows.filter(pl.col("split") == "general").height == 3
     monkeypatch.delenv("TWIN_GENERAL_SET")
     assert not graph.checks_of(tables, rows)["general_share_is_as_set"]
+
+
+def test_a_set_that_asks_what_the_author_is_asked_breaks_no_check(
+    graph: Graph, tables: Tables, general_set: Path
+) -> None:
+    own = tables.read("instruction_dataset", "ada")
+    asked = [own.filter(pl.col("split") == split)["question"][0] for split in ("train", "held_out")]
+    rows = [{"prompt": question, "completion": "Nobody in particular."} for question in asked]
+    general_set.write_text("\n".join(json.dumps(row) for row in rows))
+    metadata, checks = graph.materialize()
+    assert checks["no_leakage_across_splits"]
+    assert metadata["general"]["left_to_the_gate"] == 2
+    assert tables.read("instruction_dataset", "ada").equals(own)
