@@ -270,6 +270,10 @@ def _contexts(
         chunks.select("chunk_id", "published_at").iter_rows()
     )
     author = speaker.slug
+    held_documents = frozenset(drawn.filter(pl.col("split") == "held_out")["document_id"].to_list())
+    of_held_out = frozenset(
+        chunks.filter(pl.col("document_id").is_in(list(held_documents)))["chunk_id"].to_list()
+    )
     stored = _stored_contexts(tables, author)
     kept: dict[str, Sequence[str]] = {}
     missing: list[dict[str, Any]] = []
@@ -279,7 +283,9 @@ def _contexts(
         if (
             before
             and before.asked == asked
-            and contexts.still_good(_sample(row, ""), before.chunk_ids, published)
+            and contexts.still_good(
+                _sample(row, ""), before.chunk_ids, published, of_held_out=of_held_out
+            )
         ):
             kept[row["sample_id"]] = before.chunk_ids
         else:
@@ -288,7 +294,6 @@ def _contexts(
     answers = dict(
         read_by_id(tables, "instruction_drafts", author, "sample_id", ids, ["answer"]).iter_rows()
     )
-    held_documents = frozenset(drawn.filter(pl.col("split") == "held_out")["document_id"].to_list())
     found = contexts.find_contexts(
         [_sample(row, answers[row["sample_id"]]) for row in missing],
         retriever=retriever,

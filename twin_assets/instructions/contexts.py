@@ -89,16 +89,23 @@ def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
 
 
 def still_good(
-    sample: Sample, stored: Sequence[str], published: Mapping[str, datetime | None]
+    sample: Sample,
+    stored: Sequence[str],
+    published: Mapping[str, datetime | None],
+    *,
+    of_held_out: Collection[str] = (),
 ) -> bool:
     """Whether a stored context may be kept: every passage stands, elsewhere, and is not newer.
 
     Args:
         published: date by chunk id, for every chunk there is.
+        of_held_out: chunk ids; the context of a sample that was left out may show them, and is no
+            good when the sample is trained on after all.
     """
     return all(
         chunk in published
         and chunk not in sample.own_chunks
+        and not (sample.split == "train" and chunk in of_held_out)
         and _not_newer(published[chunk], sample.published_at)
         for chunk in stored
     )

@@ -56,3 +56,22 @@ def test_a_deleted_post_is_in_no_prompt_any_more(graph: Graph, tables: Tables) -
     assert victim in set(tables.read("document_splits", "ada")["document_id"])
     again, _ = graph.materialize()
     assert again["computed"] == 0
+
+
+def test_a_training_prompt_that_showed_what_is_held_out_is_looked_up_again(
+    graph: Graph, tables: Tables
+) -> None:
+    """As that of a sample which was left out, until what it was too like was edited."""
+    rows = tables.read("instruction_dataset", "ada")
+    chunks = tables.read("document_chunks", "ada", columns=["chunk_id", "published_at"])
+    held = rows.filter(pl.col("split") == "held_out").select("chunk_id").join(chunks, on="chunk_id")
+    chunk, at = held.sort("published_at").row(0)
+    later = rows.filter((pl.col("split") == "train") & (pl.col("published_at") > at))
+    shown = later.filter(pl.col("context_chunk_ids").list.len() > 0)["sample_id"][0]
+    is_one = pl.col("sample_id") == shown
+    context = pl.when(is_one).then(pl.lit([chunk])).otherwise("context_chunk_ids")
+    leaking = rows.with_columns(context.alias("context_chunk_ids"))
+    assert not graph.checks_of(tables, leaking)["no_leakage_across_splits"]
+    _, checks = graph.materialize()
+    assert all(checks.values())
+    assert tables.read("instruction_dataset", "ada").equals(rows)

@@ -77,3 +77,12 @@ def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
     assert still_good(sample, (), published)
     for bad in ("new", "undated", "own", "vanished"):
         assert not still_good(sample, ("old", bad), published)
+
+
+@pytest.mark.parametrize(("split", "good"), [("train", False), ("held_out", True)])
+def test_a_sample_that_is_trained_on_after_all_gives_up_what_is_held_out(
+    split: str, good: bool
+) -> None:
+    sample = Sample("s", "q", "a", None, split, ("own",))
+    assert still_good(sample, ("a", "b"), dict.fromkeys("ab"), of_held_out={"b"}) is good
+    assert still_good(sample, ("a",), dict.fromkeys("ab"), of_held_out={"b"})
