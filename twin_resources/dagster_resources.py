@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from twin_resources.settings import Author, Settings, load_settings, read_author
+from twin_resources.authors import Author, read_author
+from twin_resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from twin_resources.embedder.embedder import Embedder

@@ -4,7 +4,7 @@ Belongs here: the texts of the templates, their hashes, and `render`, which the 
 training data and the evaluation call, so that a prompt in training looks like a prompt in
 production.
 Does not belong here: choosing passages (`retrieval/retrieval.py`), the model's own chat markup (its
-tokenizer's `chat_template` does that), the author's settings (`settings.Author`).
+tokenizer's `chat_template` does that), the author's settings (`authors.Author`).
 
 A template that a checkpoint was trained with is never edited: write a new one and keep the old one
 in `TEMPLATES`, because dataset, checkpoint and trace name it by hash. Message format: the

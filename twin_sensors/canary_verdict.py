@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from twin_resources.authors import readable_authors
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.ledger.ledger import EMBEDDED, Ledger, LedgerRules
 from twin_resources.registry.registry import Registry
 from twin_resources.release.watching import Told, has_canary, watch
-from twin_resources.settings import Settings, readable_authors
+from twin_resources.settings import Settings
 
 
 def build(gate_version: str) -> dg.SensorDefinition:

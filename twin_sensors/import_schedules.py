@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import dagster as dg
 
+from twin_resources.authors import Author, readable_authors
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, readable_authors
 from twin_resources.sources import polling
 from twin_resources.sources.arrivals import decide, run_key
 from twin_resources.sources.listing import is_feed

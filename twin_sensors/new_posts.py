@@ -16,10 +16,11 @@ from typing import Any
 
 import dagster as dg
 
+from twin_resources.authors import Author, author_slugs, read_author
 from twin_resources.dagster_resources import SettingsResource
 from twin_resources.embedder.embedder import find_prepared
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, author_slugs, read_author
+from twin_resources.settings import Settings
 from twin_resources.sources.arrivals import Decision, Known, decide, named, run_key
 from twin_resources.sources.listing import Listing, fingerprint, is_feed, list_source
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns

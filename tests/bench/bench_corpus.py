@@ -39,7 +39,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import Row, save
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"

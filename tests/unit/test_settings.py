@@ -1,4 +1,4 @@
-"""Settings, authors and secrets: what is read, what is refused, what stays private."""
+"""Settings and secrets: what is read, what stays private."""
 
 from __future__ import annotations
 
@@ -8,103 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from twin_resources.errors import TwinError
-from twin_resources.settings import (
-    Author,
-    Settings,
-    author_slugs,
-    list_authors,
-    load_secrets,
-    load_settings,
-    read_author,
-    readable_authors,
-    slug_of,
-    write_author,
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "slug"),
-    [
-        ("Chris Wellons", "chris-wellons"),
-        ("José Núñez", "jose-nunez"),
-        ("李", "author-674e"),
-        ("  O'Brien & Sons ", "o-brien-sons"),
-    ],
-)
-def test_slug_is_ascii_and_stable(name: str, slug: str) -> None:
-    assert slug_of(name) == slug == slug_of(name)
-
-
-def test_an_empty_name_is_refused() -> None:
-    with pytest.raises(TwinError, match="--author"):
-        slug_of("   ")
-
-
-def test_author_file_round_trips(home: Settings) -> None:
-    author = Author(
-        slug="jose-nunez",
-        name="José Núñez",
-        sources=("/a path/with spaces",),
-        refused_topics=("politics",),
-        temperature=0.7,
-        extra={"note": "kept"},
-    )
-    write_author(home, author)
-    assert read_author(home, "jose-nunez") == author
-    assert list_authors(home) == [author]
-
-
-def test_defaults_are_not_written(home: Settings) -> None:
-    path = write_author(home, Author(slug="a", name="A"))
-    assert "max_tokens" not in path.read_text()
-
-
-def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
-    with pytest.raises(TwinError, match="twin up"):
-        read_author(home, "nobody")
-    home.authors_dir.mkdir(parents=True)
-    (home.authors_dir / "bad.toml").write_text("name = [")
-    with pytest.raises(TwinError, match="mend the TOML"):
-        read_author(home, "bad")
-
-
-@pytest.mark.parametrize(
-    ("written", "said"),
-    [
-        (b'sources = "/one/path"', "sources is '/one/path'"),
-        (b'name = "A"\nsources = [1]', "sources.0 is 1"),
-        (b"name = 3", "name is 3"),
-        (b'temperature = "hot"', "temperature is 'hot'"),
-        (b'auto_retrain = "yes"', "auto_retrain is 'yes'"),
-        ('name = "José"'.encode("latin-1"), "mend the TOML, which is UTF-8"),
-    ],
-)
-def test_a_value_of_another_kind_is_named(home: Settings, written: bytes, said: str) -> None:
-    home.authors_dir.mkdir(parents=True)
-    (home.authors_dir / "ann.toml").write_bytes(written)
-    with pytest.raises(TwinError) as refused:
-        read_author(home, "ann")
-    assert said in str(refused.value)
-    assert "ann.toml" in str(refused.value)
-
-
-def test_a_whole_number_is_a_temperature(home: Settings) -> None:
-    home.authors_dir.mkdir(parents=True)
-    (home.authors_dir / "ann.toml").write_text("temperature = 1\nauto_retrain = true\n")
-    assert read_author(home, "ann") == Author("ann", "ann", temperature=1.0, auto_retrain=True)
-
-
-def test_one_authors_mistake_hides_no_other(home: Settings) -> None:
-    write_author(home, Author("bob", "Bob"))
-    (home.authors_dir / "ann.toml").write_text("name = [")
-    with pytest.raises(TwinError, match=r"ann\.toml"):
-        list_authors(home)
-    assert author_slugs(home) == ["ann", "bob"]
-    found, [wrong] = readable_authors(home)
-    assert [author.slug for author in found] == ["bob"]
-    assert wrong.startswith("ann: ")
-    assert "mend the TOML" in wrong
+from twin_resources.settings import Settings, load_secrets, load_settings
 
 
 def test_secrets_are_private_and_survive_a_race(home: Settings) -> None:

@@ -20,7 +20,7 @@ from twin_resources.privacy import PRIVACY_VERSION
 from twin_resources.tables.tables import Upstream
 
 if TYPE_CHECKING:
-    from twin_resources.settings import Author
+    from twin_resources.authors import Author
     from twin_resources.tables.tables import Tables
 
 TABLE = "document_claims"

@@ -24,7 +24,8 @@ from twin_assets.corpus.cleaning import dropped_by_reason
 from twin_assets.corpus.cleaning_tables import CLEANED
 
 if TYPE_CHECKING:
-    from twin_resources.settings import Author, Settings
+    from twin_resources.authors import Author
+    from twin_resources.settings import Settings
     from twin_resources.tables.tables import Tables
 
 SAMPLES = 5

@@ -30,7 +30,7 @@ from twin_resources.privacy.presidio import NamesAndPlaces, version_of
 from twin_resources.tables.tables import Upstream
 
 if TYPE_CHECKING:
-    from twin_resources.settings import Author
+    from twin_resources.authors import Author
     from twin_resources.tables.tables import Rework, Tables
 
 PREPARED, SIMILAR = "prepared_posts", "near_duplicates"

@@ -15,9 +15,9 @@ from twin_assets.training.manifest import read_manifest
 from twin_assets.training.recipe import DEFAULT_RECIPE, hash_of, load_recipe
 
 if TYPE_CHECKING:
+    from twin_resources.authors import Author
     from twin_resources.registry.registry import Registry
     from twin_resources.serving.model_server import ModelServers
-    from twin_resources.settings import Author
     from twin_resources.tables.tables import Tables
 
 

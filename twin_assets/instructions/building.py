@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from twin_assets.instructions.general_set import GeneralSet
     from twin_assets.instructions.teacher import Teacher
     from twin_assets.instructions.teacher_questions import Taught
+    from twin_resources.authors import Author
     from twin_resources.retrieval.retrieval import Retriever
-    from twin_resources.settings import Author
     from twin_resources.tables.tables import Rework, Tables
 
 DATASET_VERSION = "1"

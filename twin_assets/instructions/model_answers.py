@@ -28,8 +28,8 @@ from twin_assets.instructions.preference_schema import ModelAnswers
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
+    from twin_resources.authors import Author
     from twin_resources.serving.model_server import RunningServer
-    from twin_resources.settings import Author
     from twin_resources.tables.tables import Tables
 
 SAMPLES = "instruction_dataset"

@@ -38,7 +38,7 @@ from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_resources.prompt import render, template_by_hash
 
 if TYPE_CHECKING:
-    from twin_resources.settings import Author
+    from twin_resources.authors import Author
     from twin_resources.tables.tables import Rework, Tables
 
 DATASET = "preference_dataset"

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.serving.judge_material import material_of, others_of
+from twin_resources.authors import Author
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.judging.panel import Panel, convene
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 from twin_resources.weights.weights import load_base_model
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from twin_resources.judging.pairs import HELD_OUT, RECORDED
 from twin_resources.prompt import Message, render, template_by_hash
 
 if TYPE_CHECKING:
-    from twin_resources.settings import Author
+    from twin_resources.authors import Author
 
 MOST_RECENT = 600
 FEWEST_WORDS = 3  # "thanks!" tells no two models apart

@@ -33,10 +33,10 @@ from twin_resources.judging.plants import Plant, drawn_for_batch
 from twin_resources.serving.model_server_process import servers_at_once
 
 if TYPE_CHECKING:
+    from twin_resources.authors import Author
     from twin_resources.registry.moves import ModelVersion
     from twin_resources.release.trial_rows import Compared
     from twin_resources.serving.model_server import RunningServer
-    from twin_resources.settings import Author
     from twin_resources.tables.tables import Tables
 
 SHADOW_VERSION = "shadow-1"

@@ -21,9 +21,10 @@ from twin_assets.training.manifest import Manifest
 from twin_assets.training.publishing import Described, publish_training, training_code
 from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.training.spoiling import check_way, spoiled
+from twin_resources.authors import Author
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 from twin_resources.training_launcher import Message, TrainingJob, TrainingLauncher
 from twin_resources.weights.weights import BaseModel, load_base_model
 

@@ -24,12 +24,13 @@ from twin_assets.training import fine_tuning, preference_tuning
 from twin_assets.training.manifest import FILE, read_manifest
 from twin_assets.training.publishing import training_code
 from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_resources.authors import read_author
 from twin_resources.evidence.retraining import Learnt
 from twin_resources.ledger.schema import open_tables, scores
 from twin_resources.loop.training_inputs import Growth
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.settings import Settings, load_settings, read_author
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 from twin_resources.weights.weights import load_base_model

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from twin_resources.settings import Author, Settings
+from twin_resources.authors import Author
+from twin_resources.settings import Settings
 from twin_resources.stack.endpoints import write_private
 from twin_resources.stack.process_identity import ProcessIdentity
 from twin_resources.stack.programs import project_root

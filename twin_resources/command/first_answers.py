@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from twin_resources.authors import Author
 from twin_resources.command.author_progress import Answer, AuthorProgress, write_progress
 from twin_resources.command.clock import StageClock
 from twin_resources.command.conversation import ask, make_client
@@ -18,7 +19,6 @@ from twin_resources.command.retold_errors import retold
 from twin_resources.command.runs import FollowedRun, follow, launch_or_join
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author
 from twin_resources.stack.endpoints import Endpoints
 from twin_resources.stack.programs import ensure_alive, urls
 from twin_resources.stack.stack import Stack

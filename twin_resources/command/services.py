@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twin_resources.authors import author_slugs
 from twin_resources.command.clock import StageClock
 from twin_resources.command.preparation import prepare_models
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
-from twin_resources.settings import Settings, author_slugs, load_secrets
+from twin_resources.settings import Settings, load_secrets
 from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.stack.programs import (
     AFTER_PREPARATION,

@@ -12,9 +12,10 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.authors import author_slugs
 from twin_resources.gateway.policy import read_policy
 from twin_resources.langfuse.outbox import Outbox, outbox_path
-from twin_resources.settings import Settings, author_slugs
+from twin_resources.settings import Settings
 from twin_resources.stack.programs import urls
 from twin_resources.stack.stack import Stack, find_stack, read_record
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from twin_resources.authors import Author
 from twin_resources.command.author_progress import (
     AuthorProgress,
     Training,
@@ -32,7 +33,7 @@ from twin_resources.command.presentation import answers_table, verdict_table
 from twin_resources.command.preview import FEWEST_POSTS, FEWEST_WORDS
 from twin_resources.command.runs import follow, launch_or_join
 from twin_resources.dagster_http import DagsterHTTP
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 from twin_resources.stack.endpoints import Endpoints
 from twin_resources.stack.programs import ensure_alive, urls
 from twin_resources.stack.stack import Stack

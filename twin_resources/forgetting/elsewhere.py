@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from twin_resources.authors import list_authors
 from twin_resources.forgetting.gone import Gone
 from twin_resources.forgetting.place import Instance
-from twin_resources.settings import list_authors
 
 DEADLINE = timedelta(days=30)
 

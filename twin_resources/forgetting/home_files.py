@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from twin_resources.authors import list_authors
 from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
 from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import delete_holding, opened, rewrite
-from twin_resources.settings import list_authors
 
 FOLDER = "forgetting"  # marks of open requests, and certificates: hashes alone
 _STORES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")

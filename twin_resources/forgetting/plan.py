@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
 
+from twin_resources.authors import list_authors, read_author
 from twin_resources.errors import TwinError
 from twin_resources.forgetting.checkpoints import trained_on
 from twin_resources.forgetting.gone import Gone, Subject
@@ -24,7 +25,6 @@ from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.trace_store import Seen, is_of, trace_store_of
 from twin_resources.ledger import schema as ledger
 from twin_resources.ledger.traces import question_of
-from twin_resources.settings import list_authors, read_author
 
 POSTS = "raw_posts"
 _TEXTS = ("raw_posts", "cleaned_documents")

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from twin_resources.authors import Author
 from twin_resources.gateway.choice import Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import Asked
-from twin_resources.settings import Author
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"

@@ -21,12 +21,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from twin_resources.authors import Author
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked
-from twin_resources.settings import Author
 
 BASE = "base"
 PAID = "paid"

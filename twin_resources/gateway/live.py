@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from twin_resources.authors import Author, read_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.policy import AuthorPolicy, Policy, read_policy
-from twin_resources.settings import Author, Settings, read_author
+from twin_resources.settings import Settings
 
 POLL_SECONDS = 0.5
 SERVERS_SCHEMA = 1

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
-from twin_resources.settings import CONTEXT_TOKENS, Settings
+from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_resources.retrieval.retrieval import Passage, Retriever

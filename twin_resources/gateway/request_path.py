@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+from twin_resources.authors import Author
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby
 from twin_resources.gateway.choice import (
@@ -32,7 +33,6 @@ from twin_resources.gateway.passages import Passages
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.request_body import Asked
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
-from twin_resources.settings import Author
 
 
 @dataclass(frozen=True)

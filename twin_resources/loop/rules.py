@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from twin_resources.authors import Author
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.detector import ALPHA, HORIZON
 from twin_resources.evidence.retraining_limits import Limits
 from twin_resources.evidence.watch import Batches
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 
 
 @dataclass(frozen=True)

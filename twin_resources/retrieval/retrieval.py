@@ -22,6 +22,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.retrieval.search import (
     MOST_IN_MEMORY,
@@ -33,7 +34,6 @@ from twin_resources.retrieval.search import (
 )
 from twin_resources.retrieval.selection import best_hits, with_neighbours
 from twin_resources.retrieval.vector_index import SMALLEST, VECTOR_INDEX
-from twin_resources.settings import CONTEXT_TOKENS
 
 __all__ = ["PASSAGES", "Passage", "Query", "Retrieved", "Retriever"]
 

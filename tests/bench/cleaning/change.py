@@ -19,7 +19,7 @@ from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_docum
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.schema import RawPosts, columns_of
-from twin_resources.settings import Author
+from twin_resources.authors import Author
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 

@@ -34,9 +34,10 @@ from twin_assets.evaluation.report.evaluation_record import (
 )
 from twin_assets.training.manifest import Manifest, read_manifest, read_pointer
 from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
+from twin_resources.authors import read_author, write_author
 from twin_resources.registry.moves import Claim, Verdict
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Settings, load_settings, read_author, write_author
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 from twin_resources.weights.weights import prepare_base_model

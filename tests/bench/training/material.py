@@ -23,7 +23,8 @@ from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
-from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 

@@ -25,7 +25,8 @@ from tests.bench.training.rows import row
 from tests.live.tiny_model import make_tiny_model
 from twin_assets.training.job import Job, write_job
 from twin_assets.training.recipe import Recipe
-from twin_resources.settings import Settings, load_settings, read_author, write_author
+from twin_resources.authors import read_author, write_author
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 from twin_resources.weights.weights import prepare_base_model

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from twin_resources.authors import Author, write_author
 from twin_resources.command.export_command import answer_of, run_export
 from twin_resources.command.outcome import open_registry
 from twin_resources.command.subprocesses import Finished
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 
 
 @pytest.fixture

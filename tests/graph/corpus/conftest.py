@@ -25,9 +25,10 @@ from twin_assets.corpus.cleaned_documents import (
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.knowledge.chunks import document_chunks, no_chunk_is_truncated
 from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.embedder.embedder import EmbedderManifest, embedder_folder
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 
 SLUG = "jose-nunez"
 ASSETS = [raw_posts, cleaned_documents, document_chunks]

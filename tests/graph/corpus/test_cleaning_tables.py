@@ -14,8 +14,8 @@ from tests.graph.corpus.conftest import paragraph
 from twin_assets.corpus import claims_tables, cleaning, cleaning_tables, near_duplicates
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
 from twin_assets.corpus.schema import CleanedDocuments, RawPosts, columns_of
+from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author
 from twin_resources.tables.tables import Tables
 
 ANN = Author("ann", "Ann Lee", aliases=("anniebuilds",))

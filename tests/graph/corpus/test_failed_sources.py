@@ -15,8 +15,9 @@ from tests.graph.corpus.test_exports import feed_of
 from tests.unit.corpus.exports_by_hand import SENTENCE, as_folder
 from twin_assets.corpus.preview import as_text, preview
 from twin_assets.corpus.raw_posts import raw_posts
+from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.tables.tables import Tables
 
 PASSWORD = "sesame"

@@ -24,7 +24,8 @@ import pytest
 
 from tests.graph.corpus.conftest import SLUG, paragraph
 from tests.graph.corpus.corpus_process import run_chain
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 

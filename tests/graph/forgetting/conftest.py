@@ -33,6 +33,7 @@ from twin_assets.knowledge import chunks, embeddings
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training.manifest import Manifest, checkpoint_hash, write_manifest
 from twin_resources import dagster_resources as shells
+from twin_resources.authors import Author, write_author
 from twin_resources.forgetting.dagster_records import DagsterRecords
 from twin_resources.forgetting.place import Instance
 from twin_resources.gateway import keys
@@ -42,7 +43,7 @@ from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.langfuse.trace_tables import TraceTables
 from twin_resources.ledger.ledger import Ledger, LedgerRules
 from twin_resources.registry.registry import Claim, Verdict
-from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.settings import Settings, load_settings
 
 GATE = "gate-1"
 TOLD = "_posts/2019-03-04-the-forgotten-walk.md"

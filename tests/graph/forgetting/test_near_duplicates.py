@@ -9,10 +9,10 @@ import pytest
 
 from tests.graph.forgetting.conftest import AUTHOR, Lived, post, run_assets
 from tests.graph.forgetting.planted import files_with
+from twin_resources.authors import read_author
 from twin_resources.forgetting import journal
 from twin_resources.forgetting.forgetting import forget
 from twin_resources.forgetting.gone import Subject
-from twin_resources.settings import read_author
 
 COPY, WORD = "_posts/2021-05-06-the-clock-once-more.md", "snickerbell"
 ORIGINAL = "_posts/2020-01-02-clock.md"

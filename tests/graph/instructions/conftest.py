@@ -25,7 +25,8 @@ from twin_assets.knowledge import chunks, embeddings
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
-from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 

@@ -11,11 +11,12 @@ from tests.graph.instructions.made_up_posts import clean, documents
 from twin_assets.corpus.schema import columns_of
 from twin_assets.instructions import building
 from twin_assets.instructions.schema import DocumentSplits, InstructionDataset
+from twin_resources.authors import write_author
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.retrieval.retrieval import Retriever
-from twin_resources.settings import Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.tables.tables import Tables
 
 

@@ -28,10 +28,11 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training.manifest import read_manifest, write_manifest
 from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
 from twin_resources import dagster_resources as shells
+from twin_resources.authors import write_author
 from twin_resources.ledger.interactions import columns
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import Claim, Verdict
-from twin_resources.settings import load_settings, write_author
+from twin_resources.settings import load_settings
 from twin_resources.tables.tables import Tables
 
 CHECKS = {

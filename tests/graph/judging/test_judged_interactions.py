@@ -13,11 +13,12 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
 from twin_assets.partitions import authors
 from twin_resources import dagster_resources as shells
+from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.ledger.interactions import columns
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 

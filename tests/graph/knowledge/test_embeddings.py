@@ -13,9 +13,10 @@ import pytest
 from twin_assets.knowledge import chunking, chunks, embeddings
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
 from twin_resources.retrieval.retrieval import Retriever
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.tables.tables import Tables
 
 SCHEMA: dict[str, pl.DataType] = {

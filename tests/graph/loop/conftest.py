@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from twin_resources.authors import Author, write_author
 from twin_resources.evidence.retraining import Learnt
 from twin_resources.evidence.retraining_limits import Limits
 from twin_resources.evidence.watch import Batches
@@ -25,7 +26,7 @@ from twin_resources.loop.rules import LoopRules
 from twin_resources.loop.training_inputs import Growth
 from twin_resources.registry.moves import Claim, ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_sensors.run_records import DagsterRunRecords
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tests.graph.loop.conftest import LoopWorld
-from twin_resources.settings import Author, write_author
+from twin_resources.authors import Author, write_author
 from twin_resources.state.schema import model_versions
 
 

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 
 from tests.conftest import ROOT
 from tests.graph.loop.conftest import LoopWorld, with_new_posts
+from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
 from twin_resources.loop.other_causes import ask_for_retraining
 from twin_resources.notifications import Notice, announce
-from twin_resources.settings import Author, load_secrets, write_author
+from twin_resources.settings import load_secrets
 from twin_resources.state.schema import retrainings
 from twin_sensors.growth import new_material, retraining_requested
 from twin_sensors.notifying import notices_waiting

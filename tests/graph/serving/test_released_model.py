@@ -10,10 +10,11 @@ import pytest
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
+from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.gateway.policy import read_policy
 from twin_resources.registry.registry import Claim, Registry, Verdict
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 
 

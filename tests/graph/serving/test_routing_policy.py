@@ -9,12 +9,13 @@ import pytest
 
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
+from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.policy import read_policy
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 
 

@@ -12,9 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import dagster as dg
 import pytest
 
+from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.sources import polling
 from twin_resources.sources.polling import Answer
 from twin_sensors.import_schedules import every_night, feeds_every_hour

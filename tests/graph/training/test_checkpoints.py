@@ -18,8 +18,9 @@ from twin_assets.training.checkpoints import (
 )
 from twin_assets.training.manifest import Manifest
 from twin_resources import dagster_resources as shells
+from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 
 
 @pytest.fixture

@@ -29,11 +29,12 @@ from twin_assets.training import manifest as manifests
 from twin_assets.training.fine_tuning import FineTuned, fine_tune
 from twin_assets.training.published_weights import weights_of
 from twin_assets.training.recipe import Launch, Recipe, load_launch, load_recipe
+from twin_resources.authors import Author, write_author
 from twin_resources.embedder.embedder import load_embedder
 from twin_resources.registry.moves import Claim
 from twin_resources.registry.registry import Registry
 from twin_resources.serving.model_server import ModelServers
-from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 from twin_resources.training_launcher import LocalLauncher

@@ -22,11 +22,11 @@ from twin_assets.feedback.judged_interactions import judged_interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
 from twin_resources import dagster_resources as shells
+from twin_resources.authors import Author, read_author, write_author
 from twin_resources.judging.pairs import PLANT
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.ledger.interactions import columns
 from twin_resources.registry.moves import Verdict
-from twin_resources.settings import Author, read_author, write_author
 from twin_resources.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live

@@ -27,6 +27,7 @@ import psutil
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
+from twin_resources.authors import Author, write_author
 from twin_resources.embedder.embedder import load_embedder
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.policy import (
@@ -40,7 +41,7 @@ from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.retrieval.index import update_indexes
 from twin_resources.serving.model_server import ServerProcess
-from twin_resources.settings import Author, Settings, load_secrets, write_author
+from twin_resources.settings import Settings, load_secrets
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack
+from twin_resources.authors import read_author, write_author
 from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.settings import read_author, write_author
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]

@@ -16,6 +16,7 @@ from tests.live.gateway.stack import Stack, new_stack, requests_of
 from twin_assets.partitions import authors
 from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
+from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import PAID
@@ -23,7 +24,7 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MODEL = "openai/gpt-4o-mini"

@@ -17,7 +17,8 @@ from twin_assets.training.checkpoints import (
 )
 from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_resources import dagster_resources as shells
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 from twin_resources.weights.weights import prepare_base_model

@@ -16,9 +16,10 @@ from twin_assets.training import manifest as manifests
 from twin_assets.training.exported_weights import Source
 from twin_assets.training.exporting import export
 from twin_resources import cli
+from twin_resources.authors import Author, write_author
 from twin_resources.command.outcome import open_registry
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.weights import gguf
 
 pytestmark = pytest.mark.live

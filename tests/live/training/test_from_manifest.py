@@ -15,7 +15,8 @@ from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.from_manifest import FAILED, NOT_THE_SAME, main
 from twin_assets.training.manifest import FILE, read_manifest
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 from twin_resources.training_launcher import LocalLauncher

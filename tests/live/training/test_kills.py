@@ -30,7 +30,8 @@ from twin_assets.training.job import read_job, read_result
 from twin_assets.training.manifest import read_manifest
 from twin_assets.training.training_state import PARTIAL, last_complete
 from twin_resources import dagster_resources as shells
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings
 from twin_resources.training_launcher import (
     OWNER_VARIABLE,
     LocalLauncher,

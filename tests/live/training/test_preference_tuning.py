@@ -23,9 +23,10 @@ from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_t
 from twin_assets.training.job import read_result
 from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_resources import dagster_resources as shells
+from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Claim, Verdict
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.tables.tables import Tables
 from twin_resources.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.weights.weights import prepare_base_model

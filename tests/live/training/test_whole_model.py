@@ -13,8 +13,9 @@ from twin_assets.evaluation.served import parity, served_model
 from twin_assets.training.manifest import read_manifest
 from twin_assets.training.published_weights import weights_of
 from twin_resources import dagster_resources as shells
+from twin_resources.authors import Author, write_author
 from twin_resources.serving.model_server import ModelServers
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 from twin_resources.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live

@@ -20,7 +20,8 @@ import pytest
 from tests.live.closed_network import ClosedRun, run_closed
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"

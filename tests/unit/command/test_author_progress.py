@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from twin_resources.authors import Author
 from twin_resources.command.author_progress import (
     Answer,
     AuthorProgress,
@@ -12,7 +13,7 @@ from twin_resources.command.author_progress import (
     read_progress,
     write_progress,
 )
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 from twin_resources.stack.process_identity import ProcessIdentity
 
 

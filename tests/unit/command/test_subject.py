@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from twin_resources.authors import Author, read_author, write_author
 from twin_resources.command.subject import (
     choose_author,
     choose_subject,
@@ -15,7 +16,7 @@ from twin_resources.command.subject import (
     with_opt_ins,
 )
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, read_author, write_author
+from twin_resources.settings import Settings
 from twin_resources.stack.stack import StackRecord, _write_record
 
 

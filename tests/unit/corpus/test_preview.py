@@ -17,7 +17,8 @@ from twin_assets.corpus import importing
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.preview import as_text, main, preview
 from twin_assets.corpus.schema import RawPosts, columns_of
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
 

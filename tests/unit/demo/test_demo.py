@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from twin_resources.authors import Author, read_author
 from twin_resources.command.demo.home import (
     HURRIED,
     SETTINGS,
@@ -27,7 +28,7 @@ from twin_resources.command.demo.receipt import (
     quality_of,
     write_receipt,
 )
-from twin_resources.settings import Author, Settings, read_author
+from twin_resources.settings import Settings
 
 CLOSED = Receipt(
     settings=SETTINGS,

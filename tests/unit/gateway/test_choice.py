@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin_resources.authors import Author
 from twin_resources.gateway.choice import (
     Server,
     Snapshot,
@@ -22,7 +23,6 @@ from twin_resources.gateway.keys import Key
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked, read_question
-from twin_resources.settings import Author
 
 DAY = date(2026, 3, 1)
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")

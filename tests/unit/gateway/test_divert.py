@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from tests.unit.gateway.test_policy import policy
 from tests.unit.registry.test_moves import version
+from twin_resources.authors import Author
 from twin_resources.gateway.choice import (
     Chosen,
     Server,
@@ -32,7 +33,7 @@ from twin_resources.gateway.request_path import RequestPath
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.retrieval.retrieval import Passage
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 from twin_resources.state.state import State
 
 DAY = date(2026, 3, 1)

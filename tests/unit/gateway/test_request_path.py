@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.answering import MAX_SOURCES_BYTES, sources_header
 from twin_resources.gateway.choice import Server, Snapshot
@@ -22,7 +23,7 @@ from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.tracing import span_attributes
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.retrieval.retrieval import Passage
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
 DAY = date(2026, 3, 1)

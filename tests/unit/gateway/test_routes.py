@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from twin_resources.authors import Author
 from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import keyring_of
@@ -19,7 +20,7 @@ from twin_resources.gateway.live import Live
 from twin_resources.gateway.request_body import MAX_BODY_BYTES
 from twin_resources.gateway.routes import ROUTES, Door, Message, Receive, Scope, Send
 from twin_resources.langfuse.outbox import Outbox
-from twin_resources.settings import Author, Settings, load_secrets
+from twin_resources.settings import Settings, load_secrets
 
 
 class Background:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.answering import Answering, Standby
 from twin_resources.gateway.breaker import Breaker
@@ -17,7 +18,7 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.gateway.request_body import read_question
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 
 ANN = Author("ann", "Ann")
 STABLE = Chosen("ann/v1", "v1", "h1", "", "stable", 1.0)

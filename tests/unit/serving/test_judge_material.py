@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from twin_assets.serving.judge_material import others_of
+from twin_resources.authors import Author, write_author
 from twin_resources.judging.texts import SAMPLES
-from twin_resources.settings import Author, Settings, write_author
+from twin_resources.settings import Settings
 
 
 def test_others_are_there_whatever_their_files_say_and_no_sample_twice(home: Settings) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from twin_resources.settings import OPT_INS
+from twin_resources.authors import OPT_INS
 
 __all__ = ["KINDS", "MARKUPS", "OPT_INS", "VISIBILITIES", "Record", "Skipped", "why_excluded"]
 

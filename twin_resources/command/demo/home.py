@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from twin_resources.authors import Author, write_author
 from twin_resources.command.stopping import DEMO
 from twin_resources.command.subject import choose_subject
-from twin_resources.settings import Author, Settings, load_settings, write_author
+from twin_resources.settings import Settings, load_settings
 
 RECIPE = "smollm2-135m-demo"
 ANSWER_TOKENS = 40  # the reader gives full marks from 25 words on

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from twin_resources.authors import Author
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.demo.home import (
     demo_settings,
@@ -52,7 +53,7 @@ from twin_resources.loop.alarm_records import AlarmRecord
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.release import trial as trials
-from twin_resources.settings import Author, Settings
+from twin_resources.settings import Settings
 from twin_resources.stack.programs import ensure_alive, server_is_ready, urls
 from twin_resources.stack.stack import Stack
 

@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twin_resources.authors import Author
 from twin_resources.command.conversation import ask, make_client
 from twin_resources.errors import TwinError
-from twin_resources.settings import Author, Settings, load_secrets
+from twin_resources.settings import Settings, load_secrets
 from twin_resources.stack.endpoints import Endpoints
 
 if TYPE_CHECKING:

@@ -1,0 +1,200 @@
+"""Who is speaking: one TOML file an author, `authors/<slug>.toml` in the home.
+
+Belongs here: what may be set for one author, its default, reading and writing the files, slugs.
+Does not belong here: what holds for a whole home (`settings.py`); whose posts are known to Dagster
+(`twin_assets/partitions.py`).
+
+Format: https://toml.io/en/v1.0.0
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
+"""What an import leaves out unless the author's settings ask for it (`Author.include`)."""
+# Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training
+# sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
+CONTEXT_TOKENS = 400
+
+
+@dataclass(frozen=True)
+class Author:
+    """`authors/<slug>.toml`: who is speaking and how. Data: a change needs no retraining.
+
+    Attributes:
+        slug: partition key and alias (`twin/<slug>`), ASCII.
+        name: the name as people write it.
+        aliases: other names and handles that the author signs with; a post with another byline is
+            somebody else's.
+        sources: absolute folders or files that `raw_posts` imports.
+        include: some of `OPT_INS`.
+        language: ISO 639-1 code, or empty when the corpus decides.
+        persona: one line about the author for the system prompt; empty: made from the name.
+        refused_topics: topics that the twin declines to speak about.
+        temperature, frequency_penalty, max_tokens: sampling of an answer.
+        context_tokens: most tokens of the passages in a prompt, in training and in serving; under
+            256 a full chunk does not fit. A larger model makes use of more; a change is a new
+            dataset.
+        disclosure: the sentence that tells a reader that a model wrote this.
+        recipe: name of the training recipe; empty: the one that fits the base model.
+        base_model: empty: `Settings.base_model`.
+        release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
+        canary_share: share of the requests that a canary answers; in force with the next
+            `routing_policy`.
+        auto_retrain: None: `Settings.auto_retrain`.
+        consent: how the author agreed; free text, shown in reports.
+        presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
+            names and places in posts of its language; empty: they stay.
+    """
+
+    slug: str
+    name: str
+    sources: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    language: str = ""
+    persona: str = ""
+    refused_topics: tuple[str, ...] = ()
+    temperature: float = 0.3
+    frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
+    max_tokens: int = 200
+    context_tokens: int = CONTEXT_TOKENS
+    disclosure: str = ""
+    recipe: str = ""
+    base_model: str = ""
+    release_mode: str = "auto"
+    canary_share: float = 0.1
+    auto_retrain: bool | None = None
+    consent: str = ""
+    presidio_model: str = ""
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def disclosure_line(self) -> str:
+        return self.disclosure or (
+            f"Written by a language model trained on {self.name}'s posts, not by {self.name}."
+        )
+
+
+def slug_of(name: str) -> str:
+    """ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
+
+    A name without ASCII letters gets a stable slug from its code points, so that two runs agree.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-")
+    if slug:
+        return slug[:48].strip("-")
+    digits = "-".join(f"{ord(character):x}" for character in name.strip()[:8])
+    if not digits:
+        raise TwinError("name the author", found="an empty name", next_step="pass --author NAME")
+    return f"author-{digits}"
+
+
+def read_author(settings: Settings, slug: str) -> Author:
+    """Read one author's file.
+
+    Raises:
+        TwinError: the file is missing, is not valid TOML, or a value is of another kind.
+    """
+    path = settings.authors_dir / f"{slug}.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"no file {path}",
+            next_step="run `twin up PATH --author NAME` or write the file",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"{path}: {error}",
+            next_step="mend the TOML, which is UTF-8",
+        ) from error
+    known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
+    values = {name: document[name] for name in known if name in document}
+    for name in ("aliases", "sources", "refused_topics", "include"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
+    values.setdefault("name", slug)
+    extra = {name: value for name, value in document.items() if name not in known}
+    wrong: list[str] = []
+    for name, value in values.items():
+        try:
+            values[name] = _kinds_of_author()[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, (name, *first["loc"])))
+            wrong.append(f"{place} is {first['input']!r} ({first['msg']})")
+    if wrong:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"{path}: {'; '.join(wrong)}",
+            next_step='give it another value; of several, as in sources = ["one", "two"]',
+        )
+    return Author(slug=slug, **values, extra=extra)
+
+
+@cache  # building them costs more than reading a file, and a tick may read 200
+def _kinds_of_author() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(kind) for name, kind in get_type_hints(Author).items()}
+
+
+def author_slugs(settings: Settings) -> list[str]:
+    """Slug of every author of this home, whatever their files say."""
+    return sorted(path.stem for path in settings.authors_dir.glob("*.toml"))
+
+
+def list_authors(settings: Settings) -> list[Author]:
+    """Every author of this home, by slug.
+
+    Raises:
+        TwinError: see `read_author`; whoever must not stop at one author's mistake asks
+            `readable_authors`.
+    """
+    return [read_author(settings, slug) for slug in author_slugs(settings)]
+
+
+def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
+    """The authors of this home, and a line for each whose file has a mistake in it."""
+    found: list[Author] = []
+    wrong: list[str] = []
+    for slug in author_slugs(settings):
+        try:
+            found.append(read_author(settings, slug))
+        except TwinError as error:
+            wrong.append(f"{slug}: {error}")
+    return found, wrong
+
+
+def write_author(settings: Settings, author: Author) -> Path:
+    """Write one author's file; defaults are left out, so that they can move on."""
+    import tomli_w
+
+    document: dict[str, Any] = {"name": author.name, "sources": list(author.sources)}
+    for name, spec in Author.__dataclass_fields__.items():
+        if name in {"slug", "name", "sources", "extra"}:
+            continue
+        value = getattr(author, name)
+        if value != spec.default:
+            document[name] = list(value) if isinstance(value, tuple) else value
+    document |= author.extra
+    path = settings.authors_dir / f"{author.slug}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".toml.partial")
+    partial.write_text(tomli_w.dumps(document), encoding="utf-8")
+    partial.replace(path)
+    return path
