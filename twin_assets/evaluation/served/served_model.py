@@ -1,7 +1,8 @@
 """What the served model says: answers with their log-probabilities over the OpenAI interface.
 
 Belongs here: asking a running server, or several that serve the same model. Does not belong here:
-how a server starts (`model_server.py`), judging the answers.
+how a server starts (`model_server.py`), how long it is waited for (`patience.py`), judging the
+answers.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 import httpx
 
+from twin_assets.evaluation.served.patience import LIMIT_S, Patience
 from twin_resources.errors import TwinError
 from twin_resources.serving.model_server import RunningServer
 
@@ -83,25 +84,29 @@ class Pile:
         return [self.answers[position][turn] for position in range(self._count)]
 
     def work_off(
-        self, server: RunningServer, *, at_once: int = AT_ONCE, timeout_s: float = 120.0
+        self, server: RunningServer, *, at_once: int = AT_ONCE, timeout_s: float = LIMIT_S
     ) -> None:
         """Ask one server until nothing is left.
 
         Args:
             at_once: requests in flight.
+            timeout_s: of an answer, unless the server computes (`patience.py`).
 
         Raises:
-            TwinError: the server refuses, or reports no token ids (llama.cpp and vLLM do).
+            TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM
+                do).
         """
         headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
         with (
-            httpx.Client(headers=headers, timeout=timeout_s, trust_env=False) as client,
+            httpx.Client(headers=headers, trust_env=False) as client,
             ThreadPoolExecutor(at_once) as pool,
         ):
-            for done in [pool.submit(self._work, server, client) for _ in range(at_once)]:
+            patience = Patience(server, limit_s=timeout_s)
+            work = [pool.submit(self._work, server, client, patience) for _ in range(at_once)]
+            for done in work:
                 done.result()
 
-    def _work(self, server: RunningServer, client: httpx.Client) -> None:
+    def _work(self, server: RunningServer, client: httpx.Client, patience: Patience) -> None:
         while True:
             try:
                 position, prompt = self._waiting.popleft()
@@ -113,7 +118,7 @@ class Pile:
                     body = _body(server, prompt, max_tokens=tokens)
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
-                    found.append(_ask(client, server, body))
+                    found.append(_ask(client, server, body, patience))
                     self._advance(1)
             except BaseException:
                 self._waiting.clear()  # no use in asking the rest
@@ -129,7 +134,7 @@ def ask(
     at_once: int = AT_ONCE,
     frequency_penalty: float = 0.0,
     advance: Callable[[int], object] = lambda _answers: None,
-    timeout_s: float = 120.0,
+    timeout_s: float = LIMIT_S,
 ) -> list[ServedAnswer]:
     """Ask every prompt once, greedily. For the arguments and errors see `Pile`."""
     pile = Pile(prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance)
@@ -183,12 +188,11 @@ def _body(server: RunningServer, prompt: Prompt, *, max_tokens: int) -> dict[str
     return body
 
 
-def _ask(client: httpx.Client, server: RunningServer, body: Mapping[str, Any]) -> ServedAnswer:
-    began = monotonic()
+def _ask(
+    client: httpx.Client, server: RunningServer, body: Mapping[str, Any], patience: Patience
+) -> ServedAnswer:
     try:
-        answer = client.post(f"{server.url}/chat/completions", json=body)
-        answer.raise_for_status()
-        seconds = monotonic() - began
+        answer = patience.post(client, body)
         choice = answer.json()["choices"][0]
         # an answer that ends at once has no tokens, and llama.cpp then leaves `logprobs` out
         content = (choice.get("logprobs") or {}).get("content") or []
@@ -201,7 +205,7 @@ def _ask(client: httpx.Client, server: RunningServer, body: Mapping[str, Any]) -
                 {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
                 for entry in content
             ),
-            seconds=seconds,
+            seconds=answer.elapsed.total_seconds(),  # of the try that succeeded
         )
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
         raise TwinError(

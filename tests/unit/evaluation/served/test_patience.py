@@ -1,0 +1,202 @@
+"""Servers that are slow, stopped, killed or unreachable: real ones, on the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from twin_assets.evaluation.served import patience as patience_of
+from twin_assets.evaluation.served.patience import PATIENCE, Patience
+from twin_assets.evaluation.served.served_model import ask
+from twin_resources.errors import TwinError
+from twin_resources.serving.model_server import RunningServer
+
+PROMPT = [[{"role": "user", "content": "Why?"}]]
+# A server of another process that takes a request, says so, and never answers.
+SILENT = """
+import socket, time
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+connection, _ = listening.accept()
+connection.recv(65536)
+print("asked", flush=True)
+time.sleep(600)
+"""
+
+
+def compute(seconds: float) -> None:
+    """Use the processor until so much time has passed, and at least a quarter of it."""
+    ends, used = time.monotonic() + seconds, time.process_time() + seconds / 4
+    while time.monotonic() < ends or time.process_time() < used:
+        sum(range(1000))
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.answer({"data": [{"id": "m"}]})
+
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        server.asked += 1
+        if not server.behave(server.asked):
+            self.close_connection = True
+            return
+        token = {"id": 1, "token": "yes", "top_logprobs": [{"id": 1, "logprob": -0.5}]}
+        choice = {"message": {"content": "yes"}, "logprobs": {"content": [token]}}
+        self.answer({"choices": [choice]})
+
+    def answer(self, document: dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        try:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:  # whoever asked has gone
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the test's output."""
+
+
+class Server(ThreadingHTTPServer):
+    """Answers "yes", or nothing where `behave`, told which request it is, says False."""
+
+    def __init__(self, behave: Callable[[int], bool]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.behave = behave
+        self.asked = 0
+
+    def as_running(self, *, ours: bool) -> RunningServer:
+        pid = os.getpid() if ours else None
+        return RunningServer(f"http://127.0.0.1:{self.server_port}/v1", "m", "", pid, "echo")
+
+
+@contextmanager
+def serving(behave: Callable[[int], bool]) -> Iterator[Server]:
+    server = Server(behave)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
+    process = subprocess.Popen([sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = int(process.stdout.readline())
+    try:
+        url = f"http://127.0.0.1:{port}/v1"
+        yield process, RunningServer(url, "m", "", process.pid, "silent")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing() -> None:
+    def slow_twice(number: int) -> bool:
+        if number != 2:
+            compute(1.5)
+        return True
+
+    with serving(slow_twice) as server, httpx.Client(trust_env=False) as client:
+        patience = Patience(server.as_running(ours=True), limit_s=0.75)
+        first = patience.post(client, {})
+        assert patience.limit_s == PATIENCE * 0.75
+        second = patience.post(client, {})
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert server.asked == 3
+    assert second.elapsed.total_seconds() > 0.75
+
+
+def test_one_that_still_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience_of, "PATIENCE", 2)
+
+    def always_slow(_number: int) -> bool:
+        compute(3.0)
+        return True
+
+    with serving(always_slow) as server, pytest.raises(TwinError, match="ReadTimeout"):
+        ask(server.as_running(ours=True), PROMPT, max_tokens=4, timeout_s=0.5)
+    assert server.asked == 2
+
+
+def test_a_server_that_does_nothing_is_not_asked_again(
+    silent: tuple[subprocess.Popen[str], RunningServer],
+) -> None:
+    process, server = silent
+    with pytest.raises(TwinError, match=rf"its process {process.pid} computed for 0\.0\d s"):
+        ask(server, PROMPT, max_tokens=4, timeout_s=0.5)
+
+
+@pytest.mark.parametrize("when", ["before", "while it answers"])
+def test_a_server_that_was_killed_is_told(
+    silent: tuple[subprocess.Popen[str], RunningServer], when: str
+) -> None:
+    process, server = silent
+
+    def kill() -> None:
+        if when != "before":
+            assert process.stdout is not None
+            assert process.stdout.readline() == "asked\n"
+        os.kill(process.pid, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    if when == "before":
+        killing.join()
+        process.wait()
+    began = time.monotonic()
+    with pytest.raises(TwinError, match=rf"its process {process.pid} has ended"):
+        ask(server, PROMPT, max_tokens=4)
+    killing.join()
+    assert time.monotonic() - began < 60  # not the limit of 120 s
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_connection_that_breaks_off_is_tried_once_more(ours: bool) -> None:
+    with serving(lambda number: number > 1) as server:
+        [answer] = ask(server.as_running(ours=ours), PROMPT, max_tokens=4)
+    assert (answer.text, server.asked) == ("yes", 2)
+    with (
+        serving(lambda _number: False) as server,
+        pytest.raises(TwinError, match="without sending a response"),
+    ):
+        ask(server.as_running(ours=ours), PROMPT, max_tokens=4)
+    assert server.asked == 2
+
+
+def test_a_server_elsewhere_that_is_slow_gets_a_second_try() -> None:
+    def slow_once(number: int) -> bool:
+        time.sleep(1.5 if number == 1 else 0.0)
+        return True
+
+    with serving(slow_once) as server:
+        [answer] = ask(server.as_running(ours=False), PROMPT, max_tokens=4, timeout_s=0.5)
+    assert (answer.text, server.asked) == ("yes", 2)
+    assert answer.seconds < 1.5
+
+
+def test_a_server_elsewhere_that_has_gone_is_told() -> None:
+    with serving(lambda _number: True) as server:
+        running = server.as_running(ours=False)
+    with pytest.raises(TwinError, match=r"list the models of http://127\.0\.0\.1"):
+        ask(running, PROMPT, max_tokens=4)
