@@ -5,8 +5,9 @@ teacher writes the question only; the answer stays the author's own text. Does n
 keeping what it wrote (`teacher_questions.py`), what it may cost (`teacher_budget.py`), templates
 (`back_translation.py`).
 
-A bad reply loses its own sample and no other; one that every sample meets ends the asking. The
-amount reserved before a request is its dearest end: a token of text is at least one byte.
+A bad reply loses its own sample and no other; one that every sample meets ends the asking, also
+when it is an answer of no use: that is paid for three times a sample. The amount reserved before a
+request is its dearest end: a token of text is at least one byte.
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict
@@ -39,6 +40,7 @@ _ANSWER_TOKENS = 100
 _REQUEST_TOKENS = 64  # that a provider may add around a message
 _AT_ONCE = 4
 _FAILURES_IN_A_ROW = 8
+_USELESS_IN_A_ROW = 40  # a weak model's every third reply may be of use
 _LONGEST_PAUSE_S = 30.0
 _REQUEST = (
     "A reader asks an author a question, and the passage below is the author's answer. Write that "
@@ -103,6 +105,7 @@ class Teacher:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._failures = 0
+        self._useless = 0
         self._priced: bool | None = None
 
     def ask(self, asked: Sequence[Asked]) -> list[Reply]:
@@ -191,6 +194,8 @@ class Teacher:
                     self._failures = 0
                 question = usable_question(_said(reply), passage=one.passage)
                 if question:
+                    with self._lock:
+                        self._useless = 0
                     return Reply(question, WRITTEN, tries, prompt_tokens, answer_tokens, usd + cost)
                 outcome, reason = UNUSABLE, "no usable question"
             finally:
@@ -199,6 +204,8 @@ class Teacher:
                     self.budget.settle(reserved=bound, usd=cost)
         if outcome == FAILED and tries:
             self._count_failure(reason)
+        if outcome == UNUSABLE:
+            self._count_useless()
         return Reply("", outcome, tries, prompt_tokens, answer_tokens, usd, reason)
 
     def _is_final(self, error: Exception) -> bool:
@@ -218,6 +225,16 @@ class Teacher:
             too_many = self._failures >= _FAILURES_IN_A_ROW
         if too_many:
             self._give_up(f"{_FAILURES_IN_A_ROW} samples in a row without a reply ({reason})")
+
+    def _count_useless(self) -> None:
+        with self._lock:
+            self._useless += 1
+            too_many = self._useless >= _USELESS_IN_A_ROW
+        if too_many:
+            self._give_up(
+                f"{_USELESS_IN_A_ROW} samples in a row without a usable question (a model that "
+                f"thinks first does not come to one within the {_ANSWER_TOKENS} tokens of a reply)"
+            )
 
     def _give_up(self, why: object) -> None:
         self.broken = self.broken or TwinError(

@@ -233,6 +233,22 @@ def test_a_teacher_that_refuses_all_is_left_soon(
     assert sources(tables).keys() == {"teacher"}
 
 
+def test_a_teacher_whose_replies_are_all_of_no_use_is_left_soon(
+    ready: Retriever, tables: Tables, server: TeacherServer, state: State
+) -> None:
+    """As one that spends the tokens of its reply on thinking: each sample is paid three times."""
+    rows = tables.read("instruction_dataset", "ada").height
+    server.behaviour = lambda _passage, _times: served.EMPTY
+    budget = TeacherBudget(state, usd_per_month=1.0)
+    with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
+        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, budget))
+    assert 3 * 40 <= len(server.asked) <= 3 * 43 < 3 * rows  # four are under way at once
+    server.behaviour = lambda _passage, _times: served.OK
+    server.asked.clear()
+    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, budget))
+    assert rows - 43 <= len(server.asked) <= rows - 40
+
+
 def test_what_was_written_before_it_broke_is_kept(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -302,6 +318,6 @@ def test_another_teacher_is_a_reason_to_train(
     assert waiting_questions(tables, "ada", UNPRICED) == 0
     assert waiting_questions(tables, "ada", "openai/other") == rows
     assert waiting_questions(tables, "ada", "") == rows
-    server.behaviour = lambda _passage, _times: served.EMPTY
+    server.behaviour = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
     building.update_dataset(tables, ADA, retriever=ready, teacher=teacher("openai/other"))
     assert waiting_questions(tables, "ada", "openai/other") == 0  # in vain, but asked
