@@ -1,0 +1,23 @@
+"""bf16 is taken where the processor computes in it, not where it imitates it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from twin_resources.training_launcher import computes_in_bf16
+
+
+@pytest.mark.parametrize(("major", "computes"), [(7, False), (8, True), (9, True)])
+def test_a_gpu_older_than_ampere_trains_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, major: int, computes: bool
+) -> None:
+    """torch holds bf16 tensors on an older one too, and calls that support."""
+    cuda = torch.cuda
+    monkeypatch.setattr(cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(cuda, "get_device_properties", lambda _: SimpleNamespace(major=major))
+    monkeypatch.setattr(cuda, "_check_bf16_tensor_supported", lambda _: True)
+    assert computes_in_bf16("cuda") is computes
