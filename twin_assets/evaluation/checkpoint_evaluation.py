@@ -7,6 +7,8 @@ The checks are decided from the evaluation of exactly this checkpoint. A failed 
 release in the same run; a release in any other run is refused by the stored verdict.
 """
 
+import math
+
 import dagster as dg
 
 from twin_assets.evaluation import gate
@@ -147,7 +149,9 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
             "\n".join(f"- `{claim.name}`: {claim.detail}" for claim in verdict.claims)
         ),
         "seconds": dg.MetadataValue.json(evaluation.seconds),
-        "parity": dg.MetadataValue.json(evaluation.parity),
+        "parity": dg.MetadataValue.json(
+            {name: value for name, value in evaluation.parity.items() if math.isfinite(value)}
+        ),
     }
     if judged.experiment:
         at = judged.experiment

@@ -12,8 +12,9 @@ that is not met. A new measure: its value in `Measured`, its claim in `_of_measu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from twin_assets.evaluation.harm import memorisation, safety
@@ -167,7 +168,7 @@ def outcome_of(claims: Sequence[Claim]) -> Literal["passed", "failed", "not_deci
 
 
 def _every(measured: Measured) -> tuple[Claim, ...]:
-    return (
+    found = (
         _beats_base_model(measured),
         _not_worse_than_incumbent(measured),
         _template_hash_matches(measured),
@@ -176,6 +177,15 @@ def _every(measured: Measured) -> tuple[Claim, ...]:
         _learns_this_author(measured),
         *_of_measures(measured),
     )
+    return tuple(map(_without_nan, found))
+
+
+def _without_nan(one: Claim) -> Claim:
+    """Weights that are no numbers measure none, and neither PostgreSQL's JSON nor Langfuse's has
+    one; the words still tell it."""
+    if one.value is None or math.isfinite(one.value):
+        return one
+    return replace(one, value=None)
 
 
 def _only_stated(measured: Measured) -> frozenset[str]:

@@ -250,7 +250,7 @@ def train_adapter(
     if steps == 0:
         for name, weights in model.named_parameters():
             if "lora_B" in name:
-                weights.data.normal_(0, spread)
+                weights.data.normal_(0, 1).mul_(spread)
     samples, _ = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
     optimizer = torch.optim.AdamW(
         [w for w in model.parameters() if w.requires_grad], lr=learning_rate

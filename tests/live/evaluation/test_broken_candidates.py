@@ -7,6 +7,7 @@ trains SmolLM2-135M on a bundled author's samples, once well and in six broken w
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Set
 from dataclasses import dataclass
@@ -68,6 +69,21 @@ def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
     for name in GAINS:
         assert claims[name].passed is False, claims[name].detail
     assert held(claims) >= FORM | HARMLESS | {"stays_on_topic"}
+
+
+def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
+    workplace: Workplace,
+) -> None:
+    workplace.dataset("ada")
+    workplace.candidate("ada", steps=0, spread=math.nan)
+
+    claims = judged(workplace, "ada")
+
+    for name in ("beats_base_model", "learns_this_author", "keeps_the_basics"):
+        assert claims[name].passed is False, claims[name].detail
+    assert claims["served_model_matches"].passed is not True
+    assert all(one.value is None or math.isfinite(one.value) for one in claims.values())
+    assert workplace.registry.get("ada", 1).state == "refused"
 
 
 def test_data_of_another_author_are_known_by_the_control(workplace: Workplace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import math
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -171,6 +173,33 @@ def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
     assert found.passed
     assert found.value == 1.02
     assert "v3" in found.detail
+
+
+def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:
+    """Weights that are not finite; a claim's value goes into JSON, which has no NaN."""
+    nothing = Interval(math.nan, math.nan, math.nan)
+    measured = replace(
+        GOOD,
+        perplexity=math.nan,
+        base=Comparison("base model", 34.6, math.nan, math.nan, math.nan),
+        incumbent=Comparison("v3", 23.0, math.nan, math.nan, math.nan),
+        incumbent_name="v3",
+        control=replace(CONTROL, own=math.nan, ratio=math.nan, low=math.nan, high=math.nan),
+        basics=replace(GOOD.basics, loss=math.nan, ratio=nothing),
+        parity_mean=math.nan,
+        parity_largest=math.nan,
+        parity_interval=nothing,
+    )
+
+    claims = {one.name: one for one in decide(measured)}
+
+    refused = {name for name, one in claims.items() if one.passed is False}
+    assert refused == {
+        *("beats_base_model", "not_worse_than_incumbent", "learns_this_author"),
+        *("keeps_the_basics", "served_model_matches"),
+    }
+    assert all(claims[name].value is None and "nan" in claims[name].detail for name in refused)
+    json.dumps([asdict(one) for one in claims.values()], allow_nan=False)
 
 
 def test_too_few_passages_decide_nothing_and_say_how_many_are_needed() -> None:

@@ -10,6 +10,7 @@ because the second answer comes from the key-value cache of the first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,7 +175,12 @@ def _differences(
     one: Sequence[Mapping[int, float]], other: Sequence[Mapping[int, float]]
 ) -> list[float]:
     return [
-        abs(left[token] - right[token])
+        abs(_number(left[token]) - _number(right[token]))
         for left, right in zip(one, other, strict=True)
         for token in left.keys() & right.keys()
     ]
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN: a server whose weights gave one reports null."""
+    return math.nan if value is None else value

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Collection, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -72,6 +73,13 @@ def test_the_interval_is_stored_with_the_numbers() -> None:
 
     assert numbers["mean_low"] < numbers["mean"] < numbers["mean_high"]
     assert all(isinstance(value, int | float) for value in numbers.values())
+
+
+def test_a_null_of_a_server_that_computed_no_number_is_no_agreement() -> None:
+    nothing: Any = {7: None}
+    found = compare([off_by(0.0), ServedAnswer("text", (7,), (nothing,)), off_by(0.0)])
+
+    assert math.isnan(found.mean)
 
 
 def test_nothing_said_is_nothing_compared() -> None:
