@@ -54,6 +54,26 @@ def meet(rank: int) -> None:
         )
 
 
+def require_gpus(job: Job) -> None:
+    """Each rank of this machine has a GPU of its own where the launch configuration asks for one.
+
+    Raises:
+        TwinError: there are fewer. accelerate would train on the processor, or die at the second
+            rank's first GPU, after it has loaded a model that no processor can train.
+    """
+    import torch
+
+    wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    found = torch.cuda.device_count()
+    if job.launched_by.device == "cuda" and found < wanted:
+        raise TwinError(
+            f"train by recipe {job.recipe.name}, {wanted} ranks here with a GPU each",
+            found=f"{found} GPUs",
+            next_step="set TWIN_TRAIN_RANKS to the number of GPUs (of all machines); without one, "
+            "name a recipe whose launch configuration is for the CPU",
+        )
+
+
 def stop_without_owner() -> None:
     """End this rank when the process that launched the training is gone (killed, rebooted)."""
     owner = os.environ.get(OWNER_VARIABLE, "")

@@ -44,6 +44,7 @@ from twin_assets.training.ranks import (
     is_norm,
     meet,
     reporting,
+    require_gpus,
     rss_mb,
     stop_at_no_number,
     stop_without_owner,
@@ -283,6 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     with reporting(is_main=rank == 0) as report:
         try:
             report("starting the ranks")
+            require_gpus(job)
             # under DeepSpeed accelerate names no backend for CPU ranks, and takes each for alone
             gloo = job.launched_by.deepspeed and job.launched_by.device == "cpu"
             accelerator = Accelerator(

@@ -1,0 +1,33 @@
+"""A launch configuration for GPUs is refused, in words, where a rank would have none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from twin_assets.training.job import Job
+from twin_assets.training.ranks import require_gpus
+from twin_assets.training.recipe import load_recipe
+from twin_resources.errors import TwinError
+
+
+@pytest.mark.parametrize(
+    ("gpus", "ranks_here", "enough"), [(0, 1, False), (1, 2, False), (1, 1, True), (8, 8, True)]
+)
+def test_every_rank_has_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, ranks_here: int, enough: bool
+) -> None:
+    def job(recipe: str) -> Job:
+        return Job(Path("job"), "tiny", Path("tiny"), ranks_here, load_recipe(recipe))
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_here))
+    require_gpus(job("smollm2-135m-cpu"))
+    if enough:
+        require_gpus(job("llama-3.1-8b-lora"))
+        return
+    with pytest.raises(TwinError, match="TWIN_TRAIN_RANKS") as caught:
+        require_gpus(job("llama-3.1-8b-lora"))
+    assert caught.value.found == f"{gpus} GPUs"
