@@ -163,6 +163,7 @@ def _of_preferences(candidate: Candidate) -> dict[str, dg.MetadataValue | str | 
     return {
         "trained": candidate.trained,
         "pairs": manifest.preferences["pairs"],
+        "pairs_left_out": dg.MetadataValue.json(manifest.preferences.get("left_out", {})),
         "sources": dg.MetadataValue.json(manifest.preferences["sources"]),
         "pairs_version": manifest.preferences["data_version"],
         "supervised_checkpoint": manifest.preferences["parent"],
@@ -183,6 +184,7 @@ def _metadata(
         "base": f"{manifest.base['name']} {manifest.base['revision'][:12]}",
         "dataset_version": manifest.dataset["data_version"],
         "samples": manifest.dataset["samples"],
+        "left_out": dg.MetadataValue.json(manifest.dataset.get("left_out", {})),
         "tokens": manifest.tokens,
         "share_of_an_epoch": round(manifest.epochs, 4),
         "tokens_per_second": round(manifest.metrics["tokens_per_second"], 1),

@@ -138,6 +138,7 @@ def test_train_register_reuse_and_train_again_when_the_data_changed(
     metadata = metadata_of(first, "fine_tuned_checkpoint")
     assert metadata["trained"] is True
     assert metadata["checkpoint"] == manifest.checkpoint
+    assert metadata["left_out"] == manifest.dataset["left_out"] == {}
     progress = [
         event.message for event in instance.all_logs(first.run_id) if "progress {" in event.message
     ]
