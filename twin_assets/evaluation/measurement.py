@@ -268,8 +268,9 @@ def _comparison(
     theirs = read.held_out(other.name) if other is not None and mine is not None else None
     if other is None or mine is None or theirs is None:
         return None
-    ratio = perplexity.perplexity_ratio(mine, theirs)
-    return Comparison(other.name, theirs.perplexity, ratio.ratio, ratio.low, ratio.high)
+    documents = losses.documents_of(read.reading.held_out)
+    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
+    return Comparison(other.name, theirs.perplexity, ratio.value, ratio.low, ratio.high)
 
 
 def _parity(

@@ -8,13 +8,13 @@ Any training on posts makes posts likelier: their length, their prose, the promp
 of somebody else's data gained half as much on this author's passages as one of the author's own. So
 base and candidate read the author's held-out passages and another author's, cut to the same length
 and asked for in the same way without context, and the author's must have become the more likely.
-The two ratios are of different passages, hence independent: variances of their logarithms add up.
+The two ratios are of different passages, hence independent: either side's documents are drawn for
+themselves.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood, perplexity_ratio
+from twin_assets.evaluation.likelihood.perplexity import (
+    AnswerLikelihood,
+    independent_ratio,
+    perplexity_ratio,
+)
 from twin_resources.registry.moves import Claim
 
 if TYPE_CHECKING:
@@ -66,9 +70,9 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
     chosen = passages.head(PASSAGES)
     prompts = held_out.questions_alone(chosen, template)
     return [
-        _row(f"own/{sample_id}", prompt, answer)
-        for (sample_id, answer), prompt in zip(
-            chosen.select("sample_id", "answer").iter_rows(), prompts, strict=True
+        _row(f"own/{sample_id}", document, prompt, answer)
+        for (sample_id, document, answer), prompt in zip(
+            chosen.select("sample_id", "document_id", "answer").iter_rows(), prompts, strict=True
         )
     ]
 
@@ -94,6 +98,7 @@ def other_rows(
     return [
         _row(
             f"{name}/{number}",
+            f"{name}/{document}",
             [*asked[:-1], {"role": "user", "content": template.bare_question.format(
                 question=f"What do you say about {_subject(document)}?")}],
             text,
@@ -106,32 +111,32 @@ def compare(
     own: tuple[AnswerLikelihood, AnswerLikelihood],
     other: tuple[AnswerLikelihood, AnswerLikelihood],
     *,
+    documents: tuple[Sequence[str], Sequence[str]],
     others: Sequence[str],
 ) -> Control:
     """The two gains beside each other.
 
     Args:
         own, other: (candidate, base) on the author's passages and on the others'.
+        documents: what the passages of either side are of.
         others: who wrote the latter.
     """
-    mine, theirs = perplexity_ratio(*own), perplexity_ratio(*other)
-    error = math.hypot(
-        math.log(mine.high / mine.ratio) / 1.96, math.log(theirs.high / theirs.ratio) / 1.96
-    )
-    apart = math.log(mine.ratio / theirs.ratio)
+    mine = perplexity_ratio(*own, documents=documents[0])
+    theirs = perplexity_ratio(*other, documents=documents[1])
+    apart = independent_ratio(own, other, documents=documents)
     return Control(
         passages=len(own[0].tokens),
         other_passages=len(other[0].tokens),
         others=tuple(others),
-        own=mine.ratio,
+        own=mine.value,
         own_low=mine.low,
         own_high=mine.high,
-        other=theirs.ratio,
+        other=theirs.value,
         other_low=theirs.low,
         other_high=theirs.high,
-        ratio=math.exp(apart),
-        low=math.exp(apart - 1.96 * error),
-        high=math.exp(apart + 1.96 * error),
+        ratio=apart.value,
+        low=apart.low,
+        high=apart.high,
     )
 
 
@@ -159,11 +164,11 @@ def lines(found: Control) -> list[str]:
     ]
 
 
-def _row(sample_id: str, prompt: list[Any], answer: str) -> Mapping[str, Any]:
+def _row(sample_id: str, document: str, prompt: list[Any], answer: str) -> Mapping[str, Any]:
     said = " ".join(answer.split()[:MOST_WORDS])
     return {
         "sample_id": sample_id,
-        "document_id": sample_id,
+        "document_id": document,
         "messages": [*prompt, {"role": "assistant", "content": said}],
     }
 

@@ -85,7 +85,12 @@ class Read:
             (_part(self.likelihoods[candidate], *at), _part(self.likelihoods[base], *at))
             for at in ((start, middle), (middle, end))
         )
-        return control.compare(own, other, others=self.reading.others)
+        return control.compare(
+            own,
+            other,
+            documents=(documents_of(self.reading.own), documents_of(self.reading.other)),
+            others=self.reading.others,
+        )
 
     def basics(self, candidate: str, base: str) -> Basics:
         mine, theirs = self.likelihoods[candidate], self.likelihoods[base]
@@ -95,6 +100,11 @@ class Read:
             _part(theirs, start, len(theirs.tokens)),
             sample_ids=[sample.sample_id for sample in self.reading.general],
         )
+
+
+def documents_of(samples: Sequence[TokenizedSample]) -> list[str]:
+    """What each sample is of."""
+    return [sample.document_id for sample in samples]
 
 
 def read_by(

@@ -7,20 +7,27 @@ The prompt is the one that production renders; only the author's own words count
 token is left out: a model that merely learnt the usual length would gain from it). Lengths are
 padded to multiples of 64: other lengths cost bf16 on CPUs 5 to 20 times as much.
 Method: conditional perplexity exp(-sum log p / tokens); the ratio of two models is compared on the
-same passages, with the standard error of a ratio estimator over passages
-(Cochran, Sampling Techniques, ch. 6).
+same passages, its interval by drawing documents (`bootstrap.py`): two passages of one post are not
+two observations.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
+from twin_assets.evaluation.statistics.bootstrap import (
+    SEED,
+    Interval,
+    around,
+    of_means,
+    resampled,
+)
 from twin_assets.training.batches import padded
 from twin_assets.training.samples import TokenizedSample
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
 BUCKET = 64
 TOKENS_PER_BATCH = 2048
+MOST_NATS = 700.0  # a token: their exponential is the largest number that there is
 POSITIONS_AT_ONCE = 256  # 50 MB of logits with a vocabulary of 49,152
 
 
@@ -47,48 +55,78 @@ class AnswerLikelihood:
 
     @property
     def perplexity(self) -> float:
-        return math.exp(sum(self.negative_log_likelihoods) / sum(self.tokens))
+        nats = sum(self.negative_log_likelihoods) / sum(self.tokens)
+        return math.exp(nats) if nats < MOST_NATS else math.inf
 
 
-@dataclass(frozen=True)
-class PerplexityRatio:
+def perplexity_ratio(
+    model: AnswerLikelihood,
+    reference: AnswerLikelihood,
+    *,
+    documents: Sequence[Hashable] | None = None,
+) -> Interval:
     """Perplexity of one model divided by another's on the same passages; below 1 is better.
 
-    Attributes:
-        low, high: 95 % interval over passages.
+    Args:
+        documents: what each passage is of, drawn as a whole; None: each alone.
+
+    Raises:
+        ValueError: they were not measured on the same passages, or on fewer than two.
     """
-
-    ratio: float
-    low: float
-    high: float
+    columns = difference_of(model, reference)
+    return of_means(columns, _ratio, groups=documents)
 
 
-def perplexity_ratio(model: AnswerLikelihood, reference: AnswerLikelihood) -> PerplexityRatio:
-    """Compare two models passage by passage.
+def independent_ratio(
+    one: tuple[AnswerLikelihood, AnswerLikelihood],
+    other: tuple[AnswerLikelihood, AnswerLikelihood],
+    *,
+    documents: tuple[Sequence[Hashable], Sequence[Hashable]],
+) -> Interval:
+    """The ratio of two such ratios that were measured on different passages.
+
+    Args:
+        one, other: (model, reference) each.
+        documents: what the passages of `one` and of `other` are of.
+
+    Raises:
+        ValueError: as `perplexity_ratio`.
+    """
+    import numpy as np
+
+    values: list[Any] = []
+    resamples: list[Any] = []
+    fewest: list[int] = []
+    for turn, (pair, names) in enumerate(zip((one, other), documents, strict=True)):
+        columns = np.array(difference_of(*pair), dtype=np.float64)
+        # the seed of the first would draw the same documents of either side together
+        weights, many = resampled(columns.shape[1], groups=names, seed=SEED + turn)
+        values.append(_ratio(columns.sum(axis=1)))
+        resamples.append(_ratio(columns @ weights.T))
+        fewest.append(many)
+    return around(
+        float(values[0] / values[1]), resamples[0] / resamples[1], observations=min(fewest)
+    )
+
+
+def difference_of(model: AnswerLikelihood, reference: AnswerLikelihood) -> list[list[float]]:
+    """Nats by which the model's passages are less likely than the reference's, and their tokens.
 
     Raises:
         ValueError: they were not measured on the same passages, or on fewer than two.
     """
     if model.tokens != reference.tokens or len(model.tokens) < 2:
         raise ValueError("two models are compared on the same two or more passages")
-    differences = [
-        mine - other
-        for mine, other in zip(
-            model.negative_log_likelihoods, reference.negative_log_likelihoods, strict=True
-        )
-    ]
-    count, total = len(differences), sum(model.tokens)
-    mean = sum(differences) / total
-    residuals = [
-        difference - mean * tokens
-        for difference, tokens in zip(differences, model.tokens, strict=True)
-    ]
-    error = math.sqrt(count / (count - 1) * sum(value**2 for value in residuals)) / total
-    return PerplexityRatio(
-        ratio=math.exp(mean),
-        low=math.exp(mean - 1.96 * error),
-        high=math.exp(mean + 1.96 * error),
-    )
+    pairs = zip(model.negative_log_likelihoods, reference.negative_log_likelihoods, strict=True)
+    return [[mine - other for mine, other in pairs], [float(count) for count in model.tokens]]
+
+
+def _ratio(sums: Any) -> Any:
+    """exp(nats / tokens)."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return np.exp(sums[0] / sums[1])
 
 
 def evaluation_precision() -> str:

@@ -8,6 +8,9 @@ every column of a prompt (candidate, base, author) goes with it: the bootstrap i
 percentile interval of a mean is too narrow for few observations by √((n−1)/n) and by a normal
 instead of a t quantile; its level is widened by both (the "expanded percentile" of Hesterberg,
 "What Teachers Should Know about the Bootstrap", 2015, https://arxiv.org/abs/1411.5279, section 4).
+No resample lies beyond the lowest document, so of three the lower end is above 0 one time in eight
+where nothing is to be found: of fewer than `FEWEST_DRAWN` documents the interval is Student's t of
+the resamples' spread.
 """
 # pyright: strict
 
@@ -22,6 +25,7 @@ from typing import Any
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 20
+FEWEST_DRAWN = 6  # all of five are above 0 by chance in 3.1 % of cases, of six in 1.6
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,16 @@ def of_means(
 
 
 def resampled(
-    count: int, *, groups: Sequence[Hashable] | None = None, resamples: int = RESAMPLES
+    count: int,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> tuple[Any, int]:
     """How often each of n values is drawn in each resample, and how many groups there are.
+
+    Args:
+        seed: another one for values that are independent of those drawn by the first.
 
     Returns:
         An array of shape (resamples, count), whole numbers; the same for the same arguments.
@@ -102,13 +113,14 @@ def resampled(
         raise ValueError(f"{count} values of {len(names)} groups")
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     many = len(numbers)
-    chance = np.random.default_rng(SEED)
+    chance = np.random.default_rng(seed)
     drawn = chance.multinomial(many, [1.0 / many] * many, size=resamples)
     return drawn[:, [numbers[name] for name in names]].astype(np.float64), many
 
 
 def around(value: float, drawn: Any, *, observations: int) -> Interval:
-    """The expanded percentile interval of a figure from its resampled values.
+    """The interval of a figure from its resampled values: expanded percentiles, or of few
+    observations Student's t.
 
     Args:
         observations: independent ones behind the figure; one alone shows no spread, and its
@@ -121,6 +133,11 @@ def around(value: float, drawn: Any, *, observations: int) -> Interval:
         return Interval(value, -math.inf, math.inf)
     quantile: Any = stdtrit
     of_t = float(quantile(observations - 1, (1 + LEVEL) / 2))
-    tail = NormalDist().cdf(-of_t * math.sqrt(observations / (observations - 1)))
-    low, high = np.quantile(np.asarray(drawn, dtype=np.float64), [tail, 1 - tail])
+    wider = of_t * math.sqrt(observations / (observations - 1))
+    values = np.asarray(drawn, dtype=np.float64)
+    if observations < FEWEST_DRAWN:
+        reach = wider * float(values.std())
+        return Interval(value, value - reach, value + reach)
+    tail = NormalDist().cdf(-wider)
+    low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(value, float(low), float(high))

@@ -38,7 +38,13 @@ def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLike
 def test_only_what_is_gained_beyond_the_control_counts(
     own: float, other: float, passed: bool
 ) -> None:
-    found = compare(likelihoods(own, seed=1), likelihoods(other, seed=2), others=("tomas",))
+    documents = [f"d{number // 2}" for number in range(24)]
+    found = compare(
+        likelihoods(own, seed=1),
+        likelihoods(other, seed=2),
+        documents=(documents, documents),
+        others=("tomas",),
+    )
 
     assert control.claim(found).passed is passed
     assert found.ratio == pytest.approx(np.exp(other - own), rel=0.03)
@@ -54,6 +60,7 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
     passages = pl.DataFrame(
         {
             "sample_id": [f"s{index}" for index in range(30)],
+            "document_id": [f"d{index // 3}" for index in range(30)],
             "question": ["Why brass?"] * 30,
             "answer": [answer] * 30,
             "messages": [[*context, {"role": "assistant", "content": answer}]] * 30,
@@ -69,6 +76,8 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
     assert len(own) == len(other) == control.PASSAGES
     assert len({row["messages"][-1]["content"] for row in other}) == control.PASSAGES
     assert "few/1" in [row["sample_id"] for row in other], "each hand has its turn"
+    assert len({row["document_id"] for row in own}) == control.PASSAGES / 3
+    assert "few/a" in [row["document_id"] for row in other]
     for row in (*own, *other):
         system, asked, said = row["messages"]
         assert "much text" not in asked["content"]

@@ -7,7 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood, perplexity_ratio
+from twin_assets.evaluation.likelihood.perplexity import (
+    AnswerLikelihood,
+    independent_ratio,
+    perplexity_ratio,
+)
 
 
 def test_perplexity_weighs_tokens_not_passages() -> None:
@@ -22,8 +26,8 @@ def test_the_ratio_is_that_of_the_perplexities() -> None:
 
     found = perplexity_ratio(mine, other)
 
-    assert found.ratio == pytest.approx(mine.perplexity / other.perplexity)
-    assert found.low < found.ratio < found.high
+    assert found.value == pytest.approx(mine.perplexity / other.perplexity)
+    assert found.low < found.value < found.high
 
 
 def test_other_passages_are_refused() -> None:
@@ -33,19 +37,61 @@ def test_other_passages_are_refused() -> None:
         perplexity_ratio(AnswerLikelihood((1.0,), (3,)), AnswerLikelihood((1.0,), (3,)))
 
 
-def test_the_interval_covers_the_truth_in_about_95_of_100_samples() -> None:
-    """Passages of uneven length, differences of uneven spread: 40 a sample, 2,000 samples."""
-    random = np.random.default_rng(5)
-    truth = math.exp(-0.1)
-    covered = 0
-    for _ in range(2000):
-        tokens = random.integers(40, 160, 40)
-        difference = -0.1 * tokens + random.normal(0, 0.8 * np.sqrt(tokens))
-        other = 3.0 * tokens
-        found = perplexity_ratio(
-            AnswerLikelihood(tuple(other + difference), tuple(int(count) for count in tokens)),
-            AnswerLikelihood(tuple(other), tuple(int(count) for count in tokens)),
-        )
-        covered += found.low <= truth <= found.high
+def drawn(
+    chance: np.random.Generator, *, documents: int, passages: int, shared: float, own: float
+) -> tuple[AnswerLikelihood, AnswerLikelihood, list[int]]:
+    """Passages of uneven length whose gains, .1 nats a token, differ between documents (`shared`)
+    and within them (`own`)."""
+    of = [number // passages for number in range(documents * passages)]
+    tokens = chance.integers(40, 160, len(of))
+    gain = 0.1 + chance.normal(0, shared, documents)[of]
+    difference = -gain * tokens + chance.normal(0, own * np.sqrt(tokens))
+    base = 3.0 * tokens
+    counts = tuple(int(count) for count in tokens)
+    return (
+        AnswerLikelihood(tuple(base + difference), counts),
+        AnswerLikelihood(tuple(base), counts),
+        of,
+    )
 
-    assert 0.92 <= covered / 2000 <= 0.97
+
+@pytest.mark.parametrize(
+    ("documents", "passages", "shared", "own"),
+    [
+        (40, 1, 0.0, 0.8),
+        (20, 3, 0.1, 0.3),  # passages of a post resemble each other
+        (4, 10, 0.1, 0.3),  # few long posts
+    ],
+)
+def test_the_interval_covers_the_truth_in_about_95_of_100_samples(
+    documents: int, passages: int, shared: float, own: float
+) -> None:
+    chance = np.random.default_rng(5)
+    covered = 0
+    for _ in range(300):
+        mine, base, of = drawn(
+            chance, documents=documents, passages=passages, shared=shared, own=own
+        )
+        found = perplexity_ratio(mine, base, documents=of)
+        covered += found.low <= math.exp(-0.1) <= found.high
+
+    assert 0.91 <= covered / 300 <= 0.985
+
+
+def test_two_ratios_of_different_passages_are_drawn_apart() -> None:
+    """The same passages on both sides: drawn together they would seem to differ by nothing."""
+    one, base, of = drawn(np.random.default_rng(3), documents=24, passages=1, shared=0.1, own=0.3)
+    alone = perplexity_ratio(one, base, documents=of)
+
+    found = independent_ratio((one, base), (one, base), documents=(of, of))
+
+    assert found.value == pytest.approx(1.0)
+    reach = math.log(alone.high / alone.low)
+    assert math.log(found.high / found.low) == pytest.approx(math.sqrt(2) * reach, rel=0.1)
+
+
+def test_what_is_beyond_every_number_is_infinite_and_no_error() -> None:
+    mine, base = AnswerLikelihood((9e5, 8e5), (10, 10)), AnswerLikelihood((30.0, 31.0), (10, 10))
+
+    assert mine.perplexity == math.inf
+    assert perplexity_ratio(mine, base).value == math.inf

@@ -40,6 +40,14 @@ def test_it_covers_the_truth_as_often_as_it_says_at_30_prompts() -> None:
     assert 0.90 <= sum(held) / len(held) <= 0.99
 
 
+@pytest.mark.parametrize("documents", [2, 3, 5, 6])
+def test_few_documents_find_something_where_nothing_is_as_rarely_as_many_do(documents: int) -> None:
+    """Both of two documents are above 0 one time in four."""
+    found = [mean(drawn(documents, n)).low > 0 for n in range(1000)]
+
+    assert sum(found) / len(found) <= 0.04
+
+
 def test_what_prompts_share_does_not_widen_a_paired_difference() -> None:
     hard = [10 * value for value in drawn(60, 1)]
     better = [value + 0.5 for value in hard]
