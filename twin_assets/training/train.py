@@ -74,7 +74,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
     samples, left_out = _read_samples(job)
-    plan = _plan(samples, recipe)
+    plan = _plan(samples, recipe, left_out)
     model, named = model_for(
         job,
         bf16=accelerator.mixed_precision == "bf16",
@@ -227,12 +227,15 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     return tokenize(rows, tokenizer, max_length=job.recipe.max_length)
 
 
-def _plan(samples: Sequence[Plannable], recipe: Recipe) -> Plan:
+def _plan(samples: Sequence[Plannable], recipe: Recipe, left_out: Counter[str]) -> Plan:
     if len(samples) < recipe.samples_per_step:
+        reasons = "".join(f", {count} left out: {why}" for why, count in sorted(left_out.items()))
         raise TwinError(
             "plan the training",
-            found=f"{len(samples)} usable samples, one step takes {recipe.samples_per_step}",
-            next_step="import more posts, or lower samples_per_step in the recipe",
+            found=f"{len(samples)} usable samples{reasons}; a step takes {recipe.samples_per_step}",
+            next_step="import more posts, or change the recipe: lower samples_per_step; too_long: "
+            "raise max_length; answer_merges_with_prompt: take a base model with another chat "
+            "template",
         )
     return plan_training(
         samples,

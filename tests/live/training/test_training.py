@@ -182,6 +182,14 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
     assert time.monotonic() - started < 300
 
 
+def test_when_no_sample_is_usable_the_reason_is_told(
+    home: Settings, make_job: Callable[..., TrainingJob]
+) -> None:
+    with pytest.raises(TwinError, match="0 usable samples, 60 left out: too_long") as caught:
+        LocalLauncher(home).run(make_job("long", max_length=16, ranks=1, launch="cpu-single"))
+    assert "raise max_length" in caught.value.next_step
+
+
 @pytest.mark.parametrize(("launch", "stage"), [("cpu-single", 0), ("cpu-zero2", 2)])
 def test_one_rank_trains_too(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
