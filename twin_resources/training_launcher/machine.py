@@ -31,6 +31,7 @@ from twin_resources.stack.process_identity import (
     find,
     marked_processes,
 )
+from twin_resources.training_launcher.reason import signal_name
 from twin_resources.training_launcher.training_job import Ended, TrainingJob
 
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank without it stops
@@ -159,7 +160,8 @@ def follow_log(
                 for line in lines:
                     yield line.decode("utf-8", "replace")
             if code is not None:
-                return Ended(f"exit code {code}", retry=code != 0, log_start=log_start)
+                how = f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+                return Ended(how, retry=code != 0, log_start=log_start)
             now = time.monotonic()
             if now - start > job.timeout_s:
                 return Ended(f"no end within {job.timeout_s:.0f} s", False, log_start)

@@ -19,9 +19,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
@@ -42,13 +42,14 @@ from twin_resources.training_launcher.training_job import (
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+Answer = TypeVar("Answer")
 DRIVER = "twin_resources.training_launcher.ray_driver"
 FOLDER_KEY = "twin_training"  # metadata of a job: the folder it trains in
 POLL_S = 1.0
 LOST_S = 120.0  # how long the cluster may be out of reach
-STOP_S = 30.0  # how long a job may take to stop
+STOP_S = 120.0  # how long a job may take to stop
 YOUNG_S = 120.0  # how long a cluster may take to accept its first job
-LATE_S = 10.0  # how long the last lines may come after the end
+LATE_S = 60.0  # how long the last lines may come after the end
 
 
 class RayLauncher:
@@ -107,23 +108,42 @@ class RayLauncher:
         path = job.folder / "attempt.json"
         machines = self._settings.train_machines
         write_attempt(path, Attempt(mark, job, machines, environment=environment))
-        deadline = time.monotonic() + YOUNG_S
-        while True:
-            try:
-                return client.submit_job(
-                    entrypoint=f"python -m {DRIVER} --attempt {shlex.quote(str(path))}",
-                    submission_id=f"training-{job.name}-{mark[:12]}",
-                    metadata={FOLDER_KEY: str(job.folder), "name": job.name},
-                )
-            except RuntimeError as error:
-                # a cluster that has just started answers before its head takes jobs
-                if "No available agent" not in str(error) or time.monotonic() > deadline:
-                    raise TwinError(
-                        f"submit a job to the Ray cluster at {self._settings.ray_address}",
-                        found=str(error),
-                        next_step="look at the cluster's head (`ray status`, its logs)",
-                    ) from error
-                time.sleep(POLL_S)
+        try:
+            return submit(
+                client,
+                entrypoint=f"python -m {DRIVER} --attempt {shlex.quote(str(path))}",
+                name=f"training-{job.name}-{mark[:12]}",
+                metadata={FOLDER_KEY: str(job.folder), "name": job.name},
+            )
+        except (OSError, RuntimeError) as error:
+            raise TwinError(
+                f"submit a job to the Ray cluster at {self._settings.ray_address}",
+                found=str(error),
+                next_step="look at the cluster's head (`ray status`, its logs)",
+            ) from error
+
+
+def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
+    """Submit a job under a name that no other has; again, while the cluster may yet take it.
+
+    Args:
+        client: of Ray's jobs.
+
+    Raises:
+        RuntimeError, OSError: it does not take it.
+    """
+    deadline = time.monotonic() + YOUNG_S
+    while True:
+        try:
+            return client.submit_job(entrypoint=entrypoint, submission_id=name, metadata=metadata)
+        except (OSError, RuntimeError) as error:
+            if f"{name} already exists" in str(error):
+                return name  # it was taken before, and a busy head's answer came too late
+            # a cluster that has just started answers before its head takes jobs
+            later = isinstance(error, OSError) or "No available agent" in str(error)
+            if not later or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
 
 
 def _client(address: str) -> JobSubmissionClient:
@@ -149,7 +169,7 @@ def _client(address: str) -> JobSubmissionClient:
 
 def _running(client: JobSubmissionClient, folder: Path) -> str | None:
     """The job that trains in this folder now, of whichever launcher."""
-    for found in client.list_jobs():
+    for found in asked(client.list_jobs, what="its jobs"):
         ours = (found.metadata or {}).get(FOLDER_KEY) == str(folder)
         if ours and found.submission_id and not found.status.is_terminal():
             return found.submission_id
@@ -168,7 +188,7 @@ def _follow(
     lines: queue.Queue[str | None] = queue.Queue()
     given_up = threading.Event()
     threading.Thread(target=tail, args=(client, submitted, lines, given_up), daemon=True).start()
-    start = heard = asked = answered = time.monotonic()
+    start = heard = looked = answered = time.monotonic()
     ended: Ended | None = None
     with _set_at_the_end(given_up), log.open("a", encoding="utf-8") as stream:
         while True:
@@ -191,8 +211,8 @@ def _follow(
                 return Ended(f"no end within {job.timeout_s:.0f} s", False, log_start)
             elif now - heard > job.silence_s:
                 return Ended(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
-            elif now - asked > POLL_S:
-                asked = now
+            elif now - looked > POLL_S:
+                looked = now
                 is_terminal = _is_terminal(client, submitted)
                 answered = answered if is_terminal is None else now
                 if is_terminal:
@@ -241,10 +261,30 @@ def tail(
         lines.put(None)
 
 
+def asked(question: Callable[[], Answer], *, what: str) -> Answer:
+    """The cluster's answer; one that does not answer is asked again for `LOST_S` seconds.
+
+    Raises:
+        TrainingDied: it does not answer.
+    """
+    deadline = time.monotonic() + LOST_S
+    while True:
+        try:
+            return question()
+        except (OSError, RuntimeError) as error:
+            if time.monotonic() > deadline:
+                raise TrainingDied(
+                    f"ask the Ray cluster {what}",
+                    found=str(error),
+                    next_step="look at the cluster's head (`ray status`, its logs)",
+                ) from error
+            time.sleep(POLL_S)
+
+
 def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> Ended:
     from ray.job_submission import JobStatus
 
-    found = client.get_job_info(submitted)
+    found = asked(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
     said = f"Ray job {submitted} {str(found.status).lower()}"
     # stopped: by a person, in the dashboard; succeeded: the output is there
     return Ended(said, retry=found.status == JobStatus.FAILED, log_start=log_start)
@@ -272,11 +312,11 @@ def _stop(client: JobSubmissionClient, submitted: str) -> None:
     Raises:
         TrainingDied: it cannot be stopped, so nothing else may train in its folder now.
     """
-    deadline, asked = time.monotonic() + STOP_S, False
+    deadline, asked_to = time.monotonic() + STOP_S, False
     while not (ended := _is_terminal(client, submitted)):
-        if ended is False and not asked:
-            client.stop_job(submitted)
-            asked = True
+        if ended is False and not asked_to:
+            with suppress(OSError, RuntimeError):  # a busy head: asked again
+                asked_to = bool(client.stop_job(submitted))
         if time.monotonic() > deadline:
             raise TrainingDied(
                 f"stop the Ray job {submitted}",

@@ -99,9 +99,11 @@ def drive(path: Path) -> int:
             ]
         )
     finally:
-        # one that died has nothing left to end; the others may still train
-        with contextlib.suppress(RayError):
-            ray.get([machine.end.remote() for machine in machines], timeout=END_S)
+        # One that died has nothing left to end; the others may still train, and are waited for one
+        # by one: a list of answers is given up at the first of them that is an error.
+        for ended in [machine.end.remote() for machine in machines]:
+            with contextlib.suppress(RayError):
+                ray.get(ended, timeout=END_S)
         remove_placement_group(group)
 
 

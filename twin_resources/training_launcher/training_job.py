@@ -1,7 +1,8 @@
 """What is launched, what is said while it runs, and the protocol of everything that launches.
 
 Belongs here: `TrainingJob`, `TrainingLauncher`, and what all backends do alike: one retry, and the
-words for an end. Does not belong here: starting processes (`machine.py`), the backends.
+words for an end. Does not belong here: starting processes (`machine.py`), the backends, what a log
+says of an end (`reason.py`).
 
 A worker that dies is retried once; the script goes on from its last complete checkpoint. A failure
 that the script itself explains (`failure.json` in the job's folder) is not retried.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
+from twin_resources.training_launcher.reason import reason_in
 
 Message = dict[str, Any]
 
@@ -140,7 +141,8 @@ def run_with_retry(
         return output
     ended = attempt(log)
     if ended.retry and not failure.is_file():
-        say({"text": f"{ended.how}; trying again from the last complete checkpoint"})
+        why = f"{ended.how}: {reason_in(log, ended.log_start)}"
+        say({"text": f"{why}; trying again from the last complete checkpoint"})
         ended = attempt(log)
     if output.is_dir():
         return output
@@ -178,18 +180,3 @@ def pass_on(line: str, say: Callable[[Message], None]) -> None:
         say({"text": line})
     elif line.startswith('{"__dagster_pipes_version"'):
         say({"pipes": line})
-
-
-def reason_in(log: Path, log_start: int) -> str:
-    """The line of an attempt's log that says most about why it ended."""
-    with log.open("rb") as stream:
-        stream.seek(log_start)
-        lines = stream.read().decode("utf-8", "replace").splitlines()
-    # torch's launcher only says that a child failed
-    errors = [line for line in lines if re.search(r"\w(Error|Exception)\b: ", line)]
-    errors = [line.strip() for line in errors if "ChildFailedError" not in line]
-    if errors:
-        return errors[-1]
-    if any("SIGKILL" in line for line in lines):
-        return "a rank was killed (SIGKILL; when nobody sent it: out of memory)"
-    return next((line.strip() for line in reversed(lines) if line.strip()), "an empty log")

@@ -18,6 +18,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.training_launcher import (
     LocalLauncher,
+    TrainingDied,
     TrainingJob,
     make_launcher,
     ray_cluster,
@@ -27,7 +28,8 @@ from twin_resources.training_launcher.follower import follow, main
 from twin_resources.training_launcher.local import meeting_of
 from twin_resources.training_launcher.machine import Share, command, environment_of
 from twin_resources.training_launcher.ray_driver import bundle_of, require_attempt
-from twin_resources.training_launcher.training_job import pass_on, reason_in
+from twin_resources.training_launcher.reason import reason_in
+from twin_resources.training_launcher.training_job import pass_on
 
 
 @pytest.fixture
@@ -168,12 +170,44 @@ def test_what_a_rank_prints_becomes_messages_where_it_is_one() -> None:
     ]
 
 
+# as torch's launcher prints it
+FAILED = """Failures:
+[0]:
+  time      : 2026-01-01_00:00:00
+  host      : here
+  rank      : {other} (local_rank: {other})
+  exitcode  : 1 (pid: 11)
+  error_file: <N/A>
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+------------------------------------------------------------
+Root Cause (first observed failure):
+[1]:
+  time      : 2026-01-01_00:00:00
+  host      : here
+  rank      : {rank} (local_rank: {rank})
+  exitcode  : -{number} (pid: 12) ({name})
+  error_file: <N/A>
+  traceback : Signal {number} ({name}) received by PID 12
+"""
+KILLED = FAILED.format(rank=1, other=0, number=9, name="SIGKILL")
+BROKE = FAILED.format(rank=3, other=0, number=7, name="SIGBUS")
+GAVE_UP = FAILED.format(rank=1, other=0, number=6, name="SIGABRT")
+LOST = "RuntimeError: Connection closed by peer\n"
+
+
 @pytest.mark.parametrize(
     ("log", "reason"),
     [
         ("a\nValueError: no\nChildFailedError: x\n", "ValueError: no"),
         ("machine 1: RuntimeError: gone\nb\n", "machine 1: RuntimeError: gone"),
-        ("Signal 9 (SIGKILL) received\n", "a rank was killed"),
+        (LOST + KILLED, "rank 1 was killed by Signal 9 (SIGKILL); when nobody sent it: out of"),
+        (LOST + BROKE, "rank 3 was killed by Signal 7 (SIGBUS)"),
+        (LOST + GAVE_UP, "RuntimeError: Connection closed by peer"),
+        (GAVE_UP, "rank 1 was killed by Signal 6 (SIGABRT)"),
+        (
+            "subprocess.CalledProcessError: Command '[]' died with <Signals.SIGKILL: 9>.\n",
+            "a rank was killed by Signal 9 (SIGKILL)",
+        ),
         ("one\ntwo\n\n", "two"),
         ("", "an empty log"),
     ],
@@ -213,3 +247,48 @@ def test_a_log_whose_connection_breaks_comes_whole_and_once(
     ray_cluster.tail(BreakingLog(*broken), "job", lines, threading.Event())
     found = [lines.get_nowait() for _ in range(lines.qsize())]
     assert found == ["one", "two", "three", "four", "five", None]
+
+
+class BusyHead:
+    """Ray's job client, as far as submitting goes: a head that fails some times."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self._failures = list(failures)
+
+    def submit_job(self, *, submission_id: str, **_others: Any) -> str:
+        if self._failures:
+            raise self._failures.pop(0)
+        return submission_id
+
+
+def submitted(*failures: Exception) -> str:
+    return ray_cluster.submit(BusyHead(*failures), entrypoint="true", name="one", metadata={})
+
+
+def test_a_busy_cluster_is_asked_again_and_what_it_took_before_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_cluster, "POLL_S", 0.01)
+    busy = RuntimeError("500: No available agent to submit job, please try again later.")
+    assert submitted(busy, ConnectionError("reset"), busy) == "one"
+    assert submitted(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
+    with pytest.raises(RuntimeError, match="no such entrypoint"):
+        submitted(busy, RuntimeError("400: no such entrypoint"))
+
+
+def test_a_question_to_the_cluster_is_asked_again_for_a_while_and_then_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_cluster, "POLL_S", 0.01)
+    failures: list[Exception] = [RuntimeError("500"), ConnectionError("reset")]
+
+    def jobs() -> list[str]:
+        if failures:
+            raise failures.pop()
+        return ["one"]
+
+    assert ray_cluster.asked(jobs, what="its jobs") == ["one"]
+    monkeypatch.setattr(ray_cluster, "LOST_S", 0.05)
+    failures += [RuntimeError("503")] * 1000
+    with pytest.raises(TrainingDied, match="ask the Ray cluster its jobs"):
+        ray_cluster.asked(jobs, what="its jobs")

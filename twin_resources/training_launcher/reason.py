@@ -1,0 +1,58 @@
+"""Why an attempt ended, in one line: which rank a signal killed, or the error that says most.
+
+Belongs here: reading an attempt's log for that. Does not belong here: writing it (`machine.py`,
+`ray_cluster.py`), what is done about it (`training_job.py`).
+Source: the summaries of torch's and accelerate's launchers,
+https://docs.pytorch.org/docs/stable/elastic/errors.html
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank that the next lines are about
+_SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
+_ALONE = re.compile(r"\bdied with <Signals\.SIG\w+: (\d+)>")  # accelerate, of a rank without torch
+FOLLOWS = {signal.SIGTERM, signal.SIGABRT}  # what a rank may end by because another one failed
+
+
+def signal_name(number: int) -> str:
+    """In the words of torch's launcher: `Signal 9 (SIGKILL)`."""
+    known = {each.value: f" ({each.name})" for each in signal.Signals}
+    return f"Signal {number}{known.get(number, '')}"
+
+
+def reason_in(log: Path, log_start: int) -> str:
+    """What the log says from the byte `log_start` on.
+
+    A killed rank goes before the errors of the others, which only tell that they have lost it.
+    """
+    with log.open("rb") as stream:
+        stream.seek(log_start)
+        lines = stream.read().decode("utf-8", "replace").splitlines()
+    killed = dict(_killed(lines))
+    causes = [sentence for number, sentence in killed.items() if number not in FOLLOWS]
+    # torch's launcher only says that a child failed, accelerate's repeats its command
+    errors = [line.strip() for line in lines if re.search(r"\w(Error|Exception)\b: ", line)]
+    errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
+    last = [line.strip() for line in lines if line.strip()]
+    for found in (causes, errors, list(killed.values()), last):
+        if found:
+            return found[-1]
+    return "an empty log"
+
+
+def _killed(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The signals that ended ranks, each with a sentence."""
+    rank = "a rank"
+    for line in lines:
+        if found := _RANK.search(line):
+            rank = f"rank {found[1]}"
+        elif found := _SIGNAL.search(line) or _ALONE.search(line):
+            number = int(found[1])
+            hint = "; when nobody sent it: out of memory" if number == signal.SIGKILL else ""
+            yield number, f"{rank} was killed by {signal_name(number)}{hint}"
