@@ -24,7 +24,6 @@ from datetime import date
 from twin_resources.authors import Author
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked
 
@@ -151,7 +150,7 @@ def diverted_to(snapshot: Snapshot, asked: Asked) -> str:
     policy = snapshot.policy_of(asked.author)
     if asked.alias or policy is None or policy.divert is None:
         return ""
-    return policy.divert.places.get(classify(asked.question), "")
+    return policy.divert.places.get(asked.prompt_class, "")
 
 
 def choose(

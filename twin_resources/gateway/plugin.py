@@ -31,6 +31,7 @@ from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ALLOWED_KEYS, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.response_format import not_kept
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -196,13 +197,20 @@ class TwinPlugin(CustomLogger):
     async def _unbroken(
         self, answering: Answering, response: AsyncGenerator[Any, None]
     ) -> AsyncGenerator[Any, None]:
-        """A stream's chunks; where a canary breaks off, the stable version answers anew below."""
+        """A stream's chunks; where a canary breaks off, the stable version answers anew below.
+
+        Not below half of a JSON document: the two would be none.
+        """
+        begun = False
         try:
             async for chunk in response:
+                begun = begun or any(_has_text(choice) for choice in chunk.choices)
                 yield chunk
         except Exception as error:
             standby = answering.standby
             if standby is None or answering.drawn is not None or answering.is_over:
+                raise
+            if begun and answering.asked.response_format is not None:
                 raise
             sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
             answering.answered_by_standby(
@@ -213,6 +221,7 @@ class TwinPlugin(CustomLogger):
                 messages=[dict(message) for message in standby.messages],
                 stream=True,
                 stream_options={"include_usage": True},
+                response_format=answering.asked.response_format,
                 litellm_call_id=answering.call_id,  # by it and the traceparent its span is found
                 proxy_server_request={"headers": {"traceparent": answering.traceparent}},
                 **answering.sampling,
@@ -297,6 +306,8 @@ def _rewrite(data: dict[str, Any], prepared: Prepared) -> None:
     if asked.stream:
         data["stream"] = True
         data["stream_options"] = {"include_usage": True}
+    if asked.response_format is not None:
+        data["response_format"] = dict(asked.response_format)
     if prepared.fixed_answer:
         data["mock_response"] = prepared.fixed_answer
     # The trace id is the traceparent's; no other header of the client goes any further.
@@ -335,6 +346,8 @@ def _our_mistake(error: Exception) -> Refused:
 def _failed_call(answering: Answering, error: Exception) -> Refused:
     name = answering.chosen.server_key
     if getattr(error, "status_code", None) == 400:
+        if answering.asked.response_format is not None and "exceed" not in str(error).lower():
+            return not_kept(answering.asked.model, str(error))  # not a prompt that is too long
         return Refused(
             400,
             "model_refused",
@@ -352,7 +365,11 @@ def _failed_call(answering: Answering, error: Exception) -> Refused:
 
 
 def _has_content(choice: Any) -> bool:
-    return bool(choice.delta is not None and (choice.delta.content or choice.delta.role))
+    return _has_text(choice) or bool(choice.delta is not None and choice.delta.role)
+
+
+def _has_text(choice: Any) -> bool:
+    return bool(choice.delta is not None and choice.delta.content)
 
 
 def usage_of(response: Any) -> dict[str, int]:

@@ -21,6 +21,7 @@ from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.passages import passages_of
 from twin_resources.gateway.plugin import TwinPlugin, authenticator
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.response_format import takes_response_format
 from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.langfuse.outbox import GATEWAY_CHECKPOINT_PAGES, Outbox, outbox_path
@@ -64,6 +65,7 @@ budget = _paid_budget()
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
 if budget is not None:
     path.paid_problem = budget.problem
+    path.paid_takes_json = takes_response_format(settings.paid_model)
 watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-CLASSIFIER = "rules-1"
+CLASSIFIER = "rules-2"  # 2: answers in JSON are a class
 
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
@@ -44,10 +44,18 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
 )
 
-CLASSES = (*(name for name, _ in _RULES), "other")
+STRUCTURED = "structured"
+CLASSES = (*(name for name, _ in _RULES), STRUCTURED, "other")
 
 
-def classify(question: str) -> str:
-    """The class of a question: one of `CLASSES`."""
+def classify(question: str, *, structured: bool = False) -> str:
+    """The class of a question: one of `CLASSES`.
+
+    Args:
+        structured: the answer shall be JSON. That is no prose, whatever the question, and would
+            pull down the scores of a class that is.
+    """
+    if structured:
+        return STRUCTURED
     text = question.strip().lower()
     return next((name for name, pattern in _RULES if pattern.search(text)), "other")

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
+from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.response_format import read_response_format
 
 ALLOWED_KEYS = frozenset(
     {
@@ -36,6 +38,7 @@ ALLOWED_KEYS = frozenset(
         "seed",
         "presence_penalty",
         "frequency_penalty",
+        "response_format",
     }
 )
 SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -74,6 +77,7 @@ class Asked:
         stream: answer as server-sent events.
         include_usage: the client asked for the usage chunk of a stream.
         sampling: the sampling parameters that were sent.
+        response_format: JSON, or JSON by a schema, as it was sent; None: text.
     """
 
     model: str
@@ -86,6 +90,12 @@ class Asked:
     stream: bool
     include_usage: bool
     sampling: Mapping[str, Any]
+    response_format: Mapping[str, Any] | None = None
+
+    @property
+    def prompt_class(self) -> str:
+        """See `prompt_classes.py`."""
+        return classify(self.question, structured=self.response_format is not None)
 
 
 def parse_body(raw: bytes) -> Mapping[str, Any]:
@@ -148,6 +158,7 @@ def read_question(body: Mapping[str, Any]) -> Asked:
         stream=stream,
         include_usage=_read_include_usage(body.get("stream_options")),
         sampling=_read_sampling(body),
+        response_format=read_response_format(body.get("response_format")),
     )
 
 

@@ -30,8 +30,8 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
-from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.request_body import Asked
+from twin_resources.gateway.response_format import not_taken
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
 
 
@@ -61,6 +61,7 @@ class RequestPath:
         passages: retrieval.
         usd_per_hour: price of the machine.
         paid_problem: asks why no answer may be paid for now; empty: one may. May block.
+        paid_takes_json: whether the paid model can be asked for a `response_format`.
         trace_problem: why answers leave no trace now, or empty; the background sets it.
         meters: throughput by server key.
     """
@@ -69,6 +70,7 @@ class RequestPath:
     passages: Passages
     usd_per_hour: float
     paid_problem: Callable[[], str] = lambda: ""
+    paid_takes_json: bool = True
     trace_problem: str = ""
     meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
 
@@ -76,11 +78,16 @@ class RequestPath:
         """Choose, look up and render.
 
         Raises:
-            Refused: see `choice.choose`.
+            Refused: see `choice.choose`; 400 the paid model was named and cannot be asked for JSON.
         """
         snapshot = self.live.current
+        unfit = asked.response_format is not None and not self.paid_takes_json
+        if unfit and asked.alias == PAID:
+            raise not_taken(asked.model)
         to_paid = diverted_to(snapshot, asked) == PAID
-        problem = await asyncio.to_thread(self.paid_problem) if to_paid else ""
+        problem = "no JSON from the paid model" if unfit else ""
+        if to_paid and not problem:
+            problem = await asyncio.to_thread(self.paid_problem)
         day = today or datetime.now(UTC).date()
         chosen = choose(snapshot, asked, key=key, day=day, paid_problem=problem)
         author = snapshot.authors[asked.author]
@@ -96,7 +103,7 @@ class RequestPath:
             author=author,
             chosen=chosen,
             reader=key.reader,
-            prompt_class=classify(asked.question),
+            prompt_class=asked.prompt_class,
             template=template.hash,
             sources=tuple(found),
             degraded=tuple(

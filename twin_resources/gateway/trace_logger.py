@@ -163,5 +163,7 @@ def _seconds(kwargs: dict[str, Any]) -> float | None:
 
 def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
     sent = kwargs.get("optional_params") or {}
-    names = ALLOWED_KEYS - {"model", "messages", "stream_options"}
-    return {name: sent[name] for name in sorted(names) if name in sent}
+    names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
+    told = {name: sent[name] for name in sorted(names) if name in sent}
+    form = sent.get("response_format")  # a schema may be longer than question and answer
+    return told | ({"response_format": form["type"]} if isinstance(form, dict) else {})

@@ -1,8 +1,8 @@
 """The blind judge is the served base model: weak, and nothing stands in.
 
-Its own server holds it to the schema, so that every reply is a rating, and a judge that cannot tell
-styles apart is found out (135M parameters give everybody the same). The gateway refuses a schema,
-as it does every key that it does not know: there it is asked without.
+Its server holds it to the schema, asked by itself and through the gateway, so that every reply is a
+rating; a judge that cannot tell styles apart is found out (135M parameters give everybody the
+same).
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ pytestmark = [pytest.mark.live, pytest.mark.alone]
 HEDGED = "Certainly! There are many important factors to consider when it comes to number {}."
 
 
+@pytest.mark.parametrize("asked_of", ["its server", "the gateway"])
 def test_the_base_model_rates_a_gates_answers(
-    base_model: Stack, monkeypatch: pytest.MonkeyPatch
+    base_model: Stack, monkeypatch: pytest.MonkeyPatch, asked_of: str
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_BASE", base_model.servers["base"]["url"])
-    monkeypatch.setenv("OPENAI_API_KEY", base_model.servers["base"]["key"])
+    server = base_model.servers["base"]
+    by_gateway = asked_of == "the gateway"
+    monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1" if by_gateway else server["url"])
+    monkeypatch.setenv("OPENAI_API_KEY", base_model.key if by_gateway else server["key"])
     hands = {hand.name: [text for _, text in hand.passages] for hand in bundled_hands(without=[])}
     own = [" ".join(text.split()[:25]) for text in hands["mara-lindqvist"]]
     other = [" ".join(text.split()[:25]) for text in hands["tomas-okafor"]]
@@ -52,7 +55,7 @@ def test_the_base_model_rates_a_gates_answers(
         at_once=1,
     )
 
-    found = rated(asked, said, "openai/base", own[FEWEST : FEWEST + 2])
+    found = rated(asked, said, MODEL if by_gateway else "openai/base", own[FEWEST : FEWEST + 2])
 
     assert found.unreadable == 0
     assert {one.writer: one.answers for one in found.writers} == dict.fromkeys(
@@ -68,7 +71,7 @@ def test_the_base_model_rates_a_gates_answers(
     assert blind_to_style or style["author"] > style["base"]
 
 
-def test_through_the_gateway_it_is_asked_without_a_schema(
+def test_through_the_gateway_every_reply_is_read_at_once(
     base_model: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1")
@@ -78,6 +81,7 @@ def test_through_the_gateway_it_is_asked_without_a_schema(
 
     found = rater.rate([one])
 
-    assert list(found) == [one]
-    assert rater.spent.calls == (3 if found[one] is None else rater.spent.unreadable + 1)
-    assert found[one] is None or 0.0 <= found[one] <= 1.0
+    assert (rater.spent.calls, rater.spent.unreadable) == (1, 0)
+    rating = found[one]
+    assert rating is not None
+    assert 0.0 <= rating <= 1.0

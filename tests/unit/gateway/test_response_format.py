@@ -1,0 +1,219 @@
+"""Which form of an answer a client may ask for, and what becomes of the request."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.authors import Author
+from twin_resources.gateway.choice import PAID, Server, Snapshot
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.live import Live
+from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.policy import AuthorPolicy, Divert, Policy, ServedVersion
+from twin_resources.gateway.prompt_classes import STRUCTURED
+from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.request_body import Asked, parse_body, read_question
+from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.response_format import (
+    MAX_PROPERTIES,
+    MAX_REPETITIONS,
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMA_LEVELS,
+    not_kept,
+    read_response_format,
+    takes_response_format,
+)
+from twin_resources.settings import Settings
+
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+RATING: dict[str, Any] = {
+    "type": "object",
+    "properties": {"style": {"type": "integer", "enum": [1, 2, 3]}},
+    "required": ["style"],
+    "additionalProperties": False,
+}
+
+
+def by_schema(schema: object, **fields: object) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "it", "schema": schema} | fields}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """A schema of exactly so many levels."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels - 1):
+        schema = {"not": schema}
+    return schema
+
+
+def ask(form: object, model: str = "twin/ann") -> Asked:
+    turns = [{"role": "user", "content": "Why brass?"}]
+    body = {"model": model, "messages": turns, "response_format": form}
+    return read_question(parse_body(json.dumps(body).encode()))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"type": "json_object"},
+        by_schema(RATING),
+        by_schema(RATING, strict=True, description="A rating."),
+        by_schema({}),
+        by_schema({"properties": {"pattern": {"type": "string"}, "maxItems": {}}}),
+        by_schema({"$defs": {"a": RATING}, "$ref": "#/$defs/a"}),
+        by_schema(nested(MAX_SCHEMA_LEVELS)),
+        by_schema({"type": "array", "maxItems": MAX_REPETITIONS}),
+        by_schema({"properties": {f"p{number}": {} for number in range(MAX_PROPERTIES)}}),
+    ],
+)
+def test_json_is_asked_for_as_it_was_sent(form: dict[str, Any]) -> None:
+    asked = ask(form)
+    assert asked.response_format == form
+    assert asked.prompt_class == STRUCTURED
+
+
+@pytest.mark.parametrize("form", [None, {"type": "text"}])
+def test_text_is_nothing_special(form: object) -> None:
+    asked = ask(form)
+    assert (asked.response_format, asked.prompt_class) == (None, "explanation")
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("json", "a str"),
+        ([], "a list"),
+        ({}, "the type None"),
+        ({"type": "xml"}, "the type 'xml'"),
+        ({"type": ["text"]}, "the type"),
+        ({"type": "json_object", "schema": RATING}, "'schema' beside the type json_object"),
+        ({"type": "text", "json_schema": {}}, "'json_schema' beside the type text"),
+        ({"type": "json_schema"}, "no object under json_schema"),
+        ({"type": "json_schema", "json_schema": RATING}, "'additionalProperties' in json_schema"),
+        ({"type": "json_schema", "json_schema": {"schema": RATING}}, "the name None"),
+        (by_schema(RATING, name="a rating"), "the name 'a rating'"),
+        (by_schema(RATING, name="x" * 65), "the name"),
+        (by_schema(RATING, strict="yes"), "strict = 'yes'"),
+        (by_schema(RATING, description=1), "a description that is no text"),
+        (by_schema(RATING, lora=1), "'lora' in json_schema"),
+        (by_schema(True), "no object as schema"),
+        (by_schema(None), "no object as schema"),
+        (by_schema({"const": "x" * MAX_SCHEMA_BYTES}), "bytes"),
+        (by_schema(nested(MAX_SCHEMA_LEVELS + 1)), "levels"),
+        (by_schema({"type": "array", "maxItems": MAX_REPETITIONS + 1}), "maxItems = 1001"),
+        (by_schema({"anyOf": [{"type": "string", "minLength": 1e9}]}), "minLength"),
+        (by_schema({"items": {"type": "string", "pattern": "^(a?){100}$"}}), "a pattern"),
+        (by_schema({"$ref": "https://example.com/x.json"}), "the reference 'https"),
+        (by_schema({"properties": {f"p{number}": {} for number in range(201)}}), "201 keys"),
+    ],
+)
+def test_anything_else_is_a_400_that_says_what_is_wrong(form: object, said: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ask(form)
+    refused = caught.value
+    assert (refused.status, refused.param) == (400, "response_format")
+    assert said in refused.found
+    assert refused.next_step
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner),
+    max_leaves=20,
+)
+
+
+@given(_JSON | _JSON.map(by_schema) | _JSON.map(lambda found: by_schema({"items": found})))
+def test_whatever_is_sent_is_taken_or_refused(form: object) -> None:
+    found: object
+    try:
+        found = read_response_format(form) or form
+    except Refused as error:
+        found = form if (error.status, error.param) == (400, "response_format") else error
+    assert found is form
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "litellm.BadRequestError: OpenAIException - Error code: 400 - {'error': {'code': 400, "
+            "'message': 'Unable to generate parser for this template. Automatic parser generation "
+            "failed: JSON schema error at #: unrecognized type no', 'type': 'invalid'}}. "
+            "Received Model Group=ann/v1",
+            "JSON schema error at #: unrecognized type no",
+        ),
+        (
+            "Error code: 400 - {'message': 'Failed to initialize samplers: failed to parse "
+            "grammar', 'type': 'invalid_request_error'} http://127.0.0.1:1/v1",
+            "failed to parse grammar",
+        ),
+        ("Error code: 400 - http://127.0.0.1:1/v1", "it does not say why"),
+    ],
+)
+def test_a_servers_refusal_goes_on_without_its_address(said: str, told: str) -> None:
+    refused = not_kept("twin/ann", said)
+    assert refused.status == 400
+    assert refused.found == f"that its server does not take this response_format ({told})"
+
+
+def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
+    assert takes_response_format("openai/gpt-4o-mini")
+    assert takes_response_format("anthropic/claude-3-5-haiku-latest")
+    assert not takes_response_format("openai/gpt-4")
+    assert not takes_response_format("no-provider-of-this-name/model")
+
+
+class NothingFound:
+    passages = ()
+    reason = ""
+
+    def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:
+        return self
+
+
+async def prepare(home: Settings, asked: Asked, *, takes_json: bool) -> Prepared:
+    """By a policy that sends answers in JSON to the paid model."""
+    live = Live(home)
+    stable = ServedVersion(3, "hash3", "", "", None, "", "")
+    policy = AuthorPolicy(stable=stable, weights={"stable": 1.0})
+    policy = replace(policy, divert=Divert({STRUCTURED: PAID}, {}))
+    server = Server("http://127.0.0.1:1/v1", "v3", "", ready=True)
+    live.current = Snapshot(
+        {"ann": Author("ann", "Ann")},
+        Policy("", "", {"ann": policy}),
+        {"ann/v3": server},
+        has_paid_route=True,
+    )
+    opener: Any = NothingFound
+    way = RequestPath(live, Passages(opener, timeout_s=5.0), usd_per_hour=0.02)
+    way.paid_takes_json = takes_json
+    return await way.prepare(asked, KEY, today=date(2026, 3, 1))
+
+
+async def test_a_paid_model_that_takes_json_is_asked_for_it(home: Settings) -> None:
+    form = by_schema(RATING)
+    answering = (await prepare(home, ask(form), takes_json=True)).answering
+    assert (answering.chosen.route, answering.degraded) == ("divert:paid", ())
+    assert answering.prompt_class == STRUCTURED
+
+
+async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Settings) -> None:
+    form = by_schema(RATING)
+    answering = (await prepare(home, ask(form), takes_json=False)).answering
+    assert answering.chosen.version == "v3"
+    assert answering.degraded == ("divert:paid, no JSON from the paid model: answered by stable",)
+    named = "twin/ann@paid"
+    with pytest.raises(Refused, match="cannot be asked for JSON") as caught:
+        await prepare(home, ask(form, named), takes_json=False)
+    assert (caught.value.status, caught.value.param) == (400, "response_format")
+    assert (
+        await prepare(home, ask(None, named), takes_json=False)
+    ).answering.chosen.version == PAID

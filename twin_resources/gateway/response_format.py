@@ -1,0 +1,176 @@
+"""The form of an answer that a client may ask for: text, JSON, or JSON by a schema.
+
+Belongs here: reading `response_format`, its bounds, and whether the paid model takes one.
+Does not belong here: holding a model to it; its server does that (llama.cpp compiles the schema to
+a grammar: https://github.com/ggml-org/llama.cpp/tree/master/grammars).
+
+The bounds protect the server that all readers of an author share, because it compiles a schema
+while everybody else waits (xllamacpp 2026.10, seconds on a shared core): an object of 200 optional
+properties takes .1, one of 600 took 8, one of 1,300 took 30. Patterns are refused: `^(a?){100}$`
+takes 3.5, five hundred of these had not ended after 60, and what it cannot compile (a look-ahead,
+a pattern without `^` and `$`) it skips without a word.
+Shape: https://platform.openai.com/docs/guides/structured-outputs
+"""
+# pyright: strict, reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, cast
+
+from twin_resources.gateway.refusals import Refused
+
+TEXT, JSON_OBJECT, JSON_SCHEMA = "text", "json_object", "json_schema"
+MAX_SCHEMA_BYTES = 16 * 1024
+MAX_SCHEMA_LEVELS = 32  # of objects and lists in each other; OpenAI's ten of a schema are about 30
+MAX_PROPERTIES = 200  # keys of one object
+MAX_REPETITIONS = 1000
+_REPETITIONS = frozenset(
+    {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
+)
+# What llama.cpp says: "JSON schema error at #/…: …", "… failed to parse grammar".
+_OF_SCHEMA = re.compile(r"""(JSON schema|failed to parse grammar)[^"'{}\\]{0,200}""")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def read_response_format(value: object) -> Mapping[str, Any] | None:
+    """The form that a body asks for; None: text.
+
+    Raises:
+        Refused: 400 of another shape, or with a schema beyond the bounds.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        _refuse(f"a {type(value).__name__}", 'send an object as {"type": "json_object"}')
+    form = cast("dict[str, Any]", value)
+    kind = form.get("type")
+    if kind not in (TEXT, JSON_OBJECT, JSON_SCHEMA):
+        _refuse(f"the type {kind!r}", f"send {TEXT}, {JSON_OBJECT} or {JSON_SCHEMA}")
+    allowed = {"type", JSON_SCHEMA} if kind == JSON_SCHEMA else {"type"}
+    if others := sorted(set(form) - allowed):
+        _refuse(
+            f"the key {others[0]!r} beside the type {kind}",
+            f"send a schema by the type {JSON_SCHEMA}, under the key {JSON_SCHEMA}",
+        )
+    if kind == TEXT:
+        return None
+    if kind == JSON_SCHEMA:
+        _check_named_schema(form.get(JSON_SCHEMA))
+    return form
+
+
+def takes_response_format(model: str) -> bool:
+    """Whether LiteLLM knows how to ask this model for JSON."""
+    # Without the switch LiteLLM asks GitHub for its map when it is imported.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    known: Any = litellm
+    try:
+        name, provider, *_ = known.get_llm_provider(model)
+    except known.BadRequestError:  # a provider that LiteLLM does not know
+        return False
+    return "response_format" in (known.get_supported_openai_params(name, provider) or ())
+
+
+def not_taken(model: str) -> Refused:
+    """The refusal of a form that the model that was named cannot be asked for."""
+    return Refused(
+        400,
+        "response_format_not_supported",
+        tried=f"answer with {model}",
+        found="that the paid model cannot be asked for JSON",
+        next_step="ask without response_format, or ask another version",
+        param="response_format",
+    )
+
+
+def not_kept(model: str, said: str) -> Refused:
+    """The refusal of a form that a model's server cannot hold it to.
+
+    Args:
+        said: the server's error, with names and addresses of servers around it: only what it says
+            of the schema goes on.
+    """
+    found = _OF_SCHEMA.search(said)
+    why = " ".join(found[0].split()) if found else "it does not say why"
+    return Refused(
+        400,
+        "model_refused",
+        tried=f"answer with {model}",
+        found=f"that its server does not take this response_format ({why})",
+        next_step="send a simpler schema, or ask without response_format",
+        param="response_format",
+    )
+
+
+def _check_named_schema(value: object) -> None:
+    if not isinstance(value, dict):
+        _refuse(f"no object under {JSON_SCHEMA}", "send its name and schema")
+    named = cast("dict[str, Any]", value)
+    if others := sorted(set(named) - {"name", "description", "strict", "schema"}):
+        _refuse(f"the key {others[0]!r} in {JSON_SCHEMA}", "send name, schema, strict, description")
+    name, strict, about = named.get("name"), named.get("strict"), named.get("description")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        _refuse(f"the name {name!r}"[:100], "name the schema in 1 to 64 of A–Z, a–z, 0–9, _ and -")
+    if strict is not None and not isinstance(strict, bool):
+        _refuse(f"strict = {strict!r}"[:100], "send true or false")
+    if about is not None and not isinstance(about, str):
+        _refuse("a description that is no text", "send text, or leave it out")
+    schema = named.get("schema")
+    if not isinstance(schema, dict):
+        _refuse("no object as schema", 'send a JSON schema, as {"type": "object", …}')
+    _check_schema(cast("dict[str, Any]", schema))
+
+
+def _check_schema(schema: Mapping[str, Any]) -> None:
+    size = len(json.dumps(schema))
+    if size > MAX_SCHEMA_BYTES:
+        _refuse(f"a schema of {size:,} bytes", f"send at most {MAX_SCHEMA_BYTES:,}")
+    for level, key, value in _entries(schema):
+        if level > MAX_SCHEMA_LEVELS:
+            _refuse(
+                f"a schema of more than {MAX_SCHEMA_LEVELS} levels",
+                "make it flatter, or give what repeats a name under $defs",
+            )
+        if isinstance(value, dict):
+            keys = len(cast("dict[str, Any]", value))
+            if keys > MAX_PROPERTIES:
+                _refuse(f"{keys:,} keys in one object", f"ask for at most {MAX_PROPERTIES}")
+        if key == "pattern" and isinstance(value, str):  # no text: a property of that name
+            _refuse("a pattern", "leave it out, and hold the answer against it yourself")
+        if key in _REPETITIONS and isinstance(value, int | float) and value > MAX_REPETITIONS:
+            _refuse(f"{key} = {value!r}", f"ask for at most {MAX_REPETITIONS:,}")
+        if key == "$ref" and isinstance(value, str) and not value.startswith("#"):
+            _refuse(
+                f"the reference {value!r}"[:100], "refer to parts of the schema: #/$defs/<name>"
+            )
+
+
+def _entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
+    """Every key of every object in it, with its level, from 1; not by recursion: it may be deep."""
+    waiting: list[tuple[int, object]] = [(1, schema)]
+    while waiting:
+        level, found = waiting.pop()
+        if isinstance(found, dict):
+            for key, value in cast("dict[str, object]", found).items():
+                yield level, key, value
+                waiting.append((level + 1, value))
+        elif isinstance(found, list):
+            yield level, "", None
+            waiting += [(level + 1, value) for value in cast("list[object]", found)]
+
+
+def _refuse(found: str, next_step: str) -> NoReturn:
+    raise Refused(
+        400,
+        "bad_request",
+        tried="read response_format",
+        found=found,
+        next_step=next_step,
+        param="response_format",
+    )
