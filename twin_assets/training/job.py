@@ -179,5 +179,8 @@ def read_result(path: Path) -> TrainingResult:
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a file that is complete whenever it exists; two ranks may write it at once."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())  # else a power failure leaves an empty file of this name
     partial.replace(path)

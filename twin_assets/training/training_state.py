@@ -112,7 +112,10 @@ def last_complete(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         manifest = path / "state.json"
         if not manifest.is_file():
             continue
-        position: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        try:
+            position: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        except ValueError:  # the power failed before it reached the disk
+            continue
         present = {file.name: _digest(file) for file in path.glob("*.safetensors")}
         if present == position["files"]:
             return path, position
