@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 _RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank that the next lines are about
@@ -27,23 +27,32 @@ def signal_name(number: int) -> str:
 
 
 def reason_in(log: Path, log_start: int) -> str:
-    """What the log says from the byte `log_start` on.
+    """What the log says most about from the byte `log_start` on; never empty."""
+    lines = _lines(log, log_start)
+    last = [line.strip() for line in lines if line.strip()]
+    return _cause(lines) or (last[-1] if last else "an empty log")
 
-    A killed rank goes before the errors of the others, which only tell that they have lost it.
-    """
+
+def cause_in(log: Path, log_start: int) -> str:
+    """The killed rank or the error of which the log tells; empty: it tells of none."""
+    return _cause(_lines(log, log_start))
+
+
+def _lines(log: Path, log_start: int) -> list[str]:
     with log.open("rb") as stream:
         stream.seek(log_start)
-        lines = stream.read().decode("utf-8", "replace").splitlines()
+        return stream.read().decode("utf-8", "replace").splitlines()
+
+
+def _cause(lines: Sequence[str]) -> str:
+    """A killed rank goes before the errors of the others, which only tell that they lost it."""
     killed = dict(_killed(lines))
     causes = [sentence for number, sentence in killed.items() if number not in FOLLOWS]
     # torch's launcher only says that a child failed, accelerate's repeats its command
     errors = [line.strip() for line in lines if re.search(r"\w(Error|Exception)\b: ", line)]
     errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
-    last = [line.strip() for line in lines if line.strip()]
-    for found in (causes, errors, list(killed.values()), last):
-        if found:
-            return found[-1]
-    return "an empty log"
+    found = causes or errors or list(killed.values())
+    return found[-1] if found else ""
 
 
 def _killed(lines: Iterable[str]) -> Iterator[tuple[int, str]]:

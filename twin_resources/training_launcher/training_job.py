@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.training_launcher.reason import reason_in
+from twin_resources.training_launcher.reason import cause_in, reason_in
 
 Message = dict[str, Any]
 
@@ -141,7 +141,8 @@ def run_with_retry(
         return output
     ended = attempt(log)
     if ended.retry and not failure.is_file():
-        why = f"{ended.how}: {reason_in(log, ended.log_start)}"
+        cause = cause_in(log, ended.log_start)
+        why = f"{ended.how}: {cause}" if cause else ended.how
         say({"text": f"{why}; trying again from the last complete checkpoint"})
         ended = attempt(log)
     if output.is_dir():
