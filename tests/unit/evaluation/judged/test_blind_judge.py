@@ -11,6 +11,7 @@ import pytest
 from tests.unit.judging.rating_server import RatingServer, serving
 from twin_assets.evaluation.judged.blind_judge import (
     NAMES,
+    RUBRIC,
     BlindJudge,
     Rating,
     compare,
@@ -73,6 +74,8 @@ def test_differences_and_ceiling_come_out_with_intervals(model: RatingServer) ->
     assert found.tells_styles_apart is True
     assert found.unreadable == 0
     assert any("candidate − base: accuracy +0.00" in line for line in lines(found))
+    assert [f"  - {line}" for line in RUBRIC.splitlines()] == lines(found)[-2:]
+    assert all(RUBRIC in prompt for prompt in model.prompts)
 
 
 def test_the_judge_is_told_samples_and_nothing_of_who_wrote(model: RatingServer) -> None:
