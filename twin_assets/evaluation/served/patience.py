@@ -3,8 +3,8 @@
 Belongs here: the limit of a request, the one retry, whether the server lives and computes.
 Does not belong here: what is asked and how an answer is read (`served_model.py`).
 
-A starved machine is no broken server: at a load of 186 on two cores a request of 3 seconds took
-more than 120, and a whole batch was lost by it. What tells the two apart is the server's own CPU
+A starved machine is no broken server: beside a training and some tests an answer of seconds takes
+minutes, and giving it up loses the whole batch. What tells the two apart is the server's own CPU
 time. A server that has died is noticed at once, because its connections end with it.
 """
 # pyright: strict
