@@ -30,11 +30,17 @@ if TYPE_CHECKING:
 
 DATASET, CHUNKS = "instruction_dataset", "document_chunks"
 BASE_ANSWERS = "base_answers"
-BASE_QUESTIONS = 60  # 60 tokens each: 45 s of one core, once for an author and a base model
+# 60 tokens each: about 105 s of one core, once for an author and a base model
+BASE_QUESTIONS = 60
 BASE_TOKENS = 60
 MOST_OF_ANOTHER = 300  # passages of one other author
-BASE_VERSION = "base-answers-1"
-_SCHEMA = {"question_id": pl.String(), "base": pl.String(), "answer": pl.String()}
+BASE_VERSION = "base-answers-2"
+_SCHEMA = {
+    "question_id": pl.String(),
+    "base": pl.String(),
+    "with_passages": pl.Boolean(),
+    "answer": pl.String(),
+}
 
 
 def others_of(author: str, settings: Settings) -> list[str]:
@@ -128,22 +134,35 @@ def _base_answers(
 ) -> list[str]:
     """Answers of the untuned base model to training questions, kept in a table.
 
+    Half of the questions come with the passages of their samples, as the gate and readers ask: from
+    those the base quotes, and a score that has never seen it do so takes it for the author.
+
     Asked once: a later post changes which questions come first, and that is no reason to start the
     base model again.
     """
     if tables.exists(BASE_ANSWERS, author):
         kept = tables.read(BASE_ANSWERS, author).filter(pl.col("base") == base)
-        if kept.height >= BASE_QUESTIONS // 2:
+        of_today = "with_passages" in kept.columns
+        if of_today and kept.height >= BASE_QUESTIONS // 2:
             return [text for text in kept["answer"].to_list() if text.strip()]
     training = held_out.in_drawn_order(dataset.filter(pl.col("split") == "train"))
     asked = training.head(BASE_QUESTIONS).select(
-        pl.col("sample_id").alias("question_id"), "question", "messages"
+        pl.col("sample_id").alias("question_id"),
+        "question",
+        "messages",
+        (pl.int_range(pl.len()) % 2 == 0).alias("with_passages"),
     )
 
     def answered(rows: pl.DataFrame) -> pl.DataFrame:
         # The template of today: how the base model writes hangs on no other, and the samples may be
         # rendered by one that this code does not know.
-        prompts = held_out.questions_alone(rows, DEFAULT_TEMPLATE)
+        alone = rows.filter(~pl.col("with_passages"))
+        given = rows.filter(pl.col("with_passages"))
+        rows = pl.concat([given, alone])
+        prompts = [
+            *held_out.prompts_of(given),
+            *held_out.questions_alone(alone, DEFAULT_TEMPLATE),
+        ]
         say(f"the base model answers {len(prompts)} questions, once, for the voice judge")
         found = served_model.ask_several(
             serve,
@@ -152,7 +171,7 @@ def _base_answers(
             max_tokens=BASE_TOKENS,
             frequency_penalty=FREQUENCY_PENALTY,
         )
-        return rows.select("question_id", pl.lit(base).alias("base")).with_columns(
+        return rows.select("question_id", pl.lit(base).alias("base"), "with_passages").with_columns(
             pl.Series("answer", [answer.text for answer in found], dtype=pl.String)
         )
 

@@ -160,8 +160,8 @@ def convene(
         notes.append("no voice judge: there is nobody else's text to tell this voice from")
     if not material.others.unseen and material.others.planted:
         notes.append(
-            "voice is certified on other documents of an author that it was trained against, "
-            "because there is only one other author: an unknown author may pass"
+            "voice is certified on other documents of authors that it was trained against, "
+            "because there are only one or two of them: an unknown author may pass"
         )
     judges.append(SupportJudge(embed, embedder=embedder))
     if judge_model:

@@ -17,7 +17,7 @@ from typing import Any
 FEATURES = 2**14  # hashed; 2**16 changed no AUC by more than .003
 SHORTEST, LONGEST = 2, 4  # characters
 WINDOW_WORDS = 60  # an answer of 80 to 100 tokens; one length for all, so that length is no cue
-KEPT_SHARE = 0.02  # of the texts of both sides that hold a word which is not masked
+KEPT_SHARE = 0.02  # of the texts of one side that hold a word which is not masked
 # How a file was typed is not how its author writes.
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
@@ -31,14 +31,19 @@ def windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
     return [" ".join(piece) for piece in kept]
 
 
-def shared_words(one_side: Sequence[str], other_side: Sequence[str]) -> frozenset[str]:
-    """Words that at least `KEPT_SHARE` of the texts of either side hold: nobody's subject."""
-    frequencies = [_document_frequency(texts) for texts in (one_side, other_side)]
-    needed = [max(2.0, KEPT_SHARE * len(texts)) for texts in (one_side, other_side)]
+def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Words that at least `KEPT_SHARE` of the texts of one side hold, and two of them at least.
+
+    What one side alone says all the time ("Here's a", "crucial", "I've been") is how it writes,
+    not what it writes about. With the words of both sides alone, a model that had dropped the
+    habits of its base gained less over it (+.09 instead of +.12, of a shared author), and people
+    whom the score had never seen were told apart a little worse (AUC .83 instead of .86).
+    """
     return frozenset(
         word
-        for word, count in frequencies[0].items()
-        if count >= needed[0] and frequencies[1][word] >= needed[1]
+        for texts in sides
+        for word, count in _document_frequency(texts).items()
+        if count >= max(2.0, KEPT_SHARE * len(texts))
     )
 
 

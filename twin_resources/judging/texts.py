@@ -19,9 +19,10 @@ FEWEST_WORDS = 40  # as in the author's own answers (instructions/schema.py)
 MOST_WORDS = 160
 SAME_WORDS = 12  # in a row: nobody writes them twice by chance
 SHARED_PASSAGES = 0.2  # of a hand's; with more of them it is the author
-UNSEEN_DOCUMENTS = 3  # with one other author, each third document is kept for plants
+UNSEEN_DOCUMENTS = 3  # of few other authors, each third document is kept for plants
+FEWEST_HANDS = 3  # from which one of them can be spared
 _WORD = re.compile(r"\w+")
-_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+_FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,12 @@ def passages_of(text: str) -> list[str]:
 def divided(hands: Sequence[Hand]) -> OtherTexts:
     """Divide other people's texts between training and plants.
 
-    Of two or more people one, drawn by a hash of the name, is never trained on; of a single one
-    each third document is not.
+    Of three or more people one, drawn by a hash of the name, is never trained on; of fewer each
+    third document is not. Of two none can be spared: told apart from an engineer alone, a
+    story-teller's voice was found in .97 of another story-teller's passages.
     """
     known = sorted((hand for hand in hands if hand.passages), key=lambda hand: digest(hand.name))
-    if len(known) >= 2:
+    if len(known) >= FEWEST_HANDS:
         return OtherTexts(tuple(known[:-1]), tuple(known[-1:]), unseen=True)
     kept = {hand.name: _kept_documents(hand) for hand in known}
     return OtherTexts(
@@ -114,7 +116,7 @@ def of_others(hands: Sequence[Hand], own: Iterable[str]) -> list[Hand]:
 
 
 def merged(hands: Sequence[Hand]) -> list[Hand]:
-    """One hand a name: a single other author is in two parts, for training and for plants."""
+    """One hand a name: one of few is in two parts, for training and for plants."""
     found: dict[str, tuple[tuple[str, str], ...]] = {}
     for hand in hands:
         found[hand.name] = (*found.get(hand.name, ()), *hand.passages)

@@ -19,9 +19,9 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.judging.judge import Answered, digest
-from twin_resources.judging.style_features import FEATURES, matrix, shared_words, windows
+from twin_resources.judging.style_features import FEATURES, common_words, matrix, windows
 
-VOICE_VERSION = "voice-1"
+VOICE_VERSION = "voice-2"
 FEWEST_TEXTS = 40  # windows of either side
 MOST_TEXTS = 600  # windows of one source
 FOLDS = 5
@@ -103,7 +103,7 @@ def calibrate_voice(own: Source, others: Sequence[Source]) -> VoiceCalibration:
             for name, _ in side
         ]
     )
-    kept = shared_words(texts[: counts[0]], texts[counts[0] :])
+    kept = common_words([texts[: counts[0]], texts[counts[0] :]])
     features = matrix(texts, kept)
     unseen = np.zeros(len(texts))
     for left_out in range(FOLDS):

@@ -3,8 +3,8 @@
 Belongs here: asking the three, judging what they say, the rows. Does not belong here: the score
 (`twin_resources/judging/voice.py`), its comparison (`twin_assets/evaluation/style/voice.py`).
 
-The gate asks 30 questions; a hundred say the same more exactly. The author is told apart from both
-bundled authors and from the other shared one, and with them from the base model.
+The gate tells this author apart from two of the bundled ones and the base; here all of these and
+the other shared author take part, as in an instance that has both.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def test_one_document_alone_cannot_be_swapped() -> None:
         plant(PROMPTS[:2], training=TRAINING, others=[])
 
 
-def test_one_of_two_other_people_is_kept_for_plants_alone() -> None:
+def test_one_of_three_other_people_is_kept_for_plants_alone() -> None:
     hands = [Hand(name, ((f"{name}-1", "text"),)) for name in ("ann", "bob", "eve")]
 
     found = divided(hands)
@@ -74,21 +74,30 @@ def test_one_of_two_other_people_is_kept_for_plants_alone() -> None:
     assert divided(hands[::-1]) == found
 
 
-def test_a_single_other_person_is_divided_by_documents_and_that_is_known() -> None:
-    found = divided([Hand("ann", tuple((f"d{n}", f"text {n}") for n in range(9)))])
+@pytest.mark.parametrize("names", [["ann"], ["ann", "bob"]])
+def test_few_other_people_are_divided_by_documents_and_that_is_known(names: list[str]) -> None:
+    hands = [Hand(who, tuple((f"{who}{n}", f"text {n}") for n in range(9))) for who in names]
+
+    found = divided(hands)
 
     assert not found.unseen
-    [trained], [planted] = found.training, found.planted
-    assert len(planted.passages) == 3
-    assert {name for name, _ in trained.passages}.isdisjoint(name for name, _ in planted.passages)
+    assert {hand.name for hand in found.training} == {hand.name for hand in found.planted}
+    for trained, planted in zip(found.training, found.planted, strict=True):
+        assert trained.name == planted.name
+        assert (len(trained.passages), len(planted.passages)) == (6, 3)
+        assert set(trained.passages).isdisjoint(planted.passages)
 
 
 def test_bundled_authors_come_without_front_matter_and_without_the_author_asked_for() -> None:
     hands = bundled_hands(without=["mara-lindqvist"])
 
-    assert [hand.name for hand in hands] == ["tomas-okafor"]
-    assert len(hands[0].passages) > 100
-    assert not [text for _, text in hands[0].passages if text.startswith("---") or "tags:" in text]
+    assert [hand.name for hand in hands] == ["oona-petrie", "tomas-okafor"]
+    for hand in hands:  # YAML before the posts of one, TOML before those of the other
+        assert len(hand.passages) > 100
+        for _, text in hand.passages:
+            assert not text.startswith(("---", "+++"))
+            assert "tags:" not in text
+            assert "tags =" not in text
 
 
 def test_where_no_samples_are_installed_there_are_none(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.judging.judge import Answered
-from twin_resources.judging.style_features import masked, shared_words, windows
+from twin_resources.judging.style_features import common_words, masked, windows
 from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
@@ -58,12 +58,15 @@ def test_the_same_texts_give_the_same_judge() -> None:
 
 
 def test_what_a_text_is_about_is_masked() -> None:
-    kept = shared_words(
-        ["the clock is old"] * 50 + ["the clock ran"] * 50, ["the river is wide"] * 100
-    )
+    subjects = [f"{one}{other}le" for one in "bcdfghjklm" for other in "aeiouywhrn"]
+    ours = [f"the {subject} is old" for subject in subjects]
+    theirs = [f"here's a crucial {subject}x" for subject in subjects]
 
-    assert kept == {"the", "is"}
-    assert masked("The Clock is 1804 “old”,  isn’t it", kept) == 'The X is 0 "x", x x'
+    kept = common_words([ours, theirs])
+
+    # what one side alone says all the time is how it writes
+    assert kept == {"the", "is", "old", "here's", "a", "crucial"}
+    assert masked("The Clock is 1804 “old”,  isn’t it", kept) == 'The X is 0 "old", x x'
 
 
 def test_long_texts_are_cut_to_one_length_and_short_ones_kept() -> None:
