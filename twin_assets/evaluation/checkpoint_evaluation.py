@@ -112,7 +112,8 @@ def check_of(claim: Claim, checkpoint: str, *, stated_only: bool = False) -> dg.
             passes and says in words and in its metadata what was found.
     """
     words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
-    said = f"stated only, for a small base model; {words}: {claim.detail}"
+    found = claim.detail.removeprefix("not decided: ")
+    said = f"stated only, for a small base model; {words}: {found}"
     return dg.AssetCheckResult(
         check_name=claim.name,
         passed=stated_only or claim.passed is True,
@@ -139,7 +140,6 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
         "checkpoint": verdict.checkpoint,
         "measured_now": judged.measured_now,
         "report": dg.MetadataValue.path(str(judged.report)),
-        "answers": dg.MetadataValue.path(str(answers_path(judged.report))),
         "passages": measured.passages,
         "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
@@ -153,6 +153,8 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
             {name: value for name, value in evaluation.parity.items() if math.isfinite(value)}
         ),
     }
+    if (answers := answers_path(judged.report)).is_file():
+        found["answers"] = dg.MetadataValue.path(str(answers))
     if judged.experiment:
         at = judged.experiment
         found["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at

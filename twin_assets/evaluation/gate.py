@@ -71,6 +71,7 @@ class Comparison:
         name: of the other model.
         perplexity: of the other model.
         ratio, low, high: below 1 the candidate is better; 95 % interval.
+        interval: of the other model's perplexity.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Comparison:
     ratio: float
     low: float
     high: float
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class OnTopic:
         candidate, base: mean scores in [0, 1].
         low, high: 95 % interval of candidate − base.
         scale: cosines that score 0 and 1 for this author.
+        of_candidate, of_base: the means with their intervals.
     """
 
     questions: int
@@ -97,6 +100,8 @@ class OnTopic:
     low: float
     high: float
     scale: tuple[float, float]
+    of_candidate: Interval | None = None
+    of_base: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class Measured:
 
     Attributes:
         passages: held-out passages in no compared training set.
-        perplexity: of the candidate; None with too few passages.
+        perplexity, perplexity_interval: of the candidate; None with too few passages.
         base: None with too few passages.
         incumbent: None also when no version is stable.
         incumbent_name: `v3`, or empty when no version is stable.
@@ -133,6 +138,7 @@ class Measured:
     parity_largest: float | None
     parity_prompts: int
     parity_interval: Interval | None = None
+    perplexity_interval: Interval | None = None
     on_topic: OnTopic | None = None
     base_parameters: int | None = None
     control: Control | None = None

@@ -28,6 +28,7 @@ from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served import parity, posts_in_prompt, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import Asked, Said
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Text
 from twin_resources.errors import TwinError
@@ -207,6 +208,7 @@ def _measured(
     return Measured(
         passages=read.reading.found,
         perplexity=mine.perplexity if mine else None,
+        perplexity_interval=_perplexity(read, mine),
         base=_comparison(question.base, read, mine),
         incumbent=_comparison(question.incumbent, read, mine),
         incumbent_name=question.incumbent.name if question.incumbent else "",
@@ -270,7 +272,14 @@ def _comparison(
         return None
     documents = losses.documents_of(read.reading.held_out)
     ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
-    return Comparison(other.name, theirs.perplexity, ratio.value, ratio.low, ratio.high)
+    return Comparison(
+        other.name, theirs.perplexity, ratio.value, ratio.low, ratio.high, _perplexity(read, theirs)
+    )
+
+
+def _perplexity(read: Read, found: perplexity.AnswerLikelihood | None) -> Interval | None:
+    documents = losses.documents_of(read.reading.held_out)
+    return None if found is None else perplexity.perplexity_of(found, documents=documents)
 
 
 def _parity(

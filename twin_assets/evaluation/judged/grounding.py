@@ -172,13 +172,15 @@ def claim(found: Grounding) -> Claim:
     return Claim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
 
 
-def lines(found: Grounding, refused: Refusals | None) -> list[str]:
+def lines(found: Grounding | None, refused: Refusals | None) -> list[str]:
     """For the report."""
-    said = [
-        f"- Support by the passages given {found.support.told(3)}, by another question's passages "
-        f"{found.elsewhere.told(3)}, of the base model {found.base_support.told(3)}; candidate − "
-        f"base {found.difference.told(3)}, {found.answers} answers."
-    ]
+    said: list[str] = []
+    if found is not None:
+        said.append(
+            f"- Support by the passages given {found.support.told(3)}, by another question's "
+            f"passages {found.elsewhere.told(3)}, of the base model {found.base_support.told(3)}; "
+            f"candidate − base {found.difference.told(3)}, {found.answers} answers."
+        )
     if refused is not None:
         said.append(
             f"- Nothing retrieved and nothing to know: declined {written(refused.candidate)}; "

@@ -59,7 +59,7 @@ class KindLoss:
     instructions: int
     loss: float
     base_loss: float
-    ratio: float
+    ratio: Interval
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,16 @@ def compare(
     def of_kind(kind: str) -> KindLoss:
         inside = kinds == kind
         count = float(tokens[inside].sum())
-        loss, base_loss = float(mine[inside].sum()) / count, float(theirs[inside].sum()) / count
-        return KindLoss(kind, int(inside.sum()), loss, base_loss, loss / base_loss)
+        return KindLoss(
+            kind=kind,
+            instructions=int(inside.sum()),
+            loss=float(mine[inside].sum()) / count,
+            base_loss=float(theirs[inside].sum()) / count,
+            ratio=ratio(mine[inside], theirs[inside]),
+        )
+
+    def ratio(one: Any, other: Any) -> Interval:
+        return of_means([one.tolist(), other.tolist()], lambda means: means[0] / means[1])
 
     total = float(tokens.sum())
     return Basics(
@@ -139,8 +147,10 @@ def compare(
         tokens=int(total),
         loss=float(mine.sum()) / total,
         base_loss=float(theirs.sum()) / total,
-        ratio=of_means([mine.tolist(), theirs.tolist()], lambda means: means[0] / means[1]),
-        kinds=tuple(sorted(map(of_kind, sorted(set(kinds.tolist()))), key=lambda one: -one.ratio)),
+        ratio=ratio(mine, theirs),
+        kinds=tuple(
+            sorted(map(of_kind, sorted(set(kinds.tolist()))), key=lambda one: -one.ratio.value)
+        ),
     )
 
 
@@ -159,13 +169,11 @@ def claim(found: Basics) -> Claim:
 def lines(found: Basics) -> list[str]:
     """For the report: a table by kind."""
     return [
-        "| general instructions | number | loss | base's | ratio |",
+        "| general instructions | number | loss | base's | ratio (95 %) |",
         "|---|---|---|---|---|",
-        f"| all | {found.instructions} | {found.loss:.3f} | {found.base_loss:.3f} "
-        f"| {found.ratio.value:.3f} ({found.ratio.low:.3f} to {found.ratio.high:.3f}) |",
         *(
-            f"| {one.kind} | {one.instructions} | {one.loss:.3f} | {one.base_loss:.3f} "
-            f"| {one.ratio:.3f} |"
-            for one in found.kinds
+            f"| {name} | {one.instructions} | {one.loss:.3f} | {one.base_loss:.3f} "
+            f"| {one.ratio.value:.3f} ({one.ratio.low:.3f} to {one.ratio.high:.3f}) |"
+            for name, one in (("all", found), *((kind.kind, kind) for kind in found.kinds))
         ),
     ]

@@ -59,6 +59,15 @@ class AnswerLikelihood:
         return math.exp(nats) if nats < MOST_NATS else math.inf
 
 
+def perplexity_of(
+    model: AnswerLikelihood, *, documents: Sequence[Hashable] | None = None
+) -> Interval:
+    """A model's perplexity with its interval; `documents` as in `perplexity_ratio`."""
+    return of_means(
+        [model.negative_log_likelihoods, list(map(float, model.tokens))], _ratio, groups=documents
+    )
+
+
 def perplexity_ratio(
     model: AnswerLikelihood,
     reference: AnswerLikelihood,

@@ -23,7 +23,7 @@ from twin_assets.evaluation.gate import Measured
 from twin_assets.training.job import write_json
 from twin_resources.errors import TwinError
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.gate import Measured
+from twin_assets.evaluation.gate import Measured, OnTopic
 from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.judged import blind_judge, grounding
 from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.plots import plots
 from twin_assets.evaluation.served import speed
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.style import delta, style_habits, voice
 from twin_resources.registry.moves import Claim, Verdict
 
@@ -49,6 +50,8 @@ def write_report(
     answers = answers_path(path)
     if shown:
         answers.write_text(side_by_side(shown[:SHOWN]), encoding="utf-8")
+    else:
+        answers.unlink(missing_ok=True)  # of a former evaluation of this checkpoint
     linked = answers.name if shown else ""
     path.write_text(report(evaluation, verdict, drawn=drawn, answers=linked), encoding="utf-8")
 
@@ -119,14 +122,33 @@ def _claims(
 
 
 def _perplexity(measured: Measured) -> list[str]:
-    lines = ["", "| held-out perplexity | value | ratio | 95 % |", "|---|---|---|---|"]
+    lines = [
+        "",
+        "| held-out perplexity | value (95 %) | candidate's / this (95 %) |",
+        "|---|---|---|",
+    ]
     if measured.perplexity is not None:
-        lines.append(f"| candidate | {measured.perplexity:.3f} | | |")
+        own = _around(measured.perplexity, measured.perplexity_interval)
+        lines.append(f"| candidate | {own} | |")
     return lines + [
-        f"| {found.name} | {found.perplexity:.3f} | {found.ratio:.4f} "
-        f"| {found.low:.4f} to {found.high:.4f} |"
+        f"| {found.name} | {_around(found.perplexity, found.interval)} "
+        f"| {found.ratio:.4f} ({found.low:.4f} to {found.high:.4f}) |"
         for found in (measured.base, measured.incumbent)
         if found is not None
+    ]
+
+
+def _around(value: float, found: Interval | None) -> str:
+    """`23.500 (21.204 to 26.017)`."""
+    return f"{value:.3f}" + ("" if found is None else f" ({found.low:.3f} to {found.high:.3f})")
+
+
+def _topic(found: OnTopic) -> list[str]:
+    difference = Interval(found.candidate - found.base, found.low, found.high)
+    return [
+        f"- Topic score {_around(found.candidate, found.of_candidate)}, of the base model "
+        f"{_around(found.base, found.of_base)}; candidate − base {difference.told(3)}, "
+        f"{found.questions} held-out questions."
     ]
 
 
@@ -152,8 +174,9 @@ def _measures(measured: Measured) -> list[list[str]]:
     single: list[str] = []
     if measured.recitation is not None:
         single += memorisation.lines(measured.recitation)
-    if measured.grounding is not None:
-        single += grounding.lines(measured.grounding, measured.refusals)
+    if measured.on_topic is not None:
+        single += _topic(measured.on_topic)
+    single += grounding.lines(measured.grounding, measured.refusals)
     if measured.speed is not None:
         single += speed.lines(measured.speed)
     return [*found, single] if single else found

@@ -76,8 +76,8 @@ def _basics(measured: Measured) -> list[Bar]:
     if found is None:
         return []
     return [
-        Bar("all", found.ratio.value, found.ratio.low, found.ratio.high),
-        *(Bar(kind.kind, kind.ratio, kind.ratio, kind.ratio) for kind in found.kinds),
+        Bar(name, ratio.value, ratio.low, ratio.high)
+        for name, ratio in (("all", found.ratio), *((one.kind, one.ratio) for one in found.kinds))
     ]
 
 

@@ -102,7 +102,7 @@ def on_topic(
     scale: tuple[float, float],
     documents: Sequence[str] | None = None,
 ) -> OnTopic:
-    """Means and the interval of the mean difference.
+    """Means, their difference, and the intervals of all three.
 
     Args:
         documents: what each question is about; questions of one document are drawn together.
@@ -115,6 +115,8 @@ def on_topic(
         low=difference.low,
         high=difference.high,
         scale=scale,
+        of_candidate=bootstrap.mean(candidate, groups=documents),
+        of_base=bootstrap.mean(base, groups=documents),
     )
 
 

@@ -82,8 +82,9 @@ def test_a_forgotten_kind_is_named_first() -> None:
     )
     found = compare(mine, base, sample_ids=IDS)
 
-    assert (found.kinds[0].kind, found.kinds[0].ratio) == ("code", pytest.approx(4))
-    assert all(one.ratio == pytest.approx(1) for one in found.kinds[1:])
+    assert (found.kinds[0].kind, found.kinds[0].ratio.value) == ("code", pytest.approx(4))
+    assert all(one.ratio.value == pytest.approx(1) for one in found.kinds[1:])
+    assert all(one.ratio.low <= one.ratio.value <= one.ratio.high for one in found.kinds)
     assert sum(one.instructions for one in found.kinds) == 200
     assert "| code |" in lines(found)[3]
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT
-from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
+from twin_assets.evaluation.gate import GATE_VERSION, Measured, decide, outcome_of, stated
+from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.likelihood.basics import KindLoss
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA,
     Evaluation,
@@ -18,7 +20,12 @@ from twin_assets.evaluation.report.evaluation_record import (
     read_evaluation,
     write_evaluation,
 )
-from twin_assets.evaluation.report.markdown import report, side_by_side, write_report
+from twin_assets.evaluation.report.markdown import (
+    answers_path,
+    report,
+    side_by_side,
+    write_report,
+)
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Verdict
@@ -84,6 +91,62 @@ def test_the_report_names_every_claim_and_number() -> None:
     assert INCUMBENT.name not in text
     assert all(f"`{claim.name}`" in text for claim in stated(GOOD))
     assert "refuses nothing" not in text
+
+
+def told_of(measured: Measured) -> str:
+    claims = decide(measured)
+    verdict = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(claims), claims, "now")
+    return report(replace(EVALUATION, measured=measured), verdict)
+
+
+def test_figures_are_told_with_their_intervals() -> None:
+    assert GOOD.base is not None
+    assert GOOD.on_topic is not None
+    assert GOOD.basics is not None
+    code = KindLoss("code", 12, 2.2, 2.0, Interval(1.1, 1.04, 1.16))
+    text = told_of(
+        replace(
+            GOOD,
+            perplexity_interval=Interval(23.5, 21.25, 26.125),
+            base=replace(GOOD.base, interval=Interval(34.6, 30.5, 39.25)),
+            on_topic=replace(
+                GOOD.on_topic,
+                of_candidate=Interval(0.88, 0.815, 0.925),
+                of_base=Interval(0.85, 0.795, 0.905),
+            ),
+            basics=replace(GOOD.basics, kinds=(code,)),
+        )
+    )
+
+    for expected in (
+        "| candidate | 23.500 (21.250 to 26.125) |",
+        "| base model | 34.600 (30.500 to 39.250) | 0.6800 (0.6600 to 0.7000) |",
+        "Topic score 0.880 (0.815 to 0.925), of the base model 0.850 (0.795 to 0.905)",
+        "| code | 12 | 2.200 | 2.000 | 1.100 (1.040 to 1.160) |",
+    ):
+        assert expected in text
+
+
+def test_refusals_are_told_also_where_no_prompt_showed_passages() -> None:
+    refused = grounding.refusals([True] * 3 + [False] * 9, [False] * 12)
+
+    text = told_of(replace(GOOD, grounding=None, refusals=refused))
+
+    assert "declined 3 of 12" in text
+
+
+def test_answers_of_a_former_evaluation_do_not_stay_beside_the_report(tmp_path: Path) -> None:
+    claims = decide(GOOD)
+    verdict = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(claims), claims, "now")
+    path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
+    shown = SideBySide("s1", "d1", "c1", "Why brass?", "It wears well.", "Because.", "Certainly!")
+    write_report(path, EVALUATION, verdict, [shown])
+    assert answers_path(path).is_file()
+
+    write_report(path, EVALUATION, verdict, [])
+
+    assert not answers_path(path).exists()
+    assert "answers.md" not in path.read_text(encoding="utf-8")
 
 
 def test_a_stated_claim_that_is_not_met_is_told_apart_from_a_refusal() -> None:
