@@ -96,8 +96,9 @@ def judge_candidate(
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # nothing stands between a stable version and itself
     question = _question(
-        author, version, incumbent, tables, token_budget=token_budget, questions=questions
-    )
+        author, version, incumbent, tables,
+        token_budget=token_budget, questions=questions, judge_model=judge_model,
+    )  # fmt: skip
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
     path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
     report = path.with_suffix(".md")
@@ -110,6 +111,7 @@ def judge_candidate(
     served = Served(
         candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
         base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
+        engine=servers.engine,
     )
     evaluation, shown = measure(
         question,
@@ -122,7 +124,6 @@ def judge_candidate(
             tables,
             embedder(),
             others=others,
-            judge_model=judge_model,
             serve_base=served.base,
             say=say,
         ),
@@ -181,6 +182,7 @@ def _question(
     *,
     token_budget: int,
     questions: int,
+    judge_model: str,
 ) -> Question:
     trained_on: set[str] = set()
     for model in (version, incumbent):
@@ -197,6 +199,7 @@ def _question(
         trained_on=frozenset(trained_on),
         token_budget=token_budget,
         questions=questions,
+        judge_model=judge_model,
     )
 
 
@@ -207,7 +210,6 @@ def _beside(
     embedder: Embedder,
     *,
     others: Sequence[str],
-    judge_model: str,
     serve_base: Serve,
     say: Callable[[str], object],
 ) -> Beside:
@@ -221,7 +223,6 @@ def _beside(
         chunks=chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
-        judge_model=judge_model,
     )
 
 

@@ -34,7 +34,6 @@ from twin_assets.evaluation.style.delta import Text
 from twin_resources.errors import TwinError
 from twin_resources.judging.texts import Hand
 from twin_resources.prompt import template_by_hash
-from twin_resources.serving.model_server import own_engine
 
 
 def measure(
@@ -72,9 +71,9 @@ def measure(
     if not enough:
         say(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
         passages = passages.head(0)
-    asked, scores = _asked(question, passages, training, known, kept)
+    asked, scores = _asked(question, passages, training, known, kept, engine=served.engine)
     of_base = scores.missing()
-    if known.judge_model:
+    if question.judge_model:
         of_base = sorted({*of_base, *asked.held_out})
     models = {"base": question.base, "candidate": question.candidate}
     unknown = losses.unknown(reading, **models, incumbent=question.incumbent, stored=stored)
@@ -159,6 +158,8 @@ def _asked(
     training: pl.DataFrame,
     known: Beside,
     kept: KeptValues,
+    *,
+    engine: str,
 ) -> tuple[Asked, BaseScores]:
     asked = served_answers.everything_asked(
         passages,
@@ -168,7 +169,7 @@ def _asked(
         posts=posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset)),
         questions=question.questions,
     )
-    told = [question.base.weights, own_engine(), served_answers.ANSWER_TOKENS]
+    told = [question.base.weights, engine, served_answers.ANSWER_TOKENS]
     scores = BaseScores(kept, [*told, served_answers.FREQUENCY_PENALTY], asked.prompts)
     measures.announce(scores, asked, known.judges)
     return asked, scores
@@ -199,10 +200,10 @@ def _measured(
     why_not[safety.CLAIM] = "there is no sample whose prompt could be taken"
     copies, recitation = measures.recited(asked, said, first, texts)
     blind = None
-    if known.judge_model and not few:
+    if question.judge_model and not few:
         samples = posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset))
         try:
-            blind = measures.rated(asked, said, known.judge_model, samples)
+            blind = measures.rated(asked, said, question.judge_model, samples)
         except TwinError as error:  # it states and decides nothing, so the verdict stands without
             why_not["blind judge"] = f"{error.found}; {error.next_step}"
     return Measured(

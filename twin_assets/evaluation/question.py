@@ -22,10 +22,15 @@ from twin_resources.judging.texts import Hand
 
 @dataclass(frozen=True)
 class Served:
-    """Starts a server of either model (context managers)."""
+    """Starts a server of either model (context managers).
+
+    Attributes:
+        engine: what computes the answers, with its version.
+    """
 
     candidate: served_model.Serve
     base: served_model.Serve
+    engine: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Question:
         trained_on: document ids of the training sets of candidate and incumbent.
         token_budget: tokens of held-out passages that perplexity reads for each model.
         questions: held-out ones that candidate and base are asked, where there are so many.
+        judge_model: a LiteLLM model name that rates answers blind; empty: none.
     """
 
     checkpoint: str
@@ -70,11 +76,12 @@ class Question:
     trained_on: frozenset[str] = field(repr=False)
     token_budget: int
     questions: int
+    judge_model: str = ""
 
     def rests_on(self, incumbent_checkpoint: str) -> str:
         """Hash over everything that decides the result."""
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
-        parts += [GATE_VERSION, self.token_budget, self.questions]
+        parts += [GATE_VERSION, self.token_budget, self.questions, self.judge_model]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -88,7 +95,6 @@ class Beside:
         chunks: texts of the author's chunks by id.
         base_answers: of the base model to training questions, for comparing habits.
         base_parameters: of the base model; None: not known.
-        judge_model: a LiteLLM model name that rates answers blind; empty: none.
     """
 
     judges: Judges
@@ -96,4 +102,3 @@ class Beside:
     chunks: Mapping[str, str] = field(repr=False)
     base_answers: Sequence[str] = field(repr=False)
     base_parameters: int | None = None
-    judge_model: str = ""

@@ -244,6 +244,12 @@ class ModelServers:
         """What to ask for to get the base model alone, from a server of ours or the named one."""
         return self._settings.base_model if self._settings.model_server_url else "base"
 
+    @property
+    def engine(self) -> str:
+        """What computes their answers, with its version, also before one runs."""
+        url = self._settings.model_server_url.rstrip("/")
+        return remote_engine(url, self._settings.model_server_key) if url else own_engine()
+
     @contextmanager
     def serve(
         self,

@@ -155,7 +155,9 @@ def test_a_server_elsewhere_is_used_by_its_names(home: Settings, served: ServedM
             update={"model_server_url": elsewhere.url, "model_server_key": elsewhere.key}
         )
         servers = ModelServers(settings)
+        assert ModelServers(home).engine == elsewhere.engine
         with servers.serve(None, alias="ada/v1") as named:
+            assert servers.engine == named.engine != elsewhere.engine
             assert (named.url, named.key, named.pid) == (elsewhere.url, elsewhere.key, None)
             assert serve_warmed_up(named) > 0
             [answer] = served_model.ask(
