@@ -31,7 +31,7 @@ from twin_resources.tables.tables import Tables
 from twin_resources.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.weights.weights import prepare_base_model
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.training_launcher import LocalLauncher, TrainingJob
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 # what of the optimizer each shares out, and where it keeps that
 SHARED_OUT = {
