@@ -34,6 +34,7 @@ FEATURES = 150
 # told apart as well (.995), but two of the bundled ones from the first only at .97 to .98.
 CULLED = 0.3
 FEWEST_POOLS = 5  # of the author, and of other people
+FEWEST_FEATURES = 10  # an author who writes in another script shares none with the others
 FOLDS = 5
 SEPARATES = 0.99  # AUC, own unseen pools against other people's
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
@@ -151,7 +152,7 @@ def profile_of(
     """An author's profile against a reference population.
 
     Raises:
-        TwinError: too few pools of the author, or of anybody else.
+        TwinError: too few pools of the author, or of anybody else, or too little that all use.
     """
     import numpy as np
 
@@ -171,6 +172,13 @@ def profile_of(
     hands = [mine, *(others[name] for name in sorted(others) if others[name])]
     # a hand of few pools, the base model's, would cull what it had no room for
     features = _features([mine, *(others[name] for name in people if _enough(others[name]))])
+    if len(features) < FEWEST_FEATURES:
+        raise TwinError(
+            "profile an author by cosine Delta",
+            found=f"{len(features)} words and marks that the author and all others use, "
+            f"{FEWEST_FEATURES} are needed",
+            next_step="import an author who writes in the same language",
+        )
     frequencies = _frequencies([pool for hand in hands for pool in hand], features)
     means, deviations = frequencies.mean(axis=0), frequencies.std(axis=0)
     deviations = np.where(deviations > 0, deviations, 1.0)

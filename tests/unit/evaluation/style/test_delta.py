@@ -133,6 +133,21 @@ def test_too_few_words_measure_nothing_and_say_so(hands: dict[str, list[Text]]) 
     assert place(profile_of(training, {"t": hands["tomas-okafor"]}), ["A few words."]) is None
 
 
+def test_an_author_in_another_script_is_not_measured_and_is_told_why(
+    hands: dict[str, list[Text]],
+) -> None:
+    chance = random.Random(1)
+    words = ["今日は", "雨が", "降る", "明日も", "晴れる", "川の", "水が", "高い"]
+    own = [
+        Text(str(n), "、".join(chance.choice(words) for _ in range(90)) + "。") for n in range(60)
+    ]
+
+    found = measure_delta(own, hands, candidate=[one.text for one in own[:20]])
+
+    assert found.candidate is None
+    assert "the same language" in delta.lines(found)[0]
+
+
 def test_it_tells_the_two_shared_authors_apart(shared_posts: Path) -> None:
     """A fifth of each one's posts; all of them give .996."""
     one, other = (prose(shared_posts / name) for name in ("skeeto", "jbranchaud-til"))
