@@ -176,7 +176,7 @@ class Rater(Generic[Rating]):
         except litellm.BadRequestError:  # pyright: ignore[reportPrivateImportUsage]
             if not by_schema:
                 raise
-            self._by_schema = False  # a gateway such as ours refuses keys that it does not know
+            self._by_schema = False  # some servers take no schema
             return self._complete(content, temperature=temperature)
 
     def _count(self, reply: Any, *, readable: bool) -> None:
