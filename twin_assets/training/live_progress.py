@@ -72,8 +72,9 @@ class SpeakingLauncher:
         reader = dg.PipesTempFileMessageReader() if self.shares_files else _LauncherReader()
 
         def tell(message: Message) -> None:
-            if "text" in message:  # steps come from rank 0
-                self._context.log.info(message["text"])
+            text = message.get("text", "")
+            if text and not text.startswith("resuming "):  # rank 0 says this itself, and its steps
+                self._context.log.info(text)
             if "pipes" in message and isinstance(reader, _LauncherReader):
                 reader.take(message["pipes"])
             if "progress" in message:
