@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     paid_budget_per_day: float | None = None  # US dollars
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    train_ranks: int = 2
+    train_ranks: int = Field(default=2, ge=1)
     train_backend: Literal["local", "ray"] = "local"
     train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines
     # host:port at which this machine is reached by those that follow it (backend local).

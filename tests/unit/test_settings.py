@@ -7,6 +7,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pydantic import ValidationError
 
 from twin_resources.settings import Settings, load_secrets, load_settings
 
@@ -25,3 +26,9 @@ def test_paid_route_needs_model_and_budget(monkeypatch: pytest.MonkeyPatch) -> N
     assert not load_settings().has_paid_route
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "2.5")
     assert load_settings().has_paid_route
+
+
+def test_a_training_has_at_least_one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_TRAIN_RANKS", "0")
+    with pytest.raises(ValidationError, match="train_ranks"):
+        load_settings()

@@ -5,8 +5,10 @@ Does not belong here: computing one (`topic.py`, `voice.py`, `panel.py`).
 
 One table a kind, one row a name: (name, hash of what calls for it, document). A calibration is held
 on to when posts are added, because another one is another judge, whose scores need a new baseline:
-it is made again for another method, embedder or base model, or when the author's texts have doubled
-and still were too few. After a post is forgotten its rows go too, and are made from what is left.
+it is made again for another method, embedder or base model, when the author's texts have doubled
+and still were too few, and when about twice as many other people write in the instance: of whom a
+voice is told apart decides what is heard in it. After a post is forgotten its rows go too, and are
+made from what is left.
 """
 # pyright: strict
 
@@ -119,7 +121,8 @@ def voice_calibration(
     Raises:
         TwinError: as `calibrate_voice`.
     """
-    inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())))
+    people = len(others) - bool(base)
+    inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())), doublings(people + 1))
     task = Task(inputs, lambda: asdict(calibrate_voice(own, others)))
     found = once(tables, into, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(

@@ -1,7 +1,7 @@
 """The judges of the bundled sample author, with the real embedder: certified, kept, and refused.
 
-The other sample author is the foreign hand; there is only one, so the certificate of the voice is
-by documents that it was not trained on, and the panel says so.
+The other sample authors are the foreign hands; there are only two, so the certificate of the voice
+is by documents that it was not trained on, and the panel says so.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ from twin_resources.evidence import judges as certification
 from twin_resources.judging.judge import Answered, Judge, identity
 from twin_resources.judging.panel import Material, Panel, convene, deciding, differences
 from twin_resources.judging.plants import OwnAnswer, plant
-from twin_resources.judging.stored import CERTIFICATE_TABLE, TOPIC_TABLE, VOICE_TABLE
+from twin_resources.judging.stored import (
+    CERTIFICATE_TABLE,
+    TOPIC_TABLE,
+    VOICE_TABLE,
+    voice_calibration,
+)
 from twin_resources.judging.texts import bundled_hands, divided
 from twin_resources.judging.topic import Pair
+from twin_resources.judging.voice import Source
 from twin_resources.tables.tables import Tables
 
 AUTHOR = "mara-lindqvist"
@@ -77,6 +83,25 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
         identity(one.judge) for one in found.members
     ], "another judge would need a new baseline"
     assert [tables.lance_version(name, AUTHOR) for name in names] == stored
+
+
+def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
+    material: Material, tables: Tables
+) -> None:
+    own = Source(AUTHOR, tuple((pair.document_id, pair.answer) for pair in material.pairs[:60]))
+    oona, tomas = (
+        Source(hand.name, hand.passages[:60]) for hand in bundled_hands(without=[AUTHOR])
+    )
+
+    def negatives(*others: Source) -> set[str]:
+        return set(voice_calibration(tables, AUTHOR, own, others, base="").negatives)
+
+    assert negatives(tomas, oona) == {"oona-petrie", "tomas-okafor"}
+    joined = Source("joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.texts))
+    assert negatives(tomas, oona, joined) == {"oona-petrie", "tomas-okafor", "joined"}
+    # one more of many changes little: the score is kept, and what is measured with it
+    more = [Source(f"more-{n}", joined.texts) for n in range(3)]
+    assert negatives(tomas, oona, joined, *more) == {"oona-petrie", "tomas-okafor", "joined"}
 
 
 @pytest.mark.parametrize(
