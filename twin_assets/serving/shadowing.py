@@ -13,7 +13,7 @@ stored is never asked again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -112,7 +112,11 @@ def replay(
     while waiting and evidence.verdict == "undecided" and new_pairs < most_pairs:
         batch = waiting[: min(BATCH, most_pairs - new_pairs)]
         waiting = waiting[len(batch) :]
-        rows = work.rows(batch, after=int(stored["sequence"].max() or 0))  # pyright: ignore[reportArgumentType]
+        rows = work.rows(
+            batch,
+            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
+            planted=pairs.planted_before(stored, trial.id),
+        )
         asked = pl.concat(
             [stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]
         )
@@ -207,13 +211,20 @@ class _Work:
             for one in member.plants
         }
 
-    def rows(self, batch: Sequence[ShadowPrompt], *, after: int) -> list[dict[str, object]]:
-        """A row a prompt and, at places drawn by hash, one a plant."""
+    def rows(
+        self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]
+    ) -> list[dict[str, object]]:
+        """A row a prompt and, at places drawn by hash, one a plant.
+
+        Args:
+            planted: (sample id, kind) of the trial's plants so far; none is asked twice.
+        """
         entries = [(one.source, one.prompt_id, "") for one in batch]
         drawn = drawn_for_batch(
             list(self._plants.values()),
             count=certification.plants_due(len(batch)),
             batch=digest(self._trial.id, after),
+            planted=planted,
         )
         entries += [(PLANT, one.own.sample_id, one.kind) for one in drawn]
         return [self._trial.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]

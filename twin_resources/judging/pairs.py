@@ -106,6 +106,12 @@ def plant_differences(rows: pl.DataFrame, trial: str, claim: str) -> list[float]
     return [differences[claim] for differences in found if claim in differences]
 
 
+def planted_before(rows: pl.DataFrame, trial: str) -> set[tuple[str, str]]:
+    """(Sample id, kind) of the plants that one trial has had."""
+    chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") == PLANT))
+    return set(chosen.select("prompt_id", "plant").iter_rows())
+
+
 def _differences(row: Mapping[str, object], claims: Sequence[str], other: str) -> dict[str, float]:
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
     return {

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -122,9 +122,21 @@ def swapped(answer: str, source: str, frequency: Mapping[str, int]) -> str:
     return _WORD.sub(replaced, answer)
 
 
-def drawn_for_batch(plants: Sequence[Plant], *, count: int, batch: str) -> list[Plant]:
-    """So many plants for one batch of judged answers, another draw for each `batch`."""
-    return sorted(plants, key=lambda one: digest(batch, one.kind, one.own.sample_id))[:count]
+def drawn_for_batch(
+    plants: Sequence[Plant],
+    *,
+    count: int,
+    batch: str,
+    planted: Collection[tuple[str, str]] = (),
+) -> list[Plant]:
+    """So many plants for one batch of judged answers, another draw for each `batch`.
+
+    Args:
+        planted: (sample id, kind) of those of former batches, which are not drawn again: a judge's
+            second word on a plant says nothing new. With all of them used up there are fewer.
+    """
+    waiting = [one for one in plants if (one.own.sample_id, one.kind) not in planted]
+    return sorted(waiting, key=lambda one: digest(batch, one.kind, one.own.sample_id))[:count]
 
 
 def _elsewhere(order: Sequence[OwnAnswer], index: int) -> OwnAnswer:

@@ -58,6 +58,19 @@ def test_the_order_of_the_prompts_does_not_matter_and_batches_differ() -> None:
     assert draw(PROMPTS, "b1") != draw(PROMPTS, "b2")
 
 
+def test_no_plant_is_drawn_twice_in_a_trial() -> None:
+    plants = plant(PROMPTS, training=TRAINING, others=["Somebody else wrote this."])
+    planted: set[tuple[str, str]] = set()
+
+    for batch in range(len(plants)):
+        [one] = drawn_for_batch(plants, count=1, batch=f"b{batch}", planted=planted)
+        assert (one.own.sample_id, one.kind) not in planted
+        planted.add((one.own.sample_id, one.kind))
+
+    assert len(planted) == len(plants)
+    assert drawn_for_batch(plants, count=1, batch="one more", planted=planted) == []
+
+
 def test_one_document_alone_cannot_be_swapped() -> None:
     with pytest.raises(TwinError, match="fewer than two documents"):
         plant(PROMPTS[:2], training=TRAINING, others=[])

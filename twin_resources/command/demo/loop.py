@@ -240,6 +240,12 @@ class _Demo:
                 f"the retraining was not released: {'; '.join(refusal_reasons(verdict))}"
             )
             return
+        if not followed.succeeded:
+            raise TwinError(
+                f"retrain {self.author.slug} after the alarm",
+                found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
+                next_step=f"see {self._page(followed.run.run_id)}",
+            )
         self._wait_for(
             lambda: self.registry.get(self.author.slug, newest.version).state == "stable",
             PROMOTED_WITHIN_S,
