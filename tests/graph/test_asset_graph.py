@@ -16,6 +16,13 @@ SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
 
 def snapshot() -> dict[str, object]:
+    # An instance of its own: Dagster keeps the one entered last for whoever loads definitions, and
+    # contexts of other tests that are collected out of order leave a dead one there.
+    with dg.DagsterInstance.ephemeral():
+        return _snapshot()
+
+
+def _snapshot() -> dict[str, object]:
     graph = defs.resolve_asset_graph()
     assets = {
         key.to_user_string(): {
