@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,4 +68,12 @@ def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
                     found[int(rank)] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
+    return found
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 500.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
     return found
