@@ -5,7 +5,9 @@ words for an end. Does not belong here: starting processes (`machine.py`), the b
 says of an end (`reason.py`).
 
 A worker that dies is retried once; the script goes on from its last complete checkpoint. A failure
-that the script itself explains (`failure.json` in the job's folder) is not retried.
+that the script itself explains (`failure.json` in the job's folder) is not retried, nor a training
+whose output is there: it appears in one move, when everything is in it, so a rank that dies while
+it takes leave of the others has nothing left to lose.
 """
 # pyright: strict
 
@@ -143,6 +145,9 @@ def run_with_retry(
     if ended.retry and not failure.is_file():
         cause = cause_in(log, ended.log_start)
         why = f"{ended.how}: {cause}" if cause else ended.how
+        if output.is_dir():
+            say({"text": f"{why}, after the training was complete"})
+            return output
         say({"text": f"{why}; trying again from the last complete checkpoint"})
         ended = attempt(log)
     if output.is_dir():

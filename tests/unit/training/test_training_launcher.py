@@ -29,7 +29,12 @@ from twin_resources.training_launcher.local import meeting_of
 from twin_resources.training_launcher.machine import Share, command, environment_of
 from twin_resources.training_launcher.ray_driver import bundle_of, require_attempt
 from twin_resources.training_launcher.reason import cause_in, reason_in
-from twin_resources.training_launcher.training_job import pass_on
+from twin_resources.training_launcher.training_job import (
+    Ended,
+    Message,
+    pass_on,
+    run_with_retry,
+)
 
 
 @pytest.fixture
@@ -148,6 +153,29 @@ def test_ray_is_asked_for_what_a_machine_needs(job: TrainingJob) -> None:
     assert bundle_of(require_attempt(path)) == {"CPU": 2.0}
     big = dataclasses.replace(job, device="cuda", threads_per_rank=4)
     assert bundle_of(Attempt("mark", big, 1)) == {"CPU": 16.0, "GPU": 4.0}
+
+
+@pytest.mark.parametrize("complete_after", [1, 2])
+def test_only_a_training_that_is_not_complete_is_tried_again(
+    job: TrainingJob, tmp_path: Path, complete_after: int
+) -> None:
+    said: list[Message] = []
+    attempts: list[Path] = []
+
+    def aborted(log: Path) -> Ended:
+        attempts.append(log)
+        log.write_text("terminate called without an active exception\n", encoding="utf-8")
+        if len(attempts) == complete_after:
+            (job.folder / "output").mkdir()
+        return Ended("exit code 1", retry=True, log_start=0)
+
+    output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, say=said.append)
+
+    assert output.is_dir()
+    assert len(attempts) == complete_after
+    (message,) = said
+    expected = "trying again" if complete_after == 2 else "after the training was complete"
+    assert expected in message["text"]
 
 
 def test_what_a_rank_prints_becomes_messages_where_it_is_one() -> None:
