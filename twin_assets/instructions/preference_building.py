@@ -9,8 +9,8 @@ dagster.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +88,9 @@ def update_preferences(
     told, left_out = pairs_of_traces(
         traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
     )
-    rows = [*_rendered(tables, author, told, left_out), *pairs]
-    rows = _without_leaks(rows, held_out_of(tables, author.slug), left_out)
+    held_out = held_out_of(tables, author.slug)
+    rows = [*_rendered(tables, author, told, held_out.chunks, left_out), *pairs]
+    rows = _without_leaks(rows, held_out, left_out)
     stays = within_share([row["voters"] for row in rows])
     left_out["too_many_of_a_reader"] += len(rows) - len(stays)
     frame = pl.DataFrame([rows[place] for place in stays], schema=columns_of(PreferenceDataset))
@@ -221,11 +222,16 @@ class _Shown:
 
 
 def _rendered(
-    tables: Tables, author: Author, pairs: Sequence[Pair], left_out: Counter[str]
+    tables: Tables,
+    author: Author,
+    pairs: Sequence[Pair],
+    held_out: Collection[str],
+    left_out: Counter[str],
 ) -> list[dict[str, Any]]:
     """Rows of the pairs of traces: the recorded question and context in the recorded template.
 
-    Persona and refused topics stay out, as in `instruction_dataset`.
+    Persona and refused topics stay out, as in `instruction_dataset`, and so do the chunks of posts
+    that are `held_out`: a reader's answer may rest on them, a training sample never shows them.
     """
     wanted = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", "title", "text", "published_at"]
@@ -240,13 +246,14 @@ def _rendered(
         if not shown.keys() >= set(pair.context_chunk_ids):
             left_out["context_is_gone"] += 1
             continue
+        context = tuple(chunk for chunk in pair.context_chunk_ids if chunk not in held_out)
         messages = render(
             template_by_hash(pair.template),
             author_name=author.name,
             question=pair.question,
-            passages=[shown[chunk] for chunk in pair.context_chunk_ids],
+            passages=[shown[chunk] for chunk in context],
         )
-        rows.append(_row(pair, messages))
+        rows.append(_row(replace(pair, context_chunk_ids=context), messages))
     return rows
 
 
@@ -275,12 +282,20 @@ def _row(pair: Pair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
 
 def held_out_of(tables: Tables, author: str) -> HeldOut:
     """What of the author's held-out samples no pair may show."""
-    columns = ["sample_id", "question", "answer", "messages"]
+    columns = ["sample_id", "document_id", "question", "answer", "messages"]
     rows = tables.read(SAMPLES, author, columns=columns, where="split = 'held_out'").to_dicts()
+    documents = {row["document_id"] for row in rows}
+    chunks = tables.read(
+        "document_chunks",
+        author,
+        columns=["chunk_id"],
+        where=is_one_of("document_id", documents),
+    )
     return HeldOut(
         questions={row["sample_id"]: row["question"] for row in rows},
         prompts={row["sample_id"]: row["messages"][-2]["content"] for row in rows},
         answers=[row["answer"] for row in rows],
+        chunks=frozenset(chunks["chunk_id"].to_list()),
     )
 
 

@@ -134,23 +134,26 @@ class Shown:
 
     Attributes:
         held_out_question, held_out_prompt, held_out_text: by what is (nearly) a held-out sample's.
+        held_out_passage: its context has a chunk of a held-out document.
     """
 
     rows: int
     held_out_question: int
     held_out_prompt: int
     held_out_text: int
+    held_out_passage: int
 
     @property
     def hold(self) -> bool:
-        return not (self.held_out_question or self.held_out_prompt or self.held_out_text)
+        leaks = self.held_out_question + self.held_out_prompt + self.held_out_text
+        return not (leaks + self.held_out_passage)
 
 
 def shown_of_held_out(dataset: pl.DataFrame, held_out: HeldOut) -> Shown:
     """Compare every pair with the held-out samples.
 
     Args:
-        dataset: `pair_id`, `question`, `messages`, `chosen`.
+        dataset: `pair_id`, `question`, `context_chunk_ids`, `messages`, `chosen`.
     """
     pairs = {
         row["pair_id"]: (row["question"], row["messages"][-1]["content"], row["chosen"])
@@ -162,4 +165,8 @@ def shown_of_held_out(dataset: pl.DataFrame, held_out: HeldOut) -> Shown:
         found["held_out_question"],
         found["held_out_prompt"],
         found["held_out_text"],
+        sum(
+            not held_out.chunks.isdisjoint(context)
+            for context in dataset["context_chunk_ids"].to_list()
+        ),
     )

@@ -117,7 +117,7 @@ def no_pair_shows_what_is_held_out(
     Blocking: as a leak across the splits of `instruction_dataset`.
     """
     store, author = tables.tables(), context.partition_key
-    columns = ["pair_id", "question", "messages", "chosen"]
+    columns = ["pair_id", "question", "context_chunk_ids", "messages", "chosen"]
     found = claims.shown_of_held_out(
         store.read(building.DATASET, author, columns=columns), building.held_out_of(store, author)
     )

@@ -272,11 +272,13 @@ class HeldOut:
     Attributes:
         questions, prompts: by sample id; a prompt is the whole user message.
         answers: texts.
+        chunks: ids of all chunks of their documents.
     """
 
     questions: Mapping[str, str]
     prompts: Mapping[str, str]
     answers: Sequence[str]
+    chunks: frozenset[str]
 
 
 def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dict[str, str]:

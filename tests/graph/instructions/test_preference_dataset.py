@@ -269,6 +269,22 @@ def test_what_is_held_out_is_not_trained_on(twelve: Finished, tables: Tables) ->
     assert metadata["left_out"] == {"held_out_question": 1, "held_out_text": 1}
 
 
+def test_a_passage_of_a_post_that_is_held_out_is_left_out_of_the_prompt(
+    twelve: Finished, tables: Tables
+) -> None:
+    samples = tables.read("instruction_dataset", "ada")
+    held, other = (
+        samples.filter(pl.col("split") == split)["chunk_id"][0] for split in ("held_out", "train")
+    )
+    told(tables, [edit("The tide is in.", chunk_ids=[held, other])])
+    assert materialize()["sources"] == {"edit": 1}
+    (row,) = tables.read("preference_dataset", "ada").to_dicts()
+    assert row["context_chunk_ids"] == [other]
+    (text,) = tables.read("document_chunks", "ada", where=f"chunk_id = '{held}'")["text"].to_list()
+    assert text.strip() not in row["messages"][-1]["content"]
+    assert "\n\n[2] " not in row["messages"][-1]["content"]
+
+
 def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_learn(
     twelve: Finished, tables: Tables, model: type[Model]
 ) -> None:
@@ -381,6 +397,7 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
             changed(is_vote, chunk_id=None),
         ],
         "no_pair_shows_what_is_held_out": [
+            changed(is_edit, context_chunk_ids=[held["chunk_id"]]),
             changed(is_edit, question=held["question"]),
             changed(is_edit, chosen=held["answer"]),
         ],

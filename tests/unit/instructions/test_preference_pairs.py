@@ -190,6 +190,7 @@ HELD = HeldOut(
     questions={"h": "How do you forge an anchor for a ship?"},
     prompts={"h": "From my posts: one two three four five six seven eight nine. Question: anchor?"},
     answers=["The anchor is forged in one heat and cooled in sand for three whole days and nights"],
+    chunks=frozenset({"of the anchor"}),
 )
 
 
@@ -216,6 +217,7 @@ def test_what_is_measured_is_not_trained_on(pair: tuple[str, str, str], reason: 
         ({"question": "How do you forge the anchor for a ship?"}, "held_out_question"),
         ({"messages": [{"content": HELD.prompts["h"]}]}, "held_out_prompt"),
         ({"chosen": HELD.answers[0]}, "held_out_text"),
+        ({"context_chunk_ids": ["of a kettle", "of the anchor"]}, "held_out_passage"),
     ],
 )
 def test_a_stored_pair_that_shows_it_is_counted(
@@ -224,6 +226,7 @@ def test_a_stored_pair_that_shows_it_is_counted(
     row = {
         "pair_id": "p",
         "question": "Why is the kettle tinned?",
+        "context_chunk_ids": ["of a kettle"],
         "messages": [{"content": "Question: Why is the kettle tinned?"}],
         "chosen": OWN,
     }
