@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,14 @@ def process_logs(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+def _end_of(log: Path, length: int = 3000) -> str:
+    """The last lines of a log: where the tests ran on another machine, nothing else is left."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - length))
+        text = stream.read().decode("utf-8", "replace")
+    return textwrap.indent(text, "    | ")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
     report = yield
@@ -98,6 +107,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
         logs = (
             sorted(path for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
         )
-        listed = "\n".join(f"  {path} ({path.stat().st_size} bytes)" for path in logs)
+        listed = "\n".join(
+            f"  {path} ({path.stat().st_size} bytes)\n{_end_of(path)}" for path in logs
+        )
         report.sections.append(("process logs", f"{folder}\n{listed or '  no log was written'}"))
     return report

@@ -17,6 +17,8 @@ from pathlib import Path
 _RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank that the next lines are about
 _SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
 _ALONE = re.compile(r"\bdied with <Signals\.SIG\w+: (\d+)>")  # accelerate, of a rank without torch
+# an error of Python's, and what C++ prints before it aborts
+_ERROR = re.compile(r"\w(Error|Exception)\b: |^\s*what\(\): ")
 FOLLOWS = {signal.SIGTERM, signal.SIGABRT}  # what a rank may end by because another one failed
 
 
@@ -49,7 +51,7 @@ def _cause(lines: Sequence[str]) -> str:
     killed = dict(_killed(lines))
     causes = [sentence for number, sentence in killed.items() if number not in FOLLOWS]
     # torch's launcher only says that a child failed, accelerate's repeats its command
-    errors = [line.strip() for line in lines if re.search(r"\w(Error|Exception)\b: ", line)]
+    errors = [line.strip() for line in lines if _ERROR.search(line)]
     errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
     found = causes or errors or list(killed.values())
     return found[-1] if found else ""

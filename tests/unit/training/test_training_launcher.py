@@ -220,6 +220,9 @@ Root Cause (first observed failure):
 KILLED = FAILED.format(rank=1, other=0, number=9, name="SIGKILL")
 BROKE = FAILED.format(rank=3, other=0, number=7, name="SIGBUS")
 GAVE_UP = FAILED.format(rank=1, other=0, number=6, name="SIGABRT")
+THREW = """terminate called after throwing an instance of 'gloo::IoException'
+  what():  [pair.cc] Connection reset by peer
+"""
 LOST = "RuntimeError: Connection closed by peer\n"
 
 
@@ -232,6 +235,7 @@ LOST = "RuntimeError: Connection closed by peer\n"
         (LOST + BROKE, "rank 3 was killed by Signal 7 (SIGBUS)"),
         (LOST + GAVE_UP, "RuntimeError: Connection closed by peer"),
         (GAVE_UP, "rank 1 was killed by Signal 6 (SIGABRT)"),
+        (THREW + GAVE_UP, "what():  [pair.cc] Connection reset by peer"),
         (
             "subprocess.CalledProcessError: Command '[]' died with <Signals.SIGKILL: 9>.\n",
             "a rank was killed by Signal 9 (SIGKILL)",
