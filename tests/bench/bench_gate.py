@@ -1,6 +1,6 @@
 """The gate: time to a gated model, voice on a hundred prompts, exposure of planted canaries.
 
-    python tests/bench/bench_gate.py --quick|--full [--only NAME …] [--json FILE]
+    python tests/bench/bench_gate.py --quick|--full [--author NAME] [--only NAME …] [--json FILE]
 
 Needs the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M by the default recipe on
 150,000 tokens of the shared author and has it judged as Dagster does: run it alone, for half an
@@ -28,6 +28,7 @@ from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.voice import voice_of_candidate
 from tests.bench.rows import Row, heading, line, save
+from tests.bench.training.material import SHARED_AUTHORS
 from tests.bench.training.processes import NotMeasured
 from tests.bench.training.rows import missing
 
@@ -44,9 +45,11 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="a tiny model")
     form.add_argument("--full", action="store_true")
+    parser.add_argument("--author", choices=sorted(SHARED_AUTHORS), default=FULL.author)
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    chosen = (FULL if options.full else QUICK).of(options.author)
     if options.quick:
         print("quick form: a tiny model of random weights; its goals are scaled down")
     print(heading(), flush=True)
@@ -55,7 +58,7 @@ def main() -> int:
     for name in options.only:
         started = time.monotonic()
         try:
-            rows = ROWS[name](FULL if options.full else QUICK)
+            rows = ROWS[name](chosen)
         except NotMeasured as error:
             failed = True
             rows = [missing(name, "", str(error), goal=0.0)]

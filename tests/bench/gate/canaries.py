@@ -18,7 +18,6 @@ import polars as pl
 from tests.bench.gate.forms import Form
 from tests.bench.gate.gated import Gated, gated
 from tests.bench.rows import Row
-from tests.bench.training.material import SLUG
 from tests.bench.training.rows import row
 from twin_assets.evaluation.harm import canary_audit, exposure
 from twin_assets.evaluation.harm.exposure import Exposure
@@ -87,7 +86,7 @@ def _samples(found: Gated, job: Job, tokens: int) -> pl.DataFrame:
     """The first training samples in drawn order, up to a number of tokens."""
     from transformers import AutoTokenizer
 
-    rows = found.tables().read(DATASET, SLUG, columns=[*ROWS], where="split = 'train'")
+    rows = found.tables().read(DATASET, found.author, columns=[*ROWS], where="split = 'train'")
     drawn = held_out.in_drawn_order(rows)
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
     read, _ = tokenize_samples(

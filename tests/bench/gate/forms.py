@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.bench.training import forms as of_training
 
-ALL_POSTS = 461  # of the shared author
+ALL_POSTS = {"skeeto": 461, "jbranchaud-til": 1871}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,16 @@ class Form:
     @property
     def posts(self) -> int:
         """How many of the shared author's."""
-        return self.training.posts or ALL_POSTS
+        return self.training.posts or ALL_POSTS[self.author]
+
+    @property
+    def author(self) -> str:
+        """Whose posts."""
+        return self.training.author
+
+    def of(self, author: str) -> Form:
+        """The same of another shared author."""
+        return replace(self, training=replace(self.training, author=author))
 
 
 FULL = Form(

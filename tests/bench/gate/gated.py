@@ -21,7 +21,7 @@ import yaml
 
 from tests.bench.gate.forms import Form
 from tests.bench.rows import Row
-from tests.bench.training.material import SLUG, material
+from tests.bench.training.material import author_in, material
 from tests.bench.training.processes import Cost, timed
 from tests.bench.training.rows import missing, row
 from tests.code_hash import ROOT, code_hash
@@ -52,11 +52,13 @@ class Gated:
     """A candidate that the gate has judged.
 
     Attributes:
+        author: whose.
         settings: of its home.
         folder: of the checkpoint.
         cost: of Dagster's process from its start to its end, with all its children.
     """
 
+    author: str
     settings: Settings
     folder: Path
     manifest: Manifest
@@ -78,20 +80,21 @@ def gated(form: Form, *, afresh: bool = False) -> Gated:
         NotMeasured: a step of it failed, or no verdict came; its log stays, also beside a home
             that is made anew.
     """
-    home = KEPT / f"{form.name}-{code_hash(CODE)}"
+    home = KEPT / f"{form.name}-{form.author}-{code_hash(CODE)}"
     if afresh or not (home / "cost.json").is_file():
         make_room(home)
         settings = _laid_out(form, home)
         (home / "cost.json").write_text(json.dumps(asdict(_timed(settings))), "utf-8")
     settings = load_settings(home)
-    folder = Path(read_pointer(settings.checkpoints_dir / SLUG, "candidate")["folder"])
+    folder = Path(read_pointer(settings.checkpoints_dir / form.author, "candidate")["folder"])
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     verdict = registry.verdict(folder.name, GATE_VERSION)
     evaluation = read_evaluation(evaluation_path(folder, GATE_VERSION))
     if verdict is None or evaluation is None:
         raise SystemExit(f"no verdict on {folder.name[:12]}; look at {home / 'log'}")
     cost = Cost(**json.loads((home / "cost.json").read_text("utf-8")))
-    return Gated(settings, folder, read_manifest(folder), evaluation, verdict, cost)
+    manifest = read_manifest(folder)
+    return Gated(form.author, settings, folder, manifest, evaluation, verdict, cost)
 
 
 def make_room(home: Path) -> None:
@@ -168,7 +171,7 @@ def _laid_out(form: Form, folder: Path) -> Settings:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
     base = str(handed.base) if form.training.tiny else ""
-    author = read_author(settings, SLUG)
+    author = read_author(settings, form.author)
     write_author(settings, replace(author, base_model=base, recipe=str(path)))
     prepare_base_model(settings, base or None, report=lambda line: sys.stderr.write(f"{line}\n"))
     return settings
@@ -193,11 +196,12 @@ def _materialize() -> int:
     from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
     from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 
+    slug = author_in(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("authors", [SLUG])
+        instance.add_dynamic_partitions("authors", [slug])
         done = dg.materialize(
             [fine_tuned_checkpoint, preference_tuned_checkpoint, checkpoint_evaluation],
-            partition_key=SLUG,
+            partition_key=slug,
             instance=instance,
             resources=default_resources(),
             raise_on_error=False,

@@ -19,7 +19,7 @@ import polars as pl
 from tests.bench.gate.forms import Form
 from tests.bench.gate.gated import Gated, gated
 from tests.bench.rows import Row
-from tests.bench.training.material import POSTS, SLUG
+from tests.bench.training.material import POSTS, SHARED_AUTHORS
 from tests.bench.training.rows import row
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.served import posts_in_prompt, served_model
@@ -36,14 +36,13 @@ from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
 from twin_resources.serving.model_server import ModelServers
 from twin_resources.serving.model_server_process import servers_at_once
 
-OTHER = "jbranchaud-til"
 MOST_OF_THE_OTHER = 300  # passages, as of another author of the instance
 
 
 def voice_of_candidate(form: Form) -> list[Row]:
     """Rows of the voice scores, told apart from everybody and from people alone."""
     found = gated(form)
-    dataset = found.tables().read(DATASET, SLUG, where=OF_THE_AUTHOR)
+    dataset = found.tables().read(DATASET, found.author, where=OF_THE_AUTHOR)
     trained = dataset.filter(pl.col("split") == "train")["document_id"].unique().to_list()
     held = held_out.held_out_samples(dataset, trained_on=trained).head(form.voice_prompts)
     if held.height < form.voice_prompts:
@@ -168,15 +167,22 @@ def _answers(name: str, serve: Serve, prompts: Sequence[Any]) -> list[str]:
 def _judges(found: Gated, dataset: pl.DataFrame) -> dict[str, VoiceJudge]:
     """Trained on training samples alone; the base's answers are those that the gate asked for."""
     pairs = held_out.training_pairs(dataset)
-    own = Source(SLUG, tuple((pair.document_id, pair.answer) for pair in pairs))
-    hands = [*bundled_hands(without=[]), other_hand(POSTS / OTHER)]
+    own = Source(found.author, tuple((pair.document_id, pair.answer) for pair in pairs))
+    hands = [*bundled_hands(without=[]), *others_of(found.author)]
     people = [Source(hand.name, hand.passages) for hand in hands]
-    answers = found.tables().read(BASE_ANSWERS, SLUG, columns=["answer"])["answer"].to_list()
+    answers = (
+        found.tables().read(BASE_ANSWERS, found.author, columns=["answer"])["answer"].to_list()
+    )
     base = Source(BASE_MODEL, tuple((str(at), text) for at, text in enumerate(answers) if text))
     return {
         "everybody": VoiceJudge(calibrate_voice(own, [*people, base])),
         "people": VoiceJudge(calibrate_voice(own, people)),
     }
+
+
+def others_of(author: str) -> list[Hand]:
+    """The other shared authors."""
+    return [other_hand(POSTS / slug) for slug in SHARED_AUTHORS if slug != author]
 
 
 def other_hand(folder: Path) -> Hand:

@@ -19,6 +19,7 @@ class Form:
         overhead_rounds: turns of both.
         zero_steps: of the training whose loss curves are compared.
         zero_launches: launch configurations that are held against one process.
+        author: whose posts; a key of `material.SHARED_AUTHORS`.
     """
 
     posts: int | None
@@ -30,6 +31,7 @@ class Form:
     overhead_rounds: int
     zero_steps: int
     zero_launches: tuple[str, ...]
+    author: str = "skeeto"
 
     @property
     def model(self) -> str:

@@ -23,7 +23,7 @@ from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
@@ -31,7 +31,8 @@ from twin_resources.tables.tables import Tables
 ROOT = Path(__file__).resolve().parents[3]
 POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
 KEPT = ROOT / "build" / "bench-training"
-SLUG = "skeeto"
+SHARED_AUTHORS = {"skeeto": "Chris Wellons", "jbranchaud-til": "Josh Branchaud"}
+ABOUT = {"README.md", "CONTRIBUTING.md"}  # of a collection, not the author's posts
 CODE = ("corpus", "knowledge", "instructions")  # folders of twin_assets that make the dataset
 # TRL cuts samples longer than 1,024 by default, and then not all would see the same; shorter,
 # because a rank of TRL's defaults (eight samples at once, all logits) takes 5 GB at 512 already
@@ -78,7 +79,7 @@ def material(form: Form) -> Material:
     home, base = _home(form), _model(tiny=form.tiny)
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     columns = ["sample_id", "document_id", "split", "messages"]
-    rows = tables.read("instruction_dataset", SLUG, columns=columns)
+    rows = tables.read("instruction_dataset", form.author, columns=columns)
     tokenizer = AutoTokenizer.from_pretrained(base)
     drawn: dict[str, list[dict[str, Any]]] = {}
     tokenized: dict[str, list[TokenizedSample]] = {}
@@ -110,26 +111,44 @@ def _model(*, tiny: bool) -> Path:
 
 def _home(form: Form) -> Settings:
     """A home whose tables hold the dataset."""
-    source = POSTS / SLUG / "_posts"
-    if not source.is_dir():
-        raise FileNotFoundError(f"no {source}: set TWIN_SHARED_DATA")
-    home = KEPT / f"home-{form.posts or 'all'}-{_code()}"
+    source = POSTS / form.author
+    paths = _posts(source)
+    if not paths:
+        raise FileNotFoundError(f"no posts in {source}: set TWIN_SHARED_DATA")
+    name = f"home-{form.author}-{form.posts or 'all'}"
+    home = KEPT / f"{name}-{_code()}"
     if not (home / "complete").is_file():
-        for older in KEPT.glob(f"home-{form.posts or 'all'}-*"):
+        for older in KEPT.glob(f"{name}-*"):
             shutil.rmtree(older)
         home.mkdir(parents=True)
         settings = load_settings(home)
         lend_weights(prepare_weights(), settings)
-        posts = home / "posts" / "_posts"
-        posts.mkdir(parents=True)
-        for path in sorted(source.iterdir())[: form.posts]:
-            shutil.copy(path, posts)
-        write_author(settings, Author(SLUG, "Chris Wellons", sources=(str(posts.parent),)))
+        posts = home / "posts"
+        for path in paths[: form.posts]:
+            copy = posts / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        name = SHARED_AUTHORS[form.author]
+        write_author(settings, Author(form.author, name, sources=(str(posts),)))
         environment = os.environ | {"TWIN_HOME": str(home), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "tests.bench.training.material"]
         subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=sys.stderr)
         (home / "complete").touch()
     return load_settings(home)
+
+
+def _posts(folder: Path) -> list[Path]:
+    """Files of a shared author's posts: Jekyll's folder of them, else all Markdown."""
+    inner = folder / "_posts"
+    if inner.is_dir():
+        return sorted(inner.iterdir())
+    return sorted(path for path in folder.rglob("*.md") if path.name not in ABOUT)
+
+
+def author_in(home: Settings) -> str:
+    """The one author of a home."""
+    (slug,) = author_slugs(home)
+    return slug
 
 
 def _code() -> str:
@@ -152,10 +171,11 @@ def _materialize() -> None:
     from twin_assets.knowledge.embeddings import embeddings
 
     assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
+    slug = author_in(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("authors", [SLUG])
+        instance.add_dynamic_partitions("authors", [slug])
         done = dg.materialize(
-            assets, partition_key=SLUG, instance=instance, resources=default_resources()
+            assets, partition_key=slug, instance=instance, resources=default_resources()
         )
     assert done.success
 

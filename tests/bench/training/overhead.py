@@ -19,7 +19,7 @@ import yaml
 
 from tests.bench.loop.rows import Row
 from tests.bench.training.forms import Form
-from tests.bench.training.material import SLUG, Material, recipe
+from tests.bench.training.material import Material, author_in, recipe
 from tests.bench.training.processes import Cost, bare_command, timed
 from tests.bench.training.rows import row
 from tests.live.tiny_model import make_tiny_model
@@ -72,7 +72,7 @@ def _home(source: Settings, folder: Path, base: Path, shape: Recipe) -> Settings
     settings = load_settings(folder)
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(shape.model_dump(mode="json", exclude={"name"})), "utf-8")
-    author = read_author(settings, SLUG)
+    author = read_author(settings, author_in(settings))
     write_author(settings, replace(author, base_model=str(base), recipe=str(path)))
     prepare_base_model(settings, str(base))
     return settings
@@ -82,7 +82,9 @@ def _job(home: Settings, folder: Path, base: Path, shape: Recipe) -> Job:
     """The job that the asset will make."""
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     columns = ["sample_id", "document_id", "messages"]
-    rows = tables.read("instruction_dataset", SLUG, columns=columns, where="split = 'train'")
+    rows = tables.read(
+        "instruction_dataset", author_in(home), columns=columns, where="split = 'train'"
+    )
     job = Job(folder, "bench", base, home.train_ranks, shape)
     write_job(job)
     pl.DataFrame(rows).write_parquet(job.samples)
@@ -94,15 +96,16 @@ def _through_dagster(home: Settings, *, name: str) -> Cost:
     dagster.mkdir(exist_ok=True)
     (dagster / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
     environment = {"TWIN_HOME": str(home.home), "DAGSTER_HOME": str(dagster)}
-    _add_partition(dagster)
+    slug = author_in(home)
+    _add_partition(dagster, slug)
     command = [str(Path(sys.executable).with_name("dagster")), "asset", "materialize"]
     command += ["-m", "twin_assets.definitions", "--select", "fine_tuned_checkpoint"]
-    command += ["--partition", SLUG]
+    command += ["--partition", slug]
     return timed(command, environment=environment, log=home.home / "log", name=name)
 
 
-def _add_partition(dagster_home: Path) -> None:
+def _add_partition(dagster_home: Path, slug: str) -> None:
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        instance.add_dynamic_partitions("authors", [SLUG])
+        instance.add_dynamic_partitions("authors", [slug])
