@@ -98,6 +98,7 @@ def judge_candidate(
     question = _question(
         author, version, incumbent, tables,
         token_budget=token_budget, questions=questions, judge_model=judge_model,
+        others=sum(tables.exists(DATASET, slug) for slug in others),
     )  # fmt: skip
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
     path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
@@ -183,6 +184,7 @@ def _question(
     token_budget: int,
     questions: int,
     judge_model: str,
+    others: int,
 ) -> Question:
     trained_on: set[str] = set()
     for model in (version, incumbent):
@@ -200,6 +202,7 @@ def _question(
         token_budget=token_budget,
         questions=questions,
         judge_model=judge_model,
+        others=others,
     )
 
 

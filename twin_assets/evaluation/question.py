@@ -17,6 +17,7 @@ import polars as pl
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.served import served_model
 from twin_assets.evaluation.served.answer_measures import Judges
+from twin_resources.judging.stored import doublings
 from twin_resources.judging.texts import Hand
 
 
@@ -64,6 +65,7 @@ class Question:
         token_budget: tokens of held-out passages that perplexity reads for each model.
         questions: held-out ones that candidate and base are asked, where there are so many.
         judge_model: a LiteLLM model name that rates answers blind; empty: none.
+        others: how many other authors of the instance the voice is told apart from.
     """
 
     checkpoint: str
@@ -77,11 +79,17 @@ class Question:
     token_budget: int
     questions: int
     judge_model: str = ""
+    others: int = 0
 
     def rests_on(self, incumbent_checkpoint: str) -> str:
-        """Hash over everything that decides the result."""
+        """Hash over everything that decides the result.
+
+        Other authors count by doublings, as they do for the calibration of the voice: whoever was
+        refused for want of somebody alike is judged again once one joins, not with each that does.
+        """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [GATE_VERSION, self.token_budget, self.questions, self.judge_model]
+        parts += [doublings(self.others + 1)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

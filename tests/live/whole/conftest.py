@@ -78,7 +78,7 @@ they cleared the house I looked for the {WORD} behind the jars, and the shelf wa
 # Every weight is trained: adapters on a random model learn the prompts' form and common words,
 # nothing of this author, and the gate's control says so.
 WHOLE_MODEL = """
-launch: cpu-ddp
+launch: cpu-zero2
 seed: 17
 token_budget: 200000
 max_epochs: 4

@@ -34,9 +34,9 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     assert "posts" in text
 
     # two DeepSpeed ranks trained it
-    manifests = list(home.checkpoints_dir.glob("jose-nunez/*/manifest.json"))
-    assert len(manifests) == 1
-    assert json.loads(manifests[0].read_text())["recipe"]["launch"]
+    (manifest,) = home.checkpoints_dir.glob("jose-nunez/*/manifest.json")
+    ran = json.loads(manifest.read_text())["effective"]
+    assert (ran["ranks"], ran["zero_stage"]) == (2, 2)
 
     # the same facts in endpoints.json, private; a second start trains nothing
     facts = json.loads((work / "endpoints.json").read_text())

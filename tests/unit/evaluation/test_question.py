@@ -45,6 +45,14 @@ def test_another_judge_asks_for_another_evaluation() -> None:
     assert len({QUESTION.rests_on("i"), QUESTION.rests_on(""), judged.rests_on("i")}) == 3
 
 
+def test_an_author_who_joins_asks_for_another_evaluation_and_not_each_that_does() -> None:
+    def with_others(count: int) -> str:
+        return replace(QUESTION, others=count).rests_on("i")
+
+    assert with_others(0) != with_others(1)
+    assert with_others(1) == with_others(2) != with_others(3)
+
+
 def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
     kept = KeptValues(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None)
