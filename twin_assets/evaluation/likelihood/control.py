@@ -9,7 +9,7 @@ of somebody else's data gained half as much on this author's passages as one of 
 base and candidate read the author's held-out passages and another author's, cut to the same length
 and asked for in the same way without context, and the author's must have become the more likely.
 The two ratios are of different passages, hence independent: either side's documents are drawn for
-themselves.
+themselves. A further document tells more than a further passage of one.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twin_resources.prompt import Template
 
 CLAIM = "learns_this_author"
-PASSAGES = 24  # of either side: their ratios are then known within 3 %, a good gain is 10 % apart
+PASSAGES = 48  # of either side, of as many posts: what lies between is then known within 5 %
 FEWEST = 10
 MOST_WORDS = 60
 
@@ -66,8 +66,12 @@ class Control:
 
 
 def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, Any]]:
-    """The first held-out passages, asked for without context, as `tokenize_samples` takes them."""
-    chosen = passages.head(PASSAGES)
+    """Held-out passages, asked for without context, as `tokenize_samples` takes them.
+
+    Each post gives one before any gives two.
+    """
+    turn = pl.col("document_id").cum_count().over("document_id")
+    chosen = passages.sort(turn, maintain_order=True).head(PASSAGES)
     prompts = held_out.questions_alone(chosen, template)
     return [
         _row(f"own/{sample_id}", document, prompt, answer)
@@ -80,7 +84,7 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
 def other_rows(
     passages: pl.DataFrame, hands: Sequence[Hand], template: Template
 ) -> list[Mapping[str, Any]]:
-    """Other people's passages, in turn from each, asked for as the author's are.
+    """Other people's passages, as many of each, asked for as the author's are.
 
     Args:
         passages: the author's held-out samples, whose system message is taken.
@@ -89,12 +93,12 @@ def other_rows(
     if not passages.height:
         return []
     asked = held_out.questions_alone(passages.head(1), template)[0]
+    counts = _dealt([len(hand.passages) for hand in hands], PASSAGES)
     drawn = [
-        (hand.name, *_spread(hand.passages, number))
-        for number in range(PASSAGES)
-        for hand in hands
-        if number < len(hand.passages)
-    ][:PASSAGES]
+        (hand.name, *passage)
+        for hand, count in zip(hands, counts, strict=True)
+        for passage in _spread(hand.passages, count)
+    ]
     return [
         _row(
             f"{name}/{number}",
@@ -173,10 +177,21 @@ def _row(sample_id: str, document: str, prompt: list[Any], answer: str) -> Mappi
     }
 
 
-def _spread(passages: Sequence[tuple[str, str]], number: int) -> tuple[str, str]:
-    """Passages from all over a hand's texts rather than its first document."""
-    step = max(1, len(passages) // PASSAGES)
-    return passages[number * step % len(passages)]
+def _dealt(sizes: Sequence[int], total: int) -> list[int]:
+    """How many each gives: in turn, until there are enough or nobody has more."""
+    given = [0] * len(sizes)
+    while left := [at for at, size in enumerate(sizes) if given[at] < size]:
+        wanted = total - sum(given)
+        if not wanted:
+            break
+        for at in left[:wanted]:
+            given[at] += 1
+    return given
+
+
+def _spread(passages: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    """As many passages from all over a hand's texts."""
+    return [passages[number * len(passages) // count] for number in range(count)]
 
 
 def _subject(document: str) -> str:

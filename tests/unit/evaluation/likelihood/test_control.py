@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -59,11 +61,11 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
     answer = "It wears well. " * 60
     passages = pl.DataFrame(
         {
-            "sample_id": [f"s{index}" for index in range(30)],
-            "document_id": [f"d{index // 3}" for index in range(30)],
-            "question": ["Why brass?"] * 30,
-            "answer": [answer] * 30,
-            "messages": [[*context, {"role": "assistant", "content": answer}]] * 30,
+            "sample_id": [f"s{index}" for index in range(90)],
+            "document_id": [f"d{index // 3}" for index in range(90)],
+            "question": ["Why brass?"] * 90,
+            "answer": [answer] * 90,
+            "messages": [[*context, {"role": "assistant", "content": answer}]] * 90,
         }
     )
     hands = [
@@ -75,9 +77,14 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
 
     assert len(own) == len(other) == control.PASSAGES
     assert len({row["messages"][-1]["content"] for row in other}) == control.PASSAGES
-    assert "few/1" in [row["sample_id"] for row in other], "each hand has its turn"
-    assert len({row["document_id"] for row in own}) == control.PASSAGES / 3
-    assert "few/a" in [row["document_id"] for row in other]
+    assert "few/a" in [row["document_id"] for row in other], "each hand has its turn"
+    documents = {row["document_id"] for row in own}
+    assert len(documents) == 30, "each post gives one passage before any gives two"
+    numbers = [
+        int(row["document_id"].rpartition("-")[2]) for row in other if row["document_id"] != "few/a"
+    ]
+    gaps = [right - left for left, right in pairwise([0, *sorted(numbers), 50])]
+    assert max(gaps) <= 2, "from all over a hand's posts"
     for row in (*own, *other):
         system, asked, said = row["messages"]
         assert "much text" not in asked["content"]
@@ -85,3 +92,4 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
         assert system == context[0]
     assert "What do you say about post?" in other[0]["messages"][1]["content"]
     assert other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []
+    assert len(other_rows(passages, hands[1:], DEFAULT_TEMPLATE)) == 1
