@@ -87,7 +87,8 @@ def pytest_stages(
     would leave the other worker with nothing to do. Of the live tests it takes what
     `tests/live/conftest.py` says belongs together.
     """
-    base = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q"]
+    slowest = ("--durations=10", "--durations-min=10")  # where a check that has grown has grown
+    base = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *slowest]
     paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
     rest = [item for item in arguments if item not in paths]
     forms = () if length == "long" else ("not long",)

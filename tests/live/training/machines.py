@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,24 @@ from twin_assets.training.job import Job, write_job
 from twin_assets.training.recipe import load_recipe
 from twin_resources.settings import Settings
 from twin_resources.training_launcher import LocalLauncher, TrainingJob
+
+# Rank 0's own interpreter reads this at its start: it waits, once, before it renames the
+# checkpoint of step 3.
+HOLD = """
+import os, sys, time
+_reached, _go_on = os.environ.get("HOLD_REACHED"), os.environ.get("HOLD_GO_ON")
+def _hold(event, arguments):
+    if event == "os.rename" and os.environ.get("RANK") == "0":
+        if any("step-000003" in str(argument) for argument in arguments):
+            try:
+                os.close(os.open(_reached, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+            while not os.path.exists(_go_on):
+                time.sleep(0.05)
+if _reached:
+    sys.addaudithook(_hold)
+"""
 
 
 def free_ports(count: int) -> list[int]:
@@ -77,3 +97,63 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 500.0) -> Any:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A job whose rank 0 waits in its third step of four, once, until it may go on.
+
+    Four steps take half a second and a message about one comes later than that, on a busy machine:
+    what is done because of a message finds no rank any more.
+    """
+
+    job: TrainingJob
+    reached: Path
+    go_on: Path
+
+    @contextlib.contextmanager
+    def meanwhile(self, act: Callable[[], None], *, then_go_on: bool = True) -> Iterator[None]:
+        """While the body runs: act once rank 0 waits.
+
+        Args:
+            then_go_on: let rank 0 go on afterwards; otherwise it waits until it is ended.
+        """
+        done: list[bool] = []
+        over = threading.Event()
+
+        def wait_and_act() -> None:
+            try:
+                wait_for(lambda: over.is_set() or self.reached.exists(), seconds=2400)
+                act()
+                done.append(True)
+            finally:
+                if then_go_on or not done:
+                    self.go_on.touch()
+
+        actor = threading.Thread(target=wait_and_act)
+        actor.start()
+        try:
+            yield
+        finally:
+            over.set()
+            actor.join()
+        assert done, "the thread says why"
+
+
+def held(job: TrainingJob, folder: Path) -> Held:
+    """The job of `two_rank_job`, held.
+
+    Args:
+        folder: for the hook and the signs.
+    """
+    hook = folder / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(HOLD, encoding="utf-8")
+    made = Held(job, folder / "reached", folder / "go on")
+    environment = {
+        "HOLD_REACHED": str(made.reached),
+        "HOLD_GO_ON": str(made.go_on),
+        "PYTHONPATH": os.pathsep.join([str(hook), str(Path(__file__).parents[3])]),
+    }
+    both = dict(job.environment) | environment
+    return dataclasses.replace(made, job=dataclasses.replace(job, environment=both))

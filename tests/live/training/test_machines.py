@@ -19,6 +19,7 @@ import pytest
 from tests.live.training.machines import (
     assert_same,
     free_ports,
+    held,
     ranks_of,
     two_rank_job,
     weights_of,
@@ -30,7 +31,7 @@ from twin_resources.settings import Settings
 from twin_resources.training_launcher import LocalLauncher, make_launcher
 from twin_resources.training_launcher.local import attempt_path
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +66,20 @@ def on_two_machines(home: Settings) -> Settings:
 
 
 def test_two_machines_train_what_one_trains_bit_for_bit(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], process_logs: Path
+    home: Settings, tiny_model: Path, alone: dict[str, Any], process_logs: Path, tmp_path: Path
 ) -> None:
     home = on_two_machines(home)
-    job = two_rank_job(home, "two-machines", tiny_model)
+    training = held(two_rank_job(home, "two-machines", tiny_model), tmp_path)
     groups: dict[int, str] = {}
     said: list[dict[str, Any]] = []
 
-    def look(message: dict[str, Any]) -> None:
-        said.append(message)
-        if "progress" in message and not groups:
-            for rank, process in ranks_of(job).items():
-                groups[rank] = process.environ()["GROUP_RANK"]
+    def look() -> None:
+        for rank, process in ranks_of(training.job).items():
+            groups[rank] = process.environ()["GROUP_RANK"]
 
     log = process_logs / "follower.log"
-    with follower(home, log) as machine:
-        output = LocalLauncher(home).run(job, on_message=look)
+    with follower(home, log) as machine, training.meanwhile(look):
+        output = LocalLauncher(home).run(training.job, on_message=said.append)
         assert machine.wait(60) == 0
 
     assert groups == {0: "0", 1: "1"}  # each machine ran one rank
@@ -89,29 +88,25 @@ def test_two_machines_train_what_one_trains_bit_for_bit(
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
     assert "following two-machines as machine 1 of 2" in log.read_text(encoding="utf-8")
     assert not attempt_path(home).exists()
-    assert not ranks_of(job)
+    assert not ranks_of(training.job)
 
 
 @pytest.mark.long
 def test_a_rank_killed_on_the_other_machine_is_resumed_on_both(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], process_logs: Path
+    home: Settings, tiny_model: Path, alone: dict[str, Any], process_logs: Path, tmp_path: Path
 ) -> None:
     home = on_two_machines(home)
-    job = two_rank_job(home, "killed-there", tiny_model)
-    killed: list[int] = []
+    training = held(two_rank_job(home, "killed-there", tiny_model), tmp_path)
 
-    def kill_once(message: dict[str, Any]) -> None:
-        if message.get("progress", {}).get("step") == 2 and not killed:
-            killed.append(ranks_of(job)[1].pid)
-            os.kill(killed[0], signal.SIGKILL)
+    def kill() -> None:
+        os.kill(ranks_of(training.job)[1].pid, signal.SIGKILL)
 
     log = process_logs / "follower.log"
-    with follower(home, log) as machine:
-        output = LocalLauncher(home).run(job, on_message=kill_once)
+    with follower(home, log) as machine, training.meanwhile(kill):
+        output = LocalLauncher(home).run(training.job)
         assert machine.wait(60) == 0
 
-    assert killed
-    assert read_result(output / "result.json").resumed_at
+    assert read_result(output / "result.json").resumed_at == [3]
     assert_same(weights_of(output), alone)
     assert log.read_text(encoding="utf-8").count("following killed-there") == 2
 

@@ -21,6 +21,7 @@ import pytest
 from tests.live.training.machines import (
     assert_same,
     free_ports,
+    held,
     ranks_of,
     two_rank_job,
     weights_of,
@@ -31,7 +32,8 @@ from twin_resources.settings import Settings
 from twin_resources.stack.process_identity import end_processes
 from twin_resources.training_launcher import make_launcher
 
-pytestmark = pytest.mark.live
+# minutes on a quiet machine; a busy one starts Ray's processes slowly
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 START_S = 300
 
@@ -68,6 +70,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{dashboard}"
     started: list[psutil.Process] = []
+    exited, why = None, ""
     try:
         deadline = time.monotonic() + START_S
         while not _answers(f"{address}/api/jobs/"):
@@ -76,11 +79,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(1)
         yield address
     finally:
+        exited, why = process.poll(), log.read_text(encoding="utf-8")
+        for each in sorted(folder.glob("session_2*/logs/ray_process_exit.log")):
+            why += each.read_text(encoding="utf-8")
         started = [process_ for process_ in psutil.process_iter() if _of_cluster(process_, folder)]
         process.terminate()
         end_processes(started)
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+    assert exited is None, f"the cluster ended by itself, code {exited}:\n{why}"
 
 
 def cluster_variables() -> dict[str, str]:
@@ -93,6 +100,9 @@ def cluster_variables() -> dict[str, str]:
         "RAY_worker_register_timeout_seconds": "300",
         "RAY_agent_register_timeout_ms": "300000",
         "RAY_health_check_initial_delay_ms": "300000",
+        "RAY_health_check_timeout_ms": "120000",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+        "RAY_grpc_keepalive_timeout_ms": "300000",
     }
 
 
@@ -118,60 +128,63 @@ def on_ray(home: Settings, address: str) -> Settings:
 
 
 def test_two_ray_workers_train_what_one_machine_trains_bit_for_bit(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str
+    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = on_ray(home, cluster)
-    job = two_rank_job(home, "on-ray", tiny_model)
+    training = held(two_rank_job(home, "on-ray", tiny_model), tmp_path)
     said: list[dict[str, Any]] = []
     owners: set[str] = set()
 
-    def look(message: dict[str, Any]) -> None:
-        said.append(message)
-        if "progress" in message and not owners:
-            owners.update(each.environ()["TWIN_TRAINING_OWNER"] for each in ranks_of(job).values())
+    def look() -> None:
+        owners.update(
+            each.environ()["TWIN_TRAINING_OWNER"] for each in ranks_of(training.job).values()
+        )
 
-    output = make_launcher("", home).run(job, on_message=look)
+    with training.meanwhile(look):
+        output = make_launcher("", home).run(training.job, on_message=said.append)
 
     assert len(owners) == 2  # two Ray workers, one rank each
     assert_same(weights_of(output), alone)
     steps = [message["progress"]["step"] for message in said if "progress" in message]
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
-    assert not ranks_of(job)
+    assert not ranks_of(training.job)
     assert "progress {" in (home.logs_dir / "training-on-ray.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.long
 def test_a_killed_ray_worker_is_retried_and_gives_the_same_weights(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str
+    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = on_ray(home, cluster)
-    job = two_rank_job(home, "ray-killed", tiny_model)
-    killed: list[int] = []
+    training = held(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
     texts: list[str] = []
 
-    def kill_once(message: dict[str, Any]) -> None:
-        texts.append(message.get("text", ""))
-        if message.get("progress", {}).get("step") == 2 and not killed:
-            owner = ranks_of(job)[1].environ()["TWIN_TRAINING_OWNER"]
-            killed.append(int(owner.partition(":")[0]))
-            os.kill(killed[0], signal.SIGKILL)
+    def kill() -> None:
+        owner = ranks_of(training.job)[1].environ()["TWIN_TRAINING_OWNER"]
+        os.kill(int(owner.partition(":")[0]), signal.SIGKILL)
 
-    output = make_launcher("", home).run(job, on_message=kill_once)
+    with training.meanwhile(kill, then_go_on=False):
+        output = make_launcher("", home).run(
+            training.job, on_message=lambda message: texts.append(message.get("text", ""))
+        )
 
-    assert killed
-    assert any("trying again from the last complete checkpoint" in text for text in texts)
-    assert read_result(output / "result.json").resumed_at
+    (again,) = [text for text in texts if "trying again from the last complete checkpoint" in text]
+    assert "machine 1: " in again
+    assert "its worker died" in again
+    # the driver has ended rank 0, which waited: step 3's checkpoint was never complete
+    assert read_result(output / "result.json").resumed_at == [2]
     assert_same(weights_of(output), alone)
+    assert not ranks_of(training.job)
 
 
 @pytest.mark.long
 def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str
+    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = on_ray(home, cluster)
-    job = two_rank_job(home, "ray-orphan", tiny_model)
+    training = held(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
     values = home.home / "job-values.json"
-    values.write_text(json.dumps(job.as_values()), encoding="utf-8")
+    values.write_text(json.dumps(training.job.as_values()), encoding="utf-8")
     code = (
         "import json, sys\n"
         "from twin_resources.settings import load_settings\n"
@@ -194,12 +207,15 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
             break
     first.kill()
     first.wait()
-
     texts: list[str] = []
-    output = make_launcher("", home).run(
-        job, on_message=lambda message: texts.append(message.get("text", ""))
-    )
 
-    assert any("of an earlier run still trains" in text for text in texts)
+    def go_on_when_followed(message: dict[str, Any]) -> None:
+        texts.append(message.get("text", ""))
+        if "of an earlier run still trains" in texts[-1]:
+            training.go_on.touch()
+
+    output = make_launcher("", home).run(training.job, on_message=go_on_when_followed)
+
+    assert training.go_on.exists(), texts
     assert read_result(output / "result.json").resumed_at == []  # nothing was lost
     assert_same(weights_of(output), alone)
