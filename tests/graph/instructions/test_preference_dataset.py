@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -19,6 +18,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import ADA, Finished
+from tests.graph.instructions.told_traces import edit, told
 from tests.graph.training.test_checkpoints import published
 from twin_assets.corpus.schema import columns_of
 from twin_assets.instructions import preference_dataset
@@ -29,8 +29,6 @@ from twin_assets.training.manifest import read_manifest, write_manifest
 from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import write_author
-from twin_resources.ledger.interactions import columns
-from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import Claim, Verdict
 from twin_resources.settings import load_settings
 from twin_resources.tables.tables import Tables
@@ -114,56 +112,6 @@ def materialize() -> dict[str, Any]:
     (event,) = result.asset_materializations_for_node("preference_dataset")
     metadata = {name: value.value for name, value in event.metadata.items()}
     return metadata | {"version": (event.tags or {})["dagster/data_version"]}
-
-
-def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
-    """Write `interactions` as its asset does: one row a trace, the defaults of a good answer."""
-    usual = {
-        "author": "ada",
-        "version": "v1",
-        "checkpoint": "c" * 64,
-        "route": "stable",
-        "propensity": 1.0,
-        "prompt_class": "why",
-        "template": DEFAULT_TEMPLATE.hash,
-        "reader": "asker",
-        "chunk_ids": [],
-        "degraded": "",
-        "simulated": False,
-        "votes": 0,
-        "voters": [],
-        "judgements": 0,
-    }
-    schema = dict(columns())
-    frame = pl.DataFrame(
-        [
-            dict.fromkeys(schema)
-            | usual
-            | {
-                "trace_id": f"trace-{number:04}",
-                "started_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
-                "question": f"What does the lantern number {number} say?",
-                "answer": f"Nothing, {number} times.",
-            }
-            | row
-            for number, row in enumerate(rows)
-        ],
-        schema=schema,
-    )
-    tables.rework(
-        frame,
-        "interactions",
-        author="ada",
-        key="trace_id",
-        function=lambda changed: changed,
-        version="1",
-        schema={name: kind() if isinstance(kind, type) else kind for name, kind in schema.items()},
-        row_key="trace_id",
-    )
-
-
-def edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:
-    return {"edit": text, "edit_role": role, "edit_reader": "editor"} | changes
 
 
 def make_stable(*, dataset: str) -> None:

@@ -1,0 +1,65 @@
+"""Traces as the asset `interactions` tells them, for the preference dataset's tests.
+
+Belongs here: writing that table. Does not belong here: what is made of it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from twin_resources.ledger.interactions import columns
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.tables.tables import Tables
+
+
+def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
+    """Write `interactions` as its asset does: one row a trace, the defaults of a good answer."""
+    usual = {
+        "author": "ada",
+        "version": "v1",
+        "checkpoint": "c" * 64,
+        "route": "stable",
+        "propensity": 1.0,
+        "prompt_class": "why",
+        "template": DEFAULT_TEMPLATE.hash,
+        "reader": "asker",
+        "chunk_ids": [],
+        "degraded": "",
+        "simulated": False,
+        "votes": 0,
+        "voters": [],
+        "judgements": 0,
+    }
+    schema = dict(columns())
+    frame = pl.DataFrame(
+        [
+            dict.fromkeys(schema)
+            | usual
+            | {
+                "trace_id": f"trace-{number:04}",
+                "started_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
+                "question": f"What does the lantern number {number} say?",
+                "answer": f"Nothing, {number} times.",
+            }
+            | row
+            for number, row in enumerate(rows)
+        ],
+        schema=schema,
+    )
+    tables.rework(
+        frame,
+        "interactions",
+        author="ada",
+        key="trace_id",
+        function=lambda changed: changed,
+        version="1",
+        schema={name: kind() if isinstance(kind, type) else kind for name, kind in schema.items()},
+        row_key="trace_id",
+    )
+
+
+def edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:
+    return {"edit": text, "edit_role": role, "edit_reader": "editor"} | changes
