@@ -18,7 +18,7 @@ _RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank that the n
 _SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
 _ALONE = re.compile(r"\bdied with <Signals\.SIG\w+: (\d+)>")  # accelerate, of a rank without torch
 # an error of Python's, and what C++ prints before it aborts
-_ERROR = re.compile(r"\w(Error|Exception)\b: |^\s*what\(\): ")
+_ERROR = re.compile(r"\w(Error|Exception)\b: |\bwhat\(\): ")
 FOLLOWS = {signal.SIGTERM, signal.SIGABRT}  # what a rank may end by because another one failed
 
 
