@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twin_resources.prompt import Template
 
 CLAIM = "learns_this_author"
-PASSAGES = 48  # of either side, of as many posts: what lies between is then known within 5 %
+PASSAGES = 48  # of either side, of as many posts: what lies between is known within 5 to 7 %
 FEWEST = 10
 MOST_WORDS = 60
 
