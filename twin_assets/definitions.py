@@ -106,6 +106,11 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             forgetting.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
+        # Materialize in the UI is no job of ours: with Dagster's default executor each step and
+        # each check is a process of 3 to 5 s, and a run without anything to do took 243 s.
+        # What must be apart is so by itself: training is a process tree of the launcher's, servers
+        # are processes, and the rest of the memory goes with the run's worker.
+        executor=dg.in_process_executor,
     )
 
 

@@ -70,5 +70,12 @@ def test_resources_can_be_replaced_by_name() -> None:
     assert replaced.resources["settings"] is not (defs.resources or {})["settings"]
 
 
+def test_every_run_is_one_process_a_materialization_from_the_ui_too() -> None:
+    with dg.DagsterInstance.ephemeral():
+        executors = {job.name: job.executor_def.name for job in defs.resolve_all_job_defs()}
+    assert "__ASSET_JOB" in executors  # what the UI launches
+    assert set(executors.values()) == {dg.in_process_executor.name}
+
+
 if __name__ == "__main__":
     SNAPSHOT.write_text(json.dumps(snapshot(), indent=2) + "\n", encoding="utf-8")
