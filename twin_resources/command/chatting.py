@@ -13,8 +13,9 @@ from collections.abc import Callable
 from twin_resources.chat.links import make_link
 from twin_resources.command.services import stack_in_use
 from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.stack.programs import service_is_ready, urls, wait_until
+from twin_resources.stack.programs import StackEnded, service_is_ready, urls, wait_until
 
 DEADLINE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
 
@@ -30,12 +31,18 @@ def run_chat(settings: Settings, *, open_browser: bool, say: Callable[[str], obj
         stack.supervisor.start_program("chat")
     addresses = urls(stack.settings)
     dagster = DagsterHTTP(addresses["dagster"])
-    wait_until(
-        stack,
-        lambda: service_is_ready(stack.settings, "chat", dagster=dagster),
-        program="chat",
-        deadline_s=DEADLINE_S,
-    )
+    try:
+        wait_until(
+            stack,
+            lambda: service_is_ready(stack.settings, "chat", dagster=dagster),
+            program="chat",
+            deadline_s=DEADLINE_S,
+        )
+    except StackEnded:
+        raise
+    except TwinError:
+        stack.supervisor.stop_program("chat")  # nobody waits for it any more
+        raise
     link = make_link(stack.settings, addresses["chat"])
     say(f"open within ten minutes, once: {link}")
     if open_browser:

@@ -138,13 +138,16 @@ def _known_slug(settings: Settings, author: str) -> str:
 
 
 def _in_a_process(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
+    home = str(settings.home)
     done = subprocess.run(
         [sys.executable, "-m", "twin_resources.forgetting"],
         input=json.dumps(asked),
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"TWIN_HOME": str(settings.home)},
+        # a person's shell has DAGSTER_HOME only after `source .twin/env`, and that of another home
+        # after another's
+        env=os.environ | {"TWIN_HOME": home, "DAGSTER_HOME": f"{home}/dagster"},
     )
     if done.returncode:
         last = done.stderr.strip()

@@ -23,16 +23,25 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 NOT_RUNNING = 1
+# A program that exited less than this ago and runs again may be about to exit again: beside a
+# training the chat page takes 40 s to import what it needs.
+SETTLED_S = 60.0
 
 
 @dataclass(frozen=True)
 class ProgramStatus:
-    """One program: supervisord's word, pid, and seconds since its start."""
+    """One program: supervisord's word, pid, and seconds since its start.
+
+    Attributes:
+        state: RESTARTED where supervisord says that it runs and it exited a moment ago.
+        exited: how and when that was, and where its log is; empty: it did not.
+    """
 
     name: str
     state: str
     pid: int
     up_s: float | None
+    exited: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,10 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
     for program in status.programs:
         pid = f"pid {program.pid}" if program.pid else ""
         up = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
-        console.print(f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {up}".rstrip())
+        line = (
+            f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {up:<11} {program.exited}"
+        )
+        console.print(line.rstrip(), markup=False)
     for name, url in status.urls.items():
         console.print(f"  {name:<18} {url}", markup=False)
     for line in outbox_lines(status.outbox):
@@ -150,15 +162,21 @@ def _outbox(settings: Settings) -> dict[str, Any]:
 def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
     started = {name: identity.started for name, identity in stack.pids().items()}
     now = time.time()
-    return tuple(
-        ProgramStatus(
-            name=name,
-            state=state.state,
-            pid=state.pid,
-            up_s=round(now - started[name], 1) if name in started else None,
+    found: list[ProgramStatus] = []
+    for name, state in stack.supervisor.states().items():
+        ended_s = now - state.stopped
+        how = stack.supervisor.last_exit(name) if ended_s < SETTLED_S else ""
+        exits = bool(how) and state.state != "STOPPED"
+        found.append(
+            ProgramStatus(
+                name=name,
+                state="RESTARTED" if exits and state.is_up else state.state,
+                pid=state.pid,
+                up_s=round(now - started[name], 1) if name in started else None,
+                exited=f"exited {ended_s:.0f} s ago ({how}): {state.log}" if exits else "",
+            )
         )
-        for name, state in stack.supervisor.states().items()
-    )
+    return tuple(found)
 
 
 def _served(settings: Settings) -> dict[str, str]:

@@ -24,7 +24,7 @@ from twin_resources.settings import Settings, load_secrets
 from twin_resources.stack.child_environment import named_models, withheld_keys
 from twin_resources.stack.dagster_home import write_dagster_home
 from twin_resources.stack.stack import Stack, read_record
-from twin_resources.stack.supervisor import Program, socket_path, tail
+from twin_resources.stack.supervisor import Program, ProgramState, socket_path, tail
 
 if TYPE_CHECKING:
     from twin_resources.dagster_http import DagsterHTTP
@@ -175,21 +175,42 @@ def wait_until(
 ) -> float:
     """Wait for a service of a stack; returns the seconds waited.
 
+    A program that exits by itself meanwhile would exit again: that is told at once, and not when
+    the supervisor has tried nine times. One that was killed is left to the supervisor.
+
     Args:
         program: whose state and log explain a failure.
 
     Raises:
         StackEnded: the supervisor is gone.
-        TwinError: the program was given up by the supervisor, or the deadline passed; shows the
-            end of its log.
+        TwinError: the program exited, was given up by the supervisor, or the deadline passed; shows
+            the end of its log.
     """
     began = time.monotonic()
+    first: ProgramState | None = None
     while not is_ready():
         waited = time.monotonic() - began
         ensure_alive(stack)
         ensure_not_given_up(stack, program, waited_s=waited, deadline_s=deadline_s)
+        state = stack.supervisor.states().get(program)
+        first = first or state
+        if first and state and state.stopped != first.stopped:
+            _ensure_not_exited(stack, state, waited_s=waited)
         time.sleep(poll_s)
     return time.monotonic() - began
+
+
+def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) -> None:
+    how = stack.supervisor.last_exit(state.name)
+    if not how.startswith("exit status"):
+        return  # killed, or asked to end: the supervisor starts it again, or another command does
+    raise TwinError(
+        f"start {state.name}",
+        found=f"it ended with {how} after {waited_s:.0f} s; its log ends:\n"
+        + (tail(state.log, lines=6) or "an empty log"),
+        next_step=f"mend what it says (the whole log is {state.log}) and run the same command "
+        "again",
+    )
 
 
 def ensure_not_given_up(

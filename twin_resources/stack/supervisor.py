@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -66,13 +67,18 @@ class Program:
 
 @dataclass(frozen=True)
 class ProgramState:
-    """What supervisord says of one program; `state` is its word (RUNNING, BACKOFF, FATAL …)."""
+    """What supervisord says of one program; `state` is its word (RUNNING, BACKOFF, FATAL …).
+
+    Attributes:
+        stopped: when it last ended, by itself or asked to, in seconds since 1970; 0: never.
+    """
 
     name: str
     state: str
     pid: int
     exit_status: int
     log: Path
+    stopped: int = 0
 
     @property
     def is_up(self) -> bool:
@@ -269,9 +275,20 @@ class Supervisor:
                 pid=row["pid"],
                 exit_status=row["exitstatus"],
                 log=self.logs / f"{row['name']}.log",
+                stopped=row["stop"],
             )
             for row in found
         }
+
+    def last_exit(self, name: str) -> str:
+        """How a program last ended unasked: `exit status 1`, `terminated by SIGKILL`.
+
+        From supervisord's log, because its answers forget that with the next start; "" when the
+        end of the log does not say.
+        """
+        pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
+        found = pattern.findall(tail(self.logs / "supervisor.log", lines=200))
+        return found[-1] if found else ""
 
     def start_program(self, name: str) -> None:
         """Start a program that is down; one that is up already is left alone."""

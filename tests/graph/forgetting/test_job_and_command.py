@@ -80,7 +80,9 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
     assert "failed 5 times" in str(told.skip_message)
 
 
-def test_the_command_without_a_stack(lived: Lived) -> None:
+def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DAGSTER_HOME", "TWIN_HOME"):  # a shell that has not sourced .twin/env
+        monkeypatch.delenv(name, raising=False)
     said = io.StringIO()
     console = Console(file=said, width=200)
 

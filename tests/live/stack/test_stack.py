@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from twin_resources.command.status import look
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.stack.process_identity import ProcessIdentity, find, identify, marked_processes
@@ -41,6 +42,8 @@ ESCAPES = (
     "import os, time; pid = os.fork(); "
     "(os.setsid(), os.fork() and os._exit(0)) if pid == 0 else None; time.sleep(600)"
 )
+
+WAITS = (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))")
 
 
 def free_port() -> int:
@@ -189,6 +192,43 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
     with pytest.raises(TwinError, match="no such model: x") as caught:
         wait_until(stack, lambda: False, program="models", deadline_s=30)
     assert "models.log" in caught.value.next_step
+
+
+def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: Settings) -> None:
+    """The first time, and not after nine tries: with what it said, by whoever waits for it."""
+
+    def programs(chosen: Settings) -> Sequence[Program]:
+        # long enough to count as started, as a page that imports for five seconds and then fails
+        code = "import time; time.sleep(2); raise SystemExit('No module named itsdangerous')"
+        fails = Program("chat", (sys.executable, "-c", code), chosen.home, start_s=1)
+        return [fails, Program("web", (*WAITS, "60"), chosen.home, start_s=0)]
+
+    stack = start_stack(settings, programs=programs)
+    began = time.monotonic()
+    with pytest.raises(TwinError, match="exit status 1") as caught:
+        wait_until(stack, lambda: False, program="chat", deadline_s=120)
+    assert time.monotonic() - began < 15
+    assert "No module named itsdangerous" in caught.value.found
+    assert "chat.log" in caught.value.next_step
+    shown = {program.name: program for program in look(settings).programs}
+    assert shown["chat"].state not in {"RUNNING", "STARTING"}
+    assert "(exit status 1)" in shown["chat"].exited
+    assert (shown["web"].state, shown["web"].exited) == ("RUNNING", "")
+
+
+def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> None:
+    stack = start_stack(settings, programs=two_programs)
+    assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
+    first = stack.supervisor.states()["web"].pid
+
+    def is_another() -> bool:
+        found = stack.supervisor.states()["web"].pid
+        if found == first:
+            os.kill(first, signal.SIGKILL)
+        return found not in {0, first}
+
+    wait_until(stack, is_another, program="web", deadline_s=30)
+    assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
 
 
 def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
