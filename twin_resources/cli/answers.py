@@ -9,16 +9,31 @@ from typing import Annotated
 
 import typer
 
-from twin_resources.cli.arguments import AuthorName, Home, console, say, settings_of
+from twin_resources.cli import completion
+from twin_resources.cli.arguments import (
+    ASK,
+    AuthorName,
+    Home,
+    Json,
+    console,
+    example,
+    say,
+    settings_of,
+)
 
 commands = typer.Typer()
 
 
-@commands.command()
+@commands.command(rich_help_panel=ASK, epilog=example('twin ask "How do I carry a clock?"'))
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     author: AuthorName = "",
-    model: Annotated[str, typer.Option("--model", help="twin/AUTHOR, or @base, @stable …")] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="twin/AUTHOR, or @base, @stable …", autocompletion=completion.models
+        ),
+    ] = "",
     stream: Annotated[bool, typer.Option("--stream", help="Print while it is written.")] = False,
     home: Home = None,
 ) -> int:
@@ -30,7 +45,7 @@ def ask(
     )
 
 
-@commands.command()
+@commands.command(rich_help_panel=ASK, epilog=example("twin chat"))
 def chat(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open it in this machine's browser.")
@@ -43,7 +58,10 @@ def chat(
     return run_chat(settings_of(home), open_browser=open_browser, say=say)
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=ASK,
+    epilog=example('twin feedback TRACE_ID --down --edit "On its back, without the pendulum."'),
+)
 def feedback(
     trace_id: Annotated[str, typer.Argument(help="Of the answer, as `twin ask` prints it.")],
     up: Annotated[bool, typer.Option("--up", help="A good answer.")] = False,
@@ -62,10 +80,10 @@ def feedback(
     )
 
 
-@commands.command()
+@commands.command(rich_help_panel=ASK, epilog=example("twin explain TRACE_ID"))
 def explain(
     trace_id: Annotated[str, typer.Argument(help="Of an answer: x-twin-trace-id, or `twin ask`.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> int:
     """Answer → model → checkpoint → dataset → chunks → posts."""

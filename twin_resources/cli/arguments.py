@@ -1,6 +1,7 @@
 """What commands share: arguments that many take, their settings, where they print.
 
-Belongs here: what two groups of commands use. Does not belong here: a command.
+Belongs here: what two groups of commands use, and the panels of the help. Does not belong here: a
+command.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twin_resources.cli import completion
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,13 +21,27 @@ if TYPE_CHECKING:
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of all state; default TWIN_HOME, else .twin.")
 ]
-AuthorName = Annotated[str, typer.Option("--author", help="The author's name, or its slug.")]
+AuthorName = Annotated[
+    str,
+    typer.Option(
+        "--author", help="The author's name, or its slug.", autocompletion=completion.authors
+    ),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option("--include", help="Also drafts, private, followers, paid or replies; kept."),
 ]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object (deploy/docs/command.md).")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the move for ever.")]
+
+# Panels of `twin --help`, in the order in which a person comes to need them.
+START, ASK, POSTS, VERSIONS, OPERATE = "Start", "Ask", "Posts", "Versions", "Operate"
+
+
+def example(command: str) -> str:
+    """The last line of a command's help: one way to type it."""
+    return f"Example: {command}"
 
 
 def settings_of(home: Path | None) -> Settings:

@@ -10,12 +10,26 @@ from typing import Annotated
 
 import typer
 
-from twin_resources.cli.arguments import AuthorName, Home, Include, console, settings_of
+from twin_resources.cli import completion
+from twin_resources.cli.arguments import (
+    POSTS,
+    AuthorName,
+    Home,
+    Include,
+    Json,
+    console,
+    example,
+    settings_of,
+)
 
 commands = typer.Typer()
 
 
-@commands.command(name="import")
+@commands.command(
+    name="import",
+    rich_help_panel=POSTS,
+    epilog=example('twin import path/to/posts --author "First Last" --dry-run'),
+)
 def import_(
     path: Annotated[
         Path | None,
@@ -26,9 +40,7 @@ def import_(
     author: AuthorName = "",
     include: Include = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The preview as one JSON object.")
-    ] = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> int:
     """Import new, edited and deleted posts; retrains nothing."""
@@ -44,19 +56,27 @@ def import_(
     )
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=POSTS,
+    epilog=example("twin forget --author mara-lindqvist --post 2014-03-02-clock.md --dry-run"),
+)
 def forget(
     post: Annotated[
         str, typer.Option("--post", help="Source id or address of a post; with --author.")
     ] = "",
     author: Annotated[
-        str, typer.Option("--author", help="Whose post; alone: the author with everything.")
+        str,
+        typer.Option(
+            "--author",
+            help="Whose post; alone: the author with everything.",
+            autocompletion=completion.authors,
+        ),
     ] = "",
     reader: Annotated[
         str, typer.Option("--reader", help="A reader's key, or the 16 digits in their traces.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say where it is.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> int:
     """Remove a post, an author or a reader from everything; leaves a certificate of hashes."""

@@ -7,24 +7,67 @@ and an exit code. Does not belong here: the commands (a module a group).
 from __future__ import annotations
 
 import os
+import platform
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
-from twin_resources.cli import answers, posts, stack, versions
+from twin_resources.cli import answers, operating, posts, stack, versions
 from twin_resources.cli.arguments import say
 from twin_resources.command import failures
 from twin_resources.errors import TwinError
+
+PROJECT = "llm-twin"
 
 app = typer.Typer(
     name="twin",
     help="A language model that answers in one author's voice, from that author's own posts.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (stack, posts, answers, versions):
+for group in (stack, answers, posts, versions, operating):
     app.add_typer(group.commands)  # without a name: its commands stand beside the others
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        say(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def twin(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_tell_version,
+            is_eager=True,
+            help="Print version, Python and platform, and end.",
+        ),
+    ] = False,
+) -> None:
+    """What stands before a command's name."""
+
+
+def version_line() -> str:
+    """`llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`: what a report of a fault begins with.
+
+    Raises:
+        TwinError: the project was not installed.
+    """
+    try:
+        version = metadata.version(PROJECT)
+    except metadata.PackageNotFoundError as error:
+        raise TwinError(
+            "tell the version",
+            found=f"no package {PROJECT} is installed in {sys.prefix}",
+            next_step="install it: `pip install -e .` in the checkout, or `bash deploy/up.sh`",
+        ) from error
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return f"{PROJECT} {version}, Python {platform.python_version()}, {system}"
 
 
 def run(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The commands of the stack: `up`, `demo-loop`, `stop`, `status`, `check`.
+"""The commands of the stack: `up`, `demo-loop`, `status`, `stop`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
@@ -10,18 +10,37 @@ from typing import Annotated
 
 import typer
 
-from twin_resources.cli.arguments import AuthorName, Home, Include, Port, console, say, settings_of
+from twin_resources.cli import completion
+from twin_resources.cli.arguments import (
+    START,
+    AuthorName,
+    Home,
+    Include,
+    Json,
+    Port,
+    console,
+    example,
+    say,
+    settings_of,
+)
 
 commands = typer.Typer()
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=START, epilog=example('twin up path/to/posts --author "First Last"')
+)
 def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     path: Annotated[
         Path | None, typer.Argument(help="Folder of posts; without it the bundled sample author.")
     ] = None,
     author: Annotated[
-        str, typer.Option("--author", help='Whose posts they are: "First Last".')
+        str,
+        typer.Option(
+            "--author",
+            help='Whose posts they are: "First Last".',
+            autocompletion=completion.authors,
+        ),
     ] = "",
     include: Include = None,
     base_model: Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")] = "",
@@ -80,7 +99,9 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     )
 
 
-@commands.command(name="demo-loop")
+@commands.command(
+    name="demo-loop", rich_help_panel=START, epilog=example("twin demo-loop --unhurried")
+)
 def demonstrate(
     home: Home = None,
     unhurried: Annotated[
@@ -94,20 +115,12 @@ def demonstrate(
     return run_demo(home, unhurried=unhurried)
 
 
-@commands.command()
-def stop(home: Home = None) -> int:
-    """End every process of the stack (and, without --home, of the demo's), and nothing else."""
-    from twin_resources.command.stopping import run_stop
-
-    return run_stop(settings_of(home), say=say, with_demo=home is None)
-
-
-@commands.command()
+@commands.command(rich_help_panel=START, epilog=example("twin status --wait"))
 def status(
     wait: Annotated[
         bool, typer.Option("--wait", help="Until the verdict: 0 tuned, 3 refused, 4 failed.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Seconds to wait for a training to begin.")
     ] = None,
@@ -122,15 +135,9 @@ def status(
     return run_status(settings_of(home), as_json=as_json, console=console())
 
 
-@commands.command(
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-    }
-)
-def check(context: typer.Context) -> int:
-    """Lint, types and tests; arguments go through (`--fast`, `--no-live`, `--long`, pytest's)."""
-    from twin_resources.check import main as run_check
+@commands.command(rich_help_panel=START, epilog=example("twin stop"))
+def stop(home: Home = None) -> int:
+    """End every process of the stack (and, without --home, of the demo's), and nothing else."""
+    from twin_resources.command.stopping import run_stop
 
-    return run_check(list(context.args))
+    return run_stop(settings_of(home), say=say, with_demo=home is None)

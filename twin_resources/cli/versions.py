@@ -10,12 +10,22 @@ from typing import Annotated
 
 import typer
 
-from twin_resources.cli.arguments import AuthorName, Home, Reason, console, settings_of
+from twin_resources.cli import completion
+from twin_resources.cli.arguments import (
+    VERSIONS,
+    AuthorName,
+    Home,
+    Json,
+    Reason,
+    console,
+    example,
+    settings_of,
+)
 
 commands = typer.Typer()
 
 
-@commands.command()
+@commands.command(rich_help_panel=VERSIONS, epilog=example("twin versions"))
 def versions(author: AuthorName = "", home: Home = None) -> int:
     """The author's model versions, with verdicts and moves."""
     from twin_resources.command.releases import run_versions
@@ -23,9 +33,16 @@ def versions(author: AuthorName = "", home: Home = None) -> int:
     return run_versions(settings_of(home), author=author, console=console())
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=VERSIONS, epilog=example('twin rollback --reason "it repeats itself"')
+)
 def rollback(
-    version: Annotated[str, typer.Argument(help="v2; default: the one stable before.")] = "",
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="v2; default: the one stable before.", autocompletion=completion.versions
+        ),
+    ] = "",
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
     home: Home = None,
@@ -36,9 +53,14 @@ def rollback(
     return run_rollback(settings_of(home), version, author=author, reason=reason, console=console())
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=VERSIONS, epilog=example('twin release v2 --reason "I have read fifty answers"')
+)
 def release(
-    version: Annotated[str, typer.Argument(help="A refused or parked version: v2.")],
+    version: Annotated[
+        str,
+        typer.Argument(help="A refused or parked version: v2.", autocompletion=completion.versions),
+    ],
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
     home: Home = None,
@@ -49,9 +71,12 @@ def release(
     return run_release(settings_of(home), version, author=author, reason=reason, console=console())
 
 
-@commands.command()
+@commands.command(rich_help_panel=VERSIONS, epilog=example("twin export v2 --format gguf"))
 def export(
-    version: Annotated[str, typer.Argument(help="v2; default: the stable one.")] = "",
+    version: Annotated[
+        str,
+        typer.Argument(help="v2; default: the stable one.", autocompletion=completion.versions),
+    ] = "",
     wanted: Annotated[
         str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
     ] = "adapter",
@@ -62,7 +87,7 @@ def export(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare it with the checkpoint.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
     author: AuthorName = "",
     home: Home = None,
 ) -> int:
