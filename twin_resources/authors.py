@@ -9,9 +9,7 @@ Format: https://toml.io/en/v1.0.0
 
 from __future__ import annotations
 
-import re
 import tomllib
-import unicodedata
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -86,21 +84,6 @@ class Author:
         return self.disclosure or (
             f"Written by a language model trained on {self.name}'s posts, not by {self.name}."
         )
-
-
-def slug_of(name: str) -> str:
-    """ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
-
-    A name without ASCII letters gets a stable slug from its code points, so that two runs agree.
-    """
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-")
-    if slug:
-        return slug[:48].strip("-")
-    digits = "-".join(f"{ord(character):x}" for character in name.strip()[:8])
-    if not digits:
-        raise TwinError("name the author", found="an empty name", next_step="pass --author NAME")
-    return f"author-{digits}"
 
 
 def read_author(settings: Settings, slug: str) -> Author:

@@ -24,9 +24,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import Row, save
-from twin_resources.authors import slug_of
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
+from twin_resources.slugs import slug_of
 from twin_resources.state.state import State
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,11 @@ from twin_resources.authors import (
     list_authors,
     read_author,
     readable_authors,
-    slug_of,
     write_author,
 )
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ from twin_assets.corpus import cleaning, imported_sources, importing
 from twin_assets.corpus.importers.record import OPT_INS
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.questions import questions_about, typical_posts
-from twin_resources.authors import list_authors, slug_of
+from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_EMBEDDER, Settings, load_settings
+from twin_resources.slugs import slug_of
 
 if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from twin_resources.authors import slug_of
 from twin_resources.command.clock import StageClock
 from twin_resources.command.retold_errors import retold
 from twin_resources.command.runs import follow
@@ -33,6 +32,7 @@ from twin_resources.forgetting.certificate import certificate_path, read_certifi
 from twin_resources.forgetting.gone import Subject
 from twin_resources.gateway.keys import reader_of
 from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
 from twin_resources.stack.programs import urls
 from twin_resources.stack.stack import find_stack
 from twin_resources.state.state import State

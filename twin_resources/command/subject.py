@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from twin_resources.authors import OPT_INS, Author, list_authors, read_author, slug_of, write_author
+from twin_resources.authors import OPT_INS, Author, list_authors, read_author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
 from twin_resources.stack.programs import project_root
 from twin_resources.stack.stack import read_record
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,24 +110,3 @@ def test_the_scripts_are_short_and_parse() -> None:
         assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
         assert len(path.read_text().splitlines()) < 40
     assert "deploy/check.sh" in (ROOT / ".ci" / "run").read_text()
-
-
-def test_up_sh_stops_at_the_preflight_with_its_message(tmp_path: Path) -> None:
-    """From another folder, by a path with a space; nothing is installed before the preflight."""
-    checkout = tmp_path / "a checkout"
-    (checkout / "twin_resources").mkdir(parents=True)
-    shutil.copytree(ROOT / "deploy", checkout / "deploy")
-    for name in ("__init__.py", "preflight.py", "model_fit.py", "installation.py"):
-        shutil.copy(ROOT / "twin_resources" / name, checkout / "twin_resources")
-    ran = subprocess.run(
-        ["bash", str(checkout / "deploy" / "up.sh"), "posts", "--base-model", "a/giant-900B"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 1
-    assert ran.stdout.splitlines()[-1].startswith("Cannot go on. ")
-    assert "choose a smaller one with --base-model" in ran.stdout
-    assert not (checkout / ".venv").exists()

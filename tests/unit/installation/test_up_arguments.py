@@ -1,0 +1,125 @@
+"""The arguments of up.sh: those of `twin up`, answered or refused before anything is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+
+from twin_resources import cli
+from twin_resources.up_arguments import Option, WrongUsage, options_of, read
+
+ROOT = Path(__file__).resolve().parents[3]
+FILES = ("__init__", "errors", "slugs", "up_arguments", "preflight", "model_fit", "installation")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A clone as it is before the first start, in a folder with a space; without an environment."""
+    folder = tmp_path / "a checkout"
+    (folder / "twin_resources" / "cli").mkdir(parents=True)
+    shutil.copytree(ROOT / "deploy", folder / "deploy")
+    for name in FILES:
+        shutil.copy(ROOT / "twin_resources" / f"{name}.py", folder / "twin_resources")
+    for name in ("stack", "arguments"):
+        shutil.copy(ROOT / "twin_resources" / "cli" / f"{name}.py", folder / "twin_resources/cli")
+    return folder
+
+
+def up_sh(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
+    return subprocess.run(
+        ["bash", str(checkout / "deploy" / "up.sh"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=checkout.parent,
+        env=kept | {"TWIN_HOME": str(checkout.parent / "home")},
+        timeout=60,
+        check=False,
+    )
+
+
+def options() -> list[Option]:
+    return options_of("up", ROOT / "twin_resources" / "cli")[1]
+
+
+def test_the_options_are_those_of_twin_up() -> None:
+    """Read from the source without importing it, they are what typer makes of it."""
+    command = typer.main.get_command(cli.running.app)
+    declared = {
+        (*parameter.opts, *parameter.secondary_opts): (not parameter.is_flag, parameter.help or "")
+        for parameter in command.commands["up"].params  # type: ignore[attr-defined]
+        if parameter.param_type_name == "option"
+    }
+    found = {option.names: (option.takes_value, option.text) for option in options()}
+    assert found.pop(("--help",))
+    assert found == declared
+
+
+def test_help_answers_and_ends(checkout: Path) -> None:
+    ran = up_sh(checkout, "--help")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Usage: bash deploy/up.sh [PATH]" in ran.stdout
+    assert all(name in ran.stdout for option in options() for name in option.names)
+    assert "memory" not in ran.stdout  # the preflight has not been asked
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["no/such/folder"], 1, "there is no such file or folder"),
+        (["posts"], 1, 'add --author "First Last"'),
+        (["posts", "--author", "Ada", "more"], 2, "A second path: more"),
+        (["--autor", "Ada"], 2, "No such option: --autor. Did you mean --author?"),
+        (["posts", "--author"], 2, "Option --author needs a value."),
+        (["--dry-run=yes"], 2, "Option --dry-run takes no value."),
+        (["--author", "Nobody"], 1, "the samples are: mara-lindqvist"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_looked_at(
+    checkout: Path, arguments: list[str], code: int, said: str
+) -> None:
+    (checkout.parent / "posts").mkdir()
+    ran = up_sh(checkout, *arguments)
+    assert ran.returncode == code
+    assert said in ran.stderr
+    assert ran.stdout == ""
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["posts", "--author", "Ada"],
+        ["--author=Ada Lovelace", "posts"],
+        ["described"],
+        ["owned"],
+        ["https://ada.example/feed.xml", "--author", "Ada"],
+        ["--author", "Mara Lindqvist"],
+        ["nowhere", "--demo-loop"],
+    ],
+)
+def test_what_can_work_comes_to_the_preflight(checkout: Path, arguments: list[str]) -> None:
+    for name in ("posts", "described", "owned", "home/authors"):
+        (checkout.parent / name).mkdir(parents=True)
+    (checkout.parent / "described" / "author.toml").write_text('name = "Ada"\n')
+    owned = f'name = "Ada"\nsources = ["{checkout.parent / "owned"}"]\n'
+    (checkout.parent / "home" / "authors" / "ada.toml").write_text(owned)
+    ran = up_sh(checkout, *arguments, "--base-model", "a/giant-900B")
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[-1].startswith("Cannot go on. ")
+    assert "choose a smaller one with --base-model" in ran.stdout
+    assert not (checkout / ".venv").exists()
+
+
+def test_values_are_read_as_the_command_reads_them() -> None:
+    given = read(["--author=Ada", "--no-train", "--home", "h", "--", "-odd-folder"], options())
+    assert given == {"path": "-odd-folder", "--author": "Ada", "--train": False, "--home": "h"}
+    with pytest.raises(WrongUsage, match="No such option: -x"):
+        read(["-x"], options())

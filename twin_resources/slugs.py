@@ -1,0 +1,31 @@
+"""The ASCII name of an author in paths, aliases and partitions.
+
+Belongs here: that one rule, which is needed before anything is installed. Does not belong here:
+authors (`authors.py`), any import outside the standard library.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from twin_resources.errors import TwinError
+
+
+def slug_of(name: str) -> str:
+    """ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
+
+    A name without ASCII letters gets a stable slug from its code points, so that two runs agree.
+
+    Raises:
+        TwinError: the name is empty.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-")
+    if slug:
+        return slug[:48].strip("-")
+    digits = "-".join(f"{ord(character):x}" for character in name.strip()[:8])
+    if not digits:
+        raise TwinError("name the author", found="an empty name", next_step="pass --author NAME")
+    return f"author-{digits}"
