@@ -221,6 +221,10 @@ class _Up:
         self.clock.stage(1, "preflight")
         show_machine(self.settings, clock=self.clock)
         trace_store(self.settings, Secrets("", "", "", ""))  # a Langfuse named only in part
+        if self.settings.state_url:  # a driver or a server that is not there fails every process
+            from twin_resources.state.state import State
+
+            State.open(self.settings.state_address).close()
 
     def _preview(self) -> tuple[Subject, AuthorProgress, bool]:
         self.clock.stage(2, "preview")

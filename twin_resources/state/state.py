@@ -9,6 +9,7 @@ PostgreSQL an advisory lock orders writers (https://www.postgresql.org/docs/15/e
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
@@ -53,10 +54,18 @@ class State:
             url: `sqlite:///<path>` or `postgresql://user:password@host/database`.
 
         Raises:
-            StateError: it is neither, cannot be reached, or its schema number is newer than this
-                code's.
+            StateError: it is neither, its driver is not installed, it cannot be reached, or its
+                schema number is newer than this code's.
         """
-        shown = sa.make_url(url).render_as_string(hide_password=True)
+        try:
+            shown = sa.make_url(url).render_as_string(hide_password=True)
+        except ArgumentError as error:
+            raise StateError(
+                "open the state store",
+                found="TWIN_STATE_URL is no address of a database",
+                next_step="write sqlite:////folder/state.sqlite, or "
+                "postgresql+psycopg2://user:password@host/database",
+            ) from error
         kind = sa.make_url(url).get_backend_name()
         if kind not in _KINDS:
             raise StateError(
@@ -134,7 +143,15 @@ class State:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
+        try:
+            return sa.create_engine(url, pool_pre_ping=True)
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise StateError(
+                f"open the state store {url.render_as_string(hide_password=True)}",
+                found=f"its driver is not installed ({error})",
+                next_step=f"{sys.executable} -m pip install 'llm-twin[aws]', which brings "
+                "psycopg2, and write postgresql+psycopg2://",
+            ) from error
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -255,3 +256,26 @@ def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
     assert mine is not None
     assert mine == process_started(os.getpid())
     assert process_started(2**22 + 1) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("postgresql+psycopg2://ann:geheim@localhost/twin", "psycopg2"),
+        ("postgresql+nobodys://ann:geheim@localhost/twin", "nobodys"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named_with_the_extra_that_brings_it(
+    url: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as where no extra is installed
+    with pytest.raises(StateError, match=found) as caught:
+        State.open(url)
+    assert "pip install 'llm-twin[aws]'" in caught.value.next_step
+    assert "geheim" not in str(caught.value)
+
+
+def test_what_is_no_address_is_refused_without_being_shown() -> None:
+    with pytest.raises(StateError, match="no address of a database") as caught:
+        State.open("ann:geheim@localhost")
+    assert "geheim" not in str(caught.value)
