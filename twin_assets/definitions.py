@@ -13,6 +13,7 @@ import dagster as dg
 
 from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.asset_specs import with_pages
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import checkpoint_evaluation
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -76,7 +77,7 @@ def default_resources() -> dict[str, Any]:
 def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The code location `llm-twin`; `resources` replaces defaults by name."""
     return dg.Definitions(
-        assets=[*dg.load_assets_from_modules(list(ASSET_MODULES)), *sql_assets()],
+        assets=with_pages([*dg.load_assets_from_modules(list(ASSET_MODULES)), *sql_assets()]),
         asset_checks=dg.load_asset_checks_from_modules([*ASSET_MODULES, contract_checks]),
         jobs=[
             jobs.import_posts,
@@ -89,12 +90,12 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             tidying.tidy_tables,
         ],
         schedules=[
-            import_schedules.every_night,
-            tidying.before_dawn,
-            import_schedules.feeds_every_hour,
-            schedules.every_hour,
-            schedules.judging_every_hour,
-            schedules.every_day,
+            import_schedules.import_all_posts_every_night,
+            tidying.tidy_tables_before_dawn,
+            import_schedules.import_changed_feeds_every_hour,
+            schedules.collect_feedback_every_hour,
+            schedules.judge_answers_every_hour,
+            schedules.compare_authors_every_day,
         ],
         sensors=[
             quality_dropped.quality_dropped,

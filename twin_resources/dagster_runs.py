@@ -11,14 +11,37 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
+from urllib.parse import quote
 
 LOCATION = "llm-twin"  # the code location, as `workspace.yaml` names it
 IN_PROGRESS = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 WITH_A_WORKER = ("STARTING", "STARTED", "CANCELING")
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+# In the order of the graph; here, because the command line imports no asset.
+ASSET_GROUPS = (
+    "corpus",
+    "knowledge",
+    "instructions",
+    "training",
+    "evaluation",
+    "serving",
+    "feedback",
+    "analytics",
+)
 
 # what a query must ask for, so that `run_of` can read the row
 RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key value }"
+
+
+def lineage_link(url: str) -> str:
+    """The page with the whole asset graph, its groups open; Dagster itself opens it with all of
+    them shut, eight boxes without an asset, and takes the open ones from the address alone.
+
+    Args:
+        url: of the webserver, without a path.
+    """
+    groups = ",".join(f"global@global:{group}" for group in ASSET_GROUPS)
+    return f"{url.rstrip('/')}/asset-groups?expanded={quote(groups, safe='')}"
 
 
 @dataclass(frozen=True)

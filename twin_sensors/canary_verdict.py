@@ -29,6 +29,8 @@ def build(gate_version: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="canary_verdict",
+        description="Ends a trial that has decided: each minute the scores of every version on "
+        "trial are read, and it is promoted, rolled back or parked as its evidence says.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )

@@ -59,6 +59,8 @@ def forget() -> None:
 
 @dg.sensor(
     job=forget,
+    description="Starts `forget` for a request of `twin forget` that nobody carries out: its run "
+    f"died, or none was launched. At most {MOST_RUNS} runs a request.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,  # a duty waits for no setting
 )

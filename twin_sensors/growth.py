@@ -17,6 +17,8 @@ from twin_sensors.quality_dropped import opened, result_of, status_by_settings
 
 @dg.sensor(
     job=retrain_twin,
+    description="Starts `retrain_twin` when a person asked for it (`twin retrain`), or when "
+    "something that a model was trained on is to be forgotten.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # a duty and an order wait for no setting
 )
@@ -34,6 +36,8 @@ def retraining_requested(
 
 @dg.sensor(
     job=retrain_twin,
+    description="Starts `retrain_twin` when enough posts or pairs have come since the stable "
+    "version was trained. Runs where automatic retraining was asked for.",
     minimum_interval_seconds=600,  # tables are read, and posts do not come by the minute
     default_status=status_by_settings(),
 )

@@ -31,9 +31,11 @@ HOUR_S = 3600.0
 @dg.schedule(
     job=import_posts,
     cron_schedule="20 * * * *",
+    description="Asks every feed whether it has changed, and starts `import_posts` for the authors "
+    "of those that have.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def feeds_every_hour(
+def import_changed_feeds_every_hour(
     context: dg.ScheduleEvaluationContext, settings: SettingsResource, state: StateResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Imports an author's posts when one of their feeds has changed; a 304 costs no run."""
@@ -99,9 +101,11 @@ def _decided(
 @dg.schedule(
     job=import_posts,
     cron_schedule="10 2 * * *",
+    description="Starts `import_posts` for every author, for what no listing shows: a post whose "
+    "date has come, bytes that changed without size or time, an import that was given up.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def every_night(
+def import_all_posts_every_night(
     context: dg.ScheduleEvaluationContext, settings: SettingsResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Imports every author's posts: what no listing shows (bytes that changed without size or

@@ -53,6 +53,8 @@ class Memory:
 
 @dg.sensor(
     job=import_posts,
+    description="Starts `import_posts` once for each change at an author's folders and S3 "
+    "prefixes. Each minute they are listed; no post is read.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

@@ -12,7 +12,12 @@ from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.notifications import WrongAddress, channels, deliver
 
 
-@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    description="Sends the notices that wait (alarms, releases, refusals) to the addresses in "
+    "`TWIN_NOTIFY`; what was not reached is tried again.",
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
 def notices_waiting(settings: SettingsResource, state: StateResource) -> dg.SkipReason:
     """Sends notices to the addresses in `TWIN_NOTIFY`; what was not reached is tried again."""
     ways = channels(settings.settings().notify.split())

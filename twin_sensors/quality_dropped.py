@@ -49,7 +49,14 @@ def _asks_for_it(path: Path) -> bool:
         return False
 
 
-@dg.sensor(job=retrain_twin, minimum_interval_seconds=30, default_status=status_by_settings())
+@dg.sensor(
+    job=retrain_twin,
+    description="Starts `retrain_twin` when scores have fallen below what the stable version was "
+    "certified for: at most one retraining an alarm. Runs where automatic retraining was asked "
+    "for; without a run the tick says how far each detector is from its threshold.",
+    minimum_interval_seconds=30,
+    default_status=status_by_settings(),
+)
 def quality_dropped(
     context: dg.SensorEvaluationContext,
     settings: SettingsResource,

@@ -23,9 +23,11 @@ LOOKED_BACK = timedelta(hours=3)
 @dg.schedule(
     job=collect_feedback,
     cron_schedule="5 * * * *",
+    description="Starts `collect_feedback` for each author whose twin has answered in the last "
+    "three hours: interactions, evidence and marts.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def every_hour(
+def collect_feedback_every_hour(
     context: dg.ScheduleEvaluationContext, state: StateResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Interactions, evidence and marts of each author who has answered lately."""
@@ -39,10 +41,12 @@ def every_hour(
 
 @dg.schedule(
     job=judge_answers,
-    cron_schedule="20 * * * *",  # after `every_hour` has read the answers
+    cron_schedule="20 * * * *",  # after `collect_feedback_every_hour` has read the answers
+    description="Starts `judge_answers` for each author whose twin has answered in the last three "
+    "hours and has no such run waiting behind a training.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
-def judging_every_hour(
+def judge_answers_every_hour(
     context: dg.ScheduleEvaluationContext, state: StateResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Judgements of each author who has answered lately and has no such run waiting.
@@ -66,8 +70,9 @@ def judging_every_hour(
         yield dg.RunRequest(run_key=f"judge:{slug}:{at.isoformat()}", partition_key=slug)
 
 
-every_day = dg.ScheduleDefinition(
-    name="every_day",
+compare_authors_every_day = dg.ScheduleDefinition(
+    name="compare_authors_every_day",
+    description="Starts `compare_authors`: the marts over all authors.",
     job=compare_authors,
     cron_schedule="35 0 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,

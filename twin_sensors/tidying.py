@@ -81,8 +81,9 @@ def tidy_tables() -> None:
     tidy()
 
 
-before_dawn = dg.ScheduleDefinition(
-    name="before_dawn",
+tidy_tables_before_dawn = dg.ScheduleDefinition(
+    name="tidy_tables_before_dawn",
+    description="Starts `tidy_tables`: files and index segments are merged, old versions dropped.",
     job=tidy_tables,
     cron_schedule="25 3 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,

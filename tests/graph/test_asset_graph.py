@@ -10,7 +10,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from twin_assets.asset_specs import CONTRACTS
 from twin_assets.definitions import build_defs, defs
+from twin_resources.dagster_runs import ASSET_GROUPS, lineage_link
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
@@ -75,6 +77,72 @@ def test_every_run_is_one_process_a_materialization_from_the_ui_too() -> None:
         executors = {job.name: job.executor_def.name for job in defs.resolve_all_job_defs()}
     assert "__ASSET_JOB" in executors  # what the UI launches
     assert set(executors.values()) == {dg.in_process_executor.name}
+
+
+def test_everything_that_a_page_lists_says_what_it_is() -> None:
+    with dg.DagsterInstance.ephemeral():
+        graph = defs.resolve_asset_graph()
+        jobs = [job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
+    said = {
+        **{key.to_user_string(): graph.get(key).description for key in graph.get_all_asset_keys()},
+        **{str(key): graph.get(key).description for key in graph.asset_check_keys},
+        **{job.name: job.description for job in jobs},
+        **{sensor.name: sensor.description for sensor in defs.sensors or ()},
+        **{one.name: one.description for one in defs.schedules or ()},
+    }
+    assert [name for name, text in said.items() if not (text or "").strip()] == []
+
+
+def test_a_schedule_is_named_by_the_job_it_starts_and_when() -> None:
+    with dg.DagsterInstance.ephemeral():
+        names = {one.name: one.job_name for one in defs.get_repository_def().schedule_defs}
+    assert names
+    for name, job in names.items():
+        assert name.split("_")[0] == job.split("_")[0], (name, job)
+        assert name.endswith(("_every_hour", "_every_day", "_every_night", "_before_dawn")), name
+
+
+def test_every_page_has_an_owner_kinds_and_the_place_of_its_code() -> None:
+    for name, spec in specs().items():
+        assert spec.owners, name
+        assert spec.kinds, name
+        places = spec.metadata["dagster/code_references"].code_references
+        assert all(Path(place.file_path).is_file() for place in places), name
+    first = specs()["cost_by_day"].metadata["dagster/code_references"].code_references[0]
+    assert Path(first.file_path).name == "cost_by_day.sql"
+
+
+def test_every_table_shows_its_columns_those_of_its_contract_where_it_has_one() -> None:
+    schemas: dict[str, dg.TableSchema] = {
+        name: spec.metadata.get("dagster/column_schema", dg.TableSchema([]))
+        for name, spec in specs().items()
+        if "lance" in spec.kinds
+    }
+    assert [name for name, schema in schemas.items() if not schema.columns] == [], (
+        "a new table: add its contract to `twin_assets/asset_specs.py`"
+    )
+    for name, contract in CONTRACTS.items():
+        shown = {column.name: column for column in schemas[name].columns}
+        assert list(shown) == contract.column_names()
+        (key,) = contract.primary_key()
+        assert shown[key].constraints.unique
+        assert not shown[key].constraints.nullable
+    kind = next(one for one in schemas["raw_posts"].columns if one.name == "kind")
+    assert kind.type == "String"
+    assert any("tombstone" in limit for limit in kind.constraints.other)
+    assert "tombstones have no text" in schemas["raw_posts"].constraints.other
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    with dg.DagsterInstance.ephemeral():
+        return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_the_link_to_the_graph_opens_every_group() -> None:
+    assert {spec.group_name for spec in specs().values()} == set(ASSET_GROUPS)
+    link = lineage_link("http://127.0.0.1:3000")
+    assert link.startswith("http://127.0.0.1:3000/asset-groups?expanded=")
+    assert link.count("global%40global%3A") == len(ASSET_GROUPS)
 
 
 if __name__ == "__main__":

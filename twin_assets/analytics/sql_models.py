@@ -26,10 +26,10 @@ def sql_assets(folder: Path = FOLDER) -> list[dg.AssetsDefinition]:
         SqlProjectError: the project is not as it must be; the message names file and line.
     """
     project = read_project(folder)
-    return [_asset(project, model) for model in project.models]
+    return [_asset(project, model, folder) for model in project.models]
 
 
-def _asset(project: Project, model: Model) -> dg.AssetsDefinition:
+def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
     by_author = authors if model.partitions == "authors" else None
 
     @dg.asset(
@@ -51,7 +51,7 @@ def _asset(project: Project, model: Model) -> dg.AssetsDefinition:
         io_manager_key="tables_io",
         kinds={"duckdb", "lance"},
         code_version=model.code,
-        metadata=_columns(model),
+        metadata={**_columns(model), **_written_in(folder / model.file)},
     )
     def mart(
         context: dg.AssetExecutionContext, tables: TablesResource, state: StateResource
@@ -111,6 +111,11 @@ def _columns(model: Model) -> Mapping[str, Any]:
         for item in model.columns
     ]
     return {"dagster/column_schema": dg.TableSchema(columns)}
+
+
+def _written_in(file: Path) -> Mapping[str, Any]:
+    reference = dg.LocalFileCodeReference(file_path=str(file), label=file.name)
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
 marts = sql_assets()

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twin_resources.command.author_progress import Answer
+from twin_resources.dagster_runs import lineage_link
 from twin_resources.stack.endpoints import Endpoints, endpoints_path, env_path
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def endpoints_table(endpoints: Endpoints, home: Path, *, stop: str) -> Renderabl
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, Text(value))
+        # a click opens the asset graph; its address has 250 characters, so the shorter one is read
+        link = f"link {lineage_link(value)}" if value == endpoints.dagster else ""
+        table.add_row(name, Text(value, style=link))
     return Group(table, Text(usage_text(model=model, env=env_path(home))))
 
 

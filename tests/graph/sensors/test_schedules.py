@@ -15,7 +15,11 @@ from twin_resources.dagster_resources import StateResource
 from twin_resources.ledger.schema import open_tables, traces
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
-from twin_sensors.schedules import LOOKED_BACK, every_hour, judging_every_hour
+from twin_sensors.schedules import (
+    LOOKED_BACK,
+    collect_feedback_every_hour,
+    judge_answers_every_hour,
+)
 
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 
@@ -42,7 +46,7 @@ def state(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
 
 
 def tick(
-    *known: str, schedule: dg.ScheduleDefinition = every_hour, running: str = ""
+    *known: str, schedule: dg.ScheduleDefinition = collect_feedback_every_hour, running: str = ""
 ) -> ScheduleExecutionData:
     # Closed here: what is left to the garbage collector is torn down within anybody's code.
     with (
@@ -85,10 +89,10 @@ def test_a_tick_that_is_repeated_asks_for_the_same_run(state: State) -> None:
 def test_judging_waits_for_its_own_run_only(state: State) -> None:
     answered(state, "ann", NOON)
     answered(state, "bob", NOON)
-    asked = tick("ann", "bob", schedule=judging_every_hour).run_requests or ()
+    asked = tick("ann", "bob", schedule=judge_answers_every_hour).run_requests or ()
     assert {request.partition_key for request in asked} == {"ann", "bob"}
-    asked = tick("ann", "bob", schedule=judging_every_hour, running="ann").run_requests or ()
+    asked = tick("ann", "bob", schedule=judge_answers_every_hour, running="ann").run_requests or ()
     assert [request.partition_key for request in asked] == ["bob"]
-    assert not tick("ann", schedule=judging_every_hour, running="ann").run_requests
+    assert not tick("ann", schedule=judge_answers_every_hour, running="ann").run_requests
     feedback = tick("ann", running="ann").run_requests or ()
     assert [request.partition_key for request in feedback] == ["ann"]

@@ -8,7 +8,7 @@ from tests.graph.tables.words import rework_words
 from twin_assets.definitions import defs
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.tables.tables import Tables
-from twin_sensors.tidying import before_dawn, tidy_author, tidy_tables
+from twin_sensors.tidying import tidy_author, tidy_tables, tidy_tables_before_dawn
 
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 
@@ -37,6 +37,6 @@ def test_a_table_that_is_being_written_is_left_for_the_next_night(tables: Tables
 
 
 def test_the_schedule_runs_by_itself() -> None:
-    (found,) = [one for one in defs.schedules or () if one.name == before_dawn.name]
+    (found,) = [one for one in defs.schedules or () if one.name == tidy_tables_before_dawn.name]
     assert found.default_status == dg.DefaultScheduleStatus.RUNNING
     assert found.job_name == "tidy_tables"

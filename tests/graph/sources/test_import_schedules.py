@@ -18,7 +18,10 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.sources import polling
 from twin_resources.sources.polling import Answer
-from twin_sensors.import_schedules import every_night, feeds_every_hour
+from twin_sensors.import_schedules import (
+    import_all_posts_every_night,
+    import_changed_feeds_every_hour,
+)
 
 NOON = datetime(2026, 3, 1, 12, 20, tzinfo=UTC)
 
@@ -124,12 +127,12 @@ class World:
             return list(found)  # type: ignore[arg-type]
 
     def asked(self) -> dg.RunRequest:
-        [request] = self.tick(feeds_every_hour)
+        [request] = self.tick(import_changed_feeds_every_hour)
         assert isinstance(request, dg.RunRequest)
         return request
 
     def quiet(self) -> str:
-        [reason] = self.tick(feeds_every_hour)
+        [reason] = self.tick(import_changed_feeds_every_hour)
         assert isinstance(reason, dg.SkipReason)
         return str(reason.skip_message)
 
@@ -258,13 +261,13 @@ def test_bounds_of_an_answer(server: FeedServer, monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_night_everybody_with_sources_is_imported(world: World) -> None:
-    [reason] = world.tick(every_night)
+    [reason] = world.tick(import_all_posts_every_night)
     assert isinstance(reason, dg.SkipReason)
     world.author("ann", "/a/folder")
     world.author("bob")
     write_author(world.home, Author("cleo", "cleo", sources=("/another",)))  # no partition
     (world.home.authors_dir / "torn.toml").write_text("name = ")
-    [request] = world.tick(every_night)
+    [request] = world.tick(import_all_posts_every_night)
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "ann"
     assert request.run_key == f"night:ann:{world.hour.isoformat()}"

@@ -1,0 +1,128 @@
+"""What an asset's page in Dagster shows beside the asset's own words: owner, columns, code.
+
+Belongs here: the one place that adds them to all specs, and which table has which contract.
+Does not belong here: descriptions, groups and kinds (each asset says its own), the contracts
+(`schema.py` of each stage), what a run tells.
+Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import dataframely as dy
+import polars as pl
+
+from twin_assets.corpus.schema import CleanedDocuments, RawPosts
+from twin_assets.feedback.judged_interactions import COLUMNS as JUDGED_COLUMNS
+from twin_assets.feedback.stripping import interaction_columns
+from twin_assets.instructions.preference_schema import PreferenceDataset
+from twin_assets.instructions.schema import InstructionDataset
+from twin_assets.knowledge.chunking import DocumentChunks
+from twin_resources.judging.pairs import COLUMNS as PAIR_COLUMNS
+
+# A group is what one person looks after; Dagster takes addresses or `team:<name>`.
+OWNERS = {
+    "corpus": "team:data",
+    "knowledge": "team:data",
+    "instructions": "team:data",
+    "training": "team:training",
+    "evaluation": "team:training",
+    "serving": "team:serving",
+    "feedback": "team:serving",
+    "analytics": "team:analytics",
+}
+
+CONTRACTS: Mapping[str, type[dy.Schema]] = {
+    "raw_posts": RawPosts,
+    "cleaned_documents": CleanedDocuments,
+    "document_chunks": DocumentChunks,
+    "instruction_dataset": InstructionDataset,
+    "preference_dataset": PreferenceDataset,
+}
+COLUMN_SCHEMA = "dagster/column_schema"
+
+
+def with_pages(assets: Iterable[Any]) -> list[dg.AssetsDefinition]:
+    """The assets, each with its owner, the place of its code and, where it is a table, its columns.
+
+    What an asset says of itself stays: a mart brings the columns that its project declares, and
+    the place of its SQL.
+
+    Args:
+        assets: `dg.AssetsDefinition`s, under the type by which Dagster loads them from modules.
+    """
+    schemas = table_schemas()
+
+    def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        name = spec.key.path[-1]
+        columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
+        return spec.replace_attributes(
+            owners=[OWNERS[spec.group_name or ""]], metadata={**columns, **spec.metadata}
+        )
+
+    named = [asset.map_asset_specs(completed) for asset in assets]
+    found: Sequence[Any] = dg.with_source_code_references(named)
+    return list(found)
+
+
+def table_schemas() -> dict[str, dg.TableSchema]:
+    """Asset → columns of its table, from its contract, or from what writes it."""
+    return {name: schema_of(contract) for name, contract in CONTRACTS.items()} | {
+        "embeddings": dg.TableSchema(
+            [
+                *schema_of(DocumentChunks).columns,
+                dg.TableColumn("embedder", "String", description="its revision"),
+                # as long as the embedder's vectors are, which only a prepared home knows
+                dg.TableColumn("vector", "Array(Float32)", description="of length 1"),
+            ]
+        ),
+        "interactions": _plain(interaction_columns()),
+        "judged_interactions": _plain(JUDGED_COLUMNS),
+        "shadow_pairs": _plain(PAIR_COLUMNS),
+    }
+
+
+def schema_of(contract: type[dy.Schema]) -> dg.TableSchema:
+    """A contract as Dagster shows it: columns with their types and limits, rules over columns."""
+    columns = contract.columns()
+    rules = [name for name in vars(contract) if not name.startswith("_") and name not in columns]
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name,
+                type=_type_name(column.dtype),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable,
+                    unique=column.primary_key and len(contract.primary_key()) == 1,
+                    other=_limits(column),
+                ),
+            )
+            for name, column in columns.items()
+        ],
+        constraints=dg.TableConstraints(other=[rule.replace("_", " ") for rule in rules]),
+    )
+
+
+def _limits(column: dy.Column) -> list[str]:
+    said = [
+        f"{text} {value}"
+        for name, text in (("min_length", "length at least"), ("min", "≥"), ("max", "≤"))
+        if (value := getattr(column, name, None)) is not None
+    ]
+    categories = getattr(column, "categories", None)
+    return [*said, f"one of {', '.join(categories)}"] if categories else said
+
+
+def _plain(columns: Mapping[str, Any]) -> dg.TableSchema:
+    return dg.TableSchema(
+        [dg.TableColumn(name, _type_name(kind)) for name, kind in columns.items()]
+    )
+
+
+def _type_name(dtype: Any) -> str:
+    """`String` also for an enumeration: it is stored as one, and its words stand beside it."""
+    return "String" if isinstance(dtype, pl.Enum) else str(dtype)
