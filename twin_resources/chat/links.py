@@ -80,11 +80,15 @@ def _is_known(settings: Settings, key: str) -> bool:
     return True
 
 
-def make_link(settings: Settings, page: str) -> str:
-    """A link that opens the page at `page` once, within ten minutes."""
+def make_link(settings: Settings, page: str, *, view: str = "") -> str:
+    """A link that opens the page at `page` once, within ten minutes.
+
+    Args:
+        view: what it shows first, as in `/?view=traces`; empty: the conversation.
+    """
     token = random_source.token_urlsafe(24)
     write_private(folder_of(settings) / f"link-{_digest(token)}", "")
-    return f"{page}/open?link={token}"
+    return f"{page}/open?link={token}" + (f"&view={view}" if view else "")
 
 
 def use_link(settings: Settings, token: str) -> bool:

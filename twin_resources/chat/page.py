@@ -12,6 +12,7 @@ to fetch from another host.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 from fastapi import FastAPI, Request
@@ -48,11 +49,12 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/open")
-    def open_page(request: Request, link: str = "") -> Response:
+    def open_page(request: Request, link: str = "", view: str = "") -> Response:
         if not use_link(settings, link):
             return HTMLResponse(CLOSED, status_code=403)
         request.session["in"] = True
-        return RedirectResponse("/", status_code=303)
+        shown = f"/?{urlencode({'view': view})}" if view else "/"
+        return RedirectResponse(shown, status_code=303)
 
     @app.get("/ready")
     def ready() -> dict[str, str]:

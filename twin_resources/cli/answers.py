@@ -1,4 +1,4 @@
-"""The commands of answers: `ask`, `chat`, `feedback`, `explain`.
+"""The commands of answers: `ask`, `chat`, `open`, `feedback`, `explain`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
@@ -35,13 +35,20 @@ def ask(
         ),
     ] = "",
     stream: Annotated[bool, typer.Option("--stream", help="Print while it is written.")] = False,
+    as_json: Json = False,
     home: Home = None,
 ) -> int:
     """Ask the twin; prints answer, sources, cost and trace id."""
     from twin_resources.command.asking import run_ask
 
     return run_ask(
-        settings_of(home), question, author=author, model=model, stream=stream, console=console()
+        settings_of(home),
+        question,
+        author=author,
+        model=model,
+        stream=stream,
+        as_json=as_json,
+        console=console(),
     )
 
 
@@ -58,6 +65,20 @@ def chat(
     return run_chat(settings_of(home), open_browser=open_browser, say=say)
 
 
+@commands.command(name="open", rich_help_panel=ASK, epilog=example("twin open traces"))
+def open_(
+    page: Annotated[
+        str,
+        typer.Argument(help="chat, traces or dagster.", autocompletion=completion.pages),
+    ] = "chat",
+    home: Home = None,
+) -> int:
+    """Open a page in the browser, or print the link where there is no screen."""
+    from twin_resources.command.opening import run_open
+
+    return run_open(settings_of(home), page, say=say)
+
+
 @commands.command(
     rich_help_panel=ASK,
     epilog=example('twin feedback TRACE_ID --down --edit "On its back, without the pendulum."'),
@@ -70,13 +91,21 @@ def feedback(
         float | None, typer.Option("--score", help="From 0 to 1, in place of a thumb.")
     ] = None,
     edit: Annotated[str, typer.Option("--edit", help="How it should have been.")] = "",
+    as_json: Json = False,
     home: Home = None,
 ) -> int:
     """Say what you think of an answer; a later vote replaces the earlier one."""
     from twin_resources.command.feedback_command import run_feedback
 
     return run_feedback(
-        settings_of(home), trace_id, up=up, down=down, score=score, edit=edit, console=console()
+        settings_of(home),
+        trace_id,
+        up=up,
+        down=down,
+        score=score,
+        edit=edit,
+        as_json=as_json,
+        console=console(),
     )
 
 

@@ -43,6 +43,11 @@ def programs(context: typer.Context, incomplete: str) -> list[str]:
     return _starting(sorted(path.stem for path in logs.glob("*.log")), incomplete)
 
 
+def pages(incomplete: str) -> list[str]:
+    """What `twin open` opens (`command/opening.py`)."""
+    return _starting(["chat", "traces", "dagster"], incomplete)
+
+
 def home_of(context: typer.Context) -> Path:
     """The folder of all state, as `Settings.home` finds it."""
     named = context.params.get("home")

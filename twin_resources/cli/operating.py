@@ -1,15 +1,42 @@
-"""The commands of whoever runs it: `check`.
+"""The commands of whoever runs it: `logs`, `check`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from twin_resources.cli.arguments import OPERATE, example
+from twin_resources.cli import completion
+from twin_resources.cli.arguments import OPERATE, Home, example, settings_of
 
 commands = typer.Typer()
+
+
+@commands.command(rich_help_panel=OPERATE, epilog=example("twin logs gateway --follow"))
+def logs(
+    program: Annotated[
+        str,
+        typer.Argument(
+            help="As `twin status` names it; without one: which there are.",
+            autocompletion=completion.programs,
+        ),
+    ] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Of its end.")] = 50,
+    home: Home = None,
+) -> int:
+    """What a program of the stack has written."""
+    from twin_resources.command.logs import run_logs
+
+    def write(text: str) -> None:
+        typer.echo(text, nl=False)
+
+    return run_logs(settings_of(home), program, lines=lines, follow=follow, write=write)
 
 
 @commands.command(

@@ -1,4 +1,4 @@
-"""The commands of model versions: `versions`, `rollback`, `release`, `export`.
+"""The commands of model versions: `versions`, `retrain`, `rollback`, `release`, `export`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
@@ -26,11 +26,31 @@ commands = typer.Typer()
 
 
 @commands.command(rich_help_panel=VERSIONS, epilog=example("twin versions"))
-def versions(author: AuthorName = "", home: Home = None) -> int:
+def versions(author: AuthorName = "", as_json: Json = False, home: Home = None) -> int:
     """The author's model versions, with verdicts and moves."""
     from twin_resources.command.releases import run_versions
 
-    return run_versions(settings_of(home), author=author, console=console())
+    return run_versions(settings_of(home), author=author, as_json=as_json, console=console())
+
+
+@commands.command(
+    rich_help_panel=VERSIONS, epilog=example('twin retrain --reason "forty new posts"')
+)
+def retrain(
+    reason: Reason = ...,  # pyright: ignore[reportArgumentType]
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until the verdict: 0 tuned, 3 refused, 4 failed.")
+    ] = False,
+    author: AuthorName = "",
+    home: Home = None,
+) -> int:
+    """Train anew from the posts as they are now; refuses while a training is in flight."""
+    from twin_resources.command.clock import StageClock
+    from twin_resources.command.retrain_command import run_retrain
+
+    return run_retrain(
+        settings_of(home), author=author, reason=reason, wait=wait, clock=StageClock()
+    )
 
 
 @commands.command(

@@ -7,8 +7,12 @@ Belongs here: the command's output. Does not belong here: talking to the endpoin
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from rich.console import Console
 
+from twin_resources.command.author_progress import Answer
 from twin_resources.command.conversation import ask, make_client
 from twin_resources.command.presentation import sources_text
 from twin_resources.command.subject import choose_author
@@ -17,12 +21,20 @@ from twin_resources.stack.endpoints import read_endpoints
 
 
 def run_ask(
-    settings: Settings, question: str, *, author: str, model: str, stream: bool, console: Console
+    settings: Settings,
+    question: str,
+    *,
+    author: str,
+    model: str,
+    stream: bool,
+    console: Console,
+    as_json: bool = False,
 ) -> int:
     """Ask and print; returns the exit code.
 
     Args:
         model: overrides `twin/<author>`; an alias alone (`@base`) is put behind it.
+        stream: print while it is written; not with `as_json`, which prints one object at the end.
 
     Raises:
         TwinError: no stack, no such author, or the gateway refused.
@@ -35,8 +47,12 @@ def run_ask(
     def write(piece: str) -> None:
         console.print(piece, end="", markup=False)
 
-    answer = ask(client, question, model=model, on_text=write if stream else None)
-    if stream:
+    streams = stream and not as_json
+    answer = ask(client, question, model=model, on_text=write if streams else None)
+    if as_json:
+        console.print_json(json.dumps(answer_document(answer, model=model), ensure_ascii=False))
+        return 0
+    if streams:
         console.print()
     else:
         console.print(answer.text, markup=False)
@@ -55,3 +71,22 @@ def run_ask(
     if answer.disclosure:
         console.print(answer.disclosure, markup=False, style="dim")
     return 0
+
+
+def answer_document(answer: Answer, *, model: str) -> dict[str, Any]:
+    """What `twin ask --json` prints; its keys stay (deploy/docs/command.md)."""
+    return {
+        "question": answer.question,
+        "model": model,
+        "text": answer.text,
+        "answer": answer.kind,
+        "quotes": list(answer.quotes),
+        "nearest": list(answer.nearest),
+        "sources": list(answer.sources),
+        "version": answer.version,
+        "trace_id": answer.trace_id,
+        "seconds": round(answer.seconds, 3),
+        "cost_usd": answer.cost_usd,
+        "degraded": answer.degraded,
+        "disclosure": answer.disclosure,
+    }

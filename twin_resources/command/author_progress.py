@@ -36,6 +36,9 @@ class Answer:
         version: `base` or `v3`.
         cost_usd: US dollars.
         seconds: from the question to the last word.
+        kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`; empty: not told.
+        quotes: the author's own sentences in it, best first; `nearest`: posts that come nearest
+            where the author has not written about it (the gateway's `twin` field has both).
     """
 
     question: str
@@ -47,6 +50,9 @@ class Answer:
     degraded: str = ""
     disclosure: str = ""
     seconds: float = 0.0
+    kind: str = ""
+    quotes: tuple[dict[str, Any], ...] = ()
+    nearest: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,8 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
     up = document.pop("up", None)
     answers = {
         name: tuple(
-            Answer(**(row | {"sources": tuple(row["sources"])})) for row in document.pop(name, ())
+            Answer(**(row | {several: tuple(row.get(several) or ()) for several in _SEVERAL}))
+            for row in document.pop(name, ())
         )
         for name in ("before", "after")
     }
@@ -137,4 +144,5 @@ def _path(settings: Settings, slug: str) -> Path:
     return settings.home / "progress" / f"{slug}.json"
 
 
+_SEVERAL = ("sources", "quotes", "nearest")  # JSON gives lists
 _FIELDS = frozenset(AuthorProgress.__dataclass_fields__)

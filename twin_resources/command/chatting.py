@@ -16,6 +16,7 @@ from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.stack.programs import StackEnded, service_is_ready, urls, wait_until
+from twin_resources.stack.stack import Stack
 
 DEADLINE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
 
@@ -27,6 +28,19 @@ def run_chat(settings: Settings, *, open_browser: bool, say: Callable[[str], obj
         TwinError: no stack runs, or the page does not come up.
     """
     stack = stack_in_use(settings)
+    link = make_link(stack.settings, ready_page(stack))
+    say(f"open within ten minutes, once: {link}")
+    if open_browser:
+        webbrowser.open(link)
+    return 0
+
+
+def ready_page(stack: Stack) -> str:
+    """The address of the page, started where it does not run.
+
+    Raises:
+        TwinError: it does not come up; shows the end of its log.
+    """
     if not stack.supervisor.states()["chat"].is_up:
         stack.supervisor.start_program("chat")
     addresses = urls(stack.settings)
@@ -43,8 +57,4 @@ def run_chat(settings: Settings, *, open_browser: bool, say: Callable[[str], obj
     except TwinError:
         stack.supervisor.stop_program("chat")  # nobody waits for it any more
         raise
-    link = make_link(stack.settings, addresses["chat"])
-    say(f"open within ten minutes, once: {link}")
-    if open_browser:
-        webbrowser.open(link)
-    return 0
+    return addresses["chat"]

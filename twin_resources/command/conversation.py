@@ -67,6 +67,9 @@ def ask(
         degraded=str(facts.get("degraded") or ""),
         disclosure=facts.get("disclosure", ""),
         seconds=time.monotonic() - began,
+        kind=str(facts.get("answer") or ""),
+        quotes=tuple(facts.get("quotes") or ()),
+        nearest=tuple(facts.get("nearest") or ()),
     )
 
 

@@ -7,6 +7,7 @@ Does not belong here: what feedback may contain and where it goes (`gateway/feed
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 from rich.console import Console
@@ -28,6 +29,7 @@ def run_feedback(
     score: float | None,
     edit: str,
     console: Console,
+    as_json: bool = False,
 ) -> int:
     """Send one feedback and print what was stored; returns the exit code.
 
@@ -42,6 +44,10 @@ def run_feedback(
     body = feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
     endpoints = read_endpoints(settings.home)
     stored = send_feedback(endpoints.gateway, endpoints.gateway_key, body)
+    if as_json:
+        document = {"trace_id": body["trace_id"], "stored": stored}
+        console.print_json(json.dumps(document, ensure_ascii=False))
+        return 0
     names = {"thumbs": "vote", "output": "edit"}
     kept = " and ".join(names.get(kind, kind) for kind in (item["name"] for item in stored))
     console.print(f"stored: {kept} on trace {trace_id}", markup=False)

@@ -8,11 +8,14 @@ legal (`registry/moves.py`).
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from twin_resources.authors import Author
 from twin_resources.command.outcome import open_registry
 from twin_resources.command.presentation import versions_table
 from twin_resources.command.subject import choose_author
@@ -26,10 +29,16 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import Move, Registry, Verdict
 
 
-def run_versions(settings: Settings, *, author: str, console: Console) -> int:
+def run_versions(
+    settings: Settings, *, author: str, console: Console, as_json: bool = False
+) -> int:
     """Print an author's versions, oldest first; returns the exit code."""
     chosen = choose_author(settings, author)
     registry = open_registry(settings)
+    if as_json:
+        document = versions_document(registry, chosen)
+        console.print_json(json.dumps(document, ensure_ascii=False))
+        return 0
     versions = registry.versions(chosen.slug)
     if not versions:
         console.print(
@@ -39,6 +48,59 @@ def run_versions(settings: Settings, *, author: str, console: Console) -> int:
     verdicts = _verdicts(registry, [version.checkpoint for version in versions])
     console.print(versions_table(versions, verdicts, registry.moves(chosen.slug)))
     return 0
+
+
+def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
+    """What `twin versions --json` prints; its keys stay (deploy/docs/command.md)."""
+    versions = registry.versions(author.slug)
+    verdicts = _verdicts(registry, [version.checkpoint for version in versions])
+    moves = registry.moves(author.slug)
+    return {
+        "author": author.slug,
+        "name": author.name,
+        "gate_version": registry.gate_version(),
+        "versions": [
+            {
+                "version": f"v{version.version}",
+                "state": version.state,
+                "forced": version.forced,
+                "tainted": version.tainted,
+                "checkpoint": version.checkpoint,
+                "folder": version.folder,
+                "base": version.base,
+                "dataset_version": version.dataset_version,
+                "created_at": version.created_at,
+                "verdict": _verdict_document(verdicts.get(version.checkpoint)),
+                "moves": [
+                    _move_document(move) for move in moves if move.version == version.version
+                ],
+            }
+            for version in versions
+        ],
+    }
+
+
+def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    claims = [asdict(claim) for claim in verdict.claims]
+    return {
+        "outcome": verdict.outcome,
+        "gate_version": verdict.gate_version,
+        "created_at": verdict.created_at,
+        "claims": claims,
+    }
+
+
+def _move_document(move: Move) -> dict[str, Any]:
+    return {
+        "from": move.from_state,
+        "to": move.to_state,
+        "actor": move.actor,
+        "reason": move.reason,
+        "forced": move.forced,
+        "moved_at": move.moved_at,
+    }
 
 
 def run_rollback(
@@ -55,7 +117,7 @@ def run_rollback(
     chosen = choose_author(settings, author)
     registry = open_registry(settings)
     number = version_number(version) if version else None
-    move = registry.rollback(chosen.slug, number, actor=_actor(), reason=reason)
+    move = registry.rollback(chosen.slug, number, actor=actor(), reason=reason)
     return _tell(settings, move, console)
 
 
@@ -70,7 +132,7 @@ def run_release(
     chosen = choose_author(settings, author)
     registry = open_registry(settings)
     move = registry.move(
-        chosen.slug, version_number(version), "stable", actor=_actor(), reason=reason, force=True
+        chosen.slug, version_number(version), "stable", actor=actor(), reason=reason, force=True
     )
     return _tell(settings, move, console)
 
@@ -123,5 +185,6 @@ def version_number(version: str) -> int:
         ) from error
 
 
-def _actor() -> str:
+def actor() -> str:
+    """Who types: kept with every move and every request."""
     return f"command:{getpass.getuser()}"

@@ -163,10 +163,17 @@ def _end(state: State, one: Retraining, outcome: Outcome, learnt: Learnt, now: f
                 event="failed",
                 author=one.author,
                 title=f"The retraining of {one.author} failed",
-                text=f"{one.attempt} attempts, the last in run {one.run_id}. Nothing more is "
-                "started for this alarm; read the run's log.",
+                text=f"{_why(one)}{one.attempt} attempts, the last in run {one.run_id}. Nothing "
+                "more is started for it; read the run's log.",
             )
             announce(connection, notice, at=now)
+
+
+def _why(one: Retraining) -> str:
+    """Who asked for it and why; empty where nobody did."""
+    reason = one.tags.get("twin/reason", "")
+    asked_by = one.tags.get("twin/asked_by", "")
+    return f"Asked for by {asked_by}: {reason}. " if asked_by and reason else ""
 
 
 def _seconds(moment: str) -> float:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from tests.documented import documented, shape
 from twin_resources.authors import Author, write_author
 from twin_resources.command.explain import Explanation, explanation_tree, passages_of
 from twin_resources.command.outcome import open_registry
@@ -167,3 +168,27 @@ def test_an_author_without_versions_is_said_to_have_none(
 ) -> None:
     assert run_versions(home, author="", console=console) == 0
     assert "no model version yet" in said(console)
+
+
+def test_versions_as_json_have_the_documented_shape(
+    home: Settings, registry: Registry, console: Console
+) -> None:
+    assert run_versions(home, author="ada", console=console, as_json=True) == 0
+    assert json.loads(said(console))["versions"] == []
+    register(registry, "one", "passed")
+    registry.move("ada", 1, "stable", actor="gate", reason="it passed", gate_version="1")
+    register(registry, "two", "failed")
+    console.file = io.StringIO()
+    assert run_versions(home, author="Ada", console=console, as_json=True) == 0
+    document = json.loads(said(console))
+    assert shape(document) == shape(documented("versions"))
+    first, second = document["versions"]
+    assert (document["author"], document["name"]) == ("ada", "Ada")
+    assert (first["version"], first["state"], first["moves"][0]["reason"]) == (
+        "v1",
+        "stable",
+        "it passed",
+    )
+    assert [item["verdict"]["outcome"] for item in (first, second)] == ["passed", "failed"]
+    assert second["verdict"]["claims"][0]["passed"] is False
+    assert second["moves"] == []

@@ -29,6 +29,18 @@ def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) 
     assert len(world.runs()) == 1
 
 
+def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
+    at = world.now.timestamp()
+    ask_for_retraining(world.state, "ada", asked_by="command:mara", reason="new recipe", at=at)
+    world.launch(tick_requests(world.loop(), now=world.now).launches, fails=True)
+
+    tick_requests(world.loop(), now=world.now)
+
+    told = history(world.state, author="ada")[0]
+    assert told.event == "failed"
+    assert told.text.startswith("Asked for by command:mara: new recipe. 1 attempts, ")
+
+
 def test_forgetting_comes_before_a_person_and_meets_both(world: LoopWorld) -> None:
     at = world.now.timestamp()
     ask_for_retraining(world.state, "ada", asked_by="mara", reason="again", at=at)

@@ -159,6 +159,14 @@ def test_nobody_comes_in_without_a_link(page: Page) -> None:
         assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
 
 
+def test_a_link_leads_to_the_view_that_it_names(page: Page) -> None:
+    with httpx.Client(trust_env=False) as client:
+        for view, shown in (("", "/"), ("traces", "/?view=traces")):
+            opened = client.get(make_link(page.settings, page.url, view=view))
+            assert (opened.status_code, opened.headers["location"]) == (303, shown)
+        assert client.get(f"{page.url}/?view=traces").status_code == 200
+
+
 def test_a_link_dies_of_age(home: Settings) -> None:
     link = make_link(home, "http://127.0.0.1:1")
     token = link.rpartition("=")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,8 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.documented import documented, shape
 from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
 from tests.live.gateway.stack import Stack
+from twin_resources.command.asking import run_ask
 from twin_resources.command.console import make_console
 from twin_resources.command.feedback_command import run_feedback
 from twin_resources.errors import TwinError
@@ -102,6 +105,24 @@ def test_the_command_sends_what_a_reader_would(stack: Stack) -> None:
         )
     assert f"vote and edit on trace {trace_id}" in printed.get().replace("\n", " ")
     scores_of(stack, trace_id, 2)
+    with console.capture() as printed:
+        run_ask(
+            settings, "How much oil does a clock need?", author="", model="twin/ann", stream=False,
+            as_json=True, console=console,
+        )  # fmt: skip
+    answer = json.loads(printed.get())
+    assert set(answer) == set(documented("ask"))
+    assert set(documented("ask")["sources"][0]) <= set(answer["sources"][0])
+    assert answer["text"]
+    assert answer["cost_usd"] > 0
+    with console.capture() as printed:
+        run_feedback(
+            settings, answer["trace_id"], up=True, down=False, score=None, edit="", console=console,
+            as_json=True,
+        )  # fmt: skip
+    stored = json.loads(printed.get())
+    assert shape(stored) == shape(documented("feedback"))
+    assert stored["stored"][0]["name"] == "thumbs"
     with pytest.raises(TwinError, match="send a number from 0 to 1"):
         run_feedback(settings, trace_id, up=False, down=False, score=7, edit="", console=console)
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,18 +19,24 @@ import pytest
 from rich.console import Console
 
 from tests.conftest import ROOT
+from twin_resources.authors import Author, write_author
+from twin_resources.command.author_progress import read_progress
 from twin_resources.command.clock import StageClock
+from twin_resources.command.retrain_command import run_retrain
 from twin_resources.command.runs import follow, launch_or_join
 from twin_resources.command.services import mark_lost_runs
 from twin_resources.command.stopping import end_stack
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
+from twin_resources.evidence.retraining import Learnt
+from twin_resources.loop import retrainings
 from twin_resources.settings import Settings, load_settings
 from twin_resources.stack.process_identity import marked_processes
 from twin_resources.stack.programs import urls, wait_until
 from twin_resources.stack.stack import Stack, start_stack, stop_stack
 from twin_resources.stack.supervisor import Program
+from twin_resources.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
@@ -179,6 +186,61 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
     assert followed.run.run_id == retry
     assert followed.run.status == "CANCELED"
     assert "worker died" in said(clock)
+
+
+def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_flight(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    settings = stack.settings
+    write_author(settings, Author("ada", "Ada"))
+    dagster.add_author("ada")
+    state = State.open(settings.state_address)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(
+            run_retrain, settings, author="Ada", reason="new posts ", wait=False, clock=clock
+        )
+        answer_the_request(state, dagster)
+        assert asked.result(timeout=120) == 0
+    [run] = dagster.runs(job="retrain_twin", author="ada")
+    assert run.tags["twin/reason"] == "new posts"
+    assert run.tags["twin/asked_by"].startswith("command:")
+    progress = read_progress(settings, "ada")
+    assert (progress.training, progress.run_id) == ("launched", run.run_id)
+    assert "status --wait" in said(clock)
+
+    def again() -> None:
+        run_retrain(settings, author="ada", reason="once more", wait=False, clock=clock)
+
+    with pytest.raises(
+        TwinError, match=r"is (queued|starting|started) .new posts.|one was decided"
+    ):
+        again()
+    wait_for_status(dagster, run.run_id, ["SUCCESS"])
+    with pytest.raises(TwinError, match="one was decided"):
+        again()  # its outcome is not stored yet
+    with state.reading() as connection:
+        assert retrainings.open_requests(connection) == {}
+    state.close()
+
+
+def answer_the_request(state: State, dagster: DagsterHTTP) -> None:
+    """What the sensor `retraining_requested` does at its tick (its own tests: tests/graph/loop)."""
+    deadline = time.monotonic() + 60
+    while True:
+        with state.transaction() as connection:
+            for author, requests in retrainings.open_requests(connection).items():
+                tags = {"twin/reason": requests[0].reason, "twin/asked_by": requests[0].asked_by}
+                retrainings.begin(
+                    connection, run_key="by_hand:ada:1", author=author, cause="by_hand",
+                    tags=tags, learnt=Learnt("", ""), at=time.time(),
+                )  # fmt: skip
+                retrainings.answer(connection, requests, "by_hand:ada:1")
+            decided = retrainings.unfinished(connection)
+        if decided:
+            dagster.launch("retrain_twin", "ada", tags=decided[0].launch.tags)
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_an_orderly_end_cancels_the_runs_first(

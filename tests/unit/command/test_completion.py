@@ -46,8 +46,8 @@ def written(home: Settings) -> Settings:
         (home.authors_dir / f"{slug}.toml").parent.mkdir(exist_ok=True)
         (home.authors_dir / f"{slug}.toml").write_text(f'name = "{slug}"\n')
     home.logs_dir.mkdir()
-    for name in ("gateway", "models", "gateway.log.1"):
-        (home.logs_dir / f"{name}.log").touch()
+    for name in ("gateway.log", "models.log", "gateway.log.1"):
+        (home.logs_dir / name).touch()
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
     for checkpoint in ("abc", "def"):
         registry.register(
@@ -69,6 +69,7 @@ def test_tab_offers_authors_versions_and_models_of_the_home(written: Settings) -
     assert offered("twin export --author ada ") == ["v2", "v1"]
     assert offered("twin rollback --author mara ") == []
     assert "twin/mara@base" in offered("twin ask --model ")
+    assert offered("twin logs ") == ["gateway", "models"]
 
 
 def test_a_home_named_on_the_line_is_the_one_that_is_read(
