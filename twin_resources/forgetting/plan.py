@@ -23,8 +23,8 @@ from twin_resources.forgetting.lance_tables import LanceTables
 from twin_resources.forgetting.marks import Marking
 from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.trace_store import Seen, is_of, trace_store_of
+from twin_resources.langfuse.trace_texts import question_of
 from twin_resources.ledger import schema as ledger
-from twin_resources.ledger.traces import question_of
 
 POSTS = "raw_posts"
 _TEXTS = ("raw_posts", "cleaned_documents")

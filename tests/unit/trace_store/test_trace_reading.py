@@ -1,0 +1,264 @@
+"""Traces for people, read from the embedded store and from recorded answers of Langfuse 4.16.0."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.trace_store.conftest import KEYS, Store
+from twin_resources.errors import TwinError
+from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.langfuse.trace_reading import (
+    ScoreCondition,
+    TraceFilter,
+    read_page,
+    read_trace,
+    score_condition,
+    score_history,
+    trace_address,
+    trace_row,
+)
+
+SINCE = datetime(2026, 9, 1, tzinfo=UTC)
+
+
+def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any) -> dict[str, Any]:
+    """A span as the gateway writes it."""
+    facts = {
+        "twin.author": more.pop("author", "ann"),
+        "twin.version": version,
+        "twin.route": route,
+        "twin.class": "short",
+        "twin.chunks": "c1,c2",
+        "twin.cost_usd": "0.000034",
+        "twin.template": "",
+    }
+    asked = [{"role": "user", "content": f"Passage.\n\nQuestion: what of {number}?"}]
+    started = (1_790_000_000 + number) * 1_000_000_000
+    return {
+        "traceId": f"{number:032x}",
+        "spanId": f"{number:016x}",
+        "parentSpanId": more.pop("parent", ""),
+        "name": "answer",
+        "startTimeUnixNano": str(started),
+        "endTimeUnixNano": str(started + 2_000_000_000),
+        "attributes": {
+            "langfuse.observation.type": "generation",
+            "langfuse.internal.as_root": True,
+            "langfuse.observation.input": json.dumps(asked),
+            "langfuse.observation.output": json.dumps({"role": "assistant", "content": "Oil."}),
+            "langfuse.observation.usage_details": json.dumps({"input": 30, "total": 40}),
+            "langfuse.version": version,
+            "langfuse.trace.metadata": json.dumps(facts),
+        }
+        | more,
+    }
+
+
+@pytest.fixture
+def client(store: Store) -> LangfuseClient:
+    store.at("2026-09-21T15:00:00Z")
+    return LangfuseClient(
+        "http://testserver", public_key=KEYS.public, secret_key=KEYS.secret, http=store.http
+    )
+
+
+def score(store: Store, trace: int, name: str, value: float | str, **more: Any) -> None:
+    kind = "CORRECTION" if isinstance(value, str) else "NUMERIC"
+    body = {"traceId": f"{trace:032x}", "name": name, "value": value, "dataType": kind} | more
+    assert store.http.post("/api/public/scores", json=body).status_code == 200
+
+
+def test_a_page_is_newest_first_with_scores_and_leads_to_the_next(
+    store: Store, client: LangfuseClient
+) -> None:
+    store.post_spans(*(span(number) for number in range(1, 6)))
+    score(store, 5, "thumbs", 0.0, comment="wrong drop", metadata={"twin.by": "reader"})
+    first = read_page(client, TraceFilter(), limit=3)
+    assert [row.trace_id for row in first.rows] == [f"{n:032x}" for n in (5, 4, 3)]
+    newest = first.rows[0]
+    assert (newest.author, newest.version, newest.route) == ("ann", "v1", "stable")
+    assert (newest.question, newest.answer) == ("what of 5?", "Oil.")
+    assert (newest.seconds, newest.cost_usd, newest.tokens) == (2, 0.000034, 40)
+    assert [(one.name, one.value, one.comment, one.by) for one in newest.scores] == [
+        ("thumbs", 0, "wrong drop", "reader")
+    ]
+    second = read_page(client, TraceFilter(), limit=3, after=first.following)
+    assert [row.trace_id for row in second.rows] == [f"{n:032x}" for n in (2, 1)]
+    assert not second.following
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (TraceFilter(version="v2"), [2]),
+        (TraceFilter(route="alias:base"), [3]),
+        (TraceFilter(author="bob"), [4]),
+        (TraceFilter(score=ScoreCondition("thumbs", "<", 0.5)), [2]),
+        (TraceFilter(score=ScoreCondition("thumbs")), [2, 1]),
+        (TraceFilter(version="v1", score=ScoreCondition("thumbs")), [1]),
+        (TraceFilter(version="v1", score=ScoreCondition("thumbs", "=", 0)), []),
+    ],
+)
+def test_filters(
+    wanted: TraceFilter, expected: list[int], store: Store, client: LangfuseClient
+) -> None:
+    store.post_spans(
+        span(1), span(2, version="v2"), span(3, version="base", route="alias:base"),
+        span(4, author="bob", version="v3"),
+    )  # fmt: skip
+    score(store, 1, "thumbs", 1.0)
+    store.at("2026-09-21T15:00:09Z")
+    score(store, 2, "thumbs", 0.0)
+    found = read_page(client, wanted)
+    assert [int(row.trace_id, 16) for row in found.rows] == expected
+
+
+def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseClient) -> None:
+    """The only low vote is the oldest of 130: three pages of scores lie before it."""
+    store.post_spans(*(span(number) for number in range(1, 131)))
+    for number in range(1, 131):
+        store.now_ms += 10
+        score(store, number, "thumbs", float(number > 1))
+    found = read_page(client, TraceFilter(score=score_condition("thumbs<0.5")))
+    assert [int(row.trace_id, 16) for row in found.rows] == [1]
+
+
+def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClient) -> None:
+    """The parent of the first was never stored: it stands at the top all the same."""
+    inner = span(7, parent=f"{7:016x}") | {"spanId": "00000000000000aa", "name": "inner"}
+    store.post_spans(span(7, parent="00000000000000ff"), inner)
+    score(store, 7, "support", 0.25)
+    score(store, 7, "output", "Two drops.")
+    tree = read_trace(client, f"{7:032x}")
+    assert [(step.name, [below.name for below in step.children]) for step in tree.steps] == [
+        ("answer", ["inner"])
+    ]
+    assert tree.steps[0].messages == (("user", "Passage.\n\nQuestion: what of 7?"),)
+    assert tree.steps[0].facts["tokens"] == "30 input, 40 total"
+    assert tree.facts["twin.chunks"] == "c1,c2"
+    assert {one.name: one.value for one in tree.row.scores} == {
+        "support": 0.25,
+        "output": "Two drops.",
+    }
+
+
+def test_a_trace_that_is_not_there_is_an_error(client: LangfuseClient) -> None:
+    with pytest.raises(TraceStoreError) as refused:
+        read_trace(client, "0" * 32)
+    assert refused.value.status == 404
+
+
+def test_scores_by_day_and_version(store: Store, client: LangfuseClient) -> None:
+    store.post_spans(span(1), span(2), span(3, version="base"), span(4, author="bob"))
+    store.at("2026-09-21T15:00:00Z")
+    score(store, 1, "thumbs", 1.0)
+    score(store, 2, "thumbs", 0.0)
+    score(store, 3, "thumbs", 0.0)
+    score(store, 4, "thumbs", 0.0)
+    score(store, 1, "latency_s", 0.5)
+    store.at("2026-09-22T15:00:00Z")
+    score(store, 1, "support", 0.5)
+    history = score_history(client, author="ann", since=SINCE)
+    assert [(one.day, one.version, one.name, one.mean, one.count) for one in history.days] == [
+        ("2026-09-21", "base", "thumbs", 0.0, 1),
+        ("2026-09-21", "v1", "thumbs", 0.5, 2),
+        ("2026-09-22", "v1", "support", 0.5, 1),
+    ]
+    assert (history.names, history.cut) == (("support", "thumbs"), False)
+    assert score_history(client, author="ann", since=SINCE, most=2).cut
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("thumbs", ScoreCondition("thumbs")),
+        ("thumbs=0", ScoreCondition("thumbs", "=", 0.0)),
+        (" support < .3 ", ScoreCondition("support", "<", 0.3)),
+        ("judge:topic@1>=0.5", ScoreCondition("judge:topic@1", ">=", 0.5)),
+    ],
+)
+def test_a_condition_is_read(text: str, expected: ScoreCondition | None) -> None:
+    assert score_condition(text) == expected
+
+
+@pytest.mark.parametrize("text", ["thumbs<", "<0.3", "thumbs<many", "a<b<c"])
+def test_a_condition_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(TwinError, match="condition"):
+        score_condition(text)
+
+
+@pytest.mark.parametrize(
+    ("sign", "held"),
+    [("<", [0]), ("<=", [0, 0.5]), (">", [1]), (">=", [0.5, 1]), ("=", [0.5]), ("", [0, 0.5, 1])],
+)
+def test_a_condition_holds(sign: str, held: list[float]) -> None:
+    condition = ScoreCondition("thumbs", sign, 0.5)
+    assert [value for value in (0, 0.5, 1) if condition.holds(value)] == held
+    assert condition.holds("a text") == (sign == "")
+
+
+@pytest.fixture
+def recorded(shared_data: Path) -> LangfuseClient:
+    """Answers that Langfuse 4.16.0 gave: its observations, its scores, its project."""
+    folder = shared_data / "langfuse-golden"
+
+    def body(name: str) -> Any:
+        return json.loads((folder / f"{name}.json").read_text())["response"]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/api/public/")
+        if path == "v2/observations":
+            found = body("get-v2-observations")
+            asked = request.url.params
+            rows = [
+                one
+                for one in found["data"]
+                if asked.get("traceId") in (None, one["traceId"])
+                and asked.get("type") in (None, one["type"])
+            ]
+            return httpx.Response(200, json={"data": rows, "meta": {}})
+        if path == "v3/scores":
+            found = body("get-v3-scores-page0")
+            wanted = request.url.params.get("traceId", "").split(",")
+            rows = [
+                one for one in found["data"] if wanted == [""] or one["subject"]["id"] in wanted
+            ]
+            return httpx.Response(200, json={"data": rows, "meta": {}})
+        return httpx.Response(200, json=body("get-projects"))
+
+    http = httpx.Client(base_url="https://lf.example", transport=httpx.MockTransport(answer))
+    return LangfuseClient("https://lf.example", public_key="", secret_key="", http=http)
+
+
+def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) -> None:
+    """Traces of others (the SDK's, LiteLLM's) have no author, and are shown with what they have."""
+    page = read_page(recorded, TraceFilter())
+    assert [(row.version, row.tokens, row.cost_usd) for row in page.rows] == [
+        ("adapter-v8", 30, 1.35e-05),
+        ("adapter-v7", 30, 1.35e-05),
+        ("adapter-v7", 30, 1.35e-05),
+        ("v7", 12, 0.001),
+    ]
+    assert {row.author for row in page.rows} == {""}
+    tree = read_trace(recorded, page.rows[3].trace_id)
+    assert [(step.kind, step.name) for step in tree.steps] == [("SPAN", "twin-request")]
+    assert [(step.kind, step.facts["model"]) for step in tree.steps[0].children] == [
+        ("GENERATION", "twin-7b")
+    ]
+    assert tree.facts["adapter"]
+    assert trace_address(recorded, "ab") == "https://lf.example/project/twin/traces/ab"
+    # the recorded scores are of a trace that is not among the recorded observations
+    assert score_history(recorded, author="", since=SINCE).days == ()
+
+
+def test_what_a_foreign_trace_does_not_say_is_empty() -> None:
+    row = trace_row({"traceId": "a", "startTime": "2026-01-01T00:00:00Z", "totalCost": 0})
+    assert (row.author, row.version, row.cost_usd, row.tokens) == ("", "", None, None)
+    assert (row.question, row.answer, row.error) == ("", "", "")
