@@ -1,0 +1,99 @@
+"""What the project's modules import, read from their source.
+
+Belongs here: import statements, where they stand, whether something catches that they fail.
+Does not belong here: what is declared (`declared.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("twin_resources", "twin_assets", "twin_sensors")
+_CAUGHT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of a module of somebody else.
+
+    Attributes:
+        module: as written, `starlette.middleware.sessions`.
+        names: what is taken from it; empty for `import module`.
+        where: `twin_resources/chat/page.py:20`.
+        expected_to_fail: for type checkers only, or in a `try` that catches its failure.
+        at_import: when its own module is imported, and not inside a function.
+    """
+
+    module: str
+    names: tuple[str, ...]
+    where: str
+    expected_to_fail: bool
+    at_import: bool
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+
+def imports_of_ours() -> list[Import]:
+    """Every import of a third party in the packages that a wheel holds."""
+    files = [path for package in OURS for path in sorted((ROOT / package).rglob("*.py"))]
+    return [
+        one for path in files for one in imports_in(path, str(path.relative_to(ROOT)))
+        if one.top not in OURS
+    ]  # fmt: skip
+
+
+def imports_in(path: Path, shown: str) -> Iterator[Import]:
+    """Imports of third parties in one source file; relative ones and the standard library's not."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield from (
+        one for one in _walk(tree, shown, excused=False, at_import=True)
+        if one.top not in sys.stdlib_module_names
+    )  # fmt: skip
+
+
+def _walk(node: ast.AST, shown: str, *, excused: bool, at_import: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        inside = excused
+        if isinstance(node, ast.Try) and child in node.body:
+            inside = excused or any(map(_catches, node.handlers))
+        if isinstance(node, ast.If) and child in node.body and _for_types(node.test):
+            inside = True
+        at_top = at_import and not isinstance(
+            child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+        )
+        place = f"{shown}:{getattr(child, 'lineno', 0)}"
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(alias.name, (), place, inside, at_top)
+        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+            names = tuple(alias.name for alias in child.names)
+            yield Import(child.module, names, place, inside, at_top)
+        elif isinstance(child, ast.Call) and (module := _named_in(child)):
+            yield Import(module, (), place, inside, at_top)
+        yield from _walk(child, shown, excused=inside, at_import=at_top)
+
+
+def _named_in(call: ast.Call) -> str:
+    """The module of `import_module("module")`."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if name != "import_module" or not call.args or not isinstance(call.args[0], ast.Constant):
+        return ""
+    return str(call.args[0].value)
+
+
+def _catches(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(ast.unparse(kind).rpartition(".")[2] in _CAUGHT for kind in kinds)
+
+
+def _for_types(test: ast.expr) -> bool:
+    return ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING"
