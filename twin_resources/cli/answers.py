@@ -1,4 +1,4 @@
-"""The commands of answers: `ask`, `chat`, `open`, `feedback`, `explain`.
+"""The commands of answers: `ask`, `chat`, `open`, `feedback`, `traces`, `explain`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
@@ -104,6 +104,37 @@ def feedback(
         down=down,
         score=score,
         edit=edit,
+        as_json=as_json,
+        console=console(),
+    )
+
+
+@commands.command(rich_help_panel=ASK, epilog=example('twin traces --score "thumbs<0.5"'))
+def traces(
+    author: AuthorName = "",
+    version: Annotated[
+        str, typer.Option("--version", help="v3, base or paid.", autocompletion=completion.versions)
+    ] = "",
+    route: Annotated[str, typer.Option("--route", help="stable, canary, alias:base …")] = "",
+    score: Annotated[
+        str, typer.Option("--score", help='A score that they have: thumbs, or "support<0.3".')
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 20,
+    as_json: Json = False,
+    home: Home = None,
+) -> int:
+    """The newest answers, with what was said of them; every author's without --author."""
+    from twin_resources.command.subject import choose_author
+    from twin_resources.command.traces_command import run_traces
+
+    settings = settings_of(home)
+    return run_traces(
+        settings,
+        author=choose_author(settings, author).slug if author else "",
+        version=version,
+        route=route,
+        score=score,
+        limit=limit,
         as_json=as_json,
         console=console(),
     )

@@ -1,7 +1,8 @@
 """The door in front of the LiteLLM proxy: which (method, path) exist, and who and what may enter.
 
 Belongs here: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
-of client headers, and the answers that need no LiteLLM (models, readiness, feedback).
+of client headers, and the answers that need no LiteLLM (models, readiness, feedback, the one line
+at `/`).
 Does not belong here: the rules (`keys.py`, `request_body.py`, `choice.py`, `feedback.py`) and
 everything after LiteLLM.
 
@@ -43,7 +44,14 @@ MODELS_ROUTE = ("GET", "/v1/models")
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
 LIVELINESS_ROUTE = ("GET", "/health/liveliness")
 READINESS_ROUTE = ("GET", "/health/readiness")
-ROUTES = CHAT_ROUTES | {MODELS_ROUTE, FEEDBACK_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE}
+# Whoever opens the address in a browser learns what it is: no key, no name, no number in it.
+WHAT_ROUTE = ("GET", "/")
+WHAT = (
+    "The gateway of an LLM Twin: OpenAI's API under /v1, with a key of it. "
+    "To talk in a browser: `twin open`, on the machine of the twin.\n"
+)
+OPEN_ROUTES = frozenset({WHAT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # without a key
+ROUTES = CHAT_ROUTES | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
 
 # What LiteLLM needs. The rest of the client's headers steers LiteLLM (x-litellm-*, langfuse_*),
 # names a trace of its own (traceparent), or is nobody's business (user agent, addresses).
@@ -94,6 +102,8 @@ class Door:
             await self.proxy(_stripped(scope), receive, _hiding(send))
         elif route == READINESS_ROUTE:
             await self._readiness(send)
+        elif route == WHAT_ROUTE:
+            await _tell_what(send)
         else:
             try:
                 key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
@@ -218,6 +228,16 @@ def _hiding(send: Send) -> Send:
         await send(message)
 
     return tell
+
+
+async def _tell_what(send: Send) -> None:
+    body = WHAT.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _answer(send: Send, status: int, document: Mapping[str, Any]) -> None:

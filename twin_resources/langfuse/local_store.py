@@ -9,6 +9,7 @@ server of version 4.16.0 answers it. Every other path is 404, also those that it
     POST   /api/public/scores             GET    /api/public/v3/scores
     DELETE /api/public/scores/{id}        GET    /api/public/projects
     DELETE /api/public/traces[/{id}]      GET    /api/public/health (no key)
+    GET    /  (no key; one line that says what this is)
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any, NoReturn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from twin_resources.errors import TwinError
@@ -45,6 +46,10 @@ from twin_resources.settings import load_secrets, load_settings
 API_VERSION = "4.16.0"  # the server version whose recorded answers this store reproduces
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
+WHAT = (
+    f"The trace store of an LLM Twin: a part of Langfuse {API_VERSION}'s public API, for programs. "
+    "To look at traces in a browser: `twin open traces`; in the terminal: `twin traces`.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def build_app(
     """
     app = Starlette(
         routes=[
+            Route("/", _what, methods=["GET"]),
             Route("/api/public/health", _health, methods=["GET"]),
             Route("/api/public/projects", _with_keys(_projects), methods=["GET"]),
             Route("/api/public/otel/v1/traces", _with_keys(_post_traces), methods=["POST"]),
@@ -159,6 +165,10 @@ async def _json_body(request: Request) -> Any:
 
 def _parameters(request: Request) -> dict[str, list[str]]:
     return {name: request.query_params.getlist(name) for name in request.query_params}
+
+
+async def _what(_request: Request) -> Response:
+    return PlainTextResponse(WHAT)
 
 
 async def _health(request: Request) -> Response:

@@ -18,7 +18,7 @@ from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.request_body import MAX_BODY_BYTES
-from twin_resources.gateway.routes import ROUTES, Door, Message, Receive, Scope, Send
+from twin_resources.gateway.routes import OPEN_ROUTES, ROUTES, Door, Message, Receive, Scope, Send
 from twin_resources.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
 
@@ -80,7 +80,8 @@ QUESTION = {"model": "twin/ann", "messages": [{"role": "user", "content": "Wöra
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
+        ("POST", "/"),
+        ("HEAD", "/"),
         ("GET", "/openapi.json"),
         ("GET", "/v1/chat/completions"),
         ("POST", "/v1/chat/completions/"),
@@ -122,9 +123,21 @@ async def test_a_websocket_is_closed(door: Door) -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
-@pytest.mark.parametrize(
-    "route", sorted(ROUTES - {("GET", "/health/liveliness"), ("GET", "/health/readiness")})
-)
+async def test_the_root_says_what_this_is_and_where_the_page_is(client: httpx.AsyncClient) -> None:
+    """One line without a key; nothing of this home is in it, and LiteLLM is not asked."""
+    answer = await client.get("/", headers={"Authorization": ""})
+    assert (answer.status_code, answer.headers["content-type"][:10]) == (200, "text/plain")
+    assert answer.text.count("\n") == 1
+    assert "`twin open`" in answer.text
+    assert "ann" not in answer.text.lower()
+
+
+def test_three_routes_need_no_key() -> None:
+    open_routes = {("GET", "/"), ("GET", "/health/liveliness"), ("GET", "/health/readiness")}
+    assert open_routes == OPEN_ROUTES
+
+
+@pytest.mark.parametrize("route", sorted(ROUTES - OPEN_ROUTES))
 async def test_the_routes_that_answer_need_a_key(
     client: httpx.AsyncClient, route: tuple[str, str]
 ) -> None:

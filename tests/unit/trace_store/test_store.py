@@ -319,7 +319,13 @@ def test_wrong_keys_open_nothing(store: Store, authorization: str) -> None:
 )
 def test_every_other_endpoint_is_404(store: Store, method: str, path: str) -> None:
     assert store.http.request(method, f"/api/public/{path}").status_code == 404
-    assert store.http.get("/").status_code == 404
+    assert store.http.post("/").status_code == 404
+
+
+def test_the_root_says_what_this_is_and_where_traces_are_shown(store: Store) -> None:
+    answer = store.http.get("/", auth=("", ""))
+    assert (answer.status_code, answer.text.count("\n")) == (200, 1)
+    assert "`twin open traces`" in answer.text
 
 
 def test_a_deleted_trace_is_nowhere_in_the_file(store: Store) -> None:
