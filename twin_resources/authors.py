@@ -20,6 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
+# The bundled authors, one folder each: a link to deploy/samples in a checkout.
+SAMPLES = Path(__file__).resolve().parent / "samples"
 OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 """What an import leaves out unless the author's settings ask for it (`Author.include`)."""
 # Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training

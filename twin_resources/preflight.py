@@ -294,8 +294,12 @@ def _output(command: list[str]) -> str:
     return ran.stdout if ran.returncode == 0 else ""
 
 
-def examine(options: argparse.Namespace, project: Path) -> Report:
-    """Everything that is looked at, as one dict (what `--json` prints)."""
+def examine(options: argparse.Namespace, project: Path, *, installed: bool | None = None) -> Report:
+    """Everything that is looked at, as one dict (what `--json` prints).
+
+    Args:
+        installed: the packages are there; None: as the stamp of `installation.py` says.
+    """
     started = time.monotonic()
     home = Path(options.home).expanduser()
     machine = {
@@ -304,7 +308,8 @@ def examine(options: argparse.Namespace, project: Path) -> Report:
         "bf16": has_bf16(),
         "gpus": gpus(),
     }
-    installed = (project / ".venv" / ".installed").exists()
+    if installed is None:
+        installed = (project / ".venv" / ".installed").exists()
     prepared = (home / "weights").is_dir() and any((home / "weights").iterdir())
     download, kept, in_home = needs_gb(options, machine, installed=installed, prepared=prepared)
     findings = look_at_system() + look_at_python() + look_at_compiler()

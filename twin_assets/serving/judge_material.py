@@ -17,10 +17,10 @@ from twin_assets.evaluation.served import served_model
 from twin_assets.evaluation.served.served_answers import FREQUENCY_PENALTY
 from twin_assets.evaluation.served.served_model import Serve
 from twin_assets.instructions.schema import OF_THE_AUTHOR
-from twin_resources.authors import author_slugs
+from twin_resources.authors import SAMPLES, author_slugs
 from twin_resources.judging.panel import Material
 from twin_resources.judging.plants import OwnAnswer
-from twin_resources.judging.texts import SAMPLES, bundled_hands, divided, hands_of, of_others
+from twin_resources.judging.texts import bundled_hands, divided, hands_of, of_others
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.serving.model_server_process import servers_at_once
 from twin_resources.settings import Settings

@@ -18,7 +18,6 @@ from twin_resources.authors import Author
 from twin_resources.settings import Settings
 from twin_resources.stack.endpoints import write_private
 from twin_resources.stack.process_identity import ProcessIdentity
-from twin_resources.stack.programs import project_root
 
 Training = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
 
@@ -119,7 +118,7 @@ def fingerprint(author: Author, settings: Settings) -> str:
             digest.update(os.urandom(16))  # what lies there now, only an import can tell
         else:
             _add_tree(digest, Path(source))
-    root = project_root() / "twin_assets"
+    root = Path(__file__).resolve().parents[2] / "twin_assets"
     for stage in ("corpus", "knowledge"):
         for path in sorted((root / stage).rglob("*.py")):
             digest.update(path.read_bytes())

@@ -13,7 +13,7 @@ from twin_resources import preflight
 from twin_resources.command.clock import StageClock
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.stack.programs import project_root
+from twin_resources.stack.programs import working_folder
 
 SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before installing
 
@@ -31,7 +31,7 @@ def show_machine(settings: Settings, *, clock: StageClock) -> None:
             *("--home", str(settings.home)),
         ]
     )
-    report = preflight.examine(options, project_root())
+    report = preflight.examine(options, working_folder(), installed=True)
     if os.environ.get(SHOWN_VARIABLE) and report["go_on"]:
         clock.say("passed, as shown above")
         return

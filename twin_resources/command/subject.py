@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from twin_resources.authors import OPT_INS, Author, list_authors, read_author, write_author
+from twin_resources.authors import OPT_INS, SAMPLES, Author, list_authors, read_author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.slugs import slug_of
-from twin_resources.stack.programs import project_root
 from twin_resources.stack.stack import read_record
 
 SAMPLE_FILE = "author.toml"
@@ -147,8 +146,7 @@ def sample_folder(slug: str = "") -> Path:
     Raises:
         TwinError: there is no such sample.
     """
-    samples = project_root() / "deploy" / "samples"
-    found = sorted(folder.parent for folder in samples.glob(f"*/{SAMPLE_FILE}"))
+    found = sorted(folder.parent for folder in SAMPLES.glob(f"*/{SAMPLE_FILE}"))
     chosen = [folder for folder in found if not slug or folder.name == slug]
     if not chosen:
         names = ", ".join(folder.name for folder in found) or "none"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from twin_resources.settings import Settings
 from twin_resources.stack.child_environment import child_environment
 from twin_resources.stack.process_identity import end_processes, identify, session_processes
-from twin_resources.stack.programs import project_root
+from twin_resources.stack.programs import working_folder
 
 KEPT_LINES = 40
 
@@ -95,7 +95,7 @@ def running_module(
     """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=project_root(),
+        cwd=working_folder(),
         env=child_environment(settings, instance=instance, environ=environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

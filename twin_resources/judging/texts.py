@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from twin_resources.authors import SAMPLES
 from twin_resources.judging.judge import digest
 
-SAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "samples"
 FEWEST_WORDS = 40  # as in the author's own answers (instructions/schema.py)
 MOST_WORDS = 160
 SAME_WORDS = 12  # in a row: nobody writes them twice by chance

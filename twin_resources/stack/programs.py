@@ -34,6 +34,8 @@ AFTER_PREPARATION = ("models", "gateway")
 DEFINITIONS = "twin_assets.definitions"
 # The runs that a crash cut short are marked first: the daemon would wait for them.
 AFTER_WEBSERVER = ("dagster-daemon",)
+# A link to deploy/local/dagster.yaml in a checkout, the file itself in a wheel.
+DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 
 
@@ -45,30 +47,24 @@ class StackStopped(StackEnded):
     """The stack was ended by `twin stop`, or replaced, while it was waited for."""
 
 
-def project_root() -> Path:
-    """The checkout: the folder with `workspace.yaml`, `deploy/` and the packages.
+def working_folder() -> Path:
+    """Where the processes run: the checkout, or the environment that a wheel was installed into.
 
-    Raises:
-        TwinError: the package was installed without its checkout.
+    `python -m` looks for modules in its working folder before all others. In the shell's folder lie
+    a stranger's, and in `site-packages` those that would hide the standard library's; the
+    environment's own folder holds none.
     """
     root = Path(str(twin_resources.__file__)).resolve().parents[1]
-    if not (root / "workspace.yaml").is_file():
-        raise TwinError(
-            "find the project's folder",
-            found=f"no workspace.yaml in {root}",
-            next_step="clone the repository and install it with `pip install -e .`",
-        )
-    return root
+    return root if (root / "workspace.yaml").is_file() else Path(sys.prefix)
 
 
 def stack_programs(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Sequence[Program]:
     """Every program of the stack, with the ports in `settings`; writes Dagster's home as well."""
-    root = project_root()
+    root = working_folder()
     code = code_socket(settings)
-    configuration = root / "deploy" / "local" / "dagster.yaml"
-    workspace = str(write_dagster_home(settings, configuration, code=code, environ=environ))
+    workspace = str(write_dagster_home(settings, DAGSTER_YAML, code=code, environ=environ))
     named = named_models(settings)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
     offline = tuple(name for name in named if name not in paid)

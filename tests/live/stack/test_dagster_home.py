@@ -12,10 +12,10 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.stack.dagster_home import DATABASES, write_dagster_home
-from twin_resources.stack.programs import project_root
+from twin_resources.stack.programs import DAGSTER_YAML
 
 pytestmark = pytest.mark.live
-CONFIGURATION = project_root() / "deploy" / "local" / "dagster.yaml"
+CONFIGURATION = DAGSTER_YAML
 
 
 def heads(home: Path) -> list[int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from twin_assets.serving.judge_material import others_of
-from twin_resources.authors import Author, write_author
-from twin_resources.judging.texts import SAMPLES
+from twin_resources.authors import SAMPLES, Author, write_author
 from twin_resources.settings import Settings
 
 
