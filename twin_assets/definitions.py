@@ -57,20 +57,24 @@ ASSET_MODULES = (
 )
 
 
-def default_resources() -> dict[str, Any]:
-    """Every resource by the name that assets ask for, reading `TWIN_HOME` when it is used."""
+def default_resources(home: str = "") -> dict[str, Any]:
+    """Every resource by the name that assets ask for.
+
+    Args:
+        home: folder of all state; empty: `TWIN_HOME`, else `.twin`, read when it is used.
+    """
     return {
-        "embedder": shells.EmbedderResource(),
-        "langfuse": shells.LangfuseResource(),
-        "model_server": shells.ModelServerResource(),
-        "registry": shells.RegistryResource(),
-        "retriever": shells.RetrieverResource(),
-        "settings": shells.SettingsResource(),
-        "state": shells.StateResource(),
-        "tables": shells.TablesResource(),
-        "tables_io": TablesIOManager(),
-        "training": shells.TrainingLauncherResource(),
-        "training_inputs": TrainingInputsResource(),
+        "embedder": shells.EmbedderResource(home=home),
+        "langfuse": shells.LangfuseResource(home=home),
+        "model_server": shells.ModelServerResource(home=home),
+        "registry": shells.RegistryResource(home=home),
+        "retriever": shells.RetrieverResource(home=home),
+        "settings": shells.SettingsResource(home=home),
+        "state": shells.StateResource(home=home),
+        "tables": shells.TablesResource(home=home),
+        "tables_io": TablesIOManager(home=home),
+        "training": shells.TrainingLauncherResource(home=home),
+        "training_inputs": TrainingInputsResource(home=home),
     }
 
 

@@ -1,14 +1,51 @@
 """The ground floor: the outside world, and the words and mathematics that everyone shares.
 
 Public names resolve lazily (PEP 562): `from twin_resources import LangfuseResource` builds
-nothing else.
+nothing else. What reads the code without running it is shown the same names as plain imports.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from twin_resources.dagster_resources import (
+        EmbedderResource,
+        LangfuseResource,
+        ModelServerResource,
+        RegistryResource,
+        RetrieverResource,
+        SettingsResource,
+        StateResource,
+        TablesResource,
+        TrainingLauncherResource,
+    )
+    from twin_resources.errors import TwinError
+    from twin_resources.registry.registry import Registry
+    from twin_resources.retrieval.retrieval import Retriever
+    from twin_resources.settings import Settings, load_settings
+    from twin_resources.state.state import State
+    from twin_resources.tables.tables import Tables
+
+__all__ = [
+    "EmbedderResource",
+    "LangfuseResource",
+    "ModelServerResource",
+    "Registry",
+    "RegistryResource",
+    "Retriever",
+    "RetrieverResource",
+    "Settings",
+    "SettingsResource",
+    "State",
+    "StateResource",
+    "Tables",
+    "TablesResource",
+    "TrainingLauncherResource",
+    "TwinError",
+    "load_settings",
+]
 _HOMES = {
     "EmbedderResource": "dagster_resources",
     "LangfuseResource": "dagster_resources",
@@ -28,10 +65,13 @@ _HOMES = {
     "load_settings": "settings",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - the map above is the list
+if not TYPE_CHECKING:  # an analyzer would take a misspelt name for one of these
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(import_module(f"twin_resources.{_HOMES[name]}"), name)
+        raise AttributeError(f"module 'twin_resources' has no attribute {name!r}")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"twin_resources.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'twin_resources' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
