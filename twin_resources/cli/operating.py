@@ -1,4 +1,4 @@
-"""The commands of whoever runs it: `logs`, `check`.
+"""The commands of whoever runs it: `doctor`, `logs`, `check`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
@@ -10,9 +10,17 @@ from typing import Annotated
 import typer
 
 from twin_resources.cli import completion
-from twin_resources.cli.arguments import OPERATE, Home, example, settings_of
+from twin_resources.cli.arguments import OPERATE, Home, Json, console, example, settings_of
 
 commands = typer.Typer()
+
+
+@commands.command(rich_help_panel=OPERATE, epilog=example("twin doctor --json"))
+def doctor(as_json: Json = False, home: Home = None) -> int:
+    """Look at everything a twin needs and say what mends it; exit code 1 when anything fails."""
+    from twin_resources.command.doctor.examination import run_doctor
+
+    return run_doctor(settings_of(home), as_json=as_json, console=console())
 
 
 @commands.command(rich_help_panel=OPERATE, epilog=example("twin logs gateway --follow"))

@@ -327,7 +327,7 @@ def remote_engine(url: str, key: str) -> str:
         return root  # OpenAI's interface has no such route: most servers do not tell
 
 
-def offered_models(url: str, key: str) -> set[str]:
+def offered_models(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
     """Names under `<url>/models`.
 
     Raises:
@@ -335,7 +335,7 @@ def offered_models(url: str, key: str) -> set[str]:
     """
     try:
         answer = httpx.get(
-            f"{url}/models", headers=_authorization(key), timeout=10, trust_env=False
+            f"{url}/models", headers=_authorization(key), timeout=timeout_s, trust_env=False
         )
         answer.raise_for_status()
         return {entry["id"] for entry in answer.json()["data"]}

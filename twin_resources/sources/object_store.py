@@ -12,7 +12,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -171,17 +171,38 @@ def _said(tried: str) -> Generator[None]:
         ) from error
 
 
-def _client() -> Any:
+def look_at(source: object, *, timeout_s: float) -> str:
+    """Ask once for one object under the prefix; says in a few words what is there.
+
+    Args:
+        timeout_s: of connecting and of the answer; nothing is tried again.
+
+    Raises:
+        TwinError: there is no such bucket, it may not be listed, or nothing answers.
+    """
+    bucket, prefix = split_address(source)
+    with _said(f"list {address_of(source)}"):
+        client = _client(connect_s=timeout_s, read_s=timeout_s, retries=0)
+        page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    return f"{address_of(source)} {'has objects' if page.get('KeyCount') else 'is empty'}"
+
+
+def endpoint_of(environ: Mapping[str, str]) -> str:
+    """The server that is named in the place of AWS; empty: none is."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    return next((environ[name] for name in names if environ.get(name)), "")
+
+
+def _client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
     boto3: Any = import_module("boto3")
     configuration: Any = import_module("botocore.config")
     return boto3.session.Session().client(
         "s3",
-        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3")
-        or os.environ.get("AWS_ENDPOINT_URL")
-        or os.environ.get("AWS_ENDPOINT")
-        or None,
+        endpoint_url=endpoint_of(os.environ) or None,
         region_name=os.environ.get("AWS_REGION") or None,
         config=configuration.Config(
-            connect_timeout=10, read_timeout=30, retries={"mode": "standard", "max_attempts": 3}
+            connect_timeout=connect_s,
+            read_timeout=read_s,
+            retries={"mode": "standard", "max_attempts": retries},
         ),
     )

@@ -69,6 +69,7 @@ def test_every_command_is_there() -> None:
         "chat",
         "check",
         "demo-loop",
+        "doctor",
         "explain",
         "export",
         "feedback",

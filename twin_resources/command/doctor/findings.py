@@ -1,0 +1,59 @@
+"""One line of `twin doctor`: what was looked at, how it is, what was found, what mends it.
+
+Belongs here: the value and the words of a check that met an error. Does not belong here: looking.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from twin_resources.errors import TwinError
+
+Verdict = Literal["ok", "warn", "fail"]
+TIMEOUT_S = 3.0  # of one question to a service; whoever is there answers in a tenth of it
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        verdict: `warn`: it works, or will, and a person should know; `fail`: something that was
+            asked for does not work.
+        remedy: what to do about it; empty when it is `ok`.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def ok(name: str, found: str) -> Finding:
+    return Finding(name, "ok", found)
+
+
+def warn(name: str, found: str, remedy: str) -> Finding:
+    return Finding(name, "warn", found, remedy)
+
+
+def fail(name: str, found: str, remedy: str) -> Finding:
+    return Finding(name, "fail", found, remedy)
+
+
+def looked(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """The findings of one look, an error among them: the others are looked at all the same.
+
+    Args:
+        name: of the finding that an error becomes.
+    """
+    try:
+        return list(look())
+    except TwinError as error:
+        return [fail(name, error.found, error.next_step)]
+    except Exception as error:  # noqa: BLE001 - whoever calls a doctor wants to hear the rest too
+        found = f"could not be looked at: {type(error).__name__}: {error}"
+        return [fail(name, found, "report this with the output of `twin --version`")]
