@@ -18,7 +18,7 @@ import polars as pl
 from twin_resources.ledger.interactions import columns
 from twin_resources.privacy import PRIVACY_VERSION, count_personal, replace_personal
 
-STRIPPING_VERSION = f"1:{PRIVACY_VERSION}"
+STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are told
 TEXT_COLUMNS = ("question", "answer", "edit")
 
 

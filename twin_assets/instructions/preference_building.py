@@ -150,10 +150,13 @@ def _against_model(
 
 
 def _traces(tables: Tables, author: str) -> list[Trace]:
-    """Traces that somebody scored or edited, newest first."""
+    """Traces that somebody scored, rejected or edited, newest first.
+
+    That another answer was preferred counts as a vote of 0 beside the others.
+    """
     if not tables.exists(TRACES, author):
         return []
-    frame = tables.read(TRACES, author, where="votes > 0 OR edit IS NOT NULL")
+    frame = tables.read(TRACES, author, where="votes > 0 OR rejections > 0 OR edit IS NOT NULL")
     newest = frame.sort(["started_at", "trace_id"], descending=[True, False])
     return [
         Trace(
@@ -163,13 +166,18 @@ def _traces(tables: Tables, author: str) -> list[Trace]:
             answer=row["answer"],
             chunk_ids=tuple(row["chunk_ids"]),
             template=row["template"],
-            vote=row["vote"],
-            voters=tuple(row["voters"]),
+            vote=_mean_vote(row),
+            voters=(*row["voters"], *row["rejection_voters"]),
             edit=row["edit"] or "",
             edit_role=row["edit_role"] or "",
         )
         for row in newest.to_dicts()
     ]
+
+
+def _mean_vote(row: Mapping[str, Any]) -> float | None:
+    count = row["votes"] + row["rejections"]
+    return (row["vote"] or 0.0) * row["votes"] / count if count else None
 
 
 def _passages(

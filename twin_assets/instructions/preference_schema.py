@@ -27,11 +27,12 @@ class PreferenceDataset(dy.Schema):
     """Table `preference_dataset`: two answers to one prompt, of which the author's is chosen.
 
     `source`: `edit` (the author corrected an answer), `model_answer` (a training sample's answer
-    against the model's own), `vote` (an answer that readers scored low, against a passage of the
-    author's about the same). A trace is named by `edit` and `vote`; sample, document, chunk and the
-    span of the chosen text by `model_answer` and `vote`; else these are null. `messages` are the
-    prompt. `rejected_ended` is false where the rejected answer was cut off. `rejected_from` is the
-    checkpoint (or the model version) that gave it. `voters` are the readers who scored it.
+    against the model's own), `vote` (an answer that readers scored low, or to which they preferred
+    another, against a passage of the author's about the same). A trace is named by `edit` and
+    `vote`; sample, document, chunk and the span of the chosen text by `model_answer` and `vote`;
+    else these are null. `messages` are the prompt. `rejected_ended` is false where the rejected
+    answer was cut off. `rejected_from` is the checkpoint (or the model version) that gave it.
+    `voters` are the readers who scored it.
     """
 
     pair_id = dy.String(primary_key=True, min_length=1)

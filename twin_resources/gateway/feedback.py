@@ -6,6 +6,8 @@ Does not belong here: sending them (`langfuse/relay.py`), what they lead to (`le
     {"trace_id": "<x-twin-trace-id>", "thumb": "up" | "down"}
     {"trace_id": …, "score": 0 to 1}            in place of a thumb
     {"trace_id": …, "edit": "a better answer"}  alone or beside a vote
+    {"trace_id": …, "preferred": "<another>"}   of two answers to one question, this one is worse
+    {…, "comment": "why, in a line"}            beside any of them
 
 The reader is the key's. Only an admin key, behind which a site keeps its own readers apart, may
 name one (`reader`, any text; stored as a hash) or mark feedback as `simulated`: otherwise one key
@@ -13,6 +15,10 @@ could vote as a thousand readers. A reader has one vote a trace: its id is made 
 repetition changes nothing and a later vote replaces the earlier one. Whether the trace exists and
 whose it is, the ledger finds out: another gateway may have given the answer. An edit is Langfuse's
 CORRECTION of the trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
+
+What was preferred of two is a score of its own on both traces, 0 and 1, and no vote: half of all
+compared answers lose, however good both are, and a detector of falling votes would take that for a
+fall. It rejects the worse answer; the better one becomes no example of how to write.
 """
 # pyright: strict
 
@@ -34,22 +40,29 @@ from twin_resources.langfuse.outbox import Outbox, OutboxFull, QueuedScore, scor
 
 VOTE = "thumbs"  # a thumb is 1 or 0; a score from 0 to 1 is the same vote, more finely said
 EDIT = "output"  # the name that Langfuse gives every CORRECTION
-ALLOWED = ("trace_id", "thumb", "score", "edit", "reader", "simulated")
+COMPARISON = "comparison"  # 1: preferred to another answer, 0: another was preferred to it
+ALLOWED = ("trace_id", "thumb", "score", "edit", "preferred", "comment", "reader", "simulated")
 MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
+MAX_COMMENT_CHARACTERS = 500
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _THUMBS = {"up": 1.0, "down": 0.0}
 
 
 @dataclass(frozen=True)
 class Given:
-    """Feedback as it was read. `vote` is in [0, 1]; None and empty: not given."""
+    """Feedback as it was read. `vote` is in [0, 1]; None and empty: not given.
+
+    `preferred` is the trace of the better answer, `comment` one line about the opinion.
+    """
 
     trace_id: str
     vote: float | None
     edit: str
     reader: str
     simulated: bool
+    preferred: str = ""
+    comment: str = ""
 
 
 def read_feedback(raw: bytes, key: Key) -> Given:
@@ -66,20 +79,21 @@ def read_feedback(raw: bytes, key: Key) -> Given:
             found=f"{trace_id!r}"[:80],
             next_step="send the 32 digits of the answer's header x-twin-trace-id",
         )
-    edit = body.get("edit", "")
-    if not isinstance(edit, str) or len(edit) > MAX_EDIT_CHARACTERS:
+    edit = _text(body, "edit", most=MAX_EDIT_CHARACTERS)
+    comment = " ".join(_text(body, "comment", most=MAX_COMMENT_CHARACTERS).split())
+    preferred = body.get("preferred", "")
+    other = isinstance(preferred, str) and preferred != trace_id
+    if preferred != "" and not (other and _TRACE.fullmatch(preferred)):
         raise _bad(
-            "edit",
-            found="no text" if not isinstance(edit, str) else f"{len(edit):,} characters",
-            next_step=f"send at most {MAX_EDIT_CHARACTERS:,} characters",
+            "preferred",
+            found=f"{preferred!r}"[:80],
+            next_step="send the trace id of the other answer, which is better than this one",
         )
-    if any("\ud800" <= character <= "\udfff" for character in edit):
-        raise _bad("edit", found="half of a surrogate pair", next_step="send text in UTF-8")
     vote = _vote(body)
-    if vote is None and not edit.strip():
-        raise _bad("thumb", found="no opinion", next_step="send thumb, score or edit")
+    if vote is None and not edit and not preferred:
+        raise _bad("thumb", found="no opinion", next_step="send thumb, score, edit or preferred")
     reader, simulated = _whose(body, key)
-    return Given(trace_id, vote, edit.strip(), reader, simulated)
+    return Given(trace_id, vote, edit, reader, simulated, preferred, comment)
 
 
 def scores_of(given: Given, key: Key, *, now: datetime) -> list[QueuedScore]:
@@ -99,12 +113,25 @@ def scores_of(given: Given, key: Key, *, now: datetime) -> list[QueuedScore]:
     scores: list[QueuedScore] = []
     if given.vote is not None:
         identity = score_id(VOTE, given.reader, given.trace_id)
-        scores.append(QueuedScore(identity, given.trace_id, VOTE, given.vote, metadata=metadata))
+        scores.append(
+            QueuedScore(
+                identity, given.trace_id, VOTE, given.vote, "NUMERIC", given.comment, metadata
+            )
+        )
     if given.edit:
         identity = score_id(EDIT, given.reader, given.trace_id)
         scores.append(
             QueuedScore(identity, given.trace_id, EDIT, given.edit, "CORRECTION", "", metadata)
         )
+    if given.preferred:
+        for trace, other, value in (
+            (given.trace_id, given.preferred, 0.0),
+            (given.preferred, given.trace_id, 1.0),
+        ):
+            identity = score_id(COMPARISON, given.reader, trace)
+            told = metadata | {"twin.against": other}
+            comment = "" if value else given.comment
+            scores.append(QueuedScore(identity, trace, COMPARISON, value, "NUMERIC", comment, told))
     return scores
 
 
@@ -162,6 +189,20 @@ def _object(raw: bytes) -> Mapping[str, Any]:
             unknown[0], found=f"the key {unknown[0]!r}", next_step=f"send only {', '.join(ALLOWED)}"
         )
     return body
+
+
+def _text(body: Mapping[str, Any], name: str, *, most: int) -> str:
+    """A text of the body without space around it; empty: not given."""
+    text = body.get(name, "")
+    if not isinstance(text, str) or len(text) > most:
+        raise _bad(
+            name,
+            found="no text" if not isinstance(text, str) else f"{len(text):,} characters",
+            next_step=f"send at most {most:,} characters",
+        )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise _bad(name, found="half of a surrogate pair", next_step="send text in UTF-8")
+    return text.strip()
 
 
 def _vote(body: Mapping[str, Any]) -> float | None:

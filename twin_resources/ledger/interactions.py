@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 AUTHOR = "author"  # role of the key of whom the twin is of
+REJECTED_BELOW = 0.5  # a comparison is 0 or 1
 _COUNTING = ("open", "settled", "beside", "late")
 
 
@@ -31,6 +32,7 @@ def columns() -> Mapping[str, Any]:
     `votes` their number, `judged` the mean over judges, `judgements` their number. `edit` is the
     author's newest edit, without one the newest of any reader, and `edit_role` the role of its key:
     only an `author`'s may become a chosen answer.
+    `rejections` is how often another answer was preferred to this one, by `rejection_voters`.
     `chunk_ids` are the passages of the prompt, best first. Votes that came late or beside others
     of their reader's day are in it; held back, bad and deleted ones are not.
     """
@@ -62,6 +64,8 @@ def columns() -> Mapping[str, Any]:
         "edit": pl.String,
         "edit_role": pl.String,
         "edit_reader": pl.String,
+        "rejections": pl.Int64,
+        "rejection_voters": pl.List(pl.String),
     }
 
 
@@ -107,6 +111,7 @@ def _nothing() -> dict[str, Any]:
     return {
         "vote": None, "votes": 0, "voters": [], "judged": None, "judgements": 0,
         "edit": None, "edit_role": None, "edit_reader": None,
+        "rejections": 0, "rejection_voters": [],
     }  # fmt: skip
 
 
@@ -125,6 +130,11 @@ def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
             if score["role"] == AUTHOR or row["edit_role"] != AUTHOR:
                 row["edit"], row["edit_role"] = score["text"], score["role"]
                 row["edit_reader"] = score["reader"]
+            continue
+        if score["kind"] == "compare":
+            if score["value"] < REJECTED_BELOW:
+                row["rejections"] += 1
+                row["rejection_voters"] = [*row["rejection_voters"], score["reader"]]
             continue
         mean, count = (
             ("judged", "judgements") if score["name"].startswith(JUDGE) else ("vote", "votes")

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from twin_resources.state.schema import schema_number
 from twin_resources.state.state import State, StateError
 
-SCHEMA_NUMBER = 2  # raise it with every change that older code cannot read
+SCHEMA_NUMBER = 3  # raise it with every change that older code cannot read
 metadata = sa.MetaData()
 
 traces = sa.Table(
@@ -45,8 +45,9 @@ traces = sa.Table(
 )
 
 # `status`: open (waits to be settled), settled, beside (its reader's day was settled by other
-# answers of that day), late (its day was closed), capped (too much of one reader), kept (an edit),
-# bad (with `reason`), deleted. Only open ones ever become a bet, and each at most once.
+# answers of that day), late (its day was closed), capped (too much of one reader), kept (an edit
+# or a comparison), bad (with `reason`), deleted. Only open ones ever become a bet, and each at most
+# once.
 scores = sa.Table(
     "ledger_scores",
     metadata,
@@ -150,7 +151,10 @@ def open_tables(state: State) -> None:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    """Number 1 had no `server` on a trace; what stands there keeps an empty one."""
+    """Number 1 had no `server` on a trace; what stands there keeps an empty one.
+
+    Number 2 knew no comparisons, and would read them as votes.
+    """
     known = {column["name"] for column in sa.inspect(connection).get_columns(traces.name)}
     if "server" not in known:
         added = sa.text(f"ALTER TABLE {traces.name} ADD COLUMN server TEXT NOT NULL DEFAULT ''")

@@ -1,7 +1,7 @@
 """A score as the ledger keeps it, and whether it may count.
 
-Belongs here: score of the API → row, the kinds (vote, edit, judgement), and the reasons for which
-one never counts.
+Belongs here: score of the API → row, the kinds (vote, edit, comparison, judgement), and the reasons
+for which one never counts.
 Does not belong here: reading them (`feed.py`), when they are settled (`settling.py`).
 API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
 """
@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from twin_resources.gateway.feedback import EDIT, VOTE
+from twin_resources.gateway.feedback import COMPARISON, EDIT, VOTE
 from twin_resources.langfuse.json_values import milliseconds_of
 from twin_resources.privacy import replace_personal
 
@@ -22,6 +22,8 @@ UNKNOWN_TRACE = "unknown_trace"
 Reason = Literal[
     "unknown_trace", "no_trace", "other_author", "out_of_range", "not_a_number", "no_text"
 ]
+# A text is no number, and of two compared answers one loses however good both are.
+NEVER_BET_ON = ("edit", "compare")
 DAY_MS = 86_400_000
 MOST_TEXT = 20_000
 
@@ -65,7 +67,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any] | None:
         "timestamp_ms": timestamp_ms,
         "updated_ms": milliseconds_of(score.get("updatedAt") or score["timestamp"]),
         "day": timestamp_ms // DAY_MS,
-        "status": "bad" if reason else "kept" if kind == "edit" else "open",
+        "status": "bad" if reason else "kept" if kind in NEVER_BET_ON else "open",
         "reason": reason,
         "sequence": None,
     }
@@ -81,14 +83,16 @@ def with_trace(row: dict[str, Any], trace: Mapping[str, Any] | None) -> dict[str
     allowed = row["allowed_authors"].split(",")
     if "*" not in allowed and trace["author"] not in allowed:
         return row | known | {"status": "bad", "reason": "other_author"}
-    return row | known | {"status": "kept" if row["kind"] == "edit" else "open", "reason": ""}
+    return row | known | {"status": "kept" if row["kind"] in NEVER_BET_ON else "open", "reason": ""}
 
 
-def _kind(name: str, data_type: str) -> Literal["vote", "edit", "judge"] | None:
+def _kind(name: str, data_type: str) -> Literal["vote", "edit", "compare", "judge"] | None:
     if name == VOTE:
         return "vote"
     if name == EDIT and data_type == "CORRECTION":
         return "edit"
+    if name == COMPARISON:
+        return "compare"
     return "judge" if name.startswith(JUDGE) else None
 
 

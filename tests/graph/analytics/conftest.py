@@ -55,6 +55,8 @@ def answer(author: str, number: int, **changed: Any) -> dict[str, Any]:
         "edit": None,
         "edit_role": None,
         "edit_reader": None,
+        "rejections": 0,
+        "rejection_voters": [],
     } | changed
 
 

@@ -178,8 +178,20 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     assert user["content"].endswith("Question: What does the lantern number 0 say?")
 
 
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ({"vote": 0.0, "votes": 1, "voters": ["a reader"]}, {"vote": 1.0}),
+        # another answer was preferred; of an answer with two good votes that says little
+        (
+            {"rejections": 1, "rejection_voters": ["a reader"]},
+            {"vote": 1.0, "votes": 2, "voters": ["one", "two"]},
+        ),
+    ],
+    ids=["vote", "comparison"],
+)
 def test_a_low_vote_puts_the_authors_passage_over_the_answer(
-    twelve: Finished, tables: Tables
+    low: dict[str, Any], high: dict[str, Any], twelve: Finished, tables: Tables
 ) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
     sample = samples.to_dicts()[0]
@@ -187,12 +199,9 @@ def test_a_low_vote_puts_the_authors_passage_over_the_answer(
     voted = {
         "question": sample["question"],
         "chunk_ids": [other, sample["chunk_id"]],
-        "vote": 0.0,
-        "votes": 1,
-        "voters": ["a reader"],
-    }
+    } | low
     edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
-    told(tables, [voted, *edits, {**voted, "vote": 1.0}])
+    told(tables, [voted, *edits, voted | high])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     (row,) = tables.read("preference_dataset", "ada", where="source = 'vote'").to_dicts()
     assert row["chosen"] == sample["answer"].strip()

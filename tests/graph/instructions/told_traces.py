@@ -32,6 +32,8 @@ def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
         "votes": 0,
         "voters": [],
         "judgements": 0,
+        "rejections": 0,
+        "rejection_voters": [],
     }
     schema = dict(columns())
     frame = pl.DataFrame(

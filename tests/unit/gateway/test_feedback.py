@@ -11,6 +11,7 @@ import pytest
 
 from twin_resources.gateway.automatic_scores import passages_of_prompt, support
 from twin_resources.gateway.feedback import (
+    MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
     FeedbackDesk,
     read_feedback,
@@ -21,6 +22,7 @@ from twin_resources.gateway.refusals import Refused
 from twin_resources.langfuse.outbox import Outbox
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+OTHER = "00f067aa0ba902b7a3ce929d0e0e4736"
 READER = Key("0123456789abcdef", "reader", frozenset({"ann"}), "a reader")
 ADMIN = Key("fedcba9876543210", "admin", frozenset({"*"}), "admin")
 NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
@@ -72,6 +74,12 @@ def test_votes_and_edits_are_read(fields: dict[str, Any], vote: float | None, ed
         (raw(edit="x" * (MAX_EDIT_CHARACTERS + 1)), 400, "bad_feedback"),
         (b'{"trace_id": "' + TRACE.encode() + b'", "edit": "\\ud800"}', 400, "bad_feedback"),
         (raw(thumb="up", author="bob"), 400, "bad_feedback"),
+        (raw(preferred=TRACE), 400, "bad_feedback"),
+        (raw(preferred="mine"), 400, "bad_feedback"),
+        (raw(preferred=7), 400, "bad_feedback"),
+        (raw(comment="only that"), 400, "bad_feedback"),
+        (raw(thumb="up", comment="x" * (MAX_COMMENT_CHARACTERS + 1)), 400, "bad_feedback"),
+        (raw(thumb="up", comment=["x"]), 400, "bad_feedback"),
         (raw(edit="x" * 70_000), 413, "body_too_large"),
         (raw(thumb="up", reader="somebody else"), 403, "reader_not_allowed"),
         (raw(thumb="up", simulated=True), 403, "reader_not_allowed"),
@@ -91,6 +99,28 @@ def test_an_admin_key_keeps_its_readers_apart() -> None:
     [score] = scores_of(one, ADMIN, now=NOW)
     assert "anna" not in json.dumps(score.body())
     assert score.metadata["twin.simulated"] == "true"
+
+
+def test_a_comment_is_one_line_on_the_vote() -> None:
+    given = read_feedback(raw(thumb="down", comment=" Not \n him. "), READER)
+    [score] = scores_of(given, READER, now=NOW)
+    assert (score.comment, score.body()["comment"]) == ("Not him.", "Not him.")
+
+
+def test_a_preference_is_a_score_on_both_answers_and_no_vote() -> None:
+    """A detector of falling votes must not see it: one of two always loses."""
+    given = read_feedback(raw(preferred=OTHER, comment="stiff"), READER)
+    worse, better = scores_of(given, READER, now=NOW)
+    assert {worse.name, better.name} == {"comparison"}
+    assert [(one.trace_id, one.value, one.comment) for one in (worse, better)] == [
+        (TRACE, 0.0, "stiff"),
+        (OTHER, 1.0, ""),
+    ]
+    assert worse.metadata["twin.against"] == OTHER
+    assert better.metadata["twin.against"] == TRACE
+    # who changes their mind changes both: the ids are made of reader and trace
+    turned = read_feedback(json.dumps({"trace_id": OTHER, "preferred": TRACE}).encode(), READER)
+    assert {one.id for one in scores_of(turned, READER, now=NOW)} == {worse.id, better.id}
 
 
 def test_one_vote_a_reader_and_trace() -> None:

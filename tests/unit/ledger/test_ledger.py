@@ -217,6 +217,22 @@ def test_edits_are_kept_without_personal_data_and_never_settled(world: World) ->
     assert row["started_at"] == MORNING
 
 
+def test_a_comparison_is_told_and_never_settled(world: World) -> None:
+    """Answer 1 lost against answer 2: that rejects it, and is no vote of which a mean is bet on."""
+    world.answer(1, 2)
+    world.vote(1, 0.0, name="comparison", reader="r1")
+    world.vote(2, 1.0, name="comparison", reader="r1")
+    world.vote(1, 1.0, reader="r2")
+    world.tick()
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert [settled.value for settled in world.ledger().settled("ann", after=0)] == [1.0]
+    columns = ["vote", "votes", "rejections", "rejection_voters"]
+    assert world.ledger().interactions("ann").select(columns).rows() == [
+        (1.0, 1, 1, ["r1"]),
+        (None, 0, 0, []),
+    ]
+
+
 def test_an_authors_edit_wins_over_a_readers_later_one(world: World) -> None:
     world.answer(1, 2)
 
