@@ -218,7 +218,16 @@ def read_trace(client: LangfuseClient, trace_id: str) -> TraceTree:
     Raises:
         TraceStoreError: the read failed, or there is no such trace (`status` 404).
     """
-    found = client.trace(trace_id)
+    return tree_of(client, client.trace(trace_id))
+
+
+def tree_of(client: LangfuseClient, found: Mapping[str, Any]) -> TraceTree:
+    """A trace that was read (`LangfuseClient.trace`) as a tree, with what was said of it.
+
+    Raises:
+        TraceStoreError: its scores could not be read.
+    """
+    trace_id = str(found["id"])
     observations = cast("list[dict[str, Any]]", found["observations"])
     scores = _scores_of(client, [trace_id]).get(trace_id, ())
     facts = flat_facts(found["metadata"])

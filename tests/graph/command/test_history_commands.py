@@ -13,10 +13,11 @@ from rich.console import Console
 
 from tests.documented import documented, shape
 from twin_resources.authors import Author, write_author
-from twin_resources.command.explain import Explanation, explanation_tree, passages_of
+from twin_resources.command.explain import explanation_tree
 from twin_resources.command.outcome import open_registry
 from twin_resources.command.releases import run_release, run_rollback, run_versions
 from twin_resources.errors import TwinError
+from twin_resources.explanation import Explanation, passages_of
 from twin_resources.registry.registry import Claim, MoveRefused, Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.tables.tables import Tables
