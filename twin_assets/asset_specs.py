@@ -74,6 +74,7 @@ def table_schemas() -> dict[str, dg.TableSchema]:
         "embeddings": dg.TableSchema(
             [
                 *schema_of(DocumentChunks).columns,
+                dg.TableColumn("indexed_text", "String", description="heading and text"),
                 dg.TableColumn("embedder", "String", description="its revision"),
                 # as long as the embedder's vectors are, which only a prepared home knows
                 dg.TableColumn("vector", "Array(Float32)", description="of length 1"),

@@ -8,7 +8,9 @@ neighbours of real chunk vectors; queries are real ones that were held out. Ours
 the gateway over a table with its index, as `twin_resources.retrieval` makes it, the row's text and
 all; the question's own vector is not in it. CPU seconds are those of the whole process. Questions
 for nDCG are made from titles, which the cleaning takes out of the text; their source chunks are the
-post's; half of them, drawn by hash, are held out: nothing was chosen by their figures.
+post's; half of them, drawn by hash, are held out: nothing was chosen by their figures. Titles are
+indexed, so this is the search for a known post; for questions in a reader's words see
+`tests/bench/questions`.
 """
 
 from __future__ import annotations

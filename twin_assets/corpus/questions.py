@@ -145,6 +145,11 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title)
 
 
+def question_naming(title: str, *, language: str = "en") -> str:
+    """One question that names a post by its whole title, in quotation marks."""
+    return _ABOUT.get(language, _ABOUT["en"]).format(title=title.strip())
+
+
 def in_sentence(title: str, *, text: str = "") -> str:
     """A title inside a sentence: each word as the text writes it, else in lower case.
 

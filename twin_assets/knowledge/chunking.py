@@ -29,8 +29,12 @@ import polars as pl
 if TYPE_CHECKING:
     from twin_resources.embedder.embedder import EmbedderTokenizer
 
-CHUNKING_VERSION = "2"
+CHUNKING_VERSION = "3"
 """Version of `chunk_documents`; the asset adds the embedder's revision and limit to it."""
+
+# Not the version above: a chunk whose text stays keeps its name when only the chunker changes, so
+# that traces, samples and votes that cite it still find it.
+_NAMING = "2"
 
 SMALLEST_LIMIT = 32
 
@@ -40,6 +44,10 @@ _CHARACTERS_PER_TOKEN = 8
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept")
 """What `chunk_documents` reads of `cleaned_documents`."""
+
+# A title of thousands of words, as exports of some platforms hold, would leave no room for text.
+TITLE_SHARE = 4  # the title has at most this part of the limit: 64 of 256 tokens
+_BETWEEN = "\n\n"
 
 _HASH_DIGITS = 24
 # The second chunk of a document with the same text gets a "-2".
@@ -61,11 +69,13 @@ _CODE_CUTS = (_PARAGRAPH_BREAK, re.compile(r"\n"), re.compile(r"\s+"))
 class DocumentChunks(dy.Schema):
     """One row a chunk; `text` is the document's `text[start:end]`, offsets count characters.
 
-    `token_count` is the embedder's own, special tokens included; `position` counts from 0 within
-    the document. `chunk_id` is the document's and `content_hash`: an edit of one paragraph keeps
-    the names of the other chunks, and a text that was embedded once, in whatever post, is not
-    embedded again. The document is part of it because the same words in two posts are two places to
-    cite, and forgetting one post leaves the other's.
+    `token_count` is of `text`, the embedder's own, special tokens included; `position` counts from
+    0 within the document. `heading` is what stands above the text and is embedded and searched with
+    it (`indexed_text`): the title, which cleaning takes out of the text. `chunk_id` is the
+    document's and `content_hash`: an edit of one paragraph keeps the names of the other chunks, and
+    so does another title, because the name is what citations, samples and votes hold on to and they
+    are of the text. The document is part of it because the same words in two posts are two places
+    to cite, and forgetting one post leaves the other's.
     """
 
     chunk_id = dy.String(primary_key=True, min_length=1)
@@ -76,6 +86,7 @@ class DocumentChunks(dy.Schema):
     position = dy.Int64(min=0)
     start = dy.Int64(min=0)
     end = dy.Int64(min=1)
+    heading = dy.String()
     text = dy.String(min_length=1)
     token_count = dy.Int64(min=1)
 
@@ -86,7 +97,7 @@ class DocumentChunks(dy.Schema):
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk: `text == document[start:end]`, `token_count` with special tokens."""
+    """One chunk: `text == document[start:end]`, `token_count` of it with special tokens."""
 
     start: int
     end: int
@@ -94,9 +105,14 @@ class Chunk:
     token_count: int
 
 
+def indexed_text(heading: str, text: str) -> str:
+    """What of a chunk is embedded and searched: what stands above its text, then the text."""
+    return f"{heading}{_BETWEEN}{text}" if heading else text
+
+
 def content_hash(text: str, embedder_revision: str) -> str:
-    """Hex digits of sha256(embedder revision | chunker revision | text): 96 bits of it."""
-    named = f"{embedder_revision}|{CHUNKING_VERSION}|{text}"
+    """Hex digits of sha256(embedder revision | rule of the name | text): 96 bits of it."""
+    named = f"{embedder_revision}|{_NAMING}|{text}"
     return hashlib.sha256(named.encode()).hexdigest()[:_HASH_DIGITS]
 
 
@@ -123,7 +139,9 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
         seen: Counter[str] = Counter()
-        for position, chunk in enumerate(cut(str(document["text"]), tokenizer)):
+        heading = bounded_title(str(document["title"] or ""), tokenizer)
+        cuts = cut(str(document["text"]), tokenizer, heading=heading)
+        for position, chunk in enumerate(cuts):
             digest = content_hash(chunk.text, tokenizer.revision)
             seen[digest] += 1
             repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
@@ -135,6 +153,7 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
                     "position": position,
                     "start": chunk.start,
                     "end": chunk.end,
+                    "heading": heading,
                     "text": chunk.text,
                     "token_count": chunk.token_count,
                 }
@@ -144,7 +163,7 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
 
 @dataclass(frozen=True)
 class Measured:
-    """Chunks counted again; `longest` in tokens, special tokens included."""
+    """Chunks counted again, `heading` and text together; `longest` in tokens, special ones too."""
 
     chunks: int
     longest: int
@@ -153,15 +172,18 @@ class Measured:
 
 
 def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Measured:
-    """Count the tokens of stored chunks again; 1,000 take 0.12 s.
+    """Count the tokens of stored chunks again; 1,000 take 0.25 s.
 
     Args:
-        parts: `text` and `token_count` of chunks.
+        parts: `heading`, `text` and `token_count` of chunks.
     """
     chunks = longest = too_long = miscounted = 0
     for part in parts:
-        counted = pl.Series("counted", tokenizer.count_tokens(part["text"].to_list()), pl.Int64)
-        most = pl.DataFrame([counted, part["token_count"]]).max_horizontal()
+        texts: list[str] = part["text"].to_list()
+        whole = list(map(indexed_text, part["heading"].to_list(), texts))
+        counted = pl.Series("counted", tokenizer.count_tokens(texts), pl.Int64)
+        read = pl.Series("read", tokenizer.count_tokens(whole), pl.Int64)
+        most = pl.DataFrame([counted, read, part["token_count"]]).max_horizontal()
         chunks += part.height
         longest = max([longest, *most])
         too_long += int((most > tokenizer.token_limit).sum())
@@ -169,33 +191,79 @@ def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Meas
     return Measured(chunks, longest, too_long, miscounted)
 
 
-def cut(text: str, tokenizer: EmbedderTokenizer) -> list[Chunk]:
-    """Cut one text into chunks of at most `tokenizer.token_limit` tokens.
+def bounded_title(title: str, tokenizer: EmbedderTokenizer) -> str:
+    """A title as it stands above a chunk: on one line, at most a quarter of the embedder's limit.
+
+    What is longer is cut after a whole word; a title that is one such word, inside it.
+    """
+    title = " ".join(title.split())
+    special = tokenizer.tokenizer.num_special_tokens_to_add(False)
+    most = room = tokenizer.token_limit // TITLE_SHARE
+    ruler = _Ruler(title, tokenizer)
+    if ruler.cost(0, len(title)) <= most:
+        return title
+    while True:
+        (_, stop), *_ = _characters(ruler, 0, len(title), room=room)
+        cut_at = title.rfind(" ", 0, stop + 1)
+        bounded = title[: cut_at if cut_at > 0 else stop]
+        # What is left of a cut word may count more tokens than it did in the whole word.
+        if room == 1 or tokenizer.count_tokens([bounded])[0] - special <= most:
+            return bounded
+        room //= 2
+
+
+def cut(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[Chunk]:
+    """Cut one text into chunks of at most `tokenizer.token_limit` tokens, `heading` included.
 
     Paragraphs, lists and code blocks are kept whole where they fit, and chunks are filled with
     them; a heading goes with what follows it. What does not fit is cut at lines, sentences, words
     and at last between characters. Every character that is not white space is in exactly one chunk.
+
+    Args:
+        text: of the document.
+        tokenizer: the embedder's.
+        heading: what is embedded above each chunk; at most a quarter of the limit
+            (`bounded_title`).
 
     Raises:
         ValueError: the limit is below 32 tokens.
     """
     if tokenizer.token_limit < SMALLEST_LIMIT:
         raise ValueError(f"cannot cut to {tokenizer.token_limit} tokens, at least {SMALLEST_LIMIT}")
-    special = tokenizer.tokenizer.num_special_tokens_to_add(False)
+    above = tokenizer.count_tokens([heading])[0]  # with the special tokens, which come once
     ruler = _Ruler(text, tokenizer)
-    spans = list(_fill(ruler, 0, len(text), room=tokenizer.token_limit - special))
-    counts = tokenizer.count_tokens([text[start:end] for start, end in spans])
+    spans = list(_fill(ruler, 0, len(text), room=tokenizer.token_limit - above))
     chunks: list[Chunk] = []
-    for (start, end), count in zip(spans, counts, strict=True):
-        if count <= tokenizer.token_limit:
-            chunks.append(Chunk(start, end, text[start:end], count))
+    for (start, end), counts in zip(
+        spans, _counted([text[start:end] for start, end in spans], heading, tokenizer), strict=True
+    ):
+        if counts.whole <= tokenizer.token_limit:
+            chunks.append(Chunk(start, end, text[start:end], counts.text))
         else:
-            chunks += _cut_smaller(ruler, start, end, tokenizer, room=count - special)
+            room = max(1, counts.whole - above)
+            chunks += _cut_smaller(ruler, start, end, tokenizer, heading=heading, room=room)
     return chunks
 
 
+@dataclass(frozen=True)
+class _Counts:
+    """Tokens of a chunk's text alone and with what stands above it; special tokens included."""
+
+    text: int
+    whole: int
+
+
+def _counted(texts: list[str], heading: str, tokenizer: EmbedderTokenizer) -> list[_Counts]:
+    alone = tokenizer.count_tokens(texts)
+    if not heading:
+        return [_Counts(count, count) for count in alone]
+    whole = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
+    # The text alone counts too: a tokenizer might join what stands around the line break.
+    return [_Counts(text, max(text, both)) for text, both in zip(alone, whole, strict=True)]
+
+
 def _cut_smaller(
-    ruler: _Ruler, start: int, end: int, tokenizer: EmbedderTokenizer, *, room: int
+    ruler: _Ruler, start: int, end: int, tokenizer: EmbedderTokenizer, *, heading: str, room: int
 ) -> Iterator[Chunk]:
     """Cut a span that counts more tokens alone than it did inside its document.
 
@@ -204,11 +272,12 @@ def _cut_smaller(
     """
     for begin, stop in _fill(ruler, start, end, room=max(1, room // 2)):
         text = ruler.text[begin:stop]
-        count = tokenizer.count_tokens([text])[0]
-        if count <= tokenizer.token_limit or stop - begin == 1:
-            yield Chunk(begin, stop, text, count)
+        (counts,) = _counted([text], heading, tokenizer)
+        if counts.whole <= tokenizer.token_limit or stop - begin == 1:
+            yield Chunk(begin, stop, text, counts.text)
         else:
-            yield from _cut_smaller(ruler, begin, stop, tokenizer, room=max(1, room // 2))
+            smaller = max(1, room // 2)
+            yield from _cut_smaller(ruler, begin, stop, tokenizer, heading=heading, room=smaller)
 
 
 class _Ruler:

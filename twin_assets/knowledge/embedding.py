@@ -13,20 +13,26 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.knowledge.chunking import chunk_columns
+from twin_assets.knowledge.chunking import chunk_columns, indexed_text
+from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
     from twin_assets.knowledge.standing_vectors import StandingVectors
     from twin_resources.embedder.embedder import Embedder
 
-EMBEDDING_VERSION = "1"
+EMBEDDING_VERSION = "2"
 """Version of `embed_chunks`; the asset adds the embedder's revision to it."""
 
 
 def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Column → type: those of `document_chunks`, `embedder` (revision) and `vector`."""
+    """Column → type of `embeddings`: those of `document_chunks` and what is made from them.
+
+    `indexed_text` is what was embedded and what full text searches (title and text; shown is
+    `text`), `embedder` the revision that made `vector`.
+    """
     return {
         **chunk_columns(),
+        "indexed_text": pl.String(),
         "embedder": pl.String(),
         "vector": pl.Array(pl.Float32(), dimension),
     }
@@ -42,14 +48,25 @@ def embed_chunks(
         standing: vectors of this embedder that need not be computed again.
 
     Returns:
-        The same rows with `embedder` and `vector` (float32, length 1).
+        The same rows with `indexed_text`, `embedder` and `vector` (float32, length 1).
+
+    Raises:
+        TwinError: the chunks are those of a release before 3, without `heading`.
     """
+    if "heading" not in chunks.columns:
+        raise TwinError(
+            "embed chunks with their titles",
+            found="document_chunks of an earlier release, without the column heading",
+            next_step="materialize document_chunks first, or run `twin import`",
+        )
     names: list[str] = chunks["chunk_id"].to_list()
-    found = standing.find(names) if standing else {}
+    texts = list(map(indexed_text, chunks["heading"].to_list(), chunks["text"].to_list()))
+    found = standing.find(dict(zip(names, texts, strict=True))) if standing else {}
     new = [place for place, name in enumerate(names) if name not in found]
-    computed = embedder.embed(chunks["text"].gather(new).to_list())
+    computed = embedder.embed([texts[place] for place in new])
     vectors = found | {names[place]: vector for place, vector in zip(new, computed, strict=True)}
     return chunks.with_columns(
+        pl.Series("indexed_text", texts, dtype=pl.String()),
         pl.lit(embedder.revision).alias("embedder"),
         pl.Series(
             "vector",

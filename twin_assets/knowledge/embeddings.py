@@ -1,15 +1,20 @@
-"""The asset `embeddings` and its check: every chunk can be found by its author's retrieval.
+"""The asset `embeddings` and its checks: every chunk, and every post by its title, can be found.
 
-Belongs here: the asset and the check. Does not belong here: embedding (`embedding`), searching.
+Belongs here: the asset and the checks. Does not belong here: embedding (`embedding`), searching.
 """
 
 import dagster as dg
 
-from twin_assets.knowledge import embedding
+from twin_assets.knowledge import embedding, named_titles
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.knowledge.standing_vectors import StandingVectors
 from twin_assets.partitions import authors
-from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    RetrieverResource,
+    SettingsResource,
+    TablesResource,
+)
 from twin_resources.embedder.embedder import find_prepared
 from twin_resources.retrieval.index import update_indexes
 from twin_resources.tables.tables import BATCH_ROWS, Tables, Upstream
@@ -44,7 +49,7 @@ def embeddings(
     )
     indexes: tuple[str, ...] = ()
     if done.rows:
-        language = settings.author(author).language or _language_of(store, author)
+        language = _language_of(settings, store, author)
         indexes = update_indexes(store, author, language=language)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(done.data_version),
@@ -57,8 +62,10 @@ def embeddings(
     )
 
 
-def _language_of(tables: Tables, author: str) -> str:
-    """The language of most kept documents; empty when there are none."""
+def _language_of(settings: SettingsResource, tables: Tables, author: str) -> str:
+    """The author's, or that of most kept documents; empty when there are none."""
+    if stated := settings.author(author).language:
+        return stated
     kept = tables.read("cleaned_documents", author, columns=["language"], where="kept")
     most = kept["language"].value_counts(sort=True)
     return str(most["language"][0]) if most.height else ""
@@ -89,3 +96,31 @@ def every_chunk_is_searchable(
         store.read("document_chunks", author, columns=["chunk_id"])["chunk_id"],
     )
     return dg.AssetCheckResult(passed=not any(counts.values()), metadata=dict(counts))
+
+
+@dg.asset_check(asset=embeddings, partitions_def=authors, blocking=True)
+def a_named_post_is_found_first(
+    context: dg.AssetCheckExecutionContext,
+    retriever: RetrieverResource,
+    settings: SettingsResource,
+    tables: TablesResource,
+) -> dg.AssetCheckResult:
+    """Of questions that name a title at least .97 find that post first, as the gateway searches.
+
+    At most 150 titles are asked about, drawn by hash, and none while no row is new. Posts with the
+    same title count as one; an author whose posts have no titles passes.
+    """
+    author, store, search = context.partition_key, tables.tables(), retriever.retriever()
+    new = store.unverified(
+        "embeddings",
+        author,
+        claim="a_named_post_is_found_first",
+        version=f"{named_titles.VERSION}:{search.embedder_revision}",
+    )
+    if not new.fragments:
+        return dg.AssetCheckResult(passed=True, metadata={"asked": 0, "new_rows": False})
+    language = _language_of(settings, store, author)
+    found = named_titles.ask_by_name(store, search, author, language=language)
+    if found.holds:
+        new.hold()
+    return dg.AssetCheckResult(passed=found.holds, metadata=found.metadata())

@@ -1,17 +1,18 @@
 """Vectors that stand already: text that was embedded before is not embedded again.
 
-Belongs here: finding them in the author's own table by the content that a chunk's id names.
-Does not belong here: embedding (`embedding.py`), the rule of the id (`chunking.py`).
+Belongs here: finding them in the author's own table by the text that was embedded.
+Does not belong here: embedding (`embedding.py`), what is embedded of a chunk (`chunking.py`).
 
-A row of `embeddings` is written again when anything of it changes: its title, its place in the
-post, the post that it stands in. Its vector depends on nothing but embedder, chunker and text, and
-those are hashed in the id.
+A row of `embeddings` is written again when anything of it changes: its date, its place in the post,
+the post that it stands in. Its vector depends on embedder and `indexed_text` alone. A chunk's id
+names the shown text, which narrows the rows; the whole text decides, because under another title
+the same words have another vector.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -44,30 +45,40 @@ class StandingVectors:
 
     @cached_property
     def _stored(self) -> pl.DataFrame:
-        """`chunk_id` of each content (`content`) that has a vector; one of those that have it."""
-        if self._version is None:
+        """`chunk_id` and `content` (the text that it names) of every vector of this embedder."""
+        if self._version is None or not self._says_what_it_embedded():
             return pl.DataFrame(schema={"chunk_id": pl.String(), "content": pl.String()})
         stored = self._read(["chunk_id"], where=self._made_by)
-        return (
-            stored.with_columns(contents_of(stored["chunk_id"]).alias("content"))
-            .filter(pl.col("content") != "")
-            .unique("content", keep="first", maintain_order=True)
+        return stored.with_columns(contents_of(stored["chunk_id"]).alias("content")).filter(
+            pl.col("content") != ""
         )
 
-    def find(self, chunk_ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """The vectors of those chunks whose content has one, by chunk id."""
-        asked = pl.DataFrame({"asked": chunk_ids}, schema={"asked": pl.String()})
-        asked = asked.with_columns(contents_of(asked["asked"]).alias("content"))
-        wanted: dict[str, str] = dict(
-            asked.join(self._stored, on="content").select("asked", "chunk_id").iter_rows()
+    def _says_what_it_embedded(self) -> bool:
+        """A table of an earlier release has no such column, and vectors of texts without title."""
+        stored = self._tables.scan("embeddings", self._author, version=self._version)
+        return "indexed_text" in stored.collect_schema()
+
+    def find(self, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """The vectors of those chunks whose text has one, by chunk id.
+
+        Args:
+            texts: `indexed_text` by chunk id.
+        """
+        asked = pl.DataFrame(
+            {"asked": list(texts), "indexed_text": list(texts.values())},
+            schema={"asked": pl.String(), "indexed_text": pl.String()},
         )
-        if not wanted:
+        asked = asked.with_columns(contents_of(asked["asked"]).alias("content"))
+        rows = self._stored.join(asked, on="content", how="semi")["chunk_id"].to_list()
+        if not rows:
             return {}
-        listed = ", ".join(f"'{row}'" for row in sorted(set(wanted.values())))
-        rows = self._read(["chunk_id", "vector"], where=f"chunk_id IN ({listed})")
-        vectors = dict(zip(rows["chunk_id"], rows["vector"].to_numpy(), strict=True))
-        self.reused += len(wanted)
-        return {name: vectors[row] for name, row in wanted.items()}
+        listed = ", ".join(f"'{row}'" for row in rows)
+        stored = self._read(["indexed_text", "vector"], where=f"chunk_id IN ({listed})").unique(
+            "indexed_text", keep="first", maintain_order=True
+        )
+        known = asked.join(stored, on="indexed_text")
+        self.reused += known.height
+        return dict(zip(known["asked"], known["vector"].to_numpy(), strict=True))
 
     def _read(self, columns: list[str], *, where: str) -> pl.DataFrame:
         return self._tables.read(

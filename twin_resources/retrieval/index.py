@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.retrieval.retrieval import TABLE
+from twin_resources.retrieval.search import INDEXED
 from twin_resources.retrieval.vector_index import VECTOR_INDEX, make, standing, wanted
 from twin_resources.tables.store import TableMissing, open_table
 
@@ -66,7 +67,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
         LeaseBusy: another process has worked on the table for longer than the tables wait.
     """
     stemmed = STEMMED.get(language)
-    full_text = f"text_{language if stemmed else 'words'}"
+    full_text = f"{INDEXED}_{language if stemmed else 'words'}"
     with tables.lease(TABLE, author) as lease:
         dataset = _open(tables, author)
         names = {index.name for index in dataset.describe_indices()}
@@ -77,8 +78,9 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
                 if stemmed
                 else {"base_tokenizer": "icu", "stem": False, "remove_stop_words": False}
             )
-            dataset.create_scalar_index("text", "INVERTED", name=full_text, **options)
-            for old in sorted(name for name in names if name.startswith("text_")):
+            dataset.create_scalar_index(INDEXED, "INVERTED", name=full_text, **options)
+            # Releases before 3 searched the shown text, without its title.
+            for old in sorted(name for name in names if name.startswith((f"{INDEXED}_", "text_"))):
                 dataset.drop_index(old)
         for column in BY_VALUE:
             if column not in names:

@@ -31,6 +31,7 @@ from twin_resources.retrieval.search import (
     Query,
     neighbours,
     search,
+    words_column,
 )
 from twin_resources.retrieval.selection import best_hits, with_neighbours
 from twin_resources.retrieval.vector_index import SMALLEST, VECTOR_INDEX
@@ -153,7 +154,8 @@ class Retriever:
             memory = InMemory(opened.table)
         results: list[Retrieved] = []
         for query, vector in zip(queries, vectors, strict=True):
-            ranked = search(opened.table, query, vector, memory=memory)
+            column = opened.words_column
+            ranked = search(opened.table, query, vector, memory=memory, column=column)
             hits = best_hits(ranked, limit=limit, token_budget=token_budget)
             beside = neighbours(opened.table, hits, query, memory=memory)
             shown = with_neighbours(hits, beside, token_budget=token_budget)
@@ -209,7 +211,7 @@ class Retriever:
             )
         memory = InMemory(table) if rows < SMALLEST else None
         indexed = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        return _Opened(table, version, folder, rows, memory, indexed)
+        return _Opened(table, version, folder, rows, memory, indexed, words_column(table))
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ class _Opened:
         version, folder: another one means that it must be looked at again.
         memory: its rows, if they are few.
         vector_index: whether its vectors have one.
+        words_column: what full text searches.
     """
 
     table: Any
@@ -228,6 +231,7 @@ class _Opened:
     rows: int
     memory: InMemory | None
     vector_index: bool
+    words_column: str
 
 
 def _embedder_of(table: Any) -> str:

@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.retrieval.naming import named_in
 from twin_resources.retrieval.vector_index import probing
 
 if TYPE_CHECKING:
     import numpy as np
 
-# On 241 questions that the benchmark does not ask: nDCG@10 .631 (vectors .573, words .574). 50
-# candidates find .636 and cost more; a constant from 0.5 to 20 .626 to .633; any other weights than
-# equal ones, from 3:7 to 8:2, less.
+# On 241 questions that the benchmark does not ask, of texts without their titles: nDCG@10 .631
+# (vectors .573, words .574). 50 candidates find .636 and cost more; a constant from 0.5 to 20 .626
+# to .633; any other weights than equal ones, from 3:7 to 8:2, less.
 CANDIDATES = 20  # of each search, before fusion: 5 for each passage that is shown
 RANK_CONSTANT = 60  # of reciprocal rank fusion, as published
 MOST_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
+INDEXED = "indexed_text"
+"""Column that the words are searched in: what was embedded, title and text."""
 _COLUMNS = [
     "chunk_id", "document_id", "title", "url", "published_at", "text", "token_count", "position",
 ]  # fmt: skip
@@ -141,18 +144,29 @@ def nearest(table: Any, query: Query, vector: np.ndarray) -> list[dict[str, Any]
     return _best(builder, query, [*_COLUMNS, "_distance"])
 
 
-def by_words(table: Any, query: Query, *, memory: InMemory | None = None) -> list[dict[str, Any]]:
+def words_column(table: Any) -> str:
+    """Which column full text searches: `indexed_text`, or `text` in a table that lacks it.
+
+    A table of a release before 3 lacks it until the next import: it is searched as it was then.
+    """
+    return INDEXED if INDEXED in table.schema.names else "text"
+
+
+def by_words(
+    table: Any, query: Query, *, memory: InMemory | None = None, column: str = INDEXED
+) -> list[dict[str, Any]]:
     """The rows with the best words (BM25), by the full-text index.
 
     Args:
         memory: the rows of `table`: then only their ids are asked for, which reads no row.
+        column: that is searched (`words_column`).
     """
     from lancedb.query import MatchQuery
 
     # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
     # question without a word is no query at all.
     words: Any = MatchQuery  # its generated signature lacks the defaults
-    match = words(query.question if re.search(r"\w", query.question) else "?", "text")
+    match = words(query.question if re.search(r"\w", query.question) else "?", column)
     builder = table.search(match, query_type="fts")
     if memory is None:
         return _best(builder, query, [*_COLUMNS, "_score"])
@@ -161,15 +175,24 @@ def by_words(table: Any, query: Query, *, memory: InMemory | None = None) -> lis
 
 
 def search(
-    table: Any, query: Query, vector: np.ndarray, *, memory: InMemory | None
+    table: Any,
+    query: Query,
+    vector: np.ndarray,
+    *,
+    memory: InMemory | None,
+    column: str = INDEXED,
 ) -> list[Passage]:
     """The best of both searches, best first; of equally good ones the nearer vector.
 
+    Posts that the question names are a third list, of what the two have found: with it the passages
+    of a named post stand first unless both searches found them far behind.
+
     Args:
         memory: the rows of `table`; None: it is scanned.
+        column: that the words are searched in (`words_column`).
     """
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
-    said = by_words(table, query, memory=memory)
+    said = by_words(table, query, memory=memory, column=column)
     scores: dict[str, float] = {}
     for ranked in (near, said):
         for rank, row in enumerate(ranked, start=1):
@@ -177,6 +200,10 @@ def search(
             scores[chunk] = scores.get(chunk, 0.0) + 1.0 / (RANK_CONSTANT + rank)
     nearer = {row["chunk_id"]: rank for rank, row in enumerate(near)}
     rows = {row["chunk_id"]: row for row in (*said, *near)}
+    named = named_in(query.question, [row["title"] or "" for row in rows.values()])
+    for chunk, row in rows.items():
+        if rank := named.get(row["title"] or ""):
+            scores[chunk] += 1.0 / (RANK_CONSTANT + rank)
     order = sorted(scores, key=lambda chunk: (-scores[chunk], nearer.get(chunk, len(near)), chunk))
     return [
         _passage(rows[chunk], score=scores[chunk])

@@ -7,14 +7,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import lance
+import numpy as np
 import polars as pl
 import pytest
 
 from twin_assets.knowledge import chunking, chunks, embeddings
+from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
+from twin_assets.knowledge.named_titles import ask_by_name
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    RetrieverResource,
+    SettingsResource,
+    TablesResource,
+)
+from twin_resources.embedder.embedder import load_embedder
+from twin_resources.errors import TwinError
 from twin_resources.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings
 from twin_resources.tables.tables import Tables
@@ -41,6 +52,7 @@ def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materi
     write_author(home_with_embedder, Author("ada", "Ada", language="en"))
     resources = {
         "embedder": EmbedderResource(),
+        "retriever": RetrieverResource(),
         "settings": SettingsResource(),
         "tables": TablesResource(),
         "tables_io": TablesIOManager(),
@@ -56,6 +68,7 @@ def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materi
                     embeddings.embeddings,
                     chunks.no_chunk_is_truncated,
                     embeddings.every_chunk_is_searchable,
+                    embeddings.a_named_post_is_found_first,
                 ],
                 partition_key="ada",
                 resources=resources,
@@ -103,21 +116,33 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
     posts = {"a": ("Clock", f"{CLOCK}\n\n{FOOTER}"), "b": ("Boat", BOAT)}
     first = materialize(posts)["embeddings"]
     assert first["embedded"] == first["computed"] == first["dagster/row_count"] > 2
-    assert first["indexes"] == ["chunk_id", "document_id", "text_en"]
+    assert first["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
     vectors = vectors_by_text(tables)
 
-    # Another title: rows are written again, nothing is embedded.
+    # Another title: what is embedded is another text, of a chunk with the same name.
+    names = tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list()
     retitled = materialize(posts | {"a": ("The clock", posts["a"][1])})["embeddings"]
-    assert retitled["computed"] > 0
-    assert retitled["embedded"] == 0
+    of_a = tables.read("embeddings", "ada", where="document_id = 'a'")
+    assert retitled["embedded"] == retitled["computed"] == of_a.height
+    assert tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list() == names
+    assert of_a["indexed_text"].str.starts_with("The clock\n\n").all()
+    for text, vector in of_a.select("text", "vector").iter_rows():
+        assert not np.allclose(vector, vectors[text])
+    back = materialize(posts)["embeddings"]
+    assert back["embedded"] == back["computed"] == of_a.height
     assert vectors_by_text(tables) == vectors
 
-    # The same words in another post: a row of its own with the vector that stands.
-    copied = materialize(posts | {"c": ("Footer", FOOTER.strip())})["embeddings"]
-    alone = tables.read("embeddings", "ada", where="document_id = 'c'")
-    known = [text in vectors for text in alone["text"]]
-    assert copied["embedded"] == known.count(False)
-    assert alone["chunk_id"].is_unique().all()
+    # The same words in another post: its own vector under another title, the one that stands
+    # under the same.
+    of_b = tables.read("embeddings", "ada", where="document_id = 'b'")
+    copied = materialize(posts | {"c": ("Another boat", BOAT)})["embeddings"]
+    assert copied["embedded"] == copied["computed"] == of_b.height
+    alike = materialize(posts | {"c": ("Boat", BOAT)})["embeddings"]
+    assert alike["computed"] == of_b.height
+    assert alike["embedded"] == 0
+    assert vectors_by_text(tables) == vectors
+    assert tables.read("embeddings", "ada")["chunk_id"].is_unique().all()
+    materialize(posts)
 
     # One paragraph more: what stood is not embedded again.
     grown = materialize(posts | {"b": ("Boat", f"{BOAT}\n\nIt has a mast now, and a cat.")})
@@ -135,6 +160,97 @@ def vectors_by_text(tables: Tables) -> dict[str, list[float]]:
     return dict(zip(rows["text"], rows["vector"].to_list(), strict=True))
 
 
+def as_before_titles(tables: Tables, home: Settings) -> None:
+    """The tables of ada's chunks and vectors as the release before titles made them."""
+    chunked = tables.read("document_chunks", "ada").drop("heading")
+    embedder = load_embedder(home)
+    vectors = embedder.embed(chunked["text"].to_list())
+    embedded = chunked.with_columns(
+        pl.lit(embedder.revision).alias("embedder"),
+        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, embedder.dimension)),
+    )
+    for name, frame, key, version in (
+        ("document_chunks", chunked, "document_id", f"2:{embedder.revision}:256"),
+        ("embeddings", embedded, "chunk_id", f"1:{embedder.revision}"),
+    ):
+        tables.rework(
+            frame,
+            name,
+            author="ada",
+            key=key,
+            function=lambda rows: rows,
+            version=version,
+            schema=dict(frame.schema),
+            row_key="chunk_id",
+        )
+
+
+def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date(
+    materialize: Materialize, tables: Tables, home_with_embedder: Settings
+) -> None:
+    posts = {"a": ("Salt marsh", CLOCK), "b": ("Boat", BOAT)}
+    materialize(posts)
+    as_before_titles(tables, home_with_embedder)
+    dataset = lance.dataset(tables.uri("embeddings", "ada"))
+    dataset.create_scalar_index("text", "INVERTED", name="text_en", language="English")
+    retriever = Retriever(tables.base_uri, load_embedder(home_with_embedder))
+
+    # Until the next import they are searched as they were: by the text alone.
+    before = retriever.retrieve("ada", "Which boat is older than its pier?")
+    assert before.passages[0].document_id == "b"
+    assert before.reason == ""
+    old = vectors_by_text(tables)
+
+    done = materialize(posts)
+    assert done["embeddings"]["embedded"] == done["embeddings"]["dagster/row_count"]
+    assert done["embeddings"]["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
+    new = vectors_by_text(tables)
+    assert old.keys() == new.keys(), "chunks keep their names and texts"
+    assert not any(np.allclose(new[text], old[text]) for text in old)
+    after = retriever.retrieve("ada", "What is it about the salt marsh?")
+    assert after.passages[0].document_id == "a"
+    assert materialize(posts)["embeddings"]["bytes_written"] == 0
+
+
+def test_vectors_alone_are_not_made_from_chunks_without_titles(
+    materialize: Materialize, tables: Tables, home_with_embedder: Settings
+) -> None:
+    materialize({"a": ("Clock", CLOCK)})
+    chunked = tables.read("document_chunks", "ada").drop("heading")
+    with pytest.raises(TwinError, match="materialize document_chunks first"):
+        embed_chunks(chunked, load_embedder(home_with_embedder))
+
+
+def test_posts_whose_titles_were_not_indexed_are_not_found_by_name(
+    materialize: Materialize, tables: Tables, home_with_embedder: Settings
+) -> None:
+    materialize({"a": ("Clock", "The clock in the hall went to the workshop in spring.")})
+    embedder = load_embedder(home_with_embedder)
+    names = [f"post-{number}" for number in range(60)]
+    one = tables.read("embeddings", "ada")
+    alike = pl.concat([one] * len(names)).with_columns(
+        pl.Series("chunk_id", names),
+        pl.Series("document_id", names),
+        pl.Series("title", [f"On number {name}" for name in names]),
+        indexed_text=pl.col("text"),
+    )
+    tables.rework(
+        alike,
+        "embeddings",
+        author="ada",
+        key="chunk_id",
+        function=lambda rows: rows,
+        version="without titles",
+        schema=embedding_columns(embedder.dimension),
+        row_key="chunk_id",
+    )
+    found = ask_by_name(tables, Retriever(tables.base_uri, embedder), "ada", language="en")
+    assert found.asked == len(names)
+    assert found.first <= 40, "twenty candidates of each search are all that a name can choose from"
+    assert not found.holds
+    assert set(found.missed) <= set(names)
+
+
 def test_another_chunker_or_embedder_names_chunks_anew() -> None:
     name = f"post-{chunking.content_hash('some text', 'revision-1')}"
     ids = pl.Series([name, f"{name}-2", "bread-0"])
@@ -146,8 +262,6 @@ def test_another_chunker_or_embedder_names_chunks_anew() -> None:
 def test_what_is_written_is_found(
     materialize: Materialize, tables: Tables, home_with_embedder: Settings
 ) -> None:
-    from twin_resources.embedder.embedder import load_embedder
-
     materialize({"a": ("Clock", CLOCK), "b": ("Boat", BOAT)})
     found = Retriever(tables.base_uri, load_embedder(home_with_embedder)).retrieve(
         "ada", "Which boat is older than its pier?"

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from twin_assets.knowledge.chunking import chunk_columns
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
@@ -41,14 +42,13 @@ def chunks_of(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
             "position": 0,
             "start": 0,
             "end": len(text),
+            "heading": name.title(),
             "text": text,
             "token_count": embedder.count_tokens([text])[0],
         }
         for place, (name, text) in enumerate(posts.items())
     ]
-    columns = dict(embedding_columns(embedder.dimension))
-    schema = {name: columns[name] for name in columns if name not in {"embedder", "vector"}}
-    return pl.DataFrame(rows, schema=schema)
+    return pl.DataFrame(rows, schema=dict(chunk_columns()))
 
 
 def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
@@ -94,6 +94,28 @@ def test_meaning_and_words_both_find(retriever: Retriever) -> None:
     assert found(retriever, "Which birds come after the flood?", limit=1) == ["river"]
     assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
     assert found(retriever, "Is quicksort ever quadratic?", limit=1) == ["sort"]
+
+
+def test_a_post_is_found_by_its_title(
+    changing: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    # The title stands in no text, and others have its words oftener.
+    posts = POSTS | {
+        "the-long-wait": "Nothing happened until four, and then the kettle boiled.",
+        "waiting": "The wait was long. A long wait is long because one waits, and waits, so long.",
+        "queues": "The wait in a queue is long; the longer the wait, the longer the queue.",
+    }
+    titles = {"the-long-wait": "The long wait"}
+    titled = chunks_of(posts, embedder).with_columns(
+        *(
+            pl.col("document_id").replace_strict(titles, default=pl.col(name)).alias(name)
+            for name in ("title", "heading")
+        )
+    )
+    store_chunks(tables, "ada", titled, embedder)
+    for question in ("Can you tell me more about “The Long Wait”?", "the long wait"):
+        assert found(changing, question)[0] == "the-long-wait"
+    assert found(changing, "How long is the wait in a queue?", limit=1) == ["queues"]
 
 
 def test_a_passage_carries_what_an_answer_cites(retriever: Retriever) -> None:
@@ -284,7 +306,7 @@ def test_words_of_a_language_without_spaces_are_indexed(tables: Tables, embedder
     posts = {"tea": "我喜欢在早上喝绿茶。", "train": "火车站离我家很远。"}
     store(tables, "li", posts, embedder)
     names = update_indexes(tables, "li", language="zh")
-    assert names == ("chunk_id", "document_id", "text_words")
+    assert names == ("chunk_id", "document_id", "indexed_text_words")
     result = Retriever(tables.base_uri, embedder).retrieve("li", "火车站", limit=1)
     assert result.passages[0].document_id == "train"
 

@@ -313,6 +313,7 @@ def embed_passages(settings: Settings, author: str) -> None:
                 "position": 0,
                 "start": 0,
                 "end": len(text),
+                "heading": title,
                 "text": text,
                 "token_count": embedder.count_tokens([text])[0],
             }

@@ -15,26 +15,31 @@ from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
     DOCUMENT_COLUMNS,
+    TITLE_SHARE,
     Chunk,
+    bounded_title,
     chunk_columns,
     chunk_documents,
     cut,
+    indexed_text,
     measure,
 )
 
 SENTENCE = "The clock went to the workshop on day one, and it didn't come back unchanged."
 
 
-def assert_holds(text: str, *, token_limit: int) -> list[Chunk]:
-    """The contract of `cut`: exact, bounded, complete, in order."""
+def assert_holds(text: str, *, token_limit: int, title: str = "") -> list[Chunk]:
+    """The contract of `cut`: exact, bounded with what stands above it, complete, in order."""
     tokenizer = small_tokenizer(token_limit=token_limit)
-    chunks = cut(text, tokenizer)
+    heading = bounded_title(title, tokenizer)
+    chunks = cut(text, tokenizer, heading=heading)
     position = 0
     for chunk in chunks:
         assert text[chunk.start : chunk.end] == chunk.text
         assert chunk.text.strip()
         assert tokenizer.count_tokens([chunk.text]) == [chunk.token_count]
         assert chunk.token_count <= token_limit
+        assert tokenizer.count_tokens([indexed_text(heading, chunk.text)])[0] <= token_limit
         assert not text[position : chunk.start].strip(), "words between two chunks"
         assert chunk.start >= position
         position = chunk.end
@@ -69,18 +74,49 @@ markdown = st.lists(
 
 
 @settings(deadline=None, max_examples=150)
-@given(text=st.one_of(odd_text, long_words, markdown), token_limit=st.sampled_from([32, 64, 256]))
-@example(text="a" * 5000, token_limit=32)
-@example(text="\u0301" * 3000, token_limit=32)
-@example(text="中" * 3000, token_limit=64)
-@example(text="ﷺ" * 300, token_limit=32)
-@example(text="👩‍🚀" * 400, token_limit=32)
-@example(text="", token_limit=32)
-@example(text="\n \n\t\n", token_limit=32)
+@given(
+    text=st.one_of(odd_text, long_words, markdown),
+    title=st.one_of(st.just(""), odd_text, long_words),
+    token_limit=st.sampled_from([32, 64, 256]),
+)
+@example(text="a" * 5000, title="", token_limit=32)
+@example(text="\u0301" * 3000, title="", token_limit=32)
+@example(text="中" * 3000, title="中" * 300, token_limit=64)
+@example(text="ﷺ" * 300, title="ﷺ" * 300, token_limit=32)
+@example(text="👩‍🚀" * 400, title="👩‍🚀" * 400, token_limit=32)
+@example(text="", title="A title", token_limit=32)
+@example(text="\n \n\t\n", title="A title", token_limit=32)
+@example(text=f"{SENTENCE} {SENTENCE}", title="a" * 5000, token_limit=32)
 def test_any_text_is_cut_exactly_within_the_limit_and_completely(
-    text: str, token_limit: int
+    text: str, title: str, token_limit: int
 ) -> None:
-    assert_holds(text, token_limit=token_limit)
+    assert_holds(text, token_limit=token_limit, title=title)
+
+
+@settings(deadline=None, max_examples=100)
+@given(title=st.one_of(odd_text, long_words), token_limit=st.sampled_from([32, 64, 256]))
+@example(title="a" * 5000, token_limit=32)
+@example(title="\u0301" * 3000, token_limit=32)
+def test_a_title_takes_at_most_a_quarter_and_is_cut_after_a_word(
+    title: str, token_limit: int
+) -> None:
+    tokenizer = small_tokenizer(token_limit=token_limit)
+    bounded, line = bounded_title(title, tokenizer), " ".join(title.split())
+    special = tokenizer.count_tokens([""])[0]
+    assert tokenizer.count_tokens([bounded])[0] - special <= token_limit // TITLE_SHARE
+    assert line.startswith(bounded)
+    if bounded != line:
+        assert bounded or not line
+        assert line[len(bounded)] == " " or " " not in bounded
+
+
+def test_a_title_that_fits_is_whole_and_a_long_one_leaves_room() -> None:
+    tokenizer = small_tokenizer(token_limit=64)
+    assert bounded_title("  On carrying\n a clock ", tokenizer) == "On carrying a clock"
+    bounded = bounded_title(f"{SENTENCE} " * 40, tokenizer)
+    assert 0 < tokenizer.count_tokens([bounded])[0] - 2 <= 16
+    assert f"{SENTENCE} {SENTENCE}".startswith(bounded)
+    assert len(cut(SENTENCE, tokenizer, heading=bounded)) == 1
 
 
 def test_what_fits_is_one_chunk() -> None:
@@ -156,6 +192,7 @@ def test_rows_name_their_document_and_place() -> None:
     assert frame["document_id"].unique(maintain_order=True).to_list() == ["d0", "d2"]
     assert frame.filter(document_id="d0")["position"].to_list() == [0, 1, 2]
     assert frame["chunk_id"].is_unique().all()
+    assert set(frame["heading"]) == {"T"}
 
 
 def test_an_edit_keeps_the_names_of_the_other_chunks() -> None:
@@ -167,6 +204,15 @@ def test_an_edit_keeps_the_names_of_the_other_chunks() -> None:
     assert before["chunk_id"][0] != after["chunk_id"][0]
 
 
+def test_another_title_keeps_the_names() -> None:
+    before = chunk_documents(documents(SENTENCE), small_tokenizer())
+    after = chunk_documents(
+        documents(SENTENCE).with_columns(title=pl.lit("Another")), small_tokenizer()
+    )
+    assert before["chunk_id"].to_list() == after["chunk_id"].to_list()
+    assert after["heading"].to_list() == ["Another"]
+
+
 def test_no_documents_no_chunks() -> None:
     assert chunk_documents(documents(""), small_tokenizer()).height == 0
 
@@ -176,7 +222,10 @@ def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
     chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
     good = measure([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
     assert (good.too_long, good.miscounted, good.chunks) == (0, 0, 3)
-    assert good.longest == chunks["token_count"].max()
+    most = max(chunks["token_count"].to_list())
+    assert good.longest == most + 1, "the title's token"
+    filled = chunks.with_columns(pl.lit("T " * (64 - most + 1)).alias("heading"))
+    assert measure([filled], tokenizer).too_long == 3, "no title may push a text over the limit"
     long = chunks.with_columns(pl.lit(" ".join([SENTENCE] * 6)).alias("text"))
     assert measure([long], tokenizer).too_long == 3
     wrong = chunks.with_columns(pl.lit(1, pl.Int64).alias("token_count"))

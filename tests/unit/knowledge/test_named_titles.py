@@ -1,0 +1,70 @@
+"""Which titles are asked about, and how many of the answers must be right."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_assets.knowledge.named_titles import (
+    LEAST_FIRST,
+    MOST_ASKED,
+    FoundFirst,
+    NamedTitles,
+    found_first,
+    named_titles,
+)
+
+
+def test_titles_of_the_same_words_are_one_and_nameless_posts_are_counted() -> None:
+    named = named_titles(["The Heap", "the heap!", "On bread", "", "…"])
+    assert set(named.questions) == {"the heap", "on bread"}
+    assert (named.titles, named.untitled) == (2, 2)
+    assert named.questions["on bread"] == "Can you tell me more about “On bread”?"
+    assert named_titles(["Über Brot"], language="de").questions["über brot"].startswith("Was ")
+
+
+def test_many_titles_are_a_sample_that_stays_while_posts_are_added() -> None:
+    titles = [f"Post number {number}" for number in range(5_000)]
+    named = named_titles(titles)
+    assert len(named.questions) == MOST_ASKED
+    assert named.titles == 5_000
+    more = named_titles([*titles, *(f"Later {number}" for number in range(50))])
+    assert len(named.questions.keys() & more.questions.keys()) > 0.9 * MOST_ASKED
+    assert found_first(named, {}).metadata()["asked_of"] == "a seeded sample"
+
+
+def test_a_post_of_the_same_title_is_as_good_and_another_one_is_not() -> None:
+    named = named_titles(["The heap", "On bread", "Rivers"])
+    found = found_first(
+        named,
+        {
+            "the heap": ("The Heap", "copy"),
+            "on bread": ("The heap", "d1"),
+            "rivers": ("Rivers", "r"),
+        },
+    )
+    assert (found.first, found.missed) == (2, ("d1",))
+    assert found.metadata()["found_instead"] == ["d1"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "holds"),
+    [
+        (0, 0, True),  # posts without titles
+        (1, 1, True),
+        (1, 0, False),
+        (2, 1, True),  # 3 % of so few is none: one miss is allowed
+        (2, 0, False),
+        (30, 28, False),
+        (40, 39, True),
+        (40, 38, False),
+        (100, 97, True),
+        (100, 96, False),
+        (150, 146, True),
+        (150, 145, False),
+    ],
+)
+def test_three_in_a_hundred_may_be_missed(asked: int, first: int, holds: bool) -> None:
+    named = NamedTitles({str(number): "" for number in range(asked)}, asked, 0)
+    found = FoundFirst(named, first, ())
+    assert found.holds is holds
+    assert found.metadata()["least_share"] == LEAST_FIRST

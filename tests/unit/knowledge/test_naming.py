@@ -1,0 +1,51 @@
+"""Titles that stand in a question, and those that only look so."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.retrieval.naming import named_in, words_of
+
+TITLES = ["Emacs", "Emacs Lisp", "Emacs Lisp Macros", "The pupil", "Sleeping", "", "…", "火車站"]
+
+
+@pytest.mark.parametrize(
+    ("question", "named"),
+    [
+        ("Can you tell me more about “The pupil”?", {"The pupil": 1}),
+        ("what did you write about the PUPIL?", {"The pupil": 1}),
+        ("The pupils of the school", {}),
+        ("Which pupil, and the other?", {}),
+        ("What do you think of emacs lisp macros", {"Emacs Lisp Macros": 1, "Emacs Lisp": 2}),
+        ("Do you use Emacs?", {}),
+        ("Emacs", {"Emacs": 1}),
+        ("sleeping…", {"Sleeping": 1}),
+        ("How well are you sleeping?", {}),
+        ('What is "Sleeping" about?', {"Sleeping": 1}),
+        ("„Sleeping“ und «Emacs»?", {"Sleeping": 1, "Emacs": 1}),
+        ("「火車站」について何を書きましたか？", {"火車站": 1}),
+        ("It's what you've slept, 'sleeping'", {}),
+        ("", {}),
+        ("?!", {}),
+    ],
+)
+def test_a_title_is_named_by_its_words_in_order(question: str, named: dict[str, int]) -> None:
+    assert named_in(question, TITLES) == named
+
+
+def test_words_are_small_and_in_order() -> None:
+    assert words_of(" C++ — and *Vim*: a Love/Hate story ") == "c and vim a love hate story"
+    assert words_of("Straße") == words_of("STRASSE")
+
+
+@given(title=st.text(max_size=60), before=st.text(max_size=20), after=st.text(max_size=20))
+def test_a_title_of_two_words_is_named_wherever_it_stands(
+    title: str, before: str, after: str
+) -> None:
+    found = named_in(f"{before} {title} {after}", [title])
+    if " " in words_of(title):
+        assert found == {title: 1}
+    elif not words_of(title):
+        assert found == {}
