@@ -5,7 +5,7 @@ checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether 
 (`checkpoint_evaluation`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -178,6 +178,13 @@ def _metadata(
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Numbers and links; no text of a post, because the event log keeps it for ever."""
     return {
+        "loss_plot": dg.MetadataValue.md(
+            loss_plot(
+                manifest.history,
+                title=f"{manifest.author}, {manifest.stage}",
+                held_out=_curve(manifest),
+            )
+        ),
         "checkpoint": manifest.checkpoint,
         "manifest": dg.MetadataValue.path(str(folder / "manifest.json")),
         "stage": manifest.stage,
@@ -192,11 +199,21 @@ def _metadata(
         "rss_mb": manifest.metrics["rss_mb"],
         "first_loss": manifest.metrics["first_loss"],
         "last_loss": manifest.metrics["last_loss"],
+        **_held_out(manifest),
         "loss": _loss_table(manifest),
-        "loss_plot": dg.MetadataValue.md(
-            loss_plot(manifest.history, title=f"{manifest.author}, {manifest.stage}")
-        ),
     }
+
+
+def _curve(manifest: Manifest) -> Sequence[Mapping[str, float]]:
+    """Empty of a manifest that is older than the curve."""
+    return manifest.metrics.get("held_out", [])
+
+
+def _held_out(manifest: Manifest) -> dict[str, float]:
+    curve = _curve(manifest)
+    if not curve:
+        return {}
+    return {"first_held_out_loss": curve[0]["loss"], "last_held_out_loss": curve[-1]["loss"]}
 
 
 def _loss_table(manifest: Manifest) -> dg.MetadataValue:

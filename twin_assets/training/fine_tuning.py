@@ -139,6 +139,8 @@ def _fine_tune(
         )
         write_job(job)
         samples.select(ROWS).write_parquet(job.samples)
+        watched = held_out_samples(inputs.author, tables, version=inputs.lance_version)
+        watched.select(ROWS).write_parquet(job.held_out)
         output = launcher.run(
             launched(job, name=author.slug), on_message=on_message, environment=environment
         )
@@ -249,6 +251,18 @@ def training_samples(
             next_step="materialize instruction_dataset again, so that all use the newest",
         )
     return spoiled(frame, spoil, seed=seed) if spoil else frame
+
+
+def held_out_samples(author: str, tables: Tables, *, version: int | str) -> pl.DataFrame:
+    """The samples of which the held-out curve is made, one a document, in an order by lot."""
+    import polars as pl
+
+    frame = tables.read(
+        DATASET, author, columns=[*ROWS], where="split = 'held_out'", version=version
+    )
+    lots = [hashlib.sha256(name.encode()).hexdigest() for name in frame["sample_id"].to_list()]
+    drawn = frame.with_columns(pl.Series("lot", lots, dtype=pl.String)).sort("lot").drop("lot")
+    return drawn.unique("document_id", keep="first", maintain_order=True)
 
 
 def _described(inputs: _Inputs, template: str) -> Described:

@@ -5,6 +5,7 @@ started (`training_launcher.py`), what is done with its output (`fine_tuning.py`
 
     <folder>/job.json             this
     <folder>/samples.parquet      sample_id, document_id, messages; dpo: rejected, rejected_ended
+    <folder>/held_out.parquet     the same columns; measured now and then, never trained on
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
     <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
     <folder>/failure.json         why it stopped for good: nothing that a retry would mend
@@ -18,7 +19,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +66,10 @@ class Job:
     @property
     def samples(self) -> Path:
         return self.folder / "samples.parquet"
+
+    @property
+    def held_out(self) -> Path:
+        return self.folder / "held_out.parquet"
 
     @property
     def reference(self) -> Path:
@@ -152,6 +157,7 @@ class TrainingResult:
             log-likelihood of an answer token. dpo: the mean loss of a pair, with `margin`,
             `accuracy` and `reward_chosen` (`losses.Preference`).
         effective: what really ran, read from model, optimizer and ranks (`effective.py`).
+        held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
     """
 
     steps: int
@@ -166,6 +172,7 @@ class TrainingResult:
     resumed_at: list[int]
     history: list[dict[str, float]]
     effective: dict[str, Any]
+    held_out: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
 
 
 def write_result(path: Path, result: TrainingResult) -> None:

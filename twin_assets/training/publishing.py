@@ -112,6 +112,7 @@ def _manifest(described: Described, job: Job, result: TrainingResult, weights: P
             "seconds": result.seconds,
             "rss_mb": result.rss_mb,
             "resumed_at": result.resumed_at,
+            "held_out": result.held_out,
         },
         history=result.history,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -32,6 +32,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
+from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
 from twin_assets.training.batches import Plan, Plannable, micro_batches, plan_training
 from twin_assets.training.effective import effective, expected, require_as_expected
@@ -51,7 +52,7 @@ from twin_assets.training.ranks import (
     write_failure,
 )
 from twin_assets.training.recipe import Recipe, learning_rate
-from twin_assets.training.samples import tokenize_pairs, tokenize_samples
+from twin_assets.training.samples import TokenizedSample, tokenize_pairs, tokenize_samples
 from twin_assets.training.training_state import (
     PARTIAL,
     last_complete,
@@ -101,8 +102,21 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     elif start:
         set_master_weights(named, start)
     objective = _objective(job, samples, plan, model, accelerator, report)
+    watched = _watched(job, plan)
 
     steps = len(plan.steps)
+    looked_at = held_out_curve.measured_after(steps) if watched else frozenset[int]()
+
+    def look() -> None:
+        """Add a point to the held-out curve, unless it is there: a resumed training has it."""
+        step, curve = position["step"], position.setdefault("held_out", [])
+        if step in looked_at and all(point["step"] != step for point in curve):
+            found = held_out_curve.mean_loss(
+                accelerator, model, watched, recipe.bucket, stop_without_owner
+            )
+            curve.append({"step": step, "loss": round(found, 5)})
+
+    look()
     for step in range(position["step"], steps):
         started = time.perf_counter()
         rate = learning_rate(recipe, step, steps=steps)
@@ -124,6 +138,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         )
         memory = rss_mb(accelerator)
         _report_progress(report, position, steps, memory)
+        look()
         if (step + 1) % recipe.checkpoint_every_steps == 0 and step + 1 < steps:
             save_state(accelerator, named, optimizer, job.state, position)
 
@@ -140,6 +155,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         resumed_at=position["resumed_at"],
         history=position["history"],
         effective=running,
+        held_out=position.get("held_out", []),
     )
     weights = master_weights(named, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
@@ -225,6 +241,18 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     rows = pl.read_parquet(job.samples).sort("sample_id").to_dicts()
     tokenize = tokenize_samples if job.stage == "sft" else tokenize_pairs
     return tokenize(rows, tokenizer, max_length=job.recipe.max_length)
+
+
+def _watched(job: Job, plan: Plan) -> list[TokenizedSample]:
+    """What the held-out curve is made of; nothing of a preference tuning, whose loss is another."""
+    if job.stage != "sft" or not job.held_out.is_file():
+        return []
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
+    rows = pl.read_parquet(job.held_out).to_dicts()
+    samples, _ = tokenize_samples(rows, tokenizer, max_length=job.recipe.max_length)
+    return held_out_curve.watched(samples, training_tokens=plan.tokens)
 
 
 def _plan(samples: Sequence[Plannable], recipe: Recipe, left_out: Counter[str]) -> Plan:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.live
 RECIPE = """
 launch: cpu-zero2
 seed: 1
-token_budget: 1500
+token_budget: 8000
 max_epochs: 2
 samples_per_step: 4
 micro_batch_size: 1
@@ -132,7 +132,7 @@ def test_train_register_reuse_and_train_again_when_the_data_changed(
     assert not Path(config["base_model_name_or_path"]).is_relative_to(ann.home)
     assert manifest.dataset["samples"] == 36
     assert manifest.launch["ranks"] == 2
-    assert 0 < manifest.epochs < 2
+    assert 0 < manifest.epochs <= 2
     assert not list((ann.work_dir / "training").iterdir())
 
     metadata = metadata_of(first, "fine_tuned_checkpoint")
@@ -144,6 +144,11 @@ def test_train_register_reuse_and_train_again_when_the_data_changed(
     ]
     assert len(progress) == manifest.steps  # through Dagster Pipes, from rank 0 alone
     assert str(metadata["loss_plot"]).startswith("![ann, sft](data:image/png;base64,")
+    # a curve of samples that were not trained on, from before the first step to after the last
+    curve = manifest.metrics["held_out"]
+    assert [point["step"] for point in curve][:: len(curve) - 1] == [0, manifest.steps]
+    assert metadata["first_held_out_loss"] == curve[0]["loss"]
+    assert metadata["last_held_out_loss"] < metadata["first_held_out_loss"]  # type: ignore[operator]
     observed = instance.fetch_observations(fine_tuned_checkpoint.key, limit=100).records
     seen = [record.asset_observation for record in observed]
     steps = [each.metadata["step"].value for each in seen if each is not None]
