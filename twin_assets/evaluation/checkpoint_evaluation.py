@@ -19,7 +19,7 @@ from twin_assets.evaluation.judgement import (
     judge_candidate,
 )
 from twin_assets.evaluation.report.experiment import sender
-from twin_assets.evaluation.report.markdown import answers_path
+from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
 from twin_assets.serving.judge_material import others_of
 from twin_resources.dagster_resources import (
@@ -131,7 +131,7 @@ def check_of(claim: Claim, checkpoint: str, *, stated_only: bool = False) -> dg.
 
 
 def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """Numbers and links; no text of a post, because the event log keeps it for ever."""
+    """Numbers, plots and links; no text of a post, because the event log keeps it for ever."""
     evaluation, verdict = judged.evaluation, judged.verdict
     measured = evaluation.measured
     found: dict[str, dg.MetadataValue | str | int | float | bool] = {
@@ -139,7 +139,8 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
         "gate_version": verdict.gate_version,
         "checkpoint": verdict.checkpoint,
         "measured_now": judged.measured_now,
-        "report": dg.MetadataValue.path(str(judged.report)),
+        "report": dg.MetadataValue.md(report_for_event_log(evaluation, verdict)),
+        "report_file": dg.MetadataValue.path(str(judged.report)),
         "passages": measured.passages,
         "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
@@ -172,6 +173,11 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
     if measured.on_topic is not None:
         found["topic"] = round(measured.on_topic.candidate, 3)
         found["topic_of_base_model"] = round(measured.on_topic.base, 3)
+    if measured.shown is not None:
+        for habit in measured.shown.habits:
+            name = habit.name.replace(" ", "_")
+            found[f"{name}_apart_from_author"] = habit.tuned_apart
+            found[f"{name}_apart_from_author_of_base_model"] = habit.base_apart
     if measured.perplexity is not None:
         found["perplexity"] = round(measured.perplexity, 3)
     for name, other in (("base_model", measured.base), ("incumbent", measured.incumbent)):

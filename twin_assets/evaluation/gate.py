@@ -32,6 +32,7 @@ from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Delta
 from twin_assets.evaluation.style.style_habits import StyleHabits
 from twin_assets.evaluation.style.voice import Voice
+from twin_resources.judging.voice_shown import VoiceShown
 from twin_resources.registry.moves import Claim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
@@ -124,6 +125,7 @@ class Measured:
             nobody else's text (`others` is then 0).
         others: how many other authors' texts there are.
         blind: a language model's ratings; None: none is configured, or see `why_not`.
+        shown: habits of author, base and candidate to look at; None with too few texts.
         why_not: claim, or `blind judge` → why what it rests on was not measured.
     """
 
@@ -153,6 +155,7 @@ class Measured:
     refusals: Refusals | None = None
     speed: Speed | None = None
     blind: BlindRatings | None = None
+    shown: VoiceShown | None = None
     why_not: dict[str, str] = field(default_factory=dict[str, str])
 
 

@@ -242,6 +242,7 @@ def _measured(
         refusals=measures.refusals(asked, said, scores),
         speed=measures.replies(said),
         blind=blind,
+        shown=None if few else measures.shown(own, known.base_answers, asked, said),
         why_not=why_not,
     ), copies  # fmt: skip
 

@@ -115,7 +115,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     from twin_resources.command.outcome import wait_for_ending
     from twin_resources.command.services import stack_in_use
     from twin_resources.command.subject import choose_author
-    from twin_resources.command.training import compare, tell_ending
+    from twin_resources.command.training import compare, show_voice, tell_ending
     from twin_resources.stack.endpoints import read_endpoints
 
     clock = StageClock()
@@ -123,6 +123,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     chosen = choose_author(settings, author)
     ending = wait_for_ending(stack, chosen.slug, clock=clock, timeout_s=timeout_s)
     tell_ending(ending, clock=clock)
+    show_voice(stack.settings, ending, clock=clock)
     compare(stack, read_endpoints(settings.home), chosen, ending, clock=clock)
     return int(ending.outcome)
 

@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rich.text import Text
+
 from twin_resources.authors import Author
 from twin_resources.command.author_progress import (
     AuthorProgress,
@@ -33,6 +35,7 @@ from twin_resources.command.presentation import answers_table, verdict_table
 from twin_resources.command.preview import FEWEST_POSTS, FEWEST_WORDS
 from twin_resources.command.runs import follow, launch_or_join
 from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.judging.voice_shown import bars, voice_shown_of
 from twin_resources.settings import Settings
 from twin_resources.stack.endpoints import Endpoints
 from twin_resources.stack.programs import ensure_alive, urls
@@ -111,6 +114,7 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     clock.say(f"training, gate and release took {duration(followed.seconds)}")
     ending = ending_of(stack.settings, author.slug, followed)
     tell_ending(ending, clock=clock)
+    show_voice(stack.settings, ending, clock=clock)
     if ending.outcome is Outcome.FAILED:
         clock.say(f"see {urls(stack.settings)['dagster']}/runs/{followed.run.run_id}")
     compare(stack, endpoints, author, ending, clock=clock)
@@ -168,6 +172,17 @@ def tell_ending(ending: Ending, *, clock: StageClock) -> None:
     for reason in ending.reasons:
         clock.say(reason)
     clock.say(next_step(ending))
+
+
+def show_voice(settings: Settings, ending: Ending, *, clock: StageClock) -> None:
+    """How author, base and tuned model write, as far as the gate's report has counted it."""
+    if ending.verdict is None:
+        return
+    verdict = ending.verdict
+    shown = voice_shown_of(settings.checkpoints_dir, verdict.author, verdict.checkpoint)
+    if shown is not None:
+        clock.say("the voice, seen (the picture lies beside the gate's report)")
+        clock.show(Text("\n".join(bars(shown))))
 
 
 def next_step(ending: Ending) -> str:

@@ -152,7 +152,7 @@ def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
     for author in ("ada", "bob"):
         workplace.dataset(author)
     checkpoint = workplace.candidate("ada", steps=16)
-    report = Path(Ran(instance, "ada").metadata("checkpoint_evaluation")["report"])
+    report = Path(Ran(instance, "ada").metadata("checkpoint_evaluation")["report_file"])
     workplace.dataset("ada", held_out=29)
     report.unlink()
     report.mkdir()
@@ -190,7 +190,7 @@ def test_no_text_of_a_post_reaches_the_event_log_or_the_report(
     ran = Ran(instance, "ada")
 
     answers = workplace.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
-    report = Path(ran.metadata("checkpoint_evaluation")["report"])
+    report = Path(ran.metadata("checkpoint_evaluation")["report_file"])
     written = "\n".join(
         [repr(event) for event in ran.result.all_events]
         + [path.read_text(encoding="utf-8") for path in (report, report.with_suffix(".json"))]

@@ -5,14 +5,16 @@ measure's `lines`), plots as such (`report_plots.py`), the stored numbers (`eval
 
     <checkpoint folder>/evaluation/<gate version>.md, <gate version>-<plot>.svg
     <checkpoint folder>/evaluation/<gate version>-answers.md
+    <checkpoint folder>/evaluation/voice_shown.json, voice_shown.svg
 
-Only the last file holds text of posts and of answers, with the ids by which it is found when a post
+Only `-answers.md` holds text of posts and of answers, with the ids by which it is found when a post
 is forgotten. It is linked and never copied into Dagster's event log, which is kept for ever.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,10 +24,11 @@ from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.judged import blind_judge, grounding
 from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
-from twin_assets.evaluation.report.plots import plots
+from twin_assets.evaluation.report.plots import SHOWN_PLOT, plots
 from twin_assets.evaluation.served import speed
 from twin_assets.evaluation.statistics.bootstrap import Interval
-from twin_assets.evaluation.style import delta, style_habits, voice
+from twin_assets.evaluation.style import delta, style_habits, voice, voice_shown
+from twin_resources.judging.voice_shown import FILE, PICTURE, write_voice_shown
 from twin_resources.registry.moves import Claim, Verdict
 
 SHOWN = 6  # answers beside the base model's and the author's
@@ -44,9 +47,17 @@ def write_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, str] = {}
     for name, (title, picture) in plots(evaluation.measured).items():
-        file = path.with_name(f"{path.stem}-{name}.svg")
+        # page and command look for this one, whatever the gate's version
+        file = path.with_name(PICTURE if name == SHOWN_PLOT else f"{path.stem}-{name}.svg")
         file.write_text(picture, encoding="utf-8")
         drawn[title] = file.name
+    if evaluation.measured.shown is not None:
+        write_voice_shown(
+            path.with_name(FILE),
+            evaluation.measured.shown,
+            author=verdict.author,
+            checkpoint=evaluation.checkpoint,
+        )
     answers = answers_path(path)
     if shown:
         answers.write_text(side_by_side(shown[:SHOWN]), encoding="utf-8")
@@ -54,6 +65,18 @@ def write_report(
         answers.unlink(missing_ok=True)  # of a former evaluation of this checkpoint
     linked = answers.name if shown else ""
     path.write_text(report(evaluation, verdict, drawn=drawn, answers=linked), encoding="utf-8")
+
+
+def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
+    """The report with its plots in it, for a page that can open no file of the home.
+
+    Made of the record alone, which holds no text of a post: the event log is kept for ever.
+    """
+    drawn = {
+        title: f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}"
+        for title, picture in plots(evaluation.measured).values()
+    }
+    return report(evaluation, verdict, drawn=drawn)
 
 
 def answers_path(report_path: Path) -> Path:
@@ -71,7 +94,7 @@ def report(
     """The evaluation as Markdown.
 
     Args:
-        drawn: title → file of a plot beside it.
+        drawn: title → file of a plot beside it, or its data URI.
         answers: file with answers side by side.
     """
     measured = evaluation.measured
@@ -163,6 +186,8 @@ def _measures(measured: Measured) -> list[list[str]]:
         found.append(delta.lines(measured.delta))
     if measured.habits is not None:
         found.append(style_habits.lines(measured.habits))
+    if measured.shown is not None:
+        found.append(voice_shown.lines(measured.shown))
     if measured.basics is not None:
         found.append(basics.lines(measured.basics))
     if measured.safety is not None:

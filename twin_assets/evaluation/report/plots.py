@@ -10,10 +10,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from twin_assets.evaluation.gate import Measured
+from twin_resources.judging.voice_shown import VoiceShown
 
+SHOWN_PLOT = "voice_shown"
+COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}
 WIDTH, ROW = 7.0, 0.34  # inches
 HEADROOM = 1.2
 
@@ -31,6 +34,9 @@ class Bar:
 def plots(measured: Measured) -> Mapping[str, tuple[str, str]]:
     """Name → (title, SVG) of every plot for which there are figures."""
     drawn: dict[str, tuple[str, str]] = {}
+    if measured.shown is not None:
+        title = "The voice, seen: the author, the base model, the tuned one"
+        drawn[SHOWN_PLOT] = (title, _habits(title, measured.shown))
     for name, title, bars, limit in (
         ("gains", "Perplexity / base model's (below 1 is better)", _gains(measured), 1.0),
         ("voice", "Voice score, told apart from people and base model", _voices(measured), None),
@@ -39,6 +45,34 @@ def plots(measured: Measured) -> Mapping[str, tuple[str, str]]:
         if bars:
             drawn[name] = (title, _intervals(title, bars, limit=limit))
     return drawn
+
+
+def _habits(title: str, shown: VoiceShown) -> str:
+    """A field of bars for each habit, three for each trait."""
+    from matplotlib.figure import Figure
+
+    columns = 2
+    rows = -(-len(shown.habits) // columns)
+    figure: Any = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
+    for place, habit in enumerate(shown.habits):
+        axes: Any = figure.add_subplot(rows, columns, place + 1)
+        for turn, (writer, colour) in enumerate(COLOURS.items()):
+            axes.barh(
+                [row + 0.27 * (turn - 1) for row in range(len(habit.traits))],
+                [getattr(trait, writer) for trait in habit.traits],
+                height=0.25,
+                color=colour,
+                label=writer,
+            )
+        axes.set_yticks(range(len(habit.traits)), [trait.name for trait in habit.traits])
+        axes.invert_yaxis()
+        axes.set_title(f"{habit.name}, {habit.unit}", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", alpha=0.3)
+        if place == 0:
+            axes.legend(fontsize=8)
+    figure.suptitle(f"{title}\n{shown.verdict}", fontsize=10)
+    return _svg(figure)
 
 
 def _gains(measured: Measured) -> list[Bar]:
@@ -101,6 +135,14 @@ def _intervals(title: str, bars: Sequence[Bar], *, limit: float | None) -> str:
     axes.set_ylim(-0.6, len(bars) - 0.2)
     axes.set_title(title, fontsize=10)
     axes.grid(axis="x", alpha=0.3)
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return _svg(figure)
+
+
+def _svg(figure: Any) -> str:
+    """Letters stay letters: drawn as outlines a plot has 30 KB, and the event log keeps it."""
+    import matplotlib as mpl
+
+    stream, settings = io.StringIO(), cast("Any", mpl)
+    with settings.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()

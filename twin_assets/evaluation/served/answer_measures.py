@@ -35,12 +35,14 @@ from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Delta, Text, measure_delta
 from twin_assets.evaluation.style.style_habits import StyleHabits, measure_style_habits
 from twin_assets.evaluation.style.voice import Scores, Voice
+from twin_assets.evaluation.style.voice_shown import measure_voice_shown
 from twin_resources.judging.judge import Answered, Judge
 from twin_resources.judging.panel import BASE_MODEL
 from twin_resources.judging.support import SupportJudge
 from twin_resources.judging.texts import Hand
 from twin_resources.judging.topic import TopicJudge
 from twin_resources.judging.voice import VoiceJudge
+from twin_resources.judging.voice_shown import VoiceShown
 
 WITH_POSTS = " with posts"
 
@@ -189,6 +191,19 @@ def habits(own: Sequence[str], asked: Asked, said: Said) -> StyleHabits:
         base=base if len(base) == len(positions) else (),
         groups=asked.documents,
         complete=[len(said.candidate[at].tokens) < ANSWER_TOKENS for at in positions],
+    )
+
+
+def shown(
+    own: Sequence[Text], base_answers: Sequence[str], asked: Asked, said: Said
+) -> VoiceShown | None:
+    """Habits to look at; the base's of the same questions where all were asked, else of others."""
+    positions = list(asked.held_out)
+    base = [said.base[at] for at in positions if at in said.base]
+    return measure_voice_shown(
+        own,
+        base=base if len(base) == len(positions) else base_answers,
+        tuned=[said.candidate[at].text for at in positions],
     )
 
 

@@ -26,7 +26,7 @@ from twin_assets.evaluation.statistics.bootstrap import Interval
 
 HABITS = ("punctuation", "sentence length", "answer length", "emoji")
 FEWEST_TEXTS = 20  # of a model and of the author, below which nothing is stated
-_MARKS = ".,;:!?()\"'-…/"
+MARKS = ".,;:!?()\"'-…/"
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _SENTENCES = (4, 8, 12, 16, 20, 25, 30, 40)  # words; a bin ends below each
 _ANSWERS = (10, 20, 30, 40, 60, 80, 120, 200)
@@ -92,7 +92,7 @@ def measure_style_habits(
         found.append(
             _habit(
                 name,
-                own if name == "answer length" else _cut(own, candidate),
+                own if name == "answer length" else cut_as(own, candidate),
                 [candidate[n] for n in used],
                 [base[n] for n in used] if base else [],
                 [names[n] for n in used],
@@ -120,7 +120,7 @@ def lines(found: StyleHabits) -> list[str]:
     return [*told, "", f"{found.answers} answers, {found.own_texts} texts of the author."]
 
 
-def _cut(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+def cut_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     """The author's texts as long as answers are, in turn: a limit cuts long sentences off more
     often than short ones, and both sides must have lost them."""
     lengths = [len(answer.split()) for answer in answers if answer.strip()] or [0]
@@ -197,23 +197,32 @@ def _divergence(counts: Any, other: Any) -> Any:
     return (bits(one) + bits(np.broadcast_to(two, one.shape))) / 2
 
 
-def _marks(text: str) -> list[int]:
+def marks(text: str) -> list[int]:
     """How often each mark stands, and last how many words stand without one."""
     plain = text.translate(_TYPOGRAPHY).replace("...", "…")
-    counts = [plain.count(mark) for mark in _MARKS]
-    return [*counts, max(0, len(_WORD.findall(plain)) - sum(counts))]
+    counts = [plain.count(mark) for mark in MARKS]
+    return [*counts, max(0, len(words(plain)) - sum(counts))]
 
 
-def _sentence_lengths(text: str) -> list[int]:
-    """Sentences by words; what a limit cut off after the last one does not count."""
+def sentence_words(text: str) -> list[int]:
+    """Words of each sentence; what a limit cut off after the last one does not count."""
     parts = [part for part in _END.split(text.strip()) if part.strip()]
     if len(parts) > 1 and not re.search(r"[.!?…][\"')\]]*$", parts[-1].strip()):
         parts.pop()
-    return _binned((len(_WORD.findall(part)) for part in parts), _SENTENCES)
+    return [len(words(part)) for part in parts]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as they stand, without marks."""
+    return _WORD.findall(text)
+
+
+def _sentence_lengths(text: str) -> list[int]:
+    return _binned(sentence_words(text), _SENTENCES)
 
 
 def _answer_length(text: str) -> list[int]:
-    return _binned([len(_WORD.findall(text))], _ANSWERS)
+    return _binned([len(words(text))], _ANSWERS)
 
 
 def _emoji(text: str) -> list[int]:
@@ -230,7 +239,7 @@ def _binned(values: Any, ends: Sequence[int]) -> list[int]:
 
 
 _COUNTS: dict[str, Callable[[str], list[int]]] = {
-    "punctuation": _marks,
+    "punctuation": marks,
     "sentence length": _sentence_lengths,
     "answer length": _answer_length,
     "emoji": _emoji,

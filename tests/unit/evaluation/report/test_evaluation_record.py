@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT
+from tests.unit.judging.test_voice_shown_record import SHOWN
 from twin_assets.evaluation.gate import GATE_VERSION, Measured, decide, outcome_of, stated
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood.basics import KindLoss
@@ -23,11 +26,13 @@ from twin_assets.evaluation.report.evaluation_record import (
 from twin_assets.evaluation.report.markdown import (
     answers_path,
     report,
+    report_for_event_log,
     side_by_side,
     write_report,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
+from twin_resources.judging.voice_shown import FILE, PICTURE, read_voice_shown
 from twin_resources.registry.moves import Verdict
 
 EVALUATION = Evaluation(
@@ -188,3 +193,37 @@ def test_plots_and_answers_lie_beside_the_report_and_only_one_file_holds_text(
     assert "`s1`" in side_by_side(shown)
     others = [file for file in path.parent.iterdir() if file != answers]
     assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]
+
+
+def test_the_voice_lies_beside_the_report_under_a_name_of_its_own(tmp_path: Path) -> None:
+    shown = replace(EVALUATION, measured=replace(GOOD, shown=SHOWN))
+    path = evaluation_path(tmp_path, GATE_VERSION)
+    write_evaluation(path, shown)
+    assert read_evaluation(path) == shown
+
+    write_report(path.with_suffix(".md"), shown, verdict_of(shown), [])
+
+    assert read_voice_shown(path.with_name(FILE)) == SHOWN
+    assert path.with_name(PICTURE).read_text().count("per 100 words") == 1
+    written = path.with_suffix(".md").read_text()
+    assert f"]({PICTURE})" in written
+    assert "| `there` | 1.4 | 0.0 | 0.0 |" in written
+
+
+def test_the_report_of_the_event_log_holds_its_plots_and_names_no_file() -> None:
+    shown = replace(EVALUATION, measured=replace(GOOD, shown=SHOWN))
+    written = report_for_event_log(shown, verdict_of(shown))
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", written)
+    assert len(pictures) >= 2
+    for picture in pictures:
+        kind, _, content = picture.partition(",")
+        assert kind == "data:image/svg+xml;base64"
+        assert base64.b64decode(content, validate=True).decode().lstrip().startswith("<?xml")
+    assert ".svg" not in written
+    assert "answers.md" not in written
+    assert len(written) < 400_000  # the event log keeps it
+
+
+def verdict_of(evaluation: Evaluation) -> Verdict:
+    claims = decide(evaluation.measured)
+    return Verdict("ann", evaluation.checkpoint, GATE_VERSION, outcome_of(claims), claims, "now")

@@ -112,7 +112,7 @@ def test_a_limit_that_cuts_long_sentences_off_does_not_look_like_a_habit() -> No
 
 
 def test_marks_do_not_depend_on_how_a_file_was_typed() -> None:
-    assert style_habits._marks("“It’s” – so...") == style_habits._marks('"It\'s" - so…')
+    assert style_habits.marks("“It’s” – so...") == style_habits.marks('"It\'s" - so…')
 
 
 def test_digits_are_no_emoji_and_a_heart_is() -> None:

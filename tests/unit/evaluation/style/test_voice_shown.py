@@ -1,0 +1,70 @@
+"""The voice, counted: rates are right, nothing rare is named, the nearer writer is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_assets.evaluation.style.delta import Text
+from twin_assets.evaluation.style.voice_shown import OTHER, lines, measure_voice_shown
+from twin_resources.judging.voice_shown import ShownHabit, VoiceShown
+
+OWN = "And there it was, the lamp; and nobody spoke. They went on."
+BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."
+
+
+def own(count: int = 24, *, rare: str = "") -> list[Text]:
+    return [
+        Text(f"post-{n}", f"{OWN} {rare}" if rare and n < count // 3 else OWN) for n in range(count)
+    ]
+
+
+def habit(shown: VoiceShown, name: str) -> ShownHabit:
+    return next(each for each in shown.habits if each.name == name)
+
+
+def test_rates_are_those_of_the_texts() -> None:
+    shown = measure_voice_shown(own(), base=[BASE] * 20, tuned=[OWN] * 20)
+    assert shown is not None
+    assert (shown.author_texts, shown.base_texts, shown.tuned_texts) == (24, 20, 20)
+    words = {one.name: one for one in habit(shown, "function words").traits}
+    assert words["and"].author == pytest.approx(100 * 2 / 12, abs=0.01)  # two of twelve words
+    assert words["and"].base == 0
+    marks = {one.name: one for one in habit(shown, "punctuation").traits}
+    assert marks[";"].author == pytest.approx(100 / 12, abs=0.01)
+    lengths = [one.author for one in habit(shown, "sentence length").traits]
+    assert lengths == [50.0, 50.0, 0.0, 0.0]  # three words and nine
+    openings = {one.name: one for one in habit(shown, "openings").traits}
+    assert openings["and"].author == 100
+    assert openings["the"].base == 100
+
+
+def test_the_writer_who_writes_alike_is_the_nearer_one() -> None:
+    alike = measure_voice_shown(own(), base=[BASE] * 20, tuned=[OWN] * 20)
+    unlike = measure_voice_shown(own(), base=[OWN] * 20, tuned=[BASE] * 20)
+    assert alike is not None
+    assert unlike is not None
+    assert all(each.tuned_is_nearer and each.tuned_apart == 0 for each in alike.habits)
+    assert not any(each.tuned_is_nearer for each in unlike.habits)
+    assert "in 4 of 4 habits" in alike.verdict
+    assert unlike.verdict.endswith("in 0 of 4 habits")
+
+
+def test_a_word_of_a_few_posts_is_never_named() -> None:
+    """The figures go into an event log that is kept when a post is forgotten."""
+    shown = measure_voice_shown(
+        own(rare="Quibblestone sweated."), base=["Quibblestone is wet."] * 20, tuned=[OWN] * 20
+    )
+    assert shown is not None
+    assert "quibblestone" not in "\n".join(lines(shown)).casefold()
+    openings = {one.name: one for one in habit(shown, "openings").traits}
+    assert openings[OTHER].base == 100
+
+
+@pytest.mark.parametrize("few", ["own", "base", "tuned"])
+def test_too_few_texts_show_nothing(few: str) -> None:
+    found = measure_voice_shown(
+        own(3) if few == "own" else own(),
+        base=[BASE] * (3 if few == "base" else 20),
+        tuned=[OWN] * 3 + [" "] * 30 if few == "tuned" else [OWN] * 20,
+    )
+    assert found is None
