@@ -108,11 +108,11 @@ def report(
     ]
     if told := gate.stated(measured):
         lines += ["", *_claims("stated only, for a small base model", told, words=STATED)]
+    for title, file in (drawn or {}).items():
+        lines += ["", f"![{title}]({file})"]
     lines += _perplexity(measured)
     for part in _measures(measured):
         lines += ["", *part]
-    for title, file in (drawn or {}).items():
-        lines += ["", f"![{title}]({file})"]
     if answers:
         lines += ["", f"[Answers side by side]({answers}), the author's own among them."]
     return "\n".join([*lines, "", *_details(evaluation), ""])
