@@ -8,7 +8,6 @@ Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,8 @@ from twin_assets.feedback.stripping import interaction_columns
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.instructions.schema import InstructionDataset
 from twin_assets.knowledge.chunking import DocumentChunks
+from twin_assets.knowledge.quote_calibrating import calibration_columns
+from twin_assets.knowledge.sentence_windows import SentenceEmbeddings
 from twin_resources.judging.pairs import COLUMNS as PAIR_COLUMNS
 
 # A group is what one person looks after; Dagster takes addresses or `team:<name>`.
@@ -60,12 +61,8 @@ def with_pages(assets: Iterable[Any]) -> list[dg.AssetsDefinition]:
     def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
         name = spec.key.path[-1]
         columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
-        # the contract's words say what its columns mean
-        meaning = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
         return spec.replace_attributes(
-            description="\n\n".join(filter(None, [spec.description, meaning])),
-            owners=[OWNERS[spec.group_name or ""]],
-            metadata={**columns, **spec.metadata},
+            owners=[OWNERS[spec.group_name or ""]], metadata={**columns, **spec.metadata}
         )
 
     named = [asset.map_asset_specs(completed) for asset in assets]
@@ -75,15 +72,22 @@ def with_pages(assets: Iterable[Any]) -> list[dg.AssetsDefinition]:
 
 def table_schemas() -> dict[str, dg.TableSchema]:
     """Asset → columns of its table, from its contract, or from what writes it."""
+    embedded = [
+        dg.TableColumn("embedder", "String", description="its revision"),
+        # as long as the embedder's vectors are, which only a prepared home knows
+        dg.TableColumn("vector", "Array(Float32)", description="of length 1"),
+    ]
     return {name: schema_of(contract) for name, contract in CONTRACTS.items()} | {
         "embeddings": dg.TableSchema(
             [
                 *schema_of(DocumentChunks).columns,
                 dg.TableColumn("indexed_text", "String", description="heading and text"),
-                dg.TableColumn("embedder", "String", description="its revision"),
-                # as long as the embedder's vectors are, which only a prepared home knows
-                dg.TableColumn("vector", "Array(Float32)", description="of length 1"),
+                *embedded,
             ]
+        ),
+        "sentence_embeddings": dg.TableSchema([*schema_of(SentenceEmbeddings).columns, *embedded]),
+        "quote_calibration": _plain(
+            {**calibration_columns(1), "mean": "Array(Float32)"}  # as long as the vectors
         ),
         "interactions": _plain(interaction_columns()),
         "judged_interactions": _plain(JUDGED_COLUMNS),

@@ -19,7 +19,7 @@ from twin_assets.evaluation import checkpoint_evaluation
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
-from twin_assets.knowledge import chunks, embeddings
+from twin_assets.knowledge import chunks, embeddings, quote_calibration, sentence_embeddings
 from twin_assets.serving import released_model, routing_policy, shadow_pairs
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
@@ -44,6 +44,8 @@ ASSET_MODULES = (
     cleaned_documents,
     chunks,
     embeddings,
+    sentence_embeddings,
+    quote_calibration,
     instruction_dataset,
     interactions,
     judged_interactions,

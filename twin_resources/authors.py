@@ -13,11 +13,10 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from twin_resources.answer_forms import AnswerForm
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -28,6 +27,8 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 # Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training
 # sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
 CONTEXT_TOKENS = 400
+
+AnswerForm = Literal["quote", "quote_and_voice", "voice"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,6 @@ class Author:
         language: ISO 639-1 code, or empty when the corpus decides.
         persona: one line about the author for the system prompt; empty: made from the name.
         refused_topics: topics that the twin declines to speak about.
-        answer: `quote` (the author's own sentences), `quote_and_voice` (with generated prose under
-            them) or `voice` (generated prose alone, where the gate has released the version for
-            it, else as `quote_and_voice`).
         temperature, frequency_penalty, max_tokens: sampling of an answer.
         context_tokens: most tokens of the passages in a prompt, in training and in serving; under
             256 a full chunk does not fit. A larger model makes use of more; a change is a new
@@ -58,6 +56,9 @@ class Author:
         canary_share: share of the requests that a canary answers; in force with the next
             `routing_policy`.
         auto_retrain: None: `Settings.auto_retrain`.
+        answer: what a question to `twin/<author>` gets: the author's own sentences (`quote`), then
+            generated prose under a heading of its own (`quote_and_voice`), or prose alone
+            (`voice`).
         consent: how the author agreed; free text, shown in reports.
         presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
             names and places in posts of its language; empty: they stay.
@@ -71,7 +72,6 @@ class Author:
     language: str = ""
     persona: str = ""
     refused_topics: tuple[str, ...] = ()
-    answer: AnswerForm = "quote_and_voice"
     temperature: float = 0.3
     frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
     max_tokens: int = 200
@@ -82,6 +82,7 @@ class Author:
     release_mode: str = "auto"
     canary_share: float = 0.1
     auto_retrain: bool | None = None
+    answer: AnswerForm = "quote_and_voice"
     consent: str = ""
     presidio_model: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import dagster as dg
 
-IMPORT_ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings")
+IMPORT_ASSETS = (
+    "raw_posts",
+    "cleaned_documents",
+    "document_chunks",
+    "embeddings",
+    "sentence_embeddings",
+    "quote_calibration",
+)
 RETRAIN_ASSETS = (
     "instruction_dataset",
     "interactions",

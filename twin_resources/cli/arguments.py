@@ -29,11 +29,7 @@ AuthorName = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option(
-        "--include",
-        help="Also drafts, private, followers, paid or replies; kept.",
-        autocompletion=completion.included,
-    ),
+    typer.Option("--include", help="Also drafts, private, followers, paid or replies; kept."),
 ]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object (deploy/docs/command.md).")]

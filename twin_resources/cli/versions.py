@@ -98,12 +98,7 @@ def export(
         typer.Argument(help="v2; default: the stable one.", autocompletion=completion.versions),
     ] = "",
     wanted: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="adapter, merged, gguf-adapter or gguf.",
-            autocompletion=completion.formats,
-        ),
+        str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
     ] = "adapter",
     into: Annotated[Path | None, typer.Option("--to", help="A new folder; default: here.")] = None,
     dtype: Annotated[

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 TABLE = "embeddings"
 PASSAGES = 4
+NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MANY = 32  # questions for which reading all vectors of a large table once pays
 # A table too small for an index of its vectors is kept in memory (30 MB), for so many authors,
@@ -61,11 +62,14 @@ class Retrieved:
             budget.
         vector: the question's, float32 of shape (dimension,); the router uses it too.
         reason: why there are no passages when that is not the question's doing; empty otherwise.
+        nearest: the best passage of each of the posts found first, whether or not the budget showed
+            it; at most `NEAREST_POSTS`.
     """
 
     passages: tuple[Passage, ...]
     vector: np.ndarray
     reason: str = ""
+    nearest: tuple[Passage, ...] = ()
 
 
 class Retriever:
@@ -159,7 +163,7 @@ class Retriever:
             hits = best_hits(ranked, limit=limit, token_budget=token_budget)
             beside = neighbours(opened.table, hits, query, memory=memory)
             shown = with_neighbours(hits, beside, token_budget=token_budget)
-            results.append(Retrieved(shown, vector))
+            results.append(Retrieved(shown, vector, nearest=_one_a_post(ranked)))
         return results
 
     def _table(self, author: str) -> _Opened | str:
@@ -212,6 +216,15 @@ class Retriever:
         memory = InMemory(table) if rows < SMALLEST else None
         indexed = VECTOR_INDEX in {index.name for index in table.list_indices()}
         return _Opened(table, version, folder, rows, memory, indexed, words_column(table))
+
+
+def _one_a_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
+    """The first passage of each post, for the posts that come first."""
+    first: dict[str, Passage] = {}
+    for passage in ranked:
+        if len(first) < NEAREST_POSTS:
+            first.setdefault(passage.document_id, passage)
+    return tuple(first.values())
 
 
 @dataclass(frozen=True)

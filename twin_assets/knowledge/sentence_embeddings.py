@@ -1,0 +1,88 @@
+"""The asset `sentence_embeddings` and its check: what an answer quotes stands in the post.
+
+Belongs here: the asset and the check. Does not belong here: cutting (`sentence_windows`), quoting
+(`twin_resources/quotes`).
+"""
+
+import dagster as dg
+import polars as pl
+
+from twin_assets.corpus.cleaned_documents import cleaned_documents
+from twin_assets.knowledge import sentence_windows
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import EmbedderResource, TablesResource
+from twin_resources.quotes.quoter import TABLE, update_index
+from twin_resources.quotes.windows import WINDOWS_VERSION
+from twin_resources.tables.tables import Tables, Upstream
+
+ROWS_AT_ONCE = 50_000  # of windows: 15 MB, for which the documents' texts are scanned once
+
+
+@dg.asset(
+    deps=[cleaned_documents],
+    partitions_def=authors,
+    group_name="knowledge",
+    io_manager_key="tables_io",
+    kinds={"lance"},
+    code_version=WINDOWS_VERSION,
+)
+def sentence_embeddings(
+    context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: TablesResource
+) -> dg.MaterializeResult:
+    """Windows of up to three sentences with their vectors: what an answer may quote."""
+    author, store, model = context.partition_key, tables.tables(), embedder.embedder()
+    done = store.rework(
+        Upstream("cleaned_documents", author, columns=sentence_windows.DOCUMENT_COLUMNS),
+        TABLE,
+        author=author,
+        key="document_id",
+        function=lambda documents: sentence_windows.embed_windows(documents, model),
+        version=f"{WINDOWS_VERSION}:{model.revision}",
+        schema=sentence_windows.window_columns(model.dimension),
+        row_key="window_id",
+    )
+    if done.rows:
+        update_index(store, author)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(done.data_version),
+        metadata={**done.metadata(), "embedder": model.revision},
+    )
+
+
+@dg.asset_check(
+    asset=sentence_embeddings,
+    additional_deps=[cleaned_documents],
+    partitions_def=authors,
+    blocking=True,
+)
+def quotations_are_verbatim(
+    context: dg.AssetCheckExecutionContext, tables: TablesResource
+) -> dg.AssetCheckResult:
+    """Each window is, character by character, the part of the kept post that it names.
+
+    A window is looked at once, when it is new.
+    """
+    author, store = context.partition_key, tables.tables()
+    new = store.unverified(TABLE, author, claim="quotations_are_verbatim", version=WINDOWS_VERSION)
+    columns = ["document_id", "start", "end", "text"]
+    wrong = sum(
+        sentence_windows.misquoted(part, _texts_of(store, author, part["document_id"]))
+        for part in new.parts(columns, rows=ROWS_AT_ONCE)
+        if part.height
+    )
+    if not wrong:
+        new.hold()
+    return dg.AssetCheckResult(
+        passed=wrong == 0, metadata={"windows": new.rows, "not_verbatim": wrong}
+    )
+
+
+def _texts_of(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
+    """`document_id` and `text` of these documents, as far as they are kept."""
+    listed = ", ".join(f"'{name}'" for name in documents.unique().sort())
+    return tables.read(
+        "cleaned_documents",
+        author,
+        columns=["document_id", "text"],
+        where=f"kept AND document_id IN ({listed})",
+    )
