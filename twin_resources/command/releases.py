@@ -88,6 +88,7 @@ def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
         "outcome": verdict.outcome,
         "gate_version": verdict.gate_version,
         "created_at": verdict.created_at,
+        "released_for": list(verdict.released_for) if verdict.outcome == "passed" else [],
         "claims": claims,
     }
 
