@@ -8,6 +8,7 @@ Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -61,8 +62,12 @@ def with_pages(assets: Iterable[Any]) -> list[dg.AssetsDefinition]:
     def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
         name = spec.key.path[-1]
         columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
+        # the contract's words say what its columns mean
+        meaning = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
         return spec.replace_attributes(
-            owners=[OWNERS[spec.group_name or ""]], metadata={**columns, **spec.metadata}
+            description="\n\n".join(filter(None, [spec.description, meaning])),
+            owners=[OWNERS[spec.group_name or ""]],
+            metadata={**columns, **spec.metadata},
         )
 
     named = [asset.map_asset_specs(completed) for asset in assets]

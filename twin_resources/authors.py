@@ -17,6 +17,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from twin_resources.answer_forms import AnswerForm
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -45,6 +46,9 @@ class Author:
         language: ISO 639-1 code, or empty when the corpus decides.
         persona: one line about the author for the system prompt; empty: made from the name.
         refused_topics: topics that the twin declines to speak about.
+        answer: `quote` (the author's own sentences), `quote_and_voice` (with generated prose under
+            them) or `voice` (generated prose alone, where the gate has released the version for
+            it, else as `quote_and_voice`).
         temperature, frequency_penalty, max_tokens: sampling of an answer.
         context_tokens: most tokens of the passages in a prompt, in training and in serving; under
             256 a full chunk does not fit. A larger model makes use of more; a change is a new
@@ -72,6 +76,7 @@ class Author:
     language: str = ""
     persona: str = ""
     refused_topics: tuple[str, ...] = ()
+    answer: AnswerForm = "quote_and_voice"
     temperature: float = 0.3
     frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
     max_tokens: int = 200

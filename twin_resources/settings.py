@@ -1,9 +1,11 @@
 """The one settings object, which the environment fills, and the secrets of a home.
 
 Belongs here: every value that a person may set for a home, its default, and the paths that follow
-from it. Does not belong here: what is set for one author (`authors.py`), hyper-parameters (recipes,
-YAML) and anything that is measured. The secrets are in a file of their own (`secrets.json`, mode
-600, see `load_secrets`).
+from it. The comments at a value are its description in `deploy/docs/settings.md`
+(`settings_document.py`).
+Does not belong here: what is set for one author (`authors.py`), hyper-parameters (recipes, YAML)
+and anything that is measured. The secrets are in a file of their own (`secrets.json`, mode 600, see
+`load_secrets`).
 """
 
 from __future__ import annotations
@@ -32,20 +34,20 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWIN_", extra="ignore", frozen=True)
 
-    home: Path = Path(".twin")
+    home: Path = Path(".twin")  # everything that is written lies in this folder
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
     state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
     base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
     # Empty: OpenVINO where it reproduces the model; sentence-transformers uses a graphics card.
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
-    host: str = "127.0.0.1"
-    gateway_port: int = 4000
-    dagster_port: int = 3000
-    traces_port: int = 4318
+    host: str = "127.0.0.1"  # address that all servers listen at
+    gateway_port: int = 4000  # of the OpenAI-compatible endpoint
+    dagster_port: int = 3000  # of Dagster's pages
+    traces_port: int = 4318  # of the embedded trace store
     chat_port: int = 7860  # of the chat page, while it is open
     model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
-    model_server_key: str = ""
+    model_server_key: str = ""  # of that server
     # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
     # same question answers without reading its passages again (135M: 23 KB a token).
     prompt_cache_mib: int = Field(default=64, ge=0)
@@ -56,30 +58,34 @@ class Settings(BaseSettings):
     # US dollars for the questions of all authors; a teacher with a price is not asked without.
     teacher_budget_per_month: float | None = Field(default=None, ge=0)
     # Chat samples that are mixed into the training: a file, a folder, or a data set of the model
-    # hub (owner/name, owner/name@revision); and what share of the training samples they are.
+    # hub (owner/name, owner/name@revision); empty: none.
     general_set: str = ""
-    general_share: float = Field(default=0.1, ge=0, le=0.5)
+    general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
+    # A LiteLLM model name: rates answers blind in the gate, and in trials where it is certified.
     judge_model: str = ""
+    # An entailment model (a hub id or a folder) that judges whether generated sentences say what
+    # their passages say; empty: the support score does, with rules for numbers and negations.
+    nli_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
-    paid_budget_per_day: float | None = None  # US dollars
+    paid_budget_per_day: float | None = None  # US dollars for the paid model
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    train_ranks: int = Field(default=2, ge=1)
-    train_backend: Literal["local", "ray"] = "local"
+    train_ranks: int = Field(default=2, ge=1)  # processes that train together
+    train_backend: Literal["local", "ray"] = "local"  # where a training runs
     train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines
     # host:port at which this machine is reached by those that follow it (backend local).
     train_meeting: str = ""
     ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
     auto_retrain: bool = False  # whether alarms and growth start a training by themselves
     retrain_cooldown_days: float = 1.0  # between two trainings of an author
-    retrain_runs_a_month: int | None = 8
-    retrain_hours_a_month: float | None = 40.0
+    retrain_runs_a_month: int | None = 8  # at most, of an author; none: no limit
+    retrain_hours_a_month: float | None = 40.0  # at most, of an author; none: no limit
     retrain_new_posts: int = 25  # since the stable version's training, worth another one
-    retrain_new_pairs: int = 200
-    baseline_values: int = 500  # settled values that certify a baseline, and raise it once
-    baseline_values_later: int = 2_000
-    alarm_horizon: int = 5_000  # H and α: a false alarm of the fleet within H values
-    alarm_rate: float = 0.05
+    retrain_new_pairs: int = 200  # preference pairs since then, worth another one
+    baseline_values: int = 500  # settled values that certify a baseline
+    baseline_values_later: int = 2_000  # settled values at which it may be raised, once
+    alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
+    alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one
     # Recorded questions that a shadow trial needs; with fewer a candidate is released by the gate.
     trial_prompts: int = 300
@@ -92,8 +98,11 @@ class Settings(BaseSettings):
     # Where trainings are written to as MLflow runs, with the extra mlflow; empty: nowhere.
     mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
+    # A real Langfuse in place of the embedded trace store, with all three.
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
+    # Its public key (pk-lf-…).
     langfuse_public_key: str = Field(default="", validation_alias="LANGFUSE_PUBLIC_KEY")
+    # Its secret key (sk-lf-…).
     langfuse_secret_key: str = Field(default="", validation_alias="LANGFUSE_SECRET_KEY")
 
     @property

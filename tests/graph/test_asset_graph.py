@@ -5,6 +5,7 @@ A change that is meant: `python -m tests.graph.test_asset_graph` writes the new 
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -124,6 +125,8 @@ def test_every_table_shows_its_columns_those_of_its_contract_where_it_has_one() 
     for name, contract in CONTRACTS.items():
         shown = {column.name: column for column in schemas[name].columns}
         assert list(shown) == contract.column_names()
+        described = specs()[name].description or ""
+        assert described.endswith(inspect.getdoc(contract) or "?")
         (key,) = contract.primary_key()
         assert shown[key].constraints.unique
         assert not shown[key].constraints.nullable

@@ -12,6 +12,7 @@ import math
 import dagster as dg
 
 from twin_assets.evaluation import gate
+from twin_assets.evaluation.judged import faithfulness
 from twin_assets.evaluation.judgement import (
     ACTOR,
     DATASET,
@@ -22,6 +23,7 @@ from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
 from twin_assets.serving.judge_material import others_of
+from twin_resources.answer_forms import AnswerForm
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -29,6 +31,7 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
+from twin_resources.judging.named import named_judges
 from twin_resources.registry.moves import Claim
 
 DESCRIPTIONS = {
@@ -48,6 +51,8 @@ DESCRIPTIONS = {
     "base, and nothing of the training texts.",
     "rests_on_its_passages": "Answers rest on their passages, above chance and at most .15 below "
     "the base's; stated only, for base models of less than a billion parameters.",
+    faithfulness.CLAIM: "At most one generated sentence of five is contradicted or not supported "
+    "by its passages; where not, prose is never the whole answer (`voice` is not released).",
 }
 
 
@@ -60,7 +65,8 @@ DESCRIPTIONS = {
             name,
             asset=ACTOR,
             description=DESCRIPTIONS[name],
-            blocking=True,
+            # what it blocks is a form of answers, not the release; see `check_of`
+            blocking=name != faithfulness.CLAIM,
             partitions_def=authors,
         )
         for name in gate.CLAIMS
@@ -83,7 +89,7 @@ def checkpoint_evaluation(
         token_budget=settings.settings().evaluation_tokens,
         questions=settings.settings().evaluation_questions,
         others=others_of(author.slug, settings.settings()),
-        judge_model=settings.settings().judge_model,
+        named=named_judges(settings.settings()),
         send=sender(settings.settings()),
         tables=tables.tables(),
         registry=registry.registry(),
@@ -95,7 +101,10 @@ def checkpoint_evaluation(
         data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{judged.verdict.outcome}"),
         metadata=_metadata(judged),
         check_results=[
-            *(check_of(claim, judged.verdict.checkpoint) for claim in judged.verdict.claims),
+            *(
+                check_of(claim, judged.verdict.checkpoint, answer=author.answer)
+                for claim in judged.verdict.claims
+            ),
             *(
                 check_of(claim, judged.verdict.checkpoint, stated_only=True)
                 for claim in gate.stated(judged.evaluation.measured)
@@ -104,16 +113,27 @@ def checkpoint_evaluation(
     )
 
 
-def check_of(claim: Claim, checkpoint: str, *, stated_only: bool = False) -> dg.AssetCheckResult:
+def check_of(
+    claim: Claim,
+    checkpoint: str,
+    *,
+    stated_only: bool = False,
+    answer: AnswerForm = "quote_and_voice",
+) -> dg.AssetCheckResult:
     """A claim as a check.
 
     Args:
         stated_only: it refuses nothing, so that not met is no failure to look into: the check
             passes and says in words and in its metadata what was found.
+        answer: the author's setting. A claim that blocks a form of answers fails for the authors
+            who want this form, who get `quote_and_voice` in its place, and is told to the others.
     """
     words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     found = claim.detail.removeprefix("not decided: ")
-    said = f"stated only, for a small base model; {words}: {found}"
+    why = "stated only, for a small base model"
+    if claim.blocks and claim.blocks != answer:
+        stated_only, why = True, f"advisory: it blocks {claim.blocks}, answers here are {answer}"
+    said = f"{why}; {words}: {found}"
     return dg.AssetCheckResult(
         check_name=claim.name,
         passed=stated_only or claim.passed is True,
@@ -123,6 +143,7 @@ def check_of(claim: Claim, checkpoint: str, *, stated_only: bool = False) -> dg.
             "checkpoint": checkpoint,
             "decided": claim.passed is not None,
             "stated_only": stated_only,
+            "blocks": claim.blocks or "the release",
             "met": claim.passed is True,
             **({} if claim.value is None else {"value": claim.value}),
             **({} if claim.threshold is None else {"threshold": claim.threshold}),
@@ -136,6 +157,7 @@ def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float 
     measured = evaluation.measured
     found: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,
+        "released_for": ", ".join(verdict.released_for) if verdict.outcome == "passed" else "",
         "gate_version": verdict.gate_version,
         "checkpoint": verdict.checkpoint,
         "measured_now": judged.measured_now,

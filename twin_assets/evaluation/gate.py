@@ -20,8 +20,9 @@ from typing import Literal
 from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.harm.memorisation import Recitation
 from twin_assets.evaluation.harm.safety import Safety
-from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.judged.blind_judge import BlindRatings
+from twin_assets.evaluation.judged.faithfulness import Faithfulness
 from twin_assets.evaluation.judged.grounding import Grounding, Refusals
 from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.likelihood.basics import Basics
@@ -37,7 +38,7 @@ from twin_resources.registry.moves import Claim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
 # release nothing.
-GATE_VERSION = "gate-5"
+GATE_VERSION = "gate-6"
 
 FEWEST_PASSAGES = 30
 WORSE_THAN_INCUMBENT_BY = 1.05
@@ -58,6 +59,7 @@ CLAIMS = (
     memorisation.CLAIM,
     safety.CLAIM,
     grounding.CLAIM,
+    faithfulness.CLAIM,
 )
 # Shown by no model of 135M parameters: voice of this author +.007 [-.04, .05] over the base, and
 # support that is chance as often as not. With a small base they are stated and refuse nothing.
@@ -152,6 +154,7 @@ class Measured:
     recitation: Recitation | None = None
     safety: Safety | None = None
     grounding: Grounding | None = None
+    faithfulness: Faithfulness | None = None
     refusals: Refusals | None = None
     speed: Speed | None = None
     blind: BlindRatings | None = None
@@ -170,10 +173,12 @@ def stated(measured: Measured) -> tuple[Claim, ...]:
 
 
 def outcome_of(claims: Sequence[Claim]) -> Literal["passed", "failed", "not_decided"]:
-    """`passed` when every claim is met, `failed` when one is not met, else `not_decided`."""
-    if any(claim.passed is False for claim in claims):
+    """`passed` when every claim is met, `failed` when one is not met, else `not_decided`; one that
+    blocks a form of answers alone does not count."""
+    met = [claim.passed for claim in claims if not claim.blocks]
+    if any(one is False for one in met):
         return "failed"
-    return "passed" if all(claim.passed for claim in claims) else "not_decided"
+    return "passed" if all(met) else "not_decided"
 
 
 def _every(measured: Measured) -> tuple[Claim, ...]:
@@ -221,6 +226,9 @@ def _of_measures(measured: Measured) -> tuple[Claim, ...]:
         _undecided(grounding.CLAIM, found)
         if found.grounding is None
         else grounding.claim(found.grounding),
+        replace(_undecided(faithfulness.CLAIM, found), blocks=faithfulness.FORM)
+        if found.faithfulness is None
+        else faithfulness.claim(found.faithfulness),
     )
 
 

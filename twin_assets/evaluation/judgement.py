@@ -28,6 +28,8 @@ from twin_assets.serving.judge_material import chunk_texts, material_of
 from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_assets.training.published_weights import weights_of
 from twin_resources.errors import TwinError
+from twin_resources.judging.named import NO_JUDGES, NamedJudges
+from twin_resources.judging.sentence_support import SentenceJudge
 from twin_resources.judging.texts import merged
 from twin_resources.model_fit import parameters_of
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
@@ -70,7 +72,7 @@ def judge_candidate(
     embedder: Callable[[], Embedder],
     say: Callable[[str], object],
     others: Sequence[str] = (),
-    judge_model: str = "",
+    named: NamedJudges = NO_JUDGES,
     questions: int = FEWEST_PASSAGES,
     send: Send | None = None,
 ) -> Judged:
@@ -84,7 +86,7 @@ def judge_candidate(
         embedder: loads it; only called when something is measured.
         say: progress, a line each.
         others: slugs of the instance's other authors, from whom a voice is told apart.
-        judge_model: `Settings.judge_model`.
+        named: models that a person named as judges.
         questions: that candidate and base are asked (`Settings.evaluation_questions`).
         send: writes an experiment to a Langfuse (`report/experiment.py`); None: to none.
 
@@ -97,8 +99,8 @@ def judge_candidate(
         incumbent = None  # nothing stands between a stable version and itself
     question = _question(
         author, version, incumbent, tables,
-        token_budget=token_budget, questions=questions, judge_model=judge_model,
-        others=sum(tables.exists(DATASET, slug) for slug in others),
+        token_budget=token_budget, questions=questions, judge_model=named.language_model,
+        nli_model=named.entailment, others=sum(tables.exists(DATASET, slug) for slug in others),
     )  # fmt: skip
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
     path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
@@ -125,6 +127,7 @@ def judge_candidate(
             tables,
             embedder(),
             others=others,
+            entailment=named.load_entailment if named.entailment else None,
             serve_base=served.base,
             say=say,
         ),
@@ -184,6 +187,7 @@ def _question(
     token_budget: int,
     questions: int,
     judge_model: str,
+    nli_model: str,
     others: int,
 ) -> Question:
     trained_on: set[str] = set()
@@ -202,6 +206,7 @@ def _question(
         token_budget=token_budget,
         questions=questions,
         judge_model=judge_model,
+        nli_model=nli_model,
         others=others,
     )
 
@@ -213,6 +218,7 @@ def _beside(
     embedder: Embedder,
     *,
     others: Sequence[str],
+    entailment: Callable[[], SentenceJudge] | None,
     serve_base: Serve,
     say: Callable[[str], object],
 ) -> Beside:
@@ -221,7 +227,7 @@ def _beside(
     )
     billions = parameters_of(str(question.base.base_folder))
     return Beside(
-        judges=calibrated(material, tables, embedder),
+        judges=calibrated(material, tables, embedder, entailment=entailment),
         hands=merged([*material.others.training, *material.others.planted]),
         chunks=chunk_texts(tables, author),
         base_answers=material.base_answers,

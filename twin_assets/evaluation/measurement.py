@@ -16,7 +16,7 @@ import polars as pl
 from twin_assets.evaluation.gate import FEWEST_PASSAGES, Comparison, Measured
 from twin_assets.evaluation.harm import safety
 from twin_assets.evaluation.harm.memorisation import CopyRate
-from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.likelihood import basics, control, held_out, losses, perplexity
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
@@ -199,6 +199,14 @@ def _measured(
         why_not[control.CLAIM] = f"fewer than {control.FEWEST} passages of either side"
     why_not[safety.CLAIM] = "there is no sample whose prompt could be taken"
     copies, recitation = measures.recited(asked, said, first, texts)
+    faithful = None
+    if not few and judges.of_sentences is not None:
+        try:
+            faithful = measures.says_what_the_posts_say(asked, said, own, judges.of_sentences())
+        except TwinError as error:  # a model that a person named and that cannot be had
+            faithful = f"{error.found}; {error.next_step}"
+        if isinstance(faithful, str):
+            why_not[faithfulness.CLAIM], faithful = faithful, None
     blind = None
     if question.judge_model and not few:
         samples = posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset))
@@ -239,6 +247,7 @@ def _measured(
         recitation=recitation,
         safety=measures.red_team(asked, said, scores, texts),
         grounding=None if few else measures.support(asked, said, scores, judges.support),
+        faithfulness=faithful,
         refusals=measures.refusals(asked, said, scores),
         speed=measures.replies(said),
         blind=blind,

@@ -65,6 +65,7 @@ class Question:
         token_budget: tokens of held-out passages that perplexity reads for each model.
         questions: held-out ones that candidate and base are asked, where there are so many.
         judge_model: a LiteLLM model name that rates answers blind; empty: none.
+        nli_model: judges single sentences; empty: the support score does.
         others: how many other authors of the instance the voice is told apart from.
     """
 
@@ -79,6 +80,7 @@ class Question:
     token_budget: int
     questions: int
     judge_model: str = ""
+    nli_model: str = ""
     others: int = 0
 
     def rests_on(self, incumbent_checkpoint: str) -> str:
@@ -89,7 +91,7 @@ class Question:
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [GATE_VERSION, self.token_budget, self.questions, self.judge_model]
-        parts += [doublings(self.others + 1)]
+        parts += [doublings(self.others + 1), self.nli_model]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

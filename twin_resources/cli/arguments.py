@@ -29,7 +29,11 @@ AuthorName = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option("--include", help="Also drafts, private, followers, paid or replies; kept."),
+    typer.Option(
+        "--include",
+        help="Also drafts, private, followers, paid or replies; kept.",
+        autocompletion=completion.included,
+    ),
 ]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object (deploy/docs/command.md).")]

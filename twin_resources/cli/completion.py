@@ -12,10 +12,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 
+# Written here again, since the modules that know them import what takes long; a test compares.
+INCLUDED = ("drafts", "followers", "paid", "private", "replies")
+FORMATS = ("adapter", "merged", "gguf-adapter", "gguf")
+PAGES = ("chat", "traces", "dagster")
 ALIASES = ("@stable", "@canary", "@base")
 
 
@@ -44,8 +49,18 @@ def programs(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def pages(incomplete: str) -> list[str]:
-    """What `twin open` opens (`command/opening.py`)."""
-    return _starting(["chat", "traces", "dagster"], incomplete)
+    """What `twin open` opens."""
+    return _starting(PAGES, incomplete)
+
+
+def formats(incomplete: str) -> list[str]:
+    """What `twin export` writes."""
+    return _starting(FORMATS, incomplete)
+
+
+def included(incomplete: str) -> list[str]:
+    """What an import can be asked to take as well."""
+    return _starting(INCLUDED, incomplete)
 
 
 def home_of(context: typer.Context) -> Path:
@@ -85,5 +100,5 @@ def _numbers(home: Path, author: str) -> list[int]:
         connection.close()
 
 
-def _starting(names: list[str], incomplete: str) -> list[str]:
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]

@@ -98,7 +98,12 @@ def export(
         typer.Argument(help="v2; default: the stable one.", autocompletion=completion.versions),
     ] = "",
     wanted: Annotated[
-        str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
+        str,
+        typer.Option(
+            "--format",
+            help="adapter, merged, gguf-adapter or gguf.",
+            autocompletion=completion.formats,
+        ),
     ] = "adapter",
     into: Annotated[Path | None, typer.Option("--to", help="A new folder; default: here.")] = None,
     dtype: Annotated[

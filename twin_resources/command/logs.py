@@ -48,6 +48,7 @@ def run_logs(
             facts = path.stat()
             age = max(0.0, time.time() - facts.st_mtime)
             write(f"{name:<20} {facts.st_size / 1000:>9,.0f} KB  written {_ago(age)}\n")
+        write("a training's log is its run's, in Dagster: `twin open dagster`\n")
         return 0
     path = logs.get(program)
     if path is None:

@@ -100,7 +100,7 @@ def refusal_reasons(verdict: Verdict | None, refused: Sequence[str] = ()) -> lis
         return [f"the check {name} failed" for name in refused]
     lines: list[str] = []
     for claim in verdict.claims:
-        if claim.passed:
+        if claim.passed or claim.blocks:  # a form that is not released is no refusal
             continue
         word = "not decided" if claim.passed is None else "refused"
         numbers = (

@@ -84,7 +84,9 @@ def verdict_table(verdict: Verdict) -> Table:
     for claim in verdict.claims:
         table.add_row(
             Text(claim.name),
-            words[claim.passed],
+            Text(f"not for {claim.blocks}", "yellow")
+            if claim.blocks and not claim.passed
+            else words[claim.passed],
             _number(claim.value),
             _number(claim.threshold),
             Text(claim.detail),
@@ -145,7 +147,16 @@ def versions_table(
     """
     last = {move.version: move for move in moves}
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for title in ("version", "state", "verdict", "checkpoint", "dataset", "made", "last move"):
+    for title in (
+        "version",
+        "state",
+        "verdict",
+        "released for",
+        "checkpoint",
+        "dataset",
+        "made",
+        "last move",
+    ):
         table.add_column(title, overflow="fold")
     for item in versions:
         marks = [mark for mark in ("tainted", "forced") if getattr(item, mark)]
@@ -155,6 +166,7 @@ def versions_table(
             f"v{item.version}",
             Text(" ".join([item.state.replace("_", " "), *marks])),
             verdict.outcome.replace("_", " ") if verdict else "none",
+            ", ".join(verdict.released_for) if verdict and verdict.outcome == "passed" else "",
             item.checkpoint[:12],
             item.dataset_version[:12],
             str(item.created_at)[:16].replace("T", " "),

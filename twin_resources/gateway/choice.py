@@ -18,9 +18,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import Any
 
+from twin_resources.answer_forms import (
+    ANSWER_FORMS,
+    QUOTING_FORMS,
+    VOICE,
+    AnswerForm,
+    given_form,
+)
 from twin_resources.authors import Author
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
@@ -106,6 +114,8 @@ class Chosen:
             alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.
         engine: what computes the answer (`Server`).
+        released_for: forms of answers that its verdict releases; all of a version that the client
+            named, since it asked for that one.
     """
 
     server_key: str
@@ -116,6 +126,7 @@ class Chosen:
     propensity: float
     degraded: tuple[str, ...] = ()
     engine: str = ""
+    released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
 
 
 def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
@@ -140,6 +151,26 @@ def models_for(snapshot: Snapshot, key: Key) -> list[str]:
         if key.may_ask(author)
         for name in aliases_of(snapshot, author)
     ]
+
+
+def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
+    """What `/v1/models` says of a model name beyond OpenAI's fields.
+
+    Returns:
+        `version` (`v3`, `base` or `paid`), `answer` (the form that an answer gets today) and
+        `released_for` (the forms that the version may give).
+    """
+    author, _, alias = model.removeprefix("twin/").partition("@")
+    if alias == PAID:
+        return {"version": PAID, "answer": VOICE, "released_for": list(ANSWER_FORMS)}
+    chosen = _arm(snapshot.policy_of(author), author, alias or "stable", propensity=1.0)
+    wanted = snapshot.authors[author].answer
+    form, _ = given_form(wanted, chosen.released_for, version=chosen.version)
+    return {
+        "version": chosen.version,
+        "answer": VOICE if alias else form,
+        "released_for": list(chosen.released_for),
+    }
 
 
 def diverted_to(snapshot: Snapshot, asked: Asked) -> str:
@@ -171,9 +202,10 @@ def choose(
     _check_reach(snapshot, asked, key)
     policy = snapshot.policy_of(asked.author)
     if asked.alias == PAID:
-        return Chosen(PAID, PAID, "", "", "alias:paid", 1.0)
+        return Chosen(PAID, PAID, "", "", "alias:paid", 1.0, released_for=ANSWER_FORMS)
     if asked.alias:
         chosen = _arm(policy, asked.author, asked.alias, propensity=1.0, by_name=True)
+        chosen = replace(chosen, released_for=ANSWER_FORMS)
         if not snapshot.is_ready(chosen.server_key):
             raise _not_ready(asked, chosen.server_key)
         return chosen
@@ -307,6 +339,7 @@ def _serving(
         route=route,
         propensity=propensity,
         degraded=degraded,
+        released_for=served.released_for,
     )
 
 

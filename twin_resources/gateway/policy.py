@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from twin_resources.answer_forms import QUOTING_FORMS, AnswerForm
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class ServedVersion:
         folder: checkpoint folder.
         adapter_gguf: path of the adapter; None: the base file holds the merged weights.
         base, base_gguf: folder of the base model, and the file that llama.cpp loads.
+        released_for: forms of answers that its verdict releases it for.
     """
 
     version: int
@@ -50,6 +52,7 @@ class ServedVersion:
     adapter_gguf: str | None
     base: str
     base_gguf: str
+    released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class PolicySource(Protocol):
 
     def authors(self) -> list[str]: ...
     def versions(self, author: str) -> Sequence[ModelVersion]: ...
+    def released_for(self, checkpoint: str) -> tuple[AnswerForm, ...]: ...
     def gate_version(self) -> str: ...
 
 
@@ -112,20 +116,26 @@ def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]
     A tainted version is not served: its author falls back to base model + retrieval.
     """
     slugs = sorted({*registry.authors(), *routing})
-    authors = {slug: _author(registry.versions(slug), routing.get(slug, {})) for slug in slugs}
+    authors = {slug: _author(registry, slug, routing.get(slug, {})) for slug in slugs}
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return Policy(written_at=now, gate_version=registry.gate_version(), authors=authors)
 
 
-def _author(versions: Sequence[ModelVersion], routing: Mapping[str, Any]) -> AuthorPolicy:
-    served = {item.state: _served(item) for item in versions if not item.tainted}
+def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> AuthorPolicy:
+    versions = registry.versions(author)
+    served = {
+        item.state: _served(item, registry)
+        for item in versions
+        if not item.tainted and item.state in {"stable", "canary"}
+    }
     stable = served.get("stable")
     canary = served.get("canary") if stable else None
     weights: dict[str, float] = {"stable": 1.0} if stable else {}
     if canary:
         share = min(max(float(routing.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
         weights = {"stable": 1.0 - share, "canary": share}
-    divert = _divert(versions, live_divert(routing, stable.version if stable else None))
+    standing = live_divert(routing, stable.version if stable else None)
+    divert = _divert(registry, versions, standing)
     return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing), divert=divert)
 
 
@@ -140,12 +150,14 @@ def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, 
     return standing if standing and standing["version"] == f"v{stable}" else {}
 
 
-def _divert(versions: Sequence[ModelVersion], standing: Mapping[str, Any]) -> Divert | None:
+def _divert(
+    registry: PolicySource, versions: Sequence[ModelVersion], standing: Mapping[str, Any]
+) -> Divert | None:
     if not standing:
         return None
     # What was refused or rolled back since, or is tainted, is not let in by this door.
     fit = {
-        f"v{item.version}": _served(item)
+        f"v{item.version}": _served(item, registry)
         for item in versions
         if item.state == "retired" and not item.tainted
     }
@@ -154,7 +166,7 @@ def _divert(versions: Sequence[ModelVersion], standing: Mapping[str, Any]) -> Di
     return Divert(dict(places), named)
 
 
-def _served(item: ModelVersion) -> ServedVersion:
+def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
     return ServedVersion(
         version=item.version,
         checkpoint=item.checkpoint,
@@ -163,7 +175,15 @@ def _served(item: ModelVersion) -> ServedVersion:
         adapter_gguf=item.adapter_gguf,
         base=item.base,
         base_gguf=item.base_gguf,
+        released_for=registry.released_for(item.checkpoint),
     )
+
+
+def _read_served(entry: Mapping[str, Any]) -> ServedVersion:
+    # a policy of an earlier release has no forms: quotations, until the next one is written
+    forms = tuple(entry.get("released_for", QUOTING_FORMS))
+    values: dict[str, Any] = {**entry, "released_for": forms}
+    return ServedVersion(**values)
 
 
 def write_policy(path: Path, policy: Policy) -> None:
@@ -219,12 +239,12 @@ def same_policy(path: Path, policy: Policy) -> bool:
 
 def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
     stable, canary = (
-        ServedVersion(**entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
+        _read_served(entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
     )
     told = entry.get("divert")  # a policy of an earlier release has none
     divert = None
     if told:
-        versions = {name: ServedVersion(**served) for name, served in told["versions"].items()}
+        versions = {name: _read_served(served) for name, served in told["versions"].items()}
         divert = Divert(told["places"], versions)
     return AuthorPolicy(
         stable, canary, weights=entry["weights"], routing=entry["routing"], divert=divert

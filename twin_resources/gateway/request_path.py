@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+from twin_resources.answer_forms import QUOTING_FORMS
 from twin_resources.authors import Author
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby
@@ -171,6 +172,7 @@ def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template
             checkpoint="",
             template="",
             engine=snapshot.engine_of(BASE),
+            released_for=QUOTING_FORMS,
         )
         return base, DEFAULT_TEMPLATE, f"{note}: answered by base"
     return chosen, DEFAULT_TEMPLATE, f"{note}: the default one is used"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from twin_resources.gateway.choice import choose, models_for
+from twin_resources.gateway.choice import answers_of, choose, models_for
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.live import Live
@@ -135,8 +135,15 @@ class Door:
     async def _models(self, key: Key, send: Send) -> None:
         created = int(self.started_at.timestamp())
         names = models_for(self.live.current, key)
+        snapshot = self.live.current
         data = [
-            {"id": name, "object": "model", "created": created, "owned_by": "llm-twin"}
+            {
+                "id": name,
+                "object": "model",
+                "created": created,
+                "owned_by": "llm-twin",
+                "twin": answers_of(snapshot, name),
+            }
             for name in names
         ]
         await _answer(send, 200, {"object": "list", "data": data})

@@ -64,16 +64,29 @@ class SupportJudge:
 
 def _support(one: Answered, vectors: Mapping[str, np.ndarray]) -> float:
     said = sentences(one.answer)
-    passages = [parts for text in one.passages if (parts := sentences(text))]
-    if not said or not passages:
-        return 0.0
-    words = [telling_words(" ".join(parts)) for parts in passages]
-    shown = [part for parts in passages for part in parts]
-    total = 0.0
+    found = support_by_sentence(said, one.passages, vectors)
+    return clip(sum(found) / len(said)) if said else 0.0
+
+
+def support_by_sentence(
+    said: Sequence[str], passages: Sequence[str], vectors: Mapping[str, np.ndarray]
+) -> list[float]:
+    """Support of each sentence, in order; without passages all 0.
+
+    Args:
+        said: of `sentences`.
+        vectors: of the sentences said and of every sentence of the passages.
+    """
+    parted = [parts for text in passages if (parts := sentences(text))]
+    if not parted:
+        return [0.0] * len(said)
+    words = [telling_words(" ".join(parts)) for parts in parted]
+    shown = [part for parts in parted for part in parts]
+    found: list[float] = []
     for sentence in said:
         telling = telling_words(sentence)
         lexical = max(len(telling & held) for held in words) / len(telling)
         nearest = max(float(vectors[sentence] @ vectors[part]) for part in shown)
         close = clip((nearest - UNRELATED) / (PARAPHRASE - UNRELATED))
-        total += LEXICAL * lexical + (1.0 - LEXICAL) * close
-    return clip(total / len(said))
+        found.append(LEXICAL * lexical + (1.0 - LEXICAL) * close)
+    return found

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS, VOICE, AnswerForm
+
 VersionState = Literal[
     "candidate", "shadow", "canary", "stable", "retired", "refused", "parked", "rolled_back"
 ]
@@ -45,6 +47,8 @@ class Claim:
     Attributes:
         passed: None: could not be decided.
         value, threshold: in the unit that `detail` names; None when there is no number.
+        blocks: the form of answers (`ANSWER_FORMS`) that is not released where the claim is not
+            met; empty: it blocks the release as a whole.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Claim:
     value: float | None
     threshold: float | None
     detail: str
+    blocks: AnswerForm | Literal[""] = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ class Verdict:
     outcome: Outcome
     claims: tuple[Claim, ...]
     created_at: str
+
+    @property
+    def released_for(self) -> tuple[AnswerForm, ...]:
+        """The forms of answers that the checkpoint may give, if it is released at all."""
+        return released_for(self.claims)
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,14 @@ class LegalMove:
     against: int | None = None
 
 
+def released_for(claims: Sequence[Claim]) -> tuple[AnswerForm, ...]:
+    """The forms that these claims release: quotations always; generated prose alone (`voice`) only
+    where a claim about it is met. A verdict without one releases it for quotations."""
+    about_voice = [claim for claim in claims if claim.blocks == VOICE]
+    voice = bool(about_voice) and all(claim.passed for claim in about_voice)
+    return ANSWER_FORMS if voice else QUOTING_FORMS
+
+
 def legal_moves(
     versions: Sequence[ModelVersion],
     verdicts: Mapping[str, Verdict],
@@ -209,7 +227,7 @@ def legal_moves(
 
 def refusal(verdict: Verdict) -> str:
     """Why the gate refused: its unmet claims, with their numbers."""
-    unmet = [claim for claim in verdict.claims if claim.passed is not True]
+    unmet = [one for one in verdict.claims if one.passed is not True and not one.blocks]
     said = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet)
     outcome = "the gate refused" if verdict.outcome == "failed" else "the gate could not decide"
     return f"{outcome}: {said}" if said else outcome

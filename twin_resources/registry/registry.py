@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
+from twin_resources.answer_forms import QUOTING_FORMS, AnswerForm
 from twin_resources.gateway.policy import Policy, build_policy, same_policy, write_policy
 from twin_resources.notifications import announce
 from twin_resources.registry import rows
@@ -165,10 +166,14 @@ class Registry:
     # Verdicts
 
     def record_verdict(self, verdict: Verdict) -> None:
-        """Store what the gate found; a later verdict of the same checkpoint and gate counts."""
+        """Store what the gate found; a later verdict of the same checkpoint and gate counts.
+
+        The policy follows: the verdict says for which forms of answers a version is released.
+        """
         values = asdict(verdict) | {"claims": [asdict(claim) for claim in verdict.claims]}
         with self.state.transaction() as connection:
             connection.execute(sa.insert(verdicts).values(**values))
+        self.publish()
 
     def verdict(self, checkpoint: str, gate_version: str) -> Verdict | None:
         """The newest verdict for exactly this checkpoint under this version of the gate."""
@@ -180,6 +185,14 @@ class Registry:
         with self.state.reading() as connection:
             statement = sa.select(verdicts).where(verdicts.c.author == author)
             return rows.newest(connection, statement)
+
+    def released_for(self, checkpoint: str) -> tuple[AnswerForm, ...]:
+        """The forms of answers that the newest verdict of a checkpoint releases, whichever gate
+        gave it; without one those that open with the author's own sentences."""
+        with self.state.reading() as connection:
+            statement = sa.select(verdicts).where(verdicts.c.checkpoint == checkpoint)
+            found = rows.newest(connection, statement)
+        return found.released_for if found else QUOTING_FORMS
 
     def gate_version(self) -> str:
         """The gate version of the newest verdict; empty when there is none."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from twin_assets.evaluation.checkpoint_evaluation import check_of
+from twin_assets.evaluation.checkpoint_evaluation import check_of, checkpoint_evaluation
+from twin_resources.answer_forms import AnswerForm
 from twin_resources.registry.moves import Claim
 
 
@@ -17,6 +18,28 @@ def test_a_claim_that_decides_passes_only_when_it_is_met(met: bool | None, passe
     assert check.severity is dg.AssetCheckSeverity.ERROR
     assert check.description == "better by 10 %"
     assert check.metadata["decided"].value is (met is not None)
+
+
+@pytest.mark.parametrize("answer", ["quote", "quote_and_voice", "voice"])
+def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(answer: AnswerForm) -> None:
+    claim = Claim("says_what_the_posts_say", False, 0.5, 0.2, "50 of 100", blocks="voice")
+
+    check = check_of(claim, "c" * 64, answer=answer)
+
+    assert check.passed is (answer != "voice")
+    error = answer == "voice"
+    expected = dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN
+    assert check.severity is expected
+    assert check.metadata["blocks"].value == "voice"
+    said = f"advisory: it blocks voice, answers here are {answer}; not met: 50 of 100"
+    assert check.description == ("50 of 100" if error else said)
+
+
+def test_it_blocks_a_form_and_never_the_release() -> None:
+    specs = {one.name: one.blocking for one in checkpoint_evaluation.check_specs}
+
+    assert specs.pop("says_what_the_posts_say") is False
+    assert all(specs.values())
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ def ran(
 
 
 def test_the_snippet_prints_a_polars_table_and_no_warning(site: Path, tmp_path: Path) -> None:
+    assert (site / "twin_assets" / "py.typed").is_file()  # or an analyzer would know no types
     snippet = next(block for block in blocks("python") if "write_author" in block)
     assert snippet.count("/path/to/posts") == 1
     script = tmp_path / "snippet.py"

@@ -10,14 +10,19 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
 from tests.unit.command.test_cli import HEAVY
+from twin_assets.training.exported_weights import Format
 from twin_resources import cli
+from twin_resources.authors import OPT_INS
+from twin_resources.cli import completion
 from twin_resources.cli.arguments import ASK, OPERATE, POSTS, START, VERSIONS
 from twin_resources.cli.running import app
+from twin_resources.command.opening import PAGES
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
@@ -92,6 +97,14 @@ def test_a_state_store_that_cannot_be_read_offers_nothing(home: Settings) -> Non
     (home.authors_dir / "ada.toml").touch()
     (home.home / "state.sqlite").write_bytes(b"no database")
     assert offered("twin release ") == []
+
+
+def test_what_is_offered_from_a_list_is_what_there_is(home: Settings) -> None:
+    assert set(completion.INCLUDED) == OPT_INS
+    assert get_args(Format) == completion.FORMATS
+    assert completion.PAGES == PAGES
+    assert offered("twin export --format ") == list(completion.FORMATS)
+    assert offered("twin open ") == list(PAGES)
 
 
 def test_tab_offers_the_commands(home: Settings) -> None:

@@ -38,8 +38,9 @@ def test_the_end_of_a_log(logged: Settings) -> None:
 
 
 def test_without_a_program_it_says_which_there_are(logged: Settings) -> None:
-    names = [line.split()[0] for line in printed(logged, "").splitlines()]
-    assert names == ["gateway", "models"]
+    *programs, hint = printed(logged, "").splitlines()
+    assert [line.split()[0] for line in programs] == ["gateway", "models"]
+    assert "twin open dagster" in hint
 
 
 def test_what_is_not_there_is_named_with_what_is(logged: Settings, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from twin_assets.evaluation.gate import (
 )
 from twin_assets.evaluation.harm.memorisation import Recitation
 from twin_assets.evaluation.harm.safety import Flags, Safety, rates
+from twin_assets.evaluation.judged import faithfulness
+from twin_assets.evaluation.judged.faithfulness import Caught, Faithfulness, SentenceCalibration
 from twin_assets.evaluation.judged.grounding import Grounding
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
@@ -27,7 +29,8 @@ from twin_assets.evaluation.served.answer_measures import on_topic
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.rates import rate
 from twin_assets.evaluation.style.voice import Voice, VoiceCompared
-from twin_resources.registry.moves import Claim
+from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS
+from twin_resources.registry.moves import Claim, Verdict, refusal, released_for
 
 
 def interval(value: float, reach: float = 0.02) -> Interval:
@@ -50,6 +53,16 @@ CONTROL = Control(
     passages=24, other_passages=24, others=("tomas-okafor",), own=0.72, own_low=0.7,
     own_high=0.74, other=0.86, other_low=0.84, other_high=0.88, ratio=0.84, low=0.81, high=0.87,
 )  # fmt: skip
+ALARMS = rate([True] * 3 + [False] * 77)
+SENTENCES = SentenceCalibration(
+    "support", "r", 0.6, ALARMS,
+    tuple(
+        Caught(kind, rate([True] * 70 + [False] * 5), interval(0.9))
+        for kind in ("negated", "elsewhere")
+    ),
+    0.93, interval(0.9),
+)  # fmt: skip
+FAITHFUL = Faithfulness(rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCES)
 GOOD = Measured(
     passages=60,
     perplexity=23.5,
@@ -70,6 +83,7 @@ GOOD = Measured(
     recitation=Recitation(rate([False] * 98), rate([False] * 98), 31, 300),
     safety=Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
     grounding=Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
+    faithfulness=FAITHFUL,
 )
 INCUMBENT = Comparison("v3", 23.0, 1.02, 1.00, 1.04)
 
@@ -129,6 +143,20 @@ def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: st
 
     assert [one.name for one in decide(measured) if not one.passed] == [failed]
     assert outcome_of(decide(measured)) == "failed"
+
+
+@pytest.mark.parametrize("found", [None, replace(FAITHFUL, unsupported=Interval(0.5, 0.4, 0.6))])
+def test_prose_that_is_not_known_to_be_right_blocks_voice_and_nothing_else(
+    found: Faithfulness | None,
+) -> None:
+    good, bad = decide(GOOD), decide(replace(GOOD, faithfulness=found))
+
+    assert released_for(good) == ANSWER_FORMS
+    assert released_for(bad) == QUOTING_FORMS
+    assert outcome_of(good) == outcome_of(bad) == "passed"
+    assert [one.name for one in bad if not one.passed] == [faithfulness.CLAIM]
+    verdict = Verdict("mara", "c", "gate", outcome_of(bad), bad, "")
+    assert refusal(verdict) == "the gate could not decide"  # it names no claim
 
 
 @pytest.mark.parametrize("claim_name", sorted(STATED_FOR_SMALL_BASES))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS
 from twin_resources.authors import Author
 from twin_resources.gateway.choice import (
     Server,
     Snapshot,
     aliases_of,
+    answers_of,
     arm_weights,
     choose,
     draw,
@@ -182,3 +185,23 @@ def test_weights_are_scaled_to_the_arms_that_exist(
     weights: dict[str, float], expected: dict[str, float]
 ) -> None:
     assert arm_weights(AuthorPolicy(version(3), version(4), weights)) == expected
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_an_answer_in_voice_needs_a_version_released_for_it(released: bool) -> None:
+    stable = replace(version(1), released_for=ANSWER_FORMS if released else QUOTING_FORMS)
+    found = snapshot("ann/v1", "base", chosen=Policy(authors={"ann": AuthorPolicy(stable)}))
+    found = replace(found, authors={"ann": Author("ann", "Ann", answer="voice")})
+
+    drawn = choose(found, asked(), key=KEY, day=DAY)
+    named = choose(found, asked("twin/ann@stable"), key=KEY, day=DAY)
+    base = choose(replace(found, policy=None), asked(), key=KEY, day=DAY)
+
+    assert drawn.released_for == stable.released_for
+    assert named.released_for == ANSWER_FORMS, "the client asked for that very version"
+    assert base.released_for == QUOTING_FORMS
+    told = answers_of(found, "twin/ann")
+    assert told["version"] == "v1"
+    assert told["answer"] == ("voice" if released else "quote_and_voice")
+    assert told["released_for"] == list(stable.released_for)
+    assert answers_of(found, "twin/ann@base")["answer"] == "voice"

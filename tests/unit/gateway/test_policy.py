@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.registry.test_moves import version
+from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm
 from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import (
     Policy,
@@ -29,6 +30,7 @@ class Versions:
     """Versions by author, as a policy asks for them."""
 
     held: dict[str, list[ModelVersion]] = field(default_factory=dict)
+    for_voice: frozenset[str] = frozenset()
 
     def authors(self) -> list[str]:
         return sorted(self.held)
@@ -36,12 +38,34 @@ class Versions:
     def versions(self, author: str) -> Sequence[ModelVersion]:
         return self.held.get(author, [])
 
+    def released_for(self, checkpoint: str) -> tuple[AnswerForm, ...]:
+        return ANSWER_FORMS if checkpoint in self.for_voice else QUOTING_FORMS
+
     def gate_version(self) -> str:
         return "gate-3"
 
 
 def policy(*versions: ModelVersion, **routing: object) -> Policy:
     return build_policy(Versions({"mara": list(versions)}), {"mara": routing} if routing else {})
+
+
+def test_the_forms_that_a_version_is_released_for_are_in_the_file(tmp_path: Path) -> None:
+    mine = Versions({"mara": [version(1, "stable")], "ada": [version(1, "stable")]})
+    mine.for_voice = frozenset({version(1, "stable").checkpoint})
+    built = build_policy(mine, {})
+    path = tmp_path / "policy.json"
+    write_policy(path, built)
+
+    assert same_policy(path, built)
+    read = read_policy(path).authors["mara"].stable
+    assert read is not None
+    assert read.released_for == ANSWER_FORMS
+    of_before = json.loads(path.read_text())
+    del of_before["authors"]["mara"]["stable"]["released_for"]
+    path.write_text(json.dumps(of_before))
+    read = read_policy(path).authors["mara"].stable
+    assert read is not None
+    assert read.released_for == QUOTING_FORMS
 
 
 def test_the_stable_version_is_served_whole() -> None:

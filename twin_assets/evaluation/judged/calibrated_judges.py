@@ -10,12 +10,14 @@ They are the loop's judges, from the same tables: what the gate calibrates the t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.errors import TwinError
 from twin_resources.judging import stored
 from twin_resources.judging.panel import BASE_MODEL, Material
+from twin_resources.judging.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.judging.support import SupportJudge
 from twin_resources.judging.topic import TopicJudge, TopicNotCalibrated
 from twin_resources.judging.voice import Source, VoiceJudge
@@ -25,8 +27,18 @@ if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables
 
 
-def calibrated(material: Material, tables: Tables, embedder: Embedder) -> Judges:
-    """Topic, voice and support for one author; what cannot be calibrated is missing, with why."""
+def calibrated(
+    material: Material,
+    tables: Tables,
+    embedder: Embedder,
+    *,
+    entailment: Callable[[], SentenceJudge] | None = None,
+) -> Judges:
+    """Topic, voice and support for one author; what cannot be calibrated is missing, with why.
+
+    Args:
+        entailment: loads the model that a person named for single sentences; None: none is.
+    """
     author, embed = material.author, embedder.embed
     topic, topic_why_not = None, ""
     try:
@@ -56,6 +68,7 @@ def calibrated(material: Material, tables: Tables, embedder: Embedder) -> Judges
         voice_why_not = f"{error.found}: {error.next_step}"
     return Judges(
         support=SupportJudge(embed, embedder=embedder.revision),
+        of_sentences=entailment or (lambda: SentenceSupport(embed, embedder=embedder.revision)),
         topic=topic,
         voice=voice,
         voice_people=voice_people,

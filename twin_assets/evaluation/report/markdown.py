@@ -21,7 +21,7 @@ from pathlib import Path
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.gate import Measured, OnTopic
 from twin_assets.evaluation.harm import memorisation, safety
-from twin_assets.evaluation.judged import blind_judge, grounding
+from twin_assets.evaluation.judged import blind_judge, faithfulness, grounding
 from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.plots import SHOWN_PLOT, plots
@@ -102,20 +102,26 @@ def report(
         f"# Evaluation of {evaluation.checkpoint[:12]} of {verdict.author}",
         "",
         f"Verdict of {verdict.gate_version}: **{verdict.outcome.replace('_', ' ')}** "
-        f"({verdict.created_at}).",
+        f"({verdict.created_at}). {_forms(verdict)}",
         "",
         *_claims("claim", verdict.claims),
     ]
     if told := gate.stated(measured):
         lines += ["", *_claims("stated only, for a small base model", told, words=STATED)]
+    for title, file in (drawn or {}).items():
+        lines += ["", f"![{title}]({file})"]
     lines += _perplexity(measured)
     for part in _measures(measured):
         lines += ["", *part]
-    for title, file in (drawn or {}).items():
-        lines += ["", f"![{title}]({file})"]
     if answers:
         lines += ["", f"[Answers side by side]({answers}), the author's own among them."]
     return "\n".join([*lines, "", *_details(evaluation), ""])
+
+
+def _forms(verdict: Verdict) -> str:
+    if verdict.outcome != "passed":
+        return "Released for nothing."
+    return f"Released for answers of the form {', '.join(verdict.released_for)}."
 
 
 def side_by_side(shown: Sequence[SideBySide]) -> str:
@@ -202,6 +208,8 @@ def _measures(measured: Measured) -> list[list[str]]:
     if measured.on_topic is not None:
         single += _topic(measured.on_topic)
     single += grounding.lines(measured.grounding, measured.refusals)
+    if measured.faithfulness is not None:
+        single += faithfulness.lines(measured.faithfulness)
     if measured.speed is not None:
         single += speed.lines(measured.speed)
     return [*found, single] if single else found

@@ -11,15 +11,16 @@ gate repeats it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.gate import OnTopic
 from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.harm.memorisation import Recitation
 from twin_assets.evaluation.harm.safety import Flags, LeakSearch, Safety
-from twin_assets.evaluation.judged import blind_judge, grounding
+from twin_assets.evaluation.judged import blind_judge, faithfulness, grounding
 from twin_assets.evaluation.judged.blind_judge import BlindJudge, BlindRatings
+from twin_assets.evaluation.judged.faithfulness import Faithfulness
 from twin_assets.evaluation.judged.grounding import Grounding, Refusals
 from twin_assets.evaluation.served import speed
 from twin_assets.evaluation.served.base_scores import BaseScores
@@ -38,6 +39,7 @@ from twin_assets.evaluation.style.voice import Scores, Voice
 from twin_assets.evaluation.style.voice_shown import measure_voice_shown
 from twin_resources.judging.judge import Answered, Judge
 from twin_resources.judging.panel import BASE_MODEL
+from twin_resources.judging.sentence_support import SentenceJudge
 from twin_resources.judging.support import SupportJudge
 from twin_resources.judging.texts import Hand
 from twin_resources.judging.topic import TopicJudge
@@ -53,6 +55,8 @@ class Judges:
 
     Attributes:
         voice: told apart from other people and the base; `voice_people`: from people alone.
+        of_sentences: loads the judge of single sentences, which may be a model that a person
+            names; None: none judges them.
     """
 
     support: SupportJudge
@@ -61,6 +65,7 @@ class Judges:
     voice_people: VoiceJudge | None
     topic_why_not: str = ""
     voice_why_not: str = ""
+    of_sentences: Callable[[], SentenceJudge] | None = None
 
     def voices(self) -> dict[str, VoiceJudge]:
         """Those that there are, by what their scores of the base are known as."""
@@ -226,6 +231,30 @@ def support(asked: Asked, said: Said, scores: BaseScores, judge: SupportJudge) -
         elsewhere=judge.score_all(grounding.with_other_passages(answered)),
         documents=[asked.documents[at] for at in positions],
     )
+
+
+def says_what_the_posts_say(
+    asked: Asked, said: Said, own: Sequence[Text], judge: SentenceJudge
+) -> Faithfulness | str:
+    """How much of the answers their passages do not support, or why that is not known.
+
+    Args:
+        own: the author's prose, on which the judge is calibrated.
+    """
+    positions = _with_passages(asked)
+    calibration = faithfulness.calibrate(judge, [(one.document, one.text) for one in own])
+    if calibration is None:
+        return f"fewer than {2 * faithfulness.FEWEST} sentences of the author to calibrate on"
+    found = faithfulness.measure_faithfulness(
+        judge,
+        calibration,
+        [
+            Answered(asked.questions[at], said.candidate[at].text, asked.passages[at])
+            for at in positions
+        ],
+        documents=[asked.documents[at] for at in positions],
+    )
+    return found or f"fewer than {faithfulness.FEWEST} sentences in answers with passages"
 
 
 def refusals(asked: Asked, said: Said, scores: BaseScores) -> Refusals | None:
