@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from twin_resources.command.doctor.stack import look_at_ports, look_at_stack
+from twin_resources.command.logs import run_logs
 from twin_resources.command.status import look
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -192,6 +194,31 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
     with pytest.raises(TwinError, match="no such model: x") as caught:
         wait_until(stack, lambda: False, program="models", deadline_s=30)
     assert "models.log" in caught.value.next_step
+
+
+def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Settings) -> None:
+    def programs(chosen: Settings) -> Sequence[Program]:
+        web, *_ = two_programs(chosen)
+        code = "raise SystemExit('no such model: x')"
+        broken = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
+        chat = Program("chat", WAITS, chosen.home, autostart=False)
+        return [web, broken, chat]
+
+    stack = start_stack(settings, programs=programs)
+    assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
+    assert eventually(lambda: "Serving" in tail(stack.supervisor.logs / "web.log"))
+    found = {one.name: one for one in look_at_stack(settings, find_stack(settings))}
+    assert set(found) == {"stack", "programs", "models"}, "chat runs when somebody wants it"
+    assert (found["stack"].verdict, found["programs"].found) == ("ok", "web")
+    assert found["models"].verdict == "fail"
+    assert "no such model: x" in found["models"].found
+    assert "`twin logs models`" in found["models"].remedy
+    ports = [(one.verdict, one.found) for one in look_at_ports(settings, stack, environ={})]
+    assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
+    assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
+    said: list[str] = []
+    assert run_logs(settings, "models", lines=1, follow=False, write=said.append) == 0
+    assert said == ["no such model: x\n"]
 
 
 def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: Settings) -> None:
