@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from tests.unit.judging.test_voice_shown_record import SHOWN
+from twin_resources.command.clock import StageClock
 from twin_resources.command.outcome import Outcome, decide, refusal_reasons
+from twin_resources.command.training import show_voice
+from twin_resources.judging.voice_shown import FILE, bars, write_voice_shown
 from twin_resources.registry.moves import Claim, ModelVersion, Verdict
 from twin_resources.registry.moves import Outcome as Finding
+from twin_resources.settings import Settings
 
 VERSION = ModelVersion(
     author="jose",
@@ -81,3 +89,24 @@ def test_a_failure_keeps_its_first_cause() -> None:
         "FAILURE", verdict=None, verdict_is_fresh=False, version=None, failures=("no space left",)
     )
     assert ending.reasons == ("no space left",)
+
+
+@pytest.mark.parametrize("finding", ["passed", "failed"])
+def test_after_a_verdict_the_voice_is_shown_with_small_bars(
+    home: Settings, finding: Finding
+) -> None:
+    said = io.StringIO()
+    clock = StageClock(Console(file=said, width=200))
+    ending = decide(
+        "SUCCESS", verdict=verdict(finding, BEATS), verdict_is_fresh=True, version=VERSION
+    )
+    show_voice(home, ending, clock=clock)
+    assert said.getvalue() == "", "the report is made afterwards"
+
+    path = home.checkpoints_dir / "jose" / "c" / "evaluation" / FILE
+    path.parent.mkdir(parents=True)
+    write_voice_shown(path, SHOWN, author="jose", checkpoint="c")
+    show_voice(home, ending, clock=clock)
+
+    for line in bars(SHOWN):
+        assert line in said.getvalue()
