@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,8 +28,6 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 # Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training
 # sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
 CONTEXT_TOKENS = 400
-
-AnswerForm = Literal["quote", "quote_and_voice", "voice"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,6 @@ class Author:
         language: ISO 639-1 code, or empty when the corpus decides.
         persona: one line about the author for the system prompt; empty: made from the name.
         refused_topics: topics that the twin declines to speak about.
-        answer: `quote` (the author's own sentences), `quote_and_voice` (with generated prose under
-            them) or `voice` (generated prose alone, where the gate has released the version for
-            it, else as `quote_and_voice`).
         temperature, frequency_penalty, max_tokens: sampling of an answer.
         context_tokens: most tokens of the passages in a prompt, in training and in serving; under
             256 a full chunk does not fit. A larger model makes use of more; a change is a new
@@ -62,7 +57,7 @@ class Author:
         auto_retrain: None: `Settings.auto_retrain`.
         answer: what a question to `twin/<author>` gets: the author's own sentences (`quote`), then
             generated prose under a heading of its own (`quote_and_voice`), or prose alone
-            (`voice`).
+            (`voice`, where the gate has released the version for it, else `quote_and_voice`).
         consent: how the author agreed; free text, shown in reports.
         presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
             names and places in posts of its language; empty: they stay.
@@ -76,7 +71,6 @@ class Author:
     language: str = ""
     persona: str = ""
     refused_topics: tuple[str, ...] = ()
-    answer: AnswerForm = "quote_and_voice"
     temperature: float = 0.3
     frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
     max_tokens: int = 200
