@@ -16,6 +16,7 @@ from twin_resources.chat.links import make_link
 from twin_resources.command.chatting import ready_page
 from twin_resources.command.services import DEADLINES_S, stack_in_use
 from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.dagster_runs import lineage_link
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.stack.programs import urls, wait_until
@@ -89,4 +90,4 @@ def _ready_dagster(stack: Stack) -> str:
         wait_until(stack, dagster.is_up, program=program, deadline_s=DEADLINES_S[program])
     finally:
         dagster.close()
-    return address
+    return lineage_link(address)
