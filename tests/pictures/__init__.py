@@ -1,0 +1,1 @@
+"""Pictures of the documents that no single test makes."""

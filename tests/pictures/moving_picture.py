@@ -1,0 +1,205 @@
+"""The moving picture of the README: ask → quote → source → train → voice, of a stack that runs.
+
+Belongs here: the steps, screenshots of the real page in headless Chromium, one file of at most
+2 MB.
+Does not belong here: still pictures (the tests of the page make them), the page.
+
+    python -m tests.pictures.moving_picture --home .twin [--question "…"] [--into FILE]
+
+It needs Chromium, and a home whose stack runs and whose author has a gated version. Nothing is
+drawn that the page does not show: the caption stands above the picture. Format: GIF,
+https://pillow.readthedocs.io/en/stable/handbook/image-file-formats.html#gif
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import io
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from twin_resources.chat.links import make_link
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+INTO = ROOT / "deploy" / "docs" / "twin.gif"
+MOST_BYTES = 2_000_000
+WIDTH = 960  # of the picture; GitHub shows a README at about 830
+VIEW = {"width": 1280, "height": 800}
+CAPTION_HEIGHT = 44
+WAIT_MS = 120_000
+# Fewer colours and narrower frames until the file is small enough.
+SIZES = ((128, 1.0), (64, 1.0), (64, 0.8), (32, 0.8), (32, 0.6))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture.
+
+    Attributes:
+        png: a screenshot.
+        caption: one line above it.
+        seconds: for which it stands.
+    """
+
+    png: bytes
+    caption: str
+    seconds: float
+
+
+def write_moving_picture(
+    frames: Sequence[Frame], into: Path, *, most: int = MOST_BYTES, width: int = WIDTH
+) -> int:
+    """Put frames together; returns the file's bytes.
+
+    Raises:
+        TwinError: it is larger than `most` with the fewest colours and the narrowest frames.
+    """
+    size = 0
+    for colours, scale in SIZES:
+        drawn = [_drawn(frame, round(width * scale)) for frame in frames]
+        pictures = [
+            one.quantize(colors=colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            for one in drawn
+        ]
+        held = io.BytesIO()
+        pictures[0].save(
+            held,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=[round(1000 * frame.seconds) for frame in frames],
+            loop=0,
+            optimize=True,
+        )
+        size = held.tell()
+        if size <= most:
+            into.parent.mkdir(parents=True, exist_ok=True)
+            into.write_bytes(held.getvalue())
+            return size
+    raise TwinError(
+        f"write {into}",
+        found=f"{size} bytes with the fewest colours, {most} are allowed",
+        next_step="take fewer frames",
+    )
+
+
+def _drawn(frame: Frame, width: int) -> Image.Image:
+    """The screenshot at that width, below its caption."""
+    shot = Image.open(io.BytesIO(frame.png)).convert("RGB")
+    shot = shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS)
+    whole = Image.new("RGB", (width, shot.height + CAPTION_HEIGHT), "white")
+    whole.paste(shot, (0, CAPTION_HEIGHT))
+    font = ImageFont.load_default(size=20)
+    ImageDraw.Draw(whole).text((16, 10), frame.caption, fill="black", font=font)
+    return whole
+
+
+def frames_of(tab: Any, settings: Settings, *, page: str, question: str) -> Iterator[Frame]:
+    """The steps, one after another."""
+
+    def shot(caption: str, seconds: float) -> Frame:
+        return Frame(tab.screenshot(), caption, seconds)
+
+    tab.goto(make_link(settings, page))
+    tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
+    box = tab.locator("#question textarea")
+    for part in _typed(question):
+        box.fill(part)
+        yield shot("Ask the author.", 0.35)
+    tab.evaluate("document.body.dataset.talk = 'asked'")
+    box.press("Enter")
+    tab.wait_for_function("document.body.dataset.talk === 'free'", timeout=WAIT_MS)
+    tab.wait_for_timeout(800)
+    yield shot("The answer opens with the author's own sentences.", 3.0)
+    cards = tab.locator("#cards")
+    cards.scroll_into_view_if_needed()
+    tab.evaluate("document.querySelector('#cards').style.outline = '3px solid #c60'")
+    yield shot("Each with its post, date and place.", 3.0)
+    tab.evaluate("document.querySelector('#cards').style.outline = ''")
+    yield Frame(_terminal(tab, settings), "A small model learns the voice; a gate judges it.", 3.0)
+    tab.goto(make_link(settings, page, view="look"))
+    tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
+    plot = tab.locator("#figures img, #figures svg").first
+    plot.wait_for(timeout=WAIT_MS)
+    plot.scroll_into_view_if_needed()
+    tab.wait_for_timeout(500)
+    yield shot("The voice, seen: author, base and tuned model.", 4.0)
+
+
+def _terminal(tab: Any, settings: Settings) -> bytes:
+    """What `twin versions` prints, as a picture."""
+    command = [str(Path(sys.executable).with_name("twin")), "versions", "--home"]
+    said = subprocess.run(
+        [*command, str(settings.home)], capture_output=True, text=True, check=True
+    )
+    text = html.escape(f"$ twin versions\n{said.stdout}")
+    tab.set_content(
+        "<body style='background:#111;margin:0'><pre style='color:#eee;padding:24px;"
+        f"font:14px monospace;white-space:pre-wrap'>{text}</pre>"
+    )
+    return tab.screenshot()
+
+
+def _typed(text: str) -> list[str]:
+    """The text as it is written, a third at a time, by words."""
+    words = text.split(" ")
+    return [" ".join(words[: round(len(words) * part / 3)]) for part in (1, 2, 3)]
+
+
+def chromium() -> str:
+    """The browser.
+
+    Raises:
+        TwinError: there is none.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise TwinError(
+            "make the moving picture",
+            found="no Chromium on this machine",
+            next_step="sudo apt-get install chromium",
+        )
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make it."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, default=Path(".twin"))
+    parser.add_argument("--page", default="", help="address of the page; default: endpoints.json")
+    parser.add_argument("--question", default="How do I carry a clock?")
+    parser.add_argument("--into", type=Path, default=INTO)
+    options = parser.parse_args(arguments)
+    settings = load_settings(options.home)
+    page = options.page or page_of(settings)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        tab = browser.new_context(viewport=VIEW).new_page()
+        frames = list(frames_of(tab, settings, page=page, question=options.question))
+        browser.close()
+    size = write_moving_picture(frames, options.into)
+    sys.stdout.write(f"{options.into}: {len(frames)} frames, {size:,} bytes\n")
+
+
+def page_of(settings: Settings) -> str:
+    """Where the page of a running stack is."""
+    return f"http://{settings.host}:{settings.chat_port}"
+
+
+if __name__ == "__main__":
+    main()
