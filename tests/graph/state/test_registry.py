@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
+from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS
 from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import read_policy
 from twin_resources.registry.moves import Mode, Outcome
@@ -324,3 +325,21 @@ def test_an_unchanged_policy_keeps_its_file(registry: Registry) -> None:
     before = registry.policy_path.stat().st_mtime_ns
     assert reconcile_all(registry) == []
     assert registry.policy_path.stat().st_mtime_ns == before, "the gateway follows the mtime"
+
+
+def test_a_later_verdict_decides_for_which_forms_the_stable_version_answers(
+    registry: Registry,
+) -> None:
+    release(registry, "first")
+    assert registry.released_for("first") == QUOTING_FORMS
+    assert registry.released_for("of nobody") == QUOTING_FORMS
+    verdict = judge(registry, "first")
+
+    for passed, forms in ((True, ANSWER_FORMS), (False, QUOTING_FORMS)):
+        about_prose = Claim("says_what_the_posts_say", passed, 0.1, 0.2, "", blocks="voice")
+        registry.record_verdict(replace(verdict, claims=(*verdict.claims, about_prose)))
+
+        stable = read_policy(registry.policy_path).authors["mara"].stable
+        assert stable is not None
+        assert stable.released_for == forms, "the policy follows the verdict"
+        assert states(registry) == ["stable"], "and the version stays"
