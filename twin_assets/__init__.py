@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from twin_assets.instructions.preference_dataset import preference_dataset
     from twin_assets.knowledge.chunks import document_chunks
     from twin_assets.knowledge.embeddings import embeddings
+    from twin_assets.knowledge.quote_calibration import quote_calibration
+    from twin_assets.knowledge.sentence_embeddings import sentence_embeddings
     from twin_assets.partitions import authors
     from twin_assets.serving.released_model import released_model
     from twin_assets.serving.routing_policy import routing_policy
@@ -58,9 +60,11 @@ __all__ = [
     "preference_dataset",
     "preference_tuned_checkpoint",
     "quality_evidence",
+    "quote_calibration",
     "raw_posts",
     "released_model",
     "routing_policy",
+    "sentence_embeddings",
     "shadow_pairs",
 ]
 _HOMES = {
