@@ -1,8 +1,8 @@
 """What this machine is, whether the platform runs on it, what to expect: before any download.
 
 Belongs here: looking: system, Python, compiler, memory, disk, ports, GPU.
-Does not belong here: what a model needs (`model_fit.py`), installing
-(`installation.py`), any import outside the standard library, and syntax newer than
+Does not belong here: what a model needs (`model_fit.py`), what a first run takes (`forecast.py`),
+installing (`installation.py`), any import outside the standard library, and syntax newer than
 Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
 
     python3 -I twin_resources/preflight.py [--json] [--base-model ID|PATH] [--embedder ID]
@@ -32,7 +32,8 @@ from typing import Any
 if not __package__:  # run as a file, isolated (-I): the project is not on the path yet
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from twin_resources.model_fit import SIZES, expect, parameters_of, size_name
+from twin_resources import forecast
+from twin_resources.model_fit import REFERENCE_BILLION, SIZES, expect, parameters_of, size_name
 
 PYTHONS = ((3, 11), (3, 12))
 PORTS = {"gateway": 4000, "dagster": 3000, "traces": 4318, "chat": 7860}
@@ -324,6 +325,14 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
         "download_gb": download,
         "disk_gb": round(kept + in_home, 1),
         "models": {name: expect(billions, machine) for name, billions in SIZES.items()},
+        "forecast": forecast.forecast(
+            machine,
+            billions=parameters_of(options.base_model) or REFERENCE_BILLION,
+            words=forecast.words_in(options.posts),
+            installed=installed,
+            busy=forecast.load(),
+            speed=forecast.core_speed(),
+        ),
         "seconds": round(time.monotonic() - started, 2),
     }
 
@@ -343,7 +352,8 @@ def as_text(report: Report) -> str:
         f"{machine['memory_gb']} GB of memory, {graphics}",
         f"  to download: about {report['download_gb']:.1f} GB; "
         f"on disk in the end: about {report['disk_gb']:.1f} GB",
-        "  model   fits   training, expected   replies, expected     needs",
+        *forecast.as_lines(report["forecast"]),
+        "  model   fits   training, expected   a reader sees         needs",
     ]
     for name, model in report["models"].items():
         minutes = model["training_minutes"]
@@ -352,7 +362,7 @@ def as_text(report: Report) -> str:
             f"  {name:<7} {'yes' if model['fits'] else 'no':<6} about {training:<14} "
             f"about {model['reply_tokens_per_s']:>6.1f} tokens/s  {model['needs']} ({model['on']})"
         )
-    lines.append("  (expected by rule from a 135M model on two cores: preflight.py says how)")
+    lines.append("  (by rule from a 135M model on two cores: forecast.py and model_fit.py say how)")
     lines += [
         f"Cannot go on. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
         for finding in report["findings"]
@@ -372,7 +382,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
     for service in PORTS:
         parser.add_argument(f"--{service}-port")
-    return parser.parse_known_args(argv)[0]
+    found, others = parser.parse_known_args(argv)
+    found.posts = _posts_among(others)
+    return found
+
+
+def _posts_among(others: Sequence[str]) -> Path | None:
+    """The folder or file of posts among the arguments of `twin up` that do not matter here."""
+    for number, argument in enumerate(others):
+        before = others[number - 1] if number else ""
+        path = Path(argument).expanduser()
+        named = before.startswith("--") and "=" not in before  # what follows may be its value
+        if not argument.startswith("-") and not named and path.exists():
+            return path
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from twin_resources import model_fit, preflight
+from twin_resources import forecast, model_fit, preflight
 
 ROOT = Path(__file__).resolve().parents[3]
 LAPTOP: dict[str, Any] = {"cores": 2, "memory_gb": 16.0, "bf16": True, "gpus": []}
@@ -51,7 +51,7 @@ def test_this_machine_in_time(tmp_path: Path) -> None:
 
 def test_only_the_standard_library_and_syntax_of_3_9() -> None:
     before = ("up_arguments.py", "slugs.py", "errors.py", "preflight.py", "model_fit.py")
-    for name in (*before, "installation.py"):
+    for name in (*before, "forecast.py", "installation.py"):
         source = (ROOT / "twin_resources" / name).read_text(encoding="utf-8")
         tree = ast.parse(source, feature_version=(3, 9))
         modules = {
@@ -124,13 +124,71 @@ def test_what_fits_follows_from_memory_and_cores() -> None:
     small, large = (model_fit.expect(size, LAPTOP) for size in (0.135, 8.0))
     assert (small["fits"], large["fits"]) == (True, False)
     assert small["training_minutes"] == pytest.approx(600 / 2 / 60, abs=0.1)
-    assert small["reply_tokens_per_s"] == pytest.approx(220)
+    # as a reader sees it, the reading of the prompt with its passages included
+    assert 10 <= small["reply_tokens_per_s"] <= 20
     slow = model_fit.expect(0.135, LAPTOP | {"bf16": False})
     assert slow["training_minutes"] == pytest.approx(2.6 * 600 / 2 / 60, abs=0.1)
     twice = model_fit.expect(0.27, LAPTOP)
-    assert twice["reply_tokens_per_s"] == pytest.approx(110)
+    assert twice["reply_tokens_per_s"] == pytest.approx(small["reply_tokens_per_s"] / 2, rel=0.1)
     gpu = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})
     assert (gpu["fits"], gpu["on"]) == (True, "GPU, not measured")
+
+
+def first_run(**changes: Any) -> dict[str, float]:
+    """Of the bundled author on two cores."""
+    machine = LAPTOP | {"cores": 2} | {k: v for k, v in changes.items() if k in LAPTOP}
+    terms = {"billions": 0.135, "words": forecast.BUNDLED_WORDS, "installed": False}
+    terms |= {name: value for name, value in changes.items() if name not in LAPTOP}
+    return forecast.forecast(machine, **terms)
+
+
+def test_the_first_run_is_told_within_a_third_of_what_was_measured() -> None:
+    """Two cores without bf16, other work beside it: installed at 3:53, first answer at 4:54,
+    training took 13:03."""
+    found = first_run(bf16=False)
+    for name, measured in (("installation_s", 233), ("first_answer_s", 61), ("training_s", 783)):
+        assert 2 / 3 <= found[name] / measured <= 4 / 3, name
+    told = "\n".join(forecast.as_lines(found))
+    for part in ("installed at 3:", "first answer at 4:", "training takes 13:", "the gate "):
+        assert part in told
+    assert (
+        sum(found[name] for name in found if name.endswith("_s") and name != "ready_s")
+        < (found["ready_s"])
+    )
+
+
+def test_a_first_run_is_longer_on_a_busy_or_a_slower_machine() -> None:
+    alone = first_run()
+    assert first_run(busy=0.3) == alone, "what looks at the machine is load as well"
+    shared, slow = first_run(busy=4.0), first_run(speed=0.5)
+    assert shared["slower"] == 3.0
+    for name in ("installation_s", "first_answer_s", "training_s", "gate_s"):
+        assert shared[name] == pytest.approx(3 * alone[name], abs=2)
+        assert slow[name] == pytest.approx(2 * alone[name], abs=2)
+    assert "3.0 times as long" in "\n".join(forecast.as_lines(shared))
+    again = first_run(installed=True)
+    assert again["installation_s"] == 0.0
+    assert "installed at" not in forecast.as_lines(again)[0]
+    assert first_run(cores=8)["training_s"] == pytest.approx(alone["training_s"] / 4, abs=5)
+    assert first_run(words=530_000)["first_answer_s"] > alone["first_answer_s"] + 60
+
+
+def test_words_are_counted_by_the_size_of_text_files(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "one.md").write_text("x" * 600)
+    (tmp_path / "a" / "b" / "two.HTML").write_text("x" * 1200)
+    (tmp_path / "a" / "picture.png").write_bytes(b"x" * 99_999)
+    assert forecast.words_in(tmp_path) == 300
+    assert forecast.words_in(tmp_path / "a" / "one.md") == 100
+    assert forecast.words_in(None) == forecast.BUNDLED_WORDS
+    assert preflight.parse([str(tmp_path), "--author", "Ada"]).posts == tmp_path
+    assert preflight.parse(["--author", str(tmp_path)]).posts is None
+    assert preflight.parse(["--detach"]).posts is None
+
+
+def test_a_core_is_measured_within_a_moment() -> None:
+    assert 0.3 <= forecast.core_speed() <= 2.0
+    assert forecast.load() >= 0.0
 
 
 def test_the_size_of_a_model_is_read_from_its_name_or_its_files(tmp_path: Path) -> None:

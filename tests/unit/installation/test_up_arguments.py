@@ -14,7 +14,10 @@ from twin_resources import cli
 from twin_resources.up_arguments import Option, WrongUsage, options_of, read
 
 ROOT = Path(__file__).resolve().parents[3]
-FILES = ("__init__", "errors", "slugs", "up_arguments", "preflight", "model_fit", "installation")
+FILES = (
+    *("__init__", "errors", "slugs", "up_arguments", "preflight", "model_fit", "forecast"),
+    "installation",
+)
 
 
 @pytest.fixture
