@@ -195,7 +195,8 @@ class DagsterHTTP:
                   ... on ErrorEvent { error { message errorChain { error { message } } } }
                   ... on MaterializationEvent { assetKey { path }
                     metadataEntries { label ... on IntMetadataEntry { intValue } } }
-                  ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
+                  ... on AssetCheckEvaluationEvent { evaluation { checkName success
+                    metadataEntries { label ... on BoolMetadataEntry { boolValue } } } } } }
                 ... on Error { message } } }""",
             {"id": run_id, "after": after},
             tried=f"read the log of the run {run_id}",

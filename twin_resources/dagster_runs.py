@@ -16,6 +16,7 @@ from urllib.parse import quote
 LOCATION = "llm-twin"  # the code location, as `workspace.yaml` names it
 IN_PROGRESS = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 WITH_A_WORKER = ("STARTING", "STARTED", "CANCELING")
+FOLLOWS = "follows"  # metadata of a check: decided later, by another asset
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 # In the order of the graph; here, because the command line imports no asset.
 ASSET_GROUPS = (
@@ -84,6 +85,7 @@ class Event:
         numbers: that materialization's metadata, as far as it is whole numbers.
         check: name of an evaluated asset check, or empty.
         passed: its result.
+        undecided: it passes and says that it was not decided yet.
     """
 
     kind: str
@@ -94,6 +96,7 @@ class Event:
     asset: str = ""
     check: str = ""
     passed: bool | None = None
+    undecided: bool = False
     numbers: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
@@ -140,6 +143,10 @@ def event_of(row: Mapping[str, Any]) -> Event:
         asset="/".join(asset_key.get("path", ())),
         check=evaluation.get("checkName", ""),
         passed=evaluation.get("success"),
+        undecided=any(
+            entry["label"] == FOLLOWS and entry.get("boolValue")
+            for entry in evaluation.get("metadataEntries") or ()
+        ),
         numbers={
             entry["label"]: entry["intValue"]
             for entry in row.get("metadataEntries") or ()

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-CLOCK_EVERY_S = 15.0
+CLOCK_EVERY_S = 10.0  # nothing is silent for 15 s
 KNOWN_FAILURES = (
     ("No space left on device", "the disk is full", "free some space and run this again"),
     (

@@ -1,28 +1,35 @@
-"""The first run of a new user: `twin up` on a folder, stage by stage, with disk and peak memory.
+"""The first run of a new user: what there is when, the longest silence, and what was foretold.
 
+    python tests/bench/bench_first_run.py --full --install [--report] [--json FILE]
     python tests/bench/bench_first_run.py --full [--posts FOLDER --author NAME] [--json FILE]
     python tests/bench/bench_first_run.py --quick          # the sample author, to the first answers
 
-The clock starts after installation, in a fresh home; weights are fetched as for a new user, unless
-`--weights FOLDER` names prepared ones (said in the table). There is no peer: no other system of
-this kind goes from a folder to a tuned model in one command.
+With `--install` the clock starts at `bash deploy/up.sh` in a fresh clone of what is committed here,
+else after installation; either way in a fresh home. Weights are fetched as for a new user, unless
+`--weights FOLDER` names prepared ones (said in the table). Everything is read off what a person
+sees. `--report` waits for the rest of the gate's report as well. There is no peer: no other system
+of this kind goes from a folder to a tuned model in one command.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.first_run import PHASES, SILENCE_S, FirstRun
 from tests.bench.rows import Row, save
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
@@ -30,22 +37,13 @@ from twin_resources.slugs import slug_of
 from twin_resources.state.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGE = re.compile(r"^\[(\d)/6\] .*?(\d+:\d+(?::\d+)?)\s*$")
-FIRST_ANSWER = re.compile(r"^\s+(\d+:\d+)\s+answered in")
 GIGABYTE = 1e9
+REPORT_WITHIN_S = 3600.0
 
 
 def row(name: str, value: float, unit: str, *, at_most: float | None = None) -> Row:
     """A row that holds when the value is at most its goal."""
     return Row(name, round(value, 3), unit, at_most, at_most is None or value <= at_most)
-
-
-def seconds(clock: str) -> float:
-    """`1:02:03` or `4:05` as seconds."""
-    total = 0.0
-    for part in clock.split(":"):
-        total = total * 60 + float(part)
-    return total
 
 
 class PeakMemory(threading.Thread):
@@ -72,48 +70,117 @@ class PeakMemory(threading.Thread):
         return sizes
 
 
-def measure(options: argparse.Namespace, home: Path) -> list[Row]:
-    """Run `twin up` once and read the figures from what it prints and leaves behind."""
-    command = [str(Path(sys.executable).with_name("twin")), "up", "--home", str(home)]
+def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
+    """Run the command once and read the figures from what it prints and leaves behind."""
+    arguments = ["--home", str(home)]
     if options.posts:
-        command += [str(options.posts), "--author", options.author]
+        arguments += [str(options.posts.resolve()), "--author", options.author]
     if options.quick:
-        command.append("--no-train")
+        arguments.append("--no-train")
     if options.weights:
-        (home / "weights").symlink_to(options.weights)
+        (home / "weights").symlink_to(options.weights.resolve())
+    command = [str(Path(sys.executable).with_name("twin")), "up", *arguments]
+    if options.install:
+        command = ["bash", str(root / "deploy" / "up.sh"), *arguments]
     memory = PeakMemory(home)
     memory.start()
-    first_answer = 0.0
-    stages: dict[int, float] = {}
+    seen = FirstRun()
+    began = time.monotonic()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        cwd=root,
+        env={name: value for name, value in os.environ.items() if name != "TWIN_PREFLIGHT_SHOWN"},
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            sys.stderr.write(line)
-            if found := STAGE.match(line.rstrip()):
-                stages[int(found[1])] = seconds(found[2])
-            if not first_answer and (found := FIRST_ANSWER.match(line)):
-                first_answer = seconds(found[1])
+            at = time.monotonic() - began
+            sys.stderr.write(f"{at:7.1f}  {line}")
+            seen.take(line, at=at)
             if "Ctrl-C stops everything" in line:
+                if options.report:
+                    seen.reported_at = wait_for_report(home, options) - began
                 process.send_signal(signal.SIGINT)
+                break
+        process.stdout.read()
     memory.done.set()
     memory.join()
-    rows = [
-        row("preview shown", stages.get(3, 0.0), "s", at_most=20),
-        row("first grounded answer", first_answer or float("inf"), "s", at_most=180),
-    ]
+    rows = first_rows(seen, options)
     if not options.quick:
-        rows += [
-            row("tuned answers and verdict", stages.get(6, float("inf")), "s", at_most=1200),
-            *verdict_rows(home, options),
-        ]
+        rows += verdict_rows(home, options)
     disk = sum(file.lstat().st_size for file in home.rglob("*") if not file.is_symlink())
-    rows += [
+    return [
+        *rows,
         row("disk of the home", disk / GIGABYTE, "GB", at_most=6),
         row("peak memory, all processes", memory.peak / GIGABYTE, "GB", at_most=10),
     ]
+
+
+def first_rows(seen: FirstRun, options: argparse.Namespace) -> list[Row]:
+    """When what was there, the longest silence, and forecast and time left against the truth."""
+    missing = float("inf")
+    after = seen.installed_at or 0.0 if options.install else 0.0
+    rows = [row("installed at", after, "s")] if options.install else []
+    first = seen.first_answer_at
+    rows += [
+        row("first answer at", first if first is not None else missing, "s"),
+        row(
+            "first answer after installation",
+            first - after if first is not None else missing,
+            "s",
+            at_most=60,
+        ),
+        row("longest silence", seen.longest_silence_s, "s", at_most=SILENCE_S),
+    ]
+    if not options.quick:
+        ready = seen.released_at
+        rows += [
+            *(row(f"{name} took", seen.took.get(name, missing), "s") for name in PHASES),
+            row(
+                "tuned model after installation",
+                ready - after if ready is not None else missing,
+                "s",
+                at_most=900,
+            ),
+            row("time left, furthest off after a quarter", seen.worst_left(), "ratio", at_most=1.5),
+        ]
+    rows += [
+        row(f"forecast: {name}, off by", ratio, "ratio", at_most=4 / 3)
+        for name, ratio in seen.forecast_off(installing=options.install).items()
+    ]
+    if seen.reported_at is not None:
+        rows.append(row("report complete at", seen.reported_at, "s"))
     return rows
+
+
+def wait_for_report(home: Path, options: argparse.Namespace) -> float:
+    """Until the verdict of the whole gate is stored; monotonic seconds of that moment."""
+    settings = load_settings(home)
+    registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    from twin_assets.evaluation.gate import is_whole
+
+    until = time.monotonic() + REPORT_WITHIN_S
+    while time.monotonic() < until:
+        verdict = registry.latest_verdict(slug_of(options.author))
+        if verdict is not None and is_whole(verdict.claims):
+            sys.stderr.write(f"whole gate: {verdict.outcome}\n")
+            return time.monotonic()
+        time.sleep(1.0)
+    raise SystemExit("no verdict of the whole gate; look into the home's logs")
+
+
+@contextmanager
+def fresh_clone(folder: Path, *, wanted: bool) -> Iterator[Path]:
+    """What is committed here, as a new user clones it; this checkout where none is wanted."""
+    if not wanted:
+        yield ROOT
+        return
+    clone = folder / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    yield clone
 
 
 def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
@@ -130,7 +197,9 @@ def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--install", action="store_true", help="from a fresh clone")
+    parser.add_argument("--report", action="store_true", help="wait for the whole report")
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true")
     form.add_argument("--full", action="store_true")
@@ -142,11 +211,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        try:
-            rows = measure(options, home)
-        finally:
-            twin = str(Path(sys.executable).with_name("twin"))
-            subprocess.run([twin, "stop", "--home", str(home)], check=False, timeout=120)
+        with fresh_clone(Path(folder), wanted=options.install) as root:
+            try:
+                rows = measure(options, home, root)
+            finally:
+                twin = str(Path(sys.executable).with_name("twin"))
+                subprocess.run([twin, "stop", "--home", str(home)], check=False, timeout=120)
     print(f"{'what':34} {'value':>9} {'unit':6} {'goal':>8}  holds")
     for item in rows:
         goal = "" if item.goal is None else f"≤ {item.goal:g}"

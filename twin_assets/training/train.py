@@ -64,6 +64,7 @@ from twin_assets.training.training_state import (
 )
 from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
+from twin_resources.time_left import seconds_each
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:
@@ -105,6 +106,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     watched = _watched(job, plan)
 
     steps = len(plan.steps)
+    durations: list[float] = []  # of this attempt: what a former one took tells nothing of this
     looked_at = held_out_curve.measured_after(steps) if watched else frozenset[int]()
 
     def look() -> None:
@@ -127,6 +129,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         tokens = sum(samples[index].length for index in plan.steps[step])
         position["step"] = step + 1
         position["seconds"] += seconds
+        durations.append(seconds)
         position["history"].append(
             {
                 "step": step + 1,
@@ -137,7 +140,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
             }
         )
         memory = rss_mb(accelerator)
-        _report_progress(report, position, steps, memory)
+        _report_progress(report, position, steps, memory, durations)
         look()
         if (step + 1) % recipe.checkpoint_every_steps == 0 and step + 1 < steps:
             save_state(accelerator, named, optimizer, job.state, position)
@@ -291,10 +294,18 @@ def _partial_output(job: Job) -> Path:
     return job.folder / "output.partial"
 
 
-def _report_progress(report: Report, position: dict[str, Any], steps: int, rss_mb: int) -> None:
+def _report_progress(
+    report: Report,
+    position: dict[str, Any],
+    steps: int,
+    rss_mb: int,
+    durations: Sequence[float],
+) -> None:
     last = position["history"][-1]
-    ahead = (steps - position["step"]) * position["seconds"] / position["step"]
-    values = last | {"steps": steps, "rss_mb": rss_mb, "eta_s": round(ahead)}
+    values = last | {"steps": steps, "rss_mb": rss_mb}
+    each = seconds_each(durations)
+    if each is not None:
+        values["eta_s"] = round((steps - position["step"]) * each)
     report(f"progress {json.dumps(values)}")
 
 

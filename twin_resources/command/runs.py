@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twin_resources.command.clock import Bar, StageClock, duration
-from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.dagster_http import PARTITION_TAG, DagsterHTTP
 from twin_resources.dagster_runs import IN_PROGRESS, Event, Run
 from twin_resources.errors import TwinError
 from twin_resources.stack.programs import ensure_alive, ensure_not_given_up
 from twin_resources.stack.stack import Stack
 
 POLL_S = 1.0
+LONGEST_MESSAGE = 90  # characters of a line of the run's log, shown until the next one
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,73 @@ class FollowedRun:
         failures: one text a failed step: its first cause.
         refused: names of the asset checks that failed.
         numbers: materialized asset → whole numbers of its metadata.
-        seconds: from launch to end.
+        goes_on: it was followed to what was waited for, and not to its end.
+        seconds: from launch to the end of following it.
     """
 
     run: Run
     failures: tuple[str, ...]
     refused: tuple[str, ...]
     numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    goes_on: bool = False
+    followed_at: float = field(default_factory=time.time)
 
     @property
     def succeeded(self) -> bool:
-        return self.run.status == "SUCCESS"
+        return self.goes_on or self.run.status == "SUCCESS"
 
     @property
     def seconds(self) -> float:
-        return (self.run.ended or time.time()) - self.run.created
+        return (self.run.ended or self.followed_at) - self.run.created
+
+
+@dataclass(frozen=True)
+class RunningRun:
+    """A run that is queued or goes on.
+
+    Attributes:
+        step: in words; `waiting for its turn` before the first one.
+        detail: its last progress in words.
+        seconds: since it began, or since it was asked for.
+        left_s: of this step; None: it does not say.
+    """
+
+    run_id: str
+    job: str
+    author: str
+    step: str
+    detail: str
+    seconds: float
+    left_s: float | None
+
+
+def running_now(dagster: DagsterHTTP) -> list[RunningRun]:
+    """What Dagster runs, the longest first."""
+    return [_standing(dagster, run) for run in reversed(dagster.runs(statuses=IN_PROGRESS))]
+
+
+def _standing(dagster: DagsterHTTP, run: Run) -> RunningRun:
+    step, detail, left, at = "", "", None, 0.0
+    cursor: str | None = None
+    while run.status != "QUEUED":
+        events, cursor = dagster.events(run.run_id, after=cursor)
+        for event in events:
+            if event.kind == "ExecutionStepStartEvent":
+                step, detail, left = event.step.replace("_", " "), "", None
+            elif (report := event.progress) is not None:
+                detail, left, at = progress_line(report), left_of(report), event.timestamp
+        if not events:
+            break
+    now = time.time()
+    return RunningRun(
+        run.run_id,
+        run.job,
+        run.tags.get(PARTITION_TAG, ""),
+        step or ("waiting for its turn" if run.status == "QUEUED" else "starting"),
+        detail,
+        seconds=now - (run.started or run.created),
+        left_s=None if left is None else max(0.0, left - (now - at)),
+    )
 
 
 def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
@@ -62,52 +115,65 @@ def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bo
 
 
 def follow(
-    dagster: DagsterHTTP, run_id: str, *, clock: StageClock, title: str, stack: Stack | None = None
+    dagster: DagsterHTTP,
+    run_id: str,
+    *,
+    clock: StageClock,
+    title: str,
+    stack: Stack | None = None,
+    until: str = "",
 ) -> FollowedRun:
     """Follow a run, and the retry that Dagster puts in its place when its worker dies.
 
     Args:
+        until: an asset after whose materialization nobody waits for the rest; empty: to the end.
         stack: checked while waiting, so that a stopped stack is not waited for.
 
     Raises:
         TwinError: Dagster stopped answering, and the run may still go on; or its daemon, which
             starts runs, was given up by the supervisor.
     """
-    failures: list[str] = []
-    refused: list[str] = []
     numbers: dict[str, Mapping[str, int]] = {}
     cursor: str | None = None
-    with clock.bar(title) as bar:
+    with clock.bar(title) as bar, clock.never_silent():
+        notes = _Notes(bar, clock)
         while True:
             if stack is not None:
                 ensure_alive(stack)
             run = dagster.run(run_id)
             events, cursor = dagster.events(run_id, after=cursor)
             for event in events:
-                _note(event, bar, clock, failures=failures, refused=refused)
+                notes.take(event)
                 if event.asset:
                     numbers[event.asset] = event.numbers
+            if until and until in numbers:
+                break
             if run.is_finished and not events:
                 follower = _retry_of(dagster, run)
                 if follower is None:
                     break
                 clock.say(f"the run's worker died; Dagster runs it again as {follower[:8]}")
                 run_id, cursor = follower, None
-                failures.clear()
-                refused.clear()
+                notes.failures.clear()
+                notes.refused.clear()
             if not events:
                 if run.status == "QUEUED":
                     bar.update("waiting for its turn")
                     if stack is not None:
                         ensure_not_given_up(stack, "dagster-daemon")  # which starts it
                 time.sleep(POLL_S)
+        notes.flush()
     return FollowedRun(
-        run, tuple(dict.fromkeys(failures)), tuple(dict.fromkeys(refused)), numbers=numbers
+        run,
+        tuple(dict.fromkeys(notes.failures)),
+        tuple(dict.fromkeys(notes.refused)),
+        numbers=numbers,
+        goes_on=not run.is_finished,
     )
 
 
 def progress_line(report: Mapping[str, Any]) -> str:
-    """A `progress {json}` report in words: what is done, loss, speed, time left."""
+    """A `progress {json}` report in words: what is done, loss, speed."""
     parts: list[str] = []
     if "step" in report and "steps" in report:
         parts.append(f"step {report['step']}/{report['steps']}")
@@ -115,31 +181,70 @@ def progress_line(report: Mapping[str, Any]) -> str:
         parts.append(f"loss {report['loss']:.2f}")
     if isinstance(report.get("tokens_per_s"), (int, float)):
         parts.append(f"{report['tokens_per_s']:,.0f} tokens/s")
-    left = report.get("eta_s")
-    if isinstance(left, (int, float)):
-        parts.append(f"{duration(left)} left")
     if report.get("message"):
         parts.insert(0, str(report["message"]))
     return "  ".join(parts)
 
 
-def _note(
-    event: Event, bar: Bar, clock: StageClock, *, failures: list[str], refused: list[str]
-) -> None:
-    report = event.progress
-    if report is not None:
-        bar.update(progress_line(report), done=report.get("step"), total=report.get("steps"))
-    elif event.kind == "ExecutionStepStartEvent":
-        bar.update(event.step.replace("_", " "))
-    elif event.asset:
-        clock.say(f"{event.asset.replace('_', ' ')} done")
-    elif event.check and event.passed:
-        clock.say(f"check holds: {event.check.replace('_', ' ')}")
-    elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
-        failures.append(event.errors[-1])
-    elif event.check:
-        clock.say(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
-        refused.append(event.check)
+def left_of(report: Mapping[str, Any]) -> float | None:
+    """Seconds left by a `progress {json}` report; None: it does not say."""
+    left = report.get("eta_s")
+    return float(left) if isinstance(left, (int, float)) else None
+
+
+class _Notes:
+    """What is told of a run's events: a phase for each step, and one line when that has ended."""
+
+    def __init__(self, bar: Bar, clock: StageClock) -> None:
+        self.failures: list[str] = []
+        self.refused: list[str] = []
+        self._bar, self._clock = bar, clock
+        self._done: list[str] = []
+        self._held = self._open = 0
+
+    def take(self, event: Event) -> None:
+        """One event, in the order of the log."""
+        report = event.progress
+        if report is not None:
+            done, total = report.get("step"), report.get("steps")
+            said = progress_line(report)
+            self._bar.update(said, done=done, total=total, left_s=left_of(report))
+        elif event.kind == "ExecutionStepStartEvent":
+            self.flush()
+            self._bar.phase(event.step.replace("_", " "))
+        elif event.kind == "LogMessageEvent":
+            self._bar.update(" ".join(event.message.split())[:LONGEST_MESSAGE])
+        elif event.asset:
+            self._done.append(f"{event.asset.replace('_', ' ')} done in {self._took()}")
+        elif event.check and event.undecided:
+            self._open += 1
+        elif event.check and event.passed:
+            self._held += 1
+        elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
+            self.failures.append(event.errors[-1])
+        elif event.check:
+            self._clock.say(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
+            self.refused.append(event.check)
+
+    def flush(self) -> None:
+        """Say what the step that has ended has made; its checks are a few words when all hold."""
+        checks = f", {_counted(self._held, 'check holds', 'checks hold')}" if self._held else ""
+        if self._open:
+            checks += f", {self._open} follow"
+        for line in self._done[:-1]:
+            self._clock.say(line)
+        if self._done or checks:
+            said = self._done[-1] if self._done else "checked"
+            self._clock.say(said + checks)
+        self._done.clear()
+        self._held = self._open = 0
+
+    def _took(self) -> str:
+        return duration(self._bar.elapsed_s)
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
 
 
 def _retry_of(dagster: DagsterHTTP, run: Run, *, wait_s: float = 60.0) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors import author_slugs
+from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import read_policy
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
@@ -21,6 +22,8 @@ from twin_resources.stack.stack import Stack, find_stack, read_record
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from twin_resources.command.runs import RunningRun
 
 NOT_RUNNING = 1
 # A program that exited less than this ago and runs again may be about to exit again: beside a
@@ -53,6 +56,8 @@ class StackStatus:
         crashed: a stack was started and ended without `twin stop`.
         authors: slug → `v3`, or `base` while no version is released.
         outbox: what waits for the trace store (`OutboxCounts`); empty before the first start.
+        runs: Dagster runs that are queued or go on, with their step and the time left;
+            `runs_unknown`: why Dagster could not be asked for them.
     """
 
     home: str
@@ -62,12 +67,15 @@ class StackStatus:
     programs: tuple[ProgramStatus, ...]
     authors: dict[str, str]
     outbox: dict[str, Any]
+    runs: tuple[RunningRun, ...] = ()
+    runs_unknown: str = ""
 
 
 def look(settings: Settings) -> StackStatus:
     """One look; asks the supervisor and reads files, nothing else."""
     stack = find_stack(settings)
     record = read_record(settings)
+    runs, runs_unknown = _runs(stack) if stack else ((), "")
     return StackStatus(
         home=str(settings.home),
         running=stack is not None,
@@ -76,6 +84,8 @@ def look(settings: Settings) -> StackStatus:
         programs=_programs(stack) if stack else (),
         authors=_served(settings),
         outbox=_outbox(settings),
+        runs=runs,
+        runs_unknown=runs_unknown,
     )
 
 
@@ -100,6 +110,10 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(f"  {name:<18} {url}", markup=False)
     for line in outbox_lines(status.outbox):
         console.print(f"  {line}", markup=False)
+    for run in status.runs:
+        console.print(f"  {run_line(run)}", markup=False)
+    if status.runs_unknown:
+        console.print(f"  runs: not known, {status.runs_unknown}", markup=False)
     for slug, version in status.authors.items():
         console.print(f"  twin/{slug:<13} {version}", markup=False)
     return 0 if status.running else NOT_RUNNING
@@ -121,11 +135,34 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     clock = StageClock()
     stack = stack_in_use(settings)
     chosen = choose_author(settings, author)
-    ending = wait_for_ending(stack, chosen.slug, clock=clock, timeout_s=timeout_s)
-    tell_ending(ending, clock=clock)
-    show_voice(stack.settings, ending, clock=clock)
-    compare(stack, read_endpoints(settings.home), chosen, ending, clock=clock)
+    with clock.never_silent("waiting for a training"):
+        ending = wait_for_ending(stack, chosen.slug, clock=clock, timeout_s=timeout_s)
+        tell_ending(ending, clock=clock)
+        show_voice(stack.settings, ending, clock=clock)
+        compare(stack, read_endpoints(settings.home), chosen, ending, clock=clock)
     return int(ending.outcome)
+
+
+def run_line(run: RunningRun) -> str:
+    """`retrain_twin ada: fine tuned checkpoint  step 20/48  loss 2.31  for 4:10, 3:05 left`."""
+    from twin_resources.command.clock import duration
+
+    times = f"for {duration(run.seconds)}"
+    if run.left_s is not None:
+        times += f", about {duration(run.left_s)} left of this step"
+    said = "  ".join(filter(None, (run.step, run.detail, times)))
+    return f"{' '.join(filter(None, (run.job, run.author)))}: {said}"
+
+
+def _runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
+    """What Dagster runs, or why it cannot be asked: while it starts a status is wanted as well."""
+    from twin_resources.command.runs import running_now
+    from twin_resources.dagster_http import DagsterHTTP
+
+    try:
+        return tuple(running_now(DagsterHTTP(urls(stack.settings)["dagster"]))), ""
+    except TwinError as error:
+        return (), error.found
 
 
 def outbox_lines(outbox: dict[str, Any]) -> list[str]:

@@ -86,7 +86,8 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     _stop_on_signals()
     up = _Up(options, settings, clock or StageClock())
     try:
-        return up.run()
+        with up.clock.never_silent():
+            return up.run()
     except KeyboardInterrupt:
         return _interrupted(up, had_stack=had_stack)
     except StackEnded:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 from typing import Any
 
+from rich.console import Console
+
+from twin_resources.command.clock import StageClock
 from twin_resources.command.first_answers import changed_posts
-from twin_resources.command.runs import FollowedRun, progress_line
+from twin_resources.command.runs import FollowedRun, _Notes, progress_line
 from twin_resources.dagster_runs import Event, event_of, run_of
 
 
@@ -85,7 +90,49 @@ def test_progress_is_read_from_lines_that_report_it_and_no_others() -> None:
     assert progress("no progress at all") is None
 
 
+def event(kind: str = "", **values: Any) -> Event:
+    return Event(kind, values.pop("message", ""), values.pop("step", ""), 0.0, **values)
+
+
+def test_checks_are_one_line_when_all_hold() -> None:
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, width=120))
+    with clock.bar("train") as bar:
+        notes = _Notes(bar, clock)
+        notes.take(event("ExecutionStepStartEvent", step="checkpoint_evaluation"))
+        notes.take(event("MaterializationEvent", asset="checkpoint_evaluation"))
+        for name in ("beats_base_model", "stays_on_topic"):
+            notes.take(event("AssetCheckEvaluationEvent", check=name, passed=True))
+        notes.take(event("AssetCheckEvaluationEvent", check="later", passed=True, undecided=True))
+        notes.take(event("ExecutionStepStartEvent", step="released_model"))
+        notes.take(event("MaterializationEvent", asset="released_model"))
+        notes.take(event("AssetCheckEvaluationEvent", check="is_served", passed=False))
+        notes.flush()
+
+    lines = [line.split("  ", 2)[-1].strip() for line in file.getvalue().splitlines()]
+    assert [re.sub(r"^\S+  ", "", line) for line in lines] == [
+        "checkpoint evaluation done in 0:00, 2 checks hold, 1 follow",
+        "check failed: is served",
+        "released model done in 0:00",
+    ]
+    assert notes.refused == ["is_served"]
+
+
+def test_a_check_that_follows_says_so_in_its_metadata() -> None:
+    row = {
+        "__typename": "AssetCheckEvaluationEvent",
+        "evaluation": {
+            "checkName": "keeps_the_basics",
+            "success": True,
+            "metadataEntries": [{"label": "checkpoint"}, {"label": "follows", "boolValue": True}],
+        },
+    }
+    assert event_of(row).undecided
+    row["evaluation"]["metadataEntries"].pop()
+    assert not event_of(row).undecided
+
+
 def test_a_report_reads_as_a_line() -> None:
     report = {"step": 3, "steps": 19, "loss": 2.345, "tokens_per_s": 703.4, "eta_s": 421}
-    assert progress_line(report) == "step 3/19  loss 2.35  703 tokens/s  7:01 left"
+    assert progress_line(report) == "step 3/19  loss 2.35  703 tokens/s"
     assert progress_line({"message": "embedding"}) == "embedding"

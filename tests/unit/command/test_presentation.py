@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
+from twin_resources.command import clock as clock_module
 from twin_resources.command.author_progress import Answer
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.console import typed
@@ -112,7 +115,7 @@ def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
     clock.stage(1, "preflight")
     clock.say("two\nlines [not markup]")
     with clock.bar("train") as bar:
-        bar.update("step 1", done=1, total=2)  # within 15 s of the start: nothing yet
+        bar.update("step 1", done=1, total=2)  # within 12 s of the start: nothing yet
     clock.stage(2, "preview")
     clock.finish()
     shown = file.getvalue()
@@ -121,6 +124,41 @@ def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
     assert "step 1" not in shown
     assert set(clock.times) == {"preflight", "preview"}
     assert (duration(7), duration(754), duration(3723)) == ("0:07", "12:34", "1:02:03")
+
+
+def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stages of which one waits for a program and one for a training: lines come by themselves,
+    each with the time it has taken and what is left of it."""
+    monkeypatch.setattr(clock_module, "QUIET_S", 0.2)
+    monkeypatch.setattr(clock_module, "BEAT_S", 0.05)
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, width=100))
+    with clock.never_silent():
+        clock.stage(1, "prepare and start")
+        time.sleep(0.7)
+        with clock.bar("train") as bar:
+            bar.phase("fine tuned checkpoint")
+            bar.update("step 1/2  loss 2.00", done=1, total=2, left_s=62)
+            time.sleep(0.5)
+        clock.finish()
+        before_quiet = file.getvalue()
+        time.sleep(0.5)
+    assert before_quiet.count("prepare and start: goes on") >= 2
+    told = [line for line in before_quiet.splitlines() if "fine tuned checkpoint" in line]
+    assert told
+    assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", told[0])
+    assert file.getvalue() == before_quiet, "after the last stage nobody waits"
+
+
+def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock_module, "QUIET_S", 0.0)
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, width=100))
+    with clock.bar("train") as bar:
+        bar.update("starting the ranks")
+    assert "train  starting the ranks  0:00" in file.getvalue()
 
 
 def test_a_corpus_too_small_to_train_on_is_named() -> None:

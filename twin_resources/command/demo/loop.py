@@ -86,7 +86,8 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
     demo = _Demo(settings, lay_out(settings, unhurried=unhurried), clock, quicker)
     path = settings.home / RECEIPT
     try:
-        demo.run()
+        with clock.never_silent():
+            demo.run()
     except KeyboardInterrupt:
         clock.say("stopping …")
         end_stack(settings, say=clock.say)
