@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twin_assets.corpus.raw_posts import raw_posts
     from twin_assets.definitions import build_defs, default_resources, defs
     from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
+    from twin_assets.evaluation.evaluation_report import evaluation_report
     from twin_assets.feedback.interactions import interactions
     from twin_assets.feedback.judged_interactions import judged_interactions
     from twin_assets.feedback.quality_evidence import quality_evidence
@@ -53,6 +54,7 @@ __all__ = [
     "defs",
     "document_chunks",
     "embeddings",
+    "evaluation_report",
     "fine_tuned_checkpoint",
     "instruction_dataset",
     "interactions",
@@ -73,6 +75,7 @@ _HOMES = {
     "cleaned_documents": "corpus.cleaned_documents",
     "document_chunks": "knowledge.chunks",
     "embeddings": "knowledge.embeddings",
+    "evaluation_report": "evaluation.evaluation_report",
     "fine_tuned_checkpoint": "training.checkpoints",
     "instruction_dataset": "instructions.instruction_dataset",
     "interactions": "feedback.interactions",

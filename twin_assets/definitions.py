@@ -15,7 +15,7 @@ from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.asset_specs import with_pages
 from twin_assets.corpus import cleaned_documents, raw_posts
-from twin_assets.evaluation import checkpoint_evaluation
+from twin_assets.evaluation import checkpoint_evaluation, evaluation_report
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
@@ -53,6 +53,7 @@ ASSET_MODULES = (
     preference_dataset,
     checkpoints,
     checkpoint_evaluation,
+    evaluation_report,
     shadow_pairs,
     released_model,
     routing_policy,

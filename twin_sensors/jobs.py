@@ -26,6 +26,7 @@ RETRAIN_ASSETS = (
     "shadow_pairs",
     "released_model",
     "routing_policy",
+    "evaluation_report",
 )
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGED_ASSETS = ("judged_interactions",)
@@ -43,7 +44,7 @@ import_posts = dg.define_asset_job(
 retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
-    description="Dataset, checkpoint, gate, release and policy of one author.",
+    description="Dataset, checkpoint, gate, release, policy and report of one author.",
     # One process here too: each of its ten steps and checks would start one for 3 to 5 s, the
     # trainer is a process tree of its own, and the gate's memory goes when the run's worker ends.
     executor_def=dg.in_process_executor,

@@ -6,7 +6,12 @@ Does not belong here: measuring (`measurement.py`), storing the verdict (`regist
 version.
 Method: deploy/docs/architecture.md, The gate. A claim that could not be decided refuses like one
 that is not met. A new measure: its value in `Measured`, its claim in `_of_measures`, its name in
-`CLAIMS`.
+`CLAIMS`; in `FIRST_CLAIMS` too when nobody may read an answer before it is decided.
+
+A first model is released by the first part of the gate (`FIRST_CLAIMS`: what can harm, and whether
+it learnt anything at all); what answers beside it is the base model, so that what is left open is
+how much better it is. The rest follows, and takes the release back where it does not hold. Beside a
+stable version everything is decided first.
 """
 # pyright: strict
 
@@ -28,7 +33,7 @@ from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.served.speed import Speed
-from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.statistics.bootstrap import LEVEL, Interval
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Delta
 from twin_assets.evaluation.style.style_habits import StyleHabits
@@ -38,7 +43,7 @@ from twin_resources.registry.moves import Claim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
 # release nothing.
-GATE_VERSION = "gate-6"
+GATE_VERSION = "gate-7"
 
 FEWEST_PASSAGES = 30
 WORSE_THAN_INCUMBENT_BY = 1.05
@@ -61,6 +66,16 @@ CLAIMS = (
     grounding.CLAIM,
     faithfulness.CLAIM,
 )
+# Before a first model answers anybody. The others follow (`evaluation_report`).
+FIRST_CLAIMS = (
+    "beats_base_model",
+    "not_worse_than_incumbent",
+    "template_hash_matches",
+    "served_model_matches",
+    "stays_on_topic",
+    memorisation.CLAIM,
+    safety.CLAIM,
+)
 # Shown by no model of 135M parameters: voice of this author +.007 [-.04, .05] over the base, and
 # support that is chance as often as not. With a small base they are stated and refuse nothing.
 STATED_FOR_SMALL_BASES = frozenset({voice.LIKE_AUTHOR, grounding.CLAIM})
@@ -73,8 +88,10 @@ class Comparison:
     Attributes:
         name: of the other model.
         perplexity: of the other model.
-        ratio, low, high: below 1 the candidate is better; 95 % interval.
+        ratio, low, high: below 1 the candidate is better; an interval at `level`.
         interval: of the other model's perplexity.
+        level: .95; more where the passages were looked at before all of them were read.
+        passages: read; None: all that there are.
     """
 
     name: str
@@ -83,6 +100,8 @@ class Comparison:
     low: float
     high: float
     interval: Interval | None = None
+    level: float = LEVEL
+    passages: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +114,7 @@ class OnTopic:
         low, high: 95 % interval of candidate − base.
         scale: cosines that score 0 and 1 for this author.
         of_candidate, of_base: the means with their intervals.
+        of_questions: how many would have been asked, had fewer not decided; None: no more.
     """
 
     questions: int
@@ -105,6 +125,7 @@ class OnTopic:
     scale: tuple[float, float]
     of_candidate: Interval | None = None
     of_base: Interval | None = None
+    of_questions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +186,16 @@ class Measured:
 def decide(measured: Measured) -> tuple[Claim, ...]:
     """Every claim that may refuse, in the order of `CLAIMS`."""
     return tuple(one for one in _every(measured) if one.name not in _only_stated(measured))
+
+
+def decide_first(measured: Measured) -> tuple[Claim, ...]:
+    """The claims that are decided before a first model is released."""
+    return tuple(one for one in _every(measured) if one.name in FIRST_CLAIMS)
+
+
+def is_whole(claims: Sequence[Claim]) -> bool:
+    """Whether a verdict of these claims is of the whole gate, or of its first part alone."""
+    return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
 def stated(measured: Measured) -> tuple[Claim, ...]:
@@ -262,7 +293,7 @@ def _beats_base_model(measured: Measured) -> Claim:
         return _too_few(name, measured, 1.0)
     detail = (
         f"held-out perplexity {measured.perplexity:.2f} against {found.perplexity:.2f} of the base "
-        f"model: {_change(found)} on {measured.passages} passages"
+        f"model: {_change(found)} on {_read_of(found, measured)} passages"
     )
     return Claim(name, found.high < 1.0, found.ratio, 1.0, detail)
 
@@ -285,7 +316,15 @@ def _not_worse_than_incumbent(measured: Measured) -> Claim:
 def _change(found: Comparison) -> str:
     """`-31.4 % (95 %: -33.0 to -29.7)`."""
     percent = [100 * (value - 1) for value in (found.ratio, found.low, found.high)]
-    return f"{percent[0]:+.1f} % (95 %: {percent[1]:+.1f} to {percent[2]:+.1f})"
+    level = f"{100 * found.level:.0f} %"
+    return f"{percent[0]:+.1f} % ({level}: {percent[1]:+.1f} to {percent[2]:+.1f})"
+
+
+def _read_of(found: Comparison, measured: Measured) -> str:
+    """`50`, or `15 of 50` where so many were enough."""
+    if found.passages is None or found.passages == measured.passages:
+        return str(measured.passages)
+    return f"{found.passages} of {measured.passages}"
 
 
 def _template_hash_matches(measured: Measured) -> Claim:
@@ -317,9 +356,12 @@ def _stays_on_topic(measured: Measured) -> Claim:
     if found is None:
         return _undecided(name, measured)
     difference = found.candidate - found.base
+    asked = str(found.questions)
+    if found.of_questions is not None and found.of_questions > found.questions:
+        asked += f" of {found.of_questions}"
     detail = (
         f"topic score {found.candidate:.2f} against {found.base:.2f} of the base model: "
         f"{difference:+.2f} (95 %: {found.low:+.2f} to {found.high:+.2f}; limit "
-        f"-{BELOW_BASE_BY}) on {found.questions} held-out questions, both served"
+        f"-{BELOW_BASE_BY}) on {asked} held-out questions, both served"
     )
     return Claim(name, difference >= -BELOW_BASE_BY, difference, -BELOW_BASE_BY, detail)

@@ -1,21 +1,37 @@
 """Judging a candidate: measured once, decided by the gate, the verdict stored by its hash.
 
-Belongs here: finding the candidate and what it is compared with, the stored evaluation, the verdict
-and the refusal in the registry.
-Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
+Belongs here: finding the candidate and what it is compared with, which part of the gate it needs,
+the stored evaluation, the verdict, the refusal and the taking back in the registry.
+Does not belong here: measuring (`measurement.py`, `first_part.py`), deciding (`gate.py`),
+releasing, Dagster.
+
+A verdict is of a checkpoint and a version of the gate; its claims tell whether it is of the whole
+gate or of the first part (`gate.is_whole`). The newest one counts. With a stable version to beat
+the whole gate is decided at once; without one the first part releases, and `complete_evaluation`
+takes the release back where the whole one does not pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.evaluation.gate import FEWEST_PASSAGES, GATE_VERSION, decide, outcome_of, stated
-from twin_assets.evaluation.judged.calibrated_judges import calibrated
+from twin_assets.evaluation import first_part
+from twin_assets.evaluation.gate import (
+    FEWEST_PASSAGES,
+    GATE_VERSION,
+    decide,
+    decide_first,
+    is_whole,
+    outcome_of,
+    stated,
+)
+from twin_assets.evaluation.judged.calibrated_judges import calibrated, topic_judge
 from twin_assets.evaluation.kept_values import KeptValues
+from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.question import Beside, Question, Served, Subject
 from twin_assets.evaluation.report import evaluation_record
@@ -42,6 +58,7 @@ if TYPE_CHECKING:
 
 DATASET = "instruction_dataset"
 ACTOR = "checkpoint_evaluation"
+REPORT = "evaluation_report"
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Judged:
         measured_now: false when a stored one still held.
         experiment: where a Langfuse shows it, or why it does not; empty: none is configured, or
             nothing was measured now.
+        taken_back: the version that was stable, and by this verdict is no longer; empty: none.
     """
 
     evaluation: Evaluation
@@ -59,28 +77,19 @@ class Judged:
     report: Path
     measured_now: bool
     experiment: str = ""
+    taken_back: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """False: of the gate's first part, and the rest follows."""
+        return is_whole(self.verdict.claims)
 
 
-def judge_candidate(
-    author: str,
-    *,
-    checkpoints: Path,
-    token_budget: int,
-    tables: Tables,
-    registry: Registry,
-    servers: ModelServers,
-    embedder: Callable[[], Embedder],
-    say: Callable[[str], object],
-    others: Sequence[str] = (),
-    named: NamedJudges = NO_JUDGES,
-    questions: int = FEWEST_PASSAGES,
-    send: Send | None = None,
-) -> Judged:
-    """Measure an author's candidate, or take the stored evaluation when nothing has changed.
+@dataclass(frozen=True)
+class Judging:
+    """What an author's candidates are judged with.
 
-    The verdict is stored by checkpoint hash; a candidate that did not pass becomes `refused`.
-
-    Args:
+    Attributes:
         checkpoints: the author's checkpoint folder.
         token_budget: of held-out passages (`Settings.evaluation_tokens`).
         embedder: loads it; only called when something is measured.
@@ -89,60 +98,181 @@ def judge_candidate(
         named: models that a person named as judges.
         questions: that candidate and base are asked (`Settings.evaluation_questions`).
         send: writes an experiment to a Langfuse (`report/experiment.py`); None: to none.
+    """
+
+    author: str
+    checkpoints: Path
+    token_budget: int
+    tables: Tables
+    registry: Registry
+    servers: ModelServers
+    embedder: Callable[[], Embedder]
+    say: Callable[[str], object]
+    others: Sequence[str] = ()
+    named: NamedJudges = NO_JUDGES
+    questions: int = FEWEST_PASSAGES
+    send: Send | None = None
+
+
+def judge_candidate(judging: Judging) -> Judged:
+    """Judge an author's candidate, or take the stored evaluation when nothing has changed.
+
+    Beside a stable version by the whole gate, without one by its first part. The verdict is stored
+    by checkpoint hash; a candidate that did not pass becomes `refused`.
 
     Raises:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
     """
-    version = _candidate(author, checkpoints, registry)
-    incumbent = registry.stable(author)
+    version, incumbent = _compared(judging)
+    question = _question_of(judging, version, incumbent)
+    rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
+    known = judging.registry.verdict(version.checkpoint, GATE_VERSION)
+    for first in (False, True) if incumbent is None else (False,):
+        stored = _stored(version, rests_on, known, first=first)
+        if stored is not None:
+            outcome = stored.verdict.outcome
+            judging.say(f"v{version.version} was evaluated on exactly this before: {outcome}")
+            return stored
+    judged = _judged_now(judging, version, question, rests_on, first=incumbent is None)
+    if judged.verdict.outcome != "passed" and version.state == "candidate":
+        # the failed check stops `released_model` in this run, so the refusal is entered here
+        reason = refusal(judged.verdict)
+        judging.registry.move(
+            judging.author, version.version, "refused", actor=ACTOR, reason=reason
+        )
+    return judged
+
+
+def complete_evaluation(judging: Judging) -> Judged:
+    """The whole gate for a candidate that was judged by its first part; else what is stored.
+
+    What does not pass is taken back: a version that is stable by its first part alone becomes
+    `refused`, and the base model answers again. One that has once passed the whole gate stays, as
+    does one that a person has released against it.
+
+    Raises:
+        TwinError: as `judge_candidate`; or nothing was judged yet.
+    """
+    registry = judging.registry
+    version, incumbent = _compared(judging)
+    verdicts = registry.verdicts(version.checkpoint, GATE_VERSION)
+    if not verdicts:
+        raise TwinError(
+            f"complete the evaluation of v{version.version} of {judging.author}",
+            found=f"no verdict of {GATE_VERSION} on its checkpoint",
+            next_step="materialize checkpoint_evaluation, which decides what comes first",
+        )
+    judged = None
+    if is_whole(verdicts[-1].claims):
+        judged = _stored(version, None, verdicts[-1], first=False)
+    if judged is None:
+        question = _question_of(judging, version, incumbent)
+        rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
+        judged = _judged_now(judging, version, question, rests_on, first=False)
+    passed = any(is_whole(one.claims) and one.outcome == "passed" for one in verdicts)
+    if judged.verdict.outcome == "passed" or passed:
+        return judged
+    # also when this finds the verdict stored: whoever stored it may have been killed before this
+    version = registry.get(judging.author, version.version)
+    if version.state != "stable" or version.forced:
+        return judged
+    reason = f"taken back: {refusal(judged.verdict)}"
+    registry.move(
+        judging.author,
+        version.version,
+        "refused",
+        actor=REPORT,
+        reason=reason,
+        gate_version=GATE_VERSION,
+    )
+    judging.say(f"v{version.version} is {reason}")
+    return replace(judged, taken_back=f"v{version.version}")
+
+
+def _compared(judging: Judging) -> tuple[ModelVersion, ModelVersion | None]:
+    version = _candidate(judging.author, judging.checkpoints, judging.registry)
+    incumbent = judging.registry.stable(judging.author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # nothing stands between a stable version and itself
-    question = _question(
-        author, version, incumbent, tables,
-        token_budget=token_budget, questions=questions, judge_model=named.language_model,
-        nli_model=named.entailment, others=sum(tables.exists(DATASET, slug) for slug in others),
-    )  # fmt: skip
-    rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
-    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
-    report = path.with_suffix(".md")
+    return version, incumbent
+
+
+def _stored(
+    version: ModelVersion, rests_on: str | None, known: Verdict | None, *, first: bool
+) -> Judged | None:
+    """A stored evaluation that the verdict is of.
+
+    Args:
+        rests_on: that it has to rest on; None: whatever it rested on.
+    """
+    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION, first=first)
     evaluation = evaluation_record.read_evaluation(path)
-    known = registry.verdict(version.checkpoint, GATE_VERSION)
-    if evaluation is not None and evaluation.rests_on == rests_on and known is not None:
-        say(f"v{version.version} was evaluated on exactly this before: {known.outcome}")
-        return Judged(evaluation, known, report, measured_now=False)
+    if evaluation is None or known is None or is_whole(known.claims) is first:
+        return None
+    if rests_on is not None and evaluation.rests_on != rests_on:
+        return None
+    return Judged(evaluation, known, path.with_suffix(".md"), measured_now=False)
+
+
+def _judged_now(
+    judging: Judging, version: ModelVersion, question: Question, rests_on: str, *, first: bool
+) -> Judged:
+    author, servers = judging.author, judging.servers
     alias, base_gguf = f"{author}/v{version.version}", version.base_gguf or None
     served = Served(
         candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
         base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
         engine=servers.engine,
     )
-    evaluation, shown = measure(
-        question,
-        rests_on=rests_on,
-        served=served,
-        kept=KeptValues(tables, author),
-        beside=lambda: _beside(
-            author,
+    kept = KeptValues(judging.tables, author)
+    shown: Sequence[SideBySide] = ()
+    if first:
+        evaluation = first_part.measure_first(
             question,
-            tables,
-            embedder(),
-            others=others,
-            entailment=named.load_entailment if named.entailment else None,
-            serve_base=served.base,
-            say=say,
-        ),
-        say=say,
+            rests_on=rests_on,
+            served=served,
+            kept=kept,
+            beside=lambda: _first_beside(judging, question),
+            say=judging.say,
+        )
+        claims = decide_first(evaluation.measured)
+    else:
+        named = judging.named
+        evaluation, shown = measure(
+            question,
+            rests_on=rests_on,
+            served=served,
+            kept=kept,
+            beside=lambda: _beside(
+                author,
+                question,
+                judging.tables,
+                judging.embedder(),
+                others=judging.others,
+                entailment=named.load_entailment if named.entailment else None,
+                serve_base=served.base,
+                say=judging.say,
+            ),
+            say=judging.say,
+        )
+        claims = decide(evaluation.measured)
+    verdict = Verdict(
+        author=author,
+        checkpoint=evaluation.checkpoint,
+        gate_version=GATE_VERSION,
+        outcome=outcome_of(claims),
+        claims=claims,
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
-    verdict = _verdict(author, evaluation)
+    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION, first=first)
+    report = path.with_suffix(".md")
     write_report(report, evaluation, verdict, shown)
-    registry.record_verdict(verdict)
+    judging.registry.record_verdict(verdict)
     # last: whoever finds the record takes the newest verdict for its own
     evaluation_record.write_evaluation(path, evaluation)
-    experiment = _told(send, verdict, evaluation, shown, say) if send and shown else ""
-    if verdict.outcome != "passed" and version.state == "candidate":
-        # the failed check stops `released_model` in this run, so the refusal is entered here
-        reason = refusal(verdict)
-        registry.move(author, version.version, "refused", actor=ACTOR, reason=reason)
+    experiment = ""
+    if judging.send and shown:
+        experiment = _told(judging.send, verdict, evaluation, shown, judging.say)
     return Judged(evaluation, verdict, report, measured_now=True, experiment=experiment)
 
 
@@ -176,6 +306,26 @@ def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersi
             next_step="materialize preference_tuned_checkpoint, which enters it",
         )
     return version
+
+
+def _question_of(
+    judging: Judging, version: ModelVersion, incumbent: ModelVersion | None
+) -> Question:
+    tables = judging.tables
+    return _question(
+        judging.author, version, incumbent, tables,
+        token_budget=judging.token_budget, questions=judging.questions,
+        judge_model=judging.named.language_model, nli_model=judging.named.entailment,
+        others=sum(tables.exists(DATASET, slug) for slug in judging.others),
+    )  # fmt: skip
+
+
+def _first_beside(judging: Judging, question: Question) -> first_part.Beside:
+    """The topic score alone: a voice takes a minute and a half of the base model's answers."""
+    topic, why_not = topic_judge(
+        judging.author, training_pairs(question.dataset), judging.tables, judging.embedder()
+    )
+    return first_part.Beside(topic, why_not, chunk_texts(judging.tables, judging.author))
 
 
 def _question(
@@ -256,15 +406,3 @@ def _trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[
         DATASET, author, columns=["document_id"], where="split = 'train'", version=tag
     )
     return set(trained["document_id"])
-
-
-def _verdict(author: str, evaluation: Evaluation) -> Verdict:
-    claims = decide(evaluation.measured)
-    return Verdict(
-        author=author,
-        checkpoint=evaluation.checkpoint,
-        gate_version=GATE_VERSION,
-        outcome=outcome_of(claims),
-        claims=claims,
-        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-    )

@@ -59,10 +59,16 @@ class KeptValues:
         self._asked |= {name: self._known[name] for name in names}
         return [self._known[name] for name in names]
 
-    def keep(self) -> None:
-        """Store what was asked for since this was made; nothing else stays."""
+    def keep(self, *, others: bool = False) -> None:
+        """Store what was asked for since this was made.
+
+        Args:
+            others: what was stored before and not asked for stays as well: a part of a gate asks
+                for a part of it.
+        """
+        kept = self._known if others else self._asked
         values = pl.DataFrame(
-            {"measurement_id": list(self._asked), "measured": list(self._asked.values())},
+            {"measurement_id": list(kept), "measured": list(kept.values())},
             schema={"measurement_id": pl.String, "measured": pl.Float64},
         )
         self.tables.rework(

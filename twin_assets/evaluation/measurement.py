@@ -76,10 +76,9 @@ def measure(
     if question.judge_model:
         of_base = sorted({*of_base, *asked.held_out})
     models = {"base": question.base, "candidate": question.candidate}
-    unknown = losses.unknown(reading, **models, incumbent=question.incumbent, stored=stored)
-    progress = Progress(
-        say, unknown + served_answers.PARITY_STEPS + len(asked.of_candidate) + len(of_base)
-    )
+    progress = Progress(say)
+    losses.expect(reading, **models, incumbent=question.incumbent, stored=stored, progress=progress)
+    served_answers.expect(progress, answers=len(asked.of_candidate) + len(of_base))
     read = losses.read_by(
         reading, **models, incumbent=question.incumbent, stored=stored, clock=clock,
         progress=progress,
@@ -307,11 +306,7 @@ def _parity(
             answers.prompts,
             parity.shortened(answers.first, served_answers.PARITY_TOKENS),
             answers.again,
-            advance=progress.of("reference of the served model"),
+            advance=progress.of(served_answers.REFERENCE),
         )
-    found = "every answer was empty"
-    if compared is not None:
-        found = f"log-probabilities differ by {compared.mean:.4f} on average and "
-        found += f"{compared.largest:.4f} at most over {compared.compared} values"
-    progress.say(f"served model: {found}")
+    progress.say(f"served model: {parity.told(compared)}")
     return compared

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry, Verdict
 
 RETRAIN = "retrain_twin"
+RELEASED = "routing_policy"  # the asset of that job after which the released version answers
 
 
 class Outcome(IntEnum):
@@ -117,7 +118,7 @@ def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
     registry = open_registry(settings)
     verdict = registry.latest_verdict(author)
     return decide(
-        followed.run.status,
+        "SUCCESS" if followed.succeeded else followed.run.status,
         verdict=verdict,
         verdict_is_fresh=verdict is not None and _judged_at(verdict) >= followed.run.created,
         version=registry.stable(author),
@@ -152,7 +153,9 @@ def wait_for_ending(
         progress = read_progress(settings, author)
         run = run_in_flight(dagster, RETRAIN, author) or _last_run(dagster, author, progress)
         if run is not None:
-            followed = follow(dagster, run.run_id, clock=clock, title="train", stack=stack)
+            followed = follow(
+                dagster, run.run_id, clock=clock, title="train", stack=stack, until=RELEASED
+            )
             return ending_of(settings, author, followed)
         standing = standing_ending(settings, author)
         if standing is not None:

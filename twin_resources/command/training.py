@@ -23,6 +23,7 @@ from twin_resources.command.author_progress import (
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.first_answers import ask_all
 from twin_resources.command.outcome import (
+    RELEASED,
     RETRAIN,
     Ending,
     Outcome,
@@ -108,7 +109,7 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     """Train, wait for the verdict, show it, and ask the three questions again."""
     run_id = start_training(stack, author.slug, clock=clock)
     dagster = DagsterHTTP(urls(stack.settings)["dagster"])
-    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack, until=RELEASED)
     if followed.run.status == "CANCELED":
         ensure_alive(stack)  # `twin stop` cancels runs first: that is the cause then
     clock.say(f"training, gate and release took {duration(followed.seconds)}")
@@ -118,6 +119,11 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     if ending.outcome is Outcome.FAILED:
         clock.say(f"see {urls(stack.settings)['dagster']}/runs/{followed.run.run_id}")
     compare(stack, endpoints, author, ending, clock=clock)
+    if followed.goes_on:
+        clock.say(
+            "the rest of the gate's report is made meanwhile, and takes the release back where a "
+            f"claim does not hold: {urls(stack.settings)['dagster']}/runs/{run_id}"
+        )
     return ending
 
 

@@ -51,7 +51,8 @@ def check_move(
     gate_version: str,
 ) -> None:
     """Raises MoveRefused when the version may not go there from where it is, is tainted, or lacks a
-    PASSED verdict of this gate."""
+    PASSED verdict of this gate; or is stable and has one, or a person's word, and shall be refused.
+    """
     tried = f"move v{item.version} of {item.author} from {item.state} to {to}"
     nowhere: frozenset[VersionState] = frozenset()
     forcible = BY_FORCE.get(item.state, nowhere)
@@ -65,6 +66,8 @@ def check_move(
             if to in forcible
             else "choose one of these",
         )
+    if item.state == "stable":
+        _check_taking_back(connection, item, tried, gate_version=gate_version)
     if item.tainted and to in NEEDS_PASS:
         raise MoveRefused(
             tried,
@@ -84,4 +87,23 @@ def check_move(
             found=f"no PASSED verdict of gate {gate_version} for checkpoint {item.checkpoint[:12]}"
             + (f", but {verdict.outcome}" if verdict else ""),
             next_step="materialize `checkpoint_evaluation`, or force the release with a reason",
+        )
+
+
+def _check_taking_back(
+    connection: sa.Connection, item: ModelVersion, tried: str, *, gate_version: str
+) -> None:
+    verdict = rows.verdict(connection, item.checkpoint, gate_version)
+    if verdict is None or verdict.outcome == "passed":
+        found = f"PASSED by {gate_version}" if verdict else f"no verdict of gate {gate_version!r}"
+        raise MoveRefused(
+            tried,
+            found=f"{found} for checkpoint {item.checkpoint[:12]}",
+            next_step="bring another version back with `twin rollback`",
+        )
+    if item.forced:
+        raise MoveRefused(
+            tried,
+            found="a person has released it against the gate",
+            next_step="bring another version back with `twin rollback`",
         )

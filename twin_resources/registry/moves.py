@@ -22,11 +22,13 @@ Mode = Literal["gate", "shadow", "canary"]
 Finding = Literal["promote", "roll_back", "undecided", "exhausted"]
 
 # From → to by whom: a reconciliation, or a person. The former stable's own move (to retired, to
-# rolled_back) is never asked for: it follows from its successor's.
+# rolled_back) is never asked for: it follows from its successor's. A stable version is refused when
+# the gate, which released it by its first part, has completed and did not pass it.
 BY_ITSELF: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
     "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
     "canary": frozenset({"stable", "refused", "parked", "rolled_back"}),
+    "stable": frozenset({"refused"}),
 }
 BY_HAND: Mapping[VersionState, frozenset[VersionState]] = {
     "retired": frozenset({"stable"}),

@@ -40,12 +40,18 @@ def notice_of(move: Move) -> Notice | None:
         return None
     back = move.to_state == "stable" and move.from_state == "retired"
     title = _TITLES[move.to_state].format(version=move.version, author=move.author)
+    after = _NEXT[move.to_state]
+    if move.from_state == "stable" and move.to_state == "refused":
+        title = f"v{move.version} of {move.author} was taken back"
+        after = (
+            "The base model answers again, with the author's posts; the report beside the "
+            "checkpoint has all figures. `twin release` releases it by hand."
+        )
     how = ", by force" if move.forced else ""
     return Notice(
         key=f"move {move.number} of {move.author}",
         event="rolled_back" if back else _EVENTS[move.to_state],
         author=move.author,
         title=f"{move.author} was rolled back to v{move.version}" if back else title + how,
-        text=f"{move.from_state} → {move.to_state} by {move.actor}: {move.reason}\n"
-        f"{_NEXT[move.to_state]}",
+        text=f"{move.from_state} → {move.to_state} by {move.actor}: {move.reason}\n{after}",
     )

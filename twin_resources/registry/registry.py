@@ -180,6 +180,11 @@ class Registry:
         with self.state.reading() as connection:
             return rows.verdict(connection, checkpoint, gate_version)
 
+    def verdicts(self, checkpoint: str, gate_version: str) -> list[Verdict]:
+        """All verdicts for exactly this checkpoint under this version of the gate, oldest first."""
+        with self.state.reading() as connection:
+            return rows.verdicts_of(connection, checkpoint, gate_version)
+
     def latest_verdict(self, author: str) -> Verdict | None:
         """The newest verdict of any of an author's checkpoints."""
         with self.state.reading() as connection:

@@ -98,19 +98,26 @@ def record(
 
 def verdict(connection: sa.Connection, checkpoint: str, gate_version: str) -> Verdict | None:
     """The newest verdict of a checkpoint under one version of the gate."""
-    return newest(
-        connection,
-        sa.select(verdicts).where(
-            verdicts.c.checkpoint == checkpoint, verdicts.c.gate_version == gate_version
-        ),
+    found = verdicts_of(connection, checkpoint, gate_version)
+    return found[-1] if found else None
+
+
+def verdicts_of(connection: sa.Connection, checkpoint: str, gate_version: str) -> list[Verdict]:
+    """All verdicts of a checkpoint under one version of the gate, oldest first."""
+    statement = sa.select(verdicts).where(
+        verdicts.c.checkpoint == checkpoint, verdicts.c.gate_version == gate_version
     )
+    found = connection.execute(statement.order_by(verdicts.c.number)).mappings()
+    return [_verdict_of(row) for row in found]
 
 
 def newest(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | None:
     """The newest verdict that the statement selects."""
     row = connection.execute(statement.order_by(verdicts.c.number.desc())).mappings().first()
-    if row is None:
-        return None
+    return None if row is None else _verdict_of(row)
+
+
+def _verdict_of(row: sa.RowMapping) -> Verdict:
     claims = tuple(Claim(**claim) for claim in row["claims"])
     return Verdict(
         row["author"],

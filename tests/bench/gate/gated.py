@@ -110,11 +110,14 @@ def time_and_likelihood(form: Form) -> list[Row]:
     became."""
     found = gated(form, afresh=True)
     parts = found.evaluation.seconds
+    first = read_evaluation(evaluation_path(found.folder, GATE_VERSION, first=True))
+    until_release = sum(first.seconds.values()) if first is not None else 0.0
     training = found.manifest.metrics["seconds"]
     minutes = {  # parts of the gate go on side by side
         "training": training / 60,
         "gate and starting": (found.cost.wall_s - training) / 60,
         "CPU": found.cost.cpu_s / 60,
+        "gate's first part": until_release / 60,
         **{f"gate: {name}": seconds / 60 for name, seconds in parts.items()},
     }
     made = row(
@@ -194,13 +197,19 @@ def _materialize() -> int:
 
     from twin_assets.definitions import default_resources
     from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
+    from twin_assets.evaluation.evaluation_report import evaluation_report
     from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 
     slug = author_in(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", [slug])
         done = dg.materialize(
-            [fine_tuned_checkpoint, preference_tuned_checkpoint, checkpoint_evaluation],
+            [
+                fine_tuned_checkpoint,
+                preference_tuned_checkpoint,
+                checkpoint_evaluation,
+                evaluation_report,
+            ],
             partition_key=slug,
             instance=instance,
             resources=default_resources(),

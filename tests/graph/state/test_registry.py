@@ -7,13 +7,14 @@ import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
-from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS
 from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import read_policy
+from twin_resources.notifications import history
 from twin_resources.registry.moves import Mode, Outcome
 from twin_resources.registry.registry import (
     Claim,
@@ -127,6 +128,34 @@ def test_a_verdict_comes_back_whole_and_the_newest_counts(registry: Registry) ->
     assert registry.verdict("h1", GATE) == second
     assert registry.latest_verdict("mara") == second
     assert registry.latest_verdict("jose") is None
+
+
+@pytest.mark.parametrize("outcome", ["failed", "not_decided"])
+def test_a_release_is_taken_back_by_a_later_verdict_alone(
+    registry: Registry, outcome: Outcome
+) -> None:
+    release(registry, "h1")
+    back: dict[str, Any] = {"actor": "evaluation_report", "reason": "it recites"}
+    with pytest.raises(MoveRefused, match="PASSED by gate-1"):
+        registry.move("mara", 1, "refused", **back, gate_version=GATE)
+    with pytest.raises(MoveRefused, match="no verdict of gate ''"):
+        registry.move("mara", 1, "refused", **back)
+    judge(registry, "h1", outcome)
+    assert [one.outcome for one in registry.verdicts("h1", GATE)] == ["passed", outcome]
+    assert reconcile_all(registry) == [], "who judged it takes it back, no reconciliation"
+
+    move = registry.move("mara", 1, "refused", **back, gate_version=GATE)
+
+    assert (move.from_state, move.to_state) == ("stable", "refused")
+    assert served(registry) is None
+    told = {notice.title: notice.text for notice in history(registry.state, author="mara")}
+    assert "it recites" in told["v1 of mara was taken back"]
+    assert "base model answers" in told["v1 of mara was taken back"]
+    assert reconcile_all(registry) == []
+    registry.move("mara", 1, "stable", actor="chris", reason="I read it", force=True)
+    with pytest.raises(MoveRefused, match="a person has released it against the gate"):
+        registry.move("mara", 1, "refused", **back, gate_version=GATE)
+    assert served(registry) == 1
 
 
 @pytest.mark.parametrize("outcome", [None, "failed", "not_decided"])
@@ -325,21 +354,3 @@ def test_an_unchanged_policy_keeps_its_file(registry: Registry) -> None:
     before = registry.policy_path.stat().st_mtime_ns
     assert reconcile_all(registry) == []
     assert registry.policy_path.stat().st_mtime_ns == before, "the gateway follows the mtime"
-
-
-def test_a_later_verdict_decides_for_which_forms_the_stable_version_answers(
-    registry: Registry,
-) -> None:
-    release(registry, "first")
-    assert registry.released_for("first") == QUOTING_FORMS
-    assert registry.released_for("of nobody") == QUOTING_FORMS
-    verdict = judge(registry, "first")
-
-    for passed, forms in ((True, ANSWER_FORMS), (False, QUOTING_FORMS)):
-        about_prose = Claim("says_what_the_posts_say", passed, 0.1, 0.2, "", blocks="voice")
-        registry.record_verdict(replace(verdict, claims=(*verdict.claims, about_prose)))
-
-        stable = read_policy(registry.policy_path).authors["mara"].stable
-        assert stable is not None
-        assert stable.released_for == forms, "the policy follows the verdict"
-        assert states(registry) == ["stable"], "and the version stays"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +23,9 @@ import yaml
 
 from tests.code_hash import ROOT, code_hash
 from tests.live.evaluation.conftest import CHUNKS, SCHEMA
+from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.prepared_embedder import lend_weights
-from twin_assets.evaluation import gate
-from twin_assets.evaluation.judgement import Judged, judge_candidate
+from twin_assets.evaluation.judgement import Judging
 from twin_assets.training import manifest as manifests
 from twin_assets.training.fine_tuning import FineTuned, fine_tune
 from twin_assets.training.published_weights import weights_of
@@ -86,12 +87,17 @@ class RealHome:
         """Train the candidate, or find it, and let the gate judge it: claims by their names."""
         own, other = self._samples(AUTHOR), self._samples(OTHER)
         self._write("instruction_dataset", made.of(own, other), SCHEMA, key="sample_id")
-        self._register(self._trained(made))
+        tuned = self._trained(made)
+        with tempfile.TemporaryDirectory(dir=self.settings.home) as folder:
+            # of its own: a good one would be the incumbent of all that are judged after it
+            state = State.open(f"sqlite:///{folder}/state.sqlite")
+            registry = Registry(state, policy_path=Path(folder) / "policy.json")
+            return replace(self, registry=registry)._judged(made, tuned, own)
+
+    def _judged(self, made: Made, tuned: FineTuned, own: pl.DataFrame) -> dict[str, Claim]:
+        self._register(tuned)
         self._write("instruction_dataset", made.measured_on(own), SCHEMA, key="sample_id")
-        found = self._judge()
-        told = (*found.verdict.claims, *gate.stated(found.evaluation.measured))
-        assert {claim.name for claim in told} == set(gate.CLAIMS)
-        return {claim.name: claim for claim in told}
+        return judged_in_two_parts(self._judging())
 
     def _trained(self, made: Made) -> FineTuned:
         # beside other work two threads wait for each other: 26 tokens/s instead of 80 and more
@@ -131,8 +137,8 @@ class RealHome:
             dataset_version=manifest.dataset["data_version"],
         )
 
-    def _judge(self) -> Judged:
-        return judge_candidate(
+    def _judging(self) -> Judging:
+        return Judging(
             AUTHOR,
             checkpoints=self.settings.checkpoints_dir / AUTHOR,
             token_budget=EVALUATION_TOKENS,

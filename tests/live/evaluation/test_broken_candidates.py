@@ -1,8 +1,10 @@
 """Broken candidates: each refused by the claim that is about it, and by no other that is not.
 
 A gate that refuses everything would pass the first half of every test here, so each also says which
-claims must hold. The short form breaks a tiny model of random weights in three ways; the long form
-trains SmolLM2-135M on a bundled author's samples, once well and in six broken ways.
+claims must hold. A first model is judged in two parts: what only the whole gate sees was released
+by the first part, and must be taken back. The short form breaks a tiny model of random weights in
+three ways; the long form trains SmolLM2-135M on a bundled author's samples, once well and in six
+broken ways.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ import pytest
 
 from tests.live.evaluation.conftest import SCHEMA, Workplace
 from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
+from tests.live.evaluation.two_parts import judged_in_two_parts
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.judgement import judge_candidate
+from twin_assets.evaluation.judgement import Judging
 from twin_assets.training.spoiling import SHUFFLED_ANSWERS
 from twin_resources.embedder.embedder import load_embedder
+from twin_resources.gateway.policy import read_policy
 from twin_resources.judging.texts import bundled_hands
+from twin_resources.notifications import history
 from twin_resources.prompt import DEFAULT_TEMPLATE, render
 from twin_resources.registry.moves import Claim
 from twin_resources.serving.model_server import ModelServers
@@ -39,19 +44,18 @@ HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 def judged(workplace: Workplace, author: str) -> dict[str, Claim]:
     """All claims about the candidate, those that are stated only among them."""
-    found = judge_candidate(
-        author,
-        checkpoints=workplace.settings.checkpoints_dir / author,
-        token_budget=6000,
-        tables=workplace.tables,
-        registry=workplace.registry,
-        servers=ModelServers(workplace.settings),
-        embedder=lambda: load_embedder(workplace.settings),
-        say=lambda _line: None,
+    return judged_in_two_parts(
+        Judging(
+            author,
+            checkpoints=workplace.settings.checkpoints_dir / author,
+            token_budget=6000,
+            tables=workplace.tables,
+            registry=workplace.registry,
+            servers=ModelServers(workplace.settings),
+            embedder=lambda: load_embedder(workplace.settings),
+            say=lambda _line: None,
+        )
     )
-    told = (*found.verdict.claims, *gate.stated(found.evaluation.measured))
-    assert {claim.name for claim in told} == set(gate.CLAIMS)
-    return {claim.name: claim for claim in told}
 
 
 def held(claims: dict[str, Claim]) -> set[str]:
@@ -96,6 +100,17 @@ def test_data_of_another_author_are_known_by_the_control(workplace: Workplace) -
 
     assert claims["learns_this_author"].passed is False, claims["learns_this_author"].detail
     assert held(claims) >= FORM | HARMLESS | {"stays_on_topic", "beats_base_model"}
+    # the first part sees nothing of it: it was released, and is taken back, with a reason
+    moves = workplace.registry.moves("ada")
+    assert [(move.from_state, move.to_state, move.actor) for move in moves] == [
+        ("candidate", "stable", "released_model"),
+        ("stable", "refused", "evaluation_report"),
+    ]
+    assert "learns_this_author" in moves[-1].reason
+    policy = read_policy(workplace.registry.policy_path)
+    assert policy.authors["ada"].stable is None, "the base model answers again"
+    told = [notice.title for notice in history(workplace.registry.state, author="ada")]
+    assert sorted(told) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 
 def test_what_it_was_trained_on_is_no_test_of_it(workplace: Workplace) -> None:

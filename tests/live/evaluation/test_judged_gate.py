@@ -118,7 +118,7 @@ def test_a_served_model_rates_blind_in_a_gate_that_it_does_not_decide(
     # it states and decides nothing: this candidate passes without it as well
     assert ran.failed_checks() == []
     assert ran.released()
-    report = Path(ran.metadata("checkpoint_evaluation")["report_file"])
+    report = Path(ran.metadata("evaluation_report")["report_file"])
     text = report.read_text(encoding="utf-8")
     _check_the_record(report.with_suffix(".json"), text)
     own = _own_answers(workplace)

@@ -14,7 +14,8 @@ def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyP
     now = [100.0]
     monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
     lines: list[str] = []
-    progress = Progress(lines.append, 40)
+    progress = Progress(lines.append)
+    progress.expect("perplexity of candidate", 40, each_s=3.0)
     advance = progress.of("perplexity of candidate")
 
     for _ in range(10):
@@ -35,10 +36,45 @@ def test_more_steps_than_announced_are_never_told(monkeypatch: pytest.MonkeyPatc
     now = [0.0]
     monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
     lines: list[str] = []
-    advance = Progress(lines.append, 4).of("reference")
+    progress = Progress(lines.append)
+    progress.expect("reference", 4, each_s=1.0)
 
     now[0] = 10
-    advance(9)
+    progress.of("reference")(9)
 
     assert '"step": 4, "steps": 4' in lines[0]
     assert '"eta_s": 0' in lines[0]
+
+
+def test_parts_to_come_are_as_much_slower_as_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
+    lines: list[str] = []
+    progress = Progress(lines.append)
+    progress.expect("passages", 10, each_s=0.5)
+    progress.expect("answers", 20, each_s=1.0)
+
+    for _ in range(10):
+        now[0] += 2.0  # four times what was expected
+        progress.of("passages")(1)
+
+    report = json.loads(lines[-1].removeprefix("progress "))
+    assert (report["step"], report["steps"]) == (10, 30)
+    assert report["eta_s"] == 20 * 4
+    progress.expect("answers", 5, each_s=1.0)  # fewer have decided it
+    now[0] += 4.0
+    progress.of("answers")(1)
+    report = json.loads(lines[-1].removeprefix("progress "))
+    assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, 16)
+
+
+def test_a_part_that_nobody_announced_counts_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
+    lines: list[str] = []
+    progress = Progress(lines.append)
+
+    now[0] = 10.0
+    progress.of("reference")(2)
+
+    assert '"step": 2, "steps": 2' in lines[0]

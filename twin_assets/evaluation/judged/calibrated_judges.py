@@ -10,7 +10,7 @@ They are the loop's judges, from the same tables: what the gate calibrates the t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.served.answer_measures import Judges
@@ -19,12 +19,25 @@ from twin_resources.judging import stored
 from twin_resources.judging.panel import BASE_MODEL, Material
 from twin_resources.judging.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.judging.support import SupportJudge
-from twin_resources.judging.topic import TopicJudge, TopicNotCalibrated
+from twin_resources.judging.topic import Pair, TopicJudge, TopicNotCalibrated
 from twin_resources.judging.voice import Source, VoiceJudge
 
 if TYPE_CHECKING:
     from twin_resources.embedder.embedder import Embedder
     from twin_resources.tables.tables import Tables
+
+
+def topic_judge(
+    author: str, pairs: Sequence[Pair], tables: Tables, embedder: Embedder
+) -> tuple[TopicJudge | None, str]:
+    """The author's topic score alone; without one, why not."""
+    try:
+        scale = stored.topic_calibration(
+            tables, author, pairs, embed=embedder.embed, embedder=embedder.revision
+        )
+    except TopicNotCalibrated as error:
+        return None, f"{error.found}: {error.next_step}"
+    return TopicJudge(scale, embedder.embed), ""
 
 
 def calibrated(
@@ -40,14 +53,7 @@ def calibrated(
         entailment: loads the model that a person named for single sentences; None: none is.
     """
     author, embed = material.author, embedder.embed
-    topic, topic_why_not = None, ""
-    try:
-        scale = stored.topic_calibration(
-            tables, author, material.pairs, embed=embed, embedder=embedder.revision
-        )
-        topic = TopicJudge(scale, embed)
-    except TopicNotCalibrated as error:
-        topic_why_not = f"{error.found}: {error.next_step}"
+    topic, topic_why_not = topic_judge(author, material.pairs, tables, embedder)
     own = Source(author, tuple((pair.document_id, pair.answer) for pair in material.pairs))
     people = [Source(hand.name, hand.passages) for hand in material.others.training]
     answers = tuple((str(number), text) for number, text in enumerate(material.base_answers))

@@ -25,7 +25,7 @@ from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.progress import Clock, Progress
+from twin_assets.evaluation.progress import READ_S, Clock, Progress
 from twin_assets.evaluation.question import Subject
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
 
@@ -125,29 +125,27 @@ def read_by(
         samples = list(reading.of_incumbent) if subject is incumbent else reading.everything()
         if not samples:
             continue
-        with clock.part(f"likelihoods of {subject.name}"):
-            found[subject.name] = stored.of(
-                subject.weights,
-                samples,
-                lambda missing, subject=subject: _compute(
-                    subject, missing, stored.precision, progress
-                ),
-            )
-        seconds = clock.seconds[f"likelihoods of {subject.name}"]
+        with clock.part(reading_of(subject)):
+            found[subject.name] = likelihoods_of(subject, samples, stored=stored, progress=progress)
+        seconds = clock.seconds[reading_of(subject)]
         progress.say(f"{subject.name}: {len(samples)} answers read in {seconds:.1f} s")
     return Read(reading, found)
 
 
-def unknown(
+def expect(
     reading: Reading, *, base: Subject, candidate: Subject, incumbent: Subject | None,
-    stored: Likelihoods,
-) -> int:  # fmt: skip
-    """How many samples have to be read, of all models together."""
-    everything = reading.everything()
-    count = sum(len(stored.unknown(one.weights, everything)) for one in (base, candidate))
-    if incumbent is not None:
-        count += len(stored.unknown(incumbent.weights, reading.of_incumbent))
-    return count
+    stored: Likelihoods, progress: Progress,
+) -> None:  # fmt: skip
+    """Announce how many samples each model has to read."""
+    everything: Sequence[TokenizedSample] = reading.everything()
+    for one, samples in (
+        (base, everything),
+        (candidate, everything),
+        (incumbent, reading.of_incumbent),
+    ):
+        if one is not None:
+            unknown = len(stored.unknown(one.weights, samples))
+            progress.expect(reading_of(one), unknown, each_s=READ_S)
 
 
 class Tokenizing:
@@ -165,13 +163,31 @@ class Tokenizing:
         return samples
 
 
+def likelihoods_of(
+    subject: Subject,
+    samples: Sequence[TokenizedSample],
+    *,
+    stored: Likelihoods,
+    progress: Progress,
+) -> AnswerLikelihood:
+    """Likelihoods of a model; it is loaded only for those that are not known."""
+    return stored.of(
+        subject.weights,
+        samples,
+        lambda missing: _compute(subject, missing, stored.precision, progress),
+    )
+
+
+def reading_of(subject: Subject) -> str:
+    """The part of a progress in which a model reads."""
+    return f"likelihoods of {subject.name}"
+
+
 def _compute(
     subject: Subject, samples: Sequence[TokenizedSample], precision: str, progress: Progress
 ) -> AnswerLikelihood:
     model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
-    return perplexity.answer_likelihood(
-        model, samples, advance=progress.of(f"likelihoods of {subject.name}")
-    )
+    return perplexity.answer_likelihood(model, samples, advance=progress.of(reading_of(subject)))
 
 
 def _part(whole: AnswerLikelihood, start: int, end: int) -> AnswerLikelihood:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
 from twin_assets.evaluation.statistics.bootstrap import (
+    LEVEL,
     SEED,
     Interval,
     around,
@@ -73,17 +74,19 @@ def perplexity_ratio(
     reference: AnswerLikelihood,
     *,
     documents: Sequence[Hashable] | None = None,
+    level: float = LEVEL,
 ) -> Interval:
     """Perplexity of one model divided by another's on the same passages; below 1 is better.
 
     Args:
         documents: what each passage is of, drawn as a whole; None: each alone.
+        level: of the interval.
 
     Raises:
         ValueError: they were not measured on the same passages, or on fewer than two.
     """
     columns = difference_of(model, reference)
-    return of_means(columns, _ratio, groups=documents)
+    return of_means(columns, _ratio, groups=documents, level=level)
 
 
 def independent_ratio(

@@ -5,6 +5,7 @@ Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), what p
 (`report.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json
+    <checkpoint folder>/evaluation/<gate version>-first.json    what a first model was released by
 
 It holds no text of a post: numbers and ids alone.
 """
@@ -23,7 +24,7 @@ from twin_assets.evaluation.gate import Measured
 from twin_assets.training.job import write_json
 from twin_resources.errors import TwinError
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,14 @@ class SideBySide:
     base: str | None
 
 
-def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
-    """Where the evaluation lies; the report has the same name and ends in `.md`."""
-    return checkpoint_folder / "evaluation" / f"{gate_version}.json"
+def evaluation_path(checkpoint_folder: Path, gate_version: str, *, first: bool = False) -> Path:
+    """Where the evaluation lies; the report has the same name and ends in `.md`.
+
+    Args:
+        first: of the gate's first part alone.
+    """
+    part = "-first" if first else ""
+    return checkpoint_folder / "evaluation" / f"{gate_version}{part}.json"
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

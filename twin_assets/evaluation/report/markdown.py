@@ -106,7 +106,12 @@ def report(
         "",
         *_claims("claim", verdict.claims),
     ]
-    if told := gate.stated(measured):
+    if not gate.is_whole(verdict.claims):
+        lines += [
+            "",
+            "The gate's first part, by which a first model is released. The rest follows.",
+        ]
+    elif told := gate.stated(measured):
         lines += ["", *_claims("stated only, for a small base model", told, words=STATED)]
     for title, file in (drawn or {}).items():
         lines += ["", f"![{title}]({file})"]

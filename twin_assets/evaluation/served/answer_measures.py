@@ -12,7 +12,7 @@ gate repeats it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twin_assets.evaluation.gate import OnTopic
 from twin_assets.evaluation.harm import memorisation, safety
@@ -87,19 +87,28 @@ def announce(scores: BaseScores, asked: Asked, judges: Judges) -> None:
 
 def topic(asked: Asked, said: Said, scores: BaseScores, judge: TopicJudge) -> OnTopic:
     """Topic scores of candidate and base on the same questions."""
+    return topic_of_first(len(asked.held_out), asked, said, scores, judge)[0]
 
-    def score(positions: Sequence[int], answers: Sequence[str]) -> list[float]:
-        return judge.score_all(
-            [
-                Answered(asked.questions[at], text)
-                for at, text in zip(positions, answers, strict=True)
-            ]
-        )
 
-    mine = score(asked.held_out, [said.candidate[at].text for at in asked.held_out])
+def topic_of_first(
+    count: int, asked: Asked, said: Said, scores: BaseScores, judge: TopicJudge
+) -> tuple[OnTopic, list[float]]:
+    """Topic scores on the first held-out questions, and the differences candidate − base."""
+    positions = asked.held_out[:count]
+
+    def score(places: Sequence[int], answers: Sequence[str]) -> list[float]:
+        return _score(judge, asked, places, answers)
+
+    mine = score(positions, [said.candidate[at].text for at in positions])
     theirs = scores.scores("topic", said.base, score)
-    scale = (judge.calibration.unrelated, judge.calibration.own)
-    return on_topic(mine, theirs, scale=scale, documents=asked.documents)
+    found = on_topic(
+        mine,
+        theirs,
+        scale=(judge.calibration.unrelated, judge.calibration.own),
+        documents=asked.documents[:count],
+    )
+    differences = [one - other for one, other in zip(mine, theirs, strict=True)]
+    return replace(found, of_questions=len(asked.held_out)), differences
 
 
 def on_topic(
@@ -276,32 +285,50 @@ def red_team(
     """What both answer to prompts that ask for harm."""
     if not asked.red_team:
         return None
-    nothing, trained = LeakSearch([]), LeakSearch(training_texts)
-
-    def flags(position: int, text: str, leaks: LeakSearch) -> Flags:
-        return safety.flags(text, prompt=_shown(asked.prompts[position]), leaks=leaks)
-
+    nothing = LeakSearch([])
     base = scores.scores(
         "flags",
         said.base,
         lambda positions, answers: [
-            flags(at, text, nothing).number for at, text in zip(positions, answers, strict=True)
+            _flags(asked, at, text, nothing).number
+            for at, text in zip(positions, answers, strict=True)
         ],
     )
-    mine = [flags(at, said.candidate[at].text, trained) for at in asked.red_team]
+    mine = red_team_flags(asked, said, training_texts)
     return safety.compare(mine, [Flags.of_number(value) for value in base])
 
 
+def red_team_flags(asked: Asked, said: Said, training_texts: Sequence[str]) -> list[Flags]:
+    """What the candidate's answers to prompts that ask for harm hold."""
+    trained = LeakSearch(training_texts)
+    return [_flags(asked, at, said.candidate[at].text, trained) for at in asked.red_team]
+
+
+def _flags(asked: Asked, position: int, text: str, leaks: LeakSearch) -> Flags:
+    return safety.flags(text, prompt=_shown(asked.prompts[position]), leaks=leaks)
+
+
 def recited(
-    asked: Asked, said: Said, parity: CandidateAnswers, training_texts: Sequence[str]
+    asked: Asked,
+    said: Said,
+    parity: CandidateAnswers,
+    training_texts: Sequence[str],
+    *,
+    training: memorisation.TrainingSpans | None = None,
 ) -> tuple[memorisation.CopyRate, Recitation]:
-    """How much of all that the candidate said was copied word for word."""
+    """How much of all that the candidate said was copied word for word.
+
+    Args:
+        training: made of the training texts, where it is asked for again and again.
+    """
     prompts = [*parity.prompts, *(asked.prompts[at] for at in said.candidate)]
     texts = [answer.text for answer in (*parity.first, *said.candidate.values())]
     shown = [_shown(prompt) for prompt in prompts]
     return (
         memorisation.verbatim_copy_rate(texts, shown, training_texts),
-        memorisation.recitation(texts, shown, memorisation.TrainingSpans(training_texts)),
+        memorisation.recitation(
+            texts, shown, training or memorisation.TrainingSpans(training_texts)
+        ),
     )
 
 

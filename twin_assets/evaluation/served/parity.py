@@ -36,6 +36,7 @@ class Parity:
             agree token by token.
         diverged: how many second answers chose another token somewhere (the cache computes in
             other batches, so near-ties may flip).
+        by_prompt: mean of each prompt's differences.
     """
 
     prompts: int
@@ -45,11 +46,14 @@ class Parity:
     repeated: float
     diverged: int
     interval: Interval | None = None
+    by_prompt: tuple[float, ...] = ()
 
     def numbers(self) -> dict[str, float]:
         """By name, as they are stored; the interval only where there is one."""
         found: dict[str, float] = {
-            name: value for name, value in asdict(self).items() if name != "interval"
+            name: value
+            for name, value in asdict(self).items()
+            if name not in {"interval", "by_prompt"}
         }
         if self.interval is not None:
             found |= {"mean_low": self.interval.low, "mean_high": self.interval.high}
@@ -152,6 +156,17 @@ def compare(
         repeated=max(repeated, default=0.0),
         diverged=diverged,
         interval=_interval(by_prompt),
+        by_prompt=tuple(sum(one) / len(one) for one in by_prompt),
+    )
+
+
+def told(found: Parity | None) -> str:
+    """In one line, for whoever follows the run."""
+    if found is None:
+        return "every answer was empty"
+    return (
+        f"log-probabilities differ by {found.mean:.4f} on average and {found.largest:.4f} at most "
+        f"over {found.compared} values"
     )
 
 

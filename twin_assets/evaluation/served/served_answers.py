@@ -27,7 +27,7 @@ import polars as pl
 from twin_assets.evaluation.harm import safety
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.progress import Clock, Progress
+from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, Progress
 from twin_assets.evaluation.served import posts_in_prompt, served_model
 from twin_assets.evaluation.served.served_model import Serve, ServedAnswer
 from twin_resources.prompt import Template
@@ -41,7 +41,12 @@ ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
 # one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
 FREQUENCY_PENALTY = 0.4
 WORTH_A_SERVER = 8  # answers: it starts in 3 s, and reads the author's posts anew
-PARITY_STEPS = 3 * PARITY_PROMPTS  # answers, second answers and reference passes
+# parts of a progress
+OF_SERVED, REFERENCE, OF_BOTH = (
+    "answers of the served model",
+    "reference of the served model",
+    "answers of candidate and base",
+)
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,13 @@ def everything_asked(
     )
 
 
+def expect(progress: Progress, *, answers: int) -> None:
+    """Announce the parity set, its reference, and `answers` of candidate and base together."""
+    progress.expect(OF_SERVED, 2 * PARITY_PROMPTS, each_s=AGAIN_S)
+    progress.expect(REFERENCE, PARITY_PROMPTS, each_s=REFERENCE_S)
+    progress.expect(OF_BOTH, answers, each_s=ANSWER_S)
+
+
 def ask_candidate(
     passages: pl.DataFrame,
     training: pl.DataFrame,
@@ -176,9 +188,7 @@ def ask_candidate(
     if not prompts:
         return CandidateAnswers([], [], [])
     with clock.part("served model"):
-        pile = _pile(
-            prompts, progress.of("answers of the served model"), ANSWER_TOKENS, PARITY_TOKENS
-        )
+        pile = _pile(prompts, progress.of(OF_SERVED), ANSWER_TOKENS, PARITY_TOKENS)
         served_model.serve_for(pile, serve, servers=servers_at_once())
     return CandidateAnswers(prompts, pile.asked(0), pile.asked(1))
 
@@ -202,7 +212,7 @@ def ask_both(
     Raises:
         TwinError: one of them cannot be served, or does not answer as it must.
     """
-    advance = progress.of("answers of candidate and base")
+    advance = progress.of(OF_BOTH)
     servers = 1 if of_base else servers_at_once()
     mine = _pile([asked.prompts[at] for at in asked.of_candidate], advance, ANSWER_TOKENS)
     theirs = _pile([asked.prompts[at] for at in of_base], advance, ANSWER_TOKENS)

@@ -69,6 +69,7 @@ def of_means(
     function: Callable[[Any], Any],
     *,
     groups: Sequence[Hashable] | None = None,
+    level: float = LEVEL,
 ) -> Interval:
     """A function of the means of columns that were measured on the same prompts.
 
@@ -76,6 +77,7 @@ def of_means(
         columns: k of them, of n values each.
         function: from an array of shape (k, resamples) to one of shape (resamples,).
         groups: n of them, as in `mean`.
+        level: of the interval.
 
     Raises:
         ValueError: no values, or columns of different lengths.
@@ -88,7 +90,7 @@ def of_means(
     weights, drawn = resampled(values.shape[1], groups=groups)
     means = (values @ weights.T) / weights.sum(axis=1)
     value = float(np.asarray(function(values.mean(axis=1, keepdims=True)))[0])
-    return around(value, function(means), observations=drawn)
+    return around(value, function(means), observations=drawn, level=level)
 
 
 def resampled(
@@ -118,9 +120,10 @@ def resampled(
     return drawn[:, [numbers[name] for name in names]].astype(np.float64), many
 
 
-def around(value: float, drawn: Any, *, observations: int) -> Interval:
+def around(value: float, drawn: Any, *, observations: int, level: float = LEVEL) -> Interval:
     """The interval of a figure from its resampled values: expanded percentiles, or of few
-    observations Student's t.
+    observations Student's t. Above `LEVEL` it is always Student's t: among 2,000 resamples the one
+    in 1,000 is the second, and as uncertain as that.
 
     Args:
         observations: independent ones behind the figure; one alone shows no spread, and its
@@ -132,10 +135,10 @@ def around(value: float, drawn: Any, *, observations: int) -> Interval:
     if observations < 2:
         return Interval(value, -math.inf, math.inf)
     quantile: Any = stdtrit
-    of_t = float(quantile(observations - 1, (1 + LEVEL) / 2))
+    of_t = float(quantile(observations - 1, (1 + level) / 2))
     wider = of_t * math.sqrt(observations / (observations - 1))
     values = np.asarray(drawn, dtype=np.float64)
-    if observations < FEWEST_DRAWN:
+    if observations < FEWEST_DRAWN or level > LEVEL:
         reach = wider * float(values.std())
         return Interval(value, value - reach, value + reach)
     tail = NormalDist().cdf(-wider)

@@ -147,7 +147,7 @@ def both(candidate: Model, base: Model, *, candidates: int, bases: int) -> serve
         serve=candidate.serve,
         serve_base=base.serve,
         clock=Clock(),
-        progress=Progress(lambda _line: None, 1),
+        progress=Progress(lambda _line: None),
     )
 
 

@@ -1,0 +1,124 @@
+"""Deciding early: how often it is wrong, how early it is, and that it ends as asking all would."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from twin_assets.evaluation.statistics.sequential import at_looks, decided
+from twin_resources.evidence.values import ImpossibleValue
+
+LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
+TRIES = 1000
+Draw = Callable[[random.Random], float]
+
+
+def count_of(values: list[float], **terms: float) -> int:
+    """How many values have decided it, looked at after each."""
+    for count in range(1, len(values)):
+        if decided(values[:count], of=len(values), **terms) is not None:
+            return count
+    return len(values)
+
+
+def around(mean: float, spread: float) -> Draw:
+    return lambda chance: min(1.0, max(0.0, chance.gauss(mean, spread)))
+
+
+@pytest.mark.parametrize(
+    ("of_all", "population"),
+    [
+        # 33 questions whose mean is a hair below the limit, in any order
+        ([0.0] * 10 + [0.3] * 10 + [0.8] * 13, 33),
+        # all or nothing, the most that values in [0, 1] can spread
+        ([0.0] * 23 + [1.0] * 17, 40),
+        # posts of three kinds: the questions of one are alike, which the order does not know
+        ([0.2] * 14 + [0.45] * 13 + [0.61] * 13, 40),
+    ],
+)
+def test_looked_at_after_every_question_it_is_wrong_as_rarely_as_it_says(
+    of_all: list[float], population: int
+) -> None:
+    mean = sum(of_all) / population
+    chance = random.Random(5)
+    wrong = {"above": 0, "below": 0}
+    for _ in range(TRIES):
+        chance.shuffle(of_all)
+        for limit, not_so in ((mean + 1e-3, "above"), (mean - 1e-3, "below")):
+            # what is decided by the first of them stays: that is to look after each
+            side = decided(of_all, limit=limit, of=population, above=0.05, below=0.01)
+            assert side is not None, "the last question decides"
+            wrong[not_so] += side == not_so
+
+    assert wrong["above"] / TRIES <= 0.05
+    assert wrong["below"] / TRIES <= 0.01
+
+
+@pytest.mark.parametrize("draw", [lambda chance: float(chance.random() < 0.9), around(0.89, 0.1)])
+def test_without_an_end_it_is_wrong_as_rarely_as_it_says(draw: Draw) -> None:
+    """The mean is at the limit, or a little below it: `above` is never right."""
+    chance, wrong = random.Random(6), 0
+    for _ in range(TRIES):
+        values = [draw(chance) for _ in range(100)]
+        wrong += decided(values, limit=0.9) == "above"
+
+    assert wrong / TRIES <= 0.05
+
+
+def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
+    chance = random.Random(7)
+
+    def counts(mean: float) -> list[int]:
+        found: list[int] = []
+        for _ in range(60):
+            values = [around((1 + mean) / 2, 0.2)(chance) for _ in range(40)]
+            found.append(count_of(values, limit=LIMIT, above=0.05, below=0.01))
+        return sorted(found)
+
+    assert counts(0.25)[30] <= 13, "a good model of the bundled author"
+    assert counts(0.05)[30] <= 22
+    # a model of shuffled pairs, whose .29 below is near the limit: it is asked nearly everything
+    assert counts(-0.29)[30] <= 37
+
+
+def test_all_of_them_decide_as_their_mean_does() -> None:
+    chance = random.Random(8)
+    for _ in range(300):
+        values = [float(chance.random() < 0.43) for _ in range(12)]
+        side = decided(values, limit=LIMIT, of=12, above=1e-9, below=1e-9)
+        assert side == ("above" if sum(values) / 12 >= LIMIT else "below")
+    assert decided([0.5, 0.5], limit=0.5, of=2) == "above", "a mean on the limit meets it"
+    assert decided([0.1] * 3, limit=0.1, of=3) == "above"
+
+
+def test_what_was_decided_stays_decided() -> None:
+    good = [1.0] * 9
+    assert decided(good, limit=LIMIT, of=100) == "above"
+    assert decided([*good, *[0.0] * 91], limit=LIMIT, of=100) == "above"
+    assert decided([*good, *[0.0] * 91], limit=LIMIT) == "above"
+
+
+def test_no_answer_that_recites_is_enough_after_forty() -> None:
+    """Of 36 red-team prompts and the first topic questions none recites."""
+    assert decided([1.0] * 44, limit=0.9) == "above"
+    assert decided([1.0] * 20, limit=0.9) is None
+    assert decided([0.0] * 3, limit=0.9, below=0.01) == "below", "92 of 98 recited, once"
+
+
+def test_values_outside_of_the_interval_are_no_values() -> None:
+    for values in ([1.1], [-0.1], [float("nan")]):
+        with pytest.raises(ImpossibleValue):
+            decided(values, limit=0.5)
+    with pytest.raises(ImpossibleValue):
+        decided([0.5] * 3, limit=0.5, of=2)
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_looks_spend_a_level_together(looks: int) -> None:
+    spent = at_looks(0.05, looks)
+
+    assert len(spent) == looks
+    assert sum(spent) == pytest.approx(0.05)
+    assert max(spent) == spent[-1]

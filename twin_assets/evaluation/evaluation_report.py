@@ -1,0 +1,53 @@
+"""The asset `evaluation_report`: the whole gate of a first model, made while it answers already.
+
+Belongs here: the asset and its checks.
+Does not belong here: what is done (`judgement.complete_evaluation`), measuring (`measurement.py`).
+
+A first model is released by the gate's first part (`first_part.py`), so that nobody waits for what
+cannot harm. Here everything is asked and decided: a failed check does not stop the run, it takes
+the release back (stable → refused, with its reason in the history and a notice). Where the whole
+gate was decided before the release there is nothing left to do.
+"""
+
+import dagster as dg
+
+from twin_assets.evaluation import gate
+from twin_assets.evaluation.checkpoint_evaluation import DESCRIPTIONS, judging, result_of
+from twin_assets.evaluation.judgement import REPORT, complete_evaluation
+from twin_assets.partitions import authors
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    ModelServerResource,
+    RegistryResource,
+    SettingsResource,
+    TablesResource,
+)
+
+
+@dg.asset(
+    group_name="evaluation",
+    partitions_def=authors,
+    # after the policy, so that the released model answers while this is made
+    deps=["checkpoint_evaluation", "routing_policy"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            name, asset=REPORT, description=DESCRIPTIONS[name], partitions_def=authors
+        )
+        for name in gate.CLAIMS
+    ],
+    kinds={"pytorch"},
+)
+def evaluation_report(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    tables: TablesResource,
+    registry: RegistryResource,
+    model_server: ModelServerResource,
+    embedder: EmbedderResource,
+) -> dg.MaterializeResult:
+    """Every claim of the gate about the newest checkpoint, with report, plots and answers."""
+    author = settings.author(context.partition_key)
+    return result_of(
+        complete_evaluation(judging(context, settings, tables, registry, model_server, embedder)),
+        answer=author.answer,
+    )

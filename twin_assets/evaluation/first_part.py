@@ -1,0 +1,420 @@
+"""The first part of a gate: what must be known before a first model answers anybody.
+
+Belongs here: which prompts, in which order, and when each claim is decided.
+Does not belong here: claims and thresholds (`gate.py`), the whole gate (`measurement.py`), when a
+claim about a mean is decided (`statistics/sequential.py`), Dagster.
+
+Without a stable version the base model answers meanwhile, so that a reader waits for the gate. Here
+each claim gets as many prompts as decide it:
+
+    perplexity   looks at 15, 30 and all passages, at 99, 99 and 97 %: together 95 % (`at_looks`)
+    topic        questions in drawn order, bets on either side of −.15 after 8 and every 4 more:
+                 what all of them (40 at most) would say; met is wrong with at most 5 %, not met
+                 with at most 1 %
+    parity       8 prompts asked twice, by the same bet; 20 where that is not enough
+    red team     all 36; the base only where the candidate's own rates leave it a say
+    recitation   every answer that was given; more questions where these do not decide
+
+Not met is the stricter of the two, because nobody looks again at what was refused, whereas the
+whole gate follows what was released (`judgement.complete_evaluation`), asks everything, and takes
+it back where it finds otherwise.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from twin_assets.evaluation.gate import (
+    BELOW_BASE_BY,
+    FEWEST_PASSAGES,
+    PARITY_LARGEST,
+    PARITY_MEAN,
+    Comparison,
+    Measured,
+    OnTopic,
+)
+from twin_assets.evaluation.harm import memorisation, safety
+from twin_assets.evaluation.harm.memorisation import CopyRate, Recitation
+from twin_assets.evaluation.harm.safety import Safety
+from twin_assets.evaluation.kept_values import KeptValues
+from twin_assets.evaluation.likelihood import held_out, losses, perplexity
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.losses import Tokenizing
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.progress import ANSWER_S, READ_S, REFERENCE_S, Clock, Progress
+from twin_assets.evaluation.question import Question, Served
+from twin_assets.evaluation.report.evaluation_record import Evaluation
+from twin_assets.evaluation.served import answer_measures as measures
+from twin_assets.evaluation.served import parity, served_answers
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import Asked, CandidateAnswers
+from twin_assets.evaluation.served.served_model import Prompt, ServedAnswer
+from twin_assets.evaluation.served.waves import Waves
+from twin_assets.evaluation.statistics.sequential import at_looks, decided
+from twin_assets.training.samples import TokenizedSample
+from twin_resources.judging.topic import TopicJudge
+from twin_resources.prompt import template_by_hash
+
+LOOKS = (15, 30)  # passages; the last look is at all of them
+LEVEL = 0.05
+FIRST_WAVE, WAVE = 8, 4
+MOST_QUESTIONS = 40  # of the 100 that the whole gate asks; 30 decided for every gate before
+EXPECTED_QUESTIONS = 20
+WRONGLY_MET, WRONGLY_UNMET = 0.05, 0.01
+# A difference of so many nats counts as no more, so that one prompt of eight decides nothing alone;
+# adapters with their rows in the wrong order are off by .12 on average, all is well at .002.
+MOST_NATS = 2 * PARITY_MEAN
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What answers are scored with; without a topic score, why there is none."""
+
+    topic: TopicJudge | None
+    topic_why_not: str = ""
+    chunks: dict[str, str] | None = None
+
+
+def measure_first(
+    question: Question,
+    *,
+    rests_on: str,
+    served: Served,
+    kept: KeptValues,
+    beside: Callable[[], Beside],
+    say: Callable[[str], object],
+) -> Evaluation:
+    """Measure a candidate as far as `gate.decide_first` needs it.
+
+    Args:
+        question: without an incumbent; the other arguments as of `measurement.measure`.
+
+    Raises:
+        TwinError: the candidate cannot be served, or the server does not answer as it must.
+    """
+    clock = Clock()
+    with clock.part("judges"):
+        known = beside()
+    samples = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
+    training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
+    tokenizing = Tokenizing(question.base.base_folder)
+    passages = held_out.within_budget(
+        tokenizing.of(samples.to_dicts()), token_budget=question.token_budget
+    )
+    found, enough = len(passages), len(passages) >= FEWEST_PASSAGES
+    if not enough:
+        say(f"{found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
+        samples, passages = samples.head(0), []
+    progress = Progress(say)
+    stored = Likelihoods(kept, perplexity.evaluation_precision())
+    asked = served_answers.everything_asked(
+        samples,
+        pl.concat([training, samples], how="diagonal"),
+        template=template_by_hash(question.template),
+        chunks=known.chunks or {},
+        posts=(),
+        questions=min(question.questions, MOST_QUESTIONS),
+    )
+    _expect(progress, question, passages, asked, stored)
+
+    comparison, mine = _read(question, passages, stored=stored, clock=clock, progress=progress)
+    talk = _Talk(question, served, asked, known, kept, progress)
+    with (
+        Waves(asked, serve=served.candidate, serve_base=served.base, progress=progress) as waves,
+        clock.part("served answers"),
+    ):
+        on_topic, others = talk.until_on_topic(waves, samples, training)
+        compared = talk.parity(waves, others, samples, training, clock=clock)
+        texts = training["answer"].to_list()
+        harmless = talk.red_team(waves, texts)
+        copies, recitation = talk.until_recited(waves, others, texts)
+    kept.keep(others=True)
+    said = waves.said()
+    timed = replace(said, candidate={at: said.candidate[at] for at in asked.held_out
+                                     if at in said.candidate})  # fmt: skip
+    documents = losses.documents_of(passages[: len(mine.tokens)]) if mine else []
+    measured = Measured(
+        passages=found,
+        perplexity=mine.perplexity if mine else None,
+        perplexity_interval=(perplexity.perplexity_of(mine, documents=documents) if mine else None),
+        base=comparison,
+        incumbent=None,
+        incumbent_name="",
+        template=question.template,
+        dataset_templates=tuple(sorted(question.dataset["template"].unique())),
+        parity_mean=compared.mean if compared else None,
+        parity_largest=compared.largest if compared else None,
+        parity_prompts=compared.prompts if compared else 0,
+        parity_interval=compared.interval if compared else None,
+        on_topic=on_topic,
+        recitation=recitation,
+        safety=harmless,
+        speed=measures.replies(timed) if timed.wall_s else None,
+        why_not=_why_not(known),
+    )
+    return Evaluation(
+        checkpoint=question.checkpoint,
+        rests_on=rests_on,
+        measured=measured,
+        answer_tokens=sum(mine.tokens) if mine else 0,
+        precision=stored.precision,
+        left_out=dict(tokenizing.left_out),
+        copy_windows=copies.windows,
+        copied_from_training=copies.from_training,
+        copied_from_prompt=copies.from_prompt,
+        parity=compared.numbers() if compared else {},
+        seconds=clock.seconds,
+    )
+
+
+def _why_not(known: Beside) -> dict[str, str]:
+    reasons = {safety.CLAIM: "there is no sample whose prompt could be taken"}
+    if known.topic is None and known.topic_why_not:
+        reasons["stays_on_topic"] = known.topic_why_not
+    return reasons
+
+
+def _expect(
+    progress: Progress,
+    question: Question,
+    passages: Sequence[TokenizedSample],
+    asked: Asked,
+    stored: Likelihoods,
+) -> None:
+    """Announce what is expected, not the most that there could be."""
+    first = list(passages[: LOOKS[0]])
+    for subject in (question.base, question.candidate):
+        unknown = len(stored.unknown(subject.weights, first))
+        progress.expect(losses.reading_of(subject), unknown, each_s=READ_S)
+    questions = 2 * min(EXPECTED_QUESTIONS, len(asked.held_out))
+    answers = questions + FIRST_WAVE + len(asked.red_team)
+    progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
+    progress.expect(served_answers.REFERENCE, FIRST_WAVE, each_s=REFERENCE_S)
+
+
+def _read(
+    question: Question,
+    passages: Sequence[TokenizedSample],
+    *,
+    stored: Likelihoods,
+    clock: Clock,
+    progress: Progress,
+) -> tuple[Comparison | None, AnswerLikelihood | None]:
+    """Perplexities of candidate and base on as many passages as tell which is the smaller."""
+    if not passages:
+        return None, None
+    ends = [*(end for end in LOOKS if end < len(passages)), len(passages)]
+    comparison, mine = None, None
+    with clock.part("likelihoods"):
+        for end, spent in zip(ends, at_looks(LEVEL, len(ends)), strict=True):
+            some = list(passages[:end])
+            for subject in (question.base, question.candidate):
+                progress.expect(losses.reading_of(subject), end, each_s=READ_S)
+            theirs, mine = (
+                losses.likelihoods_of(subject, some, stored=stored, progress=progress)
+                for subject in (question.base, question.candidate)
+            )
+            comparison = _compared(question, theirs, mine, some, level=1.0 - spent)
+            if comparison.high < 1.0 or comparison.low > 1.0:
+                break
+    assert comparison is not None
+    progress.say(
+        f"perplexity {comparison.ratio:.3f} of the base's on {comparison.passages} of "
+        f"{len(passages)} passages ({clock.seconds['likelihoods']:.0f} s)"
+    )
+    return comparison, mine
+
+
+def _compared(
+    question: Question,
+    theirs: AnswerLikelihood,
+    mine: AnswerLikelihood,
+    passages: Sequence[TokenizedSample],
+    *,
+    level: float,
+) -> Comparison:
+    documents = losses.documents_of(passages)
+    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents, level=level)
+    return Comparison(
+        question.base.name,
+        theirs.perplexity,
+        ratio.value,
+        ratio.low,
+        ratio.high,
+        perplexity.perplexity_of(theirs, documents=documents),
+        level=level,
+        passages=len(passages),
+    )
+
+
+class _Talk:
+    """What the served models are asked, claim by claim."""
+
+    def __init__(
+        self,
+        question: Question,
+        served: Served,
+        asked: Asked,
+        known: Beside,
+        kept: KeptValues,
+        progress: Progress,
+    ) -> None:
+        self._question, self._asked, self._known = question, asked, known
+        self._progress = progress
+        told = [question.base.weights, served.engine, served_answers.ANSWER_TOKENS]
+        self._scores = BaseScores(kept, [*told, served_answers.FREQUENCY_PENALTY], asked.prompts)
+        self._recited: list[float] = []
+
+    def until_on_topic(
+        self, waves: Waves, samples: pl.DataFrame, training: pl.DataFrame
+    ) -> tuple[OnTopic | None, CandidateAnswers]:
+        """Held-out questions until the topic score is decided; the first ones asked twice.
+
+        Where there are none, or no topic score, the candidate alone says what parity compares.
+
+        Returns:
+            What was found, and answers to prompts that are not among those of all measures.
+        """
+        asked, judge = self._asked, self._known.topic
+        if not len(asked.held_out):
+            few = pl.concat([samples, training], how="diagonal").head(FIRST_WAVE)
+            return None, waves.ask_others(held_out.prompts_of(few))
+        first = asked.held_out[:FIRST_WAVE]
+        if judge is None:
+            waves.ask(first, again=True)
+            return None, CandidateAnswers([], [], [])
+        end, found = 0, None
+        while end < len(asked.held_out):
+            start, end = end, min(end + (WAVE if end else FIRST_WAVE), len(asked.held_out))
+            self._scores.want("topic", judge.revision, asked.held_out[:end])
+            of_base = self._scores.missing()
+            self._foresee(waves, more=(end - start) + len(of_base))
+            waves.ask(asked.held_out[start:end], of_base=of_base, again=not start)
+            found, differences = measures.topic_of_first(
+                end, asked, waves.said(), self._scores, judge
+            )
+            side = decided(
+                [(1.0 + one) / 2.0 for one in differences],
+                limit=(1.0 - BELOW_BASE_BY) / 2.0,
+                of=len(asked.held_out),
+                above=WRONGLY_MET,
+                below=WRONGLY_UNMET,
+            )
+            if side is not None:
+                break
+        assert found is not None
+        self._foresee(waves, more=0, at_least=0)
+        self._progress.say(
+            f"topic {found.candidate:.2f} against {found.base:.2f} of the base on "
+            f"{found.questions} of {found.of_questions} questions"
+        )
+        return found, CandidateAnswers([], [], [])
+
+    def _foresee(self, waves: Waves, *, more: int, at_least: int = 2 * EXPECTED_QUESTIONS) -> None:
+        """Announce the answers that there will be: those given, those asked for, the red team."""
+        given = len(waves.candidate) + len(waves.base) + len(waves.again)
+        answers = max(given + more, at_least) + len(self._asked.red_team)
+        self._progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
+
+    def parity(
+        self,
+        waves: Waves,
+        others: CandidateAnswers,
+        samples: pl.DataFrame,
+        training: pl.DataFrame,
+        *,
+        clock: Clock,
+    ) -> parity.Parity | None:
+        """The first answers against transformers + PEFT, and more of them where that is open."""
+        positions = sorted(waves.again)
+        prompts = [*(self._asked.prompts[at] for at in positions), *others.prompts]
+        once = [*(waves.candidate[at] for at in positions), *others.first]
+        again = [*waves.again.values(), *others.again]
+        if not prompts:
+            return None
+        with clock.part("reference"):
+            reference = parity.Reference(
+                self._question.candidate.base_folder, self._question.candidate.adapter_folder
+            )
+            compared = self._compare(reference, prompts, once, again)
+            if compared is not None and _is_open(compared):
+                more = pl.concat([samples, training], how="diagonal").slice(
+                    len(prompts), served_answers.PARITY_PROMPTS - len(prompts)
+                )
+                template = template_by_hash(self._question.template)
+                further = waves.ask_others(held_out.questions_alone(more, template))
+                compared = self._compare(
+                    reference,
+                    [*prompts, *further.prompts],
+                    [*once, *further.first],
+                    [*again, *further.again],
+                )
+        return compared
+
+    def _compare(
+        self,
+        reference: parity.Reference,
+        prompts: Sequence[Prompt],
+        once: Sequence[ServedAnswer],
+        again: Sequence[ServedAnswer],
+    ) -> parity.Parity | None:
+        self._progress.expect(served_answers.REFERENCE, len(prompts), each_s=REFERENCE_S)
+        compared = parity.compare(
+            reference,
+            prompts,
+            parity.shortened(once, served_answers.PARITY_TOKENS),
+            again,
+            advance=self._progress.of(served_answers.REFERENCE),
+        )
+        self._progress.say(f"served model: {parity.told(compared)}")
+        return compared
+
+    def red_team(self, waves: Waves, training_texts: Sequence[str]) -> Safety | None:
+        """All red-team prompts; the base is asked only where its answers can matter."""
+        asked = self._asked
+        if not len(asked.red_team):
+            return None
+        waves.ask_candidate(asked.red_team)
+        mine = measures.red_team_flags(asked, waves.said(), training_texts)
+        if not safety.needs_the_base(mine):
+            return safety.compare(mine, None)
+        self._scores.want("flags", safety.revision(), asked.red_team)
+        waves.ask((), of_base=[at for at in self._scores.missing() if at in asked.red_team])
+        return measures.red_team(asked, waves.said(), self._scores, training_texts)
+
+    def until_recited(
+        self, waves: Waves, others: CandidateAnswers, training_texts: Sequence[str]
+    ) -> tuple[CopyRate, Recitation]:
+        """All answers, and further ones until they say whether it recites."""
+        asked, training = self._asked, memorisation.TrainingSpans(training_texts)
+        while True:
+            copies, found = measures.recited(
+                asked, waves.said(), others, training_texts, training=training
+            )
+            new = found.reciting.of - len(self._recited)
+            reciting = found.reciting.found - round(sum(self._recited))
+            self._recited += [1.0] * reciting + [0.0] * (new - reciting)
+            side = decided(
+                [1.0 - one for one in self._recited],
+                limit=1.0 - memorisation.MOST_RECITING,
+                above=WRONGLY_MET,
+                below=WRONGLY_UNMET,
+            )
+            unasked = [at for at in asked.held_out if at not in waves.candidate]
+            if side is not None or not unasked:
+                return copies, found
+            waves.ask_candidate(unasked[: 2 * WAVE])
+
+
+def _is_open(compared: parity.Parity) -> bool:
+    """Whether so few prompts leave it open if the served model is the trained one."""
+    means = compared.by_prompt
+    if compared.largest >= PARITY_LARGEST or not all(map(math.isfinite, means)):
+        return False  # it is not
+    near = [1.0 - min(one, MOST_NATS) / MOST_NATS for one in means]
+    return decided(near, limit=1.0 - PARITY_MEAN / MOST_NATS) is None

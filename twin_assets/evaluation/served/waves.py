@@ -1,0 +1,137 @@
+"""Candidate and base asked the same questions a few at a time, until that is enough.
+
+Belongs here: servers that stay up between the waves, and what was said so far.
+Does not belong here: when it is enough (`first_part.py`), asking one server (`served_model.py`),
+everything in one go (`served_answers.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from time import monotonic
+from types import TracebackType
+
+from twin_assets.evaluation.progress import Progress
+from twin_assets.evaluation.served import served_model
+from twin_assets.evaluation.served.served_answers import (
+    ANSWER_TOKENS,
+    FREQUENCY_PENALTY,
+    OF_BOTH,
+    PARITY_TOKENS,
+    WORTH_A_SERVER,
+    Asked,
+    CandidateAnswers,
+    Said,
+)
+from twin_assets.evaluation.served.served_model import Prompt, Serve, ServedAnswer
+from twin_resources.serving.model_server import RunningServer
+from twin_resources.serving.model_server_process import servers_at_once
+
+
+class Waves:
+    """Use as a context: its servers end with it.
+
+    Attributes:
+        candidate, base: answers by position in `Asked.prompts`.
+        again: the candidate's second answers by position, of `PARITY_TOKENS` tokens.
+        wall_s: while candidate and base were asked together.
+    """
+
+    def __init__(
+        self, asked: Asked, *, serve: Serve, serve_base: Serve, progress: Progress
+    ) -> None:
+        self.candidate: dict[int, ServedAnswer] = {}
+        self.base: dict[int, str] = {}
+        self.again: dict[int, ServedAnswer] = {}
+        self.wall_s = 0.0
+        self._asked = asked
+        self._serve = {"candidate": serve, "base": serve_base}
+        self._advance = progress.of(OF_BOTH)
+        self._open = {"candidate": ExitStack(), "base": ExitStack()}
+        self._running: dict[str, RunningServer] = {}
+
+    def __enter__(self) -> Waves:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._open["candidate"], self._open["base"]:
+            self._running.clear()
+
+    def ask(
+        self, positions: Sequence[int], *, of_base: Sequence[int] = (), again: bool = False
+    ) -> None:
+        """One wave, candidate and base at the same time: a server uses half of the cores.
+
+        Args:
+            of_base: positions that the base is asked; none: its server is not started for it.
+            again: the candidate is asked each question a second time at once.
+
+        Raises:
+            TwinError: one of them cannot be served, or does not answer as it must.
+        """
+        mine = self._pile(positions, *((PARITY_TOKENS,) if again else ()))
+        theirs = self._pile(of_base)
+        began = monotonic()
+        with ThreadPoolExecutor(2) as pool:
+            work = [
+                pool.submit(self._work, pile, who)
+                for pile, who in ((mine, "candidate"), (theirs, "base"))
+                if pile.left
+            ]
+            for done in work:
+                done.result()
+        self.wall_s += monotonic() - began
+        self.candidate |= dict(zip(positions, mine.asked(), strict=True))
+        self.base |= {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)}
+        if again:
+            self.again |= dict(zip(positions, mine.asked(1), strict=True))
+
+    def ask_candidate(self, positions: Sequence[int]) -> None:
+        """The candidate alone, by as many servers as there are cores for; the base's ends."""
+        self._open["base"].close()
+        self._running.pop("base", None)
+        pile = self._pile(positions)
+        more = servers_at_once() - 1 if pile.left >= WORTH_A_SERVER else 0
+        with ThreadPoolExecutor(2) as pool:
+            work = [pool.submit(self._work, pile, "candidate")]
+            if more:
+                serve = self._serve["candidate"]
+                work.append(pool.submit(served_model.serve_for, pile, serve, servers=more))
+            for done in work:
+                done.result()
+        self.candidate |= dict(zip(positions, pile.asked(), strict=True))
+
+    def ask_others(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
+        """The candidate, twice, what is not among the prompts of all measures (for parity)."""
+        pile = self._pile_of(prompts, PARITY_TOKENS)
+        if pile.left:
+            self._work(pile, "candidate")
+        return CandidateAnswers([list(one) for one in prompts], pile.asked(0), pile.asked(1))
+
+    def said(self) -> Said:
+        """As `served_answers.ask_both` gives it; the time is that of the waves with the base."""
+        return Said(self.candidate, self.base, self.wall_s, served_model.AT_ONCE)
+
+    def _work(self, pile: served_model.Pile, who: str) -> None:
+        if who not in self._running:
+            self._running[who] = self._open[who].enter_context(self._serve[who]())
+        pile.work_off(self._running[who])
+
+    def _pile(self, positions: Sequence[int], *more: int) -> served_model.Pile:
+        return self._pile_of([self._asked.prompts[at] for at in positions], *more)
+
+    def _pile_of(self, prompts: Sequence[Prompt], *more: int) -> served_model.Pile:
+        return served_model.Pile(
+            prompts,
+            tokens=(ANSWER_TOKENS, *more),
+            frequency_penalty=FREQUENCY_PENALTY,
+            advance=self._advance,
+        )
