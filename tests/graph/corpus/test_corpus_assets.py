@@ -237,7 +237,9 @@ def test_a_cleaning_that_loses_a_post_fails_the_check_and_stops_the_chunks(
 def test_a_cutter_that_ignores_the_limit_fails_the_check(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def whole_document(text: str, tokenizer: EmbedderTokenizer) -> list[chunking.Chunk]:
+    def whole_document(
+        text: str, tokenizer: EmbedderTokenizer, *, heading: str
+    ) -> list[chunking.Chunk]:
         return [chunking.Chunk(0, len(text), text, tokenizer.count_tokens([text])[0])]
 
     monkeypatch.setattr(chunking, "cut", whole_document)
