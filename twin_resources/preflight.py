@@ -225,7 +225,8 @@ def look_at_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
             step = f"end what uses it, or choose another with --{service}-port"
             findings.append(_stop(name, f"{found}, in use", step))
         else:
-            findings.append(_note(name, f"{found}, in use", "the next free port is taken"))
+            step = "the stack will listen on the next free port"
+            findings.append(_note(name, f"{found}, in use by another program", step))
     return findings
 
 

@@ -52,6 +52,13 @@ def left_out(sources: pl.DataFrame) -> dict[str, int]:
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
+def converted_from(store: Tables, author: str) -> dict[str, int]:
+    """Encoding → stored posts that were converted from it to UTF-8, most frequent first."""
+    rows = store.read("raw_posts", author, columns=["encoding"], where="encoding != ''")
+    total = Counter(rows["encoding"].to_list())
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
 def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
     """Rows of `import_sources` after this import: unchanged exports, and those of which none
     could be read, keep theirs.

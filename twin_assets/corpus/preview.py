@@ -16,7 +16,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.corpus import cleaning, imported_sources, importing
+from twin_assets.corpus.cures import CURES
 from twin_assets.corpus.importers.record import OPT_INS
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.questions import questions_about, typical_posts
@@ -32,9 +33,13 @@ from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_EMBEDDER, Settings, load_settings
 from twin_resources.slugs import slug_of
+from twin_resources.wording import counted
 
 if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables
+
+NAMED = 3
+"""Files that are named for each reason for which posts are dropped."""
 
 _FEW = 0.02
 """Below this share a language or byline is a detail (a quotation, a guest), not worth a warning."""
@@ -49,6 +54,9 @@ class Preview:
         layouts: `jekyll`, `hugo`, `notes` or `file`, one a source; an importer's name for exports.
         found, kept: posts; what an export holds and is left out counts as found.
         dropped: reason → posts.
+        named: reason → at most `NAMED` of the files that are dropped for it.
+        cures: reason → what to do about it.
+        converted: encoding → posts that are converted from it to UTF-8.
         skipped: reason → files that are no posts and are not counted in `found`.
         dates: first and last of the kept posts, ISO 8601; empty when none has a date.
         dated: kept posts with a date.
@@ -79,6 +87,9 @@ class Preview:
     warnings: list[str]
     failed: list[str]
     changes: dict[str, int] | None
+    named: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    cures: dict[str, str] = field(default_factory=dict[str, str])
+    converted: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def preview(
@@ -124,12 +135,16 @@ def preview(
     dates = kept["published_at"].drop_nulls().sort()
     languages = _counted(kept["language"])
     bylines = _counted(raw.filter(pl.col("author") != "")["author"])
+    dropped = _summed(left_out, cleaning.dropped_by_reason(cleaned))
     return Preview(
         author=author,
         layouts=inventory.layouts,
         found=cleaned.height + sum(left_out.values()),
         kept=kept.height,
-        dropped=_summed(left_out, cleaning.dropped_by_reason(cleaned)),
+        dropped=dropped,
+        named=_named(cleaned),
+        cures={reason: CURES[reason] for reason in dropped if reason in CURES},
+        converted=_counted(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
         dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
         dated=dates.len(),
@@ -164,15 +179,24 @@ def known_languages(settings: Settings) -> tuple[str, ...]:
 def as_text(found: Preview) -> str:
     """The preview as lines for a terminal."""
     lines = [
-        f"{found.author or 'unnamed author'}: {found.found:,} posts "
+        f"{found.author or 'unnamed author'}: {counted(found.found, 'post')} "
         f"({', '.join(dict.fromkeys(found.layouts))}), "
-        f"{found.kept:,} usable, {found.words:,} words",
+        f"{found.kept:,} usable, {counted(found.words, 'word')}",
         f"dates: {' to '.join(date[:10] for date in found.dates) or 'none'}"
         + (f" ({found.dated:,} of {found.kept:,} posts)" if found.dated < found.kept else ""),
         f"languages: {_listed(found.languages) or 'unknown'}",
         f"bylines: {_listed(found.bylines) or 'none'}",
     ]
-    lines += [f"dropped {count:,}: {_words(why)}" for why, count in found.dropped.items()]
+    lines += [
+        f"converted {count:,} from {encoding} to UTF-8"
+        for encoding, count in found.converted.items()
+    ]
+    lines += [
+        f"dropped {count:,}: {_words(why)}"
+        + (f" ({', '.join(found.named[why])})" if why in found.named else "")
+        + (f": {found.cures[why]}" if why in found.cures else "")
+        for why, count in found.dropped.items()
+    ]
     lines += [f"failed source: {failed}" for failed in found.failed]
     lines += [f"not a post {count:,}: {why}" for why, count in found.skipped.items()]
     if found.changes is not None:
@@ -235,8 +259,8 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
         return []
     return [
         f"the embedder {settings.embedder} knows {', '.join(known)}, and {_listed(foreign)} of "
-        f"{total:,} posts are in another language: posts will be found badly; name a multilingual "
-        "one with --embedder (for example intfloat/multilingual-e5-small)"
+        f"{counted(total, 'post')} are in another language: posts will be found badly; name a "
+        "multilingual one with --embedder (for example intfloat/multilingual-e5-small)"
     ]
 
 
@@ -250,9 +274,20 @@ def _byline_warnings(bylines: Mapping[str, int], *, author: str, posts: int) -> 
     if sum(others.values()) <= _FEW * posts:
         return []
     return [
-        f"{sum(others.values()):,} of {posts:,} posts carry another byline than {author}: "
+        f"{sum(others.values()):,} of {counted(posts, 'post')} carry another byline than {author}: "
         f"{_listed(others)}; they are left out, unless `aliases` in the settings names them"
     ]
+
+
+def _named(cleaned: pl.DataFrame) -> dict[str, list[str]]:
+    """Reason → the first files that are dropped for it, and how many more there are."""
+    found: dict[str, list[str]] = {}
+    dropped = cleaned.filter(~pl.col("kept")).sort("source_id")
+    for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
+        names = rows["source_id"].to_list()
+        more = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
+        found[str(reason)] = [*names[:NAMED], *more]
+    return found
 
 
 def _summed(*counts: Mapping[str, int]) -> dict[str, int]:

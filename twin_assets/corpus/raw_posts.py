@@ -82,6 +82,7 @@ def raw_posts(
             **done.metadata(),
             **{f"posts_{kind}": count for kind, count in changed.counts().items()},
             "posts": frame.filter(~pl.col("deleted")).height,
+            "converted_from": imported_sources.converted_from(store, author.slug),
             "layouts": inventory.layouts,
             "files_that_are_no_posts": inventory.skipped,
             "left_out_of_exports": imported_sources.left_out(sources),

@@ -35,6 +35,7 @@ def row_of_post(post: Post) -> dict[str, Any]:
         "updated_at": post.updated_at,
         "tags": post.tags,
         "content_hash": content_hash(post.text),
+        "encoding": post.encoding,
     }
 
 
@@ -58,6 +59,7 @@ def row_of_record(record: Record) -> dict[str, Any]:
         "content_hash": content_hash(record.text)
         if record.text.strip()
         else _no_content(record.row_id),
+        "encoding": "",
     }
 
 
@@ -79,6 +81,7 @@ def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
         "updated_at": None,
         "tags": [],
         "content_hash": _no_content(source_id),
+        "encoding": "",
     }
 
 

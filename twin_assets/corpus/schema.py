@@ -24,7 +24,8 @@ class RawPosts(dy.Schema):
     `code`, `reply`, `draft` (left out by cleaning) or `tombstone`. A draft that the author's
     settings ask for is a `post` that is `private`. `byline` says which field named the `author`.
     `file_hash` is of the bytes on disk, or of the export's record; `content_hash` of the body,
-    white space collapsed: two posts with the same one say the same.
+    white space collapsed: two posts with the same one say the same. `encoding` is what a file was
+    converted from (`windows-1252`), and empty for UTF-8 and for exports.
     """
 
     source = dy.String()
@@ -48,6 +49,7 @@ class RawPosts(dy.Schema):
     content_hash = dy.String(min_length=1)
     deleted = dy.Bool()
     problem = dy.String()
+    encoding = dy.String()
 
     @dy.rule()
     def unread_posts_have_no_text(cls) -> pl.Expr:

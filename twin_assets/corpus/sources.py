@@ -28,7 +28,7 @@ from twin_resources.errors import TwinError
 from twin_resources.sources.listing import is_feed
 from twin_resources.sources.object_store import is_object_address, list_objects, opened_object
 
-IMPORT_VERSION = "3"
+IMPORT_VERSION = "4"
 """Version of `importing.read_rows` and of the importers: a higher one reads everything again."""
 
 _EXPORT = re.compile(

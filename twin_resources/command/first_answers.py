@@ -22,6 +22,7 @@ from twin_resources.errors import TwinError
 from twin_resources.stack.endpoints import Endpoints
 from twin_resources.stack.programs import ensure_alive, urls
 from twin_resources.stack.stack import Stack
+from twin_resources.wording import counted
 
 IMPORT = "import_posts"
 
@@ -97,6 +98,7 @@ def ask_all(
         with clock.bar("asking") as bar:
             bar.update(question)
             answer = ask(client, question, model=model)
-        clock.say(f"answered in {answer.seconds:.1f} s, {len(answer.sources)} sources: {question}")
+        sources = counted(len(answer.sources), "source")
+        clock.say(f"answered in {answer.seconds:.1f} s, {sources}: {question}")
         answers.append(answer)
     return tuple(answers)

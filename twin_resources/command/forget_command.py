@@ -36,6 +36,7 @@ from twin_resources.slugs import slug_of
 from twin_resources.stack.programs import urls
 from twin_resources.stack.stack import find_stack
 from twin_resources.state.state import State
+from twin_resources.wording import counted
 
 if TYPE_CHECKING:
     from twin_resources.stack.stack import Stack
@@ -182,7 +183,7 @@ def _tell(said: dict[str, Any], path: str, *, as_json: bool, console: Console) -
     console.print("every place was decoded afterwards and holds nothing of it", markup=False)
     if said["tainted"]:
         console.print(
-            f"{len(said['tainted'])} checkpoints were trained on it: base model + retrieval "
+            f"{counted(len(said['tainted']), 'checkpoint')} trained on it: base model + retrieval "
             "answer until a rebuild without it passes the gate",
             markup=False,
         )

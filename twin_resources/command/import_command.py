@@ -14,7 +14,12 @@ from pathlib import Path
 from twin_resources.command.author_progress import fingerprint, read_progress, write_progress
 from twin_resources.command.clock import StageClock
 from twin_resources.command.first_answers import import_posts
-from twin_resources.command.preview import preview_document, preview_of, show_preview
+from twin_resources.command.preview import (
+    NOTHING_USABLE,
+    preview_document,
+    preview_of,
+    show_preview,
+)
 from twin_resources.command.services import publish_endpoints, stack_in_use
 from twin_resources.command.subject import choose_subject, remember_subject, with_opt_ins
 from twin_resources.settings import Settings
@@ -29,7 +34,7 @@ def run_import(
     as_json: bool,
     include: Sequence[str] = (),
 ) -> int:
-    """Preview, then import; returns the exit code.
+    """Preview, then import; returns the exit code: 0, or 3 when no post can be used.
 
     Args:
         path: folder of posts, file, export or address; None: the author's known sources.
@@ -50,7 +55,7 @@ def run_import(
     if not as_json:
         show_preview(clock, preview, subject)
     if dry_run:
-        return 0
+        return 0 if preview.kept else NOTHING_USABLE
     stack = stack_in_use(settings)
     remember_subject(settings, subject)
     mark = fingerprint(subject.author, settings)
@@ -69,4 +74,4 @@ def run_import(
     )
     publish_endpoints(stack, first=subject.slug)
     clock.say(f"run {followed.run.run_id}; nothing is retrained by itself")
-    return 0
+    return 0 if preview.kept else NOTHING_USABLE

@@ -24,6 +24,7 @@ from twin_resources.settings import Settings
 from twin_resources.stack.process_identity import find
 from twin_resources.stack.programs import server_is_ready, urls
 from twin_resources.stack.stack import Stack
+from twin_resources.wording import counted
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry, Verdict
@@ -177,11 +178,15 @@ def wait_for_ending(
         time.sleep(1.0)
 
 
+NOT_WANTED = "no training was wanted (--no-train)"
+
+
 def untrained_ending(progress: AuthorProgress) -> Ending:
     """Why an author answers by base model + retrieval without any training."""
     if progress.training == "not_wanted":
-        return Ending(Outcome.REFUSED, reasons=("no training was wanted (--no-train)",))
-    reason = f"the corpus is too small: {progress.kept} usable posts, {progress.words:,} words"
+        return Ending(Outcome.REFUSED, reasons=(NOT_WANTED,))
+    posts, words = counted(progress.kept, "usable post"), counted(progress.words, "word")
+    reason = f"the corpus is too small: {posts}, {words}"
     return Ending(Outcome.REFUSED, reasons=(reason,))
 
 

@@ -8,8 +8,8 @@ Does not belong here: reading posts (`twin_assets/corpus`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from twin_resources.command.clock import StageClock
@@ -17,9 +17,11 @@ from twin_resources.command.subject import Subject
 from twin_resources.command.subprocesses import run_module
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
+from twin_resources.wording import counted
 
 # Less than this leaves fewer held-out passages than the gate needs to decide (30).
 FEWEST_POSTS = 20
+NOTHING_USABLE = 3  # exit code: there are posts, and every one of them is left out
 FEWEST_WORDS = 5_000
 
 
@@ -40,6 +42,8 @@ class Preview:
         warnings: sentences for the person who runs this.
         failed: sources that could not be read, and why; their posts stay as they were.
         changes: added, edited, deleted against the last import; None when there was none.
+        named: reason → some of the files that are dropped for it; cures: what to do about them.
+        converted: encoding → posts that are converted from it to UTF-8.
     """
 
     found: int
@@ -55,14 +59,17 @@ class Preview:
     warnings: tuple[str, ...]
     changes: Mapping[str, int] | None
     failed: tuple[str, ...] = ()
+    named: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    cures: Mapping[str, str] = field(default_factory=dict[str, str])
+    converted: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def too_small(self) -> str:
         """Why this corpus is not trained on; empty when it is large enough."""
         if self.kept < FEWEST_POSTS:
-            return f"{self.kept} usable posts; training needs {FEWEST_POSTS}"
+            return f"{counted(self.kept, 'usable post')}; training needs {FEWEST_POSTS}"
         if self.words < FEWEST_WORDS:
-            return f"{self.words:,} words; training needs {FEWEST_WORDS:,}"
+            return f"{counted(self.words, 'word')}; training needs {FEWEST_WORDS:,}"
         return ""
 
 
@@ -111,15 +118,18 @@ def show_preview(clock: StageClock, preview: Preview, subject: Subject) -> None:
     dates = " to ".join(date[:10] for date in preview.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in preview.languages.items())
     clock.say(
-        f"{subject.author.name or 'these posts'}: {preview.found:,} posts found, "
+        f"{subject.author.name or 'these posts'}: {counted(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
-        f"{preview.words:,} words, {dates}, language {languages or 'unknown'}"
+        f"{counted(preview.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
+    for encoding, count in preview.converted.items():
+        clock.say(f"converted {counted(count, 'post')} from {encoding} to UTF-8")
     for reason, count in sorted(preview.dropped.items(), key=lambda item: -item[1]):
-        clock.say(f"dropped {count:,}: {reason.replace('_', ' ')}")
+        files = f" ({', '.join(preview.named[reason])})" if preview.named.get(reason) else ""
+        cure = f"; {preview.cures[reason]}" if preview.cures.get(reason) else ""
+        clock.say(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{cure}")
     for reason, count in preview.skipped.items():
-        files = "1 file" if count == 1 else f"{count:,} files"
-        clock.say(f"skipped {files}: {reason.replace('_', ' ')}")
+        clock.say(f"skipped {counted(count, 'file')}: {reason.replace('_', ' ')}")
     for failed in preview.failed:
         clock.say(f"failed source: {failed}", style="yellow")
     if preview.bylines:
@@ -157,6 +167,9 @@ def preview_of(document: Mapping[str, Any]) -> Preview:
         warnings=tuple(document.get("warnings") or ()),
         changes=document.get("changes"),
         failed=tuple(document.get("failed") or ()),
+        named=document.get("named") or {},
+        cures=document.get("cures") or {},
+        converted=document.get("converted") or {},
     )
 
 

@@ -19,6 +19,7 @@ from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
 from twin_resources.stack.programs import urls
 from twin_resources.stack.stack import Stack, find_stack, read_record
+from twin_resources.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -175,12 +176,15 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
             "" if outbox["oldest_at"] is None else f" for {time.time() - outbox['oldest_at']:.0f} s"
         )
         lines.append(
-            f"outbox: {outbox['scores']:,} scores and {outbox['traces']:,} traces wait{waited}"
+            f"outbox: waiting for the trace store{waited}: {counted(outbox['scores'], 'score')}, "
+            f"{counted(outbox['traces'], 'trace')}"
         )
     if outbox["problem"]:
         lines.append(f"outbox: {outbox['problem']}")
     if outbox["dropped_traces"]:
-        lines.append(f"outbox: {outbox['dropped_traces']:,} traces dropped for room, oldest first")
+        lines.append(
+            f"outbox: {counted(outbox['dropped_traces'], 'trace')} dropped for room, oldest first"
+        )
     if outbox["refused"]:
         lines.append(f"outbox: {outbox['refused']:,} refused for good by the trace store, kept")
     return lines

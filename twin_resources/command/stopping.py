@@ -15,6 +15,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.stack.programs import urls
 from twin_resources.stack.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
+from twin_resources.wording import counted
 
 DEMO = "demo"  # folder of the demo's home in a home (`demo/home.py`)
 
@@ -31,7 +32,7 @@ def end_stack(settings: Settings, *, say: Callable[[str], object]) -> Stopped:
         _end_runs(stack, say)
     stopped = stop_stack(settings, report=say)
     if stopped.ended:
-        say(f"ended {stopped.ended} processes that were left over")
+        say(f"ended {counted(stopped.ended, 'process', 'processes')} left over")
     return stopped
 
 

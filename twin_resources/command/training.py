@@ -23,6 +23,7 @@ from twin_resources.command.author_progress import (
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.first_answers import ask_all
 from twin_resources.command.outcome import (
+    NOT_WANTED,
     RELEASED,
     RETRAIN,
     Ending,
@@ -174,6 +175,8 @@ def tell_ending(ending: Ending, *, clock: StageClock) -> None:
         clock.say(f"released: v{ending.version.version} answers now", style="bold green")
         return
     word = "not released" if ending.outcome is Outcome.REFUSED else "the training failed"
+    if ending.reasons == (NOT_WANTED,):
+        word = "not trained"
     clock.say(f"{word}; base model + retrieval go on answering", style="bold yellow")
     for reason in ending.reasons:
         clock.say(reason)
@@ -195,6 +198,8 @@ def next_step(ending: Ending) -> str:
     """What to do about an outcome that is no success."""
     if ending.outcome is Outcome.FAILED:
         return "next: mend the cause and run `twin up --retrain`"
+    if ending.reasons == (NOT_WANTED,):
+        return "next: run `twin up` without --no-train when it is to be trained"
     if ending.verdict is None:
         return (
             f"next: add posts ({FEWEST_POSTS} of them and {FEWEST_WORDS:,} words are needed) and "

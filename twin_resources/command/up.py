@@ -26,7 +26,7 @@ from twin_resources.command.console import typed
 from twin_resources.command.first_answers import ask_before, import_posts
 from twin_resources.command.outcome import Outcome
 from twin_resources.command.presentation import endpoints_table
-from twin_resources.command.preview import changes_line, run_preview, show_preview
+from twin_resources.command.preview import NOTHING_USABLE, changes_line, run_preview, show_preview
 from twin_resources.command.services import publish_endpoints, start_or_attach
 from twin_resources.command.stopping import end_stack
 from twin_resources.command.subject import (
@@ -48,6 +48,7 @@ from twin_resources.settings import Secrets, Settings, load_settings
 from twin_resources.stack.process_identity import identify
 from twin_resources.stack.programs import StackEnded, StackStopped, ensure_alive
 from twin_resources.stack.stack import SERVICES, Stack, chosen_settings, find_stack, remember_author
+from twin_resources.wording import counted
 
 INTERRUPTED = 130
 
@@ -73,8 +74,8 @@ class UpOptions:
 def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     """Run the stages; returns the exit code.
 
-    0 tuned (or, detached, on its way), 3 refused by the gate or too small a corpus, 4 failed
-    import or training, 130 interrupted before the last stage.
+    0 tuned (or, detached, on its way), 3 refused by the gate, too small a corpus or no usable
+    post, 4 failed import or training, 130 interrupted before the last stage.
 
     Raises:
         TwinError: a stage failed before anything was served; what this call had started is ended.
@@ -136,6 +137,9 @@ class _Up:
     def run(self) -> int:
         self._preflight()
         subject, progress, unchanged = self._preview()
+        if not progress.kept and not progress.fingerprint:
+            self.clock.say("no post can be used: see the reasons above", style="bold red")
+            return NOTHING_USABLE
         if self.options.auto_retrain is not None:
             author = replace(subject.author, auto_retrain=self.options.auto_retrain)
             subject = replace(subject, author=author)
@@ -238,7 +242,8 @@ class _Up:
             subject.author, self.settings
         ):
             self.clock.say(
-                f"{subject.author.name}: {progress.kept:,} usable posts, {progress.words:,} words"
+                f"{subject.author.name}: {counted(progress.kept, 'usable post')}, "
+                f"{counted(progress.words, 'word')}"
             )
             self.clock.say(changes_line({}))
             return subject, progress, True

@@ -37,6 +37,7 @@ from twin_resources.stack.process_identity import (
     session_processes,
 )
 from twin_resources.stack.supervisor import Program, Supervisor
+from twin_resources.wording import counted
 
 SCHEMA = 1
 SERVICES = ("gateway", "dagster", "traces", "chat")
@@ -270,7 +271,8 @@ def _clear_away(settings: Settings, record: StackRecord | None) -> list[str]:
         )
     leftovers = marked_processes(record.instance)
     if leftovers:
-        lines.append(f"ended {end_processes(leftovers)} processes that it had left")
+        ended = counted(end_processes(leftovers), "process", "processes")
+        lines.append(f"ended {ended} that it had left")
     remove_endpoints(settings.home)
     return lines
 

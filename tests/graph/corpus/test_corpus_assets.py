@@ -171,7 +171,10 @@ def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     folder = posts / "_posts"
-    (folder / "2022-01-01-latin.md").write_bytes("Ein schöner Tag".encode("latin-1"))
+    (folder / "2022-01-01-torn.md").write_bytes("Ein schöner Tag".encode("utf-16")[:-1])
+    (folder / "2022-01-01-latin.md").write_bytes(
+        f"---\ntitle: Über Uhren\n---\n\n{paragraph('Größe')}".encode("latin-1")
+    )
     (folder / "2022-01-02-binary.md").write_bytes(b"\x00\x01\x02" * 50)
     (folder / "2022-01-03-broken.md").write_text("---\ntitle: [a, b\n---\ntext\n")
     (folder / "2022-01-04-huge.md").write_bytes(b"a word " * (50_000_000 // 7))
@@ -183,7 +186,8 @@ def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
         "_posts/2019-05-01-clock.md": "",
         "_posts/2020-05-01-boat.md": "",
         "_posts/2021-05-01-lamp.md": "",
-        "_posts/2022-01-01-latin.md": "not_utf8",
+        "_posts/2022-01-01-latin.md": "",
+        "_posts/2022-01-01-torn.md": "not_utf8",
         "_posts/2022-01-02-binary.md": "binary",
         "_posts/2022-01-03-broken.md": "broken_front_matter",
         "_posts/2022-01-04-huge.md": "too_large",
@@ -195,6 +199,10 @@ def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
         reason: 1 for reason in sorted(reasons(tables).values(), reverse=True) if reason
     }
     assert evaluation(result, "every_import_is_kept_or_explained").passed
+    assert metadata(result, "raw_posts")["converted_from"] == {"windows-1252": 1}
+    rows = tables.read("raw_posts", SLUG, where="encoding != ''")
+    assert rows["title"].to_list() == ["Über Uhren"]
+    assert "Größe" in rows["text"][0]
 
 
 def test_an_unreadable_file_keeps_its_last_import(

@@ -42,7 +42,7 @@ def test_status_tells_what_waits_and_why(home: Settings) -> None:
     assert refused is not None
     outbox.refuse(refused, "HTTP 400")
     first, *rest = outbox_lines(look(home).outbox)
-    assert first.startswith("outbox: 1 scores and 0 traces wait for ")
+    assert first.startswith("outbox: waiting for the trace store for ")
     assert rest == [
         "outbox: HTTP 503: away",
         "outbox: 1 refused for good by the trace store, kept",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
 from twin_assets.corpus import importing
+from twin_assets.corpus.cures import CURES
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.preview import as_text, main, preview
 from twin_assets.corpus.schema import RawPosts, columns_of
@@ -51,9 +53,38 @@ def posts(tmp_path: Path) -> Path:
         text = f"---\ntitle: {title}\n---\n\n{title} {sentences(year)}\n"
         (folder / f"{year}-01-01-{year}.md").write_text(text)
     (folder / "2004-01-01-short.md").write_text("Too short.")
-    (folder / "2004-01-02-latin.md").write_bytes("schön".encode("latin-1"))
+    (folder / "2004-01-02-latin.md").write_bytes(b"\xff\xfe\x00")
     (folder.parent / "README.md").write_text("# About")
     return folder.parent
+
+
+def test_old_encodings_are_converted_and_counted(posts: Path, home: Settings) -> None:
+    text = f"---\ntitle: Über Größe\n---\n\nEin schöner Tag für die Mühle. {sentences(7)}\n"
+    (posts / "_posts" / "2005-01-01-old.md").write_bytes(text.encode("cp1252"))
+    found = preview([posts], author="José", settings=home)
+    assert (found.kept, found.converted) == (4, {"windows-1252": 1})
+    assert "converted 1 from windows-1252 to UTF-8" in as_text(found)
+
+
+def test_a_dropped_file_is_named_with_its_cure(posts: Path, home: Settings) -> None:
+    for number in range(4):
+        (posts / "_posts" / f"2006-01-0{number + 1}-short.md").write_text("Too short.")
+    found = preview([posts], author="José", settings=home)
+    assert found.named["not_utf8"] == ["_posts/2004-01-02-latin.md"]
+    assert found.named["too_short"][-1] == "2 more"
+    assert len(found.named["too_short"]) == 4
+    text = as_text(found)
+    assert "dropped 1: not utf8 (_posts/2004-01-02-latin.md): save it as UTF-8" in text
+
+
+def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
+    """Every word that `UnreadablePostError` and the cleaning give, found in their source."""
+    reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
+    for module in ("posts", "publication"):
+        source = Path(importing.__file__).parent / "importers" / f"{module}.py"
+        reasons |= set(re.findall(r'(?:PostError\(|return )"([a-z_0-9]+)"', source.read_text()))
+    assert {"too_large", "empty", "not_published", "expired"} <= reasons
+    assert reasons - set(CURES) == set()
 
 
 def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:

@@ -9,7 +9,6 @@ Dates in file names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`).
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import html
 import re
@@ -25,24 +24,24 @@ from twin_assets.corpus.importers.jekyll_liquid import without_liquid
 from twin_assets.corpus.importers.post_address import post_address
 from twin_assets.corpus.importers.publication import why_not_published
 from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.importers.text_encoding import (
+    UTF_8,
+    UnknownEncodingError,
+    decode_text,
+    has_mark,
+)
 
 MAX_POST_BYTES = 2_000_000
 """A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
 
 _NAME_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[-_ ]+|$)")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
-_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]+>")
 _MARKUP: dict[str, str] = {
     **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx"), "markdown"),
     **dict.fromkeys(("html", "htm", "xhtml"), "html"),
 }
 _UPDATED = ("updated", "updated_at", "lastmod", "last_modified_at", "modified")
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 class UnreadablePostError(ValueError):
@@ -55,7 +54,11 @@ class UnreadablePostError(ValueError):
 
 @dataclass(frozen=True)
 class Post:
-    """The fields of a `raw_posts` row that come from the file itself (`schema.RawPosts`)."""
+    """The fields of a `raw_posts` row that come from the file itself (`schema.RawPosts`).
+
+    Attributes:
+        encoding: what the file was converted from; "" for UTF-8.
+    """
 
     title: str
     text: str
@@ -69,6 +72,7 @@ class Post:
     byline: str = ""
     language: str = ""
     licence: str = ""
+    encoding: str = ""
 
     @property
     def visibility(self) -> str:
@@ -83,34 +87,26 @@ def markup_of(name: str) -> str:
 
 
 def decode(body: bytes, *, markup: str) -> str:
-    """Bytes → text: by byte order mark, by the charset an HTML page declares, else strictly UTF-8.
+    """Bytes → text, in whichever encoding it is; see `decoded`."""
+    return decoded(body, markup=markup)[0]
+
+
+def decoded(body: bytes, *, markup: str) -> tuple[str, str]:
+    """Bytes → text, and the encoding's name (`text_encoding.decode_text`).
 
     Raises:
-        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes) or `not_utf8`.
+        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8`: text
+            in no encoding that can be told.
     """
     if len(body) > MAX_POST_BYTES:
         raise UnreadablePostError("too_large")
     if not body.strip():
         raise UnreadablePostError("empty")
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if body.startswith(mark):
-            return _decoded(body, encoding)
-    if b"\0" in body:
-        raise UnreadablePostError("binary")
     try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        declared = _CHARSET.search(body[:4096]) if markup == "html" else None
-        if declared is None:
-            raise UnreadablePostError("not_utf8") from error
-        return _decoded(body, declared[1].decode("ascii"))
-
-
-def _decoded(body: bytes, encoding: str) -> str:
-    try:
-        return body.decode(encoding)
-    except (UnicodeDecodeError, LookupError) as error:
-        raise UnreadablePostError("not_utf8") from error
+        return decode_text(body, is_page=markup == "html")
+    except UnknownEncodingError as error:
+        is_text = has_mark(body) or b"\0" not in body
+        raise UnreadablePostError("not_utf8" if is_text else "binary") from error
 
 
 def read_post(
@@ -131,7 +127,7 @@ def read_post(
     site = site or Site()
     name = source_id.rsplit("/", 1)[-1]
     markup = markup_of(name) or "markdown"
-    text = decode(body, markup=markup)
+    text, encoding = decoded(body, markup=markup)
     try:
         fields, content = front_matter.split_front_matter(text)
     except front_matter.BrokenFrontMatterError as error:
@@ -188,6 +184,7 @@ def read_post(
         or page.language
         or site.language_of(source_id),
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
+        encoding="" if encoding == UTF_8 else encoding,
     )
 
 

@@ -1,0 +1,40 @@
+"""What a person can do about a post that is left out, by the reason.
+
+Belongs here: one sentence a reason. Does not belong here: deciding that a post is left out
+(`importers`, `cleaning`), counting them.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twin_assets.corpus.cleaning import FEWEST_WORDS
+from twin_assets.corpus.importers.posts import MAX_POST_BYTES
+
+_SAID_ELSEWHERE = "nothing is lost: another post says the same and is kept"
+_ASKED_FOR = "add --include {} if it is to be imported"
+
+CURES: Mapping[str, str] = {
+    "not_utf8": "save it as UTF-8",
+    "binary": "it is no text: save it as text, or take it out of the folder",
+    "too_large": f"split it: a post has at most {MAX_POST_BYTES // 1_000_000} MB",
+    "unreadable": "let this user read it (chmod u+r), then import again",
+    "broken_front_matter": "mend the lines between the marks at its top",
+    "empty": "write something below its title, or take it out of the folder",
+    "no_text": "it has no prose of its own: nothing to do",
+    "too_short": f"nothing to do: fewer than {FEWEST_WORDS} words teach no voice",
+    "draft": _ASKED_FOR.format("drafts"),
+    "private": _ASKED_FOR.format("private"),
+    "followers": _ASKED_FOR.format("followers"),
+    "paid": _ASKED_FOR.format("paid"),
+    "reply": _ASKED_FOR.format("replies"),
+    "not_published": "its front matter says that it is not published",
+    "not_yet_published": "it comes by itself on the day that it names",
+    "expired": "its front matter says that it has expired",
+    "deleted_at_the_source": "it is not there any more",
+    "duplicate": _SAID_ELSEWHERE,
+    "near_duplicate": _SAID_ELSEWHERE,
+    "foreign_byline": "somebody else signed it; if that is the author, name it in `aliases` of "
+    "authors/<slug>.toml",
+}
