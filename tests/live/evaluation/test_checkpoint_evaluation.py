@@ -20,6 +20,7 @@ from twin_assets.evaluation.gate import (
     GATE_VERSION,
     STATED_FOR_SMALL_BASES,
 )
+from twin_assets.evaluation.judged import faithfulness
 from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
 from twin_assets.serving.routing_policy import routing_policy
@@ -101,7 +102,8 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     # what follows is not decided before the release, and says so; the report decides it
     following = set(CLAIMS) - set(FIRST_CLAIMS)
     assert passed.advisory("checkpoint_evaluation") == following
-    assert passed.advisory("evaluation_report") == STATED_FOR_SMALL_BASES
+    # no author here wants `voice`: the claim about it refuses nothing
+    assert passed.advisory("evaluation_report") == STATED_FOR_SMALL_BASES | {faithfulness.CLAIM}
     assert [c.check_name for c in passed.checks("evaluation_report") if not c.passed] == []
     first = passed.metadata("checkpoint_evaluation")
     assert (first["part"], first["ratio_to_base_model"] < 0.9) == ("first", True)
