@@ -1,13 +1,16 @@
 """The page's side of the endpoint: streamed answers with their facts, and feedback on them.
 
-Belongs here: calls of the gateway with the page's own key, and the facts as text to read.
-Does not belong here: widgets (`page.py`), retrieval, routing, prompts (the gateway has them).
+Belongs here: calls of the gateway with the page's own key, and ending one that nobody waits for.
+Does not belong here: widgets (`talk.py`, `comparison.py`), retrieval, routing, prompts (the gateway
+has them).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 TIMEOUT_S = 180.0  # an 8B model on two cores takes minutes
-Turn = Mapping[str, str]
+Message = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,34 +69,36 @@ class Endpoint:
         except openai.OpenAIError as error:
             raise _unwell("list the models", error) from error
 
-    async def ask(self, model: str, turns: Sequence[Turn]) -> AsyncGenerator[Piece]:
-        """Stream the answer to the last turn.
+    async def ask(self, model: str, messages: Sequence[Message]) -> AsyncGenerator[Piece]:
+        """Stream the answer to the last message; closing the generator ends the request.
 
         Args:
-            turns: `role` and `content`, oldest first.
+            messages: `role` and `content`, oldest first.
 
         Raises:
             TwinError: the gateway refuses, or does not answer.
         """
+        import httpx
         import openai
 
         text, facts = "", dict[str, Any]()
-        messages: Any = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+        sent: Any = [{"role": turn["role"], "content": turn["content"]} for turn in messages]
         try:
             stream = await self._openai.chat.completions.create(
-                model=model, messages=messages, stream=True
+                model=model, messages=sent, stream=True
             )
-            async for chunk in stream:
-                facts = (chunk.model_extra or {}).get("twin") or facts
-                for choice in chunk.choices:
-                    text += choice.delta.content or ""
-                yield Piece(text)
-        except openai.OpenAIError as error:
+            async with stream:  # else the connection stays open until it is collected
+                async for chunk in stream:
+                    facts = (chunk.model_extra or {}).get("twin") or facts
+                    for choice in chunk.choices:
+                        text += choice.delta.content or ""
+                    yield Piece(text)
+        except (openai.OpenAIError, httpx.HTTPError) as error:
             raise _unwell(f"ask {model}", error) from error
         yield Piece(text.strip(), facts)
 
     async def give_feedback(self, trace_id: str, **opinion: str | float) -> None:
-        """Vote or edit: `thumb="up"`, `edit="a better answer"`.
+        """Vote, edit or prefer: `thumb="up"`, `edit="a better answer"`, `comment="why"`.
 
         Raises:
             TwinError: it was not taken.
@@ -112,6 +117,53 @@ class Endpoint:
             raise TwinError(
                 "send your feedback", found=answer.text[:300], next_step="see gateway.log"
             )
+
+
+class Underway:
+    """The answers that are being written, by session: each can be ended by who waits for it."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, set[asyncio.Event]] = {}
+
+    def end(self, session: str) -> None:
+        """End every answer of this session; none is no error."""
+        for event in self._ends.get(session, ()):
+            event.set()
+
+    async def pieces(self, session: str, answer: AsyncGenerator[Piece]) -> AsyncIterator[Piece]:
+        """The pieces until the answer ends or is ended; then its request is closed.
+
+        The wait for the next piece is given up as well: a slow model writes nothing for seconds.
+        """
+        event = asyncio.Event()
+        self._ends.setdefault(session, set()).add(event)
+        ended = asyncio.ensure_future(event.wait())
+        coming: asyncio.Task[Piece | None] | None = None
+        try:
+            async with aclosing(answer):
+                while not event.is_set():
+                    coming = asyncio.ensure_future(_next(answer))
+                    await asyncio.wait({coming, ended}, return_when=asyncio.FIRST_COMPLETED)
+                    if not coming.done():
+                        coming.cancel()
+                        await asyncio.wait({coming})
+                        return
+                    piece = coming.result()
+                    if piece is None:
+                        return
+                    yield piece
+        finally:
+            ended.cancel()
+            if coming is not None and not coming.done():
+                coming.cancel()
+            mine = self._ends.get(session, set())
+            mine.discard(event)
+            if not mine:
+                self._ends.pop(session, None)
+
+
+async def _next(answer: AsyncGenerator[Piece]) -> Piece | None:
+    return await anext(answer, None)
 
 
 def _unwell(tried: str, error: Exception) -> TwinError:
@@ -133,39 +185,3 @@ def authors_of(models: Sequence[str]) -> dict[str, list[str]]:
 def model_name(author: str, version: str) -> str:
     """`twin/<author>`, or its alias for a version of that name."""
     return f"twin/{author}@{version}" if version else f"twin/{author}"
-
-
-def facts_as_markdown(facts: Mapping[str, Any]) -> str:
-    """Sources, version, cost and what went wrong, for the column beside the answer."""
-    sources: Sequence[Mapping[str, str]] = facts.get("sources") or ()
-    lines = ["### Sources" if sources else "No post was found for this question."]
-    seen: set[str] = set()
-    for source in sources:
-        if source["document_id"] in seen:
-            continue
-        seen.add(source["document_id"])
-        title, url = _plain(source["title"] or source["document_id"]), source["url"]
-        web = url.startswith(("https://", "http://"))
-        lines.append(f"- [{title}]({url})" if web else f"- {title}")
-    cost = facts.get("cost_usd")
-    lines += [
-        "",
-        f"**Version** {facts.get('version', '')}",
-        f"**Route** {facts.get('route', '')}",
-        f"**Cost** {'not known' if cost is None else f'${cost:.6f}'}",
-        f"**Trace** `{facts.get('trace_id', '')}`",
-    ]
-    if facts.get("degraded"):
-        lines.append(f"**Degraded** {_plain(str(facts['degraded']))}")
-    if facts.get("disclosure"):
-        lines += ["", f"*{_plain(str(facts['disclosure']))}*"]
-    return "\n\n".join(part for part in "\n".join(lines).split("\n") if part).replace(
-        "\n\n- ", "\n- "
-    )
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown does not read as markup."""
-    return "".join(
-        f"\\{character}" if character in r"\`*_[]<>#|" else character for character in text
-    )

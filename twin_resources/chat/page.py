@@ -10,29 +10,29 @@ Nothing is loaded from elsewhere: fonts are the system's, and the content policy
 to fetch from another host.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from urllib.parse import urlencode
 
 import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from gradio.themes import Soft
+from gradio.themes import Base
+from gradio.themes.utils import colors, sizes
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
-from twin_resources.chat.conversation import (
-    Endpoint,
-    authors_of,
-    facts_as_markdown,
-    model_name,
-)
+from twin_resources.chat.author_files import AuthorFiles
+from twin_resources.chat.comparison import Comparison
+from twin_resources.chat.conversation import Endpoint
 from twin_resources.chat.links import use_link
-from twin_resources.errors import TwinError
+from twin_resources.chat.look import Look
+from twin_resources.chat.talk import Talk
+from twin_resources.chat.whom import Whom
 from twin_resources.settings import Settings
 
-VERSIONS = {"": "as released", "stable": "stable", "canary": "canary", "base": "base model"}
+HERE = Path(__file__).parent
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -77,151 +77,56 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", settings.host]
     )
-    fonts = ["system-ui", "sans-serif"]
-    theme = Soft(font=fonts, font_mono=["ui-monospace", "monospace"])
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    page = build_page(settings, endpoint, cookie_secret=cookie_secret)
     return gr.mount_gradio_app(
-        app, build_page(endpoint), "/", theme=theme, footer_links=[], ssr_mode=False
+        app,
+        page,
+        "/",
+        theme=_theme(),
+        css_paths=HERE / "page.css",
+        head=f"<script>{script}</script>",
+        footer_links=[],
+        ssr_mode=False,
     )
 
 
-def build_page(endpoint: Endpoint) -> gr.Blocks:
-    """The widgets, and what a click on each does."""
-    desk = _Desk(endpoint)
-    with gr.Blocks(title="LLM Twin", fill_height=True, analytics_enabled=False) as page:
-        answers = gr.State([])
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=3):
-                talk = gr.Chatbot(
-                    label="Conversation",
-                    height="70vh",
-                    editable="all",
-                    buttons=["copy"],
-                    elem_id="conversation",
-                )
-                question = gr.Textbox(
-                    placeholder="Ask, and press Enter",
-                    show_label=False,
-                    elem_id="question",
-                    autofocus=True,
-                )
-            with gr.Column(scale=1, min_width=280):
-                author = gr.Dropdown(label="Author", elem_id="author")
-                version = gr.Radio(label="Answered by", elem_id="version")
-                facts = gr.Markdown("Sources, version and cost of the answer stand here.")
-                gr.Markdown(
-                    "Thumbs and edits below an answer are feedback: they are stored and used to "
-                    "judge and to train the twin."
-                )
-        page.load(desk.authors, outputs=[author, version])
-        author.change(desk.versions, inputs=author, outputs=version)
-        question.submit(
-            desk.answer,
-            inputs=[question, talk, answers, author, version],
-            outputs=[question, talk, answers, facts],
-        )
-        talk.like(desk.vote, inputs=answers)
-        talk.edit(desk.edit, inputs=[talk, answers], outputs=talk)
-        talk.select(desk.show, inputs=answers, outputs=facts)
-        talk.clear(lambda: ([], ""), outputs=[answers, facts])
+def _theme() -> Base:
+    fonts = ["system-ui", "sans-serif"]
+    return Base(
+        primary_hue=colors.teal,
+        neutral_hue=colors.stone,
+        font=fonts,
+        font_mono=["ui-monospace", "monospace"],
+        radius_size=sizes.radius_lg,
+    ).set(
+        body_background_fill="#faf8f4",  # paper, not a screen
+        block_background_fill="white",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        color_accent="*primary_600",
+        loader_color="*primary_600",
+    )
+
+
+def build_page(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> gr.Blocks:
+    """The head and the three tabs."""
+    with gr.Blocks(title="LLM Twin", analytics_enabled=False) as page:
+        whom = Whom(endpoint, AuthorFiles(settings))
+        with gr.Tabs(elem_id="views") as views:
+            with gr.Tab("Talk", id="talk") as talking:
+                talk = Talk(endpoint, whom, cookie_secret=cookie_secret)
+            with gr.Tab("Before | after", id="compare") as comparing:
+                comparison = Comparison(endpoint, whom)
+            with gr.Tab("Look", id="look") as looking:
+                look = Look(settings, whom, views)
+        talk.wire(page)
+        comparison.wire(page, comparing)
+        look.wire(page, looking)
+        for tab, address in (
+            (talking, "/"),
+            (comparing, "/?view=compare"),
+            (looking, "/?view=traces"),
+        ):
+            tab.select(None, js=f"() => twin.setPlace('{address}')")
     return page
-
-
-class _Desk:
-    """What the page does; `answers` is, for each message, the `twin` field (empty: a question)."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-
-    async def authors(self) -> Any:
-        found = authors_of(await self._read_models())
-        first = next(iter(found), None)
-        return gr.Dropdown(choices=list(found), value=first), _choice(found.get(first or "", []))
-
-    async def versions(self, author: str) -> Any:
-        return _choice(authors_of(await self._read_models()).get(author, []))
-
-    async def answer(
-        self,
-        question: str,
-        talk: list[dict[str, Any]],
-        answers: list[dict[str, Any]],
-        author: str,
-        version: str,
-    ) -> AsyncGenerator[tuple[str, list[dict[str, Any]], list[dict[str, Any]], str]]:
-        if not question.strip():
-            yield question, talk, answers, ""
-            return
-        asked = [*talk, {"role": "user", "content": question}]
-        turns = [{"role": turn["role"], "content": _text(turn["content"])} for turn in asked]
-        said: dict[str, Any] = {}
-        text = ""
-        yield "", [*asked, {"role": "assistant", "content": "…"}], answers, ""
-        try:
-            async for piece in self._endpoint.ask(model_name(author, version), turns):
-                text, said = piece.text, dict(piece.facts)
-                yield "", [*asked, {"role": "assistant", "content": text or "…"}], answers, ""
-        except TwinError as error:
-            _tell(error)
-            text = text or f"No answer: {error.found}"
-        shown = [*asked, {"role": "assistant", "content": text}]
-        known = [*answers, {}, said]
-        yield "", shown, known, facts_as_markdown(said) if said else ""
-
-    async def vote(self, answers: list[dict[str, Any]], clicked: gr.LikeData) -> None:
-        # A thumb that is taken back is neither: the vote stays until another one replaces it.
-        if clicked.liked in (True, False):
-            thumb = "up" if clicked.liked else "down"
-            await self._give(answers, clicked.index, thumb=thumb)
-
-    async def edit(
-        self, talk: list[dict[str, Any]], answers: list[dict[str, Any]], edited: gr.EditData
-    ) -> list[dict[str, Any]]:
-        await self._give(answers, edited.index, edit=_text(edited.value))
-        return talk
-
-    def show(self, answers: list[dict[str, Any]], clicked: gr.SelectData) -> str:
-        said = _facts_at(answers, clicked.index)
-        return facts_as_markdown(said) if said else "That is a question."
-
-    async def _give(self, answers: list[dict[str, Any]], index: Any, **opinion: str) -> None:
-        trace = _facts_at(answers, index).get("trace_id", "")
-        if not trace:
-            gr.Info("Only answers take feedback.")
-            return
-        try:
-            await self._endpoint.give_feedback(trace, **opinion)
-        except TwinError as error:
-            _tell(error)
-        else:
-            gr.Info("Thank you: stored.", duration=3)
-
-    async def _read_models(self) -> list[str]:
-        try:
-            return await self._endpoint.models()
-        except TwinError as error:
-            _tell(error)
-            return []
-
-
-def _choice(aliases: list[str]) -> Any:
-    choices = [(VERSIONS.get(alias, alias), alias) for alias in aliases]
-    return gr.Radio(choices=choices, value=aliases[0] if aliases else None)
-
-
-def _facts_at(answers: list[dict[str, Any]], index: Any) -> dict[str, Any]:
-    place = index[0] if isinstance(index, (list, tuple)) else index
-    return answers[place] if 0 <= place < len(answers) else {}
-
-
-def _text(content: Any) -> str:
-    """A message's text: Gradio holds it as a string or as a list of parts."""
-    if isinstance(content, str):
-        return content
-    parts: list[Any] = content if isinstance(content, list) else [content]
-    return "\n".join(
-        part if isinstance(part, str) else str(part.get("text", "")) for part in parts if part
-    )
-
-
-def _tell(error: TwinError) -> None:
-    gr.Warning(f"{error.found}. {error.next_step}")

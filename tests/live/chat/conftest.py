@@ -1,0 +1,302 @@
+"""The page in a real browser: its process, Chromium, a slow gateway, where screenshots go.
+
+Belongs here: starting and ending them, what several tests do in the page. Does not belong here:
+assertions, the stand-in gateway (`standing_in.py`).
+
+TWIN_DOC_SCREENSHOTS=1 writes the pictures of deploy/docs anew; without it they go to the test's
+folder of logs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+
+from tests.conftest import ROOT
+from tests.live.gateway.stack import end, free_port
+from twin_resources.authors import Author, write_author
+from twin_resources.chat.links import make_link
+from twin_resources.gateway.paid_budget import paid_spending
+from twin_resources.settings import Settings, load_secrets
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
+WAIT_MS = 60_000
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="80"><text y="40">ann</text></svg>'
+)
+TITLES = ("On oil", "On brass", "On winding", "On <author> & co")
+
+
+class Page:
+    """The page's process on a home.
+
+    Args:
+        settings: with the ports of what it asks.
+        environ: added to its environment.
+    """
+
+    def __init__(
+        self, settings: Settings, log: Path, *, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.settings = settings.model_copy(update={"chat_port": free_port()})
+        self.url = f"http://127.0.0.1:{self.settings.chat_port}"
+        environment = {
+            name: text for name, text in os.environ.items() if not name.startswith("LANGFUSE_")
+        }
+        environment |= {
+            "TWIN_HOME": str(settings.home),
+            "TWIN_GATEWAY_PORT": str(settings.gateway_port),
+            "TWIN_TRACES_PORT": str(settings.traces_port),
+            "TWIN_CHAT_PORT": str(self.settings.chat_port),
+            **(environ or {}),
+        }
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "twin_resources.chat"],
+                env=environment,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        until_answers(f"{self.url}/ready", self.process, log)
+
+    def link(self, *, view: str = "") -> str:
+        return make_link(self.settings, self.url, view=view)
+
+
+def until_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until something answers there; fails with the log of what should."""
+    until = time.monotonic() + 120
+    while True:
+        try:
+            httpx.get(url, trust_env=False, timeout=5)
+        except httpx.TransportError:
+            assert time.monotonic() < until, log.read_text()
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.2)
+        else:
+            return
+
+
+class SlowGateway:
+    """The stand-in's process and what it has noted."""
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.log = log
+        log.touch()
+        output = log.with_suffix(".out")
+        with output.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("standing_in.py")), str(port), log],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        until_answers(f"http://127.0.0.1:{port}/v1/models", self.process, output)
+
+    def noted(self, what: str) -> list[Any]:
+        """The values of that kind, oldest first: `asked`, `messages`, `left`, `feedback` …"""
+        rows = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+        return [row[what] for row in rows if what in row]
+
+    def wait_for(self, what: str, *, count: int) -> list[Any]:
+        until = time.monotonic() + 20
+        while len(self.noted(what)) < count:
+            assert time.monotonic() < until, self.log.read_text(encoding="utf-8")
+            time.sleep(0.1)
+        return self.noted(what)
+
+    def forget(self) -> None:
+        self.log.write_text("", encoding="utf-8")
+        self.delay_models(0.0)
+
+    def delay_models(self, seconds: float) -> None:
+        self.log.with_suffix(".delay").write_text(str(seconds), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with two authors, titles of one, a gate's plot, and money spent today."""
+    home = tmp_path_factory.mktemp("slow") / "home"
+    home.mkdir()
+    settings = Settings(
+        home=home, gateway_port=free_port(), traces_port=free_port(), paid_budget_per_day=2.0
+    )
+    write_author(settings, Author("ann", "Ann Bell"))
+    write_author(settings, Author("bob", "Bob Stone"))
+    write_titles(settings, "ann")
+    report = settings.checkpoints_dir / "ann" / "c0ffee" / "evaluation"
+    report.mkdir(parents=True)
+    (report / "gate-5.md").write_text("# Report\n", encoding="utf-8")
+    (report / "gate-5-voice_seen.svg").write_text(SVG, encoding="utf-8")
+    state = State.open(settings.state_address)
+    with state.transaction() as connection:
+        paid_spending.create(connection, checkfirst=True)
+        today = datetime.now(UTC).date().isoformat()
+        connection.execute(paid_spending.insert().values(day=today, usd=0.5))
+    state.close()
+    return settings
+
+
+def write_titles(settings: Settings, author: str) -> None:
+    """As much of the author's passages as the page reads: their titles."""
+    rows = [
+        {
+            "chunk_id": f"post-{number}-c0",
+            "document_id": f"post-{number}",
+            "title": title,
+            "published_at": datetime(2026, 1, 1, tzinfo=UTC) - timedelta(days=number),
+        }
+        for number, title in enumerate(TITLES)
+    ]
+    schema: dict[str, Any] = {
+        "chunk_id": pl.String(),
+        "document_id": pl.String(),
+        "title": pl.String(),
+        "published_at": pl.Datetime("us", "UTC"),
+    }
+    state = State.open(settings.state_address)
+    Tables(settings.tables_base, state=state).rework(
+        pl.DataFrame(rows, schema=schema),
+        "embeddings",
+        author=author,
+        key="chunk_id",
+        function=lambda changed: changed,
+        version="1",
+        schema=schema,
+        row_key="chunk_id",
+    )
+    state.close()
+
+
+@pytest.fixture(scope="session")
+def slow_gateway(slow_home: Settings) -> Iterator[SlowGateway]:
+    made = SlowGateway(slow_home.gateway_port, slow_home.home / "asked.jsonl")
+    yield made
+    end(made.process)
+
+
+@pytest.fixture(scope="session")
+def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
+    """The embedded trace store of that home, and a client with its keys."""
+    log = slow_home.home / "traces.log"
+    arguments = ["--home", str(slow_home.home), "--port", str(slow_home.traces_port)]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "twin_resources.langfuse.local_store", *arguments],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    address = f"http://127.0.0.1:{slow_home.traces_port}"
+    until_answers(f"{address}/api/public/health", process, log)
+    secrets = load_secrets(slow_home)
+    keys = (secrets.traces_public_key, secrets.traces_secret_key)
+    with httpx.Client(base_url=address, auth=keys, trust_env=False) as client:
+        yield client
+    end(process)
+
+
+@pytest.fixture(scope="session")
+def slow_page(
+    slow_home: Settings, slow_gateway: SlowGateway, trace_store: httpx.Client
+) -> Iterator[Page]:
+    spent = {"TWIN_PAID_BUDGET_PER_DAY": "2.0"}
+    made = Page(slow_home, slow_home.home / "chat.log", environ=spent)
+    yield made
+    end(made.process)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        made = driver.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def tab(slow_page: Page, slow_gateway: SlowGateway, browser: Any) -> Iterator[Any]:
+    """A browser of its own, let in, on the page with the slow gateway; ready to be asked.
+
+    It fails when the page has a script error or runs a script of somebody else's text.
+    """
+    slow_gateway.forget()
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    made = context.new_page()
+    errors: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    made.goto(slow_page.link())
+    ready(made)
+    yield made
+    assert errors == []
+    assert made.evaluate("window.hurt === undefined")
+    context.close()
+
+
+def ready(tab: Any) -> None:
+    """Wait until the page may be asked."""
+    tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
+
+
+def ask(tab: Any, question: str, *, view: str = "talk") -> None:
+    """Type it and press Enter; `free` then waits for the end of this question, not of the last."""
+    field = box(tab, view=view)
+    field.fill(question)
+    press_enter(tab, view=view)
+
+
+def box(tab: Any, *, view: str = "talk") -> Any:
+    """Where a question is typed."""
+    return tab.locator({"talk": "#question", "compare": "#compare-question"}[view] + " textarea")
+
+
+def press_enter(tab: Any, *, view: str = "talk") -> None:
+    tab.evaluate(f"document.body.dataset.{view} = 'asked'")
+    box(tab, view=view).press("Enter")
+
+
+def free(tab: Any, *, view: str = "talk") -> None:
+    """Wait until nothing is written any more, and the next question may be asked."""
+    tab.wait_for_function(f"document.body.dataset.{view} === 'free'", timeout=WAIT_MS)
+
+
+def answered(tab: Any, *, count: int = 1) -> None:
+    """Wait for that many whole answers: the cards of the last stand beside it."""
+    free(tab)
+    tab.wait_for_function(
+        f"document.querySelectorAll('#conversation .bot.message').length === {count}",
+        timeout=WAIT_MS,
+    )
+    tab.locator("#cards .twin-about").wait_for(timeout=WAIT_MS)
+
+
+@pytest.fixture
+def picture(process_logs: Path) -> Callable[..., None]:
+    """Keep a screenshot: in deploy/docs when the documents' pictures are made anew."""
+    anew = os.environ.get("TWIN_DOC_SCREENSHOTS") == "1"
+
+    def take(tab: Any, name: str, **how: Any) -> None:
+        folder = ROOT / "deploy" / "docs" if anew else process_logs
+        tab.screenshot(path=folder / f"{name}.png", **how)
+
+    return take

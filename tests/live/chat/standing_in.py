@@ -1,0 +1,142 @@
+"""A gateway that writes as slowly as a test wants: what no real one can be made to do.
+
+Belongs here: its answers, what it was asked, whether a reader left. Does not belong here: anything
+that a real gateway shows as well (`test_chat_page.py` asks one).
+
+A question holds the orders: `slow` is a word each .25 s, `fail` a refusal, `stuck` an answer that
+never begins. Run as a process: `python standing_in.py PORT LOG`; every request and every reader who
+left is a line of JSON in LOG. Beside it a `.delay` file says how many seconds the models take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
+QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
+SPITEFUL = '<img src=x onerror="window.hurt=1">'
+ANSWER = (
+    "A clock asks for little: a drop of oil, a level shelf and to be left alone. "
+    "Write to `<author>` or to <author> if it stops."
+)
+MODELS = [
+    f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")
+]
+
+
+class Gateway:
+    """The routes of a gateway that the page uses."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._traces = 0
+
+    def note(self, **what: Any) -> None:
+        with self._log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(what) + "\n")
+
+    async def models(self, _request: Request) -> Response:
+        delay = self._log.with_suffix(".delay")
+        await asyncio.sleep(float(delay.read_text()) if delay.exists() else 0)
+        rows = [{"id": name, "object": "model", "created": 1, "owned_by": "x"} for name in MODELS]
+        return JSONResponse({"object": "list", "data": rows})
+
+    async def feedback(self, request: Request) -> Response:
+        body = await request.json()
+        self.note(feedback=body)
+        return JSONResponse({"stored": True, "trace_id": body["trace_id"], "scores": []})
+
+    async def ask(self, request: Request) -> Response:
+        body = await request.json()
+        self.note(asked=body["model"], messages=body["messages"])
+        question = str(body["messages"][-1]["content"])
+        if "fail" in question:
+            wrong = {"message": "no answer for <author> today", "type": "x", "code": "x"}
+            return JSONResponse({"error": wrong}, status_code=400)
+        return StreamingResponse(
+            self.stream(request, body["model"], question), media_type="text/event-stream"
+        )
+
+    async def stream(self, request: Request, model: str, question: str) -> AsyncIterator[str]:
+        self._traces += 1
+        trace = f"{self._traces:032x}"
+        self.note(trace={"id": trace, "model": model})
+        try:
+            if "stuck" in question:
+                await asyncio.sleep(600)
+            for word in (
+                SPITEFUL if "spite" in question else "",
+                model.rpartition("@")[2],
+                *ANSWER.split(),
+            ):
+                await asyncio.sleep(0.25 if "slow" in question else 0.005)
+                yield self.chunk({"content": f"{word} " if word else ""})
+            done = self.chunk({}, finish="stop", twin=twin_field(trace, model, question))
+            yield done + "data: [DONE]\n\n"
+            self.note(ended=question)
+        except asyncio.CancelledError:
+            self.note(left=question)
+            raise
+
+    @staticmethod
+    def chunk(delta: dict[str, str], *, finish: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        base = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        return f"data: {json.dumps(base | {'choices': [choice]} | more)}\n\n"
+
+
+def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
+    """As the gateway's, with the keys of quotes (`twin_resources/quotes`)."""
+    post = {"document_id": "post-0", "title": f"On oil {SPITEFUL}", "url": "https://x.example/0"}
+    other = {"document_id": "post-1", "title": "On brass", "url": "javascript:alert(1)"}
+    version = "base" if model.endswith("@base") else "v1"
+    told: dict[str, Any] = {
+        "trace_id": trace,
+        "version": version,
+        "route": f"alias:{model.rpartition('@')[2]}" if "@" in model else "stable",
+        "cost_usd": 0.000034,
+        "degraded": "",
+        "disclosure": "Written by a language model trained on Ann Bell's posts, not by Ann Bell.",
+        "sources": [],
+    }
+    if "nothing" in question:
+        nearest = [post, other]
+        return told | {"answer": "not_written_about", "nearest": nearest}
+    dated = {"published_at": "2019-05-04", "start": 0}
+    quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": [0, 0]}
+    return told | {
+        "answer": "quote_and_voice",
+        "quotes": [quote | {"published_at": "2019-05-04"}],
+        "sources": [
+            post | dated | {"chunk_id": "c0", "text": POST, "end": len(POST)},
+            other | dated | {"chunk_id": "c1", "text": f"Lemon, {SPITEFUL} patience.", "end": 40},
+        ],
+    }
+
+
+def main() -> None:
+    port, log = int(sys.argv[1]), Path(sys.argv[2])
+    gateway = Gateway(log)
+    app = Starlette(
+        routes=[
+            Route("/v1/models", gateway.models),
+            Route("/v1/chat/completions", gateway.ask, methods=["POST"]),
+            Route("/twin/feedback", gateway.feedback, methods=["POST"]),
+        ]
+    )
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The tab Talk in a real browser: its former faults, each a test, and what it can do.
+
+The gateway is a stand-in that writes as slowly as a test wants; `test_chat_page.py` has a real one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.live.chat.conftest import (
+    WAIT_MS,
+    Page,
+    SlowGateway,
+    answered,
+    ask,
+    box,
+    free,
+    needs_browser,
+    press_enter,
+    ready,
+)
+
+pytestmark = needs_browser
+NOTICE = "#notice .twin-notice"
+
+
+def test_what_is_typed_while_an_answer_streams_stays(tab: Any, slow_gateway: SlowGateway) -> None:
+    """It was erased with every piece of the answer; Enter meanwhile sends nothing and keeps it."""
+    ask(tab, "How slow is oil?")
+    tab.locator("#stop").wait_for(timeout=WAIT_MS)
+    box(tab).press_sequentially("And what of brass?", delay=60)
+    box(tab).press("Enter")
+    answered(tab)
+    assert box(tab).input_value() == "And what of brass?"
+    assert slow_gateway.noted("asked") == ["twin/ann"]
+    press_enter(tab)
+    answered(tab, count=2)
+    assert box(tab).input_value() == ""
+    assert slow_gateway.noted("messages")[1][-1]["content"] == "And what of brass?"
+
+
+def test_a_question_before_the_authors_are_known_waits(
+    slow_page: Page, slow_gateway: SlowGateway, browser: Any
+) -> None:
+    """It asked for `twin/None`; now nothing is sent and the text stays."""
+    slow_gateway.forget()
+    slow_gateway.delay_models(4.0)
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(slow_page.link())
+    box(tab).wait_for(timeout=WAIT_MS)
+    assert tab.evaluate("document.body.dataset.ready") is None
+    ask(tab, "How much oil?")
+    tab.locator("#send").click()
+    time.sleep(0.5)
+    assert slow_gateway.noted("asked") == []
+    slow_gateway.delay_models(0.0)
+    ready(tab)
+    assert box(tab).input_value() == "How much oil?"
+    press_enter(tab)
+    answered(tab)
+    assert slow_gateway.noted("asked") == ["twin/ann"]
+    context.close()
+
+
+def test_a_failure_is_a_line_of_text_and_carries_no_thumbs(tab: Any) -> None:
+    """A toast covered the text and took `<author>` for a tag; the error had thumbs."""
+    ask(tab, "Please fail.")
+    tab.locator(NOTICE).wait_for(timeout=WAIT_MS)
+    said = tab.locator(NOTICE)
+    assert "no answer for <author> today" in said.inner_text()
+    assert said.get_attribute("role") == "alert"
+    assert tab.locator(".toast-wrap .toast-body").count() == 0
+    assert tab.get_by_label("Like", exact=True).count() == 0
+    assert tab.locator("#conversation .bot.message").count() == 0
+    conversation = tab.locator("#conversation").bounding_box()
+    assert said.bounding_box()["y"] >= conversation["y"] + conversation["height"]
+
+
+def test_a_failed_question_is_asked_again_and_no_model_hears_of_it(
+    tab: Any, slow_gateway: SlowGateway
+) -> None:
+    ask(tab, "Please fail.")
+    tab.locator(NOTICE).wait_for(timeout=WAIT_MS)
+    tab.locator("#again").click()
+    slow_gateway.wait_for("asked", count=2)
+    ask_when_free(tab, "How much oil?")
+    answered(tab)
+    first, again, last = slow_gateway.noted("messages")
+    assert first == again == [{"role": "user", "content": "Please fail."}]
+    assert last == [{"role": "user", "content": "How much oil?"}]
+
+
+def ask_when_free(tab: Any, question: str) -> None:
+    free(tab)
+    ask(tab, question)
+
+
+def test_another_versions_answers_are_not_in_the_context(
+    tab: Any, slow_gateway: SlowGateway
+) -> None:
+    """What is compared with must not have been read."""
+    ask(tab, "How much oil?")
+    answered(tab)
+    tab.locator("#version").get_by_label("base model").check()
+    ask(tab, "And you?")
+    answered(tab, count=2)
+    tab.locator("#version").get_by_label("as released").check()
+    ask(tab, "More?")
+    answered(tab, count=3)
+    assert slow_gateway.noted("asked") == ["twin/ann", "twin/ann@base", "twin/ann"]
+    _, base, back = slow_gateway.noted("messages")
+    assert [turn["content"] for turn in base] == ["And you?"]
+    assert [turn["content"] for turn in back][::2] == ["How much oil?", "More?"]
+    assert len(back) == 3
+
+
+def test_stop_ends_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
+    """Also of a model that has not said a word yet."""
+    for question in ("slow one", "stuck one"):
+        ask(tab, question)
+        tab.locator("#stop").wait_for(timeout=WAIT_MS)
+        time.sleep(1)
+        tab.locator("#stop").click()
+        free(tab)
+    assert slow_gateway.wait_for("left", count=2) == ["slow one", "stuck one"]
+    assert slow_gateway.noted("ended") == []
+    assert "Stopped" in tab.locator(NOTICE).inner_text()
+
+
+def test_escape_stops_and_who_leaves_ends_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
+    ask(tab, "slow one")
+    tab.locator("#stop").wait_for(timeout=WAIT_MS)
+    tab.keyboard.press("Escape")
+    slow_gateway.wait_for("left", count=1)
+    ask_when_free(tab, "stuck two")
+    slow_gateway.wait_for("asked", count=2)
+    tab.goto("about:blank")
+    assert slow_gateway.wait_for("left", count=2) == ["slow one", "stuck two"]
+
+
+def test_the_conversation_survives_a_reload_and_a_new_one_begins_empty(
+    tab: Any, slow_gateway: SlowGateway
+) -> None:
+    ask(tab, "How much oil?")
+    answered(tab)
+    tab.reload()
+    ready(tab)
+    tab.locator("#conversation .bot.message").wait_for(timeout=WAIT_MS)
+    assert "How much oil?" in tab.locator("#conversation").inner_text()
+    assert tab.locator("#cards mark").count() == 1
+    ask(tab, "And then?")
+    answered(tab, count=2)
+    assert len(slow_gateway.noted("messages")[1]) == 3
+    tab.locator("#new").click()
+    tab.locator("#conversation .bot.message").first.wait_for(state="detached", timeout=WAIT_MS)
+    ask(tab, "From the start?")
+    answered(tab)
+    assert len(slow_gateway.noted("messages")[2]) == 1
+
+
+def test_each_author_has_a_name_and_a_conversation(tab: Any, slow_gateway: SlowGateway) -> None:
+    assert tab.locator("h1").inner_text() == "Ann Bell"
+    ask(tab, "How much oil?")
+    answered(tab)
+    tab.locator("#author input").click()
+    tab.get_by_role("option", name="Bob Stone").click()
+    tab.wait_for_function("document.querySelector('h1').innerText === 'Bob Stone'")
+    assert tab.locator("#conversation .bot.message").count() == 0
+    ask(tab, "And you?")
+    answered(tab)
+    assert slow_gateway.noted("asked") == ["twin/ann", "twin/bob"]
+    assert len(slow_gateway.noted("messages")[1]) == 1
+    tab.reload()
+    ready(tab)
+    assert tab.locator("h1").inner_text() == "Bob Stone"
+
+
+def test_the_authors_titles_are_examples(
+    tab: Any, slow_gateway: SlowGateway, picture: Callable[..., None]
+) -> None:
+    example = tab.get_by_text("On <author> & co")
+    example.wait_for(timeout=WAIT_MS)
+    picture(tab, "page-welcome")
+    example.click()
+    answered(tab)
+    (asked,) = slow_gateway.noted("messages")
+    assert asked[-1]["content"] == "What do you say in “On <author> & co”?"
+
+
+def test_sources_are_cards_with_the_quoted_sentence_marked(
+    tab: Any, picture: Callable[..., None]
+) -> None:
+    ask(tab, "How much oil?")
+    answered(tab)
+    quoted, other = tab.locator("#cards .twin-card").all()
+    assert quoted.locator("mark").inner_text().startswith("A clock wants one drop of oil")
+    assert quoted.locator("time").inner_text() == "2019-05-04"
+    assert quoted.locator("h3 a").get_attribute("href") == "https://x.example/0"
+    assert other.locator("a").count() == 0  # `javascript:` is no address to click on
+    tab.locator("#cards summary", has_text="About this answer").click()
+    facts = tab.locator("#cards dl").inner_text()
+    assert "v1" in facts
+    assert "$0.000034" in facts
+    picture(tab, "page-quotes")
+
+
+def test_what_nobody_wrote_about_offers_the_nearest_posts(tab: Any) -> None:
+    ask(tab, "nothing of yours")
+    answered(tab)
+    assert "nearest posts" in tab.locator("#cards").inner_text()
+    assert tab.locator("#cards .twin-card").count() == 2
+
+
+def test_nothing_of_others_is_markup(tab: Any) -> None:
+    """Titles, passages, answers and questions with `<img onerror>` and Markdown; see `tab`."""
+    spiteful = '<img src=x onerror="window.hurt=2"> spite <author> & **bold** `<code>`'
+    ask(tab, spiteful)
+    answered(tab)
+    time.sleep(0.5)
+    page = tab.locator("#talk").inner_text()
+    assert '<img src=x onerror="window.hurt=2"> spite <author> & bold <code>' in page
+    assert '<img src=x onerror="window.hurt=1">' in tab.locator("#conversation").inner_text()
+    assert "to <author> if it stops" in page
+    assert tab.locator("#talk img:not([src^='data:']):not(.avatar)").count() == 0
+    assert tab.evaluate("window.hurt === undefined")
+
+
+def test_a_vote_and_why(tab: Any, slow_gateway: SlowGateway) -> None:
+    ask(tab, "How much oil?")
+    answered(tab)
+    tab.get_by_label("Dislike", exact=True).first.click()
+    why = tab.locator("#why textarea, #why input").first
+    why.wait_for(timeout=WAIT_MS)
+    (vote,) = slow_gateway.wait_for("feedback", count=1)
+    assert vote["thumb"] == "down"
+    why.fill("Too stiff.")
+    why.press("Enter")
+    _, said = slow_gateway.wait_for("feedback", count=2)
+    assert said == {"trace_id": vote["trace_id"], "thumb": "down", "comment": "Too stiff."}
+    assert tab.locator(NOTICE).inner_text() == "Thank you: stored."
+    assert tab.locator(".toast-wrap .toast-body").count() == 0
+
+
+def test_the_box_for_another_wording_is_as_wide_as_the_answer(
+    tab: Any, slow_gateway: SlowGateway, picture: Callable[..., None]
+) -> None:
+    ask(tab, "How much oil?")
+    answered(tab)
+    tab.locator("#improve").click()
+    wording = tab.locator("#wording-text textarea")
+    wording.wait_for(timeout=WAIT_MS)
+    assert wording.input_value().startswith("twin/ann A clock asks for little")
+    assert "to <author> if" in wording.input_value()  # as it was said, not as it is escaped
+    answer = tab.locator("#conversation .bot.message").last.bounding_box()
+    assert wording.bounding_box()["width"] >= 0.95 * answer["width"]
+    assert wording.bounding_box()["height"] >= 100
+    picture(tab, "page-wording", full_page=True)
+    wording.fill("I would begin with the escapement.")
+    tab.get_by_role("button", name="Send my wording").click()
+    (said,) = slow_gateway.wait_for("feedback", count=1)
+    assert said["edit"] == "I would begin with the escapement."
+
+
+def test_it_fits_a_telephone_and_is_named_for_a_screen_reader(
+    tab: Any, picture: Callable[..., None]
+) -> None:
+    tab.set_viewport_size({"width": 390, "height": 844})
+    ask(tab, "How much oil?")
+    answered(tab)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("#question textarea", "#send", "#again", "#improve", "#new"):
+        place = tab.locator(name).bounding_box()
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= 390
+    assert tab.get_by_label("Your question").count() == 1
+    assert tab.get_by_role("tab").all_inner_texts() == ["Talk", "Before | after", "Look"]
+    assert tab.get_by_role("heading", level=1).inner_text() == "Ann Bell"
+    nameless = tab.evaluate(
+        "[...document.querySelectorAll('button')].filter((b) => b.offsetParent && "
+        "!(b.innerText.trim() || b.ariaLabel || b.title)).length"
+    )
+    assert nameless == 0
+    picture(tab, "page-telephone", full_page=True)

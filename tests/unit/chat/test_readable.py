@@ -1,0 +1,58 @@
+"""Text of others is shown as text: in HTML, and in Markdown outside of code."""
+
+from __future__ import annotations
+
+import pytest
+from markdown_it import MarkdownIt
+
+from twin_resources.chat.readable import as_markdown, as_text, web_address
+
+
+def test_html_is_escaped_also_for_attributes() -> None:
+    assert as_text("<img src='x' onerror=\"y\">") == (
+        "&lt;img src=&#x27;x&#x27; onerror=&quot;y&quot;&gt;"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write to <author>.",
+        "<img src=x onerror=alert(1)>",
+        "a &lt; b & c",
+        "A lone ` and <author>\n\nand another ` there",
+        "``` <author>",
+        "`<author>` and <author>",
+        "``a ` b <x>`` <y>",
+        "```c\n#include <stdio.h>\n```\n<author>",
+        "~~~\n<b>\n~~~\n<author>",
+        "```\nnever closed <author>",
+    ],
+)
+def test_markdown_shows_what_stands_there(text: str) -> None:
+    """A reader of Markdown that lets HTML through shows the text, and no tag of it."""
+    html = MarkdownIt("commonmark", {"html": True}).render(as_markdown(text))
+    shown = html.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    for tag in ("<author>", "<img", "<x>", "<y>", "<b>", "<stdio.h>", "&lt;", "&"):
+        assert shown.count(tag) >= text.count(tag), html
+    for tag in ("<author", "<img", "<x>", "<y>", "<b>", "<stdio"):
+        assert tag not in html
+
+
+def test_code_keeps_its_signs() -> None:
+    assert "`a<b && c`" in as_markdown("`a<b && c` <d>")
+    assert as_markdown("```c\n#include <stdio.h>\n```").count("<stdio.h>") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://x.example/a", True),
+        ("http://x.example", True),
+        ("javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("", False),
+    ],
+)
+def test_only_web_addresses_are_links(url: str, shown: bool) -> None:
+    assert bool(web_address(url)) == shown

@@ -1,0 +1,97 @@
+"""A list and a trace as HTML: what is known is there, and nothing of others is markup."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from twin_resources.chat.trace_pages import trace_list, trace_tree
+from twin_resources.explanation import Explanation, Passage
+from twin_resources.langfuse.trace_reading import Score, Step, TraceRow, TraceTree
+
+SPITE = '"><img src=x onerror=alert(1)>'
+ROW = TraceRow(
+    trace_id="a" * 32,
+    at="2026-01-01T10:20:30.000Z",
+    author="ann",
+    version="v1",
+    route="stable",
+    prompt_class="short",
+    question="How much oil?",
+    answer="One drop.",
+    seconds=2.1,
+    cost_usd=0.00002,
+    tokens=40,
+    error="",
+    degraded="",
+    scores=(Score("thumbs", 0, "stiff"), Score("output", "Two."), Score("latency_s", 2.1)),
+)
+STEP = Step("1", "GENERATION", "answer", ROW.at, 2.1, (("user", "Oil?"),), "One.", {"model": "m"})
+PASSAGE = Passage(
+    "c1", "d1", "On oil", 0, (0, 40), "A passage.", "s1", "oil.md", "https://x.example"
+)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"<[^>]+>", " ", html)
+
+
+def test_a_list_names_what_tells_traces_apart() -> None:
+    html = trace_list([ROW, replace(ROW, error="Timeout", question="", answer="", scores=())])
+    said = text_of(html)
+    for part in ("How much oil?", "v1", "stable", "2.1 s", "$0.000020", "thumbs 0", "edited"):
+        assert part in said
+    assert "latency_s" not in said
+    assert "Timeout" in said
+    assert "(no text)" in said
+    assert f'href="/?trace={ROW.trace_id}"' in html
+    assert "No trace" in trace_list([])
+
+
+def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
+    explained = Explanation(
+        trace_id=ROW.trace_id,
+        trace={},
+        question="",
+        answer="",
+        model={"checkpoint": "c0ffee"},
+        manifest={
+            "base": {"name": "SmolLM2"},
+            "tokens": 75_000,
+            "epochs": 1.5,
+            "dataset": {"asset": "instruction_dataset", "data_version": "9f"},
+        },
+        passages=(PASSAGE, Passage("gone")),
+    )
+    tree = TraceTree(ROW, (replace(STEP, children=(replace(STEP, name="inner"),)),), {})
+    html = trace_tree(tree, explained, address="https://lf.example/project/twin/traces/a")
+    said = text_of(html)
+    for part in (
+        *("Oil?", "One drop.", "stiff", "On oil", "oil.md", "A passage.", "edited or deleted"),
+        *("c0ffee", "SmolLM2", "75,000 tokens", "instruction_dataset 9f", "$0.000020", "inner"),
+    ):
+        assert part in said, part
+    assert 'href="https://lf.example/project/twin/traces/a"' in html
+
+
+def test_base_answers_have_no_checkpoint() -> None:
+    explained = Explanation(ROW.trace_id, {}, "", "", {}, {}, ())
+    said = text_of(trace_tree(TraceTree(ROW, (STEP,), {}), explained))
+    assert "base model with retrieval" in said
+    assert "No post was retrieved" in said
+
+
+def test_nothing_of_others_is_markup() -> None:
+    names = ("trace_id", "at", "version", "route", "question", "answer", "error")
+    texts: dict[str, Any] = dict.fromkeys(names, SPITE)
+    row = replace(ROW, **texts, scores=(Score(SPITE, SPITE, SPITE, SPITE), Score("output", SPITE)))
+    step = Step(SPITE, SPITE, SPITE, SPITE, None, ((SPITE, SPITE),), SPITE, {"model": SPITE})
+    passage = Passage(SPITE, SPITE, SPITE, 0, (0, 1), SPITE, SPITE, SPITE, "javascript:alert(1)")
+    model = {"checkpoint": SPITE}
+    explained = Explanation(SPITE, {}, SPITE, SPITE, model, {}, (passage, Passage(SPITE)))
+    facts = {f"twin.{name}": SPITE for name in ("version", "route", "degraded", "class")}
+    html = trace_tree(TraceTree(row, (step,), facts), explained, address="javascript:x", why=SPITE)
+    html += trace_list([row])
+    assert "<img" not in html
+    assert "javascript:" not in html

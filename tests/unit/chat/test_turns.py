@@ -1,0 +1,92 @@
+"""A conversation as the browser keeps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.chat.turns import (
+    MOST_TURNS,
+    Turn,
+    answered,
+    messages_for,
+    new_turn,
+    place_of,
+    shown,
+    talks_of,
+    thumbs,
+    with_turns,
+)
+
+
+def turn(question: str, answer: str = "", how: Any = "whole", **more: Any) -> Turn:
+    made = new_turn(question, more.pop("model", "twin/ann"))
+    made.update({"answer": answer, "how": how, **more})  # type: ignore[typeddict-item]
+    return made
+
+
+FAILED = turn("b", how="failed", why="no")
+TURNS = [turn("a", "A", twin={"trace_id": "1"}), FAILED, turn("c", "C", how="stopped")]
+
+
+def test_a_failed_question_is_shown_and_told_to_no_model() -> None:
+    assert [one["content"] for one in shown(TURNS)] == ["a", "A", "b", "c", "C"]
+    told = messages_for(TURNS, "d", model="twin/ann")
+    assert [one["content"] for one in told] == ["a", "A", "c", "C", "d"]
+
+
+def test_a_model_is_told_its_own_answers_only() -> None:
+    turns = [turn("a", "A"), turn("b", "B", model="twin/ann@base")]
+    told = messages_for(turns, "c", model="twin/ann@base")
+    assert [one["content"] for one in told] == ["b", "B", "c"]
+
+
+def test_a_message_leads_to_its_turn() -> None:
+    assert [place_of(TURNS, number) for number in range(6)] == [0, 0, 1, 2, 2, None]
+    assert place_of(TURNS, [3, 0]) == 2
+    assert [place_of(TURNS, odd) for odd in (None, "x", [], -1)] == [None] * 4
+
+
+def test_votes_stand_at_their_answers() -> None:
+    turns = [turn("a", "A", vote="up"), FAILED, turn("c", "C", vote="down"), turn("d", "D")]
+    assert thumbs(turns) == ["Like", "Dislike", None]
+
+
+def test_feedback_is_about_the_last_answer_with_a_trace() -> None:
+    assert answered(TURNS) == 0
+    assert answered([FAILED]) is None
+
+
+def test_a_page_that_was_left_while_it_wrote_has_stopped() -> None:
+    """A page that is opened again has nothing under way."""
+    assert talks_of({"ann": [turn("a", "half", how="writing")]})["ann"][0]["how"] == "stopped"
+
+
+def test_the_author_talked_to_last_is_the_last_and_old_turns_go() -> None:
+    talks = with_turns({"ann": TURNS, "bob": []}, "ann", [turn(str(n)) for n in range(99)])
+    assert list(talks) == ["bob", "ann"]
+    assert len(talks["ann"]) == MOST_TURNS
+    assert talks["ann"][-1]["question"] == "98"
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@given(json_like)
+def test_whatever_a_browser_sends_is_read(kept: object) -> None:
+    for turns in talks_of(kept).values():
+        shown(turns)
+        messages_for(turns, "x", model="twin/ann")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(list(new_turn("", ""))), json_like)))
+def test_odd_turns_are_read(rows: list[Any]) -> None:
+    for one in talks_of({"ann": rows})["ann"]:
+        assert isinstance(one["twin"], dict)
+        assert one["how"] in ("whole", "stopped", "failed")

@@ -1,0 +1,46 @@
+"""Text of other people as a browser shows it: never as markup of the page.
+
+Belongs here: escaping for HTML and for Markdown. Does not belong here: what is shown (`cards.py`,
+`turns.py`).
+Source: CommonMark, code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import html
+import re
+
+# Fences first: a backtick inside a block opens no span. Without its end a fence goes to the end.
+_CODE = re.compile(
+    r"(?:^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z))"
+    r"|(?:(?P<span>(?<!`)`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)(?P=span)(?!`))",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def as_text(text: object) -> str:
+    """Text as it stands, for the inside of an HTML element or of a quoted attribute."""
+    return html.escape(str(text), quote=True)
+
+
+def as_markdown(text: str) -> str:
+    """Markdown in which `<author>` is shown and is no tag; code stays code.
+
+    In code Markdown shows `<` as it stands, and would show an entity as its letters.
+    """
+    made: list[str] = []
+    end = 0
+    for code in _CODE.finditer(text):
+        made += [_outside_code(text[end : code.start()]), code.group(0)]
+        end = code.end()
+    return "".join([*made, _outside_code(text[end:])])
+
+
+def _outside_code(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def web_address(url: str) -> str:
+    """The address when a click on it may open it: http or https; else empty."""
+    return url if url.startswith(("https://", "http://")) else ""
