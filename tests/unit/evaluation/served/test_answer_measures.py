@@ -8,7 +8,7 @@ import pytest
 from tests.unit.evaluation.served.test_base_scores import NoTables
 from tests.unit.judging.word_vectors import embed
 from twin_assets.evaluation.harm import memorisation, safety
-from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served.answer_measures import Judges
@@ -21,6 +21,8 @@ from twin_assets.evaluation.served.served_answers import (
 )
 from twin_assets.evaluation.served.served_model import ServedAnswer
 from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.style.delta import Text
+from twin_resources.judging.sentence_support import SentenceSupport
 from twin_resources.judging.support import SupportJudge
 from twin_resources.judging.texts import Hand, bundled_hands
 from twin_resources.judging.topic import Pair, TopicJudge, calibrate_topic
@@ -171,3 +173,24 @@ def test_without_a_voice_judge_the_reason_is_told(asked: Asked, judges: Judges) 
 
     assert voice.sounds_less_like_the_base(found).passed is None
     assert "only 3 texts" in voice.sounds_less_like_the_base(found).detail
+
+
+def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not(
+    asked: Asked, hands: dict[str, Hand]
+) -> None:
+    own = [Text(document, text) for document, text in hands["mara-lindqvist"].passages[:120]]
+    judge = SentenceSupport(embed, embedder="words")
+    # as long as the model's answers are, so that the last sentence is cut off
+    right = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own], "")
+    wrong = said_by(asked, [HEDGED.format(at) for at in asked.held_out], "")
+
+    good = measures.says_what_the_posts_say(asked, right, own, judge)
+    bad = measures.says_what_the_posts_say(asked, wrong, own, judge)
+
+    assert not isinstance(good, str)
+    assert not isinstance(bad, str)
+    assert faithfulness.claim(good).passed is True, faithfulness.claim(good)
+    assert faithfulness.claim(bad).passed is False
+    assert good.calibration == bad.calibration
+    few = measures.says_what_the_posts_say(asked, right, own[:3], judge)
+    assert few == "fewer than 40 sentences of the author to calibrate on"
