@@ -48,7 +48,8 @@ class Author:
         context_tokens: most tokens of the passages in a prompt, in training and in serving; under
             256 a full chunk does not fit. A larger model makes use of more; a change is a new
             dataset.
-        disclosure: the sentence that tells a reader that a model wrote this.
+        disclosure: the sentence that tells a reader that a model wrote this; empty: one that is
+            true of who answered (`gateway/disclosure.py`).
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
         release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
@@ -85,12 +86,6 @@ class Author:
     consent: str = ""
     presidio_model: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    @property
-    def disclosure_line(self) -> str:
-        return self.disclosure or (
-            f"Written by a language model trained on {self.name}'s posts, not by {self.name}."
-        )
 
 
 def read_author(settings: Settings, slug: str) -> Author:

@@ -20,8 +20,9 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from twin_resources.authors import Author
-from twin_resources.gateway.choice import Chosen
+from twin_resources.gateway.choice import BASE, PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
+from twin_resources.gateway.disclosure import WrittenBy, disclosure
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import Asked
 
@@ -78,6 +79,7 @@ class Answering:
         seconds: from `begin` to `end`.
         call_id: LiteLLM's. sampling: as it was sent.
         standby: who answers if the one that was chosen fails; None: nobody.
+        shown: the answer as the reader got it; empty: as the model wrote it.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
     """
 
@@ -101,6 +103,7 @@ class Answering:
     call_id: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
     standby: Standby | None = None
+    shown: str = ""
     drawn: Chosen | None = None
     _began: float = 0.0
     _over: bool = False
@@ -149,6 +152,24 @@ class Answering:
         self.template, self.meter = self.standby.template, self.standby.meter
         self.degraded = (*self.degraded, how)
 
+    def repeated_itself(self) -> None:
+        """The answer went in loops and was ended before them."""
+        self.degraded = (*self.degraded, "the model repeated itself: ended before that")
+
+    @property
+    def ends_at_sentence(self) -> bool:
+        """Whether the gateway says where the answer ends: it is prose of a model, and the client
+        has not said it himself."""
+        named = {"max_tokens", "stop"} & self.asked.sampling.keys()
+        return not named and not self.declined and self.asked.response_format is None
+
+    @property
+    def written_by(self) -> WrittenBy:
+        """See `disclosure.py`."""
+        if self.declined:
+            return "fixed"
+        return {PAID: "paid", BASE: "untuned"}.get(self.chosen.version, "tuned")  # pyright: ignore[reportReturnType]
+
     @property
     def is_over(self) -> bool:
         return self._over
@@ -176,7 +197,9 @@ class Answering:
                 }
                 for source in self.sources
             ],
-            "disclosure": self.author.disclosure_line,
+            "disclosure": disclosure(
+                self.author, written_by=self.written_by, shown_posts=bool(self.sources)
+            ),
             "cost_usd": self.cost_usd,
             "degraded": "; ".join(self.degraded),
         }

@@ -22,6 +22,7 @@ from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
+from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import PAID
@@ -155,6 +156,7 @@ class TwinPlugin(CustomLogger):
         if answering is not None:
             self._end(answering, response)
             self.watch.ended(answering, answered=True)
+            end_prose(answering, response)
             _put_twin_field(answering, response)
         return response
 
@@ -173,7 +175,7 @@ class TwinPlugin(CustomLogger):
             return
         last: Any = None
         try:
-            async for chunk in self._unbroken(answering, response):
+            async for chunk in prose_ended(answering, self._unbroken(answering, response)):
                 if getattr(chunk, "usage", None):
                     self._end(answering, chunk)
                 if any(choice.finish_reason for choice in chunk.choices):

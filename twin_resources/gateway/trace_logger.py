@@ -52,7 +52,7 @@ class TraceLogger(LangfuseOtelLogger):
         answering = self._plugin.record(call_id)
         if answering is None:
             return
-        answer = _answer_text(response_obj)
+        answer = answering.shown or _answer_text(response_obj)
         self._plugin.note_server(answering, kwargs)
         answering.findings = safety.findings(answer)
         error = kwargs.get("exception")

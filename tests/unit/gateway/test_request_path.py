@@ -110,7 +110,7 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     }  # fmt: skip
     assert (told["version"], told["route"], told["degraded"]) == ("base", "base", "")
     assert told["cost_usd"] > 0
-    assert ANN.disclosure_line == told["disclosure"]
+    assert "not trained on" in told["disclosure"], "base answers"
     assert answering.meter is not None
     assert answering.meter.tokens == 120
     headers = answering.headers()

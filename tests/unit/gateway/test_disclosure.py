@@ -1,0 +1,48 @@
+"""What an answer says of its writer is true of who wrote it."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import get_args
+
+import pytest
+
+from twin_resources.authors import Author
+from twin_resources.gateway.disclosure import AnswerKind, WrittenBy, disclosure
+
+ANN = Author("ann", "Ann Bell")
+
+
+@pytest.mark.parametrize(
+    ("written_by", "shown_posts", "answer", "said"),
+    [
+        ("tuned", True, "voice", "Written by a language model trained on Ann Bell's posts, not by"),
+        ("untuned", True, "voice", "was shown some of Ann Bell's posts and not trained on them"),
+        ("untuned", False, "voice", "not trained on Ann Bell's posts and shown none of them"),
+        ("paid", True, "voice", "another provider's language model that was shown some"),
+        ("fixed", False, "voice", "A fixed sentence"),
+        ("tuned", True, "quote", "Ann Bell's own sentences"),
+        ("tuned", True, "quote_and_voice", "sentences are Ann Bell's own; the others were written"),
+        ("untuned", True, "not_written_about", "found nothing about this in Ann Bell's posts"),
+    ],
+)
+def test_each_writer_has_its_words(
+    written_by: WrittenBy, shown_posts: bool, answer: AnswerKind, said: str
+) -> None:
+    assert said in disclosure(ANN, written_by=written_by, shown_posts=shown_posts, answer=answer)
+
+
+def test_only_prose_of_tuned_weights_was_written_by_a_model_trained_on_the_posts() -> None:
+    for written_by, shown, answer in product(
+        get_args(WrittenBy), (True, False), get_args(AnswerKind)
+    ):
+        told = disclosure(ANN, written_by=written_by, shown_posts=shown, answer=answer)
+        says_so = "language model trained on Ann Bell's posts" in told
+        assert says_so == (written_by == "tuned" and answer in {"voice", "quote_and_voice"})
+        assert "Ann Bell" in told or written_by == "fixed"
+
+
+def test_the_authors_own_wording_stays() -> None:
+    own = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
+    for written_by in get_args(WrittenBy):
+        assert disclosure(own, written_by=written_by, shown_posts=True) == own.disclosure

@@ -1,0 +1,77 @@
+"""LiteLLM's answers and streams, ended at a sentence and before a loop.
+
+Belongs here: carrying what `prose_end.py` shows into the objects that LiteLLM sends on, and the
+finish reason. Does not belong here: where a text ends (`prose_end.py`), which answers it is done to
+(`Answering.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from twin_resources.gateway.answering import Answering
+from twin_resources.gateway.prose_end import ProseEnd, whole_answer
+
+
+def end_prose(answering: Answering, response: Any) -> None:
+    """End an answer in one piece at a sentence and before a loop."""
+    if not answering.ends_at_sentence or not response.choices:
+        return
+    choice = response.choices[0]
+    written = choice.message.content or ""
+    ended = whole_answer(written, cut_off=choice.finish_reason == "length")
+    if ended.looped:
+        # Neither of OpenAI's reasons is meant for it; "stop" would say that the model had ended.
+        choice.finish_reason = "length"
+        answering.repeated_itself()
+    if ended.text != written:
+        choice.message.content = answering.shown = ended.text
+
+
+async def prose_ended(
+    answering: Answering, chunks: AsyncGenerator[Any, None]
+) -> AsyncGenerator[Any, None]:
+    """A stream's chunks, ended at a sentence and before a loop.
+
+    What the model goes on to write in a loop is read and not shown: LiteLLM writes a trace, and the
+    server tells the tokens, only at its end, which the author's token limit bounds.
+    """
+    if not answering.ends_at_sentence:
+        async for chunk in chunks:
+            yield chunk
+        return
+    limit = int(answering.sampling["max_tokens"])
+    ending, writer = ProseEnd(limit=limit), answering.drawn
+    shown = ""
+    async for chunk in chunks:
+        for choice in chunk.choices:
+            if choice.delta is None:
+                continue
+            text = choice.delta.content or ""
+            held = ""
+            if answering.drawn is not writer:
+                # Another version begins anew, and may well say the same.
+                held = ending.finish(cut_off=False)
+                ending, writer = ProseEnd(limit=limit), answering.drawn
+            held += ending.feed(text)
+            if choice.finish_reason:
+                held += ending.finish(cut_off=choice.finish_reason == "length")
+                if ending.looped:
+                    choice.finish_reason = "length"
+                    answering.repeated_itself()
+            shown += held
+            if choice.finish_reason:
+                # Always: LiteLLM puts the trace's answer together from these very chunks.
+                answering.shown = shown
+            if choice.finish_reason and held:
+                # Ahead of the chunk with the reason, in which some clients read no text.
+                before = chunk.model_copy(deep=True)
+                before.choices[0].finish_reason = None
+                before.choices[0].delta.content = held
+                if getattr(before, "usage", None) is not None:
+                    before.usage = None
+                yield before
+                held = ""
+            choice.delta.content = held or (None if choice.finish_reason else "")
+        yield chunk
