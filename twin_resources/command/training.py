@@ -29,6 +29,8 @@ from twin_resources.command.outcome import (
     Ending,
     Outcome,
     ending_of,
+    open_registry,
+    refusal_reasons,
     standing_ending,
     untrained_ending,
     wait_until_served,
@@ -181,6 +183,35 @@ def tell_ending(ending: Ending, *, clock: StageClock) -> None:
     for reason in ending.reasons:
         clock.say(reason)
     clock.say(next_step(ending))
+
+
+def tell_report(settings: Settings, ending: Ending, *, clock: StageClock) -> Ending | None:
+    """Say what the rest of the gate has found, once it is there.
+
+    Args:
+        ending: a release by the gate's first part.
+
+    Returns:
+        What to ask with the next time; None: there is nothing more to come.
+    """
+    if ending.outcome is not Outcome.TUNED or ending.verdict is None:
+        return None
+    known = ending.verdict
+    registry = open_registry(settings)
+    newest = registry.latest_verdict(known.author)
+    registry.state.close()
+    if newest is None or newest.checkpoint != known.checkpoint or newest == known:
+        return ending
+    if newest.outcome == "passed":
+        met = sum(claim.passed is True for claim in newest.claims)
+        said = f"the gate's report is complete: {met} of {len(newest.claims)} claims hold"
+        clock.say(said, style="green")
+    else:
+        clock.say("the release was taken back; base model + retrieval answer", style="bold yellow")
+        for reason in refusal_reasons(newest):
+            clock.say(reason)
+    show_voice(settings, replace(ending, verdict=newest), clock=clock)
+    return None
 
 
 def show_voice(settings: Settings, ending: Ending, *, clock: StageClock) -> None:

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from types import FrameType
 
@@ -24,7 +25,7 @@ from twin_resources.command.author_progress import (
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.console import typed
 from twin_resources.command.first_answers import ask_before, import_posts
-from twin_resources.command.outcome import Outcome
+from twin_resources.command.outcome import Ending, Outcome
 from twin_resources.command.presentation import endpoints_table
 from twin_resources.command.preview import NOTHING_USABLE, changes_line, run_preview, show_preview
 from twin_resources.command.services import publish_endpoints, start_or_attach
@@ -41,6 +42,7 @@ from twin_resources.command.training import (
     plan_training,
     show_ending,
     start_training,
+    tell_report,
     train,
 )
 from twin_resources.errors import TwinError
@@ -51,6 +53,8 @@ from twin_resources.stack.stack import SERVICES, Stack, chosen_settings, find_st
 from twin_resources.wording import counted
 
 INTERRUPTED = 130
+STAY_S = 0.5
+REPORT_TURNS = 10  # between two looks whether the gate's report is complete
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ class _Up:
         self.clock = clock
         self.serves = False  # from here on a failure leaves something worth keeping
         self.code: int | None = None  # known after the last stage
+        self.ending: Ending | None = None  # of the training of this call
 
     def run(self) -> int:
         self._preflight()
@@ -211,7 +216,8 @@ class _Up:
             wait = typed("status --wait", home=self.settings.home)
             self.clock.say(f"training goes on in the background; wait for it with: {wait}")
             return 0
-        return int(train(stack, endpoints, subject.author, clock=self.clock).outcome)
+        self.ending = train(stack, endpoints, subject.author, clock=self.clock)
+        return int(self.ending.outcome)
 
     def _requested_ports(self) -> list[str]:
         """Services whose port was asked for, by flag or by `TWIN_<SERVICE>_PORT`."""
@@ -263,9 +269,11 @@ class _Up:
         """Stay in the foreground; Ctrl-C ends the stack, `twin stop` elsewhere ends this."""
         self.clock.say("running; Ctrl-C stops everything", style="bold")
         try:
-            while True:
+            for turn in count():
                 ensure_alive(stack)
-                time.sleep(0.5)
+                if self.ending is not None and turn % REPORT_TURNS == 0:
+                    self.ending = tell_report(stack.settings, self.ending, clock=self.clock)
+                time.sleep(STAY_S)
         except StackStopped:
             self.clock.say("stopped by another command")
 
