@@ -129,18 +129,26 @@ def _works(project: Path) -> bool:
 
 
 def _make_environment(project: Path) -> None:
-    _say("making .venv")
     folder = project / ".venv"
-    ran = subprocess.run(
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ran.returncode != 0:
+    command = [sys.executable, "-m", "venv", "--clear", str(folder)]
+    started = time.monotonic()
+    _say("making .venv")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        said = ""
+        while process.returncode is None:
+            try:
+                said, _ = process.communicate(timeout=CLOCK_EVERY_S)
+            except subprocess.TimeoutExpired:
+                _say(f"making .venv: {time.monotonic() - started:.0f} s")
+            except BaseException:
+                process.kill()  # Ctrl-C: as with pip
+                raise
+    if process.returncode != 0:
         raise InstallationFailed(
             f"make the virtual environment {folder}",
-            found=(ran.stdout + ran.stderr).strip()[-500:],
+            found=said.strip()[-500:],
             next_step="mend what it says (Debian: install the package python3-venv)",
         )
 
