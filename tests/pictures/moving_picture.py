@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import html
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -104,8 +105,16 @@ def _drawn(frame: Frame, width: int) -> Image.Image:
     return whole
 
 
-def frames_of(tab: Any, settings: Settings, *, page: str, question: str) -> Iterator[Frame]:
-    """The steps, one after another."""
+def frames_of(
+    tab: Any, settings: Settings, *, page: str, author: str, question: str
+) -> Iterator[Frame]:
+    """The steps, one after another.
+
+    Args:
+        tab: a page of playwright's browser.
+        page: address of the chat page.
+        author: slug or name.
+    """
 
     def shot(caption: str, seconds: float) -> Frame:
         return Frame(tab.screenshot(), caption, seconds)
@@ -126,7 +135,9 @@ def frames_of(tab: Any, settings: Settings, *, page: str, question: str) -> Iter
     tab.evaluate("document.querySelector('#cards').style.outline = '3px solid #c60'")
     yield shot("Each with its post, date and place.", 3.0)
     tab.evaluate("document.querySelector('#cards').style.outline = ''")
-    yield Frame(_terminal(tab, settings), "A small model learns the voice; a gate judges it.", 3.0)
+    yield Frame(
+        _terminal(tab, settings, author), "A small model learns the voice; a gate judges it.", 3.0
+    )
     tab.goto(make_link(settings, page, view="look"))
     tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
     plot = tab.locator("#figures img, #figures svg").first
@@ -136,11 +147,15 @@ def frames_of(tab: Any, settings: Settings, *, page: str, question: str) -> Iter
     yield shot("The voice, seen: author, base and tuned model.", 4.0)
 
 
-def _terminal(tab: Any, settings: Settings) -> bytes:
+def _terminal(tab: Any, settings: Settings, author: str) -> bytes:
     """What `twin versions` prints, as a picture."""
-    command = [str(Path(sys.executable).with_name("twin")), "versions", "--home"]
+    twin = str(Path(sys.executable).with_name("twin"))
     said = subprocess.run(
-        [*command, str(settings.home)], capture_output=True, text=True, check=True
+        [twin, "versions", "--author", author, "--home", str(settings.home)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "150"},
     )
     text = html.escape(f"$ twin versions\n{said.stdout}")
     tab.set_content(
@@ -179,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".twin"))
+    parser.add_argument("--author", default="mara-lindqvist")
     parser.add_argument("--page", default="", help="address of the page; default: endpoints.json")
     parser.add_argument("--question", default="How do I carry a clock?")
     parser.add_argument("--into", type=Path, default=INTO)
@@ -190,7 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
         )
         tab = browser.new_context(viewport=VIEW).new_page()
-        frames = list(frames_of(tab, settings, page=page, question=options.question))
+        frames = list(
+            frames_of(tab, settings, page=page, author=options.author, question=options.question)
+        )
         browser.close()
     size = write_moving_picture(frames, options.into)
     sys.stdout.write(f"{options.into}: {len(frames)} frames, {size:,} bytes\n")
