@@ -334,7 +334,7 @@ class _Talk:
         positions = sorted(waves.again)
         prompts = [*(self._asked.prompts[at] for at in positions), *others.prompts]
         once = [*(waves.candidate[at] for at in positions), *others.first]
-        again = [*waves.again.values(), *others.again]
+        again = [*(waves.again[at] for at in positions), *others.again]
         if not prompts:
             return None
         with clock.part("reference"):

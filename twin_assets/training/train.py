@@ -106,7 +106,9 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     watched = _watched(job, plan)
 
     steps = len(plan.steps)
-    durations: list[float] = []  # of this attempt: what a former one took tells nothing of this
+    # Of this attempt, from step to step, with what is saved and measured between two: what a former
+    # attempt took tells nothing of this one.
+    durations: list[float] = []
     looked_at = held_out_curve.measured_after(steps) if watched else frozenset[int]()
 
     def look() -> None:
@@ -119,6 +121,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
             curve.append({"step": step, "loss": round(found, 5)})
 
     look()
+    stepped = time.perf_counter()
     for step in range(position["step"], steps):
         started = time.perf_counter()
         rate = learning_rate(recipe, step, steps=steps)
@@ -129,7 +132,8 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         tokens = sum(samples[index].length for index in plan.steps[step])
         position["step"] = step + 1
         position["seconds"] += seconds
-        durations.append(seconds)
+        durations.append(time.perf_counter() - stepped)
+        stepped = time.perf_counter()
         position["history"].append(
             {
                 "step": step + 1,
