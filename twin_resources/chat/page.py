@@ -39,8 +39,8 @@ CONTENT_POLICY = (
     "connect-src 'self'; frame-ancestors 'none'"
 )
 CLOSED = (
-    "<h1>This page opens with a link</h1><p>Run <code>twin chat</code> on the machine of the twin: "
-    "it prints a link that works once.</p>"
+    "<h1>This page opens with a link</h1><p>Run <code>twin open</code> on the machine of the twin: "
+    "it opens the page, or prints a link that works once, within ten minutes.</p>"
 )
 
 

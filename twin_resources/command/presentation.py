@@ -94,14 +94,19 @@ def verdict_table(verdict: Verdict) -> Table:
     return table
 
 
-def endpoints_table(endpoints: Endpoints, home: Path, *, stop: str) -> RenderableType:
+def endpoints_table(
+    endpoints: Endpoints, home: Path, *, stop: str, open_page: str
+) -> RenderableType:
     """Where everything is, and the three ways to use it.
 
     Args:
-        stop: the command that ends the stack, as this person can type it.
+        stop, open_page: the commands that end the stack and open its page, as this person can type
+            them.
     """
     model = next(iter(endpoints.models), "twin/AUTHOR")
     rows = {
+        # a link to it opens once and dies after ten minutes: the command makes another
+        "page": f"{open_page} (talk; `open traces` looks)",
         "Dagster UI": endpoints.dagster,
         "endpoint": endpoints.gateway,
         "key": f"gateway_key in {endpoints_path(home)} (mode 600)",

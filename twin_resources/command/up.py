@@ -25,6 +25,7 @@ from twin_resources.command.author_progress import (
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.console import typed
 from twin_resources.command.first_answers import ask_before, import_posts
+from twin_resources.command.opening import link_of
 from twin_resources.command.outcome import Ending, Outcome
 from twin_resources.command.presentation import endpoints_table
 from twin_resources.command.preview import NOTHING_USABLE, changes_line, run_preview, show_preview
@@ -181,10 +182,13 @@ class _Up:
         self.clock.stage(6, "ready")
         endpoints = publish_endpoints(stack, first=subject.slug)
         stop = typed("stop", home=self.settings.home)
-        self.clock.show(endpoints_table(endpoints, self.settings.home, stop=stop))
+        page = typed("open", home=self.settings.home)
+        table = endpoints_table(endpoints, self.settings.home, stop=stop, open_page=page)
+        self.clock.show(table)
         self.clock.finish()
         times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
         self.clock.say(f"where the time went: {times}")
+        self._show_page(stack)
         self.code = code
         if stays:
             self._stay(stack)
@@ -207,6 +211,8 @@ class _Up:
             progress = replace(progress, fingerprint=mark)
             write_progress(stack.settings, subject.slug, progress)
         progress = ask_before(stack, endpoints, subject.author, progress, clock=self.clock)
+        if plan.follows and not self.options.detach:
+            self._show_page(stack)  # to talk to while it trains; else it is shown at the end
 
         self.clock.stage(5, "train, gate, release")
         if not plan.follows:
@@ -218,6 +224,19 @@ class _Up:
             return 0
         self.ending = train(stack, endpoints, subject.author, clock=self.clock)
         return int(self.ending.outcome)
+
+    def _show_page(self, stack: Stack) -> None:
+        """One link, last of all that is told; a page that does not come up fails nothing else."""
+        try:
+            with self.clock.never_silent("the page starts"):  # 4 s, beside a training forty
+                link = link_of(stack, "chat")
+        except StackEnded:
+            raise
+        except TwinError as error:
+            self.clock.say(str(error), style="yellow")
+            return
+        self.clock.say(f"open the page, once, within ten minutes: {link}", style="bold")
+        self.clock.say(f"later, or once more: {typed('open', home=self.settings.home)}")
 
     def _requested_ports(self) -> list[str]:
         """Services whose port was asked for, by flag or by `TWIN_<SERVICE>_PORT`."""

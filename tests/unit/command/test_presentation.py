@@ -76,7 +76,9 @@ def test_the_last_table_shows_no_key() -> None:
         logs="/h/logs",
         pids={},
     )
-    shown = text_of(endpoints_table(endpoints, Path("/h"), stop=".venv/bin/twin stop"))
+    commands = {"stop": ".venv/bin/twin stop", "open_page": ".venv/bin/twin open"}
+    shown = text_of(endpoints_table(endpoints, Path("/h"), **commands))
+    assert ".venv/bin/twin open" in shown
     for part in (
         "http://127.0.0.1:3000",
         "/h/endpoints.json",
