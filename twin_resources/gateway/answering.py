@@ -16,15 +16,27 @@ import secrets as random_source
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
+from twin_resources.answer_forms import AnswerForm
 from twin_resources.authors import Author
 from twin_resources.gateway.choice import BASE, PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import Asked
+from twin_resources.quotes.answer_text import (
+    MOST_NEAREST,
+    Opening,
+    Post,
+    citations,
+    post_fields,
+    quote_fields,
+    traced,
+)
+from twin_resources.quotes.quoter import Quote
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"
@@ -42,6 +54,14 @@ class Source(Protocol):
     def title(self) -> str: ...
     @property
     def url(self) -> str: ...
+    @property
+    def published_at(self) -> datetime | None: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -69,9 +89,15 @@ class Answering:
         reader: hashed key.
         prompt_class: see `prompt_classes.py`.
         template: hash of the template that the prompt was rendered with.
-        sources: the passages in the prompt, best first.
+        sources: the passages in the prompt, or of the posts quoted without one; best first.
         degraded: what did not go as the policy wanted it, one short clause each.
         declined: the refused topic that was answered with a fixed sentence, or empty.
+        answer: what the reader gets: see `Author.answer`; `not_written_about`: only the posts that
+            lie nearest.
+        opening: the text before the generated prose, or in its place.
+        quotes: the quotations in it.
+        nearest: the posts that are named when the author has not written about it.
+        cited: a passage of each post that the opening quotes or names.
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         usd_per_hour: price of the machine that answers.
         meter: measures that machine's tokens per second; None when nothing of ours answers.
@@ -94,6 +120,11 @@ class Answering:
     usd_per_hour: float
     meter: Throughput | None
     declined: str = ""
+    answer: AnswerForm | Literal["not_written_about"] = "voice"
+    opening: Opening = field(default_factory=Opening)
+    quotes: Sequence[Quote] = ()
+    nearest: Sequence[Post] = ()
+    cited: Sequence[Source] = ()
     trace_id: str = field(default_factory=lambda: random_source.token_hex(16))
     span_id: str = field(default_factory=lambda: random_source.token_hex(8))
     cost_usd: float | None = None
@@ -130,11 +161,11 @@ class Answering:
             self.tokens_per_second = self.meter.tokens_per_second
         if paid_usd is not None:
             self.cost_usd = paid_usd
-        elif tokens and self.tokens_per_second > 0:
+        elif tokens and not self.is_fixed and self.tokens_per_second > 0:
             self.cost_usd = answer_usd(
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
             )
-        elif self.declined:
+        elif self.is_fixed:
             self.cost_usd = 0.0
 
     def answered_by_standby(self, how: str) -> None:
@@ -161,7 +192,7 @@ class Answering:
         """Whether the gateway says where the answer ends: it is prose of a model, and the client
         has not said it himself."""
         named = {"max_tokens", "stop"} & self.asked.sampling.keys()
-        return not named and not self.declined and self.asked.response_format is None
+        return not named and not self.is_fixed and self.asked.response_format is None
 
     @property
     def written_by(self) -> WrittenBy:
@@ -169,6 +200,21 @@ class Answering:
         if self.declined:
             return "fixed"
         return {PAID: "paid", BASE: "untuned"}.get(self.chosen.version, "tuned")  # pyright: ignore[reportReturnType]
+
+    @property
+    def is_fixed(self) -> bool:
+        """No model is asked: a refused topic, quotations alone, or nothing to quote."""
+        return bool(self.declined) or self.answer in {"quote", "not_written_about"}
+
+    @property
+    def prefix(self) -> str:
+        """What goes out before the generated prose."""
+        return self.opening.text if self.answer == "quote_and_voice" else ""
+
+    @property
+    def citations(self) -> list[dict[str, Any]]:
+        """The `annotations` of the message."""
+        return citations(self.quotes, self.opening)
 
     @property
     def is_over(self) -> bool:
@@ -191,18 +237,31 @@ class Answering:
             "sources": [
                 {
                     "chunk_id": source.chunk_id,
-                    "document_id": source.document_id,
-                    "title": source.title,
-                    "url": source.url,
+                    **post_fields(source),
+                    "text": source.text,
+                    "start": source.start,
+                    "end": source.end,
                 }
                 for source in self.sources
             ],
+            "answer": self.answer,
+            "quotes": quote_fields(self.quotes, self.opening),
+            "nearest": [post_fields(post) for post in self.nearest[:MOST_NEAREST]],
             "disclosure": disclosure(
-                self.author, written_by=self.written_by, shown_posts=bool(self.sources)
+                self.author,
+                written_by=self.written_by,
+                shown_posts=bool(self.sources),
+                answer=self.answer,
             ),
             "cost_usd": self.cost_usd,
             "degraded": "; ".join(self.degraded),
         }
+
+    def _named_chunks(self) -> list[str]:
+        """Of the prompt's passages, then of the posts that the opening quotes or names: by them
+        forgetting finds the trace."""
+        passages = (*self.sources, *self.cited)
+        return list(dict.fromkeys(passage.chunk_id for passage in passages))
 
     def trace_metadata(self) -> Mapping[str, str]:
         """The flat metadata of the trace; every value is text, because Langfuse filters on text."""
@@ -216,7 +275,9 @@ class Answering:
             "twin.class": self.prompt_class,
             "twin.classifier": CLASSIFIER,
             "twin.template": self.template,
-            "twin.chunks": ",".join(source.chunk_id for source in self.sources),
+            "twin.answer": self.answer,
+            "twin.quotes": traced(self.quotes),
+            "twin.chunks": ",".join(self._named_chunks()),
             "twin.cost_usd": "" if self.cost_usd is None else f"{self.cost_usd:.9f}",
             "twin.tokens_per_second": f"{self.tokens_per_second:.1f}",
             "twin.degraded": "; ".join(self.degraded),

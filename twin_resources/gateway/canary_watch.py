@@ -65,7 +65,7 @@ class CanaryWatch:
         """
         author, taken = answering.asked.author, answering.seconds
         first = answering.drawn or answering.chosen
-        if answering.declined or not answered:
+        if answering.is_fixed or not answered:
             return  # a fixed sentence, a reader who left, or a question that nobody could answer
         if first.route == "stable":
             window = self._window(author)

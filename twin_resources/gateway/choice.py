@@ -37,6 +37,8 @@ from twin_resources.gateway.request_body import Asked
 
 BASE = "base"
 PAID = "paid"
+# Version and route of an answer that no model has written: votes on it say nothing of one.
+QUOTES = "quotes"
 DIVERTED = "divert:"  # and the place, in a route
 # Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
 _SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}

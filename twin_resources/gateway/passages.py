@@ -1,9 +1,10 @@
 """Retrieval on the request path: off the event loop, bounded in time, and never the end of an
 answer.
 
-Belongs here: the thread, the time limit, and the clause that says why an answer rests on no
-passage.
-Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown (`prompt.py`).
+Belongs here: the thread, the time limit, and the clauses that say why an answer rests on no
+passage, or quotes nothing.
+Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown (`prompt.py`), how
+quotations are chosen (`quotes/quoter.py`).
 """
 # pyright: strict
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
@@ -23,6 +24,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
+    from twin_resources.quotes.quoter import Quoted, Quoter
     from twin_resources.retrieval.retrieval import Passage, Retriever
 
 TIMEOUT_S = 3.0
@@ -30,17 +32,37 @@ _THREADS = 2
 _RETRY_S = 5.0
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the author's posts hold for a question.
+
+    Attributes:
+        passages: for the prompt, best first.
+        missing: why there are none; empty: all is well.
+        nearest: a passage of each of the posts found first.
+        quoted: what may be quoted; None: nobody asked for it.
+    """
+
+    passages: tuple[Passage, ...] = ()
+    missing: str = ""
+    nearest: tuple[Passage, ...] = ()
+    quoted: Quoted | None = None
+
+
 @dataclass
 class Passages:
-    """Finds passages for questions; opens the retriever at the first one.
+    """Finds passages for questions, and what to quote; opens both at the first one.
 
     Attributes:
         open_retriever: makes the retriever; may raise, and is asked again after some seconds.
+        open_quoter: makes the quoter for the retriever's embedder; None: nothing is quoted.
         timeout_s: how long a question waits for its passages.
     """
 
     open_retriever: Callable[[], Retriever]
+    open_quoter: Callable[[Retriever], Quoter] | None = None
     timeout_s: float = TIMEOUT_S
+    _quoter: Quoter | None = None
     _retriever: Retriever | None = None
     _failed_at: float = -_RETRY_S
     _lock: Lock = field(default_factory=Lock)
@@ -49,32 +71,42 @@ class Passages:
     )
 
     async def find(
-        self, author: str, text: str, *, token_budget: int
-    ) -> tuple[Sequence[Passage], str]:
-        """The passages for a search text, best first, and why there are none (empty: all is
-        well).
+        self, author: str, text: str, *, token_budget: int, with_quotes: bool = False
+    ) -> Found:
+        """What is found for a search text; never raises.
 
         Args:
-            token_budget: most tokens of them together (`Author.context_tokens`).
+            token_budget: most tokens of the passages together (`Author.context_tokens`).
+            with_quotes: look for quotations too.
         """
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._retrieve, author, text, token_budget)
+        work = loop.run_in_executor(
+            self._threads, self._retrieve, author, text, token_budget, with_quotes
+        )
         try:
             return await asyncio.wait_for(work, self.timeout_s)
         except TimeoutError:
-            return (), f"retrieval took longer than {self.timeout_s:g} s"
+            return Found(missing=f"retrieval took longer than {self.timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - an answer without passages beats none; it is told and logged
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
-            return (), f"retrieval failed ({type(error).__name__})"
+            return Found(missing=f"retrieval failed ({type(error).__name__})")
 
     def warm_up(self, author: str) -> None:
         """Load the embedder and the search before the first question; any slug will do."""
-        self._retrieve(author, "warm up", CONTEXT_TOKENS)
+        self._retrieve(author, "warm up", CONTEXT_TOKENS, with_quotes=True)
 
-    def _retrieve(self, author: str, text: str, token_budget: int) -> tuple[Sequence[Passage], str]:
-        found = self._open().retrieve(author, text, token_budget=token_budget)
+    def _retrieve(self, author: str, text: str, token_budget: int, with_quotes: bool) -> Found:
+        retriever = self._open()
+        found = retriever.retrieve(author, text, token_budget=token_budget)
         reason = "" if found.passages else found.reason
-        return found.passages, f"no passages: {reason}" if reason else ""
+        missing = f"no passages: {reason}" if reason else ""
+        if not with_quotes or self.open_quoter is None or reason:
+            return Found(found.passages, missing, found.nearest)
+        if self._quoter is None:
+            self._quoter = self.open_quoter(retriever)
+        posts = [passage.document_id for passage in found.nearest]
+        quoted = self._quoter.quote(author, found.vector, posts)
+        return Found(found.passages, missing, found.nearest, quoted)
 
     def _open(self) -> Retriever:
         with self._lock:
@@ -102,4 +134,9 @@ def passages_of(settings: Settings) -> Passages:
 
         return Retriever(settings.tables_base, load_embedder(settings))
 
-    return Passages(open_retriever)
+    def open_quoter(retriever: Retriever) -> Quoter:
+        from twin_resources.quotes.quoter import Quoter
+
+        return Quoter(settings.tables_base, retriever.embedder_revision)
+
+    return Passages(open_retriever, open_quoter)

@@ -157,7 +157,7 @@ class TwinPlugin(CustomLogger):
             self._end(answering, response)
             self.watch.ended(answering, answered=True)
             end_prose(answering, response)
-            _put_twin_field(answering, response)
+            return _put_twin_field(answering, _opened(answering, response))
         return response
 
     async def async_post_call_streaming_iterator_hook(
@@ -175,6 +175,8 @@ class TwinPlugin(CustomLogger):
             return
         last: Any = None
         try:
+            if answering.prefix:
+                yield _opening_chunk(answering, request_data)
             async for chunk in prose_ended(answering, self._unbroken(answering, response)):
                 if getattr(chunk, "usage", None):
                     self._end(answering, chunk)
@@ -279,7 +281,7 @@ class TwinPlugin(CustomLogger):
     def _end(self, answering: Answering, response: Any) -> None:
         usage = usage_of(response)
         paid_usd = None
-        bought = answering.chosen.server_key == PAID and not answering.declined
+        bought = answering.chosen.server_key == PAID and not answering.is_fixed
         if bought and not answering.is_over and self.budget:
             paid_usd = self.budget.price(
                 prompt_tokens=usage.get("input", 0), answer_tokens=usage.get("output", 0)
@@ -288,11 +290,38 @@ class TwinPlugin(CustomLogger):
         answering.end(usage.get("total", 0), paid_usd=paid_usd)
 
 
+def _opened(answering: Answering, response: Any) -> Any:
+    """The answer with what stands before the generated prose, and its citations.
+
+    A copy: the trace is written from the response as the model gave it, and the loop judges that.
+    """
+    if not answering.quotes:
+        return response
+    opened = response.model_copy(deep=True)
+    message = opened.choices[0].message
+    message.content = f"{answering.prefix}{message.content or ''}"
+    message.annotations = answering.citations
+    return opened
+
+
+def _opening_chunk(answering: Answering, request_data: dict[str, Any]) -> Any:
+    """The quotations as the first chunk of a stream: the reader has them while the model reads."""
+    from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
+
+    return ModelResponseStream(
+        id=f"chatcmpl-{answering.trace_id}",
+        model=request_data.get("model"),
+        choices=[StreamingChoices(delta=Delta(role="assistant", content=answering.prefix))],
+    )
+
+
 def _put_twin_field(answering: Answering, response: Any) -> Any:
     # LiteLLM writes a plain chunk by a fast path that knows no other fields; a fingerprint (by
     # OpenAI's definition: which backend answered) makes it write the chunk as it is.
     response.system_fingerprint = answering.chosen.version
     response.twin = answering.twin_field()
+    if answering.quotes and getattr(response.choices[0], "delta", None) is not None:
+        response.choices[0].delta.annotations = answering.citations
     return response
 
 

@@ -9,18 +9,19 @@ Does not belong here: reading the request (`request_body.py`), LiteLLM's hooks (
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from twin_resources.answer_forms import QUOTING_FORMS
+from twin_resources.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
 from twin_resources.authors import Author
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby
 from twin_resources.gateway.choice import (
     BASE,
     PAID,
+    QUOTES,
     Chosen,
     Snapshot,
     choose,
@@ -30,10 +31,21 @@ from twin_resources.gateway.choice import (
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.passages import Found, Passages
 from twin_resources.gateway.request_body import Asked
 from twin_resources.gateway.response_format import not_taken
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
+from twin_resources.quotes.answer_text import (
+    MOST_NEAREST,
+    Opening,
+    not_written_about,
+    prose_of,
+    quoting,
+)
+
+if TYPE_CHECKING:
+    from twin_resources.quotes.quoter import Quote
+    from twin_resources.retrieval.retrieval import Passage
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Prepared:
         answering: its record.
         messages: the rendered prompt.
         sampling: what was sent, over the author's defaults.
-        fixed_answer: the sentence that answers a refused topic; empty: a model answers.
+        fixed_answer: what answers a refused topic, or quotes; empty: a model answers.
     """
 
     answering: Answering
@@ -94,11 +106,18 @@ class RequestPath:
         author = snapshot.authors[asked.author]
         chosen, template, renamed = _with_template(snapshot, chosen)
         topic = safety.refused_topic(asked.question, author.refused_topics)
-        found, missing = (), ""
+        wanted, unreleased = _wanted_form(asked, author, chosen)
+        found = Found()
         if not topic:
-            found, missing = await self.passages.find(
-                asked.author, asked.search_text, token_budget=author.context_tokens
+            found = await self.passages.find(
+                asked.author,
+                asked.search_text,
+                token_budget=author.context_tokens,
+                with_quotes=wanted != VOICE,
             )
+        form = _form_of(wanted, found)
+        if form.is_fixed:
+            chosen = replace(chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0)
         answering = Answering(
             asked=asked,
             author=author,
@@ -106,14 +125,16 @@ class RequestPath:
             reader=key.reader,
             prompt_class=asked.prompt_class,
             template=template.hash,
-            sources=tuple(found),
+            sources=form.sources(found),
             degraded=tuple(
                 note
                 for note in (
                     *snapshot.problems_of(asked.author),
                     *chosen.degraded,
                     renamed,
-                    missing,
+                    found.missing,
+                    unreleased,
+                    form.missing,
                     self.trace_problem,
                     f"{asked.turns_left_out} earlier turns left out"
                     if asked.turns_left_out
@@ -122,9 +143,20 @@ class RequestPath:
                 if note
             ),
             usd_per_hour=self.usd_per_hour,
-            meter=self._meter(chosen, declined=bool(topic)),
+            meter=self._meter(chosen, fixed=bool(topic) or form.is_fixed),
             declined=topic,
+            answer=form.answer,
+            opening=form.opening,
+            quotes=form.quotes,
+            nearest=form.nearest,
+            cited=form.cited,
         )
+        history = [
+            turn
+            if turn["role"] == "user"
+            else {"role": "assistant", "content": prose_of(turn["content"])}
+            for turn in asked.history
+        ]
 
         def rendered(by: Template) -> list[dict[str, str]]:
             return render(
@@ -133,11 +165,14 @@ class RequestPath:
                 persona=author.persona,
                 refused_topics=author.refused_topics,
                 question=asked.question,
-                passages=found,
-                history=asked.history,
+                passages=found.passages,
+                history=[turn for turn in history if turn["content"]],
             )
 
-        if not topic and (stable := standby_of(snapshot, asked.author, chosen)) is not None:
+        if (
+            not answering.is_fixed
+            and (stable := standby_of(snapshot, asked.author, chosen)) is not None
+        ):
             stable, other, _ = _with_template(snapshot, stable)
             meter = self.meters.setdefault(stable.server_key, Throughput())
             answering.standby = Standby(stable, other.hash, rendered(other), meter)
@@ -145,13 +180,69 @@ class RequestPath:
             answering=answering,
             messages=rendered(template),
             sampling=_sampling(asked, author),
-            fixed_answer=safety.declined(author.name, topic) if topic else "",
+            fixed_answer=(
+                safety.declined(author.name, topic) if topic else form.opening.text * form.is_fixed
+            ),
         )
 
-    def _meter(self, chosen: Chosen, *, declined: bool) -> Throughput | None:
-        if declined or chosen.server_key == PAID:
+    def _meter(self, chosen: Chosen, *, fixed: bool) -> Throughput | None:
+        if fixed or chosen.server_key == PAID:
             return None
         return self.meters.setdefault(chosen.server_key, Throughput())
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What an answer is made of, but for the prose.
+
+    Attributes:
+        missing: why nothing was quoted that should have been; empty: all is well.
+    """
+
+    answer: AnswerForm | Literal["not_written_about"] = "voice"
+    opening: Opening = field(default_factory=Opening)
+    quotes: Sequence[Quote] = ()
+    nearest: tuple[Passage, ...] = ()
+    cited: tuple[Passage, ...] = ()
+    missing: str = ""
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.answer in {"quote", "not_written_about"}
+
+    def sources(self, found: Found) -> tuple[Passage, ...]:
+        """What the answer rests on: the prompt's passages; without a prompt, the quoted posts."""
+        if self.answer == "not_written_about":
+            return ()
+        return self.cited if self.answer == "quote" else found.passages
+
+
+def _wanted_form(asked: Asked, author: Author, chosen: Chosen) -> tuple[AnswerForm, str]:
+    """What the answer is to be, and the clause for `degraded` where the author wants another.
+
+    Who names a version asks for what it says, and JSON has no place for a quotation.
+    """
+    if asked.alias or asked.response_format is not None:
+        return VOICE, ""
+    return given_form(author.answer, chosen.released_for, version=chosen.version)
+
+
+def _form_of(wanted: AnswerForm, found: Found) -> _Form:
+    if wanted == VOICE or found.quoted is None:
+        return _Form()
+    if found.quoted.reason:
+        return _Form(missing=f"nothing quoted: {found.quoted.reason}")
+    quotes = found.quoted.quotes
+    if not quotes:
+        near = found.nearest[:MOST_NEAREST]
+        return _Form("not_written_about", not_written_about(near), nearest=near, cited=near)
+    posts = {quote.document_id for quote in quotes}
+    return _Form(
+        wanted,
+        quoting(quotes, before_prose=wanted == "quote_and_voice"),
+        quotes,
+        cited=tuple(passage for passage in found.nearest if passage.document_id in posts),
+    )
 
 
 def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template, str]:

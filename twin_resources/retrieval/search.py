@@ -30,6 +30,7 @@ INDEXED = "indexed_text"
 """Column that the words are searched in: what was embedded, title and text."""
 _COLUMNS = [
     "chunk_id", "document_id", "title", "url", "published_at", "text", "token_count", "position",
+    "start", "end",
 ]  # fmt: skip
 
 
@@ -43,6 +44,7 @@ class Passage:
         token_count: tokens of `text` in the embedder's tokens.
         position: place of the chunk in its post, from 0.
         beside: chunk id of the hit whose neighbour this is; empty for a hit.
+        start, end: place of `text` in the cleaned document, in characters.
     """
 
     chunk_id: str
@@ -55,6 +57,8 @@ class Passage:
     token_count: int
     position: int = 0
     beside: str = ""
+    start: int = 0
+    end: int = 0
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,8 @@ def _passage(row: Mapping[str, Any], *, score: float, beside: str = "") -> Passa
         token_count=int(row["token_count"]),
         position=int(row["position"]),
         beside=beside,
+        start=int(row["start"]),
+        end=int(row["end"]),
     )
 
 

@@ -199,6 +199,7 @@ def test_stable_stands_by_for_who_answers_a_diverted_class() -> None:
 
 class NothingFound:
     passages: Sequence[Passage] = ()
+    nearest: Sequence[Passage] = ()
     reason = ""
 
     def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:

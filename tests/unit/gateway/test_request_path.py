@@ -45,6 +45,7 @@ class Found:
 
     passages: tuple[Passage, ...] = ()
     reason: str = ""
+    nearest: tuple[Passage, ...] = ()
 
 
 class Retrieving:
@@ -103,11 +104,22 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     answering.end(999)
     told = answering.twin_field()
     assert told["sources"] == [
-        {"chunk_id": "c1", "document_id": "d1", "title": "On oil", "url": "https://x/oil"}
+        {
+            "chunk_id": "c1",
+            "document_id": "d1",
+            "title": "On oil",
+            "url": "https://x/oil",
+            "published_at": "2024-05-01",
+            "text": "Oil sparingly.",
+            "start": 0,
+            "end": 0,
+        }
     ]
     assert set(told) == {
-        "trace_id", "version", "route", "sources", "disclosure", "cost_usd", "degraded",
+        "trace_id", "version", "route", "sources", "answer", "quotes", "nearest", "disclosure",
+        "cost_usd", "degraded",
     }  # fmt: skip
+    assert (told["answer"], told["quotes"], told["nearest"]) == ("voice", [], [])
     assert (told["version"], told["route"], told["degraded"]) == ("base", "base", "")
     assert told["cost_usd"] > 0
     assert "not trained on" in told["disclosure"], "base answers"

@@ -173,6 +173,7 @@ def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
 
 class NothingFound:
     passages = ()
+    nearest = ()
     reason = ""
 
     def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:

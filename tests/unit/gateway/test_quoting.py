@@ -1,0 +1,207 @@
+"""What a question to `twin/<author>` gets: quotations, prose below them, or the nearest posts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from twin_resources.answer_forms import ANSWER_FORMS, AnswerForm
+from twin_resources.authors import Author
+from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.live import Live
+from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.quotes.answer_text import HEADING, prose_of
+from twin_resources.quotes.quoter import Quote, Quoted
+from twin_resources.retrieval.retrieval import Passage
+from twin_resources.settings import Settings
+
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+WHEN = datetime(2024, 5, 1, tzinfo=UTC)
+ANN = Author("ann", "Ann", refused_topics=("politics",))
+POSTS = tuple(
+    Passage(f"c{n}", f"d{n}", f"Post {n}", f"https://x/{n}", WHEN, f"Text {n}.", 1 / n, 4)
+    for n in (1, 2, 3, 4)
+)
+SAID = "Oil dries in eight years.\nThen it stops."
+FIRST = Quote(SAID, "d2", "Post 2", "https://x/2", WHEN, 10, 10 + len(SAID), 0.71234)
+SECOND = Quote("Not *much* oil.", "d9", "An [odd] one", "", None, 0, 15, 0.5)
+
+
+class Found:
+    passages = POSTS[:1]
+    nearest = POSTS
+    reason = ""
+    vector = (1.0,)
+
+
+class Posts:
+    """In the place of the retriever."""
+
+    embedder_revision = "e1"
+
+    def retrieve(self, author: str, question: str, *, token_budget: int) -> Found:
+        return Found()
+
+
+class Quoting:
+    """In the place of the quoter."""
+
+    def __init__(self, quoted: Quoted) -> None:
+        self.quoted = quoted
+        self.asked: list[Sequence[str]] = []
+
+    def quote(self, author: str, question: Any, documents: Sequence[str]) -> Quoted:
+        self.asked.append(documents)
+        return self.quoted
+
+
+def path(
+    home: Settings, quoting: Quoting, *, answer: AnswerForm = "quote_and_voice"
+) -> RequestPath:
+    live = Live(home)
+    server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
+    stable = ServedVersion(3, "hash3", DEFAULT_TEMPLATE.hash, "", None, "", "", ANSWER_FORMS)
+    policy = Policy(authors={"ann": AuthorPolicy(stable=stable, weights={"stable": 1.0})})
+    author = replace(ANN, answer=answer)
+    live.current = Snapshot({"ann": author}, policy, {"base": server, "ann/v3": server})
+    opener: Any = Posts
+    return RequestPath(live, Passages(opener, lambda _: quoting), usd_per_hour=0.02)  # type: ignore[arg-type,return-value]
+
+
+async def prepare(way: RequestPath, *turns: str, model: str = "twin/ann", **more: Any) -> Prepared:
+    messages = [
+        {"role": ("user", "assistant")[place % 2], "content": turn}
+        for place, turn in enumerate(turns or ("Which oil?",))
+    ]
+    asked = read_question({"model": model, "messages": messages} | more)
+    return await way.prepare(asked, KEY, today=date(2026, 3, 1))
+
+
+async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> None:
+    quoting = Quoting(Quoted((FIRST, SECOND), 0.71, 0.3))
+    prepared = await prepare(path(home, quoting))
+    answering = prepared.answering
+    assert quoting.asked == [["d1", "d2", "d3", "d4"]]
+    assert prepared.fixed_answer == ""
+    assert answering.prefix == (
+        "> Oil dries in eight years.\n> Then it stops.\n>\n"
+        "> — [Post 2](https://x/2), 2024-05-01\n\n"
+        "> Not *much* oil.\n>\n> — An \\[odd\\] one\n\n"
+        f"{HEADING}\n\n"
+    )
+    told = answering.twin_field()
+    assert told["answer"] == "quote_and_voice"
+    assert told["version"] == "v3"
+    first, second = told["quotes"]
+    assert first == {
+        "text": SAID, "document_id": "d2", "title": "Post 2", "url": "https://x/2",
+        "published_at": "2024-05-01", "start": 10, "end": 10 + len(SAID), "score": 0.7123,
+        "at": [0, 44],
+    }  # fmt: skip
+    begin, end = second["at"]
+    assert answering.prefix[begin:end] == "> Not *much* oil."
+    # A post without an address is quoted and cannot be cited by one.
+    assert answering.citations == [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "url": "https://x/2", "title": "Post 2", "start_index": 0, "end_index": 44,
+            },
+        }
+    ]  # fmt: skip
+    # By these forgetting finds the trace: what the prompt showed, then what was quoted beside it.
+    metadata = answering.trace_metadata()
+    assert metadata["twin.chunks"] == "c1,c2"
+    assert metadata["twin.quotes"] == f"d2:10-{10 + len(SAID)},d9:0-15"
+    assert "Text 1." in prepared.messages[-1]["content"]
+
+
+async def test_quotations_alone_ask_no_model(home: Settings) -> None:
+    prepared = await prepare(path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer="quote"))
+    answering = prepared.answering
+    assert prepared.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    assert HEADING not in prepared.fixed_answer
+    assert answering.prefix == ""
+    assert answering.is_fixed
+    # A vote on it is a vote on no model.
+    assert (answering.chosen.version, answering.chosen.checkpoint) == ("quotes", "")
+    assert [source.chunk_id for source in answering.sources] == ["c2"]
+    assert answering.meter is None
+    assert answering.standby is None
+    answering.begin()
+    answering.end(100)
+    assert answering.cost_usd == 0.0
+
+
+@pytest.mark.parametrize("answer", ["quote", "quote_and_voice"])
+async def test_below_the_threshold_the_nearest_posts_are_named(
+    home: Settings, answer: AnswerForm
+) -> None:
+    prepared = await prepare(path(home, Quoting(Quoted((), 0.2, 0.3)), answer=answer))
+    told = prepared.answering.twin_field()
+    assert prepared.fixed_answer.startswith("I have not written about this.")
+    assert "[Post 1](https://x/1)" in prepared.fixed_answer
+    assert "Post 4" not in prepared.fixed_answer
+    assert told["answer"] == "not_written_about"
+    assert [post["title"] for post in told["nearest"]] == ["Post 1", "Post 2", "Post 3"]
+    assert told["sources"] == told["quotes"] == []
+    assert prepared.answering.trace_metadata()["twin.chunks"] == "c1,c2,c3"
+
+
+async def test_prose_alone_looks_for_nothing_to_quote(home: Settings) -> None:
+    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
+    prepared = await prepare(path(home, quoting, answer="voice"))
+    assert quoting.asked == []
+    assert prepared.answering.answer == "voice"
+    assert prepared.answering.prefix == prepared.fixed_answer == ""
+
+
+@pytest.mark.parametrize(
+    "named", [{"model": "twin/ann@stable"}, {"model": "twin/ann@base"},
+              {"response_format": {"type": "json_object"}}]
+)  # fmt: skip
+async def test_a_named_version_and_json_stay_as_they_are(
+    home: Settings, named: dict[str, Any]
+) -> None:
+    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
+    prepared = await prepare(path(home, quoting), **named)
+    assert quoting.asked == []
+    assert prepared.answering.answer == "voice"
+    assert prepared.answering.degraded == ()
+
+
+async def test_a_refused_topic_is_not_quoted(home: Settings) -> None:
+    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
+    prepared = await prepare(path(home, quoting), "What about politics?")
+    assert quoting.asked == []
+    assert "politics" in prepared.fixed_answer
+    assert prepared.answering.declined == "politics"
+
+
+async def test_tables_of_an_older_release_answer_in_prose_and_say_so(home: Settings) -> None:
+    prepared = await prepare(path(home, Quoting(Quoted((), reason="no table yet"))))
+    assert prepared.answering.answer == "voice"
+    assert prepared.answering.degraded == ("nothing quoted: no table yet",)
+    assert prepared.fixed_answer == ""
+
+
+async def test_a_conversation_goes_on_without_its_quotations(home: Settings) -> None:
+    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
+    earlier = (await prepare(way)).answering.prefix + "I oil it myself."
+    assert prose_of(earlier) == "I oil it myself."
+    assert prose_of("I oil it myself.") == "I oil it myself."
+    assert prose_of("> A reader's own quotation") == ""
+    messages = (await prepare(way, "Which oil?", earlier, "And when?")).messages
+    assert messages[1:3] == [
+        {"role": "user", "content": "Which oil?"},
+        {"role": "assistant", "content": "I oil it myself."},
+    ]
