@@ -25,10 +25,10 @@ import polars as pl
 import psutil
 
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_assets.knowledge import embedding
+from twin_assets.knowledge import embedding, quote_calibrating, sentence_windows
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, write_author
-from twin_resources.embedder.embedder import load_embedder
+from twin_resources.embedder.embedder import Embedder, load_embedder
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.policy import (
     AuthorPolicy,
@@ -39,6 +39,7 @@ from twin_resources.gateway.policy import (
 )
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.quotes import quoter
 from twin_resources.retrieval.index import update_indexes
 from twin_resources.serving.model_server import ServerProcess
 from twin_resources.settings import Settings, load_secrets
@@ -333,6 +334,48 @@ def embed_passages(settings: Settings, author: str) -> None:
         row_key="chunk_id",
     )
     update_indexes(tables, author, language="en")
+    _embed_quotations(tables, embedder, author)
+
+
+def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
+    """Fill the author's tables of quotations as the assets do, from the same posts."""
+    documents = pl.DataFrame(
+        [
+            {
+                "document_id": f"post-{number}",
+                "title": title,
+                "url": f"https://clocks.example/{number}",
+                "published_at": None,
+                "language": "en",
+                "text": text,
+                "kept": True,
+            }
+            for number, (title, text) in enumerate(PASSAGES)
+        ],
+        schema_overrides={"published_at": pl.Datetime("us", "UTC")},
+    )
+    tables.rework(
+        documents,
+        quoter.TABLE,
+        author=author,
+        key="document_id",
+        function=lambda changed: sentence_windows.embed_windows(changed, embedder),
+        version="1",
+        schema=sentence_windows.window_columns(embedder.dimension),
+        row_key="window_id",
+    )
+    quoter.update_index(tables, author)
+    windows = tables.read(quoter.TABLE, author)
+    tables.rework(
+        pl.DataFrame({"author": [author]}),
+        quoter.CALIBRATION_TABLE,
+        author=author,
+        key="author",
+        function=lambda _: quote_calibrating.calibration_row(author, windows, (), embedder),
+        version="1",
+        schema=quote_calibrating.calibration_columns(embedder.dimension),
+        row_key="author",
+    )
 
 
 @contextmanager

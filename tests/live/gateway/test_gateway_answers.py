@@ -11,6 +11,7 @@ import pytest
 
 from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.quotes.answer_text import HEADING
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 QUESTION = [{"role": "user", "content": "How much oil does a clock need?"}]
@@ -36,6 +37,10 @@ def test_an_answer_rests_on_the_authors_posts(stack: Stack) -> None:
         "document_id": "post-0",
         "title": PASSAGES[0][0],
         "url": "https://clocks.example/0",
+        "published_at": "",
+        "text": PASSAGES[0][1],
+        "start": 0,
+        "end": len(PASSAGES[0][1]),
     }
     assert twin["cost_usd"] > 0
     assert "Ann Bell" in twin["disclosure"]
@@ -43,6 +48,67 @@ def test_an_answer_rests_on_the_authors_posts(stack: Stack) -> None:
     ids = [source["chunk_id"] for source in twin["sources"]]
     assert raw.headers["x-twin-sources"].split(",") == ids
     assert not [name for name in raw.headers if name.startswith(("x-litellm", "llm_provider"))]
+
+
+def test_the_authors_own_sentences_open_the_answer(stack: Stack) -> None:
+    twin, raw = ask(stack)
+    message = raw.parse().choices[0].message
+    assert twin["answer"] == "quote_and_voice"
+    best = twin["quotes"][0]
+    assert best["text"] == PASSAGES[0][1]
+    begin, end = best["at"]
+    assert message.content[begin:end] == f"> {best['text']}"
+    opening, heading, prose = message.content.partition(HEADING)
+    assert opening.startswith(message.content[begin:end])
+    assert heading
+    assert prose.strip()
+    cited = message.annotations[0].url_citation
+    assert (cited.url, cited.title) == ("https://clocks.example/0", PASSAGES[0][0])
+    assert (cited.start_index, cited.end_index) == (begin, end)
+
+    # The trace holds what the model wrote, which is what the loop judges, and what was quoted.
+    stack.trace(twin["trace_id"])
+    with LangfuseClient.from_settings(stack.settings) as client:
+        (span,) = client.observations(trace_id=twin["trace_id"])
+    assert json.loads(span["output"])["content"].strip() == prose.strip()
+    assert span["metadata"]["twin.quotes"].startswith("post-0:0-")
+
+
+def test_a_stream_begins_with_the_quotation_before_the_model_speaks(stack: Stack) -> None:
+    chunks = list(
+        stack.client().chat.completions.create(model="twin/ann", messages=QUESTION, stream=True)
+    )
+    first = chunks[0].choices[0].delta
+    assert first.role == "assistant"
+    assert first.content is not None
+    assert first.content.startswith(f"> {PASSAGES[0][1]}")
+    assert first.content.endswith(f"{HEADING}\n\n")
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert {chunk.model for chunk in chunks} == {"twin/ann"}
+    last = chunks[-1].choices[0].delta.model_extra or {}
+    assert last["annotations"][0]["url_citation"]["url"] == "https://clocks.example/0"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_author_has_not_written_about_asks_no_model(stack: Stack, stream: bool) -> None:
+    asked = [{"role": "user", "content": "Which vaccines do I need for Peru?"}]
+    answer = stack.client().chat.completions.create(model="twin/ann", messages=asked, stream=stream)
+    pieces = list(answer) if stream else [answer]
+    text = "".join(
+        (piece.choices[0].delta if stream else piece.choices[0].message).content or ""
+        for piece in pieces
+    )
+    twin = pieces[-1].model_extra["twin"]
+    assert text.startswith("I have not written about this.")
+    assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("not_written_about", "quotes", 0)
+    assert len(twin["nearest"]) == 3
+    assert twin["sources"] == twin["quotes"] == []
+
+
+def test_a_named_version_speaks_for_itself(stack: Stack) -> None:
+    twin, raw = ask(stack, "twin/ann@base")
+    assert twin["answer"] == "voice"
+    assert HEADING not in raw.parse().choices[0].message.content
 
 
 def test_a_stream_carries_the_same(stack: Stack) -> None:
@@ -140,7 +206,8 @@ def test_a_trace_says_how_the_answer_came_about_and_nothing_of_the_reader(stack:
     }
     assert {name: str(metadata[name]) for name in expected} == expected
     assert float(metadata["twin.cost_usd"]) == pytest.approx(answer["twin"]["cost_usd"], abs=1e-8)
-    assert json.loads(spans[0]["output"])["content"] == answer["choices"][0]["message"]["content"]
+    said = answer["choices"][0]["message"]["content"]
+    assert json.loads(spans[0]["output"])["content"] == said.partition(f"{HEADING}\n\n")[2]
     everything = f"{trace}{spans}"
     for private in (agent, "203.0.113.9", "127.0.0.1", "mallory", stack.key, stack.key[-12:]):
         assert private not in everything
