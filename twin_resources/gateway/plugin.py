@@ -175,9 +175,12 @@ class TwinPlugin(CustomLogger):
             return
         last: Any = None
         try:
-            if answering.prefix:
-                yield _opening_chunk(answering, request_data)
+            opening = _opening_chunk(answering, request_data) if answering.prefix else None
+            if opening is not None:
+                yield opening
             async for chunk in prose_ended(answering, self._unbroken(answering, response)):
+                if opening is not None:
+                    chunk.id = opening.id  # one answer, one id
                 if getattr(chunk, "usage", None):
                     self._end(answering, chunk)
                 if any(choice.finish_reason for choice in chunk.choices):

@@ -260,7 +260,7 @@ def test_litellms_client_tells_the_refusals_apart(
 def test_a_question_that_is_too_long_for_the_model_is_the_clients_error(stack: Stack) -> None:
     cuneiform = "\U00012000" * 5000  # four tokens each
     turns = [{"role": "user", "content": cuneiform}]
-    answer = stack.post({"model": "twin/ann", "messages": turns})
+    answer = stack.post({"model": "twin/ann@base", "messages": turns})
     assert answer.status_code == 400
     assert "shorten question and conversation" in answer.json()["error"]["message"]
     assert ask(stack)[0]["degraded"] == ""
