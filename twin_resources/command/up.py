@@ -79,8 +79,9 @@ class UpOptions:
 def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     """Run the stages; returns the exit code.
 
-    0 tuned (or, detached, on its way), 3 refused by the gate, too small a corpus or no usable
-    post, 4 failed import or training, 130 interrupted before the last stage.
+    0 tuned (or, detached, on its way; or not trained, as asked for), 3 refused by the gate, too
+    small a corpus or no usable post, 4 failed import or training, 130 interrupted before the last
+    stage.
 
     Raises:
         TwinError: a stage failed before anything was served; what this call had started is ended.
@@ -216,7 +217,8 @@ class _Up:
 
         self.clock.stage(5, "train, gate, release")
         if not plan.follows:
-            return int(show_ending(plan, clock=self.clock))
+            outcome = show_ending(plan, clock=self.clock)
+            return 0 if plan.why == "not_wanted" else int(outcome)  # as it was asked for
         if self.options.detach:
             start_training(stack, subject.slug, clock=self.clock)
             wait = typed("status --wait", home=self.settings.home)

@@ -15,7 +15,7 @@ from twin_resources.up_arguments import Option, WrongUsage, options_of, read
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = (
-    *("__init__", "errors", "slugs", "up_arguments", "preflight", "model_fit", "forecast"),
+    *("__init__", "check", "errors", "slugs", "up_arguments", "preflight", "model_fit", "forecast"),
     "installation",
 )
 
@@ -69,6 +69,16 @@ def test_help_answers_and_ends(checkout: Path) -> None:
     assert "Usage: bash deploy/up.sh [PATH]" in ran.stdout
     assert all(name in ran.stdout for option in options() for name in option.names)
     assert "memory" not in ran.stdout  # the preflight has not been asked
+    assert not (checkout / ".venv").exists()
+
+
+def test_help_of_the_check_answers_and_ends(checkout: Path) -> None:
+    ran = subprocess.run(
+        ["bash", str(checkout / "deploy" / "check.sh"), "--help"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "--no-live" in ran.stdout
     assert not (checkout / ".venv").exists()
 
 
