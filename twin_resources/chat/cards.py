@@ -53,6 +53,7 @@ def about(facts: Facts) -> str:
         "Kind": as_text(_HEADINGS.get(str(facts.get("answer")), "")),
         "Version": as_text(facts.get("version", "")),
         "Route": as_text(facts.get("route", "")),
+        "Released for": as_text(_forms(facts.get("released_for"))),
         "Cost": cost(facts.get("cost_usd")),
         "Degraded": as_text(facts.get("degraded") or ""),
         "Trace": trace_link(trace),
@@ -64,6 +65,13 @@ def about(facts: Facts) -> str:
         f'{disclosure}<details class="twin-about"><summary>About this answer</summary>'
         f"<dl>{listed}</dl></details>"
     )
+
+
+def _forms(released: object) -> str:
+    """The forms of answers that a version may give, in words; empty when it is not told."""
+    if not isinstance(released, list):
+        return ""
+    return "; ".join(_HEADINGS.get(str(form), str(form)) for form in released)
 
 
 def trace_link(trace: str, *, named: str = "") -> str:

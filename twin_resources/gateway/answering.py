@@ -255,6 +255,7 @@ class Answering:
             ),
             "cost_usd": self.cost_usd,
             "degraded": "; ".join(self.degraded),
+            "released_for": list(self.chosen.released_for),
         }
 
     def _named_chunks(self) -> list[str]:

@@ -99,3 +99,10 @@ def test_without_an_answer_an_invitation() -> None:
     assert "twin-card" not in cards({})
     assert "No post was found" in made()
     assert "not known" in made(cost_usd=None)
+
+
+def test_the_forms_that_a_version_is_released_for_are_told() -> None:
+    shown = cards({"answer": "quote", "released_for": ["quote", "quote_and_voice"]})
+
+    assert "<dt>Released for</dt><dd>Quoted; Quoted, then in this voice</dd>" in shown
+    assert "Released for" not in cards({"answer": "quote"})
