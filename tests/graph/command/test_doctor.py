@@ -144,6 +144,16 @@ def test_packages_are_compared_with_what_is_declared(
     assert "polars is missing" in found.found
 
 
+def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
+    assert any(line.startswith("packaging") for line in machine.requirements())
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "llm-twin"\ndependencies = ["new-package>=1"]\n'
+    )
+    assert machine.requirements(tmp_path) == ["new-package>=1"]
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "somebody-elses"\n')
+    assert machine.requirements(tmp_path) == metadata.requires("llm-twin")
+
+
 def test_a_card_that_torch_cannot_use_is_said(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,12 +11,14 @@ import os
 import re
 import shutil
 import stat
+import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+import twin_resources
 from twin_resources import preflight
 from twin_resources.authors import author_slugs, readable_authors
 from twin_resources.command.doctor.findings import Finding, fail, ok, warn
@@ -40,10 +42,9 @@ def look_at_system(_settings: Settings) -> Iterator[Finding]:
 
 def look_at_packages(_settings: Settings) -> Iterator[Finding]:
     """Whether what the project declares is installed, in versions that it works with."""
-    project = metadata.distribution(PROJECT)
     wrong: list[str] = []
     count = 0
-    for line in project.requires or ():
+    for line in requirements():
         required = Requirement(line)
         if required.marker is not None and not required.marker.evaluate({"extra": ""}):
             continue  # of an extra, or of another system
@@ -62,7 +63,22 @@ def look_at_packages(_settings: Settings) -> Iterator[Finding]:
             "install again: `bash deploy/up.sh`, or `pip install -e . -c deploy/constraints.txt`",
         )
     else:
-        yield ok("packages", f"{PROJECT} {project.version}, its {count} requirements are met")
+        version = metadata.version(PROJECT)
+        yield ok("packages", f"{PROJECT} {version}, its {count} requirements are met")
+
+
+def requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
+    """What the project declares: in its checkout the file, elsewhere what was installed.
+
+    An installation in place keeps the list of its day: after a `git pull` it would miss the new
+    dependency that the code asks for.
+    """
+    declared = root / "pyproject.toml"
+    if declared.is_file():
+        project = tomllib.loads(declared.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == PROJECT:
+            return list(project["dependencies"])
+    return metadata.requires(PROJECT) or []
 
 
 def look_at_gpu(_settings: Settings) -> Iterator[Finding]:
