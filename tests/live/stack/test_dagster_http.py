@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from twin_resources.authors import Author, write_author
 from twin_resources.command.author_progress import read_progress
 from twin_resources.command.clock import StageClock
+from twin_resources.command.outcome import Outcome
 from twin_resources.command.retrain_command import run_retrain
 from twin_resources.command.runs import follow, launch_or_join
 from twin_resources.command.services import mark_lost_runs
@@ -32,6 +33,7 @@ from twin_resources.errors import TwinError
 from twin_resources.evidence.retraining import Learnt
 from twin_resources.loop import retrainings
 from twin_resources.settings import Settings, load_settings
+from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.stack.process_identity import marked_processes
 from twin_resources.stack.programs import urls, wait_until
 from twin_resources.stack.stack import Stack, start_stack, stop_stack
@@ -199,7 +201,7 @@ def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_fli
         asked = beside.submit(
             run_retrain, settings, author="Ada", reason="new posts ", wait=False, clock=clock
         )
-        answer_the_request(state, dagster)
+        answer_the_request(state, dagster, "ada")
         assert asked.result(timeout=120) == 0
     [run] = dagster.runs(job="retrain_twin", author="ada")
     assert run.tags["twin/reason"] == "new posts"
@@ -223,21 +225,46 @@ def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_fli
     state.close()
 
 
-def answer_the_request(state: State, dagster: DagsterHTTP) -> None:
+def test_a_retraining_is_waited_for(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+    settings = stack.settings
+    write_author(settings, Author("cleo", "Cleo"))
+    dagster.add_author("cleo")
+    write_endpoints(
+        Endpoints(
+            home=str(settings.home), dagster=dagster.url, gateway="", gateway_key="", models=(),
+            traces="", traces_public_key="", traces_secret_key="", logs="", pids={},
+        )
+    )  # fmt: skip
+    state = State.open(settings.state_address)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(
+            run_retrain, settings, author="cleo", reason="a recipe", wait=True, clock=clock
+        )
+        answer_the_request(state, dagster, "cleo")
+        code = asked.result(timeout=120)
+    state.close()
+    assert code == Outcome.FAILED  # these small steps end well and give no verdict
+    assert "checkpoint done" in said(clock)
+    assert read_progress(settings, "cleo").training == "finished"
+
+
+def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
     """What the sensor `retraining_requested` does at its tick (its own tests: tests/graph/loop)."""
+    key = f"by_hand:{author}:1"
     deadline = time.monotonic() + 60
     while True:
         with state.transaction() as connection:
-            for author, requests in retrainings.open_requests(connection).items():
+            requests = retrainings.open_requests(connection).get(author, [])
+            if requests:
                 tags = {"twin/reason": requests[0].reason, "twin/asked_by": requests[0].asked_by}
-                retrainings.begin(
-                    connection, run_key="by_hand:ada:1", author=author, cause="by_hand",
-                    tags=tags, learnt=Learnt("", ""), at=time.time(),
+                assert retrainings.begin(
+                    connection, run_key=key, author=author, cause="by_hand", tags=tags,
+                    learnt=Learnt("", ""), at=time.time(),
                 )  # fmt: skip
-                retrainings.answer(connection, requests, "by_hand:ada:1")
-            decided = retrainings.unfinished(connection)
+                retrainings.answer(connection, requests, key)
+            decided = [one for one in retrainings.unfinished(connection) if one.run_key == key]
         if decided:
-            dagster.launch("retrain_twin", "ada", tags=decided[0].launch.tags)
+            dagster.launch("retrain_twin", author, tags=decided[0].launch.tags)
             return
         assert time.monotonic() < deadline
         time.sleep(0.1)
