@@ -182,7 +182,7 @@ class _Random:
     def __init__(self, real: Any) -> None:
         self.revision, self.dimension, self.drawn = real.revision, real.dimension, 0
 
-    def embed(self, texts: list[str]) -> Any:
+    def embed(self, texts: list[str], *, progress: object = None) -> Any:
         import numpy as np
 
         self.drawn += 1

@@ -8,7 +8,7 @@ search (`twin_resources.retrieval.index`, `twin_resources.retrieval`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -39,13 +39,18 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 
 def embed_chunks(
-    chunks: pl.DataFrame, embedder: Embedder, *, standing: StandingVectors | None = None
+    chunks: pl.DataFrame,
+    embedder: Embedder,
+    *,
+    standing: StandingVectors | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> pl.DataFrame:
     """Add a unit vector to every chunk.
 
     Args:
         chunks: rows of `document_chunks`; each fits the embedder's limit (`no_chunk_is_truncated`).
         standing: vectors of this embedder that need not be computed again.
+        progress: as of `Embedder.embed`.
 
     Returns:
         The same rows with `indexed_text`, `embedder` and `vector` (float32, length 1).
@@ -63,7 +68,7 @@ def embed_chunks(
     texts = list(map(indexed_text, chunks["heading"].to_list(), chunks["text"].to_list()))
     found = standing.find(dict(zip(names, texts, strict=True))) if standing else {}
     new = [place for place, name in enumerate(names) if name not in found]
-    computed = embedder.embed([texts[place] for place in new])
+    computed = embedder.embed([texts[place] for place in new], progress=progress)
     vectors = found | {names[place]: vector for place, vector in zip(new, computed, strict=True)}
     return chunks.with_columns(
         pl.Series("indexed_text", texts, dtype=pl.String()),

@@ -16,6 +16,7 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.embedder.embedder import find_prepared
+from twin_resources.progress_lines import of_batches
 from twin_resources.retrieval.index import update_indexes
 from twin_resources.tables.tables import BATCH_ROWS, Tables, Upstream
 
@@ -37,12 +38,15 @@ def embeddings(
     """Vectors and text of every chunk, one table an author, with its full-text index."""
     author, store, model = context.partition_key, tables.tables(), embedder.embedder()
     standing = StandingVectors(store, author, revision=model.revision)
+    progress = of_batches(context.log.info, "embedding chunks")
     done = store.rework(
         Upstream("document_chunks", author),
         "embeddings",
         author=author,
         key="chunk_id",
-        function=lambda chunks: embedding.embed_chunks(chunks, model, standing=standing),
+        function=lambda chunks: embedding.embed_chunks(
+            chunks, model, standing=standing, progress=progress
+        ),
         version=f"{embedding.EMBEDDING_VERSION}:{model.revision}",
         schema=embedding.embedding_columns(model.dimension),
         row_key="chunk_id",

@@ -11,6 +11,7 @@ from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import sentence_windows
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource, TablesResource
+from twin_resources.progress_lines import of_batches
 from twin_resources.quotes.quoter import TABLE, update_index
 from twin_resources.quotes.windows import WINDOWS_VERSION
 from twin_resources.tables.tables import Tables, Upstream
@@ -31,12 +32,15 @@ def sentence_embeddings(
 ) -> dg.MaterializeResult:
     """Windows of up to three sentences with their vectors: what an answer may quote."""
     author, store, model = context.partition_key, tables.tables(), embedder.embedder()
+    progress = of_batches(context.log.info, "embedding sentences")
     done = store.rework(
         Upstream("cleaned_documents", author, columns=sentence_windows.DOCUMENT_COLUMNS),
         TABLE,
         author=author,
         key="document_id",
-        function=lambda documents: sentence_windows.embed_windows(documents, model),
+        function=lambda documents: sentence_windows.embed_windows(
+            documents, model, progress=progress
+        ),
         version=f"{WINDOWS_VERSION}:{model.revision}",
         schema=sentence_windows.window_columns(model.dimension),
         row_key="window_id",

@@ -7,7 +7,7 @@ where a window begins and ends (`twin_resources/quotes/windows.py`), the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dataframely as dy
@@ -51,11 +51,17 @@ def window_columns(dimension: int) -> Mapping[str, pl.DataType]:
     }
 
 
-def embed_windows(documents: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
+def embed_windows(
+    documents: pl.DataFrame,
+    embedder: Embedder,
+    *,
+    progress: Callable[[int, int], object] | None = None,
+) -> pl.DataFrame:
     """Cut every kept document into windows and embed them.
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
+        progress: as of `Embedder.embed`.
 
     Returns:
         `window_columns`, no to many rows a document; vectors are float32 of length 1.
@@ -80,7 +86,7 @@ def embed_windows(documents: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
     texts = [embedded_text(*row) for row in windows.select("title", "text").iter_rows()]
     return windows.with_columns(
         pl.lit(embedder.revision).alias("embedder"),
-        pl.Series("vector", embedder.embed(texts), dtype=types["vector"]),
+        pl.Series("vector", embedder.embed(texts, progress=progress), dtype=types["vector"]),
     )
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,12 +151,15 @@ class Embedder:
         """Tokens of each text, special tokens included."""
         return self._encoding.count_tokens(texts)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], object] | None = None
+    ) -> np.ndarray:
         """Embed texts.
 
         Args:
             texts: n texts. One that is longer than `token_limit` is cut into windows of that length
                 and gets the mean of their vectors: nothing is left out of it.
+            progress: called with (batches computed, batches in all) after each.
 
         Returns:
             float32 of shape (n, dimension), each row of length 1, in the order of the texts.
@@ -165,7 +168,8 @@ class Embedder:
 
         windows = self._windows(texts)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for batch in _batches([len(ids) for _, ids in windows]):
+        batches = _batches([len(ids) for _, ids in windows])
+        for number, batch in enumerate(batches, start=1):
             longest = max(len(windows[index][1]) for index in batch)
             width = -(-longest // BUCKET) * BUCKET
             ids = np.full((len(batch), width), self.manifest.pad_id, dtype=np.int64)
@@ -175,6 +179,8 @@ class Embedder:
                 ids[row, : len(tokens)] = tokens
                 mask[row, : len(tokens)] = 1
             np.add.at(vectors, [windows[index][0] for index in batch], self._compute(ids, mask))
+            if progress is not None:
+                progress(number, len(batches))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(lengths, 1e-12)
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from twin_assets.evaluation import progress as measurement
-from twin_assets.evaluation.progress import Progress
+from twin_resources import progress_lines as measurement
+from twin_resources.progress_lines import Progress, of_batches
 
 
 def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +78,21 @@ def test_a_part_that_nobody_announced_counts_as_it_goes(monkeypatch: pytest.Monk
     progress.of("reference")(2)
 
     assert '"step": 2, "steps": 2' in lines[0]
+
+
+def test_batches_are_told_with_their_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
+    lines: list[str] = []
+    report = of_batches(lines.append, "embedding")
+
+    for total in (12, 6):  # two tables, one after the other
+        for done in range(1, total + 1):
+            now[0] += 2.0
+            report(done, total)
+
+    reports = [json.loads(line.removeprefix("progress ")) for line in lines]
+    assert {one["message"] for one in reports} == {"embedding"}
+    assert [(one["step"], one["steps"]) for one in reports][:2] == [(2, 12), (4, 12)]
+    assert reports[1]["eta_s"] == 16
+    assert (reports[-1]["step"], reports[-1]["steps"], reports[-1]["eta_s"]) == (5, 6, 2)
