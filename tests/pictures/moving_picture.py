@@ -28,6 +28,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from twin_resources.chat.links import make_link
+from twin_resources.command.chatting import ready_page
+from twin_resources.command.services import stack_in_use
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_settings
 
@@ -35,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 INTO = ROOT / "deploy" / "docs" / "twin.gif"
 MOST_BYTES = 2_000_000
 WIDTH = 960  # of the picture; GitHub shows a README at about 830
-VIEW = {"width": 1280, "height": 800}
+VIEW: Any = {"width": 1280, "height": 800}  # playwright's ViewportSize
 CAPTION_HEIGHT = 44
 WAIT_MS = 120_000
 # Fewer colours and narrower frames until the file is small enough.
@@ -195,12 +197,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".twin"))
     parser.add_argument("--author", default="mara-lindqvist")
-    parser.add_argument("--page", default="", help="address of the page; default: endpoints.json")
     parser.add_argument("--question", default="How do I carry a clock?")
     parser.add_argument("--into", type=Path, default=INTO)
     options = parser.parse_args(arguments)
-    settings = load_settings(options.home)
-    page = options.page or page_of(settings)
+    stack = stack_in_use(load_settings(options.home))
+    settings, page = stack.settings, ready_page(stack)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
@@ -212,11 +213,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         browser.close()
     size = write_moving_picture(frames, options.into)
     sys.stdout.write(f"{options.into}: {len(frames)} frames, {size:,} bytes\n")
-
-
-def page_of(settings: Settings) -> str:
-    """Where the page of a running stack is."""
-    return f"http://{settings.host}:{settings.chat_port}"
 
 
 if __name__ == "__main__":
