@@ -210,11 +210,14 @@ class _Notes:
             said = progress_line(report)
             self._bar.update(said, done=done, total=total, left_s=left_of(report))
         elif event.kind == "ExecutionStepStartEvent":
-            self.flush()
+            if self._done:  # checks that are steps of their own are told together
+                self.flush()
             self._bar.phase(event.step.replace("_", " "))
         elif event.kind == "LogMessageEvent":
             self._bar.update(" ".join(event.message.split())[:LONGEST_MESSAGE])
         elif event.asset:
+            if not self._done:
+                self.flush()
             self._done.append(f"{event.asset.replace('_', ' ')} done in {self._took()}")
         elif event.check and event.undecided:
             self._open += 1
@@ -228,14 +231,12 @@ class _Notes:
 
     def flush(self) -> None:
         """Say what the step that has ended has made; its checks are a few words when all hold."""
-        checks = f", {_counted(self._held, 'check holds', 'checks hold')}" if self._held else ""
-        if self._open:
-            checks += f", {self._open} follow"
+        checks = [_counted(self._held, "check holds", "checks hold")] if self._held else []
+        checks += [f"{self._open} follow"] if self._open else []
         for line in self._done[:-1]:
             self._clock.say(line)
-        if self._done or checks:
-            said = self._done[-1] if self._done else "checked"
-            self._clock.say(said + checks)
+        if told := ", ".join([*self._done[-1:], *checks]):
+            self._clock.say(told)
         self._done.clear()
         self._held = self._open = 0
 

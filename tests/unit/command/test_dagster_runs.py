@@ -104,6 +104,9 @@ def test_checks_are_one_line_when_all_hold() -> None:
         for name in ("beats_base_model", "stays_on_topic"):
             notes.take(event("AssetCheckEvaluationEvent", check=name, passed=True))
         notes.take(event("AssetCheckEvaluationEvent", check="later", passed=True, undecided=True))
+        for name in ("first_check", "second_check"):  # steps of their own
+            notes.take(event("ExecutionStepStartEvent", step=name))
+            notes.take(event("AssetCheckEvaluationEvent", check=name, passed=True))
         notes.take(event("ExecutionStepStartEvent", step="released_model"))
         notes.take(event("MaterializationEvent", asset="released_model"))
         notes.take(event("AssetCheckEvaluationEvent", check="is_served", passed=False))
@@ -112,6 +115,7 @@ def test_checks_are_one_line_when_all_hold() -> None:
     lines = [line.split("  ", 2)[-1].strip() for line in file.getvalue().splitlines()]
     assert [re.sub(r"^\S+  ", "", line) for line in lines] == [
         "checkpoint evaluation done in 0:00, 2 checks hold, 1 follow",
+        "2 checks hold",
         "check failed: is served",
         "released model done in 0:00",
     ]
