@@ -1,7 +1,7 @@
 """The tab Look: traces, what became of them, and what they cost; one trace as a click.
 
 Belongs here: its widgets and what a click does. Does not belong here: reading traces
-(`langfuse/trace_reading.py`), following one to its posts (`explanation.py`), HTML (`charts.py`,
+(`langfuse/trace_reading.py`), following one to its posts (`explanation.py`), HTML (`figures.py`,
 `trace_pages.py`).
 
 The same is read from the embedded store and from a real Langfuse, over their common API. `/?trace=`
@@ -9,7 +9,6 @@ and `/?view=traces` are addresses of their own: a click writes them, and the bro
 back.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +16,7 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 
-from twin_resources.chat import charts, home_numbers
+from twin_resources.chat import figures, home_numbers
 from twin_resources.chat.events import QUICK
 from twin_resources.chat.notices import notice, problem
 from twin_resources.chat.readable import as_text
@@ -27,8 +26,6 @@ from twin_resources.errors import TwinError
 from twin_resources.explanation import Explanation, follow
 from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.langfuse.trace_reading import (
-    DailyScore,
-    ScoreHistory,
     TraceFilter,
     read_page,
     score_condition,
@@ -111,22 +108,28 @@ class Look:
         # the address decides, which a click has written (page.js)
         here = {"js": "() => location.search"}
         go = gr.Button(visible="hidden", elem_id="go-to")
-        figures = {"inputs": [author], "outputs": [self.figures, self.version], **QUICK}
+        drawn = {"inputs": [author], "outputs": [self.figures, self.version], **QUICK}
         # the tab that an address opens is not "selected"; with the gateway away no author is known
         looking = {"js": "(place, ...rest) => [location.search, ...rest]", **QUICK}
         page.load(self._open, self.place, opened, **here, **QUICK).then(
             self._first_if_looking, [self.place, *filters], shown, **looking
         )
         author.change(self._first_if_looking, [self.place, *filters], shown, **looking).then(
-            self._figures_if_looking, [self.place, author], figures["outputs"], **looking
+            self._figures_if_looking, [self.place, author], drawn["outputs"], **looking
         )
         go.click(self._open, self.place, opened, **here, **QUICK).then(
-            self._first, filters, shown, **QUICK
+            self._first_if_looking, [self.place, *filters], shown, **looking
         )
-        tab.select(self._first, filters, shown, **QUICK).then(self._figures, **figures)
+        clicked = (
+            "(place, ...rest) => [new URLSearchParams(location.search).get('trace') "
+            "? location.search : '?view=traces', ...rest]"
+        )
+        tab.select(self._first_if_looking, [self.place, *filters], shown, js=clicked, **QUICK).then(
+            self._figures, **drawn
+        )
         for changed in (self.version.change, self.route.change, self.score.change):
             changed(self._first, filters, shown, **QUICK)
-        self.refresh.click(self._first, filters, shown, **QUICK).then(self._figures, **figures)
+        self.refresh.click(self._first, filters, shown, **QUICK).then(self._figures, **drawn)
         self.older.click(self._older, [*filters, self.cursors], shown, **QUICK)
         self.newer.click(self._newer, [*filters, self.cursors], shown, **QUICK)
 
@@ -163,7 +166,11 @@ class Look:
         return self._page(filters, [""])
 
     def _first_if_looking(self, place: str, *filters: str | None) -> tuple[Any, ...]:
-        return self._first(*filters) if _is_look(place) else (gr.skip(),) * 5
+        """The first page, where one is looked at; it leaves a notice about the address alone."""
+        if not _is_look(place):
+            return (gr.skip(),) * 5
+        *shown, why = self._first(*filters)
+        return *shown, why or gr.skip()
 
     def _figures_if_looking(self, place: str, author: str | None) -> tuple[Any, Any]:
         return self._figures(author) if _is_look(place) else (gr.skip(), gr.skip())
@@ -198,51 +205,18 @@ class Look:
         try:
             with LangfuseClient.from_settings(self._settings) as client:
                 history = score_history(client, author=author, since=since)
-            parts.append(_scores(history))
+            parts.append(figures.score_figures(history, days=DAYS))
             named = sorted({one.version for one in history.days})
             versions = gr.Dropdown(choices=[(ALL, ""), *((one, one) for one in named)])
         except TraceStoreError as error:
             parts.append(problem(error))
-        parts += [self._evidence(author), self._spending(), self._store(), self._plots(author)]
-        return f'<div class="twin-figures">{"".join(parts)}</div>', versions
-
-    def _evidence(self, author: str) -> str:
-        made = ["<h2>Evidence against the stable version</h2>"]
-        histories = home_numbers.evidence(self._settings, author)
-        if not histories:
-            made.append(
-                '<p class="twin-empty">Nothing is bet on yet: a version that answers and readers '
-                "who score it come first.</p>"
-            )
-        for history in histories:
-            watch = history.watch
-            points = [(step.sequence, max(step.e_value, 0.01)) for step in history.steps]
-            title = f"{watch.stream} of {watch.version}, {watch.seen:,} values"
-            if not watch.armed:
-                made.append(
-                    f'<p class="twin-empty">{as_text(title)}: gathering a baseline first.</p>'
-                )
-                continue
-            made.append(
-                charts.line_chart(
-                    title,
-                    [charts.Line("evidence (e-value)", points)],
-                    ends=_sequences(points),
-                    low=0.01,
-                    high=max(history.threshold * 10, *(y for _, y in points), 1.0),
-                    limit=("alarm at", history.threshold),
-                    logarithmic=True,
-                )
-            )
-        return f"<section>{''.join(made)}</section>"
-
-    def _spending(self) -> str:
-        made = [
-            charts.bar(one.name, one.spent, one.budget)
-            for one in home_numbers.spending(self._settings)
+        parts += [
+            figures.evidence_figures(home_numbers.evidence(self._settings, author)),
+            figures.spending_figures(home_numbers.spending(self._settings)),
+            self._store(),
+            self._plots(author),
         ]
-        nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
-        return f"<section><h2>Spent</h2>{''.join(made) or nothing}</section>"
+        return f'<div class="twin-figures">{"".join(parts)}</div>', versions
 
     def _store(self) -> str:
         """Where traces are read from, with its version; a link where there is a real one."""
@@ -265,41 +239,6 @@ class Look:
         return f"<section><h2>The newest gate's report</h2>{drawn}</section>" if drawn else ""
 
 
-def _scores(history: ScoreHistory) -> str:
-    """A chart a score, a line a version."""
-    made = [f'<h2>Scores of the last {DAYS} days, by version</h2><div class="twin-charts">']
-    for name in history.names:
-        lines: dict[str, list[DailyScore]] = defaultdict(list)
-        for day in history.days:
-            if day.name == name:
-                lines[day.version].append(day)
-        days = sorted({one.day for found in lines.values() for one in found})
-        made.append(
-            charts.line_chart(
-                f"{name} (daily mean)",
-                [
-                    charts.Line(version, [(days.index(one.day), one.mean) for one in found])
-                    for version, found in sorted(lines.items())
-                ],
-                ends=(days[0], days[-1]),
-                low=0.0,
-                high=1.0,
-            )
-        )
-    made.append("</div>")
-    if not history.names:
-        made.append('<p class="twin-empty">Nobody has scored an answer yet.</p>')
-    if history.cut:
-        made.append('<p class="twin-small">Only the newest 3,000 answers and scores are read.</p>')
-    return f"<section>{''.join(made)}</section>"
-
-
 def _is_look(place: str) -> bool:
     asked = parse_qs((place or "").lstrip("?"))
     return "trace" in asked or (asked.get("view") or [""])[0] in ("traces", "look")
-
-
-def _sequences(points: Sequence[tuple[float, float]]) -> tuple[str, str]:
-    if not points:
-        return "", ""
-    return f"value {points[0][0]:.0f}", f"value {points[-1][0]:.0f}"

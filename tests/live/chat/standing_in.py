@@ -26,10 +26,9 @@ from starlette.routing import Route
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
 SPITEFUL = '<img src=x onerror="window.hurt=1">'
-ANSWER = (
-    "A clock asks for little: a drop of oil, a level shelf and to be left alone. "
-    "Write to `<author>` or to <author> if it stops."
-)
+TUNED = "A clock asks for little: a drop of oil, a level shelf, and to be left alone."
+BASE = "As an AI language model, I can say that clocks are devices that need regular maintenance."
+SPITE = f"{SPITEFUL} Write to `<author>` or to <author> if it stops."
 MODELS = [
     f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")
 ]
@@ -75,13 +74,10 @@ class Gateway:
         try:
             if "stuck" in question:
                 await asyncio.sleep(600)
-            for word in (
-                SPITEFUL if "spite" in question else "",
-                model.rpartition("@")[2],
-                *ANSWER.split(),
-            ):
+            text = SPITE if "spite" in question else BASE if model.endswith("@base") else TUNED
+            for word in text.split(" "):
                 await asyncio.sleep(0.25 if "slow" in question else 0.005)
-                yield self.chunk({"content": f"{word} " if word else ""})
+                yield self.chunk({"content": f"{word} "})
             done = self.chunk({}, finish="stop", twin=twin_field(trace, model, question))
             yield done + "data: [DONE]\n\n"
             self.note(ended=question)
@@ -98,7 +94,8 @@ class Gateway:
 
 def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
     """As the gateway's, with the keys of quotes (`twin_resources/quotes`)."""
-    post = {"document_id": "post-0", "title": f"On oil {SPITEFUL}", "url": "https://x.example/0"}
+    spite = f" {SPITEFUL}" if "spite" in question else ""
+    post = {"document_id": "post-0", "title": f"On oil{spite}", "url": "https://x.example/0"}
     other = {"document_id": "post-1", "title": "On brass", "url": "javascript:alert(1)"}
     version = "base" if model.endswith("@base") else "v1"
     told: dict[str, Any] = {
@@ -120,7 +117,7 @@ def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
         "quotes": [quote | {"published_at": "2019-05-04"}],
         "sources": [
             post | dated | {"chunk_id": "c0", "text": POST, "end": len(POST)},
-            other | dated | {"chunk_id": "c1", "text": f"Lemon, {SPITEFUL} patience.", "end": 40},
+            other | dated | {"chunk_id": "c1", "text": f"Lemon and patience.{spite}", "end": 40},
         ],
     }
 

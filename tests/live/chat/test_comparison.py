@@ -48,7 +48,7 @@ def test_both_answer_and_neither_reads_the_other(
         first, second = told
         assert [turn["content"] for turn in first] == ["How much oil?"]
         assert [turn["role"] for turn in second] == ["user", "assistant", "user"]
-        assert second[1]["content"].startswith(f"{model} A clock")
+        assert second[1]["content"].startswith("As an AI" if model == "base" else "A clock asks")
     assert "base · $0.000034" in both.locator("#side-0").inner_text()
     assert "v1 · $0.000034" in both.locator("#side-1").inner_text()
     assert both.locator("#votes").count() == 0 or not both.locator("#votes").is_visible()
@@ -68,12 +68,13 @@ def test_a_blind_vote_rejects_the_other_answer(
         both.locator("#prefer-0").wait_for(timeout=WAIT_MS)
         shown = both.locator("#sides").inner_text()
         assert "Answer A" in shown
-        assert "model" not in shown.replace("base A", "").replace("stable A", "")
+        assert "the tuned model" not in shown
+        assert "the base model" not in shown
         assert "$0.00" not in shown
         if number == 1:
             picture(both, "page-blind")
         free(both, view="compare")
-        first = "base" if "base A" in both.locator("#side-0").inner_text() else "stable"
+        first = "base" if "As an AI" in both.locator("#side-0").inner_text() else "stable"
         both.locator("#prefer-0").click()
         *_, vote = slow_gateway.wait_for("feedback", count=number)
         both.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)

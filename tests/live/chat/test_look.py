@@ -23,11 +23,29 @@ from twin_resources.settings import Settings
 pytestmark = needs_browser
 TRACES = 30
 SPITEFUL = '<img src=x onerror="window.hurt=1"> **stiff**'
+TALK = (
+    ("How much oil does a clock want?", "One drop on each pivot, and no more than one drop."),
+    ("How do I clean old brass?", "With lemon and patience; polish takes the engraving away."),
+    ("When should I wind it?", "At the same hour every week, and it will keep better time."),
+    ("Why is my pendulum slow?", "Because it is long: a metre takes about a second a side."),
+)
 HOUR_NS = 3_600_000_000_000
 
 
 def post_span(store: httpx.Client, number: int, **how: Any) -> None:
     given = dict(span(number, **how))
+    asked, said = TALK[number % len(TALK)]
+    given["attributes"] |= {
+        "langfuse.observation.input": json.dumps(
+            [
+                {
+                    "role": "user",
+                    "content": f"From my posts:\n\n[1] On oil\n{said}\n\nQuestion: {asked}",
+                }
+            ]
+        ),
+        "langfuse.observation.output": json.dumps({"role": "assistant", "content": said}),
+    }
     started = time.time_ns() - (TRACES + 2 - number) * HOUR_NS
     given |= {
         "startTimeUnixNano": str(started),
@@ -126,14 +144,23 @@ def test_a_click_shows_one_trace_in_full_and_back_leads_back(
     tree.wait_for(timeout=WAIT_MS)
     assert look.url.endswith(f"/?trace={TRACES:032x}")
     said = tree.inner_text()
-    for part in (SPITEFUL, "alias:base", "$0.000034", "support", "what of 30?", "Oil."):
+    for part in (
+        SPITEFUL,
+        "alias:base",
+        "$0.000034",
+        "support",
+        "When should I wind it?",
+        "same hour",
+    ):
         assert part in said, part
     tree.locator("summary", has_text="user").click()
-    assert "Passage." in tree.locator("pre").first.inner_text()
-    picture(look, "page-trace", full_page=True)
+    assert "From my posts" in tree.locator("pre").first.inner_text()
     look.go_back()
     look.locator(".twin-traces").wait_for(timeout=WAIT_MS)
     assert not look.locator(".twin-trace").is_visible()
+    look.locator(".twin-traces a[data-trace]").nth(1).click()
+    tree.locator("summary", has_text="user").click()
+    picture(look, "page-trace", full_page=True)
 
 
 def test_addresses_open_the_list_and_a_trace(

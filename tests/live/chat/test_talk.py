@@ -245,19 +245,18 @@ def test_a_vote_and_why(tab: Any, slow_gateway: SlowGateway) -> None:
 
 
 def test_the_box_for_another_wording_is_as_wide_as_the_answer(
-    tab: Any, slow_gateway: SlowGateway, picture: Callable[..., None]
+    tab: Any, slow_gateway: SlowGateway
 ) -> None:
-    ask(tab, "How much oil?")
+    ask(tab, "How much oil, in spite of all?")
     answered(tab)
     tab.locator("#improve").click()
     wording = tab.locator("#wording-text textarea")
     wording.wait_for(timeout=WAIT_MS)
-    assert wording.input_value().startswith("twin/ann A clock asks for little")
-    assert "to <author> if" in wording.input_value()  # as it was said, not as it is escaped
+    # as it was said, not as it is escaped
+    assert wording.input_value().endswith("Write to `<author>` or to <author> if it stops.")
     answer = tab.locator("#conversation .bot.message").last.bounding_box()
     assert wording.bounding_box()["width"] >= 0.95 * answer["width"]
     assert wording.bounding_box()["height"] >= 100
-    picture(tab, "page-wording", full_page=True)
     wording.fill("I would begin with the escapement.")
     tab.get_by_role("button", name="Send my wording").click()
     (said,) = slow_gateway.wait_for("feedback", count=1)
