@@ -33,7 +33,12 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     uvicorn.run(
-        app, host=settings.host, port=settings.chat_port, log_level="warning", access_log=False
+        app,
+        host=settings.host,
+        port=settings.chat_port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,  # every open page keeps a connection until it is closed
     )
     return 0
 

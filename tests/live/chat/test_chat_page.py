@@ -19,7 +19,7 @@ import pytest
 
 from tests.live.chat.conftest import WAIT_MS, Page, answered, ask, free, needs_browser, ready
 from tests.live.gateway.conftest import gateway_weights, tiny_gguf  # noqa: F401 - fixtures
-from tests.live.gateway.stack import Stack, embed_passages, end, new_stack
+from tests.live.gateway.stack import PASSAGES, Stack, embed_passages, end, new_stack
 from twin_resources.authors import Author, write_author
 from twin_resources.chat.links import LINK_LIVES_S, folder_of, load_pass, make_link, use_link
 from twin_resources.gateway.keys import keyring_of, list_keys, open_keys, revoke_key
@@ -79,7 +79,7 @@ def test_a_person_asks_sees_sources_votes_and_edits(
     answered(tab)
     picture(tab, "chat-page")
     assert tab.locator("h1").inner_text() == "Ann Bell"
-    assert tab.locator("#cards .twin-card").count() == 3
+    assert tab.locator("#cards .twin-card").count() == len(PASSAGES)
     tab.locator("#cards summary", has_text="About this answer").click()
     facts = tab.locator("#cards").inner_text()
     assert "base" in facts
@@ -219,7 +219,12 @@ def test_the_key_is_a_readers_and_outlives_a_restart_but_not_its_end(home: Setti
     assert first.key not in repr(first)
 
 
-def test_the_process_ends_when_it_is_asked_to(page: Page) -> None:
+@needs_browser
+def test_the_process_ends_when_it_is_asked_to(page: Page, browser: Any) -> None:
+    """Also while somebody has the page open, which keeps a connection for as long as it is."""
+    tab = browser.new_page()
+    tab.goto(page.link())
+    ready(tab)
     page.process.send_signal(signal.SIGTERM)
     assert page.process.wait(20) in (0, -signal.SIGTERM)
 
