@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.authors import readable_authors
+from twin_resources.judging.voice_shown import PICTURE, newest_voice_shown
 from twin_resources.settings import Settings
 
 MOST_PLOT_BYTES = 2_000_000
@@ -42,24 +43,27 @@ class AuthorFiles:
         return [title for title in found if 3 <= len(title) <= 60][:most]
 
     def plots(self, author: str) -> list[tuple[str, str]]:
-        """(name, `data:` address) of the plots of the author's newest gate, by name.
+        """(name, `data:` address) of the plots of the author's newest gate, the voice first.
 
         A report is `<checkpoint>/evaluation/<gate>.md`, its plots `<gate>-<name>.svg` or `.png`
-        beside it (twin_assets/evaluation/report).
+        beside it (twin_assets/evaluation/report); the voice is `voice_shown.svg` there.
         """
         folder = self.settings.checkpoints_dir / author
+        found: dict[str, Path] = {}
+        voice = newest_voice_shown(self.settings.checkpoints_dir, author)
+        if voice is not None and voice.with_name(PICTURE).exists():
+            found["voice"] = voice.with_name(PICTURE)
         reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
-        if not reports:
-            return []
-        report = reports[-1]
-        found = sorted(
-            path
-            for path in report.parent.glob(f"{report.stem}-*")
-            if path.suffix in KINDS and path.stat().st_size <= MOST_PLOT_BYTES
-        )
+        if reports:
+            stem = reports[-1].stem
+            for path in sorted(reports[-1].parent.glob(f"{stem}-*")):
+                if path.suffix in KINDS:
+                    name = path.stem.removeprefix(f"{stem}-").replace("_", " ")
+                    found.setdefault(f"{name} of the gate", path)
         return [
-            (path.stem.removeprefix(f"{report.stem}-").replace("_", " "), _as_address(path))
-            for path in found
+            (name, _as_address(path))
+            for name, path in found.items()
+            if path.stat().st_size <= MOST_PLOT_BYTES
         ]
 
 

@@ -65,11 +65,11 @@ def heading(name: str) -> str:
 
 
 def plots_of(files: AuthorFiles, author: str | None, *, about: str = "") -> str:
-    """The newest report's plots as figures; `about`: only those whose name holds it."""
+    """The newest report's plots as figures; `about`: only that one."""
     if not author:
         return ""
     return "".join(
         f'<figure><img src="{address}" alt="{as_text(name)}" loading="lazy"></figure>'
         for name, address in files.plots(author)
-        if about in name
+        if about in ("", name)
     )

@@ -144,7 +144,9 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     report = settings.checkpoints_dir / "ann" / "c0ffee" / "evaluation"
     report.mkdir(parents=True)
     (report / "gate-5.md").write_text("# Report\n", encoding="utf-8")
-    (report / "gate-5-voice_seen.svg").write_text(SVG, encoding="utf-8")
+    (report / "gate-5-gains.svg").write_text(SVG, encoding="utf-8")
+    (report / "voice_shown.json").write_text("{}", encoding="utf-8")
+    (report / "voice_shown.svg").write_text(SVG, encoding="utf-8")
     state = State.open(settings.state_address)
     with state.transaction() as connection:
         paid_spending.create(connection, checkfirst=True)

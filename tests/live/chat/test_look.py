@@ -191,7 +191,9 @@ def test_scores_over_time_spending_and_the_gates_plots(
     assert "Nothing is bet on yet" in said
     assert "Langfuse 4.16.0" in said
     assert figures.locator("[role=meter]").get_attribute("aria-valuenow") == "0.5000"
-    assert figures.locator("img").get_attribute("alt") == "voice seen"
+    drawn = [image.get_attribute("alt") for image in figures.locator("img").all()]
+    assert drawn == ["voice", "gains of the gate"]
+    look.locator("#figures img").first.wait_for(timeout=WAIT_MS)
     picture(look, "page-look", full_page=True)
 
 
