@@ -142,7 +142,7 @@ def frames_of(
     )
     tab.goto(make_link(settings, page, view="look"))
     tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
-    plot = tab.locator("#figures img, #figures svg").first
+    plot = tab.locator("#figures figure img").first  # the voice plot comes first
     plot.wait_for(timeout=WAIT_MS)
     plot.scroll_into_view_if_needed()
     tab.wait_for_timeout(500)
