@@ -9,7 +9,7 @@ markup of anyone else (`readable.py`). Does not belong here: where these come fr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from twin_resources.chat.readable import as_text, web_address
 
@@ -71,7 +71,8 @@ def _forms(released: object) -> str:
     """The forms of answers that a version may give, in words; empty when it is not told."""
     if not isinstance(released, list):
         return ""
-    return "; ".join(_HEADINGS.get(str(form), str(form)) for form in released)
+    forms = [str(form) for form in cast("list[object]", released)]
+    return "; ".join(_HEADINGS.get(form, form) for form in forms)
 
 
 def trace_link(trace: str, *, named: str = "") -> str:

@@ -127,8 +127,14 @@ class Look:
         tab.select(self._first_if_looking, [self.place, *filters], shown, js=clicked, **QUICK).then(
             self._figures, **drawn
         )
-        for changed in (self.version.change, self.route.change, self.score.change):
-            changed(self._first, filters, shown, **QUICK)
+        gr.on(  # of several changes the last one counts, whichever was read first
+            [self.version.change, self.route.change, self.score.change],
+            self._first,
+            filters,
+            shown,
+            trigger_mode="always_last",
+            **QUICK,
+        )
         self.refresh.click(self._first, filters, shown, **QUICK).then(self._figures, **drawn)
         self.older.click(self._older, [*filters, self.cursors], shown, **QUICK)
         self.newer.click(self._newer, [*filters, self.cursors], shown, **QUICK)

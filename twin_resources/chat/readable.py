@@ -12,11 +12,14 @@ import html
 import re
 
 # Fences first: a backtick inside a block opens no span. Without its end a fence goes to the end.
-_CODE = re.compile(
+_MARKDOWN = re.compile(
     r"(?:^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z))"
-    r"|(?:(?P<span>(?<!`)`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)(?P=span)(?!`))",
+    r"|\\[!-/:-@\[-`{-~]"  # a backslash escape: `\<` is shown as `<` already
+    r"|(?:(?P<span>(?<!`)`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)(?P=span)(?!`))"
+    r"|(?P<sign>[<&])",
     re.MULTILINE | re.DOTALL,
 )
+_SIGNS = {"<": "&lt;", "&": "&amp;"}
 
 
 def as_text(text: object) -> str:
@@ -29,16 +32,7 @@ def as_markdown(text: str) -> str:
 
     In code Markdown shows `<` as it stands, and would show an entity as its letters.
     """
-    made: list[str] = []
-    end = 0
-    for code in _CODE.finditer(text):
-        made += [_outside_code(text[end : code.start()]), code.group(0)]
-        end = code.end()
-    return "".join([*made, _outside_code(text[end:])])
-
-
-def _outside_code(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(lambda found: _SIGNS.get(found["sign"] or "", found[0]), text)
 
 
 def web_address(url: str) -> str:

@@ -23,6 +23,7 @@ from twin_resources.chat.readable import as_text
 from twin_resources.chat.turns import Talks, Turn
 from twin_resources.chat.whom import Whom, heading
 from twin_resources.errors import TwinError
+from twin_resources.quotes.answer_text import prose_of
 
 VERSIONS = {"": "as released", "stable": "stable", "canary": "canary", "base": "base model"}
 EXAMPLES = 4
@@ -291,7 +292,9 @@ class Talk:
         turns = conversation.talks_of(kept).get(author, [])
         if not _trace(turns, place):
             return gr.skip(), gr.skip(), notice("There is no whole answer yet to improve.")
-        return gr.Column(visible=True), turns[place or 0]["answer"], ""
+        answer = turns[place or 0]["answer"]
+        # the author's own sentences need no better wording; what the model added may
+        return gr.Column(visible=True), prose_of(answer).strip() or answer, ""
 
     async def _send_wording(
         self, kept: object, author: str, place: int | None, wording: str

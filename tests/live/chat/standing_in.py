@@ -23,11 +23,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from twin_resources.quotes.answer_text import HEADING, NEAREST, NOT_WRITTEN
+
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
 SPITEFUL = '<img src=x onerror="window.hurt=1">'
 TUNED = "A clock asks for little: a drop of oil, a level shelf, and to be left alone."
 BASE = "As an AI language model, I can say that clocks are devices that need regular maintenance."
+OPENING = f"> {QUOTED}\n>\n> — On oil, 4 May 2019\n\n{HEADING}\n\n"
 SPITE = f"{SPITEFUL} Write to `<author>` or to <author> if it stops."
 MODELS = [
     f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")
@@ -75,6 +78,10 @@ class Gateway:
             if "stuck" in question:
                 await asyncio.sleep(600)
             text = SPITE if "spite" in question else BASE if model.endswith("@base") else TUNED
+            if text == TUNED and "@" not in model and "nothing" not in question:
+                text = OPENING + TUNED
+            if "nothing" in question:
+                text = f"{NOT_WRITTEN} {NEAREST}\n\n- On oil\n- On brass"
             for word in text.split(" "):
                 await asyncio.sleep(0.25 if "slow" in question else 0.005)
                 yield self.chunk({"content": f"{word} "})

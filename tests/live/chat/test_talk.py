@@ -21,6 +21,7 @@ from tests.live.chat.conftest import (
     press_enter,
     ready,
 )
+from tests.live.chat.standing_in import TUNED
 
 pytestmark = needs_browser
 NOTICE = "#notice .twin-notice"
@@ -204,7 +205,13 @@ def test_sources_are_cards_with_the_quoted_sentence_marked(
     facts = tab.locator("#cards dl").inner_text()
     assert "v1" in facts
     assert "$0.000034" in facts
+    assert tab.locator("#conversation blockquote").count() == 1
     picture(tab, "page-quotes")
+    # the author's own sentences need no better wording
+    tab.locator("#improve").click()
+    wording = tab.locator("#wording-text textarea")
+    wording.wait_for(timeout=WAIT_MS)
+    assert wording.input_value() == TUNED
 
 
 def test_what_nobody_wrote_about_offers_the_nearest_posts(tab: Any) -> None:

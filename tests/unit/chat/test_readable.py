@@ -27,6 +27,7 @@ def test_html_is_escaped_also_for_attributes() -> None:
         "```c\n#include <stdio.h>\n```\n<author>",
         "~~~\n<b>\n~~~\n<author>",
         "```\nnever closed <author>",
+        r"\`<author>\` and <author>",
     ],
 )
 def test_markdown_shows_what_stands_there(text: str) -> None:
@@ -37,6 +38,12 @@ def test_markdown_shows_what_stands_there(text: str) -> None:
         assert shown.count(tag) >= text.count(tag), html
     for tag in ("<author", "<img", "<x>", "<y>", "<b>", "<stdio"):
         assert tag not in html
+
+
+def test_what_the_gateway_has_escaped_stays_escaped() -> None:
+    """Titles of quotations come with backslashes (`quotes/answer_text.py`)."""
+    html = MarkdownIt("commonmark", {"html": True}).render(as_markdown(r"— \<author\> \& \\<b>"))
+    assert "— &lt;author&gt; &amp; \\&lt;b&gt;" in html
 
 
 def test_code_keeps_its_signs() -> None:
