@@ -1,16 +1,18 @@
-"""The project's wheel, built from the files that git knows, as they lie in the working tree.
+"""The project's wheel, built from the files that git knows, and an environment with nothing else.
 
-Belongs here: building it. Does not belong here: environments that it is installed into.
+Belongs here: building and installing it. Does not belong here: running what it holds.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
-from tests.declared import ROOT
+from tests.declared import ROOT, closure, requirements
 
 NEEDED = ("pyproject.toml", "README.md", "LICENSE", "deploy/samples", "deploy/local")
 PACKAGES = ("twin_resources", "twin_assets", "twin_sensors", "dbt_like_sql")
@@ -39,3 +41,67 @@ def build_wheel(folder: Path) -> Path:
     )  # fmt: skip
     [wheel] = folder.glob("*.whl")
     return wheel
+
+
+def make_bare_environment(folder: Path, wheel: Path) -> Path:
+    """A virtual environment with the wheel and what pip would bring for it, and nothing else.
+
+    The distributions are linked from the environment of the tests, found by walking the
+    requirements of pyproject.toml: what is there only for the tests is truly absent. The long form
+    lets pip install them instead.
+
+    Args:
+        folder: on the file system of this environment, or 4 GB are copied.
+
+    Returns:
+        Its `bin` folder.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    site = next((folder / "lib").glob("python3*/site-packages"))
+    for name in sorted({*closure(requirements()), "pip"}):
+        _link(metadata.distribution(name), site, folder / "bin")
+    python = str(folder / "bin" / "python")
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
+        check=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    return folder / "bin"
+
+
+def _link(distribution: metadata.Distribution, site: Path, scripts: Path) -> None:
+    for file in distribution.files or ():
+        found = Path(str(distribution.locate_file(file)))
+        if not found.is_file():
+            continue  # bytecode that was never written
+        if file.parts[0] != "..":
+            target = site / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(found, target)
+            except OSError:
+                shutil.copy2(found, target)
+        elif found.parent.name == "bin":
+            text = found.read_bytes()
+            if text.startswith(b"#!"):  # an entry point names its own interpreter
+                target = scripts / found.name
+                target.write_bytes(b"#!%s\n" % str(scripts / "python").encode()
+                                   + text.partition(b"\n")[2])  # fmt: skip
+                target.chmod(0o755)
+
+
+def install_with_pip(folder: Path, wheel: Path) -> Path:
+    """The same by pip, with the pinned versions: three minutes; gives its `bin` folder."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--prefer-binary"]
+    pinned = next(
+        line.partition("==")[2].strip()
+        for line in (ROOT / "deploy" / "constraints.txt").read_text("utf-8").splitlines()
+        if line.startswith("torch==")
+    )
+    # as deploy/up.sh does: without the CUDA libraries where there is such a build
+    small = subprocess.run([*pip, "--no-deps", f"torch=={pinned}+cpu"], check=False)
+    if small.returncode:
+        subprocess.run([*pip, f"torch=={pinned}"], check=True)
+    constraints = str(ROOT / "deploy" / "constraints.txt")
+    subprocess.run([*pip, "--constraint", constraints, str(wheel)], check=True, timeout=1500)
+    return folder / "bin"

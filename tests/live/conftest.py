@@ -22,11 +22,11 @@ import pytest
 from tests.scratch import ON_DISK
 
 LIVE = Path(__file__).parent
-ONE_WORKER = ("whole", "evaluation", "chat", "serving")
+ONE_WORKER = ("whole", "evaluation", "chat", "newcomer", "serving")
 """Folders whose tests share what takes long to make (a stack, a trained checkpoint); of others a
 worker takes a file."""
 
-LONGEST_FIRST = ("whole", "evaluation", "training", "forgetting", "serving")
+LONGEST_FIRST = ("whole", "newcomer", "evaluation", "training", "forgetting", "serving")
 """A file of a minute that is begun last would leave the other worker with nothing to do."""
 
 _LOGS = pytest.StashKey[Path]()

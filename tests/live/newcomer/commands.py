@@ -1,0 +1,61 @@
+"""How each command of `twin` is run for real, once, on the one small stack.
+
+Belongs here: a row a command. Does not belong here: the stack (`conftest.py`), which commands there
+are: the app says so, and one without a row fails `test_commands.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+POST = "_posts/2017-09-10-carrying-a-clock.md"
+REASON = ("--reason", "the newcomer's test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command line, after `twin`.
+
+    Attributes:
+        arguments: TRACE stands for the id of an answer, POSTS for a folder with one new post.
+        code: its exit code.
+        says: occurs in what it prints.
+    """
+
+    arguments: tuple[str, ...]
+    code: int = 0
+    says: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Too long to be run here: the test that runs it."""
+
+    test: str
+
+
+# In this order. There is no version on a stack that has not trained, and they say so.
+COMMANDS: Mapping[str, Run | Elsewhere] = {
+    "up": Run(("up", "--dry-run"), says="since the last import: 0 added"),
+    "demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
+    "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh in a checkout"),
+    "status": Run(("status", "--json"), says='"running": true'),
+    "ask": Run(("ask", "How do I carry a clock?", "--json"), says='"trace_id"'),
+    "explain": Run(("explain", "TRACE"), says="characters "),
+    "feedback": Run(("feedback", "TRACE", "--up"), says="stored"),
+    "traces": Run(("traces", "--json"), says="TRACE"),
+    "versions": Run(("versions",), says="no model version yet"),
+    "rollback": Run(("rollback", *REASON), code=1, says="no retired version"),
+    "release": Run(("release", "v2", *REASON), code=1, says="versions of this author: none"),
+    "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
+    "logs": Run(("logs", "gateway"), says="mara-lindqvist"),
+    "doctor": Run(("doctor",), says=" hold"),
+    "open": Run(("open", "dagster"), says="http://127.0.0.1:"),
+    "import": Run(("import", "POSTS", "--author", "Mara Lindqvist"), says="posts added 1"),
+    "forget": Run(("forget", "--author", "mara-lindqvist", "--post", POST), says="certificate: "),
+    "chat": Run(("chat",), says="/open?link="),
+    "retrain": Run(("retrain", *REASON), says="status --wait"),
+    "stop": Run(("stop",), says="is stopped"),
+}

@@ -1,0 +1,124 @@
+"""README and docs as a newcomer types them: which lines there are, and how each is run.
+
+Belongs here: reading command lines and Python blocks out of Markdown, and one row for each line
+that cannot be typed as it stands. Does not belong here: the stack, the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.live.newcomer.commands import Elsewhere
+from tests.live.newcomer.conftest import ROOT
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`([^`\n]+)`")
+_PROGRAMS = ("bash", "source", "twin", "twin-train", "python", "python3", "pip", "dagster", "curl",
+             "docker")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Typed:
+    """How a line is run: typed as it stands, or what is typed instead.
+
+    Attributes:
+        line: "": as it stands. $ROOT is the checkout.
+        code: its exit code; says: occurs in what it prints.
+        on_stack: it speaks to the running stack.
+    """
+
+    line: str = ""
+    code: int = 0
+    says: str = ""
+    on_stack: bool = False
+
+
+# A line of a `bash` block, or a command in the text that is none of `twin`'s. What is long is run
+# in its shortest form; what starts from a clone is tested before anything is installed
+# (tests/unit/installation/test_up_arguments.py), and here from the wheel.
+LINES: Mapping[str, Typed | Elsewhere] = {
+    "bash deploy/up.sh": Typed('bash "$ROOT/deploy/up.sh" --help', says="deploy/up.sh [PATH]"),
+    "bash deploy/up.sh --demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
+    "bash deploy/check.sh": Elsewhere("tests/unit/installation/test_check.py"),
+    'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Typed(
+        'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Chris Wellons" --dry-run',
+        says="Chris Wellons",
+    ),
+    "source .twin/env": Typed('source .twin/env; test -n "$OPENAI_API_KEY"', on_stack=True),
+    'curl "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" '
+    "-H 'Content-Type: application/json' "
+    '-d \'{"model": "twin/mara-lindqvist", '
+    '"messages": [{"role": "user", "content": "How do I carry a clock?"}]}\'': Typed(
+        says='"sources":', on_stack=True
+    ),
+    "dagster dev -w workspace.yaml": Typed(
+        'cd "$ROOT" && dagster definitions validate -w workspace.yaml', says="successful"
+    ),
+    "dagster definitions validate -w workspace.yaml": Elsewhere(
+        "tests/live/installation/test_from_the_wheel.py"
+    ),
+    "python -m twin_resources.embedder prepare --home /srv/my_blog/twin": Typed(
+        'python -m twin_resources.embedder prepare --home "$PWD/.twin"', on_stack=True
+    ),
+    "python -m twin_resources.settings_document": Elsewhere("tests/unit/test_settings_document.py"),
+    # pip takes the extra from what is installed; nothing is fetched
+    "pip install 'llm-twin[aws]'": Typed(
+        "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",
+        says="already satisfied",
+    ),
+    "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
+    "python -m twin_resources.training_launcher.follower --machine-rank N": Typed(
+        "python -m twin_resources.training_launcher.follower --help", says="--machine-rank"
+    ),
+    "python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER": Typed(
+        "python -m twin_assets.evaluation.harm.canary_audit --help", says="usage"
+    ),
+    "twin-train --from-manifest MANIFEST": Typed("twin-train --help", says="--from-manifest"),
+}
+# What stands for the reader's own in a Python block.
+OWN = {
+    "/path/to/posts": str(ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"),
+    "/srv/my_blog/twin": "her blog's home",
+}
+
+
+def documents() -> list[Path]:
+    """README and every page of the docs."""
+    return [ROOT / "README.md", *sorted((ROOT / "deploy" / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(document, text) of every fenced block in a language."""
+    return [
+        (document.name, text)
+        for document in documents()
+        for found, text in _BLOCK.findall(document.read_text(encoding="utf-8"))
+        if found in {language, *(("sh", "shell", "console") if language == "bash" else ())}
+    ]
+
+
+def block_lines() -> list[str]:
+    """Every command line of a `bash` block, whole and without its comment."""
+    lines = []
+    for _, text in blocks("bash"):
+        for line in re.sub(r"\\\n\s*", "", text).splitlines():
+            typed = re.sub(r"\s+#\s.*", "", line).strip().removeprefix("$ ")
+            if typed and not typed.startswith("#"):
+                lines.append(typed)
+    return list(dict.fromkeys(lines))
+
+
+def inline_commands() -> list[str]:
+    """Every command between backticks in the text; a bare program name is a name, no command."""
+    found = []
+    for document in documents():
+        text = _BLOCK.sub("", document.read_text(encoding="utf-8"))
+        found += [
+            command.strip()
+            for command in _INLINE.findall(text)
+            if command.split(" ")[0] in _PROGRAMS and " " in command and not command.endswith(" -m")
+        ]
+    return list(dict.fromkeys(found))

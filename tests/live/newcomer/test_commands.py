@@ -1,0 +1,110 @@
+"""Every command in an environment that has only the wheel: its help, once for real, its imports."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import typer
+
+from tests.imported import OURS, imports_of_ours
+from tests.live.newcomer.commands import COMMANDS, POST, Elsewhere
+from tests.live.newcomer.conftest import ROOT, Newcomer, Started
+from tests.unit.installation.test_declared_imports import BROUGHT_BY_HAND, OPTIONAL
+from twin_resources.cli.running import app
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+
+NEW_POST = """---
+title: The newcomer's clock
+date: 2021-05-06
+---
+
+A newcomer brought me a clock in a basket of onions, and it ticked all the way. I have thought about
+it since: the onions were dry, they were packed close, and nothing in the basket could swing. I
+would still take the pendulum off, but I have stopped laughing at baskets.
+"""
+# Each by itself, so that one failure does not hide the next; what a module does not find is told.
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+found = {}
+def take(name):
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        found[name] = f"{type(error).__name__}: {error}"
+wanted = json.load(sys.stdin)
+for package in wanted["ours"]:
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
+        if not module.name.endswith("__main__") and ".samples" not in module.name:
+            take(module.name)
+for name in wanted["theirs"]:
+    take(name)
+print("\\n" + json.dumps(found))
+"""
+
+
+def names() -> list[str]:
+    return list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_every_command_has_a_row() -> None:
+    """A new command: write in `commands.py` how it is run for real."""
+    assert set(names()) == set(COMMANDS)
+    for row in COMMANDS.values():
+        if isinstance(row, Elsewhere):
+            assert (ROOT / row.test).is_file()
+
+
+def test_nothing_of_the_tests_is_in_the_environment(newcomer: Newcomer) -> None:
+    for module in ("pytest", "moto", "playwright", "psycopg2", "ray", "mlflow"):
+        ran = newcomer.run("python", "-c", f"import {module}")
+        assert "ModuleNotFoundError" in ran.stdout, module
+
+
+def test_every_command_answers_help(newcomer: Newcomer) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        ran = list(pool.map(lambda name: newcomer.run("twin", name, "--help"), names()))
+    for name, answer in zip(names(), ran, strict=True):
+        assert answer.returncode == 0, (name, answer.stdout)
+        assert "usage" in answer.stdout.lower(), name
+    assert newcomer.run("twin", "--help").returncode == 0
+    assert newcomer.run("twin", "--version").stdout.startswith("llm-twin ")
+    assert newcomer.run("twin-train", "--help").returncode == 0
+
+
+def test_everything_that_a_module_imports_is_there(newcomer: Newcomer) -> None:
+    left_out = {*OPTIONAL, *BROUGHT_BY_HAND}
+    theirs = {one.module for one in imports_of_ours() if one.top not in left_out}
+    script = newcomer.work / "import_all.py"
+    script.write_text(IMPORT_ALL)
+    wanted = newcomer.work / "imports.json"
+    wanted.write_text(json.dumps({"ours": OURS, "theirs": sorted(theirs)}))
+    ran = newcomer.type(
+        "LITELLM_LOCAL_MODEL_COST_MAP=True python import_all.py < imports.json", timeout_s=600
+    )
+    found = json.loads(ran.stdout.strip().splitlines()[-1])
+    assert found == {}
+
+
+def test_up_answers_from_the_bundled_authors_posts(started: Started) -> None:
+    assert "[6/6] ready" in started.said
+    assert "How to carry a clock" in started.said  # a source
+    assert "--no-train" in started.said
+    print(f"twin up --no-train --detach: {started.seconds:.0f} s")  # noqa: T201 - shown by -s
+
+
+def test_a_state_store_without_its_driver_names_the_extra(newcomer: Newcomer) -> None:
+    url = "postgresql+psycopg2://twin@127.0.0.1:1/twin"
+    ran = newcomer.run("twin", "up", "--dry-run", TWIN_STATE_URL=url, TWIN_HOME="another home")
+    assert ran.returncode == 1
+    assert "pip install 'llm-twin[aws]'" in ran.stdout
+
+
+def test_what_would_be_forgotten_is_told_without_the_sourced_environment(started: Started) -> None:
+    ran = started.newcomer.run(
+        "twin", "forget", "--author", "mara-lindqvist", "--post", POST, "--dry-run"
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert "nothing was changed" in ran.stdout

@@ -1,0 +1,104 @@
+"""README and docs, line by line, in an environment that has only the wheel."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+import typer
+
+from tests.live.newcomer.commands import Elsewhere
+from tests.live.newcomer.conftest import ROOT, Newcomer
+from tests.live.newcomer.documents import (
+    LINES,
+    OWN,
+    Typed,
+    block_lines,
+    blocks,
+    inline_commands,
+)
+from twin_resources.cli.running import app
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+PYTHON = blocks("python")
+
+
+def other_lines() -> list[str]:
+    """Lines of blocks, and commands in the text that are not `twin`'s own."""
+    inline = [line for line in inline_commands() if not line.startswith("twin ")]
+    return list(dict.fromkeys([*block_lines(), *inline]))
+
+
+def test_every_line_says_how_it_is_run() -> None:
+    """A new line: write in `documents.py` how it is run, if only `Typed()`."""
+    assert [line for line in other_lines() if line not in LINES] == []
+    for row in LINES.values():
+        if isinstance(row, Elsewhere):
+            assert (ROOT / row.test).is_file()
+
+
+def test_no_row_is_left_over() -> None:
+    assert set(LINES) - set(other_lines()) == set()
+
+
+@pytest.mark.parametrize("command", [c for c in inline_commands() if c.startswith("twin ")])
+def test_a_command_in_the_text_is_one_that_there_is(command: str) -> None:
+    """Its name and options; each command is run for real in `test_last_commands.py`."""
+    _, *words = shlex.split(command.replace("…", "x"))
+    known = typer.main.get_command(app)
+    own = {name for parameter in known.params for name in parameter.opts} | {"--help"}
+    if words[0].startswith("-"):
+        assert {words[0]} <= own
+        return
+    if words[0] == "COMMAND":
+        return
+    assert words[0] in known.commands, words[0]  # type: ignore[attr-defined]
+    parameters = known.commands[words[0]].params  # type: ignore[attr-defined]
+    options = {
+        name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+    given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
+    assert given <= options | {"--help"} or words[0] == "check"
+
+
+@pytest.mark.parametrize("line", [line for line, row in LINES.items() if isinstance(row, Typed)])
+def test_a_line_of_a_document(
+    newcomer: Newcomer, line: str, request: pytest.FixtureRequest
+) -> None:
+    row = LINES[line]
+    assert isinstance(row, Typed)
+    if row.on_stack:
+        request.getfixturevalue("started")
+    typed = row.line or line
+    if "$OPENAI" in typed:
+        typed = f"source .twin/env\n{typed}"
+    ran = newcomer.type(typed)
+    assert ran.returncode == row.code, ran.stdout
+    assert row.says in ran.stdout, ran.stdout
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)), ids=[name for name, _ in PYTHON])
+def test_a_python_block(newcomer: Newcomer, number: int) -> None:
+    document, text = PYTHON[number]
+    for placeholder, own in OWN.items():
+        text = text.replace(placeholder, own)
+    script = newcomer.work / f"{number}.py"
+    script.write_text(text)
+    home = newcomer.work / f"home of {number}"
+    ran = newcomer.run("python", str(script), TWIN_HOME=str(home))
+    assert ran.returncode == 0, (document, ran.stdout)
+
+
+def test_json_in_the_documents_is_json() -> None:
+    found = blocks("json")
+    assert found
+    for document, text in found:
+        assert json.loads(text), document
+
+
+def test_no_line_is_hidden_from_these_tests() -> None:
+    """A block without a language that begins like a command would be run by nobody."""
+    for _, text in blocks(""):
+        assert not re.match(r"\$? ?(bash|pip|python3?|curl|source|docker) ", text)

@@ -1,0 +1,48 @@
+"""Every command of `twin` once for real, in the order of its row; the last one ends the stack."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live.newcomer.commands import COMMANDS, Run
+from tests.live.newcomer.conftest import Started
+from tests.live.newcomer.test_commands import NEW_POST
+from twin_resources.stack.process_identity import marked_processes
+from twin_resources.stack.stack import read_record
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+RUN_HERE = {name: row for name, row in COMMANDS.items() if isinstance(row, Run)}
+
+
+@pytest.fixture(scope="module")
+def posts(started: Started) -> str:
+    folder = started.newcomer.work / "her posts"
+    folder.mkdir()
+    (folder / "2021-05-06-newcomer.md").write_text(NEW_POST)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", RUN_HERE)
+def test_once_for_real(started: Started, posts: str, name: str) -> None:
+    row = RUN_HERE[name]
+    words = {"TRACE": started.trace, "POSTS": posts}
+    arguments = [words.get(argument, argument) for argument in row.arguments]
+    ran = started.newcomer.run("twin", *arguments, timeout_s=400, **row.environ)
+    assert ran.returncode == row.code, ran.stdout
+    assert words.get(row.says, row.says) in ran.stdout, ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+def test_nothing_is_left(started: Started) -> None:
+    record = read_record(started.newcomer.settings)
+    assert record is not None
+    assert marked_processes(record.instance) == []
+
+
+def test_it_can_be_uninstalled(started: Started) -> None:
+    """The last of all: what is removed is in the folder that this test run made."""
+    removed = started.newcomer.type("python -m pip uninstall --yes llm-twin")
+    assert removed.returncode == 0, removed.stdout
+    assert not (started.newcomer.bin / "twin").exists()
+    site = next((started.newcomer.bin.parent / "lib").glob("python3*/site-packages"))
+    assert [path.name for path in site.glob("twin_*") if any(path.rglob("*.py"))] == []
