@@ -38,6 +38,7 @@ GROUP = "twin"
 _STATES_UP = ("STARTING", "RUNNING")
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
+_STARTED_AGAIN_WITHIN_S = 5.0  # supervisord looks once a second
 
 
 @dataclass(frozen=True)
@@ -295,8 +296,16 @@ class Supervisor:
         self._act("start", name, ignored=_ALREADY_STARTED)
 
     def stop_program(self, name: str) -> None:
-        """Stop a program and its process group; one that is down already is left alone."""
+        """Stop a program and its process group; one that is down already is left alone.
+
+        One that has just exited counts as down for supervisord, which starts it again a moment
+        later: that moment is waited for.
+        """
         self._act("stop", name, ignored=_NOT_RUNNING)
+        deadline = time.monotonic() + _STARTED_AGAIN_WITHIN_S
+        while self.states()[name].state == "EXITED" and time.monotonic() < deadline:
+            time.sleep(0.1)
+            self._act("stop", name, ignored=_NOT_RUNNING)
 
     def _act(self, verb: str, name: str, *, ignored: int) -> None:
         with self._remote_or_error(f"{verb} the program {name}") as remote:

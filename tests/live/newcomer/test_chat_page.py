@@ -10,12 +10,16 @@ import pytest
 
 from tests.live.chat.conftest import BROWSER, answered, ask, needs_browser, ready
 from tests.live.newcomer.conftest import QUESTION, Started
+from twin_resources.stack.stack import find_stack
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 
 def test_a_page_that_cannot_start_is_told_at_once(started: Started) -> None:
     """The fault of a fresh installation: two minutes of silence, then advice that cannot help."""
+    stack = find_stack(started.newcomer.settings)
+    assert stack is not None
+    stack.supervisor.stop_program("chat")  # `twin up` has started it
     site = next((started.newcomer.bin.parent / "lib").glob("python3*/site-packages"))
     (site / "itsdangerous").rename(site / "itsdangerous.gone")
     try:

@@ -241,6 +241,9 @@ def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: S
     assert shown["chat"].state not in {"RUNNING", "STARTING"}
     assert "(exit status 1)" in shown["chat"].exited
     assert (shown["web"].state, shown["web"].exited) == ("RUNNING", "")
+    stack.supervisor.stop_program("chat")
+    stays = [stack.supervisor.states()["chat"].state for _ in range(25) if not time.sleep(0.1)]
+    assert set(stays) == {"STOPPED"}
 
 
 def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> None:
