@@ -162,7 +162,10 @@ class _LauncherReader(dg.PipesMessageReader):
 
 
 def _sentence(found: Mapping[str, Any]) -> str:
+    """What is left is told as soon as it is known: after the first step nobody knows it."""
+    left = found.get("seconds_left")
     return (
         f"step {found['step']} of {found['steps']}: loss {found['loss']:.3f}, "
-        f"{found['tokens_per_second']:.0f} tokens/s, {found['seconds_left'] / 60:.1f} min left"
+        f"{found['tokens_per_second']:.0f} tokens/s"
+        + ("" if left is None else f", {left / 60:.1f} min left")
     )
