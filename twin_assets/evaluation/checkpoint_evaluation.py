@@ -44,7 +44,7 @@ DESCRIPTIONS = {
     "not_worse_than_incumbent": "Held-out perplexity is at most 5 % above the stable version's.",
     "template_hash_matches": "The checkpoint and its samples name the same prompt template.",
     "served_model_matches": "The served log-probabilities are those of transformers + PEFT.",
-    "stays_on_topic": "Served answers are about their questions, at most .15 below the base's.",
+    "stays_on_topic": "Served answers are about their questions, at most .25 below the base's.",
     "learns_this_author": "The author's passages gained more likelihood than another author's.",
     "keeps_the_basics": "Loss on 200 general instructions is at most 5 % above the base's.",
     "sounds_less_like_the_base": "Voice score above the base's, and not .02 below that of the base "

@@ -8,7 +8,7 @@ Without a stable version the base model answers meanwhile, so that a reader wait
 each claim gets as many prompts as decide it:
 
     perplexity   looks at 15, 30 and all passages, at 99, 99 and 97 %: together 95 % (`at_looks`)
-    topic        questions in drawn order, bets on either side of −.15 after 8 and every 4 more:
+    topic        questions in drawn order, bets on either side of −.25 after 8 and every 4 more:
                  what all of them (40 at most) would say; met is wrong with at most 5 %, not met
                  with at most 1 %
     parity       8 prompts asked twice, by the same bet; 20 where that is not enough

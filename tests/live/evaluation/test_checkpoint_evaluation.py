@@ -112,7 +112,7 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     assert told["ratio_to_base_model"] < 0.9
     assert told["passages"] == 40
     assert told["parity"]["mean"] < 0.01
-    assert told["topic"] >= told["topic_of_base_model"] - 0.15
+    assert told["topic"] >= told["topic_of_base_model"] - 0.25
 
     assert not refused.result.success
     assert "beats_base_model" in refused.failed_checks()

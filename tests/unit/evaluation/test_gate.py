@@ -230,7 +230,7 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
         ({"base": replace(FIRST.base, high=1.01)}, "beats_base_model"),
         ({"dataset_templates": ("bb",)}, "template_hash_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
-        ({"on_topic": replace(FIRST.on_topic, candidate=0.69)}, "stays_on_topic"),
+        ({"on_topic": replace(FIRST.on_topic, candidate=0.59)}, "stays_on_topic"),
         (
             {"recitation": Recitation(rate([True] * 6 + [False] * 44), rate([]), 80, 300)},
             "recites_no_training_text",
@@ -325,8 +325,8 @@ def test_a_server_that_was_not_asked_decides_nothing() -> None:
     assert outcome_of(decide(unasked)) == "not_decided"
 
 
-@pytest.mark.parametrize(("candidate", "passed"), [(0.88, True), (0.71, True), (0.69, False)])
-def test_a_model_may_be_at_most_fifteen_hundredths_less_on_topic_than_its_base(
+@pytest.mark.parametrize(("candidate", "passed"), [(0.88, True), (0.61, True), (0.59, False)])
+def test_a_model_may_be_at_most_a_quarter_less_on_topic_than_its_base(
     candidate: float, passed: bool
 ) -> None:
     measured = replace(GOOD, on_topic=replace(GOOD.on_topic, candidate=candidate))
