@@ -1,0 +1,359 @@
+"""What a person does in Dagster's pages, in Chromium: a partition chosen, from posts to the gate.
+
+The product's own code server, webserver, daemon and trace store; only the model is small. With
+TWIN_SCREENSHOTS=FOLDER the pictures of the documentation are written there (`asset-graph.png`,
+`dagster-gate.png`); `TWIN_SCREENSHOTS=deploy/docs` makes them anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import pytest
+
+from tests.live.gateway.stack import free_port
+from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.live.whole.conftest import SAMPLE, WHOLE_MODEL
+from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_assets.definitions import defs
+from twin_resources.authors import Author, write_author
+from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.dagster_runs import ASSET_GROUPS, LOCATION, lineage_link
+from twin_resources.judging.voice_shown import newest_voice_shown, read_voice_shown
+from twin_resources.settings import Settings, load_settings
+from twin_resources.stack.programs import (
+    service_is_ready,
+    stack_programs,
+    urls,
+    wait_until,
+)
+from twin_resources.stack.stack import Stack, start_stack, stop_stack
+from twin_resources.weights.weights import prepare_base_model
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+PROGRAMS = ("traces", "dagster-code", "dagster-webserver", "dagster-daemon")
+SLUG = "tomas-okafor"
+BY_HAND = "__ASSET_JOB"  # what Dagster calls a materialization that is no job of ours
+GATE = "evaluation_report"  # the whole gate; `checkpoint_evaluation` decides the release
+SELECTION = f'+key:"{GATE}"'  # and all that is upstream of it
+
+
+@dataclass(frozen=True)
+class Pages:
+    """A running Dagster on a home with one author, a tiny model, and nothing made yet."""
+
+    settings: Settings
+    url: str
+
+    @property
+    def dagster(self) -> DagsterHTTP:
+        return DagsterHTTP(self.url)
+
+    def instance(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.from_config(str(self.settings.home / "dagster"))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    if not BROWSER:
+        pytest.skip("no Chromium on this machine")
+    work = tmp_path_factory.mktemp("pages")
+    recipe = work / "recipe.yaml"
+    recipe.write_text(WHOLE_MODEL)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
+            if name not in {"TWIN_WHEELS_DIR", "TWIN_SCREENSHOTS", "TWIN_TEST_LOGS"}:
+                patch.delenv(name)
+        home = work / "home"
+        home.mkdir()
+        patch.setenv("TWIN_HOME", str(home))
+        patch.setenv("DAGSTER_HOME", str(home / "dagster"))  # its configuration names it
+        settings = load_settings().model_copy(
+            update={
+                f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")
+            }
+        )
+        lend_weights(prepare_weights(), settings)
+        tiny = str(make_tiny_model(work / "tiny", unpack_base_model(work)))
+        prepare_base_model(settings, tiny)
+        author = Author(
+            SLUG, "Tomas Okafor", sources=(str(SAMPLE),), recipe=str(recipe), base_model=tiny
+        )
+        write_author(settings, author)
+        try:
+            yield started(settings)
+        finally:
+            stop_stack(settings)
+
+
+def started(settings: Settings) -> Pages:
+    def programs(chosen: Settings) -> Any:
+        return [one for one in stack_programs(chosen) if one.name in PROGRAMS]
+
+    stack: Stack = start_stack(settings, programs=programs)
+    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    for service in PROGRAMS[:-1]:
+        wait_until(
+            stack,
+            lambda service=service: service_is_ready(stack.settings, service, dagster=dagster),
+            program=service,
+            deadline_s=180,
+        )
+    # it would add the author and import by itself, and leave a person nothing to do
+    turn_off(dagster.url, "new_posts")
+    dagster.add_author(SLUG)
+    stack.supervisor.start_program("dagster-daemon")
+    return Pages(stack.settings, dagster.url)
+
+
+def turn_off(url: str, sensor: str) -> None:
+    def ask(query: str, variables: Mapping[str, Any]) -> Any:
+        answer = httpx.post(
+            f"{url}/graphql",
+            json={"query": query, "variables": variables},
+            timeout=60,
+            trust_env=False,
+        ).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    found = ask(
+        "query($at: SensorSelector!) { sensorOrError(sensorSelector: $at) { __typename "
+        "... on Sensor { sensorState { id } } } }",
+        {
+            "at": {
+                "sensorName": sensor,
+                "repositoryName": "__repository__",
+                "repositoryLocationName": LOCATION,
+            }
+        },
+    )
+    stopped = ask(
+        "mutation($id: String) { stopSensor(id: $id) { __typename "
+        "... on StopSensorMutationResult { instigationState { status } } } }",
+        {"id": found["sensorOrError"]["sensorState"]["id"]},
+    )
+    assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED", stopped
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_kept(pages: Pages, process_logs: Path) -> Iterator[None]:
+    yield
+    for log in pages.settings.logs_dir.glob("*.log"):
+        shutil.copy(log, process_logs / log.name)
+
+
+@pytest.fixture(scope="module")
+def tab(pages: Pages) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        made = browser.new_page(viewport={"width": 1600, "height": 900})
+        made.set_default_timeout(90_000)
+        yield made
+        browser.close()
+
+
+def picture(tab: Any, name: str, logs: Path) -> None:
+    """A screenshot beside the test's logs, and in the documentation where that was asked for."""
+    tab.screenshot(path=logs / name)
+    if folder := os.environ.get("TWIN_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(logs / name, Path(folder) / name)
+
+
+def upstream() -> set[str]:
+    """The assets of the selection, as the graph of today has them."""
+    with dg.DagsterInstance.ephemeral():
+        chosen = dg.AssetSelection.assets(GATE).upstream().resolve(defs.resolve_asset_graph())
+    return {key.to_user_string() for key in chosen}
+
+
+def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
+    """Select, choose the partition, launch, and wait for the end; the run and its seconds.
+
+    The seconds are those that a person waits: from the click to the end.
+    """
+    from urllib.parse import quote
+
+    before = {run.run_id for run in pages.dagster.runs(job=BY_HAND, limit=50)}
+    tab.goto(f"{pages.url}/asset-groups~{quote(SELECTION, safe='')}")
+    tab.get_by_role("button", name="Materialize all").first.click()
+    tab.get_by_text(f"Launch runs to materialize {len(upstream())} assets").wait_for()
+    tab.get_by_text("Select a partition or create one").click()
+    tab.get_by_role("menuitem").filter(has_text=SLUG).first.click()
+    tab.keyboard.press("Escape")
+    launch = tab.get_by_role("button", name="Launch 1 run")
+    launch.wait_for()
+    clicked = time.monotonic()
+    launch.click()
+    while True:
+        new = [run for run in pages.dagster.runs(job=BY_HAND, limit=50) if run.run_id not in before]
+        if new and new[0].is_finished:
+            (run,) = new
+            return run.run_id, time.monotonic() - clicked
+        assert time.monotonic() < clicked + 900, new
+        time.sleep(0.5)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What Dagster recorded of a run."""
+
+    status: str
+    steps: dict[str, str]
+    failed_checks: list[str]
+    processes_started: int
+    metadata: dict[str, dict[str, Any]]
+    texts: str
+
+
+def ran(pages: Pages, run_id: str) -> Ran:
+    with pages.instance() as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        logs = instance.all_logs(run_id)
+        events = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
+        checks = [event for event in events if event.event_type_value == "ASSET_CHECK_EVALUATION"]
+        made = [event for event in events if event.event_type_value == "ASSET_MATERIALIZATION"]
+        return Ran(
+            status=run.status.value,
+            steps={
+                one.step_key: one.status.value if one.status else ""
+                for one in instance.get_run_step_stats(run_id)
+            },
+            failed_checks=[
+                event.asset_check_evaluation_data.check_name
+                for event in checks
+                if not event.asset_check_evaluation_data.passed
+            ],
+            processes_started=sum(
+                event.event_type_value == "STEP_WORKER_STARTING" for event in events
+            ),
+            metadata={
+                str(event.asset_key.to_user_string()): {
+                    name: value.value
+                    for name, value in event.step_materialization_data.materialization.metadata.items()  # noqa: E501
+                }
+                for event in made
+                if event.asset_key is not None
+            },
+            texts="\n".join(repr(entry) for entry in logs),
+        )
+
+
+def test_the_graph_opens_with_every_asset_to_be_seen(
+    pages: Pages, tab: Any, process_logs: Path
+) -> None:
+    tab.set_viewport_size({"width": 2100, "height": 1080})  # smaller, Dagster cuts more names off
+    tab.goto(lineage_link(pages.url))
+    for asset in ("raw_posts", "embeddings", "routing_policy", "quality_by_day"):
+        tab.get_by_text(asset, exact=True).first.wait_for()
+    for group in ASSET_GROUPS:
+        assert tab.get_by_text(group, exact=True).count(), group
+    tab.wait_for_timeout(1_000)  # it is drawn, then moved to its place
+    picture(tab, "asset-graph.png", process_logs)
+    tab.set_viewport_size({"width": 1600, "height": 1000})
+
+    tab.goto(f"{pages.url}/automation")
+    tab.get_by_text("import_changed_feeds_every_hour").wait_for()
+    picture(tab, "dagster-automation.png", process_logs)
+
+    tab.goto(f"{pages.url}/assets/raw_posts?view=overview")
+    for text in ("source_id", "tombstones have no text", "raw_posts.py", "Owners", "lance"):
+        tab.get_by_text(text).locator("visible=true").first.wait_for()
+
+
+def test_posts_become_a_judged_model_by_one_click_and_the_next_click_does_nothing(
+    pages: Pages, tab: Any, process_logs: Path
+) -> None:
+    run_id, seconds = materialize(tab, pages)
+    first = ran(pages, run_id)
+    assert first.status == "SUCCESS", first.steps
+    assert {name: status for name, status in first.steps.items() if status != "SUCCESS"} == {}
+    assert upstream() <= set(first.metadata)
+    assert first.failed_checks == []
+    assert first.processes_started == 0, "a step of its own process costs 3 to 5 s"
+    assert first.metadata["fine_tuned_checkpoint"]["trained"]
+
+    # the run's page is green, and the gate's figures are read in the browser
+    tab.goto(f"{pages.url}/runs/{run_id}")
+    tab.get_by_text("Success", exact=True).first.wait_for()
+    look_at_training(tab, pages, process_logs)
+    look_at_gate(tab, pages, process_logs)
+    posts = [path.read_text(encoding="utf-8").split("+++")[-1] for path in SAMPLE.glob("*.md")]
+    lines = {line[:60] for text in posts for line in text.splitlines() if len(line) >= 60}
+    assert len(lines) > 200
+    assert not [line for line in lines if line in first.texts], "the event log is kept for ever"
+
+    run_id, again_s = materialize(tab, pages)
+    again = ran(pages, run_id)
+    assert again.status == "SUCCESS", again.steps
+    assert upstream() <= set(again.metadata)
+    assert again.processes_started == 0
+    computed = {name: row["computed"] for name, row in again.metadata.items() if "computed" in row}
+    assert len(computed) >= 5
+    assert set(computed.values()) == {0}, computed
+    assert not again.metadata["fine_tuned_checkpoint"]["trained"]
+    assert not again.metadata[GATE]["measured_now"]
+    said = f"from posts to the gate {seconds:.0f} s; with nothing to do {again_s:.1f} s"
+    (process_logs / "seconds.txt").write_text(said)
+    sys.stdout.write(f"\n{said}\n")
+
+
+def look_at_training(tab: Any, pages: Pages, logs: Path) -> None:
+    """The loss, smoothed, with the held-out curve, is a picture that the page draws."""
+    tab.goto(f"{pages.url}/assets/fine_tuned_checkpoint?view=events&partition={SLUG}")
+    drawn(tab)
+    picture(tab, "dagster-training.png", logs)
+
+
+def look_at_gate(tab: Any, pages: Pages, logs: Path) -> None:
+    """The report stands in the page, its plots are drawn, the voice among them."""
+    tab.goto(f"{pages.url}/assets/{GATE}?view=events&partition={SLUG}")
+    drawn(tab)
+    tab.locator("img[src^='data:image/svg']").first.scroll_into_view_if_needed()
+    picture(tab, "dagster-gate.png", logs)
+    record = newest_voice_shown(pages.settings.checkpoints_dir, SLUG)
+    assert record is not None
+    shown = read_voice_shown(record)
+    assert shown is not None
+    assert {habit.name for habit in shown.habits} == {
+        "function words",
+        "sentence length",
+        "punctuation",
+        "openings",
+    }
+
+
+def drawn(tab: Any) -> None:
+    """Wait until Markdown metadata is open, and every picture in it is one that has a size."""
+    opened = tab.get_by_text(re.compile("Show Markdown|Show markdown", re.IGNORECASE)).first
+    opened.wait_for()
+    opened.click()
+    tab.locator("img[src^='data:image']").first.wait_for()
+    sizes = tab.eval_on_selector_all(
+        "img[src^='data:image']", "found => found.map(one => [one.naturalWidth, one.src])"
+    )
+    assert sizes
+    for width, source in sizes:
+        assert width > 100, source[:60]
+        assert base64.b64decode(source.partition(",")[2])
