@@ -26,7 +26,15 @@ ONE_WORKER = ("whole", "evaluation", "chat", "newcomer", "serving")
 """Folders whose tests share what takes long to make (a stack, a trained checkpoint); of others a
 worker takes a file."""
 
-LONGEST_FIRST = ("whole", "newcomer", "evaluation", "training", "forgetting", "serving")
+LONGEST_FIRST = (
+    "whole",
+    "newcomer",
+    "dagster_pages",
+    "evaluation",
+    "training",
+    "forgetting",
+    "serving",
+)
 """A file of a minute that is begun last would leave the other worker with nothing to do."""
 
 _LOGS = pytest.StashKey[Path]()

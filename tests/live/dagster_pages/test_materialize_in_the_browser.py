@@ -2,7 +2,7 @@
 
 The product's own code server, webserver, daemon and trace store; only the model is small. With
 TWIN_SCREENSHOTS=FOLDER the pictures of the documentation are written there (`asset-graph.png`,
-`dagster-gate.png`); `TWIN_SCREENSHOTS=deploy/docs` makes them anew.
+`dagster-training.png`, `dagster-gate.png`); `TWIN_SCREENSHOTS=deploy/docs` makes them anew.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def test_the_graph_opens_with_every_asset_to_be_seen(
 
     tab.goto(f"{pages.url}/automation")
     tab.get_by_text("import_changed_feeds_every_hour").wait_for()
-    picture(tab, "dagster-automation.png", process_logs)
+    tab.screenshot(path=process_logs / "automation.png")
 
     tab.goto(f"{pages.url}/assets/raw_posts?view=overview")
     for text in ("source_id", "tombstones have no text", "raw_posts.py", "Owners", "lance"):
