@@ -24,6 +24,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_TAG = re.compile(r"<[^<>]*>")
 _DECLARED = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
@@ -174,7 +175,7 @@ def _usual_for(text: str) -> tuple[str, ...]:
     """
     from twin_assets.corpus.language import language_scores
 
-    scores = language_scores(text)
+    scores = language_scores(_TAG.sub(" ", text))  # a short page is mostly English tags
     language = max(scores, key=lambda one: scores[one], default="")
     return _USUAL.get(language, ()) if scores.get(language, 0.0) >= _CLEARLY else ()
 
