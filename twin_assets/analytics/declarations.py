@@ -1,7 +1,7 @@
 """What `schema.yml` declares: models, sources, their columns and data tests.
 
 Belongs here: the declared values, and reading them from YAML with every key accounted for.
-Does not belong here: SQL files (`project.py`), the SQL of a test (`data_tests.py`).
+Does not belong here: SQL files (`project.py`), the SQL of a test (`built_in_tests.py`).
 Properties: https://docs.getdbt.com/reference/configs-and-properties
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Where in the SQL project something stands, and the error that says so.
 
 Belongs here: file and line, the error, YAML whose words remember their line.
-Does not belong here: what the words mean (`project.py`, `schema_files.py`).
+Does not belong here: what the words mean (`project.py`, `declarations.py`).
 Marks of PyYAML's nodes: https://pyyaml.org/wiki/PyYAMLDocumentation
 """
 

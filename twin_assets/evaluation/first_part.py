@@ -72,7 +72,7 @@ MOST_NATS = 2 * PARITY_MEAN
 
 
 @dataclass(frozen=True)
-class Beside:
+class FirstJudges:
     """What answers are scored with; without a topic score, why there is none."""
 
     topic: TopicJudge | None
@@ -86,7 +86,7 @@ def measure_first(
     rests_on: str,
     served: Served,
     kept: KeptValues,
-    beside: Callable[[], Beside],
+    beside: Callable[[], FirstJudges],
     say: Callable[[str], object],
 ) -> Evaluation:
     """Measure a candidate as far as `gate.decide_first` needs it.
@@ -172,7 +172,7 @@ def measure_first(
     )
 
 
-def _why_not(known: Beside) -> dict[str, str]:
+def _why_not(known: FirstJudges) -> dict[str, str]:
     reasons = {safety.CLAIM: "there is no sample whose prompt could be taken"}
     if known.topic is None and known.topic_why_not:
         reasons["stays_on_topic"] = known.topic_why_not
@@ -260,7 +260,7 @@ class _Talk:
         question: Question,
         served: Served,
         asked: Asked,
-        known: Beside,
+        known: FirstJudges,
         kept: KeptValues,
         progress: Progress,
     ) -> None:

@@ -1,7 +1,7 @@
 """The job that a training is handed: one JSON file, and the folder it works in.
 
 Belongs here: what `train.py` reads and where it writes. Does not belong here: how its processes are
-started (`training_launcher.py`), what is done with its output (`fine_tuning.py`).
+started (`training_launcher/`), what is done with its output (`fine_tuning.py`).
 
     <folder>/job.json             this
     <folder>/samples.parquet      sample_id, document_id, messages; dpo: rejected, rejected_ended

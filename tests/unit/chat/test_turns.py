@@ -82,7 +82,8 @@ json_like = st.recursive(
 def test_whatever_a_browser_sends_is_read(kept: object) -> None:
     for turns in talks_of(kept).values():
         shown(turns)
-        messages_for(turns, "x", model="twin/ann")
+        asked = messages_for(turns, "x", model="twin/ann")
+        assert asked[-1] == {"role": "user", "content": "x"}
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(list(new_turn("", ""))), json_like)))

@@ -67,11 +67,11 @@ def test_what_is_shown_is_a_beginning_of_the_text(
     text: str, sizes: list[int], cut_off: bool, limit: int
 ) -> None:
     shown, _ = streamed(text, sizes, cut_off=cut_off, limit=limit)
-    for closing in (MARK, "\n```", ""):
-        if shown.endswith(closing) and text.startswith(shown.removesuffix(closing)):
-            break
-    else:
-        raise AssertionError((text, shown))
+    closings = (MARK, "\n```", "")
+    assert any(
+        shown.endswith(closing) and text.startswith(shown.removesuffix(closing))
+        for closing in closings
+    )
 
 
 @settings(deadline=None)

@@ -1,7 +1,7 @@
 """What people read of an evaluation: Markdown with plots and answers side by side.
 
 Belongs here: the three kinds of files, their wording. Does not belong here: the figures (each
-measure's `lines`), plots as such (`report_plots.py`), the stored numbers (`evaluation_record.py`).
+measure's `lines`), plots as such (`plots.py`), the stored numbers (`evaluation_record.py`).
 
     <checkpoint folder>/evaluation/<gate version>.md, <gate version>-<plot>.svg
     <checkpoint folder>/evaluation/<gate version>-answers.md
