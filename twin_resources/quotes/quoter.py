@@ -22,6 +22,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.retrieval.retrieval import place_of
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -126,7 +128,7 @@ class Quoter:
         return _choose(rows, question, calibrated, limit=limit)
 
     def _tables(self, author: str) -> _Opened | None:
-        folder = self._folder(author)
+        folder = place_of(self._base, author, TABLE)
         if folder is None:
             return None
         with self._lock:
@@ -138,16 +140,6 @@ class Quoter:
                 while len(self._opened) > _KEPT_TABLES:
                     self._opened.popitem(last=False)
             return known
-
-    def _folder(self, author: str) -> tuple[int, int] | None:
-        """What tells a local table from one made anew in its place; None: there is no table."""
-        if "://" in self._base:
-            return (0, 0)
-        try:
-            said = Path(f"{self._base}/{author}/{TABLE}.lance").stat()
-        except FileNotFoundError:  # and lancedb.connect would make the author's folder
-            return None
-        return said.st_ino, said.st_ctime_ns
 
     def _open(self, author: str, folder: tuple[int, int]) -> _Opened | None:
         import lancedb

@@ -168,7 +168,7 @@ class Retriever:
 
     def _table(self, author: str) -> _Opened | str:
         """The author's table at its newest version, or why there is none to search."""
-        folder = self._folder(author)
+        folder = place_of(self._base, author, TABLE)
         if folder is None:
             return f"author {author} has no {TABLE} yet"
         with self._opening:
@@ -181,16 +181,6 @@ class Retriever:
                 while len(self._opened) > _KEPT_TABLES:
                     self._opened.popitem(last=False)
             return known
-
-    def _folder(self, author: str) -> tuple[int, int] | None:
-        """What tells a local table from one made anew in its place; None: there is no table."""
-        if "://" in self._base:
-            return (0, 0)
-        try:
-            said = Path(f"{self._base}/{author}/{TABLE}.lance").stat()
-        except FileNotFoundError:  # and lancedb.connect would make the author's folder
-            return None
-        return said.st_ino, said.st_ctime_ns  # the number alone may be given out again
 
     def _open(self, author: str, folder: tuple[int, int], table: Any) -> _Opened | str:
         import lancedb
@@ -216,6 +206,21 @@ class Retriever:
         memory = InMemory(table) if rows < SMALLEST else None
         indexed = VECTOR_INDEX in {index.name for index in table.list_indices()}
         return _Opened(table, version, folder, rows, memory, indexed, words_column(table))
+
+
+def place_of(base: str, author: str, table: str) -> tuple[int, int] | None:
+    """What tells an author's local table from one made anew in its place; None: there is none.
+
+    Args:
+        base: folder or `s3://` prefix of all tables; of S3 always the same.
+    """
+    if "://" in base:
+        return (0, 0)
+    try:
+        said = Path(f"{base}/{author}/{table}.lance").stat()
+    except FileNotFoundError:  # and lancedb.connect would make the author's folder
+        return None
+    return said.st_ino, said.st_ctime_ns  # the number alone may be given out again
 
 
 def _one_a_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
