@@ -320,12 +320,12 @@ def _question_of(
     )  # fmt: skip
 
 
-def _first_beside(judging: Judging, question: Question) -> first_part.Beside:
+def _first_beside(judging: Judging, question: Question) -> first_part.FirstJudges:
     """The topic score alone: a voice takes a minute and a half of the base model's answers."""
     topic, why_not = topic_judge(
         judging.author, training_pairs(question.dataset), judging.tables, judging.embedder()
     )
-    return first_part.Beside(topic, why_not, chunk_texts(judging.tables, judging.author))
+    return first_part.FirstJudges(topic, why_not, chunk_texts(judging.tables, judging.author))
 
 
 def _question(
