@@ -59,7 +59,9 @@ class Author:
         answer: what a question to `twin/<author>` gets: the author's own sentences (`quote`), then
             generated prose under a heading of its own (`quote_and_voice`), or prose alone
             (`voice`, where the gate has released the version for it, else `quote_and_voice`).
-        consent: how the author agreed; free text, shown in reports.
+        consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
+            nothing is released, and no post goes to a paid provider (`consent.py`).
+        paid: False: no question to this author goes to a paid provider, whatever the home has.
         presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
             names and places in posts of its language; empty: they stay.
     """
@@ -84,6 +86,7 @@ class Author:
     auto_retrain: bool | None = None
     answer: AnswerForm = "quote_and_voice"
     consent: str = ""
+    paid: bool = True
     presidio_model: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 

@@ -140,7 +140,7 @@ def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
     if policy and policy.canary:
         names.append(f"twin/{author}@canary")
     names.append(f"twin/{author}@{BASE}")
-    if snapshot.has_paid_route:
+    if snapshot.has_paid_route and snapshot.authors[author].paid:
         names.append(f"twin/{author}@{PAID}")
     return names
 
@@ -289,6 +289,8 @@ def _diverted(
     route = f"{DIVERTED}{place}"
     if place == PAID:
         problem = paid_problem or ("" if snapshot.has_paid_route else "no paid model")
+        if not snapshot.authors[author].paid:
+            problem = "not for this author (paid = false)"
         chosen = Chosen(PAID, PAID, "", "", route, 1.0)
         return (None, f"{route}, {problem}") if problem else (chosen, "")
     served = policy.divert.versions.get(place)

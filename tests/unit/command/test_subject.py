@@ -15,6 +15,7 @@ from twin_resources.command.subject import (
     sample_folder,
     with_opt_ins,
 )
+from twin_resources.consent import consented_on
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.stack.stack import StackRecord, _write_record
@@ -69,7 +70,7 @@ def test_without_a_folder_it_is_the_sample_then_whoever_was_last(
     sample = choose_subject(home, None)
     assert sample.folder == sample_folder()
     assert sample.slug == sample_folder().name
-    assert sample.author.consent
+    assert consented_on(sample.author)
     remember_subject(home, choose_subject(home, folder_of_posts(tmp_path), name="Ada"))
     assert choose_subject(home, None).slug == "ada"
 

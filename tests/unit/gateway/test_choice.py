@@ -168,6 +168,8 @@ def test_a_key_reaches_its_authors_only() -> None:
 def test_the_paid_alias_exists_only_with_a_paid_route() -> None:
     assert "twin/ann@paid" in aliases_of(snapshot(paid=True), "ann")
     assert "twin/ann@paid" not in aliases_of(snapshot(paid=False), "ann")
+    kept = replace(snapshot(paid=True), authors={"ann": Author("ann", "Ann", paid=False)})
+    assert "twin/ann@paid" not in aliases_of(kept, "ann")  # the author's file says no
     chosen = choose(snapshot(paid=True), asked("twin/ann@paid"), key=KEY, day=DAY)
     assert chosen.server_key == "paid"
 
