@@ -139,7 +139,11 @@ def trained_on(instance: Instance, author: str, gone: Gone) -> set[str]:
     }
     # a version whose folder has gone, or lies on another machine
     versions = instance.registry.versions(author)
-    found |= {item.checkpoint for item in versions if item.checkpoint not in manifests}
+    found |= {
+        item.checkpoint
+        for item in versions
+        if item.checkpoint not in manifests and not item.is_answer_model  # nobody trained that
+    }
     # a preference-tuned one stands on the supervised one
     return found | {one for one, used in pairs.items() if used.get("parent") in found}
 

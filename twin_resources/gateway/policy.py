@@ -22,7 +22,7 @@ from twin_resources.answer_forms import QUOTING_FORMS, AnswerForm
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_resources.registry.moves import ModelVersion
+    from twin_resources.registry.moves import ModelVersion, VersionKind
 
 SCHEMA_NUMBER = 1
 CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`
@@ -43,6 +43,7 @@ class ServedVersion:
         adapter_gguf: path of the adapter; None: the base file holds the merged weights.
         base, base_gguf: folder of the base model, and the file that llama.cpp loads.
         released_for: forms of answers that its verdict releases it for.
+        kind: `answer_model`: a model that the author named; `base` says which (`ModelVersion`).
     """
 
     version: int
@@ -53,6 +54,7 @@ class ServedVersion:
     base: str
     base_gguf: str
     released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
+    kind: VersionKind = "tuned"
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
         base=item.base,
         base_gguf=item.base_gguf,
         released_for=registry.released_for(item.checkpoint),
+        kind=item.kind,
     )
 
 

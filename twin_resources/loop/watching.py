@@ -151,10 +151,17 @@ def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
-    """Author → the version now stable, in one query; one that is tainted does not answer."""
+    """Author → the tuned version now stable, in one query; one that is tainted does not answer.
+
+    Not an answer model: no training made it, so none could mend it.
+    """
     rows = connection.execute(
         sa.select(model_versions)
-        .where(model_versions.c.state == "stable", model_versions.c.tainted.is_(False))
+        .where(
+            model_versions.c.state == "stable",
+            model_versions.c.tainted.is_(False),
+            model_versions.c.kind == "tuned",
+        )
         .order_by(model_versions.c.author)
     ).mappings()
     return {row["author"]: ModelVersion(**row) for row in rows}

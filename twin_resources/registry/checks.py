@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from twin_resources.errors import TwinError
 from twin_resources.registry import rows
 from twin_resources.registry.moves import (
+    ANSWER_MODEL_BY_FORCE,
     BY_FORCE,
     BY_HAND,
     BY_ITSELF,
@@ -56,6 +57,8 @@ def check_move(
     tried = f"move v{item.version} of {item.author} from {item.state} to {to}"
     nowhere: frozenset[VersionState] = frozenset()
     forcible = BY_FORCE.get(item.state, nowhere)
+    if item.is_answer_model:
+        forcible |= ANSWER_MODEL_BY_FORCE.get(item.state, nowhere)
     unforced = BY_ITSELF.get(item.state, nowhere) | BY_HAND.get(item.state, nowhere)
     allowed = forcible if force else unforced
     if to not in allowed:
@@ -66,7 +69,7 @@ def check_move(
             if to in forcible
             else "choose one of these",
         )
-    if item.state == "stable":
+    if item.state == "stable" and to == "refused":
         _check_taking_back(connection, item, tried, gate_version=gate_version)
     if item.tainted and to in NEEDS_PASS:
         raise MoveRefused(

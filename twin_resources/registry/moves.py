@@ -20,6 +20,9 @@ VersionState = Literal[
 Outcome = Literal["passed", "failed", "not_decided"]
 Mode = Literal["gate", "shadow", "canary"]
 Finding = Literal["promote", "roll_back", "undecided", "exhausted"]
+VersionKind = Literal["tuned", "answer_model"]
+"""Trained on the author's posts, or a model that the author named to answer until such a one has
+beaten it."""
 
 # From → to by whom: a reconciliation, or a person. The former stable's own move (to retired, to
 # rolled_back) is never asked for: it follows from its successor's. A stable version is refused when
@@ -37,6 +40,12 @@ BY_HAND: Mapping[VersionState, frozenset[VersionState]] = {
 BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
     "refused": frozenset({"stable"}),
     "parked": frozenset({"stable"}),
+}
+# The gate is about weights that were trained here, so a person's word is all that an answer model
+# has; and by a person's word it goes, with nobody in its place.
+ANSWER_MODEL_BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
+    "candidate": frozenset({"stable"}),
+    "stable": frozenset({"retired"}),
 }
 # A version enters these only with a PASSED verdict, since it then answers (or competes to).
 NEEDS_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
@@ -96,6 +105,9 @@ class ModelVersion:
         template: hash of the prompt template that it was trained with.
         dataset_version: data version of the instruction dataset.
         created_at: ISO 8601, UTC.
+        kind: an answer model has no folder, adapter and dataset; its `base` is what the author
+            named (folder, GGUF file, hub id, or `https://…/v1#id`), and `base_gguf` is empty where
+            another server answers.
     """
 
     author: str
@@ -111,6 +123,12 @@ class ModelVersion:
     template: str
     dataset_version: str
     created_at: str
+    kind: VersionKind = "tuned"
+
+    @property
+    def is_answer_model(self) -> bool:
+        """Whether it was named, not trained: nothing but a won trial may replace it."""
+        return self.kind == "answer_model"
 
 
 @dataclass(frozen=True)
@@ -179,7 +197,7 @@ def legal_moves(
         verdicts: checkpoint hash to its newest verdict; one of another gate version does not count.
         evidence: version number to what its shadow pairs or canary say.
         gate_version: the gate's version now.
-        mode: the author's release mode.
+        mode: the author's release mode; against an answer model `gate` is read as `shadow`.
 
     The moves are about different versions and may be applied in order; then ask again.
     """
@@ -190,13 +208,16 @@ def legal_moves(
         and verdict.gate_version == gate_version
         and verdict.outcome == "passed"
     }
-    stable = next((item.version for item in versions if item.state == "stable"), None)
+    incumbent = next((item for item in versions if item.state == "stable"), None)
+    stable = None if incumbent is None else incumbent.version
     moves = [
         move
         for item in versions
         if (move := _by_evidence(item, evidence.get(item.version), has_passed, stable)) is not None
     ]
-    has_stable = stable is not None
+    must_win = incumbent is not None and incumbent.is_answer_model
+    if must_win and mode == "gate":
+        mode = "shadow"
     on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
     passed: list[ModelVersion] = []
     for item in versions:
@@ -219,11 +240,14 @@ def legal_moves(
         for item in passed
         if item is not newest
     ]
-    if mode == "gate" or not has_stable:
-        why = "passed the gate" if has_stable else "passed the gate, first model of the author"
+    if mode == "gate" or stable is None:
+        why = "passed the gate" if stable else "passed the gate, first model of the author"
         moves.append(LegalMove(newest.version, "stable", why))
     elif not on_trial:
-        moves.append(LegalMove(newest.version, mode, f"passed the gate, on trial as {mode}"))
+        why = f"passed the gate, on trial as {mode}"
+        if must_win:
+            why += f" against v{stable}, which answers until it is beaten"
+        moves.append(LegalMove(newest.version, mode, why))
     return moves
 
 

@@ -29,6 +29,7 @@ from twin_resources.registry.moves import (
     ModelVersion,
     Move,
     Verdict,
+    VersionKind,
     VersionState,
     legal_moves,
 )
@@ -73,11 +74,12 @@ class Registry:
         template: str,
         dataset_version: str,
         actor: str = "training",
+        kind: VersionKind = "tuned",
     ) -> ModelVersion:
         """Enter a checkpoint as a candidate; a known one makes no new version.
 
-        A known one that is retired or rolled back becomes candidate again; its paths are renewed,
-        since the home may have moved.
+        A known one that is retired or rolled back becomes candidate again, unless it is an answer
+        model: being named twice is no news. Its paths are renewed, since the home may have moved.
         """
         paths = {
             "folder": folder,
@@ -105,13 +107,14 @@ class Registry:
                         template=template,
                         dataset_version=dataset_version,
                         created_at=rows.now(),
+                        kind=kind,
                         **paths,
                     )
                 )
             else:
                 version = known.version
                 rows.update(connection, known, **paths)
-                if known.state in {"retired", "rolled_back"}:
+                if known.state in {"retired", "rolled_back"} and kind == "tuned":
                     reason = "training gave this checkpoint again"
                     rows.enter(connection, known, "candidate", actor=actor, reason=reason)
         self.publish()

@@ -82,7 +82,11 @@ def compared(connection: sa.Connection, author: str) -> Compared | None:
         anchor = by_number[on.anchor] if on.anchor is not None else None
         return Compared(by_number[on.version], by_number[on.incumbent], anchor)
     stable = next((item for item in by_number.values() if item.state == "stable"), None)
-    waiting = [item for item in by_number.values() if item.state == "candidate"]
+    waiting = [
+        item
+        for item in by_number.values()
+        if item.state == "candidate" and not item.is_answer_model
+    ]
     if stable is None or not waiting:
         return None
     number = _anchor(connection, author, before=registry_rows.now())

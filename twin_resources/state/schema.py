@@ -71,6 +71,7 @@ model_versions = sa.Table(
     sa.Column("template", sa.Text, nullable=False),
     sa.Column("dataset_version", sa.Text, nullable=False),
     sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False, server_default="tuned"),
     sa.UniqueConstraint("author", "checkpoint"),
 )
 

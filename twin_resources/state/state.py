@@ -80,6 +80,7 @@ class State:
             with state.transaction() as connection:
                 _check_schema_number(connection, shown)
                 state_schema.metadata.create_all(connection)
+                _add_missing_columns(connection)
         except DatabaseError as error:
             engine.dispose()
             raise StateError(
@@ -171,6 +172,20 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _add_missing_columns(connection: sa.Connection) -> None:
+    """Columns that a later release gave a table, with their default in the rows that there are.
+
+    Older code reads such a table as before: it names its columns. So the schema number stays.
+    """
+    later = (state_schema.model_versions.c.kind,)
+    for column in later:
+        table = column.table.name
+        there = {found["name"] for found in sa.inspect(connection).get_columns(table)}
+        if column.name not in there:
+            spelt = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {spelt}"))
 
 
 def _check_schema_number(connection: sa.Connection, shown: str) -> None:

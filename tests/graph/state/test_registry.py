@@ -85,6 +85,62 @@ def served(registry: Registry) -> int | None:
     return stable.version if stable else None
 
 
+def name_answer_model(registry: Registry, checkpoint: str = "named") -> ModelVersion:
+    return registry.register(
+        author="mara",
+        checkpoint=checkpoint,
+        folder="",
+        adapter_gguf=None,
+        base="http://127.0.0.1:9/v1#large",
+        base_gguf="",
+        template="template-1",
+        dataset_version="",
+        kind="answer_model",
+    )
+
+
+def test_an_answer_model_is_stable_by_a_persons_word_until_a_trial_is_won(
+    registry: Registry,
+) -> None:
+    named = name_answer_model(registry)
+    assert reconcile_all(registry) == []
+    with pytest.raises(MoveRefused, match="no PASSED verdict"):
+        registry.move(
+            "mara", named.version, "stable", actor="dagster", reason="none", gate_version=GATE
+        )
+    registry.move("mara", named.version, "stable", actor="command:jo", reason="named", force=True)
+    entry = read_policy(registry.policy_path).authors["mara"].stable
+    assert entry is not None
+    assert (entry.kind, entry.base) == ("answer_model", "http://127.0.0.1:9/v1#large")
+    assert name_answer_model(registry) == registry.get("mara", 1)
+    register(registry, "h2")
+    judge(registry, "h2")
+    reconcile_all(registry, mode="gate")
+    assert states(registry) == ["stable", "shadow"]
+    won = Evidence("promote", "better, after 80 pairs", incumbent=1)
+    reconcile_all(registry, mode="gate", v2=won)
+    assert states(registry) == ["retired", "stable"]
+    assert name_answer_model(registry).state == "retired", "naming it again does not bring it back"
+
+
+def test_an_answer_model_goes_by_a_persons_word_and_comes_back(registry: Registry) -> None:
+    name_answer_model(registry)
+    registry.move("mara", 1, "stable", actor="command:jo", reason="named", force=True)
+    with pytest.raises(MoveRefused, match="it may go to refused"):
+        registry.move("mara", 1, "retired", actor="dagster", reason="by itself")
+    registry.move("mara", 1, "retired", actor="command:jo", reason="not wanted", force=True)
+    assert served(registry) is None
+    registry.move("mara", 1, "stable", actor="command:jo", reason="wanted again")
+    assert served(registry) == 1
+    assert registry.get("mara", 1).forced
+
+
+def test_a_tuned_version_is_not_taken_away_like_an_answer_model(registry: Registry) -> None:
+    release(registry, "h1")
+    with pytest.raises(MoveRefused, match="it may go to nowhere"):
+        registry.move("mara", 1, "retired", actor="command:jo", reason="off", force=True)
+
+
 def test_versions_are_numbered_by_author(registry: Registry) -> None:
     assert [register(registry, name).version for name in ("h1", "h2")] == [1, 2]
     assert register(registry, "j1", author="josé").version == 1

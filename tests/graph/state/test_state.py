@@ -24,6 +24,7 @@ from tests.graph.state.lease_holder import (
     open_when_all_are_ready,
 )
 from twin_resources.errors import TwinError
+from twin_resources.registry import rows
 from twin_resources.state.lease import LeaseBusy, LeaseLost, process_started
 from twin_resources.state.schema import leases, routing, schema_number
 from twin_resources.state.state import State, StateError
@@ -97,6 +98,30 @@ def test_opening_again_keeps_what_is_there(state: State, store_url: str) -> None
     again = State.open(store_url)
     assert stored(again) == [{"n": 5}]
     again.close()
+
+
+def test_a_store_of_an_earlier_release_gains_the_column_and_keeps_its_versions(
+    state: State, store_url: str
+) -> None:
+    old = [
+        "author", "version", "checkpoint", "state", "tainted", "forced", "folder", "adapter_gguf",
+        "base", "base_gguf", "template", "dataset_version", "created_at",
+    ]  # fmt: skip
+    with state.transaction() as connection:
+        connection.execute(sa.text("ALTER TABLE model_versions DROP COLUMN kind"))
+        values = "'mara', 1, 'h1', 'stable', :no, :no, '/c', NULL, '/b', '/g', 't', 'd', '2026'"
+        spelt = f"INSERT INTO model_versions ({', '.join(old)}) VALUES ({values})"
+        connection.execute(sa.text(spelt), {"no": False})
+    state.close()
+    for _ in range(2):  # and opening it once more changes nothing
+        again = State.open(store_url)
+        with again.reading() as connection:
+            [version] = rows.versions(connection, "mara")
+            # what the release before names, it still finds
+            names = sa.text(f"SELECT {', '.join(old)} FROM model_versions")
+            assert connection.execute(names).one().state == "stable"
+        again.close()
+        assert (version.version, version.state, version.kind) == (1, "stable", "tuned")
 
 
 def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:

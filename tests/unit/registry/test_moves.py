@@ -21,6 +21,7 @@ from twin_resources.registry.moves import (
     ModelVersion,
     Outcome,
     Verdict,
+    VersionKind,
     VersionState,
     legal_moves,
     refusal,
@@ -92,6 +93,37 @@ def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
     assert refusal(verdict(1, "failed")) == (
         "the gate refused: beats_base_model: perplexity 30.1, base 28.0"
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "to"), [("gate", "shadow"), ("shadow", "shadow"), ("canary", "canary")]
+)
+def test_against_an_answer_model_a_candidate_always_goes_on_trial(mode: Mode, to: str) -> None:
+    both = (version(1, "stable", kind="answer_model", forced=True), version(2))
+    assert moves(*both, verdicts=[verdict(2)], mode=mode) == [(2, to)]
+    assert moves(*both, verdicts=[verdict(2, "failed")], mode=mode) == [(2, "refused")]
+    assert moves(*both, mode=mode) == []
+
+
+@pytest.mark.parametrize(
+    ("finding", "to"),
+    [
+        ("promote", "stable"),
+        ("roll_back", "rolled_back"),
+        ("exhausted", "parked"),
+        ("undecided", None),
+    ],
+)
+def test_only_a_won_trial_replaces_an_answer_model(finding: Finding, to: str | None) -> None:
+    versions = (version(1, "stable", kind="answer_model", forced=True), version(2, "shadow"))
+    said = {2: Evidence(finding, "31 of about 180 pairs", incumbent=1)}
+    found = moves(*versions, verdicts=[verdict(2)], evidence=said, mode="gate")
+    assert found == ([(2, to)] if to else [])
+
+
+def test_an_answer_model_by_itself_never_moves() -> None:
+    for state in get_args(VersionState):
+        assert moves(version(1, state, kind="answer_model")) == []
 
 
 @pytest.mark.parametrize(
@@ -167,19 +199,22 @@ states = st.sampled_from(get_args(VersionState))
     ),
     st.dictionaries(st.integers(1, 6), st.sampled_from(get_args(Finding))),
     st.sampled_from(get_args(Mode)),
+    st.sampled_from(get_args(VersionKind)),
 )
 def test_moves_end_are_legal_and_release_only_what_passed(
     given_states: list[tuple[VersionState, bool]],
     outcomes: dict[int, tuple[Outcome, bool]],
     findings: dict[int, Finding],
     mode: Mode,
+    kind: VersionKind,
 ) -> None:
     seen_stable = False
     versions: list[ModelVersion] = []
     for number, (state, tainted) in enumerate(given_states, start=1):
         kept: VersionState = "retired" if state == "stable" and seen_stable else state
         seen_stable = seen_stable or state == "stable"
-        versions.append(version(number, kept, tainted=tainted))
+        named = kind if kept == "stable" else "tuned"
+        versions.append(version(number, kept, tainted=tainted, kind=named))
     verdicts = {
         f"hash{number}": verdict(number, outcome, gate=GATE if now else "gate-2")
         for number, (outcome, now) in outcomes.items()
@@ -197,6 +232,9 @@ def test_moves_end_are_legal_and_release_only_what_passed(
                 found = verdicts[item.checkpoint]
                 assert (found.outcome, found.gate_version) == ("passed", GATE)
                 assert not item.tainted
+            replaced = next((one for one in versions if one.state == "stable"), None)
+            if move.to == "stable" and replaced is not None and replaced.is_answer_model:
+                assert evidence[move.version].finding == "promote"
         versions = apply(versions, called_for)
         assert sum(item.state == "stable" for item in versions) <= 1
     else:
