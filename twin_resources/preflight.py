@@ -34,6 +34,7 @@ if not __package__:  # run as a file, isolated (-I): the project is not on the p
 
 from twin_resources import forecast
 from twin_resources.model_fit import REFERENCE_BILLION, SIZES, expect, parameters_of, size_name
+from twin_resources.processor import multiplies_bf16
 
 PYTHONS = ((3, 11), (3, 12))
 PORTS = {"gateway": 4000, "dagster": 3000, "traces": 4318, "chat": 7860}
@@ -122,12 +123,6 @@ def memory_gb() -> float:
     if limit.isdigit() and total:
         total = min(total, float(limit))
     return round(total / GB, 1)
-
-
-def has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 itself."""
-    flags = _text("/proc/cpuinfo")
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def gpus() -> list[tuple[str, float]]:
@@ -307,7 +302,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     machine = {
         "cores": cores(),
         "memory_gb": memory_gb(),
-        "bf16": has_bf16(),
+        "bf16": multiplies_bf16(),
         "gpus": gpus(),
     }
     if installed is None:

@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     paid_budget_per_day: float | None = None  # US dollars for the paid model
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
+    # off: compute as a processor without bf16 instructions does (`processor.py` reads it).
+    bf16: Literal["auto", "off"] = "auto"
     train_ranks: int = Field(default=2, ge=1)  # processes that train together
     train_backend: Literal["local", "ray"] = "local"  # where a training runs
     train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines

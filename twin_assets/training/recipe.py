@@ -190,6 +190,8 @@ def hash_of(recipe: Mapping[str, Any]) -> str:
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe by name (`recipes/<name>.yaml`) or path.
 
+    One that says `extends: <name or path>` changes only what it names, a section as a whole.
+
     Raises:
         TwinError: no such recipe, or a value that is missing, unknown or of the wrong kind.
     """
@@ -236,8 +238,11 @@ def _read(kind: type[_Kind], name_or_path: str, *, folder: str) -> _Kind:
         raise TwinError(tried, found=str(error), next_step="mend the YAML") from error
     if not isinstance(document, dict):
         raise TwinError(tried, found="no mapping", next_step="write one `name: value` a line")
+    values = cast(dict[str, Any], document)
+    if extended := values.pop("extends", ""):
+        values = _read(kind, str(extended), folder=folder).model_dump(exclude={"name"}) | values
     try:
-        return kind.model_validate({"name": path.stem} | cast(dict[str, Any], document))
+        return kind.model_validate({"name": path.stem} | values)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()

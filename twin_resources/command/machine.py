@@ -1,6 +1,7 @@
-"""Stage 1 of `twin up`: what this machine is and whether it will do.
+"""Stage 1 of `twin up`: what this machine is, whether it will do, and what it trains by.
 
-Belongs here: showing the preflight, or only what stops, where `deploy/up.sh` has shown it.
+Belongs here: showing the preflight, or only what stops, where `deploy/up.sh` has shown it; the
+recipe that a new author is given.
 Does not belong here: looking (`preflight.py`).
 """
 # pyright: strict
@@ -12,6 +13,8 @@ import os
 from twin_resources import preflight
 from twin_resources.command.clock import StageClock
 from twin_resources.errors import TwinError
+from twin_resources.model_fit import RECIPE_WITHOUT_BF16, TOKENS_WITHOUT_BF16, TRAINING_TOKENS
+from twin_resources.processor import multiplies_bf16
 from twin_resources.settings import Settings
 from twin_resources.stack.programs import working_folder
 
@@ -43,3 +46,18 @@ def show_machine(settings: Settings, *, clock: StageClock) -> None:
                 found=finding["found"],
                 next_step=finding["next_step"],
             )
+
+
+def recipe_of_machine(clock: StageClock) -> str:
+    """The recipe for a new author's file: empty is the default one.
+
+    It is written there, not chosen at each training, so that the machine that a run happens to be
+    on does not change what is trained.
+    """
+    if multiplies_bf16() or preflight.gpus():
+        return ""
+    clock.say(
+        f"no bf16 in this processor: trained by recipe {RECIPE_WITHOUT_BF16}, "
+        f"{TOKENS_WITHOUT_BF16:,} tokens; without `recipe` in the author's file {TRAINING_TOKENS:,}"
+    )
+    return RECIPE_WITHOUT_BF16

@@ -25,6 +25,7 @@ from twin_resources.command.author_progress import (
 from twin_resources.command.clock import StageClock, duration
 from twin_resources.command.console import typed
 from twin_resources.command.first_answers import ask_before, import_posts
+from twin_resources.command.machine import recipe_of_machine, show_machine
 from twin_resources.command.opening import link_of
 from twin_resources.command.outcome import Ending, Outcome
 from twin_resources.command.presentation import endpoints_table
@@ -150,6 +151,9 @@ class _Up:
         if self.options.auto_retrain is not None:
             author = replace(subject.author, auto_retrain=self.options.auto_retrain)
             subject = replace(subject, author=author)
+        if subject.is_new and not subject.author.recipe:
+            recipe = recipe_of_machine(self.clock)
+            subject = replace(subject, author=replace(subject.author, recipe=recipe))
         if self.options.dry_run:
             return 0
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -247,7 +251,6 @@ class _Up:
 
     def _preflight(self) -> None:
         """Refuse early what would fail late; `deploy/up.sh` has shown the machine already."""
-        from twin_resources.command.machine import show_machine
         from twin_resources.gateway.config import trace_store
 
         self.clock.stage(1, "preflight")

@@ -12,13 +12,13 @@ that the conversion does not reproduce; both give the same vectors to cosine .99
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.errors import TwinError
+from twin_resources.processor import multiplies_bf16
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,12 +143,8 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
 
 
 def native_precision() -> str:
-    """`bf16` where /proc/cpuinfo names instructions for it (1.8 times faster), else `f32`."""
-    try:
-        processor = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except FileNotFoundError:  # not Linux: OpenVINO's own default there
-        return "f32"
-    return "bf16" if re.search(r"\b(avx512_bf16|amx_bf16)\b", processor) else "f32"
+    """`bf16` where the processor has instructions for it (1.8 times faster), else `f32`."""
+    return "bf16" if multiplies_bf16() else "f32"
 
 
 def import_openvino() -> Any:

@@ -29,7 +29,7 @@ _NAMES = frozenset((
 _PREFIXES = (
     "LC_", "XDG_", "TWIN_", "PIP_", "UV_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "NCCL_", "GLOO_",
     "OMP_", "MKL_", "KMP_", "OPENBLAS_", "TORCH_", "PYTORCH_", "TRITON_", "DS_", "DEEPSPEED_",
-    "GLIBC_", "MALLOC_",
+    "GLIBC_", "MALLOC_", "ONEDNN_",
 )  # fmt: skip
 # S3 tables, S3 logs and Bedrock read the same variables.
 _CLOUD_PREFIXES = ("AWS_",)

@@ -25,6 +25,7 @@ from pathlib import Path
 import psutil
 
 from twin_resources.errors import TwinError
+from twin_resources.processor import multiplies_bf16
 from twin_resources.stack.process_identity import (
     ProcessIdentity,
     end_processes,
@@ -85,10 +86,7 @@ def computes_in_bf16(device: str) -> bool:
         import torch
 
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if platform.system() != "Linux":
-        return False
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+    return multiplies_bf16()
 
 
 @contextmanager

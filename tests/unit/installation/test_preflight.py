@@ -50,7 +50,14 @@ def test_this_machine_in_time(tmp_path: Path) -> None:
 
 
 def test_only_the_standard_library_and_syntax_of_3_9() -> None:
-    before = ("up_arguments.py", "slugs.py", "errors.py", "preflight.py", "model_fit.py")
+    before = (
+        "up_arguments.py",
+        "slugs.py",
+        "errors.py",
+        "preflight.py",
+        "processor.py",
+        "model_fit.py",
+    )
     for name in (*before, "forecast.py", "installation.py"):
         source = (ROOT / "twin_resources" / name).read_text(encoding="utf-8")
         tree = ast.parse(source, feature_version=(3, 9))
@@ -127,7 +134,7 @@ def test_what_fits_follows_from_memory_and_cores() -> None:
     # as a reader sees it, the reading of the prompt with its passages included
     assert 10 <= small["reply_tokens_per_s"] <= 20
     slow = model_fit.expect(0.135, LAPTOP | {"bf16": False})
-    assert slow["training_minutes"] == pytest.approx(2.6 * 600 / 2 / 60, abs=0.1)
+    assert slow["training_minutes"] == pytest.approx(2.6 * 0.7 * 600 / 2 / 60, abs=0.1)
     twice = model_fit.expect(0.27, LAPTOP)
     assert twice["reply_tokens_per_s"] == pytest.approx(small["reply_tokens_per_s"] / 2, rel=0.1)
     gpu = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})
@@ -144,12 +151,17 @@ def first_run(**changes: Any) -> dict[str, float]:
 
 def test_the_first_run_is_told_within_a_third_of_what_was_measured() -> None:
     """Two cores without bf16, other work beside it: installed at 3:53, first answer at 4:54,
-    training took 13:03."""
+    training on 100,000 tokens took 13:03; the recipe has 70,000 there now."""
     found = first_run(bf16=False)
-    for name, measured in (("installation_s", 233), ("first_answer_s", 61), ("training_s", 783)):
+    training = 783 * 0.7
+    for name, measured in (
+        ("installation_s", 233),
+        ("first_answer_s", 61),
+        ("training_s", training),
+    ):
         assert 2 / 3 <= found[name] / measured <= 4 / 3, name
     told = "\n".join(forecast.as_lines(found))
-    for part in ("installed at 3:", "first answer at 4:", "training takes 13:", "the gate "):
+    for part in ("installed at 3:", "first answer at 4:", "training takes 9:", "the gate "):
         assert part in told
     assert (
         sum(found[name] for name in found if name.endswith("_s") and name != "ready_s")

@@ -15,7 +15,17 @@ from twin_resources.up_arguments import Option, WrongUsage, options_of, read
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = (
-    *("__init__", "check", "errors", "slugs", "up_arguments", "preflight", "model_fit", "forecast"),
+    *(
+        "__init__",
+        "check",
+        "errors",
+        "slugs",
+        "up_arguments",
+        "preflight",
+        "processor",
+        "model_fit",
+        "forecast",
+    ),
     "installation",
 )
 

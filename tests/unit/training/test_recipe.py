@@ -18,6 +18,7 @@ from twin_assets.training.recipe import (
     load_recipe,
 )
 from twin_resources.errors import TwinError
+from twin_resources.model_fit import RECIPE_WITHOUT_BF16, TOKENS_WITHOUT_BF16, TRAINING_TOKENS
 
 RECIPES = Path(load_recipe.__code__.co_filename).parent / "recipes"
 
@@ -51,6 +52,14 @@ def test_what_is_trained_by_default_is_trained_by_deepspeed(name: str) -> None:
     launch = load_launch(load_recipe(name).launch)
     assert launch.device == "cpu"
     assert launch.deepspeed["zero_optimization"]["stage"] == 2
+
+
+def test_a_recipe_that_extends_another_changes_only_what_it_names() -> None:
+    full, shorter = load_recipe(DEFAULT_RECIPE), load_recipe(RECIPE_WITHOUT_BF16)
+    assert shorter.token_budget == TOKENS_WITHOUT_BF16 < full.token_budget == TRAINING_TOKENS
+    assert shorter.name == RECIPE_WITHOUT_BF16
+    as_full = shorter.model_copy(update={"name": full.name, "token_budget": full.token_budget})
+    assert as_full == full
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:

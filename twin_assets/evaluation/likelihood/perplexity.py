@@ -31,6 +31,7 @@ from twin_assets.evaluation.statistics.bootstrap import (
 )
 from twin_assets.training.batches import padded
 from twin_assets.training.samples import TokenizedSample
+from twin_resources.processor import multiplies_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -147,8 +148,7 @@ def evaluation_precision() -> str:
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if fast else "fp32"
+    return "bf16" if multiplies_bf16() else "fp32"
 
 
 def load_model(
