@@ -67,7 +67,13 @@ class Settings(BaseSettings):
     # their passages say; empty: the support score does, with rules for numbers and negations.
     nli_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
-    paid_budget_per_day: float | None = None  # US dollars for the paid model
+    # US dollars for the paid model's answers; all limits are held before a request is sent.
+    paid_budget_per_day: float | None = Field(default=None, ge=0)
+    # US dollars for all that is paid: answers, teacher, judge and labels; none: no such limit.
+    budget_per_day: float | None = Field(default=None, ge=0)
+    budget_per_month: float | None = Field(default=None, ge=0)  # the same; months are UTC
+    author_budget_per_day: float | None = Field(default=None, ge=0)  # the same, for each author
+    author_budget_per_month: float | None = Field(default=None, ge=0)  # the same, for each author
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
     # off: compute as a processor without bf16 instructions does (`processor.py` reads it).

@@ -1,0 +1,53 @@
+"""What other processes of the account's tests run. Belongs here: no test, no expectation.
+
+    python -m tests.graph.state.account_spender URL REQUESTS LIMIT BILL [die]
+
+Each request costs 90 % of what was set aside for it, and stands as a line in BILL before it is
+settled: as a provider does, whatever happens to the one who asked. With `die` the last one is held
+for ever; the process says "here" and waits to be killed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from twin_resources.gateway.account import (
+    OverLimit,
+    SpendingAccount,
+    SpendingLimit,
+    SpendingLimits,
+)
+from twin_resources.state.state import State
+
+MOST, COST = 0.0001, 0.00009
+
+
+def say(word: str) -> None:
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
+
+
+def main(url: str, requests: int, limit: float, bill: str, how: str = "") -> None:
+    limits = SpendingLimits(home=SpendingLimit(usd_per_day=limit))
+    account = SpendingAccount(State.open(url), limits)
+    say("ready")
+    sys.stdin.readline()
+    for number in range(requests):
+        try:
+            held = account.reserve(purpose="answer", author="ada", key="k", most_usd=MOST)
+        except OverLimit:
+            continue
+        with Path(bill).open("a", encoding="utf-8") as stream:
+            stream.write(f"{COST}\n")
+        if how and number == requests - 1:
+            break
+        account.settle(held, COST)
+    if how:
+        say("here")
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:])
