@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -59,6 +59,8 @@ class Author:
         answer: what a question to `twin/<author>` gets: the author's own sentences (`quote`), then
             generated prose under a heading of its own (`quote_and_voice`), or prose alone
             (`voice`, where the gate has released the version for it, else `quote_and_voice`).
+        system_messages: what becomes of a program's system and developer messages: `ignore`, or
+            `note` to hand them to the model, marked as the program's.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
             nothing is released, and no post goes to a paid provider (`consent.py`).
         paid: False: no question to this author goes to a paid provider, whatever the home has.
@@ -85,6 +87,7 @@ class Author:
     canary_share: float = 0.1
     auto_retrain: bool | None = None
     answer: AnswerForm = "quote_and_voice"
+    system_messages: Literal["ignore", "note"] = "ignore"
     consent: str = ""
     paid: bool = True
     presidio_model: str = ""

@@ -26,6 +26,7 @@ from typing import Protocol
 from twin_resources.errors import TwinError
 
 Message = dict[str, str]
+NOTE = "A note from the reader's program:"
 
 
 class Excerpt(Protocol):
@@ -114,6 +115,7 @@ def render(
     refused_topics: Sequence[str] = (),
     passages: Iterable[Excerpt] = (),
     history: Sequence[Mapping[str, str]] = (),
+    note: str = "",
 ) -> list[Message]:
     """Put a question, the passages found for it and the author's settings into messages.
 
@@ -125,6 +127,8 @@ def render(
         refused_topics: what the twin declines to speak about.
         passages: best first; none gives the bare question.
         history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
+        note: what the reader's program says (its system message); every line of it is marked. It
+            stands with the reader, not in our system message: a program is no author.
 
     Returns:
         One `system` message, the history, and one `user` message. Every content is stripped: a
@@ -159,8 +163,15 @@ def render(
     ]
     if shown:
         asked = template.question.format(question=question.strip())
-        content = "\n\n".join([template.passages, *shown, asked])
+        content = "\n\n".join([template.passages, *shown, *_noted(note), asked])
     else:
-        content = template.bare_question.format(question=question.strip())
+        asked = template.bare_question.format(question=question.strip())
+        content = "\n\n".join([*_noted(note), asked])
     messages.append({"role": "user", "content": content.strip()})
     return messages
+
+
+def _noted(note: str) -> list[str]:
+    """The paragraph of a note; none without. No template's text: no checkpoint learned it."""
+    lines = [f"> {line}".rstrip() for line in note.strip().splitlines()]
+    return ["\n".join([NOTE, *lines])] if lines else []

@@ -106,6 +106,7 @@ class Answering:
         call_id: LiteLLM's. sampling: as it was sent.
         standby: who answers if the one that was chosen fails; None: nobody.
         shown: the answer as the reader got it; empty: as the model wrote it.
+        ignored: what the client sent and has no effect, by name.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
     """
 
@@ -135,6 +136,7 @@ class Answering:
     sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
     standby: Standby | None = None
     shown: str = ""
+    ignored: tuple[str, ...] = ()
     drawn: Chosen | None = None
     _began: float = 0.0
     _over: bool = False
@@ -255,6 +257,7 @@ class Answering:
             ),
             "cost_usd": self.cost_usd,
             "degraded": "; ".join(self.degraded),
+            "ignored": list(self.ignored),
             "released_for": list(self.chosen.released_for),
         }
 
@@ -284,6 +287,7 @@ class Answering:
             "twin.degraded": "; ".join(self.degraded),
             "twin.reader": self.reader,
             "twin.declined_topic": self.declined,
+            "twin.ignored": ",".join(self.ignored),
             "twin.safety": ",".join(self.findings),
         }
 

@@ -9,9 +9,10 @@ Does not belong here: sending them (`langfuse/relay.py`), what they lead to (`le
     {"trace_id": …, "preferred": "<another>"}   of two answers to one question, this one is worse
     {…, "comment": "why, in a line"}            beside any of them
 
-The reader is the key's. Only an admin key, behind which a site keeps its own readers apart, may
-name one (`reader`, any text; stored as a hash) or mark feedback as `simulated`: otherwise one key
-could vote as a thousand readers. A reader has one vote a trace: its id is made of both, so a
+The reader is the key's. Only a key of role `site` or `admin`, behind which a site keeps its own
+readers apart, may name one (`reader` or, as in the question, `user`; any text, stored as a hash),
+and only an admin key may mark feedback as `simulated`: otherwise one key could vote as a thousand
+readers. A reader has one vote a trace: its id is made of both, so a
 repetition changes nothing and a later vote replaces the earlier one. Whether the trace exists and
 whose it is, the ledger finds out: another gateway may have given the answer. An edit is Langfuse's
 CORRECTION of the trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
@@ -25,7 +26,6 @@ fall. It rejects the worse answer; the better one becomes no example of how to w
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -41,11 +41,15 @@ from twin_resources.langfuse.outbox import Outbox, OutboxFull, QueuedScore, scor
 VOTE = "thumbs"  # a thumb is 1 or 0; a score from 0 to 1 is the same vote, more finely said
 EDIT = "output"  # the name that Langfuse gives every CORRECTION
 COMPARISON = "comparison"  # 1: preferred to another answer, 0: another was preferred to it
-ALLOWED = ("trace_id", "thumb", "score", "edit", "preferred", "comment", "reader", "simulated")
+ALLOWED = (
+    *("trace_id", "thumb", "score", "edit", "preferred", "comment"),
+    *("reader", "user", "simulated"),
+)
 MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
 MAX_COMMENT_CHARACTERS = 500
 _TRACE = re.compile(r"[0-9a-f]{32}")
+_NAMING = frozenset({"admin", "site"})
 _THUMBS = {"up": 1.0, "down": 0.0}
 
 
@@ -223,8 +227,10 @@ def _vote(body: Mapping[str, Any]) -> float | None:
 
 
 def _whose(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
-    named, simulated = body.get("reader"), body.get("simulated", False)
-    if (named is not None or simulated) and key.role != "admin":
+    # As in a question: who may not name a reader and names one all the same is the key's own.
+    user = body.get("user") if key.role in _NAMING else None
+    named, simulated = body.get("reader", user), body.get("simulated", False)
+    if (named is not None and key.role not in _NAMING) or (simulated and key.role != "admin"):
         raise Refused(
             403,
             "reader_not_allowed",
@@ -239,8 +245,7 @@ def _whose(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
         return key.reader, simulated
     if not isinstance(named, str) or not 1 <= len(named) <= 200:
         raise _bad("reader", found=f"{named!r}"[:80], next_step="send 1 to 200 characters")
-    made = hashlib.sha256(f"{key.reader}:{named}".encode("utf-8", "surrogatepass")).hexdigest()
-    return made[:16], simulated
+    return key.behind(named), simulated
 
 
 def _bad(param: str, *, found: str, next_step: str) -> Refused:

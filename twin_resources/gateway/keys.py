@@ -20,7 +20,7 @@ import secrets as random_source
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
 
@@ -32,8 +32,8 @@ from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Secrets, Settings, load_secrets, load_settings
 from twin_resources.state.state import State
 
-Role = Literal["admin", "author", "reader"]
-ROLES: tuple[Role, ...] = ("admin", "author", "reader")
+Role = Literal["admin", "author", "reader", "site"]
+ROLES: tuple[Role, ...] = ("admin", "author", "reader", "site")
 ALL_AUTHORS = "*"
 _BELIEVED_SECONDS = 1.0
 _MOST_REMEMBERED = 10_000
@@ -57,7 +57,8 @@ class Key:
 
     Attributes:
         reader: 16 hexadecimal digits made from the key; what traces and scores name a reader by.
-        role: `admin` and `reader` ask; the edits of an `author` may become training data.
+        role: `admin` and `reader` ask; the edits of an `author` may become training data; a `site`
+            has readers of its own behind it and names them (`user`).
         authors: slugs it may ask; `*` for all.
         label: a name for people.
     """
@@ -70,6 +71,18 @@ class Key:
     def may_ask(self, author: str) -> bool:
         """Whether this key reaches that author's twin."""
         return ALL_AUTHORS in self.authors or author in self.authors
+
+    def behind(self, named: str) -> str:
+        """The reader whom a site names: hashed with the key, so that two sites' `user-1` are two
+        and nobody learns a site's names from a trace."""
+        told = f"{self.reader}:{named}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(told).hexdigest()[:16]
+
+    def for_reader(self, named: str) -> Key:
+        """This key for the reader that a request names; itself where it names none or may not."""
+        if not named or self.role != "site":
+            return self
+        return replace(self, reader=self.behind(named))
 
 
 def open_keys(settings: Settings) -> State:

@@ -30,7 +30,7 @@ from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.refusals import Refused
-from twin_resources.gateway.request_body import ALLOWED_KEYS, read_question
+from twin_resources.gateway.request_body import ADMITTED_KEY, ALLOWED_KEYS, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.response_format import not_kept
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.
 DIVERTED_TIMEOUT_S = 60.0
+_READ = ALLOWED_KEYS | {ADMITTED_KEY}
 _MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
 
 
@@ -121,7 +122,7 @@ class TwinPlugin(CustomLogger):
     ) -> dict[str, Any]:
         """Turn a question into a prompt for one version's server."""
         try:
-            asked = read_question({name: data[name] for name in ALLOWED_KEYS if name in data})
+            asked = read_question({name: data[name] for name in _READ if name in data})
             prepared = await self.path.prepare(asked, key_of(user_api_key_dict))
             if self.budget and prepared.answering.chosen.route == f"alias:{PAID}":
                 self.budget.check()  # a diverted question was never sent there without one
@@ -332,7 +333,7 @@ def _rewrite(data: dict[str, Any], prepared: Prepared) -> None:
     """Replace what the client sent by what the path prepared; `metadata` stays, LiteLLM needs
     it."""
     asked = prepared.answering.asked
-    for name in ALLOWED_KEYS:
+    for name in _READ:
         data.pop(name, None)
     data |= dict(prepared.sampling)
     data["model"] = prepared.answering.chosen.server_key

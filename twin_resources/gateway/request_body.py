@@ -2,8 +2,8 @@
 
 Belongs here: which keys a client may send, their types and bounds, and the split of a conversation
 into question, history and search text.
-Does not belong here: whether the author exists or may be asked by this key (`choice.py`,
-`keys.py`).
+Does not belong here: what is taken although nothing comes of it (`idle_keys.py`), whether the
+author exists or may be asked by this key (`choice.py`, `keys.py`).
 
 The list is an allow-list because LiteLLM hands every unknown key on to the model server: a
 client-sent `lora` or `extra_body` would choose another author's adapter, an `api_base` another
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
+from twin_resources.gateway.idle_keys import IDLE_KEYS, read_idle
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.response_format import read_response_format
@@ -41,6 +42,8 @@ ALLOWED_KEYS = frozenset(
         "response_format",
     }
 )
+# What the door has read of the idle keys, for the plugin. No client can send it: it is on no list.
+ADMITTED_KEY = "twin_admitted"
 SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "temperature": (0.0, 2.0),
@@ -58,6 +61,8 @@ SEARCH_TURNS = 3
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 MAX_ANSWER_TOKENS = 4096
+# llama.cpp's is 32 bits wide; a larger number reached LiteLLM as a float.
+MAX_SEED = 2**32 - 1
 
 _MODEL = re.compile(r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid))?")
 
@@ -78,6 +83,9 @@ class Asked:
         include_usage: the client asked for the usage chunk of a stream.
         sampling: the sampling parameters that were sent.
         response_format: JSON, or JSON by a schema, as it was sent; None: text.
+        system: the system and developer messages, in their order, parted by an empty line.
+        user: whom the client names as its reader, or empty.
+        ignored: what was sent and has no effect whoever is asked, by name.
     """
 
     model: str
@@ -91,6 +99,9 @@ class Asked:
     include_usage: bool
     sampling: Mapping[str, Any]
     response_format: Mapping[str, Any] | None = None
+    system: str = ""
+    user: str = ""
+    ignored: tuple[str, ...] = ()
 
     @property
     def prompt_class(self) -> str:
@@ -101,8 +112,22 @@ class Asked:
 def parse_body(raw: bytes) -> Mapping[str, Any]:
     """Decode a body and hold it against the allow-list.
 
+    Returns:
+        What LiteLLM may see of it: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` what was
+        read of the others.
+
     Raises:
-        Refused: 413 too large, 400 no JSON object or a key that is not on the list.
+        Refused: 413 too large, 400 no JSON object, a key that is not on the list, or one that asks
+            for what a twin does not give.
+    """
+    return admitted(decode_object(raw))
+
+
+def decode_object(raw: bytes) -> dict[str, Any]:
+    """Decode the JSON object of a body.
+
+    Raises:
+        Refused: 413 too large, 400 no JSON object.
     """
     if len(raw) > MAX_BODY_BYTES:
         raise too_large(len(raw))
@@ -114,20 +139,36 @@ def parse_body(raw: bytes) -> Mapping[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise _bad("", found=f"a JSON {type(document).__name__}", next_step="send a JSON object")
-    body = cast("dict[str, Any]", document)
-    refused = sorted(set(body) - ALLOWED_KEYS)
+    return cast("dict[str, Any]", document)
+
+
+def admitted(body: Mapping[str, Any]) -> dict[str, Any]:
+    """See `parse_body`, of a body that is decoded."""
+    refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
+    idle = read_idle(body)
+    passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
+    told = {"ignored": list(idle.ignored), "user": idle.user}
+    return passed | ({ADMITTED_KEY: told} if any(told.values()) else {})
+
+
+def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
+    """Refuse a body with a key that is not on the list.
+
+    Raises:
+        Refused: 400.
+    """
+    refused = sorted(set(body) - allowed)
     if refused:
         raise _bad(
             refused[0],
             found=f"the key{'s' if len(refused) > 1 else ''} {', '.join(map(repr, refused))}",
-            next_step=f"send only {', '.join(sorted(ALLOWED_KEYS))}",
+            next_step=f"send only {', '.join(sorted(allowed))}",
             code="key_not_allowed",
         )
-    return body
 
 
 def read_question(body: Mapping[str, Any]) -> Asked:
-    """Read an allowed body.
+    """Read an allowed body, as `parse_body` returns it.
 
     Raises:
         Refused: 404 a model name that is no twin, 400 messages or parameters of a wrong shape.
@@ -143,7 +184,8 @@ def read_question(body: Mapping[str, Any]) -> Asked:
             next_step="ask for twin/<author>; GET /v1/models lists them",
             param="model",
         )
-    turns = _read_messages(body.get("messages"))
+    turns, system = _read_messages(body.get("messages"))
+    told = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
     question = turns[-1]["content"]
     history, left_out = _fit_history(turns[:-1])
     stream = _read_flag(body, "stream")
@@ -159,6 +201,9 @@ def read_question(body: Mapping[str, Any]) -> Asked:
         include_usage=_read_include_usage(body.get("stream_options")),
         sampling=_read_sampling(body),
         response_format=read_response_format(body.get("response_format")),
+        system=system,
+        user=str(told.get("user", "")),
+        ignored=tuple(told.get("ignored", ())),
     )
 
 
@@ -191,7 +236,8 @@ def _read_include_usage(options: object) -> bool:
         return False
     if isinstance(options, dict):
         fields = cast("dict[str, Any]", options)
-        if not set(fields) - {"include_usage"}:
+        # Obfuscation pads a stream against eavesdroppers; none is sent here, asked for or not.
+        if not set(fields) - {"include_usage", "include_obfuscation"}:
             return _read_flag(fields, "include_usage")
     raise _bad(
         "stream_options",
@@ -200,10 +246,12 @@ def _read_include_usage(options: object) -> bool:
     )
 
 
-def _read_messages(value: object) -> list[dict[str, str]]:
+def _read_messages(value: object) -> tuple[list[dict[str, str]], str]:
+    """The turns of reader and twin, and what the client's program said (system messages)."""
     if not isinstance(value, list) or not value:
         raise _bad("messages", found="no messages", next_step="send at least one user message")
     turns: list[dict[str, str]] = []
+    system: list[str] = []
     for position, message in enumerate(cast("list[object]", value)):
         if not isinstance(message, dict):
             raise _bad(
@@ -211,11 +259,12 @@ def _read_messages(value: object) -> list[dict[str, str]]:
             )
         fields = cast("dict[str, Any]", message)
         role = fields.get("role")
-        if role not in {"user", "assistant"}:
+        if role not in {"user", "assistant", "system", "developer"}:
             raise _bad(
                 "messages",
                 found=f"message {position} has the role {role!r}",
-                next_step="send user and assistant messages; the system message is the twin's",
+                next_step="send user, assistant, system and developer messages; a twin calls no "
+                "tools",
             )
         content = _read_content(fields.get("content"), position)
         if any("\ud800" <= character <= "\udfff" for character in content):
@@ -224,8 +273,11 @@ def _read_messages(value: object) -> list[dict[str, str]]:
                 found=f"half of a surrogate pair in message {position}",
                 next_step="send text that can be written as UTF-8",
             )
-        turns.append({"role": role, "content": content})
-    if turns[-1]["role"] != "user" or not turns[-1]["content"]:
+        if role in {"system", "developer"}:
+            system.append(content)
+        else:
+            turns.append({"role": role, "content": content})
+    if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
         raise _bad("messages", found="no question at the end", next_step="end with a user message")
     if len(turns[-1]["content"]) > MAX_QUESTION_CHARACTERS:
         raise _bad(
@@ -233,7 +285,7 @@ def _read_messages(value: object) -> list[dict[str, str]]:
             found=f"a question of {len(turns[-1]['content']):,} characters",
             next_step=f"ask in at most {MAX_QUESTION_CHARACTERS:,} characters",
         )
-    return turns
+    return turns, "\n\n".join(text for text in system if text)
 
 
 def _read_content(content: object, position: int) -> str:
@@ -303,10 +355,15 @@ def _read_sampling(body: Mapping[str, Any]) -> Mapping[str, Any]:
                 name, found=f"{name} = {value!r}", next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
             )
         sampling["max_tokens"] = value
-    if body.get("seed") is not None:
-        if isinstance(body["seed"], bool) or not isinstance(body["seed"], int):
-            raise _bad("seed", found=f"seed = {body['seed']!r}", next_step="send a whole number")
-        sampling["seed"] = body["seed"]
+    seed: object = body.get("seed")
+    if seed is not None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise _bad(
+                "seed",
+                found=f"seed = {seed!r}"[:80],
+                next_step=f"send a whole number to {MAX_SEED}",
+            )
+        sampling["seed"] = seed
     if body.get("stop") is not None:
         stop: object = body["stop"]
         stops = cast("list[object]", stop if isinstance(stop, list) else [stop])

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from twin_resources.quotes.quoter import Quote
     from twin_resources.retrieval.retrieval import Passage
 
+SYSTEM_MESSAGES = "system messages"
+# About 250 tokens of the 2,048 of a 135M model, beside 450 of passages and 600 of history.
+MAX_NOTE_CHARACTERS = 1000
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -94,6 +98,8 @@ class RequestPath:
             Refused: see `choice.choose`; 400 the paid model was named and cannot be asked for JSON.
         """
         snapshot = self.live.current
+        ignored = () if key.role == "site" or not asked.user else ("user",)
+        key = key.for_reader(asked.user)
         unfit = asked.response_format is not None and not self.paid_takes_json
         if unfit and asked.alias == PAID:
             raise not_taken(asked.model)
@@ -106,6 +112,9 @@ class RequestPath:
         author = snapshot.authors[asked.author]
         chosen, template, renamed = _with_template(snapshot, chosen)
         topic = safety.refused_topic(asked.question, author.refused_topics)
+        note, cut = _note(asked, author)
+        if asked.system and not note:
+            ignored = (*ignored, SYSTEM_MESSAGES)
         wanted, unreleased = _wanted_form(asked, author, chosen)
         found = Found()
         if not topic:
@@ -139,10 +148,12 @@ class RequestPath:
                     f"{asked.turns_left_out} earlier turns left out"
                     if asked.turns_left_out
                     else "",
+                    cut,
                 )
                 if note
             ),
             usd_per_hour=self.usd_per_hour,
+            ignored=tuple(sorted((*asked.ignored, *ignored))),
             meter=self._meter(chosen, fixed=bool(topic) or form.is_fixed),
             declined=topic,
             answer=form.answer,
@@ -167,6 +178,7 @@ class RequestPath:
                 question=asked.question,
                 passages=found.passages,
                 history=[turn for turn in history if turn["content"]],
+                note=note,
             )
 
         if (
@@ -215,6 +227,16 @@ class _Form:
         if self.answer == "not_written_about":
             return ()
         return self.cited if self.answer == "quote" else found.passages
+
+
+def _note(asked: Asked, author: Author) -> tuple[str, str]:
+    """What of the system messages the prompt shows, and the clause for `degraded` of a cut one."""
+    if author.system_messages == "ignore":
+        return "", ""
+    if len(asked.system) <= MAX_NOTE_CHARACTERS:
+        return asked.system, ""
+    told = f"system message cut off after {MAX_NOTE_CHARACTERS:,} characters"
+    return asked.system[:MAX_NOTE_CHARACTERS], told
 
 
 def _wanted_form(asked: Asked, author: Author, chosen: Chosen) -> tuple[AnswerForm, str]:

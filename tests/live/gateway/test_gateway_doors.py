@@ -30,7 +30,6 @@ ADAPTER = [{"id": 0, "scale": 1.0}]
         {"lora": ADAPTER},
         {"extra_body": {"lora": ADAPTER}},
         {"extra_body": {"model": "bob-v1"}},
-        {"metadata": {"model_group": "bob/v1"}},
         {"litellm_metadata": {"model_group": "bob/v1"}},
         {"specific_deployment": True},
         {"fallbacks": ["bob/v1"]},
@@ -52,6 +51,17 @@ def test_no_key_of_the_body_reaches_another_authors_model(
     name = next(iter(attempt))
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
     assert requests_of(stack.models["bob/v1"]) == before
+
+
+def test_a_clients_metadata_is_named_and_steers_nothing(stack: Stack) -> None:
+    before = requests_of(stack.models["bob/v1"])
+    steering = {"model_group": "bob/v1", "specific_deployment": "bob/v1", "trace_id": "0" * 32}
+    answer = stack.post(BODY | {"metadata": steering, "user": "mallory-7", "store": True}).json()
+    assert answer["twin"]["ignored"] == ["metadata", "store", "user"]
+    assert answer["twin"]["version"] == "base"
+    assert answer["twin"]["trace_id"] != "0" * 32
+    assert requests_of(stack.models["bob/v1"]) == before
+    assert "mallory-7" not in str(stack.trace(answer["twin"]["trace_id"]))
 
 
 def test_the_address_of_bobs_server_cannot_be_sent_along(stack: Stack) -> None:

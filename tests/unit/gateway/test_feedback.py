@@ -24,6 +24,7 @@ from twin_resources.langfuse.outbox import Outbox
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER = "00f067aa0ba902b7a3ce929d0e0e4736"
 READER = Key("0123456789abcdef", "reader", frozenset({"ann"}), "a reader")
+SITE = Key("aaaaaaaaaaaaaaaa", "site", frozenset({"ann"}), "a site")
 ADMIN = Key("fedcba9876543210", "admin", frozenset({"*"}), "admin")
 NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -83,6 +84,7 @@ def test_votes_and_edits_are_read(fields: dict[str, Any], vote: float | None, ed
         (raw(edit="x" * 70_000), 413, "body_too_large"),
         (raw(thumb="up", reader="somebody else"), 403, "reader_not_allowed"),
         (raw(thumb="up", simulated=True), 403, "reader_not_allowed"),
+        (raw(thumb="up", reader=7), 403, "reader_not_allowed"),
     ],
 )
 def test_everything_else_is_refused(body: bytes, status: int, code: str) -> None:
@@ -99,6 +101,16 @@ def test_an_admin_key_keeps_its_readers_apart() -> None:
     [score] = scores_of(one, ADMIN, now=NOW)
     assert "anna" not in json.dumps(score.body())
     assert score.metadata["twin.simulated"] == "true"
+
+
+def test_a_site_votes_for_the_reader_whom_it_named_in_the_question() -> None:
+    named = read_feedback(raw(thumb="up", user="eve"), SITE)
+    assert named.reader == SITE.for_reader("eve").reader != SITE.reader
+    assert named == read_feedback(raw(thumb="up", reader="eve"), SITE)
+    assert read_feedback(raw(thumb="up"), SITE).reader == SITE.reader
+    assert read_feedback(raw(thumb="up", user="eve"), READER).reader == READER.reader
+    with pytest.raises(Refused, match="role site"):
+        read_feedback(raw(thumb="up", user="eve", simulated=True), SITE)
 
 
 def test_a_comment_is_one_line_on_the_vote() -> None:

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twin_resources.gateway.idle_keys import IDLE_KEYS
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import (
+    ADMITTED_KEY,
     ALLOWED_KEYS,
     MAX_BODY_BYTES,
     MAX_HISTORY_CHARACTERS,
     MAX_HISTORY_TURNS,
+    MAX_SEED,
     Asked,
     parse_body,
     read_question,
@@ -38,8 +41,8 @@ def refusal(raw: bytes | dict[str, Any]) -> Refused:
 
 @pytest.mark.parametrize(
     "key",
-    ["lora", "extra_body", "api_base", "base_url", "api_key", "metadata", "litellm_metadata",
-     "user", "mock_response", "extra_headers", "fallbacks", "tools", "n", "cache", "user_config"],
+    ["lora", "extra_body", "api_base", "base_url", "api_key", "litellm_metadata", "audio",
+     "mock_response", "extra_headers", "fallbacks", "cache", "user_config", ADMITTED_KEY],
 )  # fmt: skip
 def test_a_key_that_is_not_on_the_list_is_named(key: str) -> None:
     refused = refusal(body(**{key: 1}))
@@ -47,7 +50,7 @@ def test_a_key_that_is_not_on_the_list_is_named(key: str) -> None:
     assert repr(key) in str(refused)
 
 
-@given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS))
+@given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS | IDLE_KEYS))
 def test_no_other_key_passes(key: str) -> None:
     assert refusal(body(**{key: None})).status == 400
 
@@ -88,7 +91,8 @@ def test_alias_and_author_are_read_from_the_name() -> None:
         [],
         "text",
         ["text"],
-        [{"role": "system", "content": "Obey me"}, {"role": "user", "content": "x"}],
+        [{"role": "system", "content": "Obey me"}],
+        [{"role": "tool", "content": "4", "tool_call_id": "a"}, {"role": "user", "content": "x"}],
         [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
         [{"role": "user", "content": "   "}],
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
@@ -146,6 +150,9 @@ def test_history_keeps_the_newest_turns_that_fit(contents: list[str]) -> None:
         ("max_tokens", 1.5),
         ("max_completion_tokens", 99999),
         ("seed", "x"),
+        ("seed", -1),
+        ("seed", MAX_SEED + 1),
+        ("seed", 10**29),
         ("stop", ["a"] * 5),
         ("stop", [""]),
         ("stream", "yes"),
@@ -161,6 +168,70 @@ def test_parameters_out_of_bounds_are_named(name: str, value: object) -> None:
 def test_sampling_is_what_was_sent() -> None:
     asked = ask(temperature=0, max_completion_tokens=5, stop="x", seed=3, top_p=None)
     assert asked.sampling == {"temperature": 0, "max_tokens": 5, "stop": ["x"], "seed": 3}
+
+
+def test_what_the_program_says_is_apart_from_the_conversation() -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "first"},
+        {"role": "developer", "content": [{"type": "text", "text": "Speak German."}]},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "user", "content": "Why?"},
+    ]
+    asked = ask(messages=turns)
+    assert asked.system == "Be brief.\n\nSpeak German."
+    assert (asked.question, asked.search_text) == ("Why?", "Why?\nfirst")
+    assert [turn["content"] for turn in asked.history] == ["first"]
+
+
+def test_what_has_no_effect_is_taken_and_named() -> None:
+    tool = {"type": "function", "function": {"name": "clock", "parameters": {}}}
+    asked = ask(
+        n=1,
+        logprobs=False,
+        logit_bias={},
+        store=True,
+        metadata={"chat": "7", "model_group": "bob/v1"},
+        tools=[tool],
+        tool_choice="auto",
+        functions=None,
+        stream_options={"include_usage": True, "include_obfuscation": False},
+    )
+    assert asked.ignored == ("metadata", "store", "tools")
+    assert (asked.user, asked.include_usage) == ("", True)
+
+
+def test_what_litellm_sees_of_them_is_their_names() -> None:
+    """LiteLLM would read routing out of a client's metadata, and keep accounts by its `user`."""
+    sent = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)
+    passed = parse_body(json.dumps(sent).encode())
+    assert passed == body(seed=4) | {ADMITTED_KEY: {"ignored": ["metadata"], "user": "eve"}}
+    assert read_question(passed).user == "eve"
+    assert parse_body(json.dumps(body(user="", store=False)).encode()) == body()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("n", True),
+        ("n", 1.0),
+        ("logprobs", True),
+        ("logprobs", 0),
+        ("top_logprobs", 3),
+        ("logit_bias", {"5": 1}),
+        ("tool_choice", "required"),
+        ("tool_choice", {"type": "function", "function": {"name": "clock"}}),
+        ("function_call", {"name": "clock"}),
+        ("modalities", ["text", "audio"]),
+        ("user", 7),
+        ("user", "x" * 201),
+        ("safety_identifier", "\ud800"),
+    ],
+)
+def test_what_would_change_the_answer_stays_refused(name: str, value: object) -> None:
+    refused = refusal(body(**{name: value}))
+    assert (refused.status, refused.param) == (400, name)
 
 
 def test_the_body_of_a_refusal_has_openais_shape() -> None:

@@ -18,8 +18,8 @@ from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.request_body import admitted, read_question
+from twin_resources.gateway.request_path import MAX_NOTE_CHARACTERS, Prepared, RequestPath
 from twin_resources.gateway.tracing import span_attributes
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.retrieval.retrieval import Passage
@@ -117,7 +117,7 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     ]
     assert set(told) == {
         "trace_id", "version", "route", "sources", "answer", "quotes", "nearest", "disclosure",
-        "cost_usd", "degraded", "released_for",
+        "cost_usd", "degraded", "ignored", "released_for",
     }  # fmt: skip
     assert (told["answer"], told["quotes"], told["nearest"]) == ("voice", [], [])
     assert (told["version"], told["route"], told["degraded"]) == ("base", "base", "")
@@ -211,6 +211,54 @@ async def test_a_refused_topic_is_declined_without_a_search(home: Settings) -> N
     prepared.answering.end(30)
     assert prepared.answering.cost_usd == 0.0
     assert prepared.answering.trace_metadata()["twin.declined_topic"] == "politics"
+
+
+async def test_a_programs_system_message_is_named_where_the_author_ignores_it(
+    home: Settings,
+) -> None:
+    turns = [{"role": "system", "content": "Be a pirate."}, {"role": "user", "content": "Why?"}]
+    prepared = await prepare(path(home, Retrieving(Found)), messages=turns)
+    assert "pirate" not in str(prepared.messages)
+    assert prepared.answering.twin_field()["ignored"] == ["system messages"]
+    assert prepared.answering.trace_metadata()["twin.ignored"] == "system messages"
+
+
+async def test_a_programs_system_message_is_marked_where_the_author_takes_it(
+    home: Settings,
+) -> None:
+    way = path(home, Retrieving(lambda: Found((FOUND,))))
+    ann = replace(ANN, system_messages="note")
+    way.live.current = replace(way.live.current, authors={"ann": ann})
+    turns = [{"role": "system", "content": "Be brief.\nBe kind."}, {"role": "user", "content": "Q"}]
+    prepared = await prepare(way, messages=turns)
+    assert "brief" not in prepared.messages[0]["content"]
+    told = "\n\nA note from the reader's program:\n> Be brief.\n> Be kind.\n\nQuestion: Q"
+    assert prepared.messages[-1]["content"].endswith(told)
+    assert prepared.answering.ignored == prepared.answering.degraded == ()
+    turns[0]["content"] = "x" * (MAX_NOTE_CHARACTERS + 1)
+    prepared = await prepare(way, messages=turns)
+    assert prepared.answering.degraded == ("system message cut off after 1,000 characters",)
+    assert prepared.messages[-1]["content"].count("x") == MAX_NOTE_CHARACTERS
+
+
+async def test_a_site_names_its_readers_and_nobody_else_does(home: Settings) -> None:
+    """Of the draw, the trace and the votes: two readers behind a site's key are two."""
+    way = path(home, Retrieving(Found))
+    site = Key("fedcba9876543210", "site", frozenset({"*"}), "a site")
+
+    async def reader(key: Key, **fields: Any) -> tuple[str, tuple[str, ...]]:
+        turns = [{"role": "user", "content": "Which oil?"}]
+        body = {"model": "twin/ann", "messages": turns} | fields
+        prepared = await way.prepare(read_question(admitted(body)), key, today=DAY)
+        return prepared.answering.reader, prepared.answering.ignored
+
+    eve, nobody = await reader(site, user="eve"), await reader(site)
+    assert eve == (site.behind("eve"), ())
+    assert eve == await reader(site, safety_identifier="eve")
+    assert nobody == (site.reader, ())
+    assert len({eve, nobody, await reader(site, user="bob")}) == 3
+    assert eve[0] != replace(site, reader="0" * 16).behind("eve")
+    assert await reader(KEY, user="eve") == (KEY.reader, ("user",))
 
 
 async def test_a_span_names_nothing_that_the_list_does_not(home: Settings) -> None:

@@ -17,7 +17,7 @@ from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
-from twin_resources.gateway.request_body import MAX_BODY_BYTES
+from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routes import OPEN_ROUTES, ROUTES, Door, Message, Receive, Scope, Send
 from twin_resources.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
@@ -173,6 +173,13 @@ async def test_the_proxy_sees_the_checked_body_and_three_headers(
     assert int(told["headers"]["content-length"]) == len(told["body"])
     assert "x-twin-a" in answer.headers
     assert not [name for name in answer.headers if name.startswith(("x-litellm", "llm_"))]
+
+
+async def test_the_proxy_sees_no_metadata_of_a_client(client: httpx.AsyncClient) -> None:
+    sent = QUESTION | {"metadata": {"model_group": "bob/v1"}, "user": "eve", "n": 1}
+    answer = await client.post("/v1/chat/completions", json=sent)
+    told = {"ignored": ["metadata"], "user": "eve"}
+    assert json.loads(answer.json()["body"]) == QUESTION | {ADMITTED_KEY: told}
 
 
 async def test_a_form_is_no_way_around_the_list(client: httpx.AsyncClient) -> None:
