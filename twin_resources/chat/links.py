@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_resources.gateway.keys import ALL_AUTHORS, add_key, keyring_of, open_keys
+from twin_resources.gateway.keys import ALL_AUTHORS, NO_LIMITS, add_key, keyring_of, open_keys
 from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Settings
 from twin_resources.stack.endpoints import write_private
@@ -62,7 +62,8 @@ def load_pass(settings: Settings) -> Pass:
     state = open_keys(settings)
     try:
         label = f"{LABEL} {random_source.token_hex(3)}"  # labels in use are unique
-        key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label)
+        # whoever opens the page opened the home: what its own key may, this one may
+        key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
     finally:
         state.close()
     made = Pass(key, random_source.token_urlsafe(32))

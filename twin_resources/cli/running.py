@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from twin_resources.cli import answers, operating, posts, stack, versions
+from twin_resources.cli import answers, keys, operating, posts, stack, versions
 from twin_resources.cli.arguments import say
 from twin_resources.command import failures
 from twin_resources.errors import TwinError
@@ -27,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (stack, answers, posts, versions, operating):
+for group in (stack, answers, posts, versions, operating, keys):
     app.add_typer(group.commands)  # without a name: its commands stand beside the others
 
 

@@ -152,6 +152,7 @@ def models_for(snapshot: Snapshot, key: Key) -> list[str]:
         for author in sorted(snapshot.authors)
         if key.may_ask(author)
         for name in aliases_of(snapshot, author)
+        if key.may_name(name.partition("@")[2])
     ]
 
 
@@ -386,6 +387,20 @@ def _check_reach(snapshot: Snapshot, asked: Asked, key: Key) -> None:
             tried=f"ask {asked.model}",
             found=f"only {', '.join(aliases_of(snapshot, asked.author))}",
             next_step="ask one of these",
+            param="model",
+        )
+
+    if not key.may_name(asked.alias):
+        mine = [
+            name for name in aliases_of(snapshot, asked.author) if name in models_for(snapshot, key)
+        ]
+        raise Refused(
+            403,
+            "alias_not_allowed",
+            tried=f"ask {asked.model}",
+            found=f"a key that may ask {', '.join(mine)}",
+            next_step="ask one of these, or ask the owner for a key with "
+            f"`--alias @{asked.alias}` (twin keys add)",
             param="model",
         )
 

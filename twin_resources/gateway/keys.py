@@ -1,9 +1,9 @@
 """Who may ask whom: the keys of the gateway.
 
-Belongs here: the roles, the table of keys in the state store, `Keyring` (looks a key up) and the
-command that adds, lists and revokes keys.
-Does not belong here: what a request may contain (`request_body.py`), how many requests a key may
-send.
+Belongs here: the roles, the tables of keys in the state store, adding, listing and revoking, and
+`Keyring`, which looks a key up.
+Does not belong here: what a request may contain (`request_body.py`), counting requests
+(`key_limits.py`) and money (`account.py`), the command (`command/keys_command.py`).
 
 A key is shown once, when it is made; the store keeps its SHA-256. 32 random bytes need no slow
 hash. `Keyring` is asked for every request, so what the store said is believed for a second: a
@@ -13,28 +13,30 @@ revoked key stops within that time.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import hmac
+import math
 import secrets as random_source
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.refusals import Refused
-from twin_resources.settings import Secrets, Settings, load_secrets, load_settings
+from twin_resources.settings import Secrets, Settings, load_secrets
 from twin_resources.state.state import State
 
 Role = Literal["admin", "author", "reader", "site"]
 ROLES: tuple[Role, ...] = ("admin", "author", "reader", "site")
 ALL_AUTHORS = "*"
+ALIASES = ("stable", "canary", "base", "paid")
+# Whoever makes a key says so when it may spend money; until then every key could.
+FREE_ALIASES = frozenset({"stable", "canary", "base"})
 _BELIEVED_SECONDS = 1.0
 _MOST_REMEMBERED = 10_000
 
@@ -49,6 +51,36 @@ gateway_keys = sa.Table(
     sa.Column("made_at", sa.Text, nullable=False),
     sa.Column("revoked_at", sa.Text),
 )
+# A table of its own: keys that were made before have no row, and every column's absence a meaning.
+gateway_key_limits = sa.Table(
+    "gateway_key_limits",
+    _metadata,
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    sa.Column("aliases", sa.JSON, nullable=False),
+    sa.Column("per_minute", sa.Integer),
+    sa.Column("at_once", sa.Integer),
+    sa.Column("usd_per_day", sa.Double),
+)
+
+
+@dataclass(frozen=True)
+class KeyLimits:
+    """What a key may do beyond asking; None: no limit.
+
+    Attributes:
+        aliases: what may stand behind the `@` of a model name.
+        per_minute: requests that are taken within 60 seconds.
+        at_once: requests that are under way.
+        usd_per_day: for paid answers, US dollars a UTC day.
+    """
+
+    aliases: frozenset[str] = FREE_ALIASES
+    per_minute: int | None = None
+    at_once: int | None = None
+    usd_per_day: float | None = None
+
+
+NO_LIMITS = KeyLimits(aliases=frozenset(ALIASES))  # of the two keys of a home
 
 
 @dataclass(frozen=True)
@@ -61,16 +93,25 @@ class Key:
             has readers of its own behind it and names them (`user`).
         authors: slugs it may ask; `*` for all.
         label: a name for people.
+        id: 16 hexadecimal digits by which `twin keys` and the account know it; no reader of a site
+            changes them.
+        limits: see `KeyLimits`.
     """
 
     reader: str
     role: Role
     authors: frozenset[str]
     label: str
+    id: str = ""
+    limits: KeyLimits = KeyLimits()
 
     def may_ask(self, author: str) -> bool:
         """Whether this key reaches that author's twin."""
         return ALL_AUTHORS in self.authors or author in self.authors
+
+    def may_name(self, alias: str) -> bool:
+        """Whether this key may ask for that version by name; the policy's own choice it may."""
+        return not alias or alias in self.limits.aliases
 
     def behind(self, named: str) -> str:
         """The reader whom a site names: hashed with the key, so that two sites' `user-1` are two
@@ -93,23 +134,33 @@ def open_keys(settings: Settings) -> State:
     return state
 
 
-def add_key(state: State, *, role: Role, authors: Sequence[str], label: str) -> str:
+def add_key(
+    state: State,
+    *,
+    role: Role,
+    authors: Sequence[str],
+    label: str,
+    limits: KeyLimits | None = None,
+) -> str:
     """Make a key and return it; it cannot be shown again.
 
     Args:
         role: see `Key`.
         authors: slugs, or `*`.
         label: a name for people; unique among keys that are not revoked.
+        limits: None: the free aliases, and nothing is counted.
 
     Raises:
-        TwinError: an unknown role, no author, or a label in use.
+        TwinError: an unknown role or alias, no author, a limit that is none, or a label in use.
     """
+    limits = limits or KeyLimits()
     if role not in ROLES or not authors or not label.strip():
         raise TwinError(
             "make a gateway key",
             found=f"role {role!r}, authors {list(authors)}, label {label!r}",
             next_step=f"name a role of {', '.join(ROLES)}, at least one author (or *) and a label",
         )
+    _check(limits)
     made = "sk-twin-" + random_source.token_urlsafe(32)
     with state.transaction() as connection:
         taken = connection.execute(
@@ -132,7 +183,41 @@ def add_key(state: State, *, role: Role, authors: Sequence[str], label: str) -> 
                 made_at=datetime.now(UTC).isoformat(),
             )
         )
+        connection.execute(
+            sa.insert(gateway_key_limits).values(
+                key_hash=_hash(made),
+                aliases=sorted(limits.aliases),
+                per_minute=limits.per_minute,
+                at_once=limits.at_once,
+                usd_per_day=limits.usd_per_day,
+            )
+        )
     return made
+
+
+def _check(limits: KeyLimits) -> None:
+    unknown = sorted(limits.aliases - set(ALIASES))
+    if unknown:
+        raise TwinError(
+            "make a gateway key",
+            found=f"the alias @{unknown[0]}",
+            next_step=f"name one of {', '.join(f'@{alias}' for alias in ALIASES)}",
+        )
+    counts = {"requests a minute": limits.per_minute, "requests at once": limits.at_once}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise TwinError(
+                "make a gateway key",
+                found=f"a limit of {count} {name}",
+                next_step="name 1 or more, or leave it out for no limit",
+            )
+    usd = limits.usd_per_day
+    if usd is not None and not (math.isfinite(usd) and usd >= 0):
+        raise TwinError(
+            "make a gateway key",
+            found=f"a limit of {usd} US dollars a day",
+            next_step="name 0 or more, or leave it out for no limit of its own",
+        )
 
 
 def revoke_key(state: State, label: str) -> None:
@@ -151,16 +236,34 @@ def revoke_key(state: State, label: str) -> None:
             raise TwinError(
                 f"revoke the key {label!r}",
                 found="no key in use with that label",
-                next_step="list them: python -m twin_resources.gateway.keys list",
+                next_step="see which there are: twin keys list",
             )
 
 
 def list_keys(state: State) -> list[dict[str, object]]:
-    """Every key without its hash: label, role, authors, made_at, revoked_at; oldest first."""
-    shown = [column for column in gateway_keys.c if column.name != "key_hash"]
+    """Every key without its hash, oldest first.
+
+    Returns:
+        Rows of `id`, `label`, `role`, `authors`, `aliases`, `per_minute`, `at_once`,
+        `usd_per_day`, `made_at` and `revoked_at`.
+    """
     with state.reading() as connection:
-        rows = connection.execute(sa.select(*shown).order_by(gateway_keys.c.made_at))
-        return [dict(row) for row in rows.mappings()]
+        rows = connection.execute(_with_limits().order_by(gateway_keys.c.made_at)).all()
+    return [
+        {
+            "id": row.key_hash[:_ID_DIGITS],
+            "label": row.label,
+            "role": row.role,
+            "authors": row.authors,
+            "aliases": sorted(_limits_of(row).aliases),
+            "per_minute": row.per_minute,
+            "at_once": row.at_once,
+            "usd_per_day": row.usd_per_day,
+            "made_at": row.made_at,
+            "revoked_at": row.revoked_at,
+        }
+        for row in rows
+    ]
 
 
 @dataclass
@@ -197,13 +300,10 @@ class Keyring:
                 next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
                 "home is in its endpoints.json",
             )
-        of_the_home: tuple[tuple[str, Role, str], ...] = (
-            (self.secrets.gateway_master_key, "admin", "admin key of this home"),
-            (self.secrets.gateway_key, "reader", "gateway key of this home"),
-        )
-        for known, role, label in of_the_home:
+        for known, role, label in _of_the_home(self.secrets):
             if hmac.compare_digest(sent.encode(), known.encode()):
-                return Key(reader_of(sent), role, frozenset({ALL_AUTHORS}), label)
+                everyone = frozenset({ALL_AUTHORS})
+                return Key(reader_of(sent), role, everyone, label, _id_of(sent), NO_LIMITS)
         found = self._look_up(_hash(sent), sent)
         if found is None:
             raise Refused(
@@ -239,17 +339,56 @@ class Keyring:
             self._opened = self.state()
         with self._opened.reading() as connection:
             row = connection.execute(
-                sa.select(gateway_keys).where(
+                _with_limits().where(
                     gateway_keys.c.key_hash == key_hash, gateway_keys.c.revoked_at.is_(None)
                 )
             ).first()
         if row is None:
             return None
-        return Key(reader_of(sent), cast(Role, row.role), frozenset(row.authors), row.label)
+        return Key(
+            reader_of(sent),
+            cast(Role, row.role),
+            frozenset(row.authors),
+            row.label,
+            _id_of(sent),
+            _limits_of(row),
+        )
+
+
+_ID_DIGITS = 16
 
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _id_of(key: str) -> str:
+    return _hash(key)[:_ID_DIGITS]
+
+
+def _of_the_home(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
+    return (
+        (secrets.gateway_master_key, "admin", "admin key of this home"),
+        (secrets.gateway_key, "reader", "gateway key of this home"),
+    )
+
+
+def home_key_labels(secrets: Secrets) -> dict[str, str]:
+    """The labels of the two keys of a home, which the store does not know, by their id."""
+    return {_id_of(key): label for key, _, label in _of_the_home(secrets)}
+
+
+def _with_limits() -> sa.Select[Any]:
+    limits = gateway_key_limits
+    return sa.select(
+        gateway_keys, limits.c.aliases, limits.c.per_minute, limits.c.at_once, limits.c.usd_per_day
+    ).outerjoin(limits, limits.c.key_hash == gateway_keys.c.key_hash)
+
+
+def _limits_of(row: Any) -> KeyLimits:
+    # a key that was made before there were limits
+    aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
+    return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day)
 
 
 def reader_of(key: str) -> str:
@@ -258,38 +397,6 @@ def reader_of(key: str) -> str:
     return hashlib.sha256(b"reader:" + key.encode()).hexdigest()[:16]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m twin_resources.gateway.keys add|list|revoke`: prints, returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m twin_resources.gateway.keys")
-    commands = parser.add_subparsers(dest="command", required=True)
-    adding = commands.add_parser("add", help="make a key and print it, once")
-    adding.add_argument("label")
-    adding.add_argument("--role", choices=ROLES, default="reader")
-    adding.add_argument("--author", action="append", required=True, help="a slug, or *; repeatable")
-    commands.add_parser("list", help="every key, without the key itself")
-    commands.add_parser("revoke", help="end a key").add_argument("label")
-    chosen = parser.parse_args(arguments)
-    settings = load_settings()
-    try:
-        state = open_keys(settings)
-        if chosen.command == "add":
-            made = add_key(state, role=chosen.role, authors=chosen.author, label=chosen.label)
-            sys.stdout.write(made + "\n")
-        elif chosen.command == "revoke":
-            revoke_key(state, chosen.label)
-        else:
-            for row in list_keys(state):
-                sys.stdout.write("  ".join(f"{name}={value}" for name, value in row.items()) + "\n")
-    except TwinError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
 def keyring_of(settings: Settings) -> Keyring:
     """The keyring of a home; its state store is opened at the first key that needs it."""
     return Keyring(secrets=load_secrets(settings), state=lambda: open_keys(settings))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
@@ -27,7 +28,7 @@ from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
-from twin_resources.gateway.keys import Key, Keyring
+from twin_resources.gateway.keys import Key, KeyLimits, Keyring
 from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ADMITTED_KEY, ALLOWED_KEYS, read_question
@@ -68,6 +69,8 @@ def user_of(key: Key) -> UserAPIKeyAuth:
             "role": key.role,
             "authors": sorted(key.authors),
             "label": key.label,
+            "id": key.id,
+            "limits": asdict(key.limits) | {"aliases": sorted(key.limits.aliases)},
         },
     )
 
@@ -75,7 +78,9 @@ def user_of(key: Key) -> UserAPIKeyAuth:
 def key_of(user: UserAPIKeyAuth) -> Key:
     """The key that `user_of` was made from."""
     fields = user.metadata
-    return Key(fields["reader"], fields["role"], frozenset(fields["authors"]), fields["label"])
+    authors, limits = frozenset[str](fields["authors"]), fields["limits"]
+    told = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
+    return Key(*told, KeyLimits(**limits | {"aliases": frozenset[str](limits["aliases"])}))
 
 
 def authenticator(keyring: Keyring) -> Any:

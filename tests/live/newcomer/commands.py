@@ -51,6 +51,9 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "release": Run(("release", "v2", *REASON), code=1, says="versions of this author: none"),
     "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
     "logs": Run(("logs", "gateway"), says="mara-lindqvist"),
+    "keys": Run(
+        ("keys", "add", "a site", "--author", "mara-lindqvist", "--role", "site"), says="sk-twin-"
+    ),
     "doctor": Run(("doctor",), says=" hold"),
     "open": Run(("open", "dagster"), says="http://127.0.0.1:"),
     "import": Run(("import", "POSTS", "--author", "Mara Lindqvist"), says="posts added 1"),

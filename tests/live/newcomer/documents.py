@@ -54,6 +54,11 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     '"messages": [{"role": "user", "content": "How do I carry a clock?"}]}\'': Typed(
         says='"sources":', on_stack=True
     ),
+    'twin keys add "my site" --author mara-lindqvist --role site --usd-per-day 2 '
+    "--per-minute 60": Typed(says="sk-twin-", on_stack=True),
+    "twin keys list": Typed(says="my site", on_stack=True),
+    "twin keys usage": Typed(says="home", on_stack=True),
+    'twin keys revoke "my site"': Typed(says="refused within a second", on_stack=True),
     "dagster dev -w workspace.yaml": Typed(
         'cd "$ROOT" && dagster definitions validate -w workspace.yaml', says="successful"
     ),

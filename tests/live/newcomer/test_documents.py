@@ -55,7 +55,9 @@ def test_a_command_in_the_text_is_one_that_there_is(command: str) -> None:
     if words[0] == "COMMAND":
         return
     assert words[0] in known.commands, words[0]  # type: ignore[attr-defined]
-    parameters = known.commands[words[0]].params  # type: ignore[attr-defined]
+    meant = known.commands[words[0]]  # type: ignore[attr-defined]
+    of_a_group = getattr(meant, "commands", {})  # as `twin keys add`
+    parameters = (of_a_group[words[1]] if of_a_group and len(words) > 1 else meant).params
     options = {
         name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)
     }

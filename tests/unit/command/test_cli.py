@@ -75,6 +75,7 @@ def test_every_command_is_there() -> None:
         "feedback",
         "forget",
         "import",
+        "keys",
         "logs",
         "open",
         "release",

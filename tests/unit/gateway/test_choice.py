@@ -22,13 +22,13 @@ from twin_resources.gateway.choice import (
     draw,
     models_for,
 )
-from twin_resources.gateway.keys import Key
+from twin_resources.gateway.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked, read_question
 
 DAY = date(2026, 3, 1)
-KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)
 
 
 def version(number: int) -> ServedVersion:
@@ -207,3 +207,15 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(released: bool) -> N
     assert told["answer"] == ("voice" if released else "quote_and_voice")
     assert told["released_for"] == list(stable.released_for)
     assert answers_of(found, "twin/ann@base")["answer"] == "voice"
+
+
+def test_a_key_names_the_aliases_it_was_given() -> None:
+    key = Key("r", "reader", frozenset({"ann"}), "")
+    now = snapshot(paid=True)
+    assert "twin/ann@paid" not in models_for(now, key)
+    with pytest.raises(Refused) as caught:
+        choose(now, asked("twin/ann@paid"), key=key, day=DAY)
+    assert (caught.value.status, caught.value.code) == (403, "alias_not_allowed")
+    assert "--alias @paid" in caught.value.next_step
+    only_paid = replace(key, limits=KeyLimits(frozenset({"paid"})))
+    assert models_for(now, only_paid) == ["twin/ann", "twin/ann@paid"]

@@ -23,7 +23,7 @@ from twin_resources.gateway.choice import (
     diverted_to,
     standby_of,
 )
-from twin_resources.gateway.keys import Key
+from twin_resources.gateway.keys import NO_LIMITS, Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.paid_budget import PaidBudget, paid_spending
 from twin_resources.gateway.passages import Passages
@@ -37,7 +37,7 @@ from twin_resources.settings import Settings
 from twin_resources.state.state import State
 
 DAY = date(2026, 3, 1)
-KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)
 WHY, HOW, OTHER = "Why does brass age?", "How do I oil a clock?", "Clocks!"
 MODEL = "openai/gpt-4o-mini"
 

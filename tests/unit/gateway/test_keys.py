@@ -101,15 +101,43 @@ def test_a_key_without_role_author_or_label_is_not_made(
         keys.add_key(state, role=role, authors=authors, label=label)
 
 
-def test_the_command_adds_lists_and_revokes(
-    home: Settings, capsys: pytest.CaptureFixture[str]
+def test_a_key_knows_its_limits(home: Settings, state: State) -> None:
+    limits = keys.KeyLimits(frozenset({"paid"}), per_minute=60, at_once=4, usd_per_day=2.0)
+    made = keys.add_key(state, role="site", authors=["ann"], label="my site", limits=limits)
+    found = keys.keyring_of(home).find(f"Bearer {made}")
+    assert found.limits == limits
+    assert (found.may_name("paid"), found.may_name(""), found.may_name("base")) == (
+        True, True, False,
+    )  # fmt: skip
+    [row] = keys.list_keys(state)
+    assert (row["id"], row["aliases"], row["usd_per_day"]) == (found.id, ["paid"], 2.0)
+    assert found.for_reader("user-1").id == found.id, "a site's readers spend the site's money"
+    secrets = load_secrets(home)
+    for mine in (secrets.gateway_key, secrets.gateway_master_key):
+        assert keys.keyring_of(home).find(f"Bearer {mine}").limits == keys.NO_LIMITS
+
+
+def test_a_key_that_was_made_before_may_not_name_the_paid_model(
+    home: Settings, state: State
 ) -> None:
-    assert keys.main(["add", "Ann", "--role", "author", "--author", "ann"]) == 0
-    made = capsys.readouterr().out.strip()
-    assert keys.keyring_of(home).find(f"Bearer {made}").role == "author"
-    assert keys.main(["add", "Ann", "--author", "ann"]) == 1
-    assert "another label" in capsys.readouterr().err
-    assert keys.main(["list"]) == 0
-    assert "label=Ann" in capsys.readouterr().out
-    assert keys.main(["revoke", "Ann"]) == 0
-    assert keys.main(["revoke", "Ann"]) == 1
+    made = keys.add_key(state, role="reader", authors=["*"], label="old", limits=keys.NO_LIMITS)
+    with state.transaction() as connection:
+        connection.execute(sa.delete(keys.gateway_key_limits))
+    assert keys.keyring_of(home).find(f"Bearer {made}").limits == keys.KeyLimits()
+    assert not keys.KeyLimits().aliases & {"paid"}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        keys.KeyLimits(frozenset({"payed"})),
+        keys.KeyLimits(per_minute=0),
+        keys.KeyLimits(at_once=-1),
+        keys.KeyLimits(usd_per_day=float("nan")),
+        keys.KeyLimits(usd_per_day=-1.0),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(state: State, limits: keys.KeyLimits) -> None:
+    with pytest.raises(TwinError):
+        keys.add_key(state, role="reader", authors=["*"], label="a", limits=limits)
+    assert keys.list_keys(state) == []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from twin_resources.authors import Author
 from twin_resources.gateway.choice import PAID, Server, Snapshot
-from twin_resources.gateway.keys import Key
+from twin_resources.gateway.keys import NO_LIMITS, Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
 from twin_resources.gateway.policy import AuthorPolicy, Divert, Policy, ServedVersion
@@ -32,7 +32,7 @@ from twin_resources.gateway.response_format import (
 )
 from twin_resources.settings import Settings
 
-KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)
 RATING: dict[str, Any] = {
     "type": "object",
     "properties": {"style": {"type": "integer", "enum": [1, 2, 3]}},
