@@ -1,0 +1,180 @@
+"""One question's model, what explains it, the lot, the pace of the money, the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.gateway.routing.labelled import PAID, drawn, features, fitted_policy
+from twin_resources.errors import TwinError
+from twin_resources.gateway.routing.class_table import class_table
+from twin_resources.gateway.routing.decision import decide, features_of, lot, point_of
+from twin_resources.gateway.routing.nearest_labels import gain_interval, nearest_labels
+from twin_resources.gateway.routing.pacing import Money, Pace
+from twin_resources.gateway.routing.policy_file import (
+    RoutingPolicy,
+    policy_file,
+    read_routing_policy,
+    write_routing_policy,
+)
+
+
+@pytest.fixture(scope="module")
+def policy() -> RoutingPolicy:
+    return fitted_policy(drawn(400, seed=0))
+
+
+def _row(policy: RoutingPolicy, topic: int):
+    return features_of(policy, np.eye(8)[topic], length=80, closeness=0.5)
+
+
+def test_the_hard_topic_is_paid_for_and_the_easy_one_is_not(policy: RoutingPolicy) -> None:
+    hard = decide(policy, _row(policy, 0), point=0.9)
+    easy = decide(policy, _row(policy, 1), point=0.9)
+    assert (hard.model, easy.model) == (1, 0)
+    assert hard.gain > hard.threshold > easy.gain
+    assert hard.margin_held
+    assert "paid" in hard.reason
+    assert hard.propensity == 1.0  # nothing is explored
+
+
+def test_a_share_of_the_questions_goes_the_other_way_and_says_so() -> None:
+    policy = fitted_policy(drawn(400, seed=0), explored=0.1)
+    row = _row(policy, 1)
+    points = (np.arange(1000) + 0.5) / 1000
+    drawn_models = [decide(policy, row, point=float(point)) for point in points]
+    by_lot = [one for one in drawn_models if one.by_lot]
+    assert len(by_lot) == 100
+    assert all(one.model == 1 and one.propensity == pytest.approx(0.1) for one in by_lot)
+    assert all("by lot" in one.reason for one in by_lot)
+    assert sum(1 for one in drawn_models if one.model == 0 and one.propensity == 0.9) == 900
+
+
+def test_with_three_models_the_propensities_add_up() -> None:
+    chances = {0: 0.0, 1: 0.0, 2: 0.0}
+    for number in range(3000):
+        model, chance, _ = lot(1, models=3, share=0.2, point=number / 3000)
+        chances[model] = chance
+    assert chances == pytest.approx({0: 0.1, 1: 0.8, 2: 0.1})
+    assert lot(0, models=1, share=0.2, point=0.0) == (0, 1.0, False)
+
+
+def test_the_lot_is_the_questions_own() -> None:
+    assert 0.0 <= point_of("0" * 32) < point_of("f" * 32) < 1.0
+
+
+def test_the_nearest_labels_and_the_interval_explain_it(policy: RoutingPolicy) -> None:
+    near = nearest_labels(
+        np.eye(8)[0], policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, 0]
+    )
+    assert len(near) == 3
+    assert near[0].cosine >= near[1].cosine >= near[2].cosine > 0.8
+    assert all(one.gain > 0 for one in near)
+    low, high = gain_interval(0.6, policy.cross_fitted[:, 0], policy.gains[:, 0])
+    assert low < 0.6 < high
+    assert high - low < 0.2
+    assert gain_interval(0.0, np.zeros(0), np.zeros(0)) == (-1.0, 1.0)
+
+
+def test_a_class_with_few_labels_is_shrunk_to_the_others() -> None:
+    random = np.random.default_rng(0)
+    gains = [*random.normal(0.4, 0.2, 200), *random.normal(0.0, 0.2, 200), 1.0, 1.0]
+    table = {
+        row.prompt_class: row
+        for row in class_table(["why"] * 200 + ["how_to"] * 200 + ["fact"] * 2, gains)
+    }
+    assert table["why"].gain == pytest.approx(0.4, abs=0.05)
+    assert table["how_to"].low < 0.0 < table["how_to"].high
+    assert table["fact"].gain < 0.95
+    assert table["fact"].high - table["fact"].low > table["why"].high - table["why"].low
+    assert class_table([], []) == ()
+    assert class_table(["one"], [0.5])[0].labels == 1
+
+
+def _pace(policy: RoutingPolicy, *, every: float, count: int = 200) -> Pace:
+    pace, found = Pace(), drawn(count, seed=11)
+    predicted = policy.gain.predict(features(found))
+    for number in range(count):
+        pace.see(number * every, predicted[number], np.array([0.0, PAID.usd]))
+    return pace
+
+
+def test_with_enough_money_the_certified_step_holds(policy: RoutingPolicy) -> None:
+    pace = _pace(policy, every=10.0)
+    step = pace.look(
+        2000.0, Money(10.0, 3600.0), policy.steps, policy.prices, certified=policy.in_force
+    )
+    assert step == policy.in_force == pace.step
+
+
+def test_with_too_little_money_a_cheaper_step_does_and_the_margin_is_not_held(
+    policy: RoutingPolicy,
+) -> None:
+    pace = _pace(policy, every=1.0)
+    kept = policy.step.kept
+    # a quarter of what the certified step would spend on 3,600 questions
+    money = Money(0.25 * kept * 3600 * PAID.usd, 3600.0)
+    step = pace.look(200.0, money, policy.steps, policy.prices, certified=policy.in_force)
+    assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
+    routed = decide(policy, _row(policy, 1), point=0.5, step=step)
+    assert not routed.margin_held
+    assert "margin not held" in routed.reason
+    assert pace.look(
+        260.0, Money(0.0, 100.0), policy.steps, policy.prices, certified=policy.in_force
+    ) == (len(policy.steps) - 1)
+
+
+def test_four_processes_share_the_money(policy: RoutingPolicy) -> None:
+    money = Money(policy.step.kept * 3600 * PAID.usd, 3600.0)
+    alone, of_four = (
+        _pace(policy, every=1.0).look(
+            200.0,
+            money,
+            policy.steps,
+            policy.prices,
+            certified=policy.in_force,
+            processes=processes,
+        )
+        for processes in (1.0, 4.0)
+    )
+    assert policy.steps[of_four].kept < 0.5 * policy.steps[alone].kept
+
+
+def test_the_pace_is_looked_at_once_a_minute(policy: RoutingPolicy) -> None:
+    pace = Pace()
+    assert pace.is_due(0.0)
+    pace.look(0.0, Money(1.0, 1.0), policy.steps, policy.prices, certified=policy.in_force)
+    assert not pace.is_due(59.0)
+    assert pace.is_due(60.0)
+
+
+def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) -> None:
+    path = policy_file(tmp_path, "mara")
+    write_routing_policy(path, policy)
+    again = read_routing_policy(path)
+    row = _row(policy, 0)
+    assert decide(again, row, point=0.5) == decide(policy, row, point=0.5)
+    assert (again.steps, again.classes, again.models) == (
+        policy.steps,
+        policy.classes,
+        policy.models,
+    )
+    assert (again.margin, again.label_ids, again.written_at) == (
+        policy.margin,
+        policy.label_ids,
+        policy.written_at,
+    )
+    assert policy.label_ids[7].encode() in path.read_bytes()  # forgetting finds it
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.5, 0.999])
+def test_a_policy_cut_in_half_is_said(policy: RoutingPolicy, tmp_path: Path, left: float) -> None:
+    path = policy_file(tmp_path, "mara")
+    write_routing_policy(path, policy)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole))])
+    with pytest.raises(TwinError, match="materialize `routing_policy`"):
+        read_routing_policy(path)

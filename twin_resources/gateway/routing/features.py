@@ -1,0 +1,75 @@
+"""What the router knows of a question: its vector, its length, how close the posts come to it.
+
+Belongs here: the row of numbers that labels and requests share.
+Does not belong here: embedding and retrieval, which make them; the kernel over them (`gain.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# Beside a unit vector. On MMLU .3 for the length gave an APGR of .645 with 1,500 labels, none .638.
+LENGTH_WEIGHT = 0.3
+CLOSENESS_WEIGHT = 0.3
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where the two numbers beside the vector have their zero and their unit.
+
+    Attributes:
+        length, length_spread: mean and standard deviation of log(1 + characters) over the labels.
+        closeness, closeness_spread: of the best cosine of a passage.
+    """
+
+    length: float
+    length_spread: float
+    closeness: float
+    closeness_spread: float
+
+
+def scale_of(lengths: Sequence[int], closeness: Sequence[float]) -> Scale:
+    """The scale that gives these labels mean 0 and spread 1; a spread of 0 counts as 1."""
+    logs = [math.log1p(length) for length in lengths]
+    return Scale(*_place(logs), *_place(closeness))
+
+
+def rows(
+    vectors: Floats, lengths: Sequence[int], closeness: Sequence[float], *, scale: Scale
+) -> Floats:
+    """The features of n questions.
+
+    Args:
+        vectors: of length 1, shape (n, dimension).
+        lengths: of the questions, in characters.
+        closeness: cosine of the best passage, 0 where there is none.
+
+    Returns:
+        Shape (n, dimension + 2).
+    """
+    length = (np.log1p(np.asarray(lengths, np.float64)) - scale.length) / scale.length_spread
+    close = np.asarray(closeness, np.float64) - scale.closeness
+    # Three spreads: a question of 20,000 characters is no further away than a long one.
+    beside = np.stack(
+        [
+            LENGTH_WEIGHT * np.clip(length, -3.0, 3.0),
+            CLOSENESS_WEIGHT * np.clip(close / scale.closeness_spread, -3.0, 3.0),
+        ],
+        axis=1,
+    )
+    return np.concatenate([np.asarray(vectors, np.float64), beside], axis=1)
+
+
+def _place(values: Sequence[float]) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 1.0
+    found = np.asarray(values, np.float64)
+    spread = float(found.std())
+    return float(found.mean()), spread if spread > 1e-9 else 1.0
