@@ -9,6 +9,12 @@ tokenizer's `chat_template` does that), the author's settings (`authors.Author`)
 A template that a checkpoint was trained with is never edited: write a new one and keep the old one
 in `TEMPLATES`, because dataset, checkpoint and trace name it by hash. Message format: the
 `messages` of https://platform.openai.com/docs/api-reference/chat
+
+What people write stays text: control tokens are broken in every content, and where a reader writes
+what only the template writes (the heading of the passages, a numbered passage, `Question:`) the
+line says that the reader wrote it. Both are no part of a template and change no hash: a prompt
+without such a mark is the one that it always was, and a checkpoint that was trained on one with a
+mark is asked something safer than it saw.
 """
 # pyright: strict
 
@@ -16,6 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -23,6 +31,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol
 
+from twin_resources.control_marks import FAMILIES, ControlMarks
 from twin_resources.errors import TwinError
 
 Message = dict[str, str]
@@ -70,6 +79,44 @@ class Template:
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    @cached_property
+    def _imitation(self) -> re.Pattern[str]:
+        """Lines that only the template writes, as a reader may imitate them; folded text."""
+        heads = [self.passages, *(text.partition("{")[0] for text in (self.question, self.passage))]
+        if "{number}" in self.passage.partition("{title}")[0]:
+            heads[-1] = self.passage.partition("{title}")[0].strip()
+        shapes = (
+            re.escape(head.strip().casefold()).replace(r"\{number\}", r"\d+").replace(r"\ ", r"\s+")
+            for head in heads
+            if head.strip()
+        )
+        return re.compile(rf"[\W_]*?(?:{'|'.join(shapes)})")
+
+    def as_readers(self, text: str) -> str:
+        """The text of a reader's, each line that looks like the template's own marked as theirs.
+
+        The first line of a question stands behind the template's `Question:` anyway; a heading of
+        passages there would still begin a block of them. Doing it twice changes nothing.
+        """
+        lines = text.splitlines(keepends=True)  # also of the separators that no keyboard has
+        if not any(self._imitation.match(_folded(line)) for line in lines):
+            return text
+        return "".join(
+            f"{READERS}{line.lstrip()}" if self._imitation.match(_folded(line)) else line
+            for line in lines
+        )
+
+
+def _folded(line: str) -> str:
+    """For comparing: one form of each letter, no case, nothing invisible."""
+    line = unicodedata.normalize("NFKC", line).casefold()
+    if line.isascii():
+        return line
+    return "".join(one for one in line if unicodedata.category(one) != "Cf")
+
+
+READERS = "(reader) "
+"""Before a line of a reader's that imitates the prompt's own marking."""
 
 DEFAULT_TEMPLATE = Template(
     id="excerpts-then-question-1",
@@ -116,6 +163,7 @@ def render(
     passages: Iterable[Excerpt] = (),
     history: Sequence[Mapping[str, str]] = (),
     note: str = "",
+    marks: ControlMarks = FAMILIES,
 ) -> list[Message]:
     """Put a question, the passages found for it and the author's settings into messages.
 
@@ -129,6 +177,8 @@ def render(
         history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
         note: what the reader's program says (its system message); every line of it is marked. It
             stands with the reader, not in our system message: a program is no author.
+        marks: control tokens of the models that may read it; those of the families are always
+            among them.
 
     Returns:
         One `system` message, the history, and one `user` message. Every content is stripped: a
@@ -151,7 +201,8 @@ def render(
                 found=f"a message of role {turn['role']!r}",
                 next_step="send user and assistant messages only; the system message is ours",
             )
-        messages.append({"role": turn["role"], "content": turn["content"].strip()})
+        content = template.as_readers(turn["content"].strip())  # an assistant's turn is sent too
+        messages.append({"role": turn["role"], "content": content})
     shown = [
         template.passage.format(
             number=number,
@@ -161,14 +212,16 @@ def render(
         )
         for number, passage in enumerate(passages, start=1)
     ]
+    question = template.as_readers(question.strip())
+    noted = _noted(template.as_readers(note.strip()))
     if shown:
-        asked = template.question.format(question=question.strip())
-        content = "\n\n".join([template.passages, *shown, *_noted(note), asked])
+        asked = template.question.format(question=question)
+        content = "\n\n".join([template.passages, *shown, *noted, asked])
     else:
-        asked = template.bare_question.format(question=question.strip())
-        content = "\n\n".join([*_noted(note), asked])
+        asked = template.bare_question.format(question=question)
+        content = "\n\n".join([*noted, asked])
     messages.append({"role": "user", "content": content.strip()})
-    return messages
+    return marks.escaped_messages(messages)
 
 
 def _noted(note: str) -> list[str]:

@@ -29,6 +29,7 @@ from twin_assets.instructions.schema import (
     InstructionDataset,
     InstructionDrafts,
 )
+from twin_resources.control_marks import FAMILIES, ControlMarks
 from twin_resources.prompt import DEFAULT_TEMPLATE, Template
 from twin_resources.tables.tables import Upstream
 
@@ -123,6 +124,7 @@ def update_dataset(
     general: GeneralSet | None = None,
     general_share: float = 0.0,
     template: Template = DEFAULT_TEMPLATE,
+    marks: ControlMarks = FAMILIES,
     say: Callable[[str], object] = lambda _line: None,
 ) -> Built:
     """Bring all tables up to date.
@@ -133,6 +135,8 @@ def update_dataset(
     Args:
         teacher: writes the questions; None: templates do, as where it wrote none.
         general: mixed into the training samples so that `general_share` of them are its own.
+        marks: control tokens of the home's base models. They are in no version: where a post holds
+            none, which is nearly always, another base model's list would make nothing anew.
         say: progress, one line each; never text of a post.
 
     Raises:
@@ -163,7 +167,9 @@ def update_dataset(
         "instruction_dataset",
         author=author.slug,
         key="sample_id",
-        function=lambda rows: whole_rows(rows, tables, author.slug, template, general=by_id),
+        function=lambda rows: whole_rows(
+            rows, tables, author.slug, template, general=by_id, marks=marks
+        ),
         version=DATASET_VERSION,
         schema=columns_of(InstructionDataset),
         row_key="sample_id",

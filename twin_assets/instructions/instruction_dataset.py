@@ -23,6 +23,7 @@ from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.instructions.teacher import teacher_of
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
+from twin_resources.control_marks import marks_of_home
 from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
@@ -58,6 +59,7 @@ def instruction_dataset(
         teacher=teacher_of(chosen, store.state),
         general=read_general_set(chosen.general_set, chosen) if chosen.general_set else None,
         general_share=chosen.general_share,
+        marks=marks_of_home(chosen),
         say=context.log.info,
     )
     rows = store.read(

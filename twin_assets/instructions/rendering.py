@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from twin_assets.corpus.shingles import words_of
+from twin_resources.prompt import READERS
 
 ROLES = ("system", "user", "assistant")
 _OPEN = re.compile(
@@ -81,9 +82,14 @@ def rendering(dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFra
         system, prompt = contents[:2]
         broken["empty"] += not all(words_of(text) for text in (*contents, question))
         broken["unstripped"] += any(text != text.strip() for text in contents)
-        broken["no_question"] += not prompt.endswith(question)
+        broken["no_question"] += not prompt.endswith(question) and not (
+            _unmarked(prompt).endswith(_unmarked(question))
+        )
         passages = [shown[chunk] for chunk in row["context_chunk_ids"] if chunk in shown]
-        broken["no_passage"] += any(text.strip() not in prompt for _, text in passages)
+        broken["no_passage"] += any(
+            text.strip() not in prompt and _unmarked(text) not in _unmarked(prompt)
+            for _, text in passages
+        )
         brought = marks_in(question)
         for passage in passages:
             for part in passage:
@@ -92,6 +98,11 @@ def rendering(dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFra
         post = posts.get(row["document_id"], "")
         broken["open_question"] += any(mark not in post for mark in marks_in(question))
     return Rendering(dataset.height, **broken)
+
+
+def _unmarked(text: str) -> str:
+    """Without what `render` puts into a text: spaces in control tokens, the mark of a reader's."""
+    return "".join(text.replace(READERS, "").split())
 
 
 def asks_openly(dataset: pl.DataFrame) -> list[str]:

@@ -18,6 +18,7 @@ from twin_assets.corpus.schema import columns_of, validated
 from twin_assets.instructions.general_set import GENERAL, GeneralSample
 from twin_assets.instructions.rows_by_id import read_by_id
 from twin_assets.instructions.schema import InstructionDataset
+from twin_resources.control_marks import FAMILIES, ControlMarks
 from twin_resources.prompt import Template, render
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ def whole_rows(
     template: Template,
     *,
     general: Mapping[str, GeneralSample],
+    marks: ControlMarks = FAMILIES,
 ) -> pl.DataFrame:
     """`InstructionDataset` rows for rows of the plan.
 
     Args:
         general: by sample id, those of the split `general`.
+        marks: control tokens of the models that may read the prompts.
     """
     own = plan.filter(pl.col("split") != GENERAL)
     answers: dict[str, str] = dict(
@@ -70,7 +73,7 @@ def whole_rows(
     messages = [
         [{"role": role, "content": text} for role, text in general[row["sample_id"]].messages]
         if row["split"] == GENERAL
-        else _rendered(row, answers[row["sample_id"]], shown, template)
+        else _rendered(row, answers[row["sample_id"]], shown, template, marks)
         for row in plan.to_dicts()
     ]
     types = columns_of(InstructionDataset)
@@ -82,13 +85,18 @@ def whole_rows(
 
 
 def _rendered(
-    row: Mapping[str, Any], answer: str, shown: Mapping[str, _Shown], template: Template
+    row: Mapping[str, Any],
+    answer: str,
+    shown: Mapping[str, _Shown],
+    template: Template,
+    marks: ControlMarks,
 ) -> Sequence[Mapping[str, str]]:
     asked = render(
         template,
         author_name=row["author_name"],
         question=row["question"],
         passages=[shown[chunk_id] for chunk_id in row["context_chunk_ids"]],
+        marks=marks,
     )
     return [*asked, {"role": "assistant", "content": answer.strip()}]
 

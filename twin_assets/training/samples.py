@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from twin_resources.control_marks import FAMILIES, ControlMarks, marks_of_tokenizer
+
 
 class ChatTokenizer(Protocol):
     """What is used of a transformers tokenizer."""
@@ -86,8 +88,9 @@ def tokenize_samples(
     """
     samples: list[TokenizedSample] = []
     left_out: Counter[str] = Counter()
+    marks = marks_of_tokenizer(tokenizer)
     for row in rows:
-        sample, reason = _tokenize(row, tokenizer, max_length)
+        sample, reason = _tokenize(row, tokenizer, max_length, marks)
         if sample is None:
             left_out[reason] += 1
         else:
@@ -110,10 +113,12 @@ def tokenize_pairs(
     """
     pairs: list[TokenizedPair] = []
     left_out: Counter[str] = Counter()
+    marks = marks_of_tokenizer(tokenizer)
     for row in rows:
         rejected_messages = [*row["messages"][:-1], _answer(row["rejected"])]
-        chosen, reason = _tokenize(row, tokenizer, max_length)
-        rejected, other = _tokenize({**row, "messages": rejected_messages}, tokenizer, max_length)
+        chosen, reason = _tokenize(row, tokenizer, max_length, marks)
+        other_row = {**row, "messages": rejected_messages}
+        rejected, other = _tokenize(other_row, tokenizer, max_length, marks)
         if chosen is None or rejected is None:
             left_out[reason or other] += 1
             continue
@@ -131,15 +136,23 @@ def _answer(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def stripped(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Messages with stripped contents: a leading newline would merge with the template's own."""
-    return [{"role": part["role"], "content": part["content"].strip()} for part in messages]
+def stripped(
+    messages: Sequence[Mapping[str, str]], marks: ControlMarks = FAMILIES
+) -> list[dict[str, str]]:
+    """Messages with stripped contents: a leading newline would merge with the template's own.
+
+    Control tokens in them are text, in a post that is the answer as well: a token that ends a turn
+    would end the span of the answer's loss in the middle.
+    """
+    return marks.escaped_messages(
+        {"role": part["role"], "content": part["content"].strip()} for part in messages
+    )
 
 
 def _tokenize(
-    row: Mapping[str, Any], tokenizer: ChatTokenizer, max_length: int
+    row: Mapping[str, Any], tokenizer: ChatTokenizer, max_length: int, marks: ControlMarks
 ) -> tuple[TokenizedSample | None, str]:
-    messages = stripped(row["messages"])
+    messages = stripped(row["messages"], marks)
     if not messages or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         return None, "empty_answer"
     prompt = tokenizer.apply_chat_template(

@@ -18,6 +18,7 @@ from typing import Any
 
 from twin_resources.gateway.answering import Answering
 from twin_resources.langfuse.outbox import QueuedScore, score_id
+from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 AUTOMATIC_SCORES = (SUPPORT, LATENCY, COST)
@@ -37,10 +38,15 @@ def support(answer: str, passages: str) -> float | None:
     return len(said & set(_WORD.findall(passages.lower()))) / len(said)
 
 
-def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, question: str) -> str:
-    """What stands above the question in the last message."""
+def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, template: str) -> str:
+    """What stands above the question in the last message.
+
+    Args:
+        template: its hash. A reader's own line with the question's mark is marked as the reader's.
+    """
     content = str(messages[-1].get("content", "")) if messages else ""
-    return content[: max(content.rfind(question.strip()), 0)]
+    label = TEMPLATES.get(template, DEFAULT_TEMPLATE).question.partition("{question}")[0]
+    return content.rpartition(f"\n\n{label}")[0]
 
 
 def automatic_scores(
@@ -58,7 +64,7 @@ def automatic_scores(
     """
     supported = None
     if answering.sources:
-        passages = passages_of_prompt(messages, question=answering.asked.question)
+        passages = passages_of_prompt(messages, template=answering.template)
         supported = support(answer, passages)
     measured = {SUPPORT: supported, LATENCY: latency_s, COST: answering.cost_usd}
     return [

@@ -54,6 +54,7 @@ class Server:
         key: its API key, or empty.
         ready: whether it takes requests.
         engine: what computes the answers, with its version; empty: not told.
+        context: tokens of prompt and answer together; 0: not told.
     """
 
     url: str
@@ -61,6 +62,7 @@ class Server:
     key: str
     ready: bool
     engine: str = ""
+    context: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,10 @@ class Snapshot:
     def engine_of(self, server_key: str) -> str:
         server = self.servers.get(server_key)
         return server.engine if server else ""
+
+    def context_of(self, server_key: str) -> int:
+        server = self.servers.get(server_key)
+        return server.context if server else 0
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from twin_resources.gateway.request_path import RequestPath
 
 LEAVING_S = 120.0
 THROUGHPUT_SECONDS = 10.0
+TOKENIZERS_SECONDS = 10.0  # another base model was prepared
 WARM_UP_S = 60.0
 
 
@@ -123,6 +124,8 @@ class Following:
         self._every(POLL_SECONDS, lambda: _now(self._follow_files, servers))
         self._every(POLL_SECONDS, lambda: _now(self._watch_traces))
         self._every(THROUGHPUT_SECONDS, lambda: _now(self._write_throughput))
+        await asyncio.to_thread(self.path.follow_tokenizers)
+        self._every(TOKENIZERS_SECONDS, lambda: asyncio.to_thread(self.path.follow_tokenizers))
         await self._warm_up()
         self.garbage.begin()
         self._every(YOUNG_SECONDS, lambda: _now(self.garbage.collect))

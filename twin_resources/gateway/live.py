@@ -192,6 +192,7 @@ def read_servers(path: Path) -> dict[str, Server]:
             key=str(entry.get("key") or ""),
             ready=bool(entry.get("ready")),
             engine=str(entry.get("engine") or ""),
+            context=int(entry.get("context") or 0),
         )
         for name, entry in servers.items()
     }

@@ -28,6 +28,7 @@ from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
+from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.keys import Key, KeyLimits, Keyring
 from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.refusals import Refused
@@ -163,6 +164,7 @@ class TwinPlugin(CustomLogger):
             self._end(answering, response)
             self.watch.ended(answering, answered=True)
             end_prose(answering, response)
+            without_inner_fields(response)
             return _put_twin_field(answering, _opened(answering, response))
         return response
 
@@ -185,6 +187,7 @@ class TwinPlugin(CustomLogger):
             if opening is not None:
                 yield opening
             async for chunk in prose_ended(answering, self._unbroken(answering, response)):
+                without_inner_fields(chunk)
                 if opening is not None:
                     chunk.id = opening.id  # one answer, one id
                 if getattr(chunk, "usage", None):

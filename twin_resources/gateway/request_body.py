@@ -53,10 +53,6 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 MAX_BODY_BYTES = 256 * 1024
-# A 135M model has a context of 2,048 tokens and about 450 of them are passages: what does not fit
-# is left out, the oldest turns first, and the answer says so.
-MAX_HISTORY_TURNS = 6
-MAX_HISTORY_CHARACTERS = 2400
 SEARCH_TURNS = 3
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
@@ -76,8 +72,8 @@ class Asked:
         author: slug.
         alias: `stable`, `canary`, `base`, `paid`, or empty when the policy decides.
         question: the last message, stripped.
-        history: earlier turns that fit, oldest first, as `{"role", "content"}`.
-        turns_left_out: how many earlier turns did not fit.
+        history: earlier turns, oldest first, as `{"role", "content"}`; how many of them a model
+            can read is found out later (`prompt_length.py`).
         search_text: what retrieval looks for: the question, then the reader's turns before it.
         stream: answer as server-sent events.
         include_usage: the client asked for the usage chunk of a stream.
@@ -93,7 +89,6 @@ class Asked:
     alias: str
     question: str
     history: tuple[Mapping[str, str], ...]
-    turns_left_out: int
     search_text: str
     stream: bool
     include_usage: bool
@@ -187,15 +182,13 @@ def read_question(body: Mapping[str, Any]) -> Asked:
     turns, system = _read_messages(body.get("messages"))
     told = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
     question = turns[-1]["content"]
-    history, left_out = _fit_history(turns[:-1])
     stream = _read_flag(body, "stream")
     return Asked(
         model=match.string,
         author=match["author"],
         alias=match["alias"] or "",
         question=question,
-        history=history,
-        turns_left_out=left_out,
+        history=tuple(turn for turn in turns[:-1] if turn["content"]),
         search_text=_search_text(turns),
         stream=stream,
         include_usage=_read_include_usage(body.get("stream_options")),
@@ -307,20 +300,6 @@ def _read_content(content: object, position: int) -> str:
         found=f"message {position} holds something else than text",
         next_step="send text; a twin reads no images, audio or files",
     )
-
-
-def _fit_history(
-    turns: Sequence[Mapping[str, str]],
-) -> tuple[tuple[Mapping[str, str], ...], int]:
-    kept: list[Mapping[str, str]] = []
-    characters = 0
-    for turn in reversed(turns):
-        characters += len(turn["content"])
-        if len(kept) == MAX_HISTORY_TURNS or characters > MAX_HISTORY_CHARACTERS:
-            break
-        kept.append(turn)
-    kept.reverse()
-    return tuple(turn for turn in kept if turn["content"]), len(turns) - len(kept)
 
 
 def _search_text(turns: Sequence[Mapping[str, str]]) -> str:

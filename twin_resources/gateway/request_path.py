@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from twin_resources.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
 from twin_resources.authors import Author
+from twin_resources.control_marks import FAMILIES, ControlMarks, marks_of_home
+from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby
 from twin_resources.gateway.choice import (
@@ -32,6 +34,13 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Found, Passages
+from twin_resources.gateway.prompt_length import (
+    DEFAULT_CONTEXT_TOKENS,
+    PAID_CONTEXT_TOKENS,
+    context_of,
+    counter_of,
+    fitting_history,
+)
 from twin_resources.gateway.request_body import Asked
 from twin_resources.gateway.response_format import not_taken
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
@@ -42,6 +51,7 @@ from twin_resources.quotes.answer_text import (
     prose_of,
     quoting,
 )
+from twin_resources.weights.weights import load_base_model
 
 if TYPE_CHECKING:
     from twin_resources.quotes.quoter import Quote
@@ -81,6 +91,10 @@ class RequestPath:
         paid_takes_json: whether the paid model can be asked for a `response_format`.
         trace_problem: why answers leave no trace now, or empty; the background sets it.
         meters: throughput by server key.
+        marks: control tokens of this home's models; the background sets it.
+        base_folder: of the base model's tokenizer; empty: not prepared here.
+        base_context: tokens that the base model can read; 0: not told. A server elsewhere says
+            nothing about itself and has the model's own by default (vLLM).
     """
 
     live: Live
@@ -90,6 +104,20 @@ class RequestPath:
     paid_takes_json: bool = True
     trace_problem: str = ""
     meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
+    marks: ControlMarks = FAMILIES
+    base_folder: str = ""
+    base_context: int = 0
+
+    def follow_tokenizers(self) -> None:
+        """Look up what is prepared in this home; reads files, so not on the event loop."""
+        settings = self.live.settings
+        self.marks = marks_of_home(settings)
+        try:
+            self.base_folder = str(load_base_model(settings).folder)
+        except TwinError:
+            self.base_folder = ""  # a server elsewhere answers, or nothing is prepared yet
+        self.base_context = context_of(self.base_folder)
+        counter_of(self.base_folder)  # loaded here: no question waits for it
 
     async def prepare(self, asked: Asked, key: Key, *, today: date | None = None) -> Prepared:
         """Choose, look up and render.
@@ -145,9 +173,6 @@ class RequestPath:
                     unreleased,
                     form.missing,
                     self.trace_problem,
-                    f"{asked.turns_left_out} earlier turns left out"
-                    if asked.turns_left_out
-                    else "",
                     cut,
                 )
                 if note
@@ -162,14 +187,9 @@ class RequestPath:
             nearest=form.nearest,
             cited=form.cited,
         )
-        history = [
-            turn
-            if turn["role"] == "user"
-            else {"role": "assistant", "content": prose_of(turn["content"])}
-            for turn in asked.history
-        ]
+        sampling = _sampling(asked, author)
 
-        def rendered(by: Template) -> list[dict[str, str]]:
+        def rendered(by: Template, history: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
             return render(
                 by,
                 author_name=author.name,
@@ -177,24 +197,60 @@ class RequestPath:
                 refused_topics=author.refused_topics,
                 question=asked.question,
                 passages=found.passages,
-                history=[turn for turn in history if turn["content"]],
+                history=history,
                 note=note,
+                marks=self.marks,
             )
 
+        history, left_out = self._fitting(
+            snapshot, asked, chosen, rendered(template, ()), answer_tokens=sampling["max_tokens"]
+        )
+        if left_out and not answering.is_fixed:
+            left = f"{left_out} earlier turns left out"
+            answering.degraded = (*answering.degraded, left)
         if (
             not answering.is_fixed
             and (stable := standby_of(snapshot, asked.author, chosen)) is not None
         ):
             stable, other, _ = _with_template(snapshot, stable)
             meter = self.meters.setdefault(stable.server_key, Throughput())
-            answering.standby = Standby(stable, other.hash, rendered(other), meter)
+            answering.standby = Standby(stable, other.hash, rendered(other, history), meter)
         return Prepared(
             answering=answering,
-            messages=rendered(template),
-            sampling=_sampling(asked, author),
+            messages=rendered(template, history),
+            sampling=sampling,
             fixed_answer=(
                 safety.declined(author.name, topic) if topic else form.opening.text * form.is_fixed
             ),
+        )
+
+    def _fitting(
+        self,
+        snapshot: Snapshot,
+        asked: Asked,
+        chosen: Chosen,
+        prompt: Sequence[Mapping[str, str]],
+        *,
+        answer_tokens: int,
+    ) -> tuple[Sequence[Mapping[str, str]], int]:
+        """The turns that the chosen model can read beside the prompt; of an assistant's the
+        prose."""
+        if not asked.history:
+            return (), 0
+        turns = [
+            turn
+            if turn["role"] == "user"
+            else {"role": "assistant", "content": prose_of(turn["content"])}
+            for turn in asked.history
+        ]
+        paid = chosen.server_key == PAID
+        told = PAID_CONTEXT_TOKENS if paid else snapshot.context_of(chosen.server_key)
+        return fitting_history(
+            [turn for turn in turns if turn["content"]],
+            prompt=prompt,
+            context_tokens=told or self.base_context or DEFAULT_CONTEXT_TOKENS,
+            answer_tokens=answer_tokens,
+            count=counter_of("" if paid else self.base_folder),
         )
 
     def _meter(self, chosen: Chosen, *, fixed: bool) -> Throughput | None:

@@ -7,7 +7,7 @@ decides and writes the policy), who is sent where (the gateway).
 
     servers.json   {"schema": 1, "written_at": …,
                     "servers": {"base" | "<author>/v3": {"url", "alias", "key", "ready", "pid",
-                                                         "engine"}},
+                                                         "engine", "context"}},
                     "problems": {"<author>/v3": why it is not up}}
 
 The file holds keys: it is written with mode 600 and replaced by renaming.
@@ -30,6 +30,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import Policy, read_policy
 from twin_resources.serving.fleet_member import Member, Wanted, say
 from twin_resources.serving.model_server import RunningServer, offered_models, remote_engine
+from twin_resources.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.settings import Settings, load_settings
 from twin_resources.weights.weights import load_base_model
 
@@ -199,6 +200,8 @@ class Fleet:
                     "ready": True,
                     "pid": server.pid,
                     "engine": server.engine,
+                    # of a server elsewhere the base model's own, which the gateway looks up
+                    "context": CONTEXT_TOKENS if server.pid is not None else 0,
                 }
                 for key, server in (servers | self._remote).items()
             },

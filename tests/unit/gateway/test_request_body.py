@@ -15,8 +15,6 @@ from twin_resources.gateway.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
     MAX_BODY_BYTES,
-    MAX_HISTORY_CHARACTERS,
-    MAX_HISTORY_TURNS,
     MAX_SEED,
     Asked,
     parse_body,
@@ -123,20 +121,6 @@ def test_search_text_is_the_question_then_the_readers_earlier_turns() -> None:
     assert asked.question == "fourth"
     assert asked.search_text == "fourth\nthird\nsecond"
     assert [turn["content"] for turn in asked.history] == ["first", "answer", "second", "third"]
-
-
-@given(st.lists(st.text(alphabet="ab ", min_size=1, max_size=900), max_size=12))
-def test_history_keeps_the_newest_turns_that_fit(contents: list[str]) -> None:
-    turns = [
-        {"role": ("user", "assistant")[index % 2], "content": text}
-        for index, text in enumerate(contents)
-    ]
-    asked = ask(messages=[*turns, {"role": "user", "content": "now"}])
-    kept = [turn["content"] for turn in asked.history]
-    assert len(kept) <= MAX_HISTORY_TURNS
-    assert sum(map(len, kept)) <= MAX_HISTORY_CHARACTERS
-    newest = [text.strip() for text in contents[asked.turns_left_out :]]
-    assert kept == [text for text in newest if text]
 
 
 @pytest.mark.parametrize(

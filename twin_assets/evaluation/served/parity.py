@@ -20,6 +20,7 @@ from twin_assets.evaluation.likelihood.perplexity import log_probabilities
 from twin_assets.evaluation.served.served_model import ServedAnswer
 from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
 from twin_assets.training.samples import stripped
+from twin_resources.control_marks import marks_of_tokenizer
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Reference:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
+        self._marks = marks_of_tokenizer(self._tokenizer)
         model: Any = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
         if adapter_folder is not None:
             from peft import PeftModel
@@ -93,7 +95,10 @@ class Reference:
         if not tokens:
             return []
         before = self._tokenizer.apply_chat_template(
-            stripped(prompt), tokenize=True, add_generation_prompt=True, return_dict=False
+            stripped(prompt, self._marks),
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=False,
         )
         inputs = torch.tensor([[*before, *tokens[:-1]]], device=self._model.device)
         with torch.inference_mode():

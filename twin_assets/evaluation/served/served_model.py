@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from twin_assets.evaluation.served.patience import LIMIT_S, Patience
+from twin_resources.control_marks import FAMILIES
 from twin_resources.errors import TwinError
 from twin_resources.serving.model_server import RunningServer
 
@@ -68,7 +69,8 @@ class Pile:
             advance: called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
-        self._waiting = deque(enumerate(prompts))
+        # As the gateway would: a row of a dataset may be older than the escaping of such tokens.
+        self._waiting = deque(enumerate(map(FAMILIES.escaped_messages, prompts)))
         self._count = len(prompts)
         self._tokens = tuple(tokens)
         self._frequency_penalty = frequency_penalty

