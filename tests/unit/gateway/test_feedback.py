@@ -20,6 +20,7 @@ from twin_resources.gateway.feedback import (
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.refusals import Refused
 from twin_resources.langfuse.outbox import Outbox
+from twin_resources.prompt import DEFAULT_TEMPLATE
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER = "00f067aa0ba902b7a3ce929d0e0e4736"
@@ -164,7 +165,7 @@ async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
 def test_support_is_the_share_of_longer_words_that_the_passages_hold() -> None:
     prompt = [{"role": "user", "content": "From my posts:\n\n[1] Oil\nOne drop of brass oil.\n\n"
                "Question: Why silver?"}]  # fmt: skip
-    passages = passages_of_prompt(prompt, question="Why silver?")
+    passages = passages_of_prompt(prompt, template=DEFAULT_TEMPLATE.hash)
     assert "silver" not in passages
     assert support("Brass wants a drop.", passages) == pytest.approx(2 / 3)
     assert support("Brass, drop!", passages) == 1.0
