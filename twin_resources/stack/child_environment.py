@@ -149,6 +149,8 @@ def child_environment(
         "TWIN_TRACES_PORT": str(settings.traces_port),
         "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
+        # its list of fonts; else it writes into ~/.cache and ~/.config
+        "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
         "PYTHONUNBUFFERED": "1",
         # The processes of a stack share the cores. OpenMP threads that wait in a busy loop take
         # them from each other: the gate's 20 s beside another trainer became eight minutes.

@@ -37,6 +37,9 @@ cd "$WORK"
 trace=$("$PYTHON" "$ASK") || exit 14
 "$TWIN" explain "$trace" --json > explained.json || exit 15
 "$TWIN" versions || exit 16
+"$TWIN" doctor --json > doctor.json || { cat doctor.json; exit 29; }
+"$TWIN" logs gateway --lines 3 > logs.log || exit 30
+"$TWIN" open dagster > opened.log || exit 31
 cp -p "$TWIN_HOME/endpoints.json" endpoints.json
 "$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach > again.log || exit 17
 printf '# The lamp at Skerrin Point\n\n%s\n' "$NEW_POST" > "$POSTS/the-lamp-at-skerrin-point.md"
@@ -51,6 +54,7 @@ rm "$POSTS/ivy.md"
 "$TWIN" ask "$ABOUT_TOLD" > not_told.log || exit 24
 "$TWIN" ask "$ABOUT_TOLD" --model twin/jose-nunez@base > not_told_base.log || exit 25
 "$PYTHON" "$AWAIT_RETRAINING" > retraining.json || exit 26
+"$TWIN" retrain --reason "a wish" 2> refused.log && exit 32
 "$PYTHON" "$LOOK" > held.after || exit 27
 "$TWIN" stop || exit 28
 """

@@ -38,6 +38,15 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     ran = json.loads(manifest.read_text())["effective"]
     assert (ran["ranks"], ran["zero_stage"]) == (2, 2)
 
+    # the doctor finds nothing that fails in a stack that answers
+    examined = json.loads((work / "doctor.json").read_text())
+    verdicts = {check["name"]: check["verdict"] for check in examined["checks"]}
+    assert examined["ok"] is True
+    asked = {"stack", "programs", "ports", "Dagster", "gateway", "model server", "trace store"}
+    assert {verdicts[name] for name in asked} == {"ok"}, examined
+    assert len((work / "logs.log").read_text().splitlines()) == 3
+    assert (work / "opened.log").read_text().startswith("http://127.0.0.1:")
+
     # the same facts in endpoints.json, private; a second start trains nothing
     facts = json.loads((work / "endpoints.json").read_text())
     wanted = {"schema", "home", "dagster", "gateway", "gateway_key", "models", "logs", "pids"}
