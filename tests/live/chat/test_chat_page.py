@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,7 @@ def page(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pag
 
 
 @needs_browser
-def test_a_person_asks_sees_sources_votes_and_edits(
-    page: Page, stack: Stack, browser: Any, picture: Callable[..., None]
-) -> None:
+def test_a_person_asks_sees_sources_votes_and_edits(page: Page, stack: Stack, browser: Any) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 860})
     elsewhere: list[str] = []
     tab.on(
@@ -77,7 +75,6 @@ def test_a_person_asks_sees_sources_votes_and_edits(
     ready(tab)
     ask(tab, QUESTION)
     answered(tab)
-    picture(tab, "chat-page")
     assert tab.locator("h1").inner_text() == "Ann Bell"
     assert 1 <= tab.locator("#cards .twin-card").count() <= len(PASSAGES)
     tab.locator("#cards summary", has_text="About this answer").click()
