@@ -212,9 +212,10 @@ CASES = {
         Made(spoil=SHUFFLED_ANSWERS), {"stays_on_topic": False}, BLOCKING - {"stays_on_topic"}
     ),
     "another author": Case(
+        # its answers are about the other author's subjects, and the base repeats the right passage
         Made(of=under_the_name_of),
-        {"learns_this_author": False},
-        BLOCKING - {"learns_this_author"},
+        {"learns_this_author": False, "stays_on_topic": False},
+        BLOCKING - {"learns_this_author", "stays_on_topic"},
     ),
     "five posts": Case(
         Made(
