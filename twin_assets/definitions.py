@@ -20,7 +20,12 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
 from twin_assets.knowledge import chunks, embeddings, quote_calibration, sentence_embeddings
-from twin_assets.serving import released_model, routing_policy, shadow_pairs
+from twin_assets.serving import (
+    batch_completions,
+    released_model,
+    routing_policy,
+    shadow_pairs,
+)
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
 from twin_assets.training.training_inputs import TrainingInputsResource
@@ -57,6 +62,7 @@ ASSET_MODULES = (
     shadow_pairs,
     released_model,
     routing_policy,
+    batch_completions,
 )
 
 

@@ -1,10 +1,11 @@
-"""The commands of answers: `ask`, `chat`, `open`, `feedback`, `traces`, `explain`.
+"""The commands of answers: `ask`, `batch`, `chat`, `open`, `feedback`, `traces`, `explain`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,40 @@ def ask(
         author=author,
         model=model,
         stream=stream,
+        as_json=as_json,
+        console=console(),
+    )
+
+
+@commands.command(
+    rich_help_panel=ASK, epilog=example("twin batch questions.jsonl --out answers.jsonl")
+)
+def batch(
+    questions: Annotated[
+        Path, typer.Argument(help='A .jsonl file of {"question": "…"} a line, or .parquet.')
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The answers: .jsonl or .parquet.")],
+    author: AuthorName = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="twin/AUTHOR, or @base, @stable …", autocompletion=completion.models
+        ),
+    ] = "",
+    width: Annotated[int, typer.Option("--width", min=1, max=64, help="So many at once.")] = 2,
+    as_json: Json = False,
+    home: Home = None,
+) -> int:
+    """Answer a file of questions; what is interrupted goes on by the same command."""
+    from twin_resources.command.batch import run_batch
+
+    return run_batch(
+        settings_of(home),
+        questions,
+        out,
+        author=author,
+        model=model,
+        width=width,
         as_json=as_json,
         console=console(),
     )

@@ -39,6 +39,7 @@ from twin_resources.command.presentation import answers_table, verdict_table
 from twin_resources.command.preview import FEWEST_POSTS, FEWEST_WORDS
 from twin_resources.command.runs import follow, launch_or_join
 from twin_resources.dagster_http import DagsterHTTP
+from twin_resources.errors import TwinError
 from twin_resources.judging.voice_shown import bars, voice_shown_of
 from twin_resources.settings import Settings
 from twin_resources.stack.endpoints import Endpoints
@@ -152,7 +153,10 @@ def compare(
 def _wait_for_route(
     endpoints: Endpoints, author: Author, ending: Ending, *, clock: StageClock
 ) -> None:
-    """The gateway follows the policy within seconds; ask until the released version answers."""
+    """The gateway follows the policy within seconds; ask until the released version answers.
+
+    By its alias, because `twin/<author>` may answer a greeting without any model.
+    """
     from twin_resources.command.conversation import ask, make_client
 
     assert ending.version is not None
@@ -160,11 +164,14 @@ def _wait_for_route(
     client = make_client(endpoints.gateway, endpoints.gateway_key)
     deadline = time.monotonic() + 20.0
     while True:
-        answer = ask(client, "Hello?", model=f"twin/{author.slug}")
-        if answer.version == wanted:
+        try:
+            answers = ask(client, "Hello?", model=f"twin/{author.slug}@stable").version
+        except TwinError as error:  # there is no stable version for it yet
+            answers = error.found
+        if answers == wanted:
             return
         if time.monotonic() > deadline:
-            clock.say(f"{wanted} is released, and {answer.version or 'base'} still answers")
+            clock.say(f"{wanted} is released, and the gateway does not answer by it yet: {answers}")
             return
         time.sleep(0.5)
 

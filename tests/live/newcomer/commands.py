@@ -18,7 +18,8 @@ class Run:
     """One command line, after `twin`.
 
     Attributes:
-        arguments: TRACE stands for the id of an answer, POSTS for a folder with one new post.
+        arguments: TRACE stands for the id of an answer, POSTS for a folder with one new post,
+            QUESTIONS for a file of one.
         code: its exit code.
         says: occurs in what it prints.
     """
@@ -43,6 +44,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh in a checkout"),
     "status": Run(("status", "--json"), says='"running": true'),
     "ask": Run(("ask", "How do I carry a clock?", "--json"), says='"trace_id"'),
+    "batch": Run(("batch", "QUESTIONS", "--out", "answers.parquet"), says="1 answer in "),
     "explain": Run(("explain", "TRACE"), says="characters "),
     "feedback": Run(("feedback", "TRACE", "--up"), says="stored"),
     "traces": Run(("traces", "--json"), says="TRACE"),

@@ -25,7 +25,9 @@ def posts(started: Started) -> str:
 @pytest.mark.parametrize("name", RUN_HERE)
 def test_once_for_real(started: Started, posts: str, name: str) -> None:
     row = RUN_HERE[name]
-    words = {"TRACE": started.trace, "POSTS": posts}
+    questions = started.newcomer.work / "questions.jsonl"
+    questions.write_text('{"question": "How do I carry a clock?"}\n')
+    words = {"TRACE": started.trace, "POSTS": posts, "QUESTIONS": str(questions)}
     arguments = [words.get(argument, argument) for argument in row.arguments]
     ran = started.newcomer.run("twin", *arguments, timeout_s=400, **row.environ)
     assert ran.returncode == row.code, ran.stdout

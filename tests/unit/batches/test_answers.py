@@ -1,0 +1,77 @@
+"""What a batch keeps of an earlier run, however that run ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from twin_resources.batches.answers import Journal, check_out, journal_of, write_answers
+from twin_resources.errors import TwinError
+
+
+def row(name: str, *, error: str = "") -> dict[str, Any]:
+    place = {"document_id": "d", "title": "On oil", "url": ""}
+    return {
+        "id": name, "question": "Oil?", "answer": "" if error else "One drop.", "error": error,
+        "kind": "quote", "model": "twin/ann", "version": "base", "route": "quotes",
+        "cost_usd": None if error else 0.25, "degraded": "", "trace_id": "t", "seconds": 0.5,
+        "sources": [place], "quotes": [place | {"text": "One drop.", "start": 0, "end": 9}],
+        "fingerprint": f"of {name}",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / f"answers.{kind}"
+    first = Journal(out)
+    first.append(row("b"))
+    first.append(row("c", error="400: no"))
+    with journal_of(out).open("ab") as torn:  # killed while it wrote
+        torn.write(b'{"id": "d", "fingerpr')
+
+    second = Journal(out)
+    assert [f"of {name}" in second for name in "abcd"] == [False, True, False, False]
+    second.append(row("a"))
+    second.append(row("c"))
+    rows = second.finish(f"of {name}" for name in "abc")
+    assert [one["id"] for one in rows] == ["a", "b", "c"]
+    assert not journal_of(out).exists()
+    read = (
+        pl.read_parquet(out).to_dicts()
+        if kind == "parquet"
+        else [json.loads(line) for line in out.read_text().splitlines()]
+    )
+    assert read == [row("a"), row("b"), row("c")]
+
+    third = Journal(out)
+    assert all(f"of {name}" in third for name in "abc")
+    third.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name]
+
+
+def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    out.write_text('{"question": "mine"}\n')
+    with pytest.raises(TwinError, match="a file of something else"):
+        Journal(out)
+    out.write_text("no JSON\n")
+    with pytest.raises(TwinError, match="line 1"):
+        Journal(out)
+
+
+def test_a_row_without_an_answer_has_a_place_in_the_table(tmp_path: Path) -> None:
+    out = tmp_path / "answers.parquet"
+    write_answers(out, [row("a", error="400: no"), row("b")])
+    assert pl.read_parquet(out)["cost_usd"].to_list() == [None, 0.25]
+
+
+def test_where_it_cannot_be_written_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match=r"a file of kind \.csv"):
+        check_out(tmp_path / "answers.csv")
+    with pytest.raises(TwinError, match="no folder"):
+        check_out(tmp_path / "none" / "answers.jsonl")
+    check_out(tmp_path / "answers.jsonl")

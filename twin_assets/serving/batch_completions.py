@@ -1,0 +1,107 @@
+"""The asset `batch_completions`: a file of questions answered by the route that readers have.
+
+Belongs here: the asset, its configuration and what its page shows. Does not belong here: the batch
+(`twin_resources/batches/`), the same by hand (`twin batch`).
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from twin_assets.partitions import authors
+from twin_resources.batches.answers import Answered, Journal, check_out
+from twin_resources.batches.completing import WIDTH, BatchSum, complete
+from twin_resources.batches.questions import read_questions
+from twin_resources.dagster_resources import SettingsResource
+from twin_resources.stack.endpoints import read_endpoints
+
+SAID_EVERY_S = 10.0
+SHOWN = 5
+
+
+class Batch(dg.Config):
+    """Which questions, and where their answers go.
+
+    Attributes:
+        questions: a .jsonl or .parquet file; empty: nothing is asked.
+        out: the answers, .jsonl or .parquet; empty: `<questions>.answers.parquet` beside it.
+        model: empty: `twin/<author>`; an alias alone (`@base`) is put behind it.
+        width: requests at once.
+    """
+
+    questions: str = ""
+    out: str = ""
+    model: str = ""
+    width: int = WIDTH
+
+
+@dg.asset(
+    deps=["routing_policy"],
+    partitions_def=authors,
+    group_name="serving",
+    kinds={"parquet"},
+    output_required=False,
+)
+def batch_completions(
+    context: dg.AssetExecutionContext, config: Batch, settings: SettingsResource
+) -> Iterator[dg.MaterializeResult]:
+    """Answers to a file of questions, with route, cost and sources a row.
+
+    Name the file in the launchpad (`questions: /path/to/questions.jsonl`); without one there is
+    nothing to do. The stack must run: the gateway answers, within its limits and budgets. A run
+    that was ended goes on where it was."""
+    if not config.questions:
+        context.log.info("no file of questions is named in the configuration: nothing to do")
+        return
+    path = Path(config.questions)
+    out = Path(config.out) if config.out else path.with_name(f"{path.stem}.answers.parquet")
+    check_out(out)
+    questions, broken = read_questions(path)
+    endpoints = read_endpoints(settings.settings().home)
+    model = config.model
+    if not model or model.startswith("@"):
+        model = f"twin/{context.partition_key}{model}"
+    told = time.monotonic()
+
+    def tell(done: BatchSum, _row: Answered) -> None:
+        nonlocal told
+        if time.monotonic() - told >= SAID_EVERY_S:
+            told = time.monotonic()
+            context.log.info(f"{done.done} of {done.questions}, ${done.cost_usd:.4f}")
+
+    journal = Journal(out)
+    try:
+        done = complete(
+            questions,
+            journal,
+            url=endpoints.gateway,
+            key=endpoints.gateway_key,
+            model=model,
+            width=config.width,
+            on_row=tell,
+        )
+        rows = journal.finish(one.fingerprint(model) for one in questions)
+    finally:
+        journal.close()
+    left_out = _listed(f"{one.place}: {one.found}" for one in broken)
+    answered = [row for row in rows if not row["error"]]
+    yield dg.MaterializeResult(
+        metadata={
+            "answers": dg.MetadataValue.path(str(out.resolve())),
+            "dagster/row_count": len(rows),
+            "answered": len(answered),
+            "kept of an earlier run": done.kept,
+            "refused": done.failed,
+            "broken rows": dg.MetadataValue.md(left_out),
+            "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
+            "cost not known": sum(row["cost_usd"] is None for row in answered),
+            "routes": dict(Counter(str(row["route"]) for row in answered)),
+        },
+    )
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in list(lines)[:SHOWN]) or "none"

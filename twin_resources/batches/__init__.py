@@ -1,0 +1,1 @@
+"""Many questions answered by the gateway, from a file into a file, resumable."""

@@ -1,0 +1,171 @@
+"""The questions of a batch, as a file holds them: JSON Lines or Parquet.
+
+Belongs here: the three forms of a row, and what is said of one that is broken.
+Does not belong here: asking (`completing.py`), the answers' file (`answers.py`).
+
+A row is `{"question": …}`, `{"messages": […]}`, or a line of OpenAI's batch API, so that a file
+made for that one is taken as it is: `{"custom_id": …, "body": {"messages": […], …}}`
+(https://platform.openai.com/docs/guides/batch).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from twin_resources.errors import TwinError
+
+LINES, TABLE = (".jsonl", ".ndjson"), ".parquet"
+# What a row may set of the request; anything else in it (a label, a date) is the reader's own.
+OPTIONS = ("max_tokens", "temperature", "top_p", "seed", "stop", "response_format", "user")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BatchQuestion:
+    """One request.
+
+    Attributes:
+        id: the row's own (`id`, `custom_id`), else its number from 1; once in a batch.
+        messages: as the endpoint takes them.
+        model: the row's own; empty: the batch's.
+        options: of the request (`OPTIONS`), as far as the row sets them.
+    """
+
+    id: str
+    messages: tuple[Row, ...]
+    model: str
+    options: Row
+
+    @property
+    def question(self) -> str:
+        """What was asked last; empty where it is no plain text."""
+        said = self.messages[-1].get("content")
+        return said if isinstance(said, str) else ""
+
+    def fingerprint(self, model: str) -> str:
+        """Of the whole request: an answer in a file belongs to it only while nothing changed."""
+        request = [self.id, list(self.messages), self.model or model, dict(self.options)]
+        text = json.dumps(request, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A row that is no question; `place` is `line 7` or `row 7`."""
+
+    place: str
+    found: str
+
+
+def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
+    """The questions of a file in its order, and the rows that are none.
+
+    Raises:
+        TwinError: no such file, neither of the two formats, or nothing in it can be read.
+    """
+    tried = f"read the questions of {path}"
+    if not path.is_file():
+        raise TwinError(tried, found="no such file", next_step="name a .jsonl or .parquet file")
+    if path.suffix.lower() in LINES:
+        numbered = _lines(path, tried)
+    elif path.suffix.lower() == TABLE:
+        numbered = _table(path, tried)
+    else:
+        raise TwinError(
+            tried,
+            found=f"a file of kind {path.suffix or 'unknown'}",
+            next_step='write one {"question": "…"} a line into a .jsonl file, or a Parquet table '
+            "with a column `question`",
+        )
+    questions: list[BatchQuestion] = []
+    broken: list[BrokenRow] = []
+    known: set[str] = set()
+    for number, (place, row) in enumerate(numbered, start=1):
+        found = row if isinstance(row, str) else _question(row, number)
+        if isinstance(found, BatchQuestion) and found.id in known:
+            found = f"the id {found.id!r} stands in an earlier one"
+        if isinstance(found, str):
+            broken.append(BrokenRow(place, found))
+        else:
+            known.add(found.id)
+            questions.append(found)
+    if not questions:
+        first = f"; {broken[0].place}: {broken[0].found}" if broken else ""
+        raise TwinError(
+            tried,
+            found=f"no question in it{first}",
+            next_step='a row is {"question": "…"} or {"messages": […]}',
+        )
+    return questions, broken
+
+
+def _lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise TwinError(tried, found=str(error), next_step="save it as UTF-8") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield f"line {number}", f"no JSON: {error.msg} at character {error.pos + 1}"
+            continue
+        mapping = isinstance(row, dict)
+        yield f"line {number}", cast(Row, row) if mapping else "no object in braces"
+
+
+def _table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TwinError(tried, found=str(error), next_step="write it as Parquet") from error
+    for number, row in enumerate(frame.iter_rows(named=True), start=1):
+        yield f"row {number}", {name: value for name, value in row.items() if value is not None}
+
+
+def _question(row: Row, number: int) -> BatchQuestion | str:
+    """A row's question, or what is wrong with it."""
+    body = row.get("body")
+    asked = cast(Row, body) if isinstance(body, dict) else row
+    messages = asked.get("messages")
+    if messages is None and isinstance(question := asked.get("question"), str):
+        messages = [{"role": "user", "content": question}] if question.strip() else None
+    if messages is None:
+        return "neither `question` nor `messages`"
+    if not _are_messages(messages):
+        return "`messages` is no list of role and content that ends with the user's"
+    name = row.get("custom_id", row.get("id", number))
+    return BatchQuestion(
+        id=str(name),
+        messages=tuple(cast(list[Row], messages)),
+        # a line of OpenAI's batch names OpenAI's model; only a name of ours is one to route by
+        model=_twin(asked.get("model")),
+        options={key: asked[key] for key in OPTIONS if asked.get(key) is not None},
+    )
+
+
+def _are_messages(value: object) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    parts = cast(list[Any], value)
+    if not all(isinstance(one, dict) for one in parts):
+        return False
+    messages = cast(list[Row], parts)
+    return (
+        all({"role", "content"} <= set(one) for one in messages) and messages[-1]["role"] == "user"
+    )
+
+
+def _twin(model: object) -> str:
+    return model if isinstance(model, str) and model.startswith("twin/") else ""
