@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from twin_assets.knowledge.quote_calibration import quote_calibration
     from twin_assets.knowledge.sentence_embeddings import sentence_embeddings
     from twin_assets.partitions import authors
+    from twin_assets.serving.batch_completions import batch_completions
     from twin_assets.serving.released_model import released_model
     from twin_assets.serving.routing_policy import routing_policy
     from twin_assets.serving.shadow_pairs import shadow_pairs
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "authors",
+    "batch_completions",
     "build_defs",
     "checkpoint_evaluation",
     "cleaned_documents",
@@ -71,6 +73,7 @@ __all__ = [
 ]
 _HOMES = {
     "authors": "partitions",
+    "batch_completions": "serving.batch_completions",
     "checkpoint_evaluation": "evaluation.checkpoint_evaluation",
     "cleaned_documents": "corpus.cleaned_documents",
     "document_chunks": "knowledge.chunks",
