@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from twin_resources.answer_forms import AnswerForm
 from twin_resources.errors import TwinError
+from twin_resources.guard_settings import NO_TABLE, Guards, read_guards
 from twin_resources.settings import Settings
 
 # The bundled authors, one folder each: a link to deploy/samples in a checkout.
@@ -61,6 +62,8 @@ class Author:
             (`voice`, where the gate has released the version for it, else `quote_and_voice`).
         system_messages: what becomes of a program's system and developer messages: `ignore`, or
             `note` to hand them to the model, marked as the program's.
+        guards: what is done with personal data, secrets, injections and named words in questions,
+            passages and answers; `[guards]`, see safety.md.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
             nothing is released, and no post goes to a paid provider (`consent.py`).
         paid: False: no question to this author goes to a paid provider, whatever the home has.
@@ -88,6 +91,7 @@ class Author:
     auto_retrain: bool | None = None
     answer: AnswerForm = "quote_and_voice"
     system_messages: Literal["ignore", "note"] = "ignore"
+    guards: Guards = NO_TABLE
     consent: str = ""
     paid: bool = True
     presidio_model: str = ""
@@ -123,6 +127,12 @@ def read_author(settings: Settings, slug: str) -> Author:
     values.setdefault("name", slug)
     extra = {name: value for name, value in document.items() if name not in known}
     wrong: list[str] = []
+    if "guards" in values:
+        try:
+            values["guards"] = read_guards(values["guards"])
+        except (ValueError, AttributeError) as error:
+            wrong.append(f"guards: {error}")
+            del values["guards"]
     for name, value in values.items():
         try:
             values[name] = _kinds_of_author()[name].validate_python(value, strict=True)
@@ -181,6 +191,8 @@ def write_author(settings: Settings, author: Author) -> Path:
             continue
         value = getattr(author, name)
         if value != spec.default:
+            if isinstance(value, Guards):
+                value = value.as_table()
             document[name] = list(value) if isinstance(value, tuple) else value
     document |= author.extra
     path = settings.authors_dir / f"{author.slug}.toml"

@@ -25,6 +25,7 @@ from twin_resources.authors import Author
 from twin_resources.gateway.choice import BASE, PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure
+from twin_resources.gateway.guarding import GuardRecord
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import Asked
 from twin_resources.quotes.answer_text import (
@@ -107,6 +108,10 @@ class Answering:
         standby: who answers if the one that was chosen fails; None: nobody.
         shown: the answer as the reader got it; empty: as the model wrote it.
         ignored: what the client sent and has no effect, by name.
+        guarded: what the guards found in question, passages and answer.
+        withheld: the fixed sentence in the place of an answer that they do not let pass.
+        quote_score, quote_threshold: cosine of the best window, and from where on one is quoted;
+            None: nothing was looked for.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
     """
 
@@ -138,6 +143,10 @@ class Answering:
     shown: str = ""
     ignored: tuple[str, ...] = ()
     drawn: Chosen | None = None
+    guarded: tuple[GuardRecord, ...] = ()
+    withheld: str = ""
+    quote_score: float | None = None
+    quote_threshold: float | None = None
     _began: float = 0.0
     _over: bool = False
 
@@ -199,14 +208,14 @@ class Answering:
     @property
     def written_by(self) -> WrittenBy:
         """See `disclosure.py`."""
-        if self.declined:
+        if self.declined or self.withheld:
             return "fixed"
         return {PAID: "paid", BASE: "untuned"}.get(self.chosen.version, "tuned")  # pyright: ignore[reportReturnType]
 
     @property
     def is_fixed(self) -> bool:
         """No model is asked: a refused topic, quotations alone, or nothing to quote."""
-        return bool(self.declined) or self.answer in {"quote", "not_written_about"}
+        return bool(self.declined or self.withheld) or self.answer in {"quote", "not_written_about"}
 
     @property
     def prefix(self) -> str:
@@ -289,6 +298,7 @@ class Answering:
             "twin.declined_topic": self.declined,
             "twin.ignored": ",".join(self.ignored),
             "twin.safety": ",".join(self.findings),
+            "twin.guards": ",".join(map(str, self.guarded)),
         }
 
 

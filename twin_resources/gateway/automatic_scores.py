@@ -1,6 +1,7 @@
 """What the gateway itself measures of an answer, as scores on its trace.
 
-Belongs here: support of the answer by its passages, seconds, dollars; their names and ids.
+Belongs here: support of the answer by its passages, seconds, dollars, how near its quotations lie
+and from where on one is shown, what the guards found; their names and ids.
 Does not belong here: readers' feedback (`feedback.py`), judges (they read what was asked as well).
 
 Support is lexical: the share of the answer's distinct longer words that stand in a passage of the
@@ -17,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twin_resources.gateway.answering import Answering
+from twin_resources.gateway.guarding import guard_scores
 from twin_resources.langfuse.outbox import QueuedScore, score_id
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
-AUTOMATIC_SCORES = (SUPPORT, LATENCY, COST)
+QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
 # Of their own, so that who reads what readers and judges said need not page through these.
 ENVIRONMENT = "measured"
 _WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
@@ -66,7 +68,15 @@ def automatic_scores(
     if answering.sources:
         passages = passages_of_prompt(messages, template=answering.template)
         supported = support(answer, passages)
-    measured = {SUPPORT: supported, LATENCY: latency_s, COST: answering.cost_usd}
+    measured = {
+        SUPPORT: supported,
+        LATENCY: latency_s,
+        COST: answering.cost_usd,
+        QUOTE_SCORE: answering.quote_score,
+        QUOTE_THRESHOLD: answering.quote_threshold,
+        QUOTATIONS: None if answering.quote_score is None else float(len(answering.quotes)),
+        **guard_scores(answering.guarded),
+    }
     return [
         QueuedScore(
             id=score_id(name, answering.trace_id),

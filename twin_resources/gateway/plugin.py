@@ -28,6 +28,7 @@ from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
+from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.keys import Key, KeyLimits, Keyring
 from twin_resources.gateway.paid_budget import PaidBudget
@@ -164,6 +165,7 @@ class TwinPlugin(CustomLogger):
             self._end(answering, response)
             self.watch.ended(answering, answered=True)
             end_prose(answering, response)
+            guard_answer(answering, response)
             without_inner_fields(response)
             return _put_twin_field(answering, _opened(answering, response))
         return response
@@ -186,7 +188,8 @@ class TwinPlugin(CustomLogger):
             opening = _opening_chunk(answering, request_data) if answering.prefix else None
             if opening is not None:
                 yield opening
-            async for chunk in prose_ended(answering, self._unbroken(answering, response)):
+            prose = prose_ended(answering, self._unbroken(answering, response))
+            async for chunk in guarded_stream(answering, prose):
                 without_inner_fields(chunk)
                 if opening is not None:
                     chunk.id = opening.id  # one answer, one id

@@ -31,6 +31,7 @@ from twin_resources.gateway.choice import (
     standby_of,
 )
 from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.guarding import guard_input, guard_passages, records
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Found, Passages
@@ -139,19 +140,23 @@ class RequestPath:
         chosen = choose(snapshot, asked, key=key, day=day, paid_problem=problem)
         author = snapshot.authors[asked.author]
         chosen, template, renamed = _with_template(snapshot, chosen)
+        guarded = guard_input(asked, author)
+        asked = guarded.asked
         topic = safety.refused_topic(asked.question, author.refused_topics)
         note, cut = _note(asked, author)
         if asked.system and not note:
             ignored = (*ignored, SYSTEM_MESSAGES)
         wanted, unreleased = _wanted_form(asked, author, chosen)
         found = Found()
-        if not topic:
+        if not (topic or guarded.withheld):
             found = await self.passages.find(
                 asked.author,
                 asked.search_text,
                 token_budget=author.context_tokens,
                 with_quotes=wanted != VOICE,
             )
+        compared = found.quoted is not None and not found.quoted.reason
+        found, in_passages = guard_passages(found, author)
         form = _form_of(wanted, found)
         if form.is_fixed:
             chosen = replace(chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0)
@@ -179,8 +184,15 @@ class RequestPath:
             ),
             usd_per_hour=self.usd_per_hour,
             ignored=tuple(sorted((*asked.ignored, *ignored))),
-            meter=self._meter(chosen, fixed=bool(topic) or form.is_fixed),
+            meter=self._meter(chosen, fixed=bool(topic or guarded.withheld) or form.is_fixed),
             declined=topic,
+            withheld=guarded.withheld,
+            guarded=(
+                *records("input", guarded.findings),
+                *records("passages", in_passages),
+            ),
+            quote_score=found.quoted.best if compared and found.quoted else None,
+            quote_threshold=found.quoted.threshold if compared and found.quoted else None,
             answer=form.answer,
             opening=form.opening,
             quotes=form.quotes,
@@ -220,7 +232,9 @@ class RequestPath:
             messages=rendered(template, history),
             sampling=sampling,
             fixed_answer=(
-                safety.declined(author.name, topic) if topic else form.opening.text * form.is_fixed
+                safety.declined(author.name, topic)
+                if topic
+                else guarded.withheld or form.opening.text * form.is_fixed
             ),
         )
 

@@ -1,0 +1,141 @@
+"""The gateway's guards: what of 200 planted texts is found, and what of 400 others is touched.
+
+    python tests/bench/bench_guards.py --quick|--full [--json FILE]
+
+Planted: 80 texts with personal data, 60 with secrets, 60 injections, in English, German and French;
+half of each was never tuned on, and the goals are held against that half. Each is looked through
+whole and as a stream in pieces of 1 to 12 characters. `--quick` takes every fourth text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.guards.planted import KINDS, Planted, benign, planted
+from tests.bench.rows import Row, heading, line, save
+from twin_resources.gateway.guards import HeldBack, Scanner
+from twin_resources.guard_settings import Guards, read_guards
+
+GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
+MOST_WRONGLY = 0.01
+_FEWEST = 6  # characters in a row of a value: fewer stand in any text by chance
+ALL_MASKED = read_guards(dict.fromkeys(KINDS, "mask"))
+
+
+def streamed(text: str, scanner: Scanner, *, seed: int) -> str:
+    """What a reader gets of the text when it comes in pieces."""
+    chance = random.Random(seed)
+    held, shown, place = HeldBack(scanner), "", 0
+    while place < len(text):
+        piece = text[place : place + chance.randint(1, 12)]
+        shown += held.feed(piece)
+        place += len(piece)
+    return shown + held.finish()
+
+
+def is_found(one: Planted, shown: str) -> bool:
+    """Whether the value is gone; of an injection, whether its sentence is."""
+    return one.value not in shown
+
+
+def sent(one: Planted, shown: str) -> int:
+    """Characters of the value that went out in one run, if it is more than chance."""
+    match = SequenceMatcher(None, shown, one.value, autojunk=False).find_longest_match()
+    return match.size if match.size >= _FEWEST else 0
+
+
+def figures(*, every: int = 1) -> list[Row]:
+    rows: list[Row] = []
+    texts = planted()[::every]
+    whole = {one: Scanner(ALL_MASKED, "answer", one.region).scan(one.text) for one in texts}
+    pieces = {
+        one: streamed(one.text, Scanner(ALL_MASKED, "answer", one.region), seed=number)
+        for number, one in enumerate(texts)
+    }
+    for half in ("held_out", "tuned"):
+        for kind in KINDS:
+            some = [one for one in texts if one.kind == kind and one.half == half]
+            if not some:
+                continue
+            for way in ("whole", "in pieces"):
+                shown = {one: whole[one].text if way == "whole" else pieces[one] for one in some}
+                recall = statistics.fmean(is_found(one, shown[one]) for one in some)
+                goal = GOALS[kind] if half == "held_out" else None
+                holds = goal is None or recall >= goal
+                rows.append(
+                    Row(f"{kind}, {way}, {half} ({len(some)})", recall, "share", goal, holds)
+                )
+    leaked = sum(
+        sent(one, pieces[one])
+        for one in texts
+        if one.kind != "injection" and is_found(one, whole[one].text)
+    )
+    rows.append(Row("masked characters sent by streams", leaked, "chars", 0, leaked == 0))
+    differ = sum(whole[one].text != pieces[one] for one in texts)
+    rows.append(Row("streams that show another text than the whole answer", differ, "texts"))
+    for half in ("held_out", "tuned"):
+        others = [one for one in benign() if one[1] == half][::every]
+        wrongly = [text for language, _, text in others if _touched(text, language)]
+        share = len(wrongly) / len(others)
+        goal = MOST_WRONGLY if half == "held_out" else None
+        name = f"benign questions touched, {half} ({len(others)})"
+        rows.append(Row(name, share, "share", goal, goal is None or share <= goal))
+        for text in wrongly:
+            sys.stderr.write(f"touched: {text}\n")
+    rows.append(Row("a question looked through", _microseconds(), "µs CPU"))
+    rows.append(Row("held back of plain prose, median", _held_back(), "chars"))
+    return rows
+
+
+def _touched(text: str, language: str) -> bool:
+    region = {"de": "DE", "fr": "FR"}.get(language, "US")
+    return bool(Scanner(ALL_MASKED, "input", region).scan(text).findings)
+
+
+def _microseconds() -> float:
+    questions = [text for _, _, text in benign()]
+    scanner = Scanner(ALL_MASKED, "input", "US")
+    began = time.process_time()
+    for text in questions:
+        scanner.scan(text)
+    return (time.process_time() - began) / len(questions) * 1e6
+
+
+def _held_back() -> float:
+    """Characters that wait behind each piece of plain prose: what a reader sees later."""
+    prose = " ".join(text for _, _, text in benign()[:200])[:8000]
+    held, waiting, shown = HeldBack(Scanner(Guards(), "answer")), [], 0
+    for place in range(0, len(prose), 4):
+        shown += len(held.feed(prose[place : place + 4]))
+        waiting.append(place + 4 - shown)
+    return statistics.median(waiting)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true")
+    form.add_argument("--full", action="store_true")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    rows = figures(every=4 if options.quick else 1)
+    sys.stdout.write(heading() + "\n")
+    for row in rows:
+        sign = "≤" if row.unit == "chars" or "touched" in row.name else "≥"
+        sys.stdout.write(line(row, sign=sign) + "\n")
+    if options.json:
+        save(rows, options.json)
+    return 0 if all(row.holds for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

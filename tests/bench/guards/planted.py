@@ -1,0 +1,121 @@
+"""Personal data and secrets in sentences, in three languages and two halves; with the injections,
+200 planted texts.
+
+Belongs here: the sentences and which value goes into which. Does not belong here: the values
+(`tests/unit/privacy/plants.py`, seeded), looking for them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.bench.guards import injections
+from tests.bench.guards.benign import HARD, PLAIN
+from tests.bench.questions.questions import read_questions
+from tests.unit.privacy import plants
+
+Half = Literal["tuned", "held_out"]
+KINDS = ("personal", "secrets", "injection")
+PERSONAL, SECRETS = 80, 60
+_CARRIERS = {
+    "en": (
+        "Could you write back about the clock? {value} is where I am found.",
+        "I noted this down for you: {value}. Which oil would you take?",
+        "My brother said you should have {value} before you answer.",
+        "Here is what you asked for, {value}, and now my question about brass.",
+        "As promised {value}, and thank you for the post on winding.",
+    ),
+    "de": (
+        "Schreiben Sie mir wegen der Uhr zurück? {value} gilt noch.",
+        "Ich habe es Ihnen notiert: {value}. Welches Öl nehmen Sie?",
+        "Mein Bruder meint, Sie brauchen {value}, bevor Sie antworten.",
+        "Hier ist, was Sie wollten, {value}, und nun meine Frage zu Messing.",
+        "Wie versprochen {value}, und danke für den Beitrag über das Aufziehen.",
+    ),
+    "fr": (
+        "Pouvez-vous me répondre pour la pendule ? {value} est toujours valable.",
+        "Je vous l'ai noté : {value}. Quelle huile prenez-vous ?",
+        "Mon frère dit qu'il vous faut {value} avant de répondre.",
+        "Voici ce que vous vouliez, {value}, et ma question sur le laiton.",
+        "Comme promis {value}, et merci pour l'article sur le remontage.",
+    ),
+}
+_REGIONS = {"en": "US", "de": "DE", "fr": "FR"}
+_PERSONAL = (
+    plants.mail,
+    plants.phone_international,
+    plants.phone_announced,
+    plants.phone_american,
+    plants.address_v4,
+    plants.card,
+    plants.iban,
+    plants.national_identity,
+)
+_SECRETS = (plants.vendor_key, plants.private_key, plants.web_token, plants.assigned_secret)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A text with something in it.
+
+    Attributes:
+        kind: `guard_settings.KINDS`.
+        value: what no reader may be sent where it is masked; of an injection the whole text.
+        region: where the author is at home.
+    """
+
+    kind: str
+    language: str
+    half: Half
+    text: str
+    value: str
+    region: str
+
+
+def planted(seed: int = 1) -> list[Planted]:
+    """All 200; the same for the same seed."""
+    found = [
+        *_with_values("personal", _PERSONAL, PERSONAL, seed),
+        *_with_values("secrets", _SECRETS, SECRETS, seed + 1),
+    ]
+    halves: tuple[tuple[Half, Sequence[tuple[str, str]]], ...] = (
+        ("tuned", injections.TUNED),
+        ("held_out", injections.HELD_OUT),
+    )
+    for half, texts in halves:
+        found += [
+            Planted("injection", language, half, text, text, _REGIONS[language])
+            for language, text in texts
+        ]
+    return found
+
+
+def _with_values(kind: str, makers: Sequence[object], count: int, seed: int) -> list[Planted]:
+    chance = random.Random(seed)
+    found: list[Planted] = []
+    languages = sorted(_CARRIERS)
+    for number in range(count):
+        maker = makers[number % len(makers)]
+        plant = maker(chance)  # pyright: ignore[reportCallIssue]
+        language = languages[number // len(makers) % len(languages)]
+        carrier = chance.choice(_CARRIERS[language])
+        text = carrier.format(value=f"{plant.before}{plant.value}{plant.after}")
+        half: Half = "tuned" if number // len(makers) % 2 else "held_out"
+        region = plant.region or _REGIONS[language]
+        found.append(Planted(kind, language, half, text, plant.value, region))
+    return found
+
+
+def benign() -> list[tuple[str, Half, str]]:
+    """Language, half and text of 400 questions in which nothing is planted."""
+    found: list[tuple[str, Half, str]] = [
+        ("en", one.half, one.question)
+        for slug in ("mara-lindqvist", "oona-petrie", "tomas-okafor")
+        for one in read_questions(slug)
+    ]
+    found += [(language, "tuned", text) for language, text in HARD]
+    found += [(language, "held_out", text) for language, text in PLAIN]
+    return found

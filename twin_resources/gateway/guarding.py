@@ -1,0 +1,229 @@
+"""The guards on one request: its question, its passages, its answer.
+
+Belongs here: applying them where an author's file says, and what goes out in the place of what is
+withheld. Does not belong here: finding (`guards/`), the settings (`guard_settings.py`), LiteLLM's
+hooks (`plugin.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.gateway.guards import Finding, HeldBack, Scanned, Scanner
+from twin_resources.gateway.passages import Found
+from twin_resources.guard_settings import GuardPlace
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.gateway.answering import Answering
+    from twin_resources.gateway.request_body import Asked
+    from twin_resources.retrieval.retrieval import Passage
+
+WITHHELD = "[The rest of this answer is withheld.]"
+_WORDS = {
+    "personal": "personal data",
+    "secrets": "a secret",
+    "injection": "instructions to the model",
+    "words": "words that its author does not speak about here",
+}
+
+
+@dataclass(frozen=True)
+class GuardedInput:
+    """A question as it may go on.
+
+    Attributes:
+        withheld: the fixed sentence that answers it; empty: it may be asked.
+    """
+
+    asked: Asked
+    findings: tuple[Finding, ...] = ()
+    withheld: str = ""
+
+
+@dataclass(frozen=True)
+class GuardRecord:
+    """What was found for one answer, as its trace tells it: kinds and counts, never a value."""
+
+    place: GuardPlace
+    what: str
+    kind: str
+    action: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.what}:{self.action}:{self.count}"
+
+
+def scanner_of(author: Author, place: GuardPlace) -> Scanner:
+    return Scanner(author.guards, place, author.language)
+
+
+def guard_input(asked: Asked, author: Author) -> GuardedInput:
+    """The question, the conversation and the client's system message without what is masked.
+
+    Only the question is refused: an earlier turn was answered before, or is the client's own.
+    """
+    scanner = scanner_of(author, "input")
+    if scanner.is_off:
+        return GuardedInput(asked)
+    question = scanner.scan(asked.question)
+    history = [scanner.scan(turn["content"]) for turn in asked.history]
+    system, search = scanner.scan(asked.system), scanner.scan(asked.search_text)
+    turns = tuple(
+        {"role": turn["role"], "content": scanned.text}
+        for turn, scanned in zip(asked.history, history, strict=True)
+    )
+    found = tuple(one for scanned in (question, system, *history) for one in scanned.findings)
+    blocked = question.blocked
+    withheld = ""
+    if blocked is not None:
+        withheld = f"This twin does not answer a question that holds {_WORDS[blocked.kind]}."
+    cleaned = replace(
+        asked,
+        question=question.text,
+        history=turns,
+        system=system.text,
+        search_text=search.text,
+    )
+    return GuardedInput(cleaned, found, withheld)
+
+
+def guard_passages(found: Found, author: Author) -> tuple[Found, tuple[Finding, ...]]:
+    """What was found in the posts without what is masked or blocked; a quotation is shown word for
+    word or not at all."""
+    scanner = scanner_of(author, "passages")
+    if scanner.is_off:
+        return found, ()
+    findings: list[Finding] = []
+    passages: list[Passage] = []
+    for passage in found.passages:
+        title, text = scanner.scan(passage.title), scanner.scan(passage.text)
+        findings += (*title.findings, *text.findings)
+        if title.blocked is None and text.blocked is None:
+            passages.append(replace(passage, title=title.text, text=text.text))
+    nearest = tuple(one for one in found.nearest if _as_it_is(scanner.scan(one.title)))
+    quoted = found.quoted
+    if quoted is not None and quoted.quotes:
+        scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
+        findings += [one for _, text in scanned for one in text.findings]
+        quotes = tuple(quote for quote, text in scanned if _as_it_is(text))
+        # Not "has not written about it": the author has, and the file says not to show it.
+        reason = "" if quotes else "the quotation is withheld"
+        quoted = replace(quoted, quotes=quotes, reason=reason)
+    cleaned = replace(found, passages=tuple(passages), nearest=nearest, quoted=quoted)
+    return cleaned, tuple(findings)
+
+
+def _as_it_is(scanned: Scanned) -> bool:
+    return all(one.action == "record" for one in scanned.findings)
+
+
+def records(place: GuardPlace, findings: Iterable[Finding]) -> tuple[GuardRecord, ...]:
+    """Findings counted, in a fixed order."""
+    counts = Counter((one.what, one.kind, one.action) for one in findings)
+    return tuple(
+        GuardRecord(place, what, kind, action, count)
+        for (what, kind, action), count in sorted(counts.items())
+    )
+
+
+def guard_answer(answering: Answering, response: Any) -> None:
+    """An answer in one piece, masked or withheld."""
+    scanner = scanner_of(answering.author, "answer")
+    if answering.is_fixed or scanner.is_off or not response.choices:
+        return
+    choice = response.choices[0]
+    written = choice.message.content or ""
+    as_json = answering.asked.response_format is not None
+    scanned = scanner.scan(written, as_json=as_json)
+    answering.guarded += records("answer", scanned.findings)
+    if (blocked := scanned.blocked) is not None:
+        before = [one for one in scanned.findings if one.end <= blocked.begin]
+        shown = scanner.scan(written[: blocked.begin]).text if before else written[: blocked.begin]
+        choice.message.content = answering.shown = _withheld_after(shown, as_json=as_json)
+        choice.finish_reason = "content_filter"
+    elif scanned.text is not written:
+        choice.message.content = answering.shown = scanned.text
+
+
+def _withheld_after(shown: str, *, as_json: bool) -> str:
+    """Half of a JSON document is none: the client is told by the finish reason."""
+    return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD}".lstrip()
+
+
+async def guarded_stream(
+    answering: Answering, chunks: AsyncGenerator[Any, None]
+) -> AsyncGenerator[Any, None]:
+    """A stream's chunks, shown only as far as nothing that is masked can begin in them.
+
+    Behind a blocked place the rest is read and not shown, as behind a loop (`answer_ending.py`).
+    """
+    scanner = scanner_of(answering.author, "answer")
+    if answering.is_fixed or scanner.is_off:
+        async for chunk in chunks:
+            yield chunk
+        return
+    if not scanner.holds_back:
+        written = ""
+        async for chunk in chunks:
+            written += "".join(
+                choice.delta.content or "" for choice in chunk.choices if choice.delta
+            )
+            if any(choice.finish_reason for choice in chunk.choices):
+                answering.guarded += records("answer", scanner.scan(written).findings)
+            yield chunk
+        return
+    as_json = answering.asked.response_format is not None
+    held = HeldBack(scanner, as_json=as_json)
+    shown = ""
+    over = False
+    try:
+        async for chunk in chunks:
+            for choice in chunk.choices:
+                if choice.delta is None:
+                    continue
+                text = held.feed(choice.delta.content or "")
+                if choice.finish_reason and not over:
+                    text += held.finish()
+                if held.blocked is not None and not over:
+                    over = True
+                    text = text if as_json else f"{text}\n\n{WITHHELD}"
+                if held.blocked is not None and choice.finish_reason:
+                    choice.finish_reason = "content_filter"
+                shown += text
+                if choice.finish_reason:
+                    answering.guarded += records("answer", held.findings)
+                    held.findings.clear()
+                    acted = held.blocked is not None or shown != answering.shown
+                    if acted and (answering.shown or shown):
+                        answering.shown = shown
+                if choice.finish_reason and text:
+                    # Ahead of the chunk with the reason, in which some clients read no text.
+                    yield _chunk_before(chunk, text)
+                    text = ""
+                choice.delta.content = text or (None if choice.finish_reason else "")
+            yield chunk
+    finally:
+        # A reader who left: what was found until then is told.
+        answering.guarded += records("answer", held.findings)
+
+
+def _chunk_before(chunk: Any, text: str) -> Any:
+    before = chunk.model_copy(deep=True)
+    before.choices[0].finish_reason = None
+    before.choices[0].delta.content = text
+    if getattr(before, "usage", None) is not None:
+        before.usage = None
+    return before
+
+
+def guard_scores(guarded: Iterable[GuardRecord]) -> Mapping[str, float]:
+    """Findings by kind: `guard_personal` … to their number; a kind without one is left out."""
+    counts: Counter[str] = Counter()
+    for record in guarded:
+        counts[f"guard_{record.kind}"] += record.count
+    return {name: float(count) for name, count in sorted(counts.items())}

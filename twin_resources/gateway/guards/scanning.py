@@ -1,0 +1,170 @@
+"""What a text holds that its author's file watches for, and the text without it.
+
+Belongs here: the four kinds over one text, what is masked, the placeholders.
+Does not belong here: which kind is watched where (`guard_settings.py`), personal data and secrets
+themselves (`privacy/`), a text that comes in pieces (`streaming.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from twin_resources.gateway.guards.injection import find_injections
+from twin_resources.guard_settings import KINDS, GuardAction, Guarded, GuardPlace, Guards
+from twin_resources.privacy import find_personal
+
+SECRETS = frozenset({"private key", "key", "web token", "secret"})
+_PLACEHOLDERS = {"injection": "[instructions]", "words": "[…]"}
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One place in a text.
+
+    Attributes:
+        begin, end: characters of the text.
+        kind: see `guard_settings.KINDS`.
+        what: the kind of `privacy` for personal data and secrets, else the kind again; never the
+            value.
+        action: what the author's file says.
+    """
+
+    begin: int
+    end: int
+    kind: Guarded
+    what: str
+    action: GuardAction
+
+    @property
+    def placeholder(self) -> str:
+        return _PLACEHOLDERS.get(self.kind, f"[{self.what}]")
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A text as it may go on.
+
+    Attributes:
+        text: masked; the very same string when nothing was.
+        findings: in the order of the text, recorded ones too.
+    """
+
+    text: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def blocked(self) -> Finding | None:
+        """The first finding for which the author's file says `block`."""
+        return next((found for found in self.findings if found.action == "block"), None)
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """Looks through texts of one place for one author.
+
+    Attributes:
+        region: where the author is at home, for phone numbers and national ids (`privacy.redact`).
+    """
+
+    guards: Guards
+    place: GuardPlace
+    region: str = ""
+
+    @cached_property
+    def is_off(self) -> bool:
+        """Nothing is watched for here."""
+        kinds = [kind for kind in KINDS if self._on(kind)]
+        return not kinds or (kinds == ["words"] and not self.guards.block_list)
+
+    @cached_property
+    def holds_back(self) -> bool:
+        """A stream may show something too early here: a kind is masked or blocked."""
+        acts = {kind for kind in KINDS if self._acts(kind)}
+        return bool(acts - {"words"}) or ("words" in acts and bool(self.guards.block_list))
+
+    @cached_property
+    def longest_phrase(self) -> int:
+        """Words of the longest entry of the block list."""
+        return max((len(entry.split()) for entry in self.guards.block_list), default=0)
+
+    @cached_property
+    def acts_on_injection(self) -> bool:
+        return self._acts("injection")
+
+    def find(self, text: str) -> list[Finding]:
+        """Every finding, in the order of the text; they may overlap."""
+        found: list[Finding] = []
+        if self._on("personal") or self._on("secrets"):
+            for span in find_personal(text, region=self.region):
+                kind: Guarded = "secrets" if span.kind in SECRETS else "personal"
+                if self._on(kind):
+                    found.append(self._finding(span.start, span.end, kind, span.kind))
+        if self._on("words") and self._words is not None:
+            found += [
+                self._finding(*match.span(), "words", "words")
+                for match in self._words.finditer(text)
+            ]
+        if self._on("injection"):
+            found += [
+                self._finding(begin, end, "injection", "injection")
+                for begin, end in find_injections(text)
+            ]
+        return sorted(found)
+
+    def scan(self, text: str, *, as_json: bool = False) -> Scanned:
+        """The text with what is to be masked or blocked replaced.
+
+        A blocked place is masked as well, so that whoever goes on in spite of it shows nothing.
+
+        Args:
+            as_json: keep it a JSON document.
+        """
+        if self.is_off or not text:
+            return Scanned(text)
+        found = tuple(self.find(text))
+        return Scanned(masked(text, found, as_json=as_json), found)
+
+    def _finding(self, begin: int, end: int, kind: Guarded, what: str) -> Finding:
+        return Finding(begin, end, kind, what, self.guards.action(kind, self.place))
+
+    def _on(self, kind: Guarded) -> bool:
+        return self.guards.action(kind, self.place) != "off"
+
+    def _acts(self, kind: Guarded) -> bool:
+        return self.guards.action(kind, self.place) in {"mask", "block"}
+
+    @cached_property
+    def _words(self) -> re.Pattern[str] | None:
+        phrases = [
+            r"\s+".join(re.escape(word) for word in entry.split())
+            for entry in sorted(self.guards.block_list, key=len, reverse=True)
+        ]
+        if not phrases:
+            return None
+        return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", re.IGNORECASE)
+
+
+def masked(text: str, findings: Sequence[Finding], *, as_json: bool = False) -> str:
+    """The text with each finding that is masked or blocked replaced by what it was."""
+    pieces: list[str] = []
+    end = 0
+    for found in findings:
+        if found.action not in {"mask", "block"} or found.end <= end:
+            continue
+        begin = max(found.begin, end)
+        placeholder = found.placeholder
+        if as_json and not in_json(text, begin):
+            placeholder = f'"{placeholder}"'  # a number, which stands there without quotes
+        pieces += (text[end:begin], placeholder)
+        end = found.end
+    return "".join((*pieces, text[end:])) if end else text
+
+
+def in_json(text: str, place: int) -> bool:
+    """Whether a place of a JSON document stands inside a string."""
+    quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text[:place]))
+    return quotes % 2 == 1

@@ -1,0 +1,112 @@
+"""What is done with personal data, secrets, injections and named words: `[guards]` of an author.
+
+Belongs here: the table of the author's file, its kinds, places and actions, and their defaults.
+Does not belong here: finding anything (`gateway/guards/`), personal data in posts, which are
+cleaned of it when they are imported (`privacy/`).
+
+    [guards]
+    personal = "mask"                                # one word for all places, or by place:
+    secrets = { input = "mask", passages = "mask", answer = "block" }
+    injection = { input = "block" }
+    words = "block"
+    block_list = ["Project Heron", "Jane Roe"]
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, cast, get_args
+
+Guarded = Literal["personal", "secrets", "injection", "words"]
+GuardPlace = Literal["input", "passages", "answer"]
+GuardAction = Literal["off", "record", "mask", "block"]
+KINDS: tuple[Guarded, ...] = get_args(Guarded)
+PLACES: tuple[GuardPlace, ...] = get_args(GuardPlace)
+ACTIONS: tuple[GuardAction, ...] = get_args(GuardAction)
+
+# A reader's own number is the reader's to send, and never left the machine; an answer that repeats
+# one, from whatever source, may be read by others. An injection in a question is answered: with
+# control tokens broken it can at worst spoil the answer to its own writer, and a question about
+# injections is a fair one. In a passage somebody else speaks through the author.
+DEFAULTS: Mapping[Guarded, Mapping[GuardPlace, GuardAction]] = {
+    "personal": {"input": "record", "passages": "mask", "answer": "mask"},
+    "secrets": {"input": "mask", "passages": "mask", "answer": "mask"},
+    "injection": {"input": "record", "passages": "block", "answer": "record"},
+    "words": {"input": "block", "passages": "block", "answer": "block"},
+}
+
+
+@dataclass(frozen=True)
+class Guards:
+    """The table of one author.
+
+    Attributes:
+        own: what differs from `DEFAULTS`, as (kind, place, action), in a fixed order.
+        block_list: words and phrases; case and spacing do not matter.
+    """
+
+    own: tuple[tuple[Guarded, GuardPlace, GuardAction], ...] = ()
+    block_list: tuple[str, ...] = ()
+
+    def as_table(self) -> dict[str, Any]:
+        """The table that says the same; defaults are left out."""
+        table: dict[str, Any] = {}
+        for kind, place, action in self.own:
+            table.setdefault(kind, {})[place] = action
+        return table | ({"block_list": list(self.block_list)} if self.block_list else {})
+
+    def action(self, kind: Guarded, place: GuardPlace) -> GuardAction:
+        return self._own.get((kind, place)) or DEFAULTS[kind][place]
+
+    @cached_property
+    def _own(self) -> Mapping[tuple[Guarded, GuardPlace], GuardAction]:
+        return {(kind, place): action for kind, place, action in self.own}
+
+
+NO_TABLE = Guards()
+
+
+def read_guards(table: Mapping[str, Any]) -> Guards:
+    """The settings of a table `[guards]`; what it leaves out has its default.
+
+    Raises:
+        ValueError: an unknown name, place or action; the message says which.
+    """
+    actions = {kind: dict(DEFAULTS[kind]) for kind in KINDS}
+    words: tuple[str, ...] = ()
+    for name, value in table.items():
+        if name == "block_list":
+            words = _words(value)
+        elif name not in KINDS:
+            raise ValueError(f"{name!r} is none of {', '.join((*KINDS, 'block_list'))}")
+        elif isinstance(value, Mapping):
+            for place, action in cast("Mapping[str, Any]", value).items():
+                if place not in PLACES:
+                    raise ValueError(f"{name}.{place} is none of {', '.join(PLACES)}")
+                actions[name][place] = _action(f"{name}.{place}", action)
+        else:
+            actions[name] = dict.fromkeys(PLACES, _action(name, value))
+    own: list[tuple[Guarded, GuardPlace, GuardAction]] = [
+        (kind, place, actions[kind][place])
+        for kind in KINDS
+        for place in PLACES
+        if actions[kind][place] != DEFAULTS[kind][place]
+    ]
+    return Guards(tuple(own), words)
+
+
+def _action(name: str, value: object) -> GuardAction:
+    for action in ACTIONS:
+        if value == action:
+            return action
+    raise ValueError(f"{name} = {value!r} is none of {', '.join(ACTIONS)}")
+
+
+def _words(value: object) -> tuple[str, ...]:
+    words = cast("list[object]", value) if isinstance(value, list | tuple) else None
+    if words is None or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f"block_list = {value!r} is no list of words")
+    return tuple(str(word) for word in words)
