@@ -97,6 +97,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.retrain_twin,
             jobs.collect_feedback,
             jobs.judge_answers,
+            jobs.compare_versions,
             jobs.compare_authors,
             rolling_back.roll_back,
             forgetting.forget,
@@ -108,6 +109,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             import_schedules.import_changed_feeds_every_hour,
             schedules.collect_feedback_every_hour,
             schedules.judge_answers_every_hour,
+            schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
         ],
         sensors=[

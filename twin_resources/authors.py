@@ -53,6 +53,9 @@ class Author:
             true of who answered (`gateway/disclosure.py`).
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
+        answer_model: a larger model that answers with the author's posts until a tuned version has
+            beaten it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address
+            (`https://…/v1#model`); in force with the next `twin up`. Empty: none.
         release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
         canary_share: share of the requests that a canary answers; in force with the next
             `routing_policy`.
@@ -86,6 +89,7 @@ class Author:
     disclosure: str = ""
     recipe: str = ""
     base_model: str = ""
+    answer_model: str = ""
     release_mode: str = "auto"
     canary_share: float = 0.1
     auto_retrain: bool | None = None

@@ -53,6 +53,27 @@ def memory_need_gb(billions: float) -> float:
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
 
+def weights_gb(model: str) -> float | None:
+    """What a server of ours reads of a model, f16, or the GGUF file as it is; None: not known."""
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path.stat().st_size / GB
+    billions = parameters_of(model)
+    return None if billions is None else 2 * billions
+
+
+def answering_need_gb(weights: float, *, trained_billions: float | None = None) -> float:
+    """Memory of a server with these weights (GB) beside the stack, and beside a training as well.
+
+    Weights, a cache for 2 × 4,096 tokens (an eighth of the weights, at least 0.3 GB) and 4 GB.
+
+    Args:
+        trained_billions: parameters of the model that is trained beside it; None: none is.
+    """
+    stack = 4.0 if trained_billions is None else memory_need_gb(trained_billions)
+    return stack + weights + max(0.3, weights / 8)
+
+
 def expect(billions: float, machine: dict[str, Any]) -> dict[str, Any]:
     """What a model of this size does on this machine.
 

@@ -6,7 +6,8 @@ installing (`installation.py`), any import outside the standard library, and syn
 Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
 
     python3 -I twin_resources/preflight.py [--json] [--base-model ID|PATH] [--embedder ID]
-        [--home DIR] [--gateway-port N] [--dagster-port N] [--traces-port N]
+        [--answer-model ID|PATH|ADDRESS] [--home DIR] [--gateway-port N] [--dagster-port N]
+        [--traces-port N]
     Other arguments are ignored.
     Exit code 0: go on. 1: stop, and why.
 """
@@ -33,7 +34,16 @@ if not __package__:  # run as a file, isolated (-I): the project is not on the p
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from twin_resources import forecast
-from twin_resources.model_fit import REFERENCE_BILLION, SIZES, expect, parameters_of, size_name
+from twin_resources.answer_model import NONE
+from twin_resources.model_fit import (
+    REFERENCE_BILLION,
+    SIZES,
+    answering_need_gb,
+    expect,
+    parameters_of,
+    size_name,
+    weights_gb,
+)
 from twin_resources.processor import multiplies_bf16
 
 PYTHONS = ((3, 11), (3, 12))
@@ -151,6 +161,29 @@ def look_at_model(model: str, machine: Machine) -> list[Finding]:
     return [_note("base model", found, "expect swapping or a smaller --base-model")]
 
 
+def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Finding]:
+    """Whether a server of the answer model fits here, at all and beside the training."""
+    if not name or name.startswith(("http://", "https://")) or name == NONE:
+        return []
+    weights = weights_gb(name)
+    if weights is None:
+        found = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
+        return [_note("answer model", found, "see the table below for what fits")]
+    here = machine["memory_gb"]
+    alone, beside = (
+        answering_need_gb(weights),
+        answering_need_gb(weights, trained_billions=parameters_of(trained) or REFERENCE_BILLION),
+    )
+    if here and here < alone:
+        found = f"{name} needs {alone:.0f} GB of memory, here are {here} GB"
+        step = "name a smaller one, or the address of a server that holds it (https://…/v1)"
+        return [_stop("answer model", found, step)]
+    if here and here < beside:
+        found = f"{name} and a training beside it need {beside:.0f} GB, here are {here} GB"
+        return [_note("answer model", found, "expect swapping while it trains")]
+    return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
+
+
 def needs_gb(
     options: argparse.Namespace, machine: Machine, *, installed: bool, prepared: bool
 ) -> tuple[float, float, float]:
@@ -169,6 +202,12 @@ def needs_gb(
     if options.base_model != EMBEDDED_MODEL and billions:
         local = Path(options.base_model).expanduser().is_dir()
         fetched, home = fetched + (0 if local else 2 * billions), home + 4 * billions
+    answering = parameters_of(options.answer_model)
+    served_elsewhere = options.answer_model.startswith(("http://", "https://"))
+    place = Path(options.answer_model).expanduser()
+    if answering and not served_elsewhere and not place.is_file():  # a GGUF is served as it lies
+        fetched += 0 if place.is_dir() else 2 * answering
+        home += (2 if place.is_dir() else 4) * answering
     return round(fetched, 1), kept, home
 
 
@@ -311,6 +350,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     download, kept, in_home = needs_gb(options, machine, installed=installed, prepared=prepared)
     findings = look_at_system() + look_at_python() + look_at_compiler()
     findings += look_at_model(options.base_model, machine)
+    findings += look_at_answer_model(options.answer_model, options.base_model, machine)
     findings += look_at_disk(project, home, kept_gb=kept, home_gb=in_home)
     if not options.check:
         findings += look_at_ports(options, home)
@@ -375,6 +415,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     model = os.environ.get("TWIN_BASE_MODEL") or EMBEDDED_MODEL
     parser.add_argument("--base-model", default=model)
     parser.add_argument("--embedder", default=os.environ.get("TWIN_EMBEDDER") or EMBEDDED_EMBEDDER)
+    parser.add_argument("--answer-model", default="")
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
     for service in PORTS:
         parser.add_argument(f"--{service}-port")

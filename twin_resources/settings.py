@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     chat_port: int = 7860  # of the chat page, while it is open
     model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
     model_server_key: str = ""  # of that server
+    answer_model_key: str = ""  # of an answer model at an address (`twin up --answer-model`)
     # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
     # same question answers without reading its passages again (135M: 23 KB a token).
     prompt_cache_mib: int = Field(default=64, ge=0)

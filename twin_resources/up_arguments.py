@@ -1,6 +1,7 @@
 """The arguments of `deploy/up.sh`, answered or refused before anything is looked at or installed.
 
-Belongs here: `--help`, options that do not exist, a folder that is not there, posts of nobody.
+Belongs here: `--help`, options that do not exist, a folder that is not there, posts of nobody, an
+answer model that cannot answer.
 Does not belong here: what the options mean (`cli/stack.py`, whose source is read for their names
 and help, so that there is no second list), ports and models (`preflight.py`), any import outside
 the standard library, and syntax newer than Python 3.9.
@@ -24,6 +25,7 @@ from typing import Any
 if not __package__:  # run as a file, isolated (-I): the project is not on the path yet
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from twin_resources.answer_model import KEY_VARIABLE, NONE, check_name
 from twin_resources.errors import TwinError
 from twin_resources.slugs import slug_of
 
@@ -243,6 +245,9 @@ def main(arguments: Sequence[str]) -> int:
                 home=Path(home).expanduser(),
                 samples=here.parent / "deploy" / "samples",
             )
+            answer_model = given.get("--answer-model", NONE)
+            if answer_model != NONE:
+                check_name(answer_model, key=os.environ.get(KEY_VARIABLE, ""))
     except WrongUsage as wrong:
         sys.stderr.write(f"{wrong}\nSee: bash deploy/up.sh --help\n")
         return WRONG_USAGE

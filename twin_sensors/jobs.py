@@ -30,6 +30,7 @@ RETRAIN_ASSETS = (
 )
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGED_ASSETS = ("judged_interactions",)
+COMPARED_ASSETS = ("shadow_pairs",)
 MARTS = ("requests", "quality_by_day", "feedback_funnel", "model_history")
 MARTS_OVER_AUTHORS = ("cost_by_day",)
 
@@ -62,6 +63,14 @@ judge_answers = dg.define_asset_job(
     selection=dg.AssetSelection.assets(*JUDGED_ASSETS),
     # A job of its own: the pool `training` counts runs, and feedback must not wait for a training.
     description="Judges' scores for new answers of one author's twin.",
+    executor_def=dg.in_process_executor,
+)
+
+compare_versions = dg.define_asset_job(
+    "compare_versions",
+    selection=dg.AssetSelection.assets(*COMPARED_ASSETS),
+    description="More pairs of answers for one author's version on trial; `canary_verdict` acts on "
+    "what they say.",
     executor_def=dg.in_process_executor,
 )
 

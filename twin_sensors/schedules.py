@@ -9,12 +9,17 @@ from datetime import timedelta
 
 import dagster as dg
 
-from twin_resources.dagster_resources import StateResource
+from twin_resources.dagster_resources import RegistryResource, StateResource
 from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.ledger.interactions import authors_answering
 from twin_resources.ledger.schema import open_tables
 from twin_resources.loop.run_records import PARTITION_TAG
-from twin_sensors.jobs import collect_feedback, compare_authors, judge_answers
+from twin_sensors.jobs import (
+    collect_feedback,
+    compare_authors,
+    compare_versions,
+    judge_answers,
+)
 
 # Longer than the distance of two ticks: an answer that the ledger read late is not passed over.
 LOOKED_BACK = timedelta(hours=3)
@@ -54,20 +59,44 @@ def judge_answers_every_hour(
     Judging shares a pool with trainings: behind a long one, each hour's run would pile up.
     """
     at = context.scheduled_execution_time
-    waiting = {
-        run.tags.get(PARTITION_TAG)
-        for run in context.instance.get_runs(
-            dg.RunsFilter(
-                job_name=judge_answers.name,
-                statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS],
-            )
-        )
-    }
+    waiting = _waiting(context, judge_answers.name)
     wanted = [slug for slug in _answered_lately(context, state) if slug not in waiting]
     if not wanted:
         yield dg.SkipReason(f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges")
     for slug in wanted:
         yield dg.RunRequest(run_key=f"judge:{slug}:{at.isoformat()}", partition_key=slug)
+
+
+@dg.schedule(
+    job=compare_versions,
+    cron_schedule="40 * * * *",
+    description="Starts `compare_versions` for each author with a version on trial against an "
+    "answer model: a run makes five minutes of pairs, and this goes on.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def compare_versions_every_hour(
+    context: dg.ScheduleEvaluationContext, registry: RegistryResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """More pairs against each answer model, unless such a run waits behind a training."""
+    at = context.scheduled_execution_time
+    models = registry.registry()
+    try:
+        trying = [
+            author
+            for author in models.authors_on_trial()
+            if (stable := models.stable(author)) is not None
+            and stable.is_answer_model
+            and any(item.state == "shadow" for item in models.versions(author))
+        ]
+    finally:
+        models.state.close()
+    known = set(context.instance.get_dynamic_partitions("authors"))
+    waiting = _waiting(context, compare_versions.name)
+    wanted = [slug for slug in trying if slug in known and slug not in waiting]
+    if not wanted:
+        yield dg.SkipReason("no version is on trial against an answer model")
+    for slug in wanted:
+        yield dg.RunRequest(run_key=f"compare:{slug}:{at.isoformat()}", partition_key=slug)
 
 
 compare_authors_every_day = dg.ScheduleDefinition(
@@ -77,6 +106,19 @@ compare_authors_every_day = dg.ScheduleDefinition(
     cron_schedule="35 0 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
+
+
+def _waiting(context: dg.ScheduleEvaluationContext, job: str) -> set[str | None]:
+    """Authors for whom a run of a job goes on or waits."""
+    return {
+        run.tags.get(PARTITION_TAG)
+        for run in context.instance.get_runs(
+            dg.RunsFilter(
+                job_name=job,
+                statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS],
+            )
+        )
+    }
 
 
 def _answered_lately(context: dg.ScheduleEvaluationContext, state: StateResource) -> Sequence[str]:

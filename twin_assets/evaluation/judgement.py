@@ -124,16 +124,19 @@ def judge_candidate(judging: Judging) -> Judged:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
     """
     version, incumbent = _compared(judging)
+    # an answer model is no incumbent of the gate, but it answers: nothing is gained by haste
+    beside = judging.registry.stable(judging.author)
+    hasty = incumbent is None and not (beside is not None and beside.is_answer_model)
     question = _question_of(judging, version, incumbent)
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
     known = judging.registry.verdict(version.checkpoint, GATE_VERSION)
-    for first in (False, True) if incumbent is None else (False,):
+    for first in (False, True) if hasty else (False,):
         stored = _stored(version, rests_on, known, first=first)
         if stored is not None:
             outcome = stored.verdict.outcome
             judging.say(f"v{version.version} was evaluated on exactly this before: {outcome}")
             return stored
-    judged = _judged_now(judging, version, question, rests_on, first=incumbent is None)
+    judged = _judged_now(judging, version, question, rests_on, first=hasty)
     if judged.verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is entered here
         reason = refusal(judged.verdict)
@@ -194,6 +197,8 @@ def _compared(judging: Judging) -> tuple[ModelVersion, ModelVersion | None]:
     incumbent = judging.registry.stable(judging.author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # nothing stands between a stable version and itself
+    if incumbent is not None and incumbent.is_answer_model:
+        incumbent = None  # it has no weights that were trained here: a trial compares the answers
     return version, incumbent
 
 

@@ -26,14 +26,15 @@ def answering_of(
 ) -> Answering:
     """Which checkpoint is asked for how many answers; nobody is asked when there is no use for it.
 
-    A tainted version is not asked: what it was trained on is to be forgotten.
+    A tainted version is not asked: what it was trained on is to be forgotten. Nor is an answer
+    model: what it would have to unlearn is no fault of the weights that are trained.
 
     Raises:
         TwinError: no such recipe, or the stable version's manifest can't be read.
     """
     recipe = load_recipe(author.recipe or DEFAULT_RECIPE)
     stable = registry.stable(author.slug)
-    if recipe.preference is None or stable is None:
+    if recipe.preference is None or stable is None or stable.is_answer_model:
         return Answering()
     manifest = read_manifest(Path(stable.folder))
     checkpoint = whose_answers(

@@ -42,11 +42,15 @@ def routing_policy(
     ).authors[author]
     table = dict(policy.routing)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
-    report = routing.cost_report(
-        chosen.self_hosted_usd_per_hour,
-        measured=routing.read_throughput(chosen.home / "gateway" / "throughput.json", server),
-        paid_blended=routing.paid_blended_usd(chosen.paid_model) if table["paid"] else None,
-    )
+    report: dict[str, float | int | str] = {
+        "cost": "an answer model at an address: what it charges is not known here"
+    }
+    if not (policy.stable and policy.stable.is_elsewhere):
+        report = routing.cost_report(
+            chosen.self_hosted_usd_per_hour,
+            measured=routing.read_throughput(chosen.home / "gateway" / "throughput.json", server),
+            paid_blended=routing.paid_blended_usd(chosen.paid_model) if table["paid"] else None,
+        )
     digest = hashlib.sha256(
         json.dumps([table, server, dict(policy.weights)], sort_keys=True).encode()
     )

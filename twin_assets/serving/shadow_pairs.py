@@ -7,6 +7,7 @@ It needs no live traffic: recent prompts are replayed with their recorded contex
 once; a run that was interrupted is continued. Nothing to compare is told, not skipped.
 """
 
+import math
 from typing import Any
 
 import dagster as dg
@@ -34,13 +35,16 @@ class ShadowConfig(dg.Config):
         fewest_prompts: with fewer recorded prompts held-out ones fill up.
         margin: ε of certificates and test; None: `Settings.margin`.
         whatever_the_mode: also for authors whose release mode is `gate`, or `auto` with too few
-            recorded prompts for a trial.
+            recorded prompts for a trial; so it is against an answer model.
+        longest_s: against an answer model no batch of pairs is begun after so many seconds; the
+            trial goes on in the next hour (`compare_versions`).
     """
 
     most_pairs: int = FEWEST_PROMPTS
     fewest_prompts: int = FEWEST_PROMPTS
     margin: float | None = None
     whatever_the_mode: bool = False
+    longest_s: float = 300.0
 
 
 @dg.asset(
@@ -65,9 +69,11 @@ def shadow_pairs(
     margin = settings.settings().margin if config.margin is None else config.margin
     recorded, needed = recorded_prompts(store, author.slug), settings.settings().trial_prompts
     nothing = ""
-    if author.release_mode == "gate" and not config.whatever_the_mode:
+    must_win = versions is not None and versions.incumbent.is_answer_model
+    whatever_the_mode = config.whatever_the_mode or must_win
+    if author.release_mode == "gate" and not whatever_the_mode:
         nothing = "release mode is gate: nothing to replay"
-    elif author.release_mode == "auto" and recorded < needed and not config.whatever_the_mode:
+    elif author.release_mode == "auto" and recorded < needed and not whatever_the_mode:
         nothing = f"release mode is auto: {recorded} of {needed} recorded prompts for a trial"
     elif versions is None:
         nothing = "no version waits beside a stable one: nothing to compare"
@@ -104,13 +110,10 @@ def shadow_pairs(
         ),
         panel,
         tables=store,
-        serve=lambda version: servers.serve(
-            version.base_gguf or None,
-            version.adapter_gguf,
-            alias=f"{author.slug}/v{version.version}",
-        ),
+        serve=servers.serve_version,
         margin=margin,
         most_pairs=config.most_pairs,
+        longest_s=config.longest_s if must_win else math.inf,
         say=context.log.info,
     )
     return dg.MaterializeResult(

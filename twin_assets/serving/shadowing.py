@@ -12,6 +12,7 @@ stored is never asked again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -30,6 +31,7 @@ from twin_resources.judging.judge import Answered, digest, identity
 from twin_resources.judging.pairs import PLANT, TABLE, Trial
 from twin_resources.judging.panel import Panel
 from twin_resources.judging.plants import Plant, drawn_for_batch
+from twin_resources.release.trial import margin_against
 from twin_resources.serving.model_server_process import servers_at_once
 
 if TYPE_CHECKING:
@@ -85,9 +87,14 @@ def replay(
     serve: ServeVersion,
     margin: float,
     most_pairs: int,
+    longest_s: float = math.inf,
     say: Callable[[str], object],
 ) -> Replayed:
     """Answer and score prompts until the test decides, they are used up, or `most_pairs` are new.
+
+    Args:
+        margin: ε of the judges' certificates, and of the trial (`margin_against`).
+        longest_s: no batch is begun after so many seconds.
 
     Raises:
         TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
@@ -105,11 +112,19 @@ def replay(
     )
     work = _Work(author, versions, by_id(prompts), panel, trial, serve)
     stored = _stored(tables, author.slug)
-    evidence = evidence_of(stored, trial.id, panel, anchored=bool(trial.anchor), margin=margin)
+    trial_margin = margin_against(versions.incumbent, margin)
+    evidence = evidence_of(
+        stored, trial.id, panel, anchored=bool(trial.anchor), margin=trial_margin
+    )
     known = set(stored.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
     waiting = [prompt for prompt in prompts if prompt.prompt_id not in known]
     new_pairs = new_plants = 0
-    while waiting and evidence.verdict == "undecided" and new_pairs < most_pairs:
+    while (
+        waiting
+        and evidence.verdict == "undecided"
+        and new_pairs < most_pairs
+        and time.monotonic() - started < longest_s
+    ):
         batch = waiting[: min(BATCH, most_pairs - new_pairs)]
         waiting = waiting[len(batch) :]
         rows = work.rows(
@@ -131,7 +146,9 @@ def replay(
             row_key="pair_id",
         )
         stored = _stored(tables, author.slug)
-        evidence = evidence_of(stored, trial.id, panel, anchored=bool(trial.anchor), margin=margin)
+        evidence = evidence_of(
+            stored, trial.id, panel, anchored=bool(trial.anchor), margin=trial_margin
+        )
         new_pairs += len(batch)
         new_plants += len(rows) - len(batch)
         say(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
@@ -273,5 +290,6 @@ class _Work:
             servers=servers_at_once(),
             max_tokens=min(MOST_TOKENS, self._author.max_tokens),
             frequency_penalty=self._author.frequency_penalty,
+            texts_only=True,  # an answer model's server need not report log-probabilities
         )
         return [answer.text for answer in found]

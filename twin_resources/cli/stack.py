@@ -45,6 +45,14 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     include: Include = None,
     base_model: Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")] = "",
     embedder: Annotated[str, typer.Option("--embedder", help="sentence-transformers id.")] = "",
+    answer_model: Annotated[
+        str,
+        typer.Option(
+            "--answer-model",
+            help="A larger model that answers until the tuned one has beaten it: folder, GGUF "
+            "file, Hugging Face id or https://…/v1; kept; none: no more.",
+        ),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return at the first answers.")] = False,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train once.")] = True,
@@ -88,6 +96,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             include=include or (),
             base_model=base_model,
             embedder=embedder,
+            answer_model=answer_model,
             dry_run=dry_run,
             detach=detach,
             train=train,

@@ -77,8 +77,21 @@ def run_export(
 
 def _version(registry: Registry, author: str, version: str) -> ModelVersion:
     if version:
-        return registry.get(author, version_number(version))
+        found = registry.get(author, version_number(version))
+        if found.is_answer_model:
+            raise TwinError(
+                f"export v{found.version} of {author}",
+                found=f"an answer model that was named, not trained: {found.base}",
+                next_step="copy it from there, or name a tuned version (`twin versions`)",
+            )
+        return found
     stable = registry.stable(author)
+    if stable is not None and stable.is_answer_model:
+        raise TwinError(
+            f"export the stable version of {author}",
+            found=f"an answer model that was named, not trained: {stable.base}",
+            next_step="name a tuned version (`twin versions` lists them)",
+        )
     if stable is None:
         raise TwinError(
             f"export the stable version of {author}",

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from twin_resources.authors import Author
 from twin_resources.command.author_progress import Answer, AuthorProgress, write_progress
 from twin_resources.command.clock import StageClock
 from twin_resources.command.conversation import ask, make_client
+from twin_resources.command.outcome import wait_until_served
 from twin_resources.command.presentation import answers_table
 from twin_resources.command.retold_errors import retold
 from twin_resources.command.runs import FollowedRun, follow, launch_or_join
@@ -23,6 +25,9 @@ from twin_resources.stack.endpoints import Endpoints
 from twin_resources.stack.programs import ensure_alive, urls
 from twin_resources.stack.stack import Stack
 from twin_resources.wording import counted
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
 
 IMPORT = "import_posts"
 
@@ -73,15 +78,23 @@ def ask_before(
     progress: AuthorProgress,
     *,
     clock: StageClock,
+    answer_model: ModelVersion | None = None,
 ) -> AuthorProgress:
-    """Ask the three questions of base model + retrieval and keep the answers.
+    """Ask the three questions of base model + retrieval, or of the answer model, and keep the
+    answers.
 
     An author who has answers already is not asked again: nothing about them would have changed.
     """
     if progress.before or not progress.questions:
         clock.say("the first answers were given before; ask more with `twin ask`")
         return progress
-    before = ask_all(endpoints, progress.questions, model=f"twin/{author.slug}@base", clock=clock)
+    model = f"twin/{author.slug}@base"
+    if answer_model is not None:
+        if wait_until_served(stack.settings, answer_model):
+            model = f"twin/{author.slug}"
+        else:
+            clock.say("the answer model is not up yet (models.log): base answers", style="yellow")
+    before = ask_all(endpoints, progress.questions, model=model, clock=clock)
     clock.show(answers_table(before, author=author.name))
     progress = replace(progress, before=before)
     write_progress(stack.settings, author.slug, progress)

@@ -21,8 +21,11 @@ from twin_resources.stack.programs import working_folder
 SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before installing
 
 
-def show_machine(settings: Settings, *, clock: StageClock) -> None:
+def show_machine(settings: Settings, *, clock: StageClock, answer_model: str = "") -> None:
     """Look at the machine; print what was found.
+
+    Args:
+        answer_model: as it was named; empty: none was.
 
     Raises:
         TwinError: something would fail later; says what and what to do.
@@ -32,6 +35,7 @@ def show_machine(settings: Settings, *, clock: StageClock) -> None:
             *("--base-model", settings.base_model),
             *("--embedder", settings.embedder),
             *("--home", str(settings.home)),
+            *("--answer-model", answer_model),
         ]
     )
     report = preflight.examine(options, working_folder(), installed=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -47,14 +47,24 @@ class Ending:
 
     Attributes:
         verdict: of the gate, with its claims; None when it was never reached.
-        version: the released version, when tuned.
+        version: the released version, when tuned; None of one that is on trial against an answer
+            model.
         reasons: one sentence each, the first the most important.
+        answer_model: what answers while no tuned version has beaten it; None: none was named.
     """
 
     outcome: Outcome
     verdict: Verdict | None = None
     version: ModelVersion | None = None
     reasons: tuple[str, ...] = ()
+    answer_model: ModelVersion | None = None
+
+    @property
+    def who_answers(self) -> str:
+        """In a sentence, while no tuned version does."""
+        if self.answer_model is None:
+            return "base model + retrieval"
+        return f"the answer model (v{self.answer_model.version}, {self.answer_model.base})"
 
 
 def open_registry(settings: Settings) -> Registry:
@@ -117,26 +127,54 @@ def refusal_reasons(verdict: Verdict | None, refused: Sequence[str] = ()) -> lis
 def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
     """The outcome of a run that has been followed to its end."""
     registry = open_registry(settings)
-    verdict = registry.latest_verdict(author)
-    return decide(
+    verdict, stable = registry.latest_verdict(author), registry.stable(author)
+    named = stable if stable is not None and stable.is_answer_model else None
+    if named is not None and followed.succeeded and verdict and verdict.outcome == "passed":
+        return against_answer_model(registry, verdict, named)
+    ending = decide(
         "SUCCESS" if followed.succeeded else followed.run.status,
         verdict=verdict,
         verdict_is_fresh=verdict is not None and _judged_at(verdict) >= followed.run.created,
-        version=registry.stable(author),
+        version=None if named else stable,
         refused=followed.refused,
         failures=followed.failures,
     )
+    return replace(ending, answer_model=named)
+
+
+def against_answer_model(registry: Registry, verdict: Verdict, named: ModelVersion) -> Ending:
+    """What became of a version that has passed the gate and must beat an answer model.
+
+    On trial it is tuned, and answers when it has won; parked or rolled back it has not beaten it.
+    """
+    version = registry.by_checkpoint(verdict.checkpoint, author=verdict.author)
+    if version is None:
+        return Ending(Outcome.FAILED, verdict, answer_model=named)
+    waits = version.state in {"candidate", "shadow", "canary"}
+    last = [move for move in registry.moves(verdict.author) if move.version == version.version]
+    why = f": {last[-1].reason}" if last else ""
+    reason = (
+        f"v{version.version} has passed the gate and is on trial against v{named.version}{why}"
+        if waits
+        else f"v{version.version} has passed the gate and not beaten v{named.version}{why}"
+    )
+    outcome = Outcome.TUNED if waits else Outcome.REFUSED
+    return Ending(outcome, verdict, reasons=(reason,), answer_model=named)
 
 
 def standing_ending(settings: Settings, author: str) -> Ending | None:
     """The outcome that the registry already holds; None when nothing was ever judged."""
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable(author)
-    if version is not None:
+    named = version if version is not None and version.is_answer_model else None
+    if version is not None and named is None:
         return Ending(Outcome.TUNED, verdict, version)
     if verdict is None:
         return None
-    return decide("SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None)
+    if named is not None and verdict.outcome == "passed":
+        return against_answer_model(registry, verdict, named)
+    ending = decide("SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None)
+    return replace(ending, answer_model=named)
 
 
 def wait_for_ending(

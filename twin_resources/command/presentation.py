@@ -165,6 +165,8 @@ def versions_table(
         table.add_column(title, overflow="fold")
     for item in versions:
         marks = [mark for mark in ("tainted", "forced") if getattr(item, mark)]
+        if item.is_answer_model:
+            marks = [f"answer model {item.base}"]
         verdict = verdicts.get(item.checkpoint)
         move = last.get(item.version)
         table.add_row(

@@ -62,6 +62,7 @@ def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
         "versions": [
             {
                 "version": f"v{version.version}",
+                "kind": version.kind,
                 "state": version.state,
                 "forced": version.forced,
                 "tainted": version.tainted,
@@ -125,16 +126,18 @@ def run_rollback(
 def run_release(
     settings: Settings, version: str, *, author: str, reason: str, console: Console
 ) -> int:
-    """Release a refused or parked version by hand; it is marked `forced`. Returns the exit code.
+    """Release a refused or parked version by hand, or one in a shadow trial, which ends; it is
+    marked `forced`. Returns the exit code.
 
     Raises:
-        TwinError: there is no such version, or it is neither refused nor parked.
+        TwinError: there is no such version, or it is none of these.
     """
-    chosen = choose_author(settings, author)
+    chosen, number = choose_author(settings, author), version_number(version)
     registry = open_registry(settings)
-    move = registry.move(
-        chosen.slug, version_number(version), "stable", actor=actor(), reason=reason, force=True
-    )
+    if registry.get(chosen.slug, number).state == "shadow":
+        why = f"its trial ends by hand: {reason}"
+        registry.move(chosen.slug, number, "parked", actor=actor(), reason=why)
+    move = registry.move(chosen.slug, number, "stable", actor=actor(), reason=reason, force=True)
     return _tell(settings, move, console)
 
 

@@ -55,7 +55,8 @@ class StackStatus:
     Attributes:
         running: the supervisor is alive.
         crashed: a stack was started and ended without `twin stop`.
-        authors: slug → `v3`, or `base` while no version is released.
+        authors: slug → `v3`, or `base` while no version is released; of a model that the author
+            named `v1, answer model` and its name.
         outbox: what waits for the trace store (`OutboxCounts`); empty before the first start.
         runs: Dagster runs that are queued or go on, with their step and the time left;
             `runs_unknown`: why Dagster could not be asked for them.
@@ -228,4 +229,6 @@ def _served(settings: Settings) -> dict[str, str]:
         entry = policy.authors.get(slug) if policy else None
         stable = entry.stable if entry else None
         served[slug] = f"v{stable.version}" if stable else "base"
+        if stable is not None and stable.kind == "answer_model":
+            served[slug] += f", answer model {stable.base}"
     return served

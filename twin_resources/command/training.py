@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
@@ -45,6 +45,9 @@ from twin_resources.settings import Settings
 from twin_resources.stack.endpoints import Endpoints
 from twin_resources.stack.programs import ensure_alive, urls
 from twin_resources.stack.stack import Stack
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
 
 Why = Literal["train", "not_wanted", "too_small", "judged"]
 
@@ -183,10 +186,16 @@ def tell_ending(ending: Ending, *, clock: StageClock) -> None:
     if ending.outcome is Outcome.TUNED and ending.version is not None:
         clock.say(f"released: v{ending.version.version} answers now", style="bold green")
         return
+    if ending.outcome is Outcome.TUNED:
+        clock.say(f"on trial; {ending.who_answers} goes on answering", style="bold green")
+        for reason in ending.reasons:
+            clock.say(reason)
+        clock.say("next: nothing; the trial goes on by itself, see `twin versions`")
+        return
     word = "not released" if ending.outcome is Outcome.REFUSED else "the training failed"
     if ending.reasons == (NOT_WANTED,):
         word = "not trained"
-    clock.say(f"{word}; base model + retrieval go on answering", style="bold yellow")
+    clock.say(f"{word}: {ending.who_answers} will go on answering", style="bold yellow")
     for reason in ending.reasons:
         clock.say(reason)
     clock.say(next_step(ending))
@@ -249,10 +258,17 @@ def next_step(ending: Ending) -> str:
     )
 
 
-def show_ending(plan: TrainingPlan, *, clock: StageClock) -> Outcome:
-    """Stage 5 when nothing is trained."""
+def show_ending(
+    plan: TrainingPlan, *, clock: StageClock, answer_model: ModelVersion | None = None
+) -> Outcome:
+    """Stage 5 when nothing is trained.
+
+    Args:
+        answer_model: what answers by the author's word; None: nothing was named.
+    """
     assert plan.ending is not None
+    ending = replace(plan.ending, answer_model=answer_model)
     if plan.why == "judged":
         clock.say("nothing is retrained by itself; `twin up --retrain` does it")
-    tell_ending(plan.ending, clock=clock)
-    return plan.ending.outcome
+    tell_ending(ending, clock=clock)
+    return ending.outcome

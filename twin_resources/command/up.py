@@ -15,7 +15,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
+from twin_resources.answer_model import NONE, check_name
+from twin_resources.command.answer_models import follow_answer_model
 from twin_resources.command.author_progress import (
     AuthorProgress,
     fingerprint,
@@ -54,6 +57,9 @@ from twin_resources.stack.programs import StackEnded, StackStopped, ensure_alive
 from twin_resources.stack.stack import SERVICES, Stack, chosen_settings, find_stack, remember_author
 from twin_resources.wording import counted
 
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
+
 INTERRUPTED = 130
 STAY_S = 0.5
 REPORT_TURNS = 10  # between two looks whether the gate's report is complete
@@ -68,6 +74,7 @@ class UpOptions:
     include: Sequence[str] = ()
     base_model: str = ""
     embedder: str = ""
+    answer_model: str = ""  # NONE: no more; empty: as it was before
     dry_run: bool = False
     detach: bool = False
     train: bool = True
@@ -90,6 +97,9 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     if options.path is not None:
         source_at(options.path)  # before anything is looked at
     settings = settings_of(options)
+    if options.answer_model not in {"", NONE}:
+        named = check_name(options.answer_model, key=settings.answer_model_key)
+        options = replace(options, answer_model=named.name)
     had_stack = find_stack(settings) is not None
     _stop_on_signals()
     up = _Up(options, settings, clock or StageClock())
@@ -141,6 +151,7 @@ class _Up:
         self.serves = False  # from here on a failure leaves something worth keeping
         self.code: int | None = None  # known after the last stage
         self.ending: Ending | None = None  # of the training of this call
+        self.answer_model: ModelVersion | None = None  # what answers until it is beaten
 
     def run(self) -> int:
         self._preflight()
@@ -154,6 +165,10 @@ class _Up:
         if subject.is_new and not subject.author.recipe:
             recipe = recipe_of_machine(self.clock)
             subject = replace(subject, author=replace(subject.author, recipe=recipe))
+        named_before = subject.author.answer_model
+        if self.options.answer_model:
+            named = "" if self.options.answer_model == NONE else self.options.answer_model
+            subject = replace(subject, author=replace(subject.author, answer_model=named))
         if self.options.dry_run:
             return 0
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -171,6 +186,13 @@ class _Up:
         self.clock.stage(3, "prepare and start")
         stack, started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
+        )
+        self.answer_model = follow_answer_model(
+            stack.settings,
+            subject.author,
+            before=named_before,
+            instance=stack.record.instance,
+            clock=self.clock,
         )
         self.serves = True
         remember_author(stack.settings, subject.slug)
@@ -215,13 +237,20 @@ class _Up:
             import_posts(stack, subject.slug, clock=self.clock)
             progress = replace(progress, fingerprint=mark)
             write_progress(stack.settings, subject.slug, progress)
-        progress = ask_before(stack, endpoints, subject.author, progress, clock=self.clock)
+        progress = ask_before(
+            stack,
+            endpoints,
+            subject.author,
+            progress,
+            clock=self.clock,
+            answer_model=self.answer_model,
+        )
         if plan.follows and not self.options.detach:
             self._show_page(stack)  # to talk to while it trains; else it is shown at the end
 
         self.clock.stage(5, "train, gate, release")
         if not plan.follows:
-            outcome = show_ending(plan, clock=self.clock)
+            outcome = show_ending(plan, clock=self.clock, answer_model=self.answer_model)
             return 0 if plan.why == "not_wanted" else int(outcome)  # as it was asked for
         if self.options.detach:
             start_training(stack, subject.slug, clock=self.clock)
@@ -254,7 +283,7 @@ class _Up:
         from twin_resources.gateway.config import trace_store
 
         self.clock.stage(1, "preflight")
-        show_machine(self.settings, clock=self.clock)
+        show_machine(self.settings, clock=self.clock, answer_model=self.options.answer_model)
         trace_store(self.settings, Secrets("", "", "", ""))  # a Langfuse named only in part
         if self.settings.state_url:  # a driver or a server that is not there fails every process
             from twin_resources.state.state import State

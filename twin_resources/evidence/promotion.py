@@ -15,7 +15,8 @@ with probability at most α, and may be looked at after every pair. Several clai
 are judged together: promoted is what reached U ≥ 1/α for *each* claim, each at level α on its own
 (a candidate that fails one must win that very bet by luck); rolled back what reached D ≥ k/α for
 any of k (union bound). U is also bet against the *anchor*, the best version ever certified, with
-the same ε, so that small losses do not add up over releases.
+the same ε, so that small losses do not add up over releases. With ε = 0 (against an answer model)
+U asks for more than no loss: only a candidate that is better wins.
 """
 # pyright: strict
 
@@ -118,15 +119,15 @@ def begin(
         anchored: whether pairs also bring differences from the anchor.
 
     Raises:
-        ImpossibleValue: no claim, a claim twice, ε or α outside (0, 1).
+        ImpossibleValue: no claim, a claim twice, ε outside [0, 1), α outside (0, 1).
     """
     names = (*claims, *vetoes)
-    sound = claims and len(set(names)) == len(names) and 0.0 < margin < 1.0 and 0.0 < alpha < 1.0
+    sound = claims and len(set(names)) == len(names) and 0.0 <= margin < 1.0 and 0.0 < alpha < 1.0
     if not sound:
         raise ImpossibleValue(
             "start a test of promotion",
             found=f"claims {names}, margin {margin}, alpha {alpha}",
-            next_step="name at least one claim, each once; margin and alpha between 0 and 1",
+            next_step="name at least one claim, each once; margin from 0, alpha between 0 and 1",
         )
     bets = dict.fromkeys(claims, NO_WEALTH)
     return PairEvidence(
@@ -187,7 +188,7 @@ def fold(evidence: PairEvidence, pair: Pair) -> PairEvidence:
 
 
 def expected_pairs(
-    spread: float, *, margin: float = MARGIN, alpha: float = ALPHA, better_by: float = 0.0
+    spread: float, *, margin: float = MARGIN, alpha: float = ALPHA, better_by: float | None = None
 ) -> float:
     """About how many pairs it takes to promote a candidate that is `better_by` the incumbent.
 
@@ -198,8 +199,11 @@ def expected_pairs(
 
     Args:
         spread: standard deviation s of d.
-        better_by: mean of d; infinite at −ε and below.
+        better_by: mean of d; infinite at −ε and below. None: 0, an equal one; where ε is 0 and an
+            equal one never wins, `MARGIN`.
     """
+    if better_by is None:
+        better_by = 0.0 if margin > 0.0 else MARGIN
     mean = (margin + better_by) / 2.0  # μ, of z − m
     if mean <= 0.0:
         return math.inf

@@ -147,11 +147,11 @@ def finding(
     if evidence.verdict == "roll_back":
         return Evidence("roll_back", f"{mode}: worse than the stable version; {strength}")
     too_few = readers is not None and readers < FEWEST_READERS
+    won = f"not worse by {evidence.margin:g} or more" if evidence.margin else "better"
     if evidence.verdict == "promote" and not too_few:
         return Evidence(
             "promote",
-            f"{mode}: not worse by {evidence.margin:g} or more, after {evidence.pairs} pairs; "
-            f"{strength}",
+            f"{mode}: {won}, after {evidence.pairs} pairs; {strength}",
         )
     held = f"; {readers} of {FEWEST_READERS} readers needed to promote" if too_few else ""
     if exhausted:

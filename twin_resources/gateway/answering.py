@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from twin_resources.answer_forms import AnswerForm
 from twin_resources.authors import Author
-from twin_resources.gateway.choice import BASE, PAID, Chosen
+from twin_resources.gateway.choice import PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure
 from twin_resources.gateway.guarding import GuardRecord
@@ -68,7 +68,7 @@ class Source(Protocol):
 @dataclass(frozen=True)
 class Standby:
     """The stable version, prepared to answer in the place of a canary, or of who answers a diverted
-    class, when that one fails.
+    class, when that one fails; or the base model, in the place of an answer model elsewhere.
 
     Attributes:
         messages: rendered with its own template.
@@ -180,15 +180,16 @@ class Answering:
             self.cost_usd = 0.0
 
     def answered_by_standby(self, how: str) -> None:
-        """Who was chosen has failed and the stable version answers; told once.
+        """Who was chosen has failed and the standby answers; told once.
 
         Args:
             how: the clause for `degraded`.
         """
         if self.standby is None or self.drawn is not None:
             return
-        if self.meter is not None and not self._over:
-            self.meter.end(0)
+        if not self._over:
+            if self.meter is not None:  # one elsewhere has none
+                self.meter.end(0)
             self.standby.meter.begin()
         self.drawn, self.chosen = self.chosen, self.standby.chosen
         self.template, self.meter = self.standby.template, self.standby.meter
@@ -210,7 +211,9 @@ class Answering:
         """See `disclosure.py`."""
         if self.declined or self.withheld:
             return "fixed"
-        return {PAID: "paid", BASE: "untuned"}.get(self.chosen.version, "tuned")  # pyright: ignore[reportReturnType]
+        if self.chosen.version == PAID:
+            return "paid"
+        return "tuned" if self.chosen.is_tuned else "untuned"
 
     @property
     def is_fixed(self) -> bool:

@@ -124,6 +124,9 @@ class Chosen:
         engine: what computes the answer (`Server`).
         released_for: forms of answers that its verdict releases; all of a version that the client
             named, since it asked for that one.
+        is_tuned: trained on the author's posts; not the base model, a paid or an answer model.
+        is_elsewhere: an address that the author named answers: its time is not ours, nor its price
+            known.
     """
 
     server_key: str
@@ -135,6 +138,8 @@ class Chosen:
     degraded: tuple[str, ...] = ()
     engine: str = ""
     released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
+    is_tuned: bool = False
+    is_elsewhere: bool = False
 
 
 def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
@@ -240,16 +245,21 @@ def choose(
 
 def standby_of(snapshot: Snapshot, author: str, chosen: Chosen) -> Chosen | None:
     """Who answers when a drawn canary, or the place of a diverted class, fails: the stable
-    version, if its server is ready.
+    version, if its server is ready; and when an answer model at an address does: the base model.
 
     None for every other arm, and for a canary that the client named: it asked for that one.
     """
     policy = snapshot.policy_of(author)
-    may_fail = chosen.route == "canary" or chosen.route.startswith(DIVERTED)
-    if not may_fail or policy is None or policy.stable is None:
+    if policy is None or policy.stable is None:
         return None
-    stable = _arm(policy, author, "stable", propensity=1.0)
-    return stable if snapshot.is_ready(stable.server_key) else None
+    if chosen.route == "stable" and chosen.is_elsewhere:
+        arm = BASE  # nobody here looks after that server, and it is looked at every 15 s
+    elif chosen.route == "canary" or chosen.route.startswith(DIVERTED):
+        arm = "stable"
+    else:
+        return None
+    found = _arm(policy, author, arm, propensity=1.0)
+    return found if snapshot.is_ready(found.server_key) else None
 
 
 def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
@@ -351,6 +361,8 @@ def _serving(
         propensity=propensity,
         degraded=degraded,
         released_for=served.released_for,
+        is_tuned=served.kind == "tuned",
+        is_elsewhere=served.is_elsewhere,
     )
 
 

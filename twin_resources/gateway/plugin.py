@@ -143,8 +143,11 @@ class TwinPlugin(CustomLogger):
         self._remember(data["litellm_call_id"], prepared.answering)
         _rewrite(data, prepared)
         if prepared.answering.standby is not None:
-            is_canary = prepared.answering.chosen.route == "canary"
-            timeout_s = self.watch.timeout_s(asked.author) if is_canary else DIVERTED_TIMEOUT_S
+            timeout_s = DIVERTED_TIMEOUT_S
+            if prepared.answering.chosen.route == "canary":
+                timeout_s = self.watch.timeout_s(asked.author)
+            elif prepared.answering.chosen.is_elsewhere:
+                timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
             _add_standby(data, prepared, timeout_s)
         return data
 
@@ -233,7 +236,7 @@ class TwinPlugin(CustomLogger):
                 raise
             sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
             answering.answered_by_standby(
-                f"{answering.chosen.route} broke off: answered anew by stable"
+                f"{answering.chosen.route} broke off: answered anew by {standby.chosen.route}"
             )
             anew = await self._find_router().acompletion(
                 model=standby.chosen.server_key,
@@ -261,14 +264,17 @@ class TwinPlugin(CustomLogger):
         if answering is not None:
             error = type(original_exception).__name__
             route = answering.chosen.route
-            answering.answered_by_standby(f"{route} failed ({error}): answered by stable")
+            by = answering.standby.chosen.route if answering.standby else "nobody"
+            answering.answered_by_standby(f"{route} failed ({error}): answered by {by}")
 
     def note_server(self, answering: Answering, kwargs: dict[str, Any]) -> None:
         """Whose answer is logged; LiteLLM may log it before it tells of the fallback."""
         parameters = kwargs.get("litellm_params") or {}
         group = (parameters.get("metadata") or {}).get("model_group")
         if answering.standby is not None and group == answering.standby.chosen.server_key:
-            answering.answered_by_standby(f"{answering.chosen.route} failed: answered by stable")
+            answering.answered_by_standby(
+                f"{answering.chosen.route} failed: answered by {answering.standby.chosen.route}"
+            )
 
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], *args: Any, **kwargs: Any

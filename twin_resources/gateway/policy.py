@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twin_resources.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.answer_model import address_of
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class ServedVersion:
     base_gguf: str
     released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
     kind: VersionKind = "tuned"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the address that the author named answers, and no server of ours."""
+        return self.kind == "answer_model" and bool(address_of(self.base)[0])
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,7 @@ class RequestPath:
         )
 
     def _meter(self, chosen: Chosen, *, fixed: bool) -> Throughput | None:
-        if fixed or chosen.server_key == PAID:
+        if fixed or chosen.server_key == PAID or chosen.is_elsewhere:
             return None
         return self.meters.setdefault(chosen.server_key, Throughput())
 
@@ -356,6 +356,8 @@ def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template
             template="",
             engine=snapshot.engine_of(BASE),
             released_for=QUOTING_FORMS,
+            is_tuned=False,
+            is_elsewhere=False,
         )
         return base, DEFAULT_TEMPLATE, f"{note}: answered by base"
     return chosen, DEFAULT_TEMPLATE, f"{note}: the default one is used"

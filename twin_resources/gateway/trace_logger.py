@@ -122,7 +122,8 @@ class TraceLogger(LangfuseOtelLogger):
         if answering is None or answering.standby is None or refused:
             return
         answering.end(0)
-        answering.answered_by_standby(f"{answering.chosen.route} failed, stable as well")
+        by = answering.standby.chosen.route
+        answering.answered_by_standby(f"{answering.chosen.route} failed, {by} as well")
         ended = time.time_ns()
         span = self.tracer.start_span(
             "answer",

@@ -45,6 +45,7 @@ BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
 # has; and by a person's word it goes, with nobody in its place.
 ANSWER_MODEL_BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"stable"}),
+    "rolled_back": frozenset({"stable"}),
     "stable": frozenset({"retired"}),
 }
 # A version enters these only with a PASSED verdict, since it then answers (or competes to).

@@ -9,6 +9,7 @@ Source of the method: architecture.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +19,7 @@ from twin_resources.evidence import release_mode
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.promotion import expected_pairs
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Choice
-from twin_resources.registry.moves import Mode, Move
+from twin_resources.registry.moves import Mode, ModelVersion, Move
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.release import canary, trial
 from twin_resources.release.measuring import measured
@@ -72,6 +73,25 @@ def chosen_mode(wanted: str, known: release_mode.Trial) -> Choice:
     reason = f"{wanted}: the author's settings say so"
     mode = cast("Mode", wanted)
     return Choice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
+
+
+def with_answer_model(choice: Choice, known: release_mode.Trial, stable: ModelVersion) -> Choice:
+    """The choice while an answer model is stable: a trial that must be won, as a shadow unless
+    readers can decide it.
+
+    Args:
+        choice: what it would be otherwise.
+    """
+    mode: Mode = "shadow" if choice.mode == "gate" else choice.mode
+    pairs = expected_pairs(known.spread, margin=0.0, alpha=known.alpha)
+    reason = (
+        f"{mode}: v{stable.version} answers by the author's word ({stable.base}), and only a won "
+        f"trial replaces it; one that is better by {MARGIN:g} takes about {pairs:.0f} pairs"
+    )
+    if not known.certified and mode == "shadow":
+        reason += "; no judge is certified to decide it yet"
+    days = pairs / known.canary_values_per_day if known.canary_values_per_day > 0.0 else math.inf
+    return Choice(mode, reason, pairs, days if mode == "canary" else 0.0)
 
 
 def release(
@@ -135,10 +155,13 @@ def release_measured(
     )
     if replays is not None:
         found = replace(found, spread=replays.spread)
+    choice, stable = chosen_mode(wanted, found), registry.stable(author)
+    if stable is not None and stable.is_answer_model:
+        choice = with_answer_model(choice, found, stable)
     done = release(
         registry,
         author,
-        choice=chosen_mode(wanted, found),
+        choice=choice,
         gate_version=gate_version,
         actor=actor,
         now=now,
@@ -209,6 +232,7 @@ def take_on(
         running = trial.begin(state, on, replays.terms, now=now)
         return trial.fold(state, running, replays.pairs, replays.standing())
     after = canary.last_sequence(state, on.author)
+    margin = trial.margin_against(registry.get(on.author, on.incumbent), margin)
     terms = Terms((canary.CLAIM,), judges="readers", margin=margin)
     running = trial.begin(state, on, terms, now=now, after_sequence=after)
     days = canary.days_of(state, running)

@@ -22,7 +22,7 @@ from twin_resources.evidence.promotion import Pair
 from twin_resources.judging import pairs as table
 from twin_resources.judging.panel import VETOING, deciding
 from twin_resources.judging.stored import CERTIFICATE_TABLE
-from twin_resources.release.trial import Standing, Terms
+from twin_resources.release.trial import Standing, Terms, margin_against
 from twin_resources.release.trial_rows import OnTrial
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def read_replays(
 
     Args:
         used_up: the trial of which every prompt has been replayed (metadata of `shadow_pairs`).
-        margin: ε.
+        margin: ε of the judges' certificates, and of the trial (`margin_against`).
     """
     if not tables.exists(table.TABLE, author):
         return None
@@ -98,7 +98,8 @@ def read_replays(
     if rows.is_empty():
         return None
     newest = rows.sort("sequence").row(-1, named=True)
-    versions = {item.checkpoint: item.version for item in registry.versions(author)}
+    known = {item.checkpoint: item for item in registry.versions(author)}
+    versions = {checkpoint: item.version for checkpoint, item in known.items()}
     trial, anchor = str(newest["trial"]), str(newest["anchor"])
     compared = [newest["candidate"], newest["incumbent"], *([anchor] if anchor else [])]
     if any(checkpoint not in versions for checkpoint in compared):
@@ -123,7 +124,10 @@ def read_replays(
         incumbent=versions[newest["incumbent"]],
         anchor=versions[anchor] if anchor else None,
         terms=Terms(
-            claims, vetoes, judges=", ".join(scored_by[name] for name in held), margin=margin
+            claims,
+            vetoes,
+            judges=", ".join(scored_by[name] for name in held),
+            margin=margin_against(known[newest["incumbent"]], margin),
         ),
         pairs=tuple(pairs),
         exhausted=used_up == trial,

@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.evidence import promotion, release_mode
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.promotion import ALPHA, Pair
-from twin_resources.registry.moves import Evidence
+from twin_resources.registry.moves import Evidence, ModelVersion
 from twin_resources.release import trial_rows
 from twin_resources.release.trial_rows import Compared, OnTrial, Trial
 from twin_resources.state.state import State
@@ -34,7 +34,8 @@ class Terms:
     Attributes:
         claims: each must be won; `vetoes` may only roll back.
         judges: who scores, as `name@revision` in order; another judge is another trial.
-        margin, alpha: ε and α; the demo uses ε = .2, and prints that.
+        margin, alpha: ε and α; the demo uses ε = .2, and prints that. 0: to be better
+            (`margin_against`).
     """
 
     claims: tuple[str, ...]
@@ -59,6 +60,15 @@ class Standing:
     readers: int | None = None
     certified: bool = True
     spread: float = 0.57
+
+
+def margin_against(incumbent: ModelVersion, margin: float) -> float:
+    """ε of a trial: against an answer model 0, since a tuned version replaces it by being better.
+
+    Args:
+        margin: that of all other trials (`Settings.margin`), and of the judges' certificates.
+    """
+    return 0.0 if incumbent.is_answer_model else margin
 
 
 def on_trial(state: State, author: str) -> OnTrial | None:

@@ -31,6 +31,7 @@ from twin_resources.gateway.policy import Policy, read_policy
 from twin_resources.serving.fleet_member import Member, Wanted, say
 from twin_resources.serving.model_server import RunningServer, offered_models, remote_engine
 from twin_resources.serving.model_server_process import CONTEXT_TOKENS
+from twin_resources.serving.named_server import NamedMember
 from twin_resources.settings import Settings, load_settings
 from twin_resources.weights.weights import load_base_model
 
@@ -56,7 +57,10 @@ def wanted_versions(policy: Policy | None) -> dict[str, Wanted]:
         for served in (arms.stable, arms.canary, *diverted):
             if served is not None:
                 adapter = str(served.adapter_gguf) if served.adapter_gguf else None
-                wanted[version_key(author, served.version)] = Wanted(str(served.base_gguf), adapter)
+                elsewhere = served.base if served.is_elsewhere else ""
+                wanted[version_key(author, served.version)] = Wanted(
+                    str(served.base_gguf), adapter, elsewhere
+                )
     return wanted
 
 
@@ -69,7 +73,7 @@ class Fleet:
     """Every server of one home. `step` is one round; `run` repeats it until told to stop."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, Member | NamedMember] = {}
         self._settings = settings
         self._clock = clock
         self._policy: Policy | None = None
@@ -83,10 +87,11 @@ class Fleet:
     def step(self) -> None:
         """Follow the policy by one round and publish what has changed."""
         self._follow_policy()
+        wanted = wanted_versions(self._policy)
         if self._settings.model_server_url:
-            self._step_remote()
-        else:
-            self._step_local()
+            self._step_remote([key for key, what in wanted.items() if not what.address])
+            wanted = {key: what for key, what in wanted.items() if what.address}
+        self._step_members(wanted)
         self._publish()
 
     def run(self, stop: threading.Event) -> None:
@@ -122,20 +127,21 @@ class Fleet:
             say(f"{path} is not readable, the last good one is followed. {error}")
         self._policy_mark = mark
 
-    def _step_local(self) -> None:
+    def _step_members(self, wanted: dict[str, Wanted]) -> None:
         now = self._clock()
-        wanted = wanted_versions(self._policy)
-        if self._base is None and now - self._base_asked_at >= BASE_EVERY_S:
-            self._find_base(now)
-        if self._base is not None:
-            wanted[BASE] = self._base
+        if not self._settings.model_server_url:
+            if self._base is None and now - self._base_asked_at >= BASE_EVERY_S:
+                self._find_base(now)
+            if self._base is not None:
+                wanted[BASE] = self._base
         for key, what in wanted.items():
             member = self.members.get(key)
             if member is not None and member.wanted != what:
                 member.end()  # other files under the same key: they cannot be up side by side
                 member = None
             if member is None:
-                self.members[key] = member = Member(key, what, settings=self._settings)
+                kind = NamedMember if what.address else Member
+                self.members[key] = member = kind(key, what, settings=self._settings)
             member.leaving_since = None
             member.step(now)
         for member in [self.members[key] for key in set(self.members) - set(wanted)]:
@@ -165,7 +171,7 @@ class Fleet:
             self._base = Wanted(str(gguf))
             self._problems.pop(BASE, None)
 
-    def _step_remote(self) -> None:
+    def _step_remote(self, versions: list[str]) -> None:
         now = self._clock()
         if now - self._remote_asked_at < REMOTE_EVERY_S:
             return
@@ -178,7 +184,7 @@ class Fleet:
         except TwinError as error:
             offered, problem = set[str](), str(error)
         self._remote.clear()
-        for key in (BASE, *wanted_versions(self._policy)):
+        for key in (BASE, *versions):
             self._problems.pop(key, None)
             alias = settings.base_model if key == BASE else key
             if alias in offered:

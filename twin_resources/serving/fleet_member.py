@@ -26,10 +26,12 @@ END_WITHIN_S = 5.0  # the supervisor waits 8 s for the fleet before it kills
 
 @dataclass(frozen=True)
 class Wanted:
-    """One server that shall be up: the base alone, or base and adapter of a version."""
+    """One server that shall be up: the base alone, base and adapter of a version, or what answers
+    at an address (`https://…/v1#model`), which is not ours to start."""
 
     base_gguf: str
     adapter_gguf: str | None = None
+    address: str = ""
 
 
 def retry_pause(failures: int) -> float:

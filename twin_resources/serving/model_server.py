@@ -20,15 +20,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
+from twin_resources.answer_model import address_of
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
 
 # A cold 135M model is up in 0.3 s, 8B in f16 reads 16 GB from a disk first.
 READY_WITHIN_S = 300.0
@@ -287,6 +292,19 @@ class ModelServers:
         finally:
             process.end()
 
+    def serve_version(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
+        """As `serve`, of a registered version, also of an answer model at an address.
+
+        Raises:
+            TwinError: the server did not start, or the address does not offer its model.
+        """
+        if version.is_answer_model and address_of(version.base)[0]:
+            from twin_resources.serving.named_server import named_server
+
+            return nullcontext(named_server(self._settings, version.base))
+        alias = f"{version.author}/v{version.version}"
+        return self.serve(version.base_gguf or None, version.adapter_gguf, alias=alias)
+
 
 def remote_server(settings: Settings, alias: str) -> RunningServer:
     """The server at `settings.model_server_url`, when it offers `alias`.
@@ -308,7 +326,7 @@ def remote_server(settings: Settings, alias: str) -> RunningServer:
 
 def own_engine() -> str:
     """Name and version of the llama.cpp server that runs in processes of ours."""
-    return f"xllamacpp {version('xllamacpp')}"
+    return f"xllamacpp {installed_version('xllamacpp')}"
 
 
 def remote_engine(url: str, key: str) -> str:

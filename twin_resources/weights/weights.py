@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twin_resources.chat_model import require_chat_folder
 from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
@@ -183,7 +184,7 @@ def _obtain(settings: Settings, name: str, partial: Path, report: Report) -> Pat
         return model
     folder = Path(name).expanduser()
     model = folder.resolve() if folder.is_dir() else _download(settings, name, report)
-    _require_chat_model(model, name)
+    require_chat_folder(model, tried=f"use {name!r} as the base model")
     return model
 
 
@@ -213,26 +214,6 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
             next_step="check the id, the network and HF_TOKEN, or name a folder with the model",
         ) from error
     return Path(path)
-
-
-def _require_chat_model(model: Path, name: str) -> None:
-    tried = f"use {name!r} as the base model"
-    if not any(model.glob("*.safetensors")):
-        raise TwinError(
-            tried,
-            found=f"no *.safetensors in {model} (pickled weights are not read)",
-            next_step="name a model that is stored as safetensors",
-        )
-    settings_file = model / "tokenizer_config.json"
-    in_settings = settings_file.is_file() and "chat_template" in json.loads(
-        settings_file.read_text(encoding="utf-8")
-    )
-    if not in_settings and not (model / "chat_template.jinja").is_file():
-        raise TwinError(
-            tried,
-            found="its tokenizer has no chat template",
-            next_step="name the instruct or chat variant of this model",
-        )
 
 
 def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) -> Path | None:

@@ -18,11 +18,12 @@ from tests.graph.release.releases import (
 from twin_resources.errors import TwinError
 from twin_resources.evidence.judges import certify
 from twin_resources.evidence.promotion import Pair
+from twin_resources.evidence.release_mode import Choice
 from twin_resources.evidence.release_mode import Trial as Measured
 from twin_resources.notifications import history
 from twin_resources.registry.registry import Registry
 from twin_resources.release import trial
-from twin_resources.release.releasing import chosen_mode
+from twin_resources.release.releasing import chosen_mode, with_answer_model
 from twin_resources.release.telling import trial_metadata
 from twin_resources.release.trial import Terms
 
@@ -53,6 +54,63 @@ def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Regist
     assert notice.event == "promoted"
     assert "not worse by 0.1 or more" in notice.text
     assert round_of(registry, replays=None).moves == ()
+
+
+def against_an_answer_model(registry: Registry) -> None:
+    """v1 tuned, v2 named and stable, v3 passed the gate and on trial."""
+    registry.register(
+        author="mara", checkpoint="named", folder="", adapter_gguf=None, base="Qwen/Large",
+        base_gguf="/l.gguf", template="t", dataset_version="", kind="answer_model",
+    )  # fmt: skip
+    registry.move("mara", 2, "stable", actor="command:jo", reason="named", force=True)
+    pass_the_gate(registry, "h3")
+
+
+def must_win(registry: Registry) -> Terms:
+    margin = trial.margin_against(registry.get("mara", 2), 0.1)
+    assert (margin, trial.margin_against(registry.get("mara", 1), 0.1)) == (0.0, 0.1)
+    return Terms(BOTH, judges="topic@1, voice@1", margin=margin)
+
+
+def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_does(
+    registry: Registry,
+) -> None:
+    against_an_answer_model(registry)
+    gate = Choice("gate", "gate: no judge", 0.0, 0.0)
+    assert round_of(registry, gate).moves[-1].to_state == "shadow"
+    terms = must_win(registry)
+    same = pairs_of(lambda number: 0.7, registry, count=200)
+    done = round_of(registry, gate, replays=replays(registry, same, terms=terms))
+    assert done.moves == ()
+    assert states(registry) == ["retired", "stable", "shadow"]
+    better = [*same, *pairs_of(lambda number: 0.9 if number == 3 else 0.5, registry, count=500)]
+    done = round_of(registry, gate, replays=replays(registry, better, terms=terms))
+    assert states(registry) == ["retired", "retired", "stable"]
+    assert done.trial is not None
+    assert "shadow: better, after " in done.trial.finding.reason
+    assert trial_metadata(done.trial)["margin"] == 0.0
+
+
+def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Registry) -> None:
+    against_an_answer_model(registry)
+    round_of(registry)
+    same = pairs_of(equal, registry, count=40)
+    round_of(registry, replays=replays(registry, same, prompts=40, terms=must_win(registry)))
+    assert states(registry) == ["retired", "stable", "parked"]
+
+
+def test_the_mode_beside_an_answer_model_is_a_trial_and_says_why(registry: Registry) -> None:
+    against_an_answer_model(registry)
+    stable = registry.get("mara", 2)
+    nobody = Measured((), prompts=0, canary_values_per_day=0.0, canary_readers=0)
+    told = with_answer_model(chosen_mode("auto", nobody), nobody, stable)
+    assert told.mode == "shadow"
+    assert "v2 answers by the author's word (Qwen/Large)" in told.reason
+    assert "no judge is certified" in told.reason
+    readers = Measured(("topic",), prompts=0, canary_values_per_day=50.0, canary_readers=90)
+    asked = with_answer_model(chosen_mode("canary", readers), readers, stable)
+    assert asked.mode == "canary"
+    assert 0 < asked.expected_days < 14
 
 
 def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:

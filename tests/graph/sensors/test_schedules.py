@@ -11,13 +11,16 @@ import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from twin_assets.definitions import defs
-from twin_resources.dagster_resources import StateResource
+from twin_resources.dagster_resources import RegistryResource, StateResource
 from twin_resources.ledger.schema import open_tables, traces
+from twin_resources.registry.moves import VersionKind
+from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
 from twin_sensors.schedules import (
     LOOKED_BACK,
     collect_feedback_every_hour,
+    compare_versions_every_hour,
     judge_answers_every_hour,
 )
 
@@ -46,7 +49,10 @@ def state(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
 
 
 def tick(
-    *known: str, schedule: dg.ScheduleDefinition = collect_feedback_every_hour, running: str = ""
+    *known: str,
+    schedule: dg.ScheduleDefinition = collect_feedback_every_hour,
+    running: str = "",
+    job: str = "judge_answers",
 ) -> ScheduleExecutionData:
     # Closed here: what is left to the garbage collector is torn down within anybody's code.
     with (
@@ -54,7 +60,7 @@ def tick(
         dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=NOON,
-            resources={"state": StateResource()},
+            resources={"state": StateResource(), "registry": RegistryResource()},
             repository_def=defs.get_repository_def(),
         ) as context,
     ):
@@ -62,7 +68,7 @@ def tick(
         if running:
             instance.add_run(
                 dg.DagsterRun(
-                    job_name="judge_answers",
+                    job_name=job,
                     status=dg.DagsterRunStatus.STARTED,
                     tags={"dagster/partition": running},
                 )
@@ -96,3 +102,29 @@ def test_judging_waits_for_its_own_run_only(state: State) -> None:
     assert not tick("ann", schedule=judge_answers_every_hour, running="ann").run_requests
     feedback = tick("ann", running="ann").run_requests or ()
     assert [request.partition_key for request in feedback] == ["ann"]
+
+
+def test_trials_against_an_answer_model_go_on(state: State, home: Settings) -> None:
+    models = Registry(state, policy_path=home.policy_path)
+
+    def on_trial(author: str, kind: VersionKind) -> None:
+        for number, checkpoint in enumerate(("before", "after"), start=1):
+            models.register(
+                author=author, checkpoint=checkpoint, folder="", adapter_gguf=None, base="b",
+                base_gguf="g", template="t", dataset_version="",
+                kind=kind if number == 1 else "tuned",
+            )  # fmt: skip
+            verdict = Verdict(author, checkpoint, "gate-1", "passed", (), "2026-01-01")
+            models.record_verdict(verdict)
+        force = kind == "answer_model"
+        models.move(author, 1, "stable", actor="t", reason="t", force=force, gate_version="gate-1")
+        models.move(author, 2, "shadow", actor="t", reason="t", gate_version="gate-1")
+
+    on_trial("ann", "answer_model")
+    on_trial("bob", "tuned")
+    schedule = compare_versions_every_hour
+    asked = tick("ann", "bob", schedule=schedule).run_requests or ()
+    assert [request.partition_key for request in asked] == ["ann"]
+    running = tick("ann", "bob", schedule=schedule, running="ann", job="compare_versions")
+    assert not running.run_requests
+    assert not tick("bob", schedule=schedule).run_requests

@@ -42,6 +42,24 @@ def test_a_clear_win_promotes_and_a_clear_loss_rolls_back() -> None:
     assert lost.pairs <= 8
 
 
+def test_without_a_margin_only_a_better_one_wins() -> None:
+    equal = [0.05, -0.05] * 150
+    assert after_pairs(equal).verdict == "promote"
+    assert after_pairs(equal, margin=0.0).verdict == "undecided"
+    assert after_pairs([number + 0.1 for number in equal], margin=0.0).verdict == "promote"
+    assert after_pairs([number - 0.1 for number in equal], margin=0.0).verdict == "roll_back"
+
+
+def test_without_a_margin_an_equal_one_wins_as_seldom_as_is_said() -> None:
+    noise = np.random.default_rng(7)
+    runs = [list(np.clip(noise.normal(0.0, 0.4, 150), -1, 1)) for _ in range(200)]
+    won = sum(after_pairs(run, margin=0.0).verdict == "promote" for run in runs)
+    # α is .05; 200 tries at exactly that rate give more than 19 in 1 of 250
+    assert won <= 19
+    assert expected_pairs(0.4, margin=0.0) == expected_pairs(0.4, margin=0.0, better_by=0.1)
+    assert math.isfinite(expected_pairs(0.4, margin=0.0))
+
+
 @given(differences)
 @settings(max_examples=40, deadline=None)
 def test_after_the_verdict_and_on_replay_nothing_changes(values: list[float]) -> None:
@@ -138,7 +156,7 @@ def test_impossible_differences(value: float) -> None:
         {"claims": ()},
         {"claims": ("a", "a")},
         {"claims": ("a",), "vetoes": ("a",)},
-        {"claims": ("a",), "margin": 0.0},
+        {"claims": ("a",), "margin": -0.1},
         {"claims": ("a",), "alpha": 1.0},
     ],
 )

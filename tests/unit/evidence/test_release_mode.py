@@ -87,6 +87,17 @@ def test_findings() -> None:
     assert "worse than the stable version" in harm.reason
 
 
+def test_a_finding_without_a_margin_says_better() -> None:
+    evidence = begin(claims=("topic",), margin=0.0)
+    said = finding(evidence, mode="shadow", exhausted=False)
+    assert "0 of about " in said.reason
+    for number in range(1, 12):
+        evidence = fold(evidence, Pair(number, {"topic": 1.0}))
+    said = finding(evidence, mode="shadow", exhausted=False)
+    assert said.finding == "promote"
+    assert said.reason.startswith("shadow: better, after ")
+
+
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
     won = after([0.6] * 30)
     held = finding(won, mode="canary", exhausted=False, readers=29)

@@ -96,6 +96,42 @@ async def test_the_prompt_holds_persona_passages_and_question(home: Settings) ->
     assert retrieving.token_budget == 256  # the author's setting
 
 
+async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ours(
+    home: Settings,
+) -> None:
+    way = path(home, Retrieving(lambda: Found((FOUND,))))
+
+    def named(base: str) -> None:
+        named = ServedVersion(
+            3, "hash3", DEFAULT_TEMPLATE.hash, "", None, base, "", kind="answer_model"
+        )
+        policy = Policy(authors={"ann": AuthorPolicy(stable=named, weights={"stable": 1.0})})
+        way.live.current = replace(way.live.current, policy=policy)
+
+    named("Qwen/Large")
+    here = (await prepare(way)).answering
+    assert (here.chosen.version, here.written_by, here.standby) == ("v3", "untuned", None)
+    assert "not trained on them" in here.twin_field()["disclosure"]
+    assert here.meter is not None
+    named("http://127.0.0.1:9/v1#large")
+    there = (await prepare(way)).answering
+    assert (there.chosen.version, there.written_by, there.meter) == ("v3", "untuned", None)
+    there.begin()
+    assert there.standby is not None
+    assert (there.standby.chosen.version, there.standby.chosen.route) == ("base", "base")
+    there.answered_by_standby("stable failed: answered by base")
+    there.end(120)
+    assert (there.chosen.version, there.meter) == ("base", way.meters["base"])
+    assert way.meters["base"].busy_seconds < 60, "it began with the standby"
+    assert (there.cost_usd or 0) > 0
+    other = (await prepare(way)).answering
+    other.begin()
+    other.end(120)
+    assert other.cost_usd is None, "an address has a price that nobody here knows"
+    serve(way, DEFAULT_TEMPLATE.hash)
+    assert (await prepare(way)).answering.written_by == "tuned"
+
+
 async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     prepared = await prepare(path(home, Retrieving(lambda: Found((FOUND,)))))
     answering = prepared.answering

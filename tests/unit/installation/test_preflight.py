@@ -58,7 +58,7 @@ def test_only_the_standard_library_and_syntax_of_3_9() -> None:
         "processor.py",
         "model_fit.py",
     )
-    for name in (*before, "forecast.py", "installation.py"):
+    for name in (*before, "forecast.py", "installation.py", "answer_model.py", "chat_model.py"):
         source = (ROOT / "twin_resources" / name).read_text(encoding="utf-8")
         tree = ast.parse(source, feature_version=(3, 9))
         modules = {
@@ -201,6 +201,24 @@ def test_words_are_counted_by_the_size_of_text_files(tmp_path: Path) -> None:
 def test_a_core_is_measured_within_a_moment() -> None:
     assert 0.3 <= forecast.core_speed() <= 2.0
     assert forecast.load() >= 0.0
+
+
+def test_an_answer_model_must_fit_and_should_beside_the_training(tmp_path: Path) -> None:
+    def found(name: str, machine: dict[str, Any] = LAPTOP) -> list[tuple[str, str]]:
+        told = preflight.look_at_answer_model(name, "smollm2-135m-instruct", machine)
+        return [(finding["verdict"], finding["found"]) for finding in told]
+
+    assert found("") == found("none") == found("https://models.example/v1#m-70B") == []
+    [(verdict, said)] = found("org/model-70B")
+    assert (verdict, "needs 162 GB of memory" in said) == ("stop", True)
+    [(verdict, said)] = found("org/model")
+    assert (verdict, "nor a size in its name" in said) == ("note", True)
+    small = LAPTOP | {"memory_gb": 10.0}
+    [(verdict, said)] = found("org/model-1.7B", small)
+    assert (verdict, "and a training beside it need 12 GB" in said) == ("note", True)
+    assert found("org/model-1.7B", LAPTOP | {"memory_gb": 16.0})[0][0] == "ok"
+    (tmp_path / "m-70B.gguf").write_bytes(b"GGUF")  # the file counts, not its name
+    assert found(str(tmp_path / "m-70B.gguf"))[0][0] == "ok"
 
 
 def test_the_size_of_a_model_is_read_from_its_name_or_its_files(tmp_path: Path) -> None:

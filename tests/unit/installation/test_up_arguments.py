@@ -26,7 +26,7 @@ FILES = (
         "model_fit",
         "forecast",
     ),
-    "installation",
+    *("installation", "answer_model", "chat_model"),
 )
 
 
@@ -102,6 +102,9 @@ def test_help_of_the_check_answers_and_ends(checkout: Path) -> None:
         (["posts", "--author"], 2, "Option --author needs a value."),
         (["--dry-run=yes"], 2, "Option --dry-run takes no value."),
         (["--author", "Nobody"], 1, "the samples are: mara-lindqvist"),
+        (["--answer-model", "no/such.gguf"], 1, "no such folder or file"),
+        (["--answer-model", "posts"], 1, "no config.json in"),
+        (["--answer-model", "http://127.0.0.1:9/v1"], 1, "Connection refused"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_looked_at(
@@ -124,7 +127,7 @@ def test_what_cannot_work_is_refused_before_anything_is_looked_at(
         ["described"],
         ["owned"],
         ["https://ada.example/feed.xml", "--author", "Ada"],
-        ["--author", "Mara Lindqvist"],
+        ["--author", "Mara Lindqvist", "--answer-model", "owner/model"],
         ["nowhere", "--demo-loop"],
     ],
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tests.unit.test_answer_model import models_at
 from twin_resources.gateway.policy import AuthorPolicy, Divert, Policy, ServedVersion
 from twin_resources.serving.fleet import version_key, wanted_versions
 from twin_resources.serving.fleet_member import LONGEST_PAUSE_S, Wanted, retry_pause
+from twin_resources.serving.named_server import LOOK_EVERY_S, NamedMember
+from twin_resources.settings import Settings
 
 
 def version(number: int, *, adapter: str | None = "/a.gguf") -> ServedVersion:
@@ -38,6 +43,41 @@ def test_a_version_that_answers_diverted_classes_is_wanted() -> None:
     policy = Policy(authors={"ada": AuthorPolicy(version(3), divert=divert)})
 
     assert sorted(wanted_versions(policy)) == ["ada/v2", "ada/v3"]
+
+
+def test_an_answer_model_at_an_address_is_wanted_there_and_one_in_a_file_here() -> None:
+    there = ServedVersion(
+        1, "c", "t", "", None, "http://127.0.0.1:9/v1#large", "", kind="answer_model"
+    )
+    here = ServedVersion(1, "c", "t", "", None, "Qwen/Large", "/l.gguf", kind="answer_model")
+    policy = Policy(authors={"ada": AuthorPolicy(there), "bob": AuthorPolicy(here)})
+
+    assert wanted_versions(policy) == {
+        "ada/v1": Wanted("", None, "http://127.0.0.1:9/v1#large"),
+        "bob/v1": Wanted("/l.gguf", None),
+    }
+
+
+def test_who_answers_at_an_address_is_there_while_it_lists_its_model(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, answer_model_key="sk-there")
+    with models_at("large", "small", key="sk-there") as url:
+        member = NamedMember("ada/v1", Wanted("", None, f"{url}#large"), settings=settings)
+        member.step(0.0)
+        assert member.server is not None
+        assert (member.server.url, member.server.alias) == (url, "large")
+        assert (member.server.key, member.server.pid, member.problem) == ("sk-there", None, "")
+        gone = NamedMember("bob/v1", Wanted("", None, f"{url}#medium"), settings=settings)
+        gone.step(0.0)
+        assert gone.server is None
+        assert "it offers large, small" in gone.problem
+    member.step(LOOK_EVERY_S / 2)
+    assert member.server is not None, "it is not asked so often"
+    member.step(LOOK_EVERY_S)
+    assert member.server is None
+    assert "Connection refused" in member.problem
+    assert not member.drained(LOOK_EVERY_S)
+    member.leaving_since = LOOK_EVERY_S
+    assert member.drained(LOOK_EVERY_S), "it is not ours to wait for"
 
 
 def test_the_pause_after_failures_doubles_and_ends_at_its_longest() -> None:

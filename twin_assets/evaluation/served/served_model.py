@@ -58,6 +58,7 @@ class Pile:
         *,
         tokens: Sequence[int],
         frequency_penalty: float = 0.0,
+        texts_only: bool = False,
         advance: Callable[[int], object] = lambda _answers: None,
     ) -> None:
         """
@@ -66,6 +67,7 @@ class Pile:
             tokens: of an answer at most; several: a prompt is asked that often, at once, so that
                 what follows the first comes from a server's cache of it.
             frequency_penalty: of the choice of tokens; their log-probabilities are those before it.
+            texts_only: without log-probabilities, which not every server reports.
             advance: called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
@@ -74,6 +76,7 @@ class Pile:
         self._count = len(prompts)
         self._tokens = tuple(tokens)
         self._frequency_penalty = frequency_penalty
+        self._texts_only = texts_only
         self._advance = advance
 
     @property
@@ -117,10 +120,11 @@ class Pile:
             try:
                 found: list[ServedAnswer] = []
                 for tokens in self._tokens:
-                    body = _body(server, prompt, max_tokens=tokens)
+                    body = _body(server, prompt, max_tokens=tokens, texts_only=self._texts_only)
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
-                    found.append(_ask(client, server, body, patience))
+                    answer = _ask(client, server, body, patience, texts_only=self._texts_only)
+                    found.append(answer)
                     self._advance(1)
             except BaseException:
                 self._waiting.clear()  # no use in asking the rest
@@ -151,10 +155,17 @@ def ask_several(
     servers: int,
     max_tokens: int,
     frequency_penalty: float = 0.0,
+    texts_only: bool = False,
     advance: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
     """As `ask`, of servers that run for that long (`serve_for`)."""
-    pile = Pile(prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance)
+    pile = Pile(
+        prompts,
+        tokens=[max_tokens],
+        frequency_penalty=frequency_penalty,
+        texts_only=texts_only,
+        advance=advance,
+    )
     serve_for(pile, serve, servers=servers)
     return pile.asked()
 
@@ -176,26 +187,37 @@ def serve_for(pile: Pile, serve: Serve, *, servers: int) -> None:
         list(pool.map(one, range(count)))
 
 
-def _body(server: RunningServer, prompt: Prompt, *, max_tokens: int) -> dict[str, Any]:
+def _body(
+    server: RunningServer, prompt: Prompt, *, max_tokens: int, texts_only: bool
+) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": server.alias,
         "messages": list(prompt),
         "max_tokens": max_tokens,
         "temperature": 0.0,
-        "logprobs": True,
-        "top_logprobs": ALTERNATIVES,
     }
+    if texts_only:
+        return body
+    body |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
     if server.pid is None:  # not ours: vLLM gives ids only when asked
         body["return_tokens_as_token_ids"] = True
     return body
 
 
 def _ask(
-    client: httpx.Client, server: RunningServer, body: Mapping[str, Any], patience: Patience
+    client: httpx.Client,
+    server: RunningServer,
+    body: Mapping[str, Any],
+    patience: Patience,
+    *,
+    texts_only: bool,
 ) -> ServedAnswer:
     try:
         answer = patience.post(client, body)
         choice = answer.json()["choices"][0]
+        if texts_only:
+            text = choice["message"]["content"] or ""
+            return ServedAnswer(text, (), (), answer.elapsed.total_seconds())
         # an answer that ends at once has no tokens, and llama.cpp then leaves `logprobs` out
         content = (choice.get("logprobs") or {}).get("content") or []
         if choice["message"]["content"] and not content:

@@ -1,0 +1,76 @@
+"""Whether a folder or a GGUF file holds a model that chats.
+
+Belongs here: looking at it, before anything is installed: no import outside the standard library
+and no syntax newer than Python 3.9.
+Does not belong here: fetching and preparing one (`weights/weights.py`), whether it fits
+(`model_fit.py`).
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from twin_resources.errors import TwinError
+
+GGUF_MAGIC = b"GGUF"
+CHAT_TEMPLATE = b"tokenizer.chat_template"
+# Metadata stand before the weights; a vocabulary of 256,000 words with its merges takes 15 MB.
+MOST_METADATA = 64 * 1024 * 1024
+
+
+def require_chat_folder(folder: Path, *, tried: str) -> None:
+    """Look at a transformers folder.
+
+    Raises:
+        TwinError: no configuration, no safetensors, or no chat template.
+    """
+    if not (folder / "config.json").is_file():
+        raise TwinError(
+            tried,
+            found=f"no config.json in {folder}",
+            next_step="name a transformers folder: config.json, tokenizer and *.safetensors",
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise TwinError(
+            tried,
+            found=f"no *.safetensors in {folder} (pickled weights are not read)",
+            next_step="name a model that is stored as safetensors",
+        )
+    settings_file = folder / "tokenizer_config.json"
+    in_settings = settings_file.is_file() and "chat_template" in json.loads(
+        settings_file.read_text(encoding="utf-8")
+    )
+    if not in_settings and not (folder / "chat_template.jinja").is_file():
+        raise TwinError(
+            tried,
+            found="its tokenizer has no chat template",
+            next_step="name the instruct or chat variant of this model",
+        )
+
+
+def require_chat_gguf(path: Path, *, tried: str) -> None:
+    """Look at the metadata of a GGUF file.
+
+    Raises:
+        TwinError: it is none, or a model without a chat template (an adapter has none either).
+    """
+    with path.open("rb") as stream:
+        head = stream.read(len(GGUF_MAGIC))
+        if head != GGUF_MAGIC:
+            raise TwinError(
+                tried,
+                found=f"{path} does not begin as a GGUF file",
+                next_step="name a GGUF file, or the transformers folder of the model",
+            )
+        read, before = 0, b""
+        while read < MOST_METADATA and (block := stream.read(1024 * 1024)):
+            if CHAT_TEMPLATE in before + block:
+                return
+            read, before = read + len(block), block[-len(CHAT_TEMPLATE) :]
+    raise TwinError(
+        tried,
+        found=f"{path} has no chat template",
+        next_step="name the GGUF file of the instruct or chat variant, whole and no adapter",
+    )
