@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from twin_assets.evaluation.progress import ANSWER_S, read_s
 from twin_resources.time_left import FEWEST_STEPS, TimeLeft, seconds_each
 
 Times = Callable[[random.Random], list[float]]
@@ -95,3 +96,15 @@ def test_the_gates_parts_are_told_within_a_half_after_their_first_quarter() -> N
             assert 0.5 <= told / truth <= 1.5, (done, told, truth)
     assert left.seconds() == 0.0
     assert (left.done, left.steps) == (144, 144)
+
+
+def test_slow_reading_does_not_make_the_answers_look_slow() -> None:
+    """Without bf16 passages are read at a third of the speed, and servers answer as before: at one
+    speed for both, "6:02 left" was told where 1:28 were."""
+    for precision in ("bf16", "fp32"):
+        left = TimeLeft()
+        left.expect("reading", 30, each_s=read_s(precision))
+        left.expect("answers", 84, each_s=ANSWER_S)
+        left.made("reading", 30, 30 * read_s(precision))
+        assert left.seconds() == pytest.approx(84 * ANSWER_S)
+    assert read_s("fp32") > 2 * read_s("bf16")

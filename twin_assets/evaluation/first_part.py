@@ -46,7 +46,7 @@ from twin_assets.evaluation.likelihood import held_out, losses, perplexity
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.losses import Tokenizing
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.progress import ANSWER_S, READ_S, REFERENCE_S, Clock, Progress
+from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, Clock, Progress, read_s
 from twin_assets.evaluation.question import Question, Served
 from twin_assets.evaluation.report.evaluation_record import Evaluation
 from twin_assets.evaluation.served import answer_measures as measures
@@ -190,7 +190,7 @@ def _expect(
     first = list(passages[: LOOKS[0]])
     for subject in (question.base, question.candidate):
         unknown = len(stored.unknown(subject.weights, first))
-        progress.expect(losses.reading_of(subject), unknown, each_s=READ_S)
+        progress.expect(losses.reading_of(subject), unknown, each_s=read_s(stored.precision))
     questions = 2 * min(EXPECTED_QUESTIONS, len(asked.held_out))
     answers = questions + FIRST_WAVE + len(asked.red_team)
     progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
@@ -214,7 +214,7 @@ def _read(
         for end, spent in zip(ends, at_looks(LEVEL, len(ends)), strict=True):
             some = list(passages[:end])
             for subject in (question.base, question.candidate):
-                progress.expect(losses.reading_of(subject), end, each_s=READ_S)
+                progress.expect(losses.reading_of(subject), end, each_s=read_s(stored.precision))
             theirs, mine = (
                 losses.likelihoods_of(subject, some, stored=stored, progress=progress)
                 for subject in (question.base, question.candidate)

@@ -25,7 +25,7 @@ from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.progress import READ_S, Clock, Progress
+from twin_assets.evaluation.progress import Clock, Progress, read_s
 from twin_assets.evaluation.question import Subject
 from twin_assets.training.samples import TokenizedSample, tokenize_samples
 
@@ -145,7 +145,7 @@ def expect(
     ):
         if one is not None:
             unknown = len(stored.unknown(one.weights, samples))
-            progress.expect(reading_of(one), unknown, each_s=READ_S)
+            progress.expect(reading_of(one), unknown, each_s=read_s(stored.precision))
 
 
 class Tokenizing:
