@@ -49,8 +49,11 @@ class Author:
         context_tokens: most tokens of the passages in a prompt, in training and in serving; under
             256 a full chunk does not fit. A larger model makes use of more; a change is a new
             dataset.
-        disclosure: the sentence that tells a reader that a model wrote this; empty: one that is
-            true of who answered (`gateway/disclosure.py`).
+        disclosure: where a reader is told that a model wrote this: `field` (in `twin.disclosure`
+            alone), `first` (also above the first answer of a conversation) or `each` (above each).
+            Any other text: the author's own sentence, in the field.
+        disclosure_sentence: the author's own; empty: one that is true of who answered
+            (`gateway/disclosure.py`).
         recipe: name of the training recipe; empty: the one that fits the base model.
         base_model: empty: `Settings.base_model`.
         answer_model: a larger model that answers with the author's posts until a tuned version has
@@ -86,7 +89,8 @@ class Author:
     frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
     max_tokens: int = 200
     context_tokens: int = CONTEXT_TOKENS
-    disclosure: str = ""
+    disclosure: str = "field"
+    disclosure_sentence: str = ""
     recipe: str = ""
     base_model: str = ""
     answer_model: str = ""

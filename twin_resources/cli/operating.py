@@ -23,6 +23,24 @@ def doctor(as_json: Json = False, home: Home = None) -> int:
     return run_doctor(settings_of(home), as_json=as_json, console=console())
 
 
+@commands.command(
+    rich_help_panel=OPERATE,
+    epilog=example('twin pause mara-lindqvist --reason "she asked for it"'),
+)
+def pause(
+    author: Annotated[str, typer.Argument(help="Name or slug.", autocompletion=completion.authors)],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Told to readers with the refusal.")
+    ] = "paused by the operator",
+    again: Annotated[bool, typer.Option("--resume", help="Let the author answer again.")] = False,
+    home: Home = None,
+) -> int:
+    """Stop an author's answers within seconds: the gateway refuses with 503 and the reason."""
+    from twin_resources.command.pausing_command import run_pause
+
+    return run_pause(settings_of(home), author, reason=reason, again=again, console=console())
+
+
 @commands.command(rich_help_panel=OPERATE, epilog=example("twin logs gateway --follow"))
 def logs(
     program: Annotated[

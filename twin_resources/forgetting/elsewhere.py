@@ -11,6 +11,7 @@ told what to do and until when.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -82,11 +83,15 @@ def lies_elsewhere(
                 by,
             )
         )
-    if settings.paid_model or settings.teacher_model or settings.judge_model:
+    shown = Counter(entry.rpartition(" ")[0] for entry in gone.shown_to)
+    called = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
+    for model in sorted(called | set(shown)):
+        was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
         found.append(
             Elsewhere(
-                "the providers of the models that were called",
-                "see their retention of requests; ask for deletion where it is longer",
+                f"the provider of {model}{was}",
+                "see its retention of requests; ask for deletion where it is longer. What of "
+                "questions and posts it was shown, each trace says (twin.provider_saw)",
                 by,
             )
         )

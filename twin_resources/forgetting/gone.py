@@ -54,6 +54,7 @@ class Gone:
         authors: slugs whose tables may hold it: the author, or those whom a reader asked or judged.
         names: words that name an author: the slug, the display name; empty otherwise.
         key_hash: of a reader whose key was given: its row among the gateway's keys.
+        shown_to: of `traces` those that a paid provider's model answered: `model trace-id`.
         checkpoints: hashes of the checkpoints that were trained on it.
         marks: of its texts.
     """
@@ -65,6 +66,7 @@ class Gone:
     authors: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     key_hash: str = ""
+    shown_to: frozenset[str] = frozenset()
     checkpoints: frozenset[str] = frozenset()
     marks: Marks = field(default_factory=empty_marks)
     _named: re.Pattern[str] | None = None
@@ -123,7 +125,7 @@ class Gone:
     def from_json(cls, subject: Subject, document: str, marks: Marks) -> Gone:
         """The value that `to_json` wrote."""
         said: dict[str, Any] = json.loads(document)
-        sets: dict[str, Any] = {name: frozenset(said[name]) for name in _SETS}
+        sets: dict[str, Any] = {name: frozenset(said.get(name, ())) for name in _SETS}
         return cls(subject, key_hash=str(said["key_hash"]), marks=marks, **sets)
 
     def with_ids(self, ids: Iterable[str]) -> Gone:
@@ -131,7 +133,7 @@ class Gone:
         return replace(self, ids=self.ids | frozenset(ids))
 
 
-_SETS = ("ids", "traces", "chunks", "authors", "names", "checkpoints")
+_SETS = ("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints")
 
 
 def digest_of(*parts: str) -> str:

@@ -50,8 +50,10 @@ def plan(instance: Instance, subject: Subject, *, key_hash: str = "") -> Gone:
         for text in _other_posts(instance, gone):
             marking.keep(text)
         gone = replace(gone, marks=marking.marks())
-    traces = _traces_of(instance, gone)
-    gone = replace(gone, ids=gone.ids | traces, traces=frozenset(traces))
+    traces, shown_to = _traces_of(instance, gone)
+    gone = replace(
+        gone, ids=gone.ids | traces, traces=frozenset(traces), shown_to=frozenset(shown_to)
+    )
     if subject.kind != "post":
         if subject.kind == "author":
             for asset in _TEXTS:
@@ -153,8 +155,9 @@ def _posts_of(
             yield f"{text}"
 
 
-def _traces_of(instance: Instance, gone: Gone) -> set[str]:
-    """Traces by the ledger and by the trace store, which may know older or newer ones."""
+def _traces_of(instance: Instance, gone: Gone) -> tuple[set[str], set[str]]:
+    """Traces by the ledger and by the trace store, which may know older or newer ones; and which of
+    them a paid provider's model answered (`model trace-id`)."""
     table = ledger.traces
     with instance.state.reading() as connection:
         statement = sa.select(table)
@@ -169,9 +172,13 @@ def _traces_of(instance: Instance, gone: Gone) -> set[str]:
             if gone.whole_author or gone.is_among(dict(row)) or _shows(row, gone)
         }
     store = cast("_Traces", trace_store_of(instance))
-    return found | {
-        one.trace_id for one in store.seen() if is_of(one, gone) or _shows(one.row, gone)
-    }
+    providers: dict[str, str] = {}
+    for one in store.seen():
+        if is_of(one, gone) or _shows(one.row, gone):
+            found.add(one.trace_id)
+        if one.provider:
+            providers[one.trace_id] = one.provider
+    return found, {f"{providers[trace]} {trace}" for trace in found & providers.keys()}
 
 
 def _shows(row: Any, gone: Gone) -> bool:

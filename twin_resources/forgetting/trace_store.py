@@ -36,12 +36,14 @@ EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name of an experiment's out
 
 @dataclass(frozen=True)
 class Seen:
-    """An observation: whose it is, and everything that it holds (`row`)."""
+    """An observation: whose it is, everything that it holds (`row`), and which paid provider's
+    model it was asked of, if one was."""
 
     trace_id: str
     reader: str
     author: str
     row: Mapping[str, Any]
+    provider: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,4 +190,5 @@ def _seen(row: dict[str, Any]) -> Seen:
         reader=str(row.get("user_id") or facts.get("twin.reader") or ""),
         author=str(facts.get("twin.author") or ""),
         row=row,
+        provider=str(facts.get("twin.provider") or ""),
     )

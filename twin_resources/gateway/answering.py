@@ -15,8 +15,9 @@ from __future__ import annotations
 import secrets as random_source
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
@@ -24,12 +25,13 @@ from twin_resources.answer_forms import AnswerForm
 from twin_resources.authors import Author
 from twin_resources.gateway.choice import PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
-from twin_resources.gateway.disclosure import WrittenBy, disclosure
+from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
 from twin_resources.gateway.guarding import GuardRecord
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import Asked
 from twin_resources.quotes.answer_text import (
     MOST_NEAREST,
+    NOTICE,
     Opening,
     Post,
     citations,
@@ -110,6 +112,8 @@ class Answering:
         ignored: what the client sent and has no effect, by name.
         guarded: what the guards found in question, passages and answer.
         withheld: the fixed sentence in the place of an answer that they do not let pass.
+        provider, provider_saw: the paid model that was asked, and what of the request it was
+            shown; empty: everything stayed on the machine.
         quote_score, quote_threshold: cosine of the best window, and from where on one is quoted;
             None: nothing was looked for.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
@@ -145,6 +149,8 @@ class Answering:
     drawn: Chosen | None = None
     guarded: tuple[GuardRecord, ...] = ()
     withheld: str = ""
+    provider: str = ""
+    provider_saw: str = ""
     quote_score: float | None = None
     quote_threshold: float | None = None
     _began: float = 0.0
@@ -222,13 +228,40 @@ class Answering:
 
     @property
     def prefix(self) -> str:
-        """What goes out before the generated prose."""
-        return self.opening.text if self.answer == "quote_and_voice" else ""
+        """What goes out before the generated prose, or before a fixed text."""
+        return self.notice + (self.opening.text if self.answer == "quote_and_voice" else "")
+
+    @cached_property
+    def notice(self) -> str:
+        """The disclosure as a paragraph above the text, where the author wants it there; as it is
+        when the answer begins."""
+        first = not any(turn["role"] == "assistant" for turn in self.asked.history)
+        is_document = self.asked.response_format is not None
+        if not stands_above(self.author, first=first, is_document=is_document):
+            return ""
+        return f"{NOTICE}{' '.join(self._disclosure().split())}\n\n"
+
+    @property
+    def _placed(self) -> Opening:
+        """The opening as the places in the answer's text count it."""
+        if not self.notice:
+            return self.opening
+        by = len(self.notice)
+        places = tuple((begin + by, end + by) for begin, end in self.opening.places)
+        return replace(self.opening, places=places)
+
+    def _disclosure(self) -> str:
+        return disclosure(
+            self.author,
+            written_by=self.written_by,
+            shown_posts=bool(self.sources),
+            answer=self.answer,
+        )
 
     @property
     def citations(self) -> list[dict[str, Any]]:
         """The `annotations` of the message."""
-        return citations(self.quotes, self.opening)
+        return citations(self.quotes, self._placed)
 
     @property
     def is_over(self) -> bool:
@@ -259,14 +292,9 @@ class Answering:
                 for source in self.sources
             ],
             "answer": self.answer,
-            "quotes": quote_fields(self.quotes, self.opening),
+            "quotes": quote_fields(self.quotes, self._placed),
             "nearest": [post_fields(post) for post in self.nearest[:MOST_NEAREST]],
-            "disclosure": disclosure(
-                self.author,
-                written_by=self.written_by,
-                shown_posts=bool(self.sources),
-                answer=self.answer,
-            ),
+            "disclosure": self._disclosure(),
             "cost_usd": self.cost_usd,
             "degraded": "; ".join(self.degraded),
             "ignored": list(self.ignored),
@@ -301,6 +329,8 @@ class Answering:
             "twin.declined_topic": self.declined,
             "twin.ignored": ",".join(self.ignored),
             "twin.safety": ",".join(self.findings),
+            "twin.provider": self.provider,
+            "twin.provider_saw": self.provider_saw,
             "twin.guards": ",".join(map(str, self.guarded)),
         }
 

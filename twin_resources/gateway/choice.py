@@ -77,6 +77,7 @@ class Snapshot:
         problems: why something shared is missing or old, one short clause each; they degrade every
             answer.
         author_problems: the same for one author's settings.
+        paused: slug → since when and why the author's answers are stopped.
     """
 
     authors: Mapping[str, Author]
@@ -85,6 +86,7 @@ class Snapshot:
     has_paid_route: bool = False
     problems: tuple[str, ...] = ()
     author_problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    paused: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def problems_of(self, author: str) -> tuple[str, ...]:
         own = self.author_problems.get(author)
@@ -396,6 +398,15 @@ def _check_reach(snapshot: Snapshot, asked: Asked, key: Key) -> None:
             tried=f"ask {asked.model}",
             found=f"a key that reaches {listed}",
             next_step="ask one of these, or ask the owner for a key for this author",
+            param="model",
+        )
+    if asked.author in snapshot.paused:
+        raise Refused(
+            503,
+            "author_paused",
+            tried=f"ask {asked.model}",
+            found=f"that its answers are stopped, {snapshot.paused[asked.author]}",
+            next_step=f"ask again later; whoever runs this: twin pause {asked.author} --resume",
             param="model",
         )
     if asked.model not in aliases_of(snapshot, asked.author):

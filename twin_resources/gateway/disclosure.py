@@ -1,7 +1,7 @@
 """The sentence that tells a reader who wrote an answer: true of what answered this time.
 
 Belongs here: the wording for each kind of writer. Does not belong here: finding out who answered
-(`answering.py`), an author's own wording (`authors.Author.disclosure`, which stays as it is).
+(`answering.py`), an author's own wording, which stays as it is (`authors.Author`).
 """
 # pyright: strict
 
@@ -11,6 +11,7 @@ from typing import Literal
 
 from twin_resources.authors import Author
 
+PLACES = ("field", "first", "each")
 WrittenBy = Literal["tuned", "untuned", "paid", "fixed"]
 """Who wrote the prose: weights tuned on the posts, a model that is not, a paid one, or nobody."""
 
@@ -29,8 +30,8 @@ def disclosure(
         shown_posts: passages stood in the prompt.
         answer: what it consists of.
     """
-    if author.disclosure:
-        return author.disclosure
+    if own := own_sentence(author):
+        return own
     name = author.name
     if written_by == "fixed":
         return f"A fixed sentence about a topic that is declined here, not written by {name}."
@@ -42,6 +43,26 @@ def disclosure(
     if answer == "quote_and_voice":
         return f"The quoted sentences are {name}'s own; the others were written by {writer}."
     return f"Written by {writer}, not by {name}."
+
+
+def own_sentence(author: Author) -> str:
+    """The author's own; files of earlier releases have it where the place is named now."""
+    if author.disclosure_sentence:
+        return author.disclosure_sentence
+    return "" if author.disclosure in {"", *PLACES} else author.disclosure
+
+
+def stands_above(author: Author, *, first: bool, is_document: bool) -> bool:
+    """Whether the disclosure stands above the text of an answer too, for clients that show nothing
+    else.
+
+    Args:
+        first: nobody has answered in this conversation yet.
+        is_document: the client asked for JSON, in which no sentence has a place.
+    """
+    return not is_document and (
+        author.disclosure == "each" or (author.disclosure == "first" and first)
+    )
 
 
 def _writer(name: str, written_by: WrittenBy, *, shown_posts: bool) -> str:

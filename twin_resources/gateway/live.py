@@ -22,6 +22,7 @@ from twin_resources.authors import Author, read_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.policy import AuthorPolicy, Policy, read_policy
+from twin_resources.pausing import SUFFIX, paused_because
 from twin_resources.settings import Settings
 
 POLL_SECONDS = 0.5
@@ -80,6 +81,8 @@ class Live:
         default_factory=dict[str, _Followed[Author]], init=False
     )
 
+    _paused: dict[str, str] = field(default_factory=dict[str, str], init=False)
+
     def __post_init__(self) -> None:
         self._policy = _Followed(self.settings.policy_path, read_policy)
         self._servers = _Followed(self.settings.servers_path, read_servers)
@@ -93,6 +96,7 @@ class Live:
             self.stopped &= listed
         changed |= self._servers.refresh("servers")
         changed |= self._refresh_authors()
+        changed |= self._refresh_paused()
         if changed:
             self.current = self._snapshot()
         return changed
@@ -128,6 +132,14 @@ class Live:
             changed |= self._authors[slug].refresh(f"author {slug}")
         return changed
 
+    def _refresh_paused(self) -> bool:
+        folder = self.settings.authors_dir
+        files = {path.stem: path for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
+        paused = {slug: why for slug, path in files.items() if (why := paused_because(path))}
+        changed = paused != self._paused
+        self._paused = paused
+        return changed
+
     def _answering_policy(self, servers: Mapping[str, Server]) -> Policy | None:
         """The newest policy; where an author's new stable version is not warm yet, what answered
         before, as long as its server does."""
@@ -154,6 +166,7 @@ class Live:
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
             problems=tuple(one.problem for one in shared if one.problem),
+            paused=dict(self._paused),
             author_problems={
                 slug: author.problem for slug, author in self._authors.items() if author.problem
             },

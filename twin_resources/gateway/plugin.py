@@ -316,12 +316,13 @@ def _opened(answering: Answering, response: Any) -> Any:
 
     A copy: the trace is written from the response as the model gave it, and the loop judges that.
     """
-    if not answering.quotes:
+    if not (answering.quotes or answering.prefix):
         return response
     opened = response.model_copy(deep=True)
     message = opened.choices[0].message
     message.content = f"{answering.prefix}{message.content or ''}"
-    message.annotations = answering.citations
+    if answering.quotes:
+        message.annotations = answering.citations
     return opened
 
 

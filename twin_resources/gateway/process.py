@@ -65,6 +65,7 @@ budget = _paid_budget()
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
 if budget is not None:
     path.paid_problem = budget.problem
+    path.paid_model = settings.paid_model
     path.paid_takes_json = takes_response_format(settings.paid_model)
 watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)

@@ -42,6 +42,7 @@ from twin_resources.gateway.prompt_length import (
     counter_of,
     fitting_history,
 )
+from twin_resources.gateway.provider_view import provider_view
 from twin_resources.gateway.request_body import Asked
 from twin_resources.gateway.response_format import not_taken
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
@@ -90,6 +91,7 @@ class RequestPath:
         usd_per_hour: price of the machine.
         paid_problem: asks why no answer may be paid for now; empty: one may. May block.
         paid_takes_json: whether the paid model can be asked for a `response_format`.
+        paid_model: LiteLLM's name of it, for the trace; empty: there is none.
         trace_problem: why answers leave no trace now, or empty; the background sets it.
         meters: throughput by server key.
         marks: control tokens of this home's models; the background sets it.
@@ -103,6 +105,7 @@ class RequestPath:
     usd_per_hour: float
     paid_problem: Callable[[], str] = lambda: ""
     paid_takes_json: bool = True
+    paid_model: str = ""
     trace_problem: str = ""
     meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
     marks: ControlMarks = FAMILIES
@@ -158,6 +161,10 @@ class RequestPath:
         compared = found.quoted is not None and not found.quoted.reason
         found, in_passages = guard_passages(found, author)
         form = _form_of(wanted, found)
+        whole, saw, held = (asked, found), "", ""
+        if chosen.server_key == PAID and not (form.is_fixed or topic or guarded.withheld):
+            view = provider_view(asked, found, author)
+            asked, found, saw, held = view.asked, view.found, view.saw, view.missing
         if form.is_fixed:
             chosen = replace(chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0)
         answering = Answering(
@@ -175,6 +182,7 @@ class RequestPath:
                     *chosen.degraded,
                     renamed,
                     found.missing,
+                    held,
                     unreleased,
                     form.missing,
                     self.trace_problem,
@@ -191,6 +199,8 @@ class RequestPath:
                 *records("input", guarded.findings),
                 *records("passages", in_passages),
             ),
+            provider=self.paid_model if saw else "",
+            provider_saw=saw,
             quote_score=found.quoted.best if compared and found.quoted else None,
             quote_threshold=found.quoted.threshold if compared and found.quoted else None,
             answer=form.answer,
@@ -201,16 +211,20 @@ class RequestPath:
         )
         sampling = _sampling(asked, author)
 
-        def rendered(by: Template, history: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+        def rendered(
+            by: Template,
+            history: Sequence[Mapping[str, str]],
+            shown: tuple[Asked, Found] = (asked, found),
+        ) -> list[dict[str, str]]:
             return render(
                 by,
                 author_name=author.name,
                 persona=author.persona,
                 refused_topics=author.refused_topics,
-                question=asked.question,
-                passages=found.passages,
+                question=shown[0].question,
+                passages=shown[1].passages,
                 history=history,
-                note=note,
+                note=_note(shown[0], author)[0],
                 marks=self.marks,
             )
 
@@ -226,7 +240,7 @@ class RequestPath:
         ):
             stable, other, _ = _with_template(snapshot, stable)
             meter = self.meters.setdefault(stable.server_key, Throughput())
-            answering.standby = Standby(stable, other.hash, rendered(other, history), meter)
+            answering.standby = Standby(stable, other.hash, rendered(other, history, whole), meter)
         return Prepared(
             answering=answering,
             messages=rendered(template, history),

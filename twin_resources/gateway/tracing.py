@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from twin_resources.gateway.answering import Answering
+from twin_resources.privacy import redact
 
 
 def span_attributes(
@@ -31,6 +32,8 @@ def span_attributes(
 ) -> dict[str, str | bool]:
     """Every attribute of the generation span of one answer.
 
+    Prompt and answer stand in it without personal data and secrets, as the ledger keeps its copy.
+
     Args:
         messages: the rendered prompt.
         answer: the text that came back; empty when it failed.
@@ -40,19 +43,29 @@ def span_attributes(
         error: name of the exception when the call failed.
     """
     metadata = answering.trace_metadata()
+
+    def clean(text: str) -> str:
+        return redact(text, region=answering.author.language).text
+
     attributes: dict[str, str | bool] = {
         "langfuse.observation.type": "generation",
         # Its parent exists only to carry our trace id.
         "langfuse.internal.as_root": True,
         "langfuse.observation.model.name": answering.chosen.server_key,
-        "langfuse.observation.input": _json(messages),
+        "langfuse.observation.input": _json(
+            [
+                {**message, "content": clean(str(message.get("content") or ""))}
+                for message in messages
+            ]
+        ),
         "langfuse.observation.model.parameters": _json(model_parameters),
         "langfuse.trace.name": f"twin/{answering.asked.author}",
         "langfuse.version": answering.chosen.version,
         "user.id": answering.reader,
     }
     if answer:
-        attributes["langfuse.observation.output"] = _json({"role": "assistant", "content": answer})
+        told = {"role": "assistant", "content": clean(answer)}
+        attributes["langfuse.observation.output"] = _json(told)
     if usage:
         attributes["langfuse.observation.usage_details"] = _json(usage)
     if answering.cost_usd is not None:

@@ -1,6 +1,7 @@
 """The embedded trace store: traces and scores of one machine, over HTTP on the loopback.
 
-Belongs here: the endpoints (frozen to the list below), the key check, the process.
+Belongs here: the endpoints (frozen to the list below), the key check, the process, forgetting what
+is older than 90 days.
 Does not belong here: a user interface, prompts, datasets, metrics; the client (`client.py`).
 API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as a
 server of version 4.16.0 answers it. Every other path is 404, also those that it no longer has.
@@ -46,6 +47,10 @@ from twin_resources.settings import load_secrets, load_settings
 API_VERSION = "4.16.0"  # the server version whose recorded answers this store reproduces
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
+# As long as the ledger keeps its copy (`ledger.LedgerRules`): what it has folded it needs no more.
+RETENTION_DAYS = 90
+DAY_MS = 86_400_000
+TIDY_EVERY_MS = 600_000
 WHAT = (
     f"The trace store of an LLM Twin: a part of Langfuse {API_VERSION}'s public API, for programs. "
     "To look at traces in a browser: `twin open traces`; in the terminal: `twin traces`.\n"
@@ -96,6 +101,7 @@ def build_app(
     )
     app.router.redirect_slashes = False
     app.state.tables, app.state.keys, app.state.now_ms = tables, keys, now_ms
+    app.state.tidied_ms = 0  # at the first export after a start, then now and then
     return app
 
 
@@ -199,6 +205,9 @@ async def _post_traces(request: Request) -> Response:
         state.tables.put_observations(
             [observations.observation_of(span, now_ms=now_ms) for span in spans]
         )
+        if now_ms - state.tidied_ms >= TIDY_EVERY_MS:
+            state.tidied_ms = now_ms
+            state.tables.remove_old(before_ms=now_ms - RETENTION_DAYS * DAY_MS)
 
     try:
         await run_in_threadpool(store)

@@ -156,6 +156,22 @@ class TraceTables:
             connection.executemany("DELETE FROM scores WHERE trace_id = ?", keys)
         self._drop_log()
 
+    def remove_old(self, *, before_ms: int, at_most: int = 500) -> int:
+        """Forget the oldest traces that began and arrived before then, with their scores; returns
+        how many. So many at once that no writer waits for it."""
+        found = (
+            self._connection()
+            .execute(
+                "SELECT trace_id FROM observations WHERE start_ms < ? GROUP BY trace_id "
+                "HAVING MAX(created_ms) < ? ORDER BY MIN(start_ms) LIMIT ?",
+                (before_ms, before_ms, at_most),
+            )
+            .fetchall()
+        )
+        if found:
+            self.delete_traces([row["trace_id"] for row in found])
+        return len(found)
+
     def _drop_log(self) -> None:
         """Move the write-ahead log into the file: it still holds the pages of before."""
         self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")

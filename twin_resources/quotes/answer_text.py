@@ -22,6 +22,8 @@ HEADING = "**In this voice**"
 NOT_WRITTEN = "I have not written about this."
 NEAREST = "My nearest posts:"
 MOST_NEAREST = 3
+NOTICE = "ⓘ "
+"""Begins the paragraph that tells who wrote an answer, above it."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -79,6 +81,8 @@ def prose_of(answer: str) -> str:
     A turn of a conversation comes back from the client with everything that was shown. A prompt has
     room for little, and what was quoted is among the passages of its own question.
     """
+    if answer.startswith(NOTICE):
+        answer = answer.partition("\n\n")[2]
     if not answer.startswith("> "):
         return answer
     _, found, prose = answer.partition(f"\n\n{HEADING}\n\n")

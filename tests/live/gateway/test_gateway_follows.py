@@ -19,6 +19,7 @@ from twin_resources.authors import read_author, write_author
 from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.pausing import pause, resume
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
@@ -194,6 +195,20 @@ def test_an_authors_settings_are_followed(stack: Stack) -> None:
         (stack.settings.authors_dir / "cyd.toml").unlink(missing_ok=True)
         write_author(stack.settings, before)
     stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 404)
+
+
+def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
+    body = BODY | {"model": "twin/bob"}
+    try:
+        pause(stack.settings, "bob", reason="a mistake")
+        stack.wait(lambda: stack.post(body).status_code == 503, seconds=10)
+        refused = stack.post(body | {"stream": True}).json()["error"]
+        assert refused["code"] == "author_paused"
+        assert "a mistake" in refused["message"]
+        assert stack.post(BODY).status_code == 200  # others answer on
+    finally:
+        resume(stack.settings, "bob")
+    stack.wait(lambda: stack.post(body).status_code == 200, seconds=10)
 
 
 def test_an_author_without_posts_is_answered_by_the_base_and_told_so(stack: Stack) -> None:

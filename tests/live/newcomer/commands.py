@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "keys": Run(
         ("keys", "add", "a site", "--author", "mara-lindqvist", "--role", "site"), says="sk-twin-"
     ),
+    "pause": Run(("pause", "mara-lindqvist", "--resume"), code=1, says="nothing is paused"),
     "doctor": Run(("doctor",), says=" hold"),
     "open": Run(("open", "dagster"), says="http://127.0.0.1:"),
     "import": Run(("import", "POSTS", "--author", "Mara Lindqvist"), says="posts added 1"),

@@ -79,6 +79,7 @@ def test_every_command_is_there() -> None:
         "keys",
         "logs",
         "open",
+        "pause",
         "release",
         "retrain",
         "rollback",

@@ -370,3 +370,23 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database at all, only a text of some length" * 40)
     with pytest.raises(TwinError, match="move the file away"):
         TraceTables(path)
+
+
+def test_traces_are_kept_ninety_days_from_when_they_began_and_arrived(store: Store) -> None:
+    now, day = store.now_ms, 86_400_000
+    old, late, new = "1" * 32, "2" * 32, "3" * 32
+
+    def send(trace: str, *, days_ago: int) -> None:
+        start = {"startTimeUnixNano": f"{now - days_ago * day}000000"}
+        store.post_spans(span(int(trace[0]), trace=trace) | start)
+
+    store.now_ms = now - 91 * day
+    send(old, days_ago=91)
+    store.http.post(
+        "/api/public/scores", json={"id": "s", "name": "n", "value": 1.0, "traceId": old}
+    )
+    store.now_ms = now
+    send(late, days_ago=100)  # it began long ago and arrives now, say from an outbox
+    send(new, days_ago=1)
+    assert {row["traceId"] for row in store.get("v2/observations")["data"]} == {late, new}
+    assert store.get("v3/scores")["data"] == []

@@ -1,0 +1,55 @@
+"""What of a request a paid provider is shown: of posts and readers no more than was agreed to.
+
+Belongs here: taking posts, personal data and secrets out of what leaves the machine, and naming
+what is left. Does not belong here: which model answers (`choice.py`), what the author's file masks
+for every model (`guarding.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from twin_resources.authors import Author
+from twin_resources.consent import consented_on
+from twin_resources.gateway.passages import Found
+from twin_resources.gateway.request_body import Asked
+from twin_resources.privacy import redact
+
+NO_CONSENT = "no consent of the author: the paid model is shown no post"
+
+
+@dataclass(frozen=True)
+class ProviderView:
+    """A request as a provider gets it.
+
+    Attributes:
+        saw: what, as the trace tells it.
+        missing: why it gets less than there is; empty: it gets all of it.
+    """
+
+    asked: Asked
+    found: Found
+    saw: str
+    missing: str = ""
+
+
+def provider_view(asked: Asked, found: Found, author: Author) -> ProviderView:
+    """Readers' texts without personal data and secrets; passages only with the author's consent."""
+
+    def clean(text: str) -> str:
+        return redact(text, region=author.language).text
+
+    turns = tuple(
+        {"role": turn["role"], "content": clean(turn["content"])} for turn in asked.history
+    )
+    asked = replace(
+        asked, question=clean(asked.question), system=clean(asked.system), history=turns
+    )
+    missing = ""
+    if consented_on(author) is None and found.passages:
+        found, missing = replace(found, passages=()), NO_CONSENT
+    saw = ["question"]
+    saw += [f"{len(turns)} earlier turns"] if turns else []
+    saw += [f"{len(found.passages)} passages"] if found.passages else []
+    return ProviderView(asked, found, ", ".join(saw), missing)
