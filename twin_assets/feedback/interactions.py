@@ -51,6 +51,7 @@ def interactions(
             "with_votes": int((frame["votes"] > 0).sum()),
             "with_edits": int(frame["edit"].is_not_null().sum()),
             "simulated": int(frame["simulated"].sum()),
+            "unknown_propensity": frame["propensity"].null_count(),
             "readers": frame["voters"].explode().drop_nulls().n_unique(),
             "scores_that_never_count": bad,
             "sync": report.message,

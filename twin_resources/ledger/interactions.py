@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from twin_resources.ledger import schema
 from twin_resources.ledger.scores import JUDGE
+from twin_resources.ledger.traces import UNKNOWN_PROPENSITY
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +34,8 @@ def columns() -> Mapping[str, Any]:
     author's newest edit, without one the newest of any reader, and `edit_role` the role of its key:
     only an `author`'s may become a chosen answer.
     `rejections` is how often another answer was preferred to this one, by `rejection_voters`.
+    `propensity` is null where the trace does not tell it: such a row counts in nothing that is
+    weighted by it.
     `chunk_ids` are the passages of the prompt, best first. Votes that came late or beside others
     of their reader's day are in it; held back, bad and deleted ones are not.
     """
@@ -98,6 +101,8 @@ def frame(connection: sa.Connection, author: str, *, since: datetime | None = No
     for trace in found:
         row = {name: trace[name] for name in columns() if name in trace}
         row["started_at"] = trace["started_ms"]
+        if trace["propensity"] == UNKNOWN_PROPENSITY:
+            row["propensity"] = None
         row["chunk_ids"] = trace["chunks"].split(",") if trace["chunks"] else []
         rows.append(row | said.get(trace["trace_id"], nothing))
     schema_with_time = dict(columns()) | {"started_at": pl.Int64}

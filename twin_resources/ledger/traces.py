@@ -17,6 +17,9 @@ from twin_resources.langfuse.trace_texts import answer_of, flat_facts, number_of
 from twin_resources.privacy import replace_personal
 
 MOST_TEXT = 20_000  # characters of a question or an answer
+# Who has answered had a chance above zero, so nobody's propensity is this. It was taken for 1 once,
+# and a weighted mean believed that a drawn answer had been certain.
+UNKNOWN_PROPENSITY = 0.0
 
 
 def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -36,7 +39,7 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
         "version": facts.get("twin.version", ""),
         "prompt_class": facts.get("twin.class", ""),
         "route": facts.get("twin.route", ""),
-        "propensity": number_of(facts.get("twin.propensity")) or 1.0,
+        "propensity": _propensity(facts.get("twin.propensity")),
         "template": template,
         "checkpoint": facts.get("twin.checkpoint", ""),
         "server": facts.get("twin.server", ""),
@@ -50,3 +53,9 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
         "question": replace_personal(question_of(observation.get("input"), template))[:MOST_TEXT],
         "answer": replace_personal(answer_of(observation.get("output")))[:MOST_TEXT],
     }
+
+
+def _propensity(value: object) -> float:
+    """In (0, 1], or unknown: missing, no number, no probability."""
+    number = number_of(value)
+    return number if number is not None and 0.0 < number <= 1.0 else UNKNOWN_PROPENSITY

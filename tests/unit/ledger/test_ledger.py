@@ -390,3 +390,13 @@ def test_a_ledger_without_servers_is_upgraded(world: World) -> None:
         assert [str(row.server) for row in found] == ["", "llama 2"]
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
         assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
+
+
+def test_a_propensity_that_is_missing_or_none_is_unknown(world: World) -> None:
+    told = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
+    for number, propensity in told.items():
+        world.answer(number, **{"twin.propensity": propensity})
+    world.tick()
+    found = world.ledger().interactions("ann").sort("trace_id")["propensity"]
+    assert found.to_list() == [0.25, None, None, None, None, 1.0]
+    assert found.null_count() == 4
