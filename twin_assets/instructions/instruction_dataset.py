@@ -56,7 +56,7 @@ def instruction_dataset(
         store,
         author,
         retriever=retriever.retriever(),
-        teacher=teacher_of(chosen, store.state),
+        teacher=teacher_of(chosen, store.state, author=author.slug),
         general=read_general_set(chosen.general_set, chosen) if chosen.general_set else None,
         general_share=chosen.general_share,
         marks=marks_of_home(chosen),

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.instructions.near_duplicates import shingles, words_of
 from twin_assets.instructions.teacher_budget import TeacherBudget
 from twin_resources.errors import TwinError
+from twin_resources.gateway.account import account_of
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
@@ -157,8 +158,9 @@ class Teacher:
         bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
         outcome, reason, tries, usd, prompt_tokens, answer_tokens = FAILED, "", 0, 0.0, 0, 0
         while tries < TRIES and self.broken is None:
-            if self.budget is not None and not self.budget.reserve(bound):
-                outcome, reason = OVER_BUDGET, "the month's budget"
+            reserved = None if self.budget is None else self.budget.reserve(bound)
+            if self.budget is not None and reserved is None:
+                outcome, reason = OVER_BUDGET, "a limit of the account"
                 break
             tries += 1
             cost = 0.0
@@ -200,8 +202,8 @@ class Teacher:
                 outcome, reason = UNUSABLE, "no usable question"
             finally:
                 usd += cost
-                if self.budget is not None:
-                    self.budget.settle(reserved=bound, usd=cost)
+                if self.budget is not None and reserved is not None:
+                    self.budget.settle(reserved, cost)
         if outcome == FAILED and tries:
             self._count_failure(reason)
         if outcome == UNUSABLE:
@@ -245,12 +247,13 @@ class Teacher:
         )
 
 
-def teacher_of(settings: Settings, state: State) -> Teacher | None:
-    """The teacher of a home; None: templates write the questions."""
+def teacher_of(settings: Settings, state: State, *, author: str) -> Teacher | None:
+    """The teacher of a home, for one author; None: templates write the questions."""
     if not settings.teacher_model:
         return None
-    limit = settings.teacher_budget_per_month
-    budget = None if limit is None else TeacherBudget(state, usd_per_month=limit)
+    budget = None
+    if settings.teacher_budget_per_month is not None:
+        budget = TeacherBudget(account_of(settings, state), author=author)
     return Teacher(settings.teacher_model, budget=budget)
 
 

@@ -1,84 +1,45 @@
-"""What the teacher may still cost this month.
+"""What the teacher may still cost, in the home's account.
 
-Belongs here: the account of what was spent by month. Does not belong here: prices, requests
-(`teacher.py`).
-
-An amount is taken before a request and given back after it, in one transaction each: runs of
-several authors share the account, and one that was killed leaves what it had taken as spent. So the
-limit holds always. Months are UTC.
+Belongs here: the teacher's use of the account. Does not belong here: limits and sums
+(`gateway/account.py`), prices and requests (`teacher.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
+from twin_resources.gateway.account import OverLimit, Reservation
 
 if TYPE_CHECKING:
-    from twin_resources.state.state import State
-
-_metadata = sa.MetaData()
-teacher_spending = sa.Table(
-    "teacher_spending",
-    _metadata,
-    sa.Column("month", sa.String(7), primary_key=True),
-    sa.Column("usd", sa.Double, nullable=False),
-)
+    from twin_resources.gateway.account import SpendingAccount
 
 
 class TeacherBudget:
-    """The budget of one home.
+    """The account as a teacher sees it.
 
     Args:
-        state: the state store.
-        usd_per_month: the limit, US dollars.
+        account: of the home.
+        author: slug of whose passages it is shown.
     """
 
-    def __init__(self, state: State, *, usd_per_month: float) -> None:
-        self._state = state
-        self._usd_per_month = usd_per_month
-        with state.transaction() as connection:
-            _metadata.create_all(connection)
+    def __init__(self, account: SpendingAccount, *, author: str) -> None:
+        self._account = account
+        self._author = author
 
-    def left(self) -> float:
-        """US dollars that may still be spent or are reserved by nobody."""
-        with self._state.reading() as connection:
-            return self._usd_per_month - _spent(connection)
+    def left(self) -> float | None:
+        """US dollars until the nearest limit; None: there is none."""
+        return self._account.left(purpose="teacher", author=self._author)
 
-    def reserve(self, usd: float) -> bool:
-        """Take an amount; false, and nothing taken, when that would pass the limit."""
-        with self._state.transaction() as connection:
-            spent = _spent(connection)
-            # sums of doubles may miss the limit by a rounding
-            if spent + usd > self._usd_per_month + 1e-9:
-                return False
-            _add(connection, usd)
-        return True
+    def reserve(self, usd: float) -> Reservation | None:
+        """Set an amount aside before a request; None, and nothing set aside: over a limit."""
+        try:
+            return self._account.reserve(
+                purpose="teacher", author=self._author, key="", most_usd=usd
+            )
+        except OverLimit:
+            return None
 
-    def settle(self, *, reserved: float, usd: float) -> None:
+    def settle(self, reservation: Reservation, usd: float) -> None:
         """Put what a request really cost in the place of what was reserved for it."""
-        with self._state.transaction() as connection:
-            _add(connection, usd - reserved)
-
-
-def _spent(connection: sa.Connection) -> float:
-    usd = connection.execute(
-        sa.select(teacher_spending.c.usd).where(teacher_spending.c.month == _month())
-    ).scalar()
-    return float(usd or 0.0)
-
-
-def _add(connection: sa.Connection, usd: float) -> None:
-    changed = connection.execute(
-        sa.update(teacher_spending)
-        .where(teacher_spending.c.month == _month())
-        .values(usd=teacher_spending.c.usd + usd)
-    )
-    if changed.rowcount == 0:
-        connection.execute(sa.insert(teacher_spending).values(month=_month(), usd=usd))
-
-
-def _month() -> str:
-    return datetime.now(UTC).strftime("%Y-%m")
+        self._account.settle(reservation, usd)

@@ -1,7 +1,7 @@
 """The table `teacher_questions`: what the teacher wrote for each draft, asked and paid for once.
 
 Belongs here: which drafts are asked about, keeping the replies, and what they cost. Does not belong
-here: the request (`teacher.py`), the limit (`teacher_budget.py`).
+here: the request (`teacher.py`), its money (`teacher_budget.py`).
 
 A reply is kept by the sample's id, which follows from the passage's content, and by the post's
 title and the model: a killed run asks again for the batch that it was at, an edit of one paragraph
@@ -46,7 +46,7 @@ class Taught:
         outcomes: samples by outcome, of all that stand.
         requests, usd: of this update.
         usd_in_all: of all questions that stand.
-        budget_left: US dollars this month; None: no budget.
+        budget_left: US dollars until the nearest limit; None: no budget.
     """
 
     model: str
@@ -140,7 +140,8 @@ def _wanted(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:
     if not tables.exists(TABLE, author):
         return drafts.with_columns(pl.lit(0, dtype=pl.Int64).alias("turn"))
     again = [FAILED]
-    if teacher.budget is None or teacher.budget.left() > 0:
+    left = None if teacher.budget is None else teacher.budget.left()
+    if left is None or left > 0:
         again.append(OVER_BUDGET)
     columns = ["sample_id", "model", "outcome", "turn"]
     stored = (

@@ -1,17 +1,17 @@
 """Numbers of this home that no trace holds: the loop's evidence, and what was spent of budgets.
 
 Belongs here: reading them from the state store. Does not belong here: what they mean (`loop/`,
-`gateway/paid_budget.py`), drawing (`charts.py`).
+`gateway/account.py`), drawing (`charts.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from twin_resources.gateway.account import account_of
 from twin_resources.ledger.schema import settled
 from twin_resources.loop.evidence_history import StreamHistory, histories_of
 from twin_resources.loop.rules import rules_of
@@ -43,29 +43,26 @@ def evidence(settings: Settings, author: str) -> Sequence[StreamHistory]:
 
 
 def spending(settings: Settings) -> list[Spending]:
-    """Today's of the paid model, this month's of the teacher; only what was configured or used.
-
-    The accounts are tables of the two that spend; one that never spent has none.
-    """
-    now = datetime.now(UTC)
+    """Today's of the paid model, this month's of the teacher and of all; only what was configured
+    or used."""
     state = State.open(settings.state_address)
-    accounts = (
-        ("Paid model, today", "paid_spending", "day", now.date().isoformat()),
-        ("Teacher, this month", "teacher_spending", "month", now.strftime("%Y-%m")),
-    )
-    budgets = (settings.paid_budget_per_day, settings.teacher_budget_per_month)
-    found: list[Spending] = []
     try:
-        with state.reading() as connection:
-            tables = set(sa.inspect(connection).get_table_names())
-            for (name, table, column, period), budget in zip(accounts, budgets, strict=True):
-                spent = 0.0
-                if table in tables:
-                    row = sa.table(table, sa.column(column), sa.column("usd"))
-                    usd = sa.select(row.c.usd).where(row.c[column] == period)
-                    spent = float(connection.execute(usd).scalar() or 0.0)
-                if budget is not None or spent:
-                    found.append(Spending(name, spent, budget))
+        account = account_of(settings, state)
+        lines = (
+            ("Paid model, today", settings.paid_budget_per_day, account.spent(purpose="answer")),
+            (
+                "Teacher, this month",
+                settings.teacher_budget_per_month,
+                account.spent(period="month", purpose="teacher"),
+            ),
+            ("All, today", settings.budget_per_day, account.spent()),
+            ("All, this month", settings.budget_per_month, account.spent(period="month")),
+        )
     finally:
         state.close()
-    return found
+    # of all: where it has a limit of its own, else it says what the lines above say
+    return [
+        Spending(name, spent.usd, budget)
+        for name, budget, spent in lines
+        if budget is not None or (spent.usd and not name.startswith("All"))
+    ]

@@ -24,6 +24,9 @@ from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
 from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import rewrite
+from twin_resources.gateway.account import TABLES as SPENDING
+from twin_resources.gateway.account import unname
+from twin_resources.gateway.keys import id_of_hash
 from twin_resources.ledger.ledger import LEASE as LEDGER
 from twin_resources.ledger.schema import open_tables
 
@@ -109,6 +112,8 @@ def _erase(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
     erased = 0
     if table.name == KEYS:
         return _erase_keys(connection, table, gone)
+    if table.name in SPENDING:
+        return _unname_spending(connection, table, gone)
     if gone.whole_author and "author" in table.c:
         erased += connection.execute(sa.delete(table).where(table.c.author == gone.author)).rowcount
     rows = connection.execute(sa.select(table)).mappings().all()
@@ -159,6 +164,14 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
                 connection.execute(sa.delete(table).where(mine))
             erased += 1
     return erased
+
+
+def _unname_spending(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
+    """What was spent stays spent, or limits would open: it loses the name of who is gone."""
+    if table.name != SPENDING[0]:
+        return 0  # both tables at once
+    erased = unname(connection, "author", gone.author) if gone.whole_author else 0
+    return erased + (unname(connection, "key", id_of_hash(gone.key_hash)) if gone.key_hash else 0)
 
 
 def _vacuum(engine: sa.Engine) -> None:

@@ -343,6 +343,27 @@ class SpendingAccount:
                     row["requests"] += int(requests)
         return sorted(found.values(), key=lambda row: -(row["nano"] + row["reserved_nano"]))
 
+    def left(
+        self,
+        *,
+        purpose: Purpose,
+        author: str,
+        key: str = "",
+        key_limit: SpendingLimit | None = None,
+    ) -> float | None:
+        """US dollars that may be reserved now before the nearest limit; None: there is no limit."""
+        lines = self._lines({"purpose": purpose, "author": author, "key": key}, key_limit)
+        if not lines:
+            return None
+        with self._state.reading() as connection:
+            moment = datetime.fromtimestamp(self._now(connection), UTC)
+            spent = _sums(connection, spending, lines, moment)
+            held = _sums(connection, reservations, lines, moment)
+        return min(
+            max(0, _nano(line.limit_usd) - taken - waiting) / NANO
+            for line, taken, waiting in zip(lines, spent, held, strict=True)
+        )
+
     def problem(
         self,
         *,
@@ -374,7 +395,7 @@ class SpendingAccount:
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
-        lines = self._lines(asked, key_limit or SpendingLimit())
+        lines = self._lines(asked, key_limit)
         if not lines:
             return
         spent = _sums(connection, spending, lines, moment)
@@ -392,10 +413,10 @@ class SpendingAccount:
                     now=moment,
                 )
 
-    def _lines(self, asked: Mapping[str, Any], key_limit: SpendingLimit) -> list[_Line]:
+    def _lines(self, asked: Mapping[str, Any], key_limit: SpendingLimit | None) -> list[_Line]:
         purpose = self.limits.purposes.get(asked["purpose"], SpendingLimit())
         limits: tuple[tuple[Scope, str, SpendingLimit], ...] = (
-            ("key", asked["key"], key_limit),
+            ("key", asked["key"], key_limit or SpendingLimit()),
             ("author", asked["author"], self.limits.author if asked["author"] else SpendingLimit()),
             ("purpose", asked["purpose"], purpose),
             ("home", "", self.limits.home),
@@ -462,6 +483,7 @@ def unname(connection: sa.Connection, column: Literal["author", "key"], name: st
     Returns:
         How many rows were changed.
     """
+    _metadata.create_all(connection)
     rows = connection.execute(sa.select(spending).where(spending.c[column] == name)).all()
     for row in rows:
         line = _line_of(row)

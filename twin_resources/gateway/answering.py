@@ -27,6 +27,7 @@ from twin_resources.gateway.choice import PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
 from twin_resources.gateway.guarding import GuardRecord
+from twin_resources.gateway.paid_budget import PaidCall
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import Asked
 from twin_resources.quotes.answer_text import (
@@ -117,6 +118,7 @@ class Answering:
         quote_score, quote_threshold: cosine of the best window, and from where on one is quoted;
             None: nothing was looked for.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
+        bought: the paid call that was made for it; None: none was.
     """
 
     asked: Asked
@@ -153,6 +155,7 @@ class Answering:
     provider_saw: str = ""
     quote_score: float | None = None
     quote_threshold: float | None = None
+    bought: PaidCall | None = None
     _began: float = 0.0
     _over: bool = False
 
@@ -184,6 +187,9 @@ class Answering:
             )
         elif self.is_fixed:
             self.cost_usd = 0.0
+        if self.drawn is not None and self.bought is not None and self.bought.usd:
+            # what broke off was paid for as well
+            self.cost_usd = (self.cost_usd or 0.0) + self.bought.usd
 
     def answered_by_standby(self, how: str) -> None:
         """Who was chosen has failed and the standby answers; told once.

@@ -87,7 +87,8 @@ def paid_deployment(model: str) -> Any:
     """The deployment of the paid model; its key comes from the environment, as LiteLLM reads it."""
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 
-    parameters = LiteLLM_Params(model=model)
+    # the client under the router would send it again by itself, and each time is paid for
+    parameters = LiteLLM_Params(model=model, max_retries=0)
     return Deployment(model_name=PAID, litellm_params=parameters, model_info=ModelInfo(id=PAID))
 
 
@@ -102,7 +103,7 @@ class Following:
         paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: where measured tokens per second are written for `routing_policy`.
         garbage: when this process collects it.
-        flush_traces: puts waiting spans into the outbox at the end.
+        flush: writes what waits (spans, settlements) at the end.
     """
 
     path: RequestPath
@@ -110,7 +111,7 @@ class Following:
     find_router: Callable[[], Router]
     paid_model: str
     throughput_path: Path
-    flush_traces: Callable[[], None]
+    flush: Callable[[], None]
     garbage: GarbageRounds = field(default_factory=GarbageRounds)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
@@ -137,7 +138,7 @@ class Following:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.garbage.end()
         self._write_throughput()
-        await asyncio.to_thread(self.flush_traces)
+        await asyncio.to_thread(self.flush)
 
     def _follow_files(self, servers: RouterServers) -> None:
         # Without an await between the two: no request sees a snapshot that the router does not

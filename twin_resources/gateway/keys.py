@@ -251,7 +251,7 @@ def list_keys(state: State) -> list[dict[str, object]]:
         rows = connection.execute(_with_limits().order_by(gateway_keys.c.made_at)).all()
     return [
         {
-            "id": row.key_hash[:_ID_DIGITS],
+            "id": id_of_hash(row.key_hash),
             "label": row.label,
             "role": row.role,
             "authors": row.authors,
@@ -362,8 +362,13 @@ def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def id_of_hash(key_hash: str) -> str:
+    """The `Key.id` of the key that the store knows by this hash."""
+    return key_hash[:_ID_DIGITS]
+
+
 def _id_of(key: str) -> str:
-    return _hash(key)[:_ID_DIGITS]
+    return id_of_hash(_hash(key))
 
 
 def _of_the_home(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:

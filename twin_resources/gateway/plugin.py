@@ -31,7 +31,7 @@ from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.keys import Key, KeyLimits, Keyring
-from twin_resources.gateway.paid_budget import PaidBudget
+from twin_resources.gateway.paid_budget import PaidBudget, PaidCall
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ADMITTED_KEY, ALLOWED_KEYS, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
@@ -56,6 +56,7 @@ class RefusedByPlugin(ProxyException):
             type=str(self._error["type"]),
             param=self._error["param"],
             code=refused.status,
+            headers=refused.headers(),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,9 +131,8 @@ class TwinPlugin(CustomLogger):
         """Turn a question into a prompt for one version's server."""
         try:
             asked = read_question({name: data[name] for name in _READ if name in data})
-            prepared = await self.path.prepare(asked, key_of(user_api_key_dict))
-            if self.budget and prepared.answering.chosen.route == f"alias:{PAID}":
-                self.budget.check()  # a diverted question was never sent there without one
+            key = key_of(user_api_key_dict)
+            prepared = await self._with_money(await self.path.prepare(asked, key), key)
         except Refused as error:
             raise RefusedByPlugin(error) from error
         except Exception as error:
@@ -142,6 +142,8 @@ class TwinPlugin(CustomLogger):
         prepared.answering.sampling = prepared.sampling
         self._remember(data["litellm_call_id"], prepared.answering)
         _rewrite(data, prepared)
+        if prepared.answering.bought is not None:
+            data["num_retries"] = 0  # a second attempt would be a second purchase
         if prepared.answering.standby is not None:
             timeout_s = DIVERTED_TIMEOUT_S
             if prepared.answering.chosen.route == "canary":
@@ -150,6 +152,31 @@ class TwinPlugin(CustomLogger):
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
             _add_standby(data, prepared, timeout_s)
         return data
+
+    async def _with_money(self, prepared: Prepared, key: Key) -> Prepared:
+        """The same with the most that it can cost set aside, where the paid model answers.
+
+        A question that was not sent there by name is prepared anew without it where that fails.
+
+        Raises:
+            Refused: 429 or 503; the client named the paid model.
+        """
+        answering = prepared.answering
+        if self.budget is None or answering.chosen.server_key != PAID or answering.is_fixed:
+            return prepared
+        try:
+            answering.bought = await self.budget.reserve(
+                key,
+                answering.asked.author,
+                prepared.messages,
+                max_tokens=int(prepared.sampling["max_tokens"]),
+            )
+        except Refused as error:
+            if answering.asked.alias:
+                raise
+            unpaid = "budget used up" if error.status == 429 else "budget unreadable"
+            return await self.path.prepare(answering.asked, key, unpaid=unpaid)
+        return prepared
 
     def _remember(self, call_id: str, answering: Answering) -> None:
         while len(self._in_flight) >= _MOST_REMEMBERED:
@@ -213,7 +240,10 @@ class TwinPlugin(CustomLogger):
                 yield _put_twin_field(answering, last)
         finally:
             answered = answering.is_over
-            answering.end(0)  # nothing was counted when the reader left or the server broke off
+            if answering.bought is not None:
+                answering.bought.left()  # unless its end has come
+            # nothing was counted when the reader left or the server broke off
+            answering.end(0, paid_usd=_paid_for(answering))
             self.watch.ended(answering, answered=answered)
 
     async def _unbroken(
@@ -227,8 +257,12 @@ class TwinPlugin(CustomLogger):
         try:
             async for chunk in response:
                 begun = begun or any(_has_text(choice) for choice in chunk.choices)
+                if answering.bought is not None and answering.drawn is None:
+                    _count(answering.bought, chunk)
                 yield chunk
         except Exception as error:
+            if answering.bought is not None:
+                answering.bought.failed(error)
             standby = answering.standby
             if standby is None or answering.drawn is not None or answering.is_over:
                 raise
@@ -262,6 +296,8 @@ class TwinPlugin(CustomLogger):
         version has answered."""
         answering = self.record(kwargs.get("litellm_call_id"))
         if answering is not None:
+            if answering.bought is not None:
+                answering.bought.failed(original_exception)
             error = type(original_exception).__name__
             route = answering.chosen.route
             by = answering.standby.chosen.route if answering.standby else "nobody"
@@ -292,6 +328,12 @@ class TwinPlugin(CustomLogger):
     ) -> HTTPException | None:
         """Say what failed and what to do, in place of LiteLLM's wording."""
         answering = self.record(request_data.get("litellm_call_id"))
+        if answering is not None and answering.bought is not None:
+            is_ours = isinstance(original_exception, ProxyException | HTTPException)
+            if is_ours or answering.standby is not None:  # then it may be the standby's error
+                answering.bought.left()
+            else:
+                answering.bought.failed(original_exception)
         if answering is None or isinstance(original_exception, ProxyException | HTTPException):
             return None
         answering.end(0)
@@ -301,14 +343,21 @@ class TwinPlugin(CustomLogger):
 
     def _end(self, answering: Answering, response: Any) -> None:
         usage = usage_of(response)
-        paid_usd = None
-        bought = answering.chosen.server_key == PAID and not answering.is_fixed
-        if bought and not answering.is_over and self.budget:
-            paid_usd = self.budget.price(
-                prompt_tokens=usage.get("input", 0), answer_tokens=usage.get("output", 0)
-            )
-            self.budget.add(paid_usd)
-        answering.end(usage.get("total", 0), paid_usd=paid_usd)
+        if answering.bought is not None and answering.drawn is None and not answering.is_over:
+            answering.bought.ended(getattr(response, "usage", None))
+        answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
+
+
+def _paid_for(answering: Answering) -> float | None:
+    """What the answer was bought for; None: its own machine has answered."""
+    is_paid = answering.bought is not None and answering.drawn is None
+    return answering.bought.usd if is_paid and answering.bought is not None else None
+
+
+def _count(bought: PaidCall, chunk: Any) -> None:
+    for choice in chunk.choices:
+        if _has_text(choice):
+            bought.received(choice.delta.content)
 
 
 def _opened(answering: Answering, response: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from twin_resources.gateway.account import account_of
 from twin_resources.gateway.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.following import Following
@@ -46,13 +47,17 @@ def _roll_back(author: str, version: int, reason: str) -> None:
 
 
 def _paid_budget() -> PaidBudget | None:
-    if not settings.has_paid_route or settings.paid_budget_per_day is None:
+    if not settings.has_paid_route:
         return None
-    return PaidBudget(
-        State.open(settings.state_address),
-        model=settings.paid_model,
-        usd_per_day=settings.paid_budget_per_day,
-    )
+    account = account_of(settings, State.open(settings.state_address))
+    return PaidBudget(account, model=settings.paid_model)
+
+
+def _flush() -> None:
+    """What waits to be written, before the process ends."""
+    if budget is not None:
+        budget.flush()
+    trace_logger.flush()
 
 
 settings = load_settings()
@@ -77,5 +82,5 @@ following = Following(
     find_router=_find_router,
     paid_model=settings.paid_model if settings.has_paid_route else "",
     throughput_path=settings.home / "gateway" / "throughput.json",
-    flush_traces=trace_logger.flush,
+    flush=_flush,
 )

@@ -31,15 +31,32 @@ class Refused(TwinError):
         code: a short word that a program can test, as `unknown_author`.
         param: the key of the body that is at fault, or empty.
         tried, found, next_step: see `TwinError`.
+        retry_after_s: when asking again may help, as the header `Retry-After` tells it; None: the
+            door says two seconds with 429 and 503, and nothing else.
     """
 
     def __init__(
-        self, status: int, code: str, *, tried: str, found: str, next_step: str, param: str = ""
+        self,
+        status: int,
+        code: str,
+        *,
+        tried: str,
+        found: str,
+        next_step: str,
+        param: str = "",
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(tried, found=found, next_step=next_step)
         self.status = status
         self.code = code
         self.param = param
+        self.retry_after_s = retry_after_s
+
+    def headers(self) -> dict[str, str]:
+        """Of the answer, beside those of every answer."""
+        if self.retry_after_s is None:
+            return {}
+        return {"retry-after": str(self.retry_after_s)}
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """The JSON document of the answer; the `openai` client reads its message from it."""

@@ -89,7 +89,8 @@ class RequestPath:
         live: the files that are followed.
         passages: retrieval.
         usd_per_hour: price of the machine.
-        paid_problem: asks why no answer may be paid for now; empty: one may. May block.
+        paid_problem: asks why no answer may be paid for now, by this key and of this author; empty:
+            one may. May block.
         paid_takes_json: whether the paid model can be asked for a `response_format`.
         paid_model: LiteLLM's name of it, for the trace; empty: there is none.
         trace_problem: why answers leave no trace now, or empty; the background sets it.
@@ -103,7 +104,7 @@ class RequestPath:
     live: Live
     passages: Passages
     usd_per_hour: float
-    paid_problem: Callable[[], str] = lambda: ""
+    paid_problem: Callable[[Key, str], str] = lambda _key, _author: ""
     paid_takes_json: bool = True
     paid_model: str = ""
     trace_problem: str = ""
@@ -123,8 +124,14 @@ class RequestPath:
         self.base_context = context_of(self.base_folder)
         counter_of(self.base_folder)  # loaded here: no question waits for it
 
-    async def prepare(self, asked: Asked, key: Key, *, today: date | None = None) -> Prepared:
+    async def prepare(
+        self, asked: Asked, key: Key, *, today: date | None = None, unpaid: str = ""
+    ) -> Prepared:
         """Choose, look up and render.
+
+        Args:
+            unpaid: why the paid model cannot be asked, where that was found out after it was
+                chosen.
 
         Raises:
             Refused: see `choice.choose`; 400 the paid model was named and cannot be asked for JSON.
@@ -136,9 +143,9 @@ class RequestPath:
         if unfit and asked.alias == PAID:
             raise not_taken(asked.model)
         to_paid = diverted_to(snapshot, asked) == PAID
-        problem = "no JSON from the paid model" if unfit else ""
+        problem = unpaid or ("no JSON from the paid model" if unfit else "")
         if to_paid and not problem:
-            problem = await asyncio.to_thread(self.paid_problem)
+            problem = await asyncio.to_thread(self.paid_problem, key, asked.author)
         day = today or datetime.now(UTC).date()
         chosen = choose(snapshot, asked, key=key, day=day, paid_problem=problem)
         author = snapshot.authors[asked.author]

@@ -26,6 +26,7 @@ from twin_assets.instructions.teacher_budget import TeacherBudget
 from twin_assets.instructions.teacher_questions import Taught, waiting_questions
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
+from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
 from twin_resources.retrieval.retrieval import Retriever
 from twin_resources.settings import load_settings
 from twin_resources.state.state import State
@@ -51,6 +52,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
 @pytest.fixture
 def state(tables: Tables) -> State:
     return tables.state
+
+
+def budget_of(state: State, usd_per_month: float) -> TeacherBudget:
+    limits = SpendingLimits(purposes={"teacher": SpendingLimit(usd_per_month=usd_per_month)})
+    return TeacherBudget(SpendingAccount(state, limits), author="ada")
 
 
 def teacher(model: str = UNPRICED, budget: TeacherBudget | None = None) -> Teacher:
@@ -175,7 +181,7 @@ def test_a_budget_is_never_passed(
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     limit = 10 * USD
-    little = TeacherBudget(state, usd_per_month=limit)
+    little = budget_of(state, limit)
     built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, little))
     found = taught(built)
     written = found.outcomes["written"]
@@ -187,7 +193,7 @@ def test_a_budget_is_never_passed(
     assert sources(tables) == {"teacher": written, "template": rows - written}
     assert found.metadata()["teacher"]["usd"] == found.usd
 
-    more = TeacherBudget(state, usd_per_month=1.0)  # what was spent before still counts
+    more = budget_of(state, 1.0)  # what was spent before still counts
     assert more.left() == pytest.approx(1.0 - written * USD)
     built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, more))
     assert taught(built).outcomes == {"written": rows}
@@ -197,7 +203,7 @@ def test_a_budget_is_never_passed(
 
 
 def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State) -> None:
-    budget = TeacherBudget(state, usd_per_month=1.0)
+    budget = budget_of(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
     asked = [Asked("", f"{kind} harbour made of granite and oak") for kind in kinds]
@@ -215,7 +221,7 @@ def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state:
     with pytest.raises(TwinError, match="TWIN_TEACHER_BUDGET_PER_MONTH"):
         teacher(PRICED).ask(asked)
     with pytest.raises(TwinError, match="no price"):
-        teacher(UNPRICED, TeacherBudget(state, usd_per_month=1.0)).ask(asked)
+        teacher(UNPRICED, budget_of(state, 1.0)).ask(asked)
     assert server.asked == []
     assert teacher(UNPRICED).ask(asked)[0].outcome == "written"
 
@@ -239,7 +245,7 @@ def test_a_teacher_whose_replies_are_all_of_no_use_is_left_soon(
     """As one that spends the tokens of its reply on thinking: each sample is paid three times."""
     rows = tables.read("instruction_dataset", "ada").height
     server.behaviour = lambda _passage, _times: served.EMPTY
-    budget = TeacherBudget(state, usd_per_month=1.0)
+    budget = budget_of(state, 1.0)
     with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
         building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, budget))
     assert 3 * 40 <= len(server.asked) <= 3 * 43 < 3 * rows  # four are under way at once

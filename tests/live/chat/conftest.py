@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 from tests.live.gateway.stack import end, free_port
 from twin_resources.authors import Author, write_author
 from twin_resources.chat.links import make_link
-from twin_resources.gateway.paid_budget import paid_spending
+from twin_resources.gateway.account import account_of
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.state.state import State
 from twin_resources.tables.tables import Tables
@@ -148,10 +148,8 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (report / "voice_shown.json").write_text("{}", encoding="utf-8")
     (report / "voice_shown.svg").write_text(SVG, encoding="utf-8")
     state = State.open(settings.state_address)
-    with state.transaction() as connection:
-        paid_spending.create(connection, checkfirst=True)
-        today = datetime.now(UTC).date().isoformat()
-        connection.execute(paid_spending.insert().values(day=today, usd=0.5))
+    account = account_of(settings, state)
+    account.settle(account.reserve(purpose="answer", author="ann", key="", most_usd=0.5), 0.5)
     state.close()
     return settings
 

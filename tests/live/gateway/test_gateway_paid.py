@@ -1,33 +1,43 @@
-"""The paid route: it exists with model and budget only, and ends with the budget.
+"""The paid route: no cent above a limit, and the account says what the provider's bill says.
 
-The paid API is a llama.cpp server that answers in its place, at the price of the named model.
+The paid API is the simulated provider, at the price of the named model: it counts and charges by
+itself, and everything that can go wrong with a provider goes wrong.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack, new_stack, requests_of
+from tests.live.gateway.stack import Stack, free_port, new_stack, requests_of
 from twin_assets.partitions import authors
 from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
+from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.errors import TwinError
+from twin_resources.gateway.account import NANO, SpendingAccount, account_of
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
+from twin_resources.gateway.keys import KeyLimits, add_key, open_keys
 from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.settings import Settings
+from twin_resources.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MODEL = "openai/gpt-4o-mini"
+BUDGET = 1.0
 BODY: dict[str, Any] = {
     "model": "twin/ann@paid",
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
@@ -35,33 +45,88 @@ BODY: dict[str, Any] = {
 }
 
 
+def asking(how: str, **more: Any) -> dict[str, Any]:
+    """A question whose answer goes the way that it names."""
+    return BODY | {"messages": [{"role": "user", "content": f"How much oil? ({how})"}]} | more
+
+
+class Money:
+    """The provider's bill and the account, from a moment on, in nano-dollars."""
+
+    def __init__(self, stack: Stack, provider: PaidProvider) -> None:
+        self.stack, self.provider = stack, provider
+        self.began = provider.bill.nano
+        self.spent_before = self._spent()
+
+    def _account(self) -> SpendingAccount:
+        settings = self.stack.settings.model_copy(update={"paid_budget_per_day": BUDGET})
+        return account_of(settings, State.open(settings.state_address))
+
+    def _spent(self) -> int:
+        return sum(int(row["nano"]) for row in self._account().rows())
+
+    def billed(self) -> int:
+        return self.provider.bill.nano - self.began
+
+    def settled(self) -> int:
+        """What the account holds once nothing is under way."""
+        self.stack.wait(lambda: self._account().spent().reserved_usd == 0, seconds=20)
+        return self._spent() - self.spent_before
+
+    def use_up(self) -> None:
+        """Leave nothing of the day's budget."""
+        account = self._account()
+        rest = BUDGET - account.spent().usd
+        account.settle(account.reserve(purpose="answer", author="", key="", most_usd=rest), rest)
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaidProvider]:
+    bill = tmp_path_factory.mktemp("provider") / "bill.jsonl"
+    serving = PaidProvider(Behaviour(token_s=0.02), bill)
+    serving.start()
+    yield serving
+    serving.end()
+
+
 @pytest.fixture(scope="module")
 def paid(
-    tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    gateway_weights: Path,
+    tiny_gguf: Path,
+    provider: PaidProvider,
 ) -> Iterator[Stack]:
-    environ: dict[str, str] = {}
+    environ = {
+        "TWIN_PAID_MODEL": MODEL,
+        "TWIN_PAID_BUDGET_PER_DAY": str(BUDGET),
+        "OPENAI_API_KEY": "sk-of-the-provider",
+        "OPENAI_BASE_URL": provider.url,
+        "ANTHROPIC_API_KEY": "sk-ant-found-by-chance",
+    }
     folder = tmp_path_factory.mktemp("paid")
     with new_stack(folder, gateway_weights, tiny_gguf, environ=environ) as stack:
-        for name in ("base", "elsewhere"):
-            stack.start_model(name)
-        api = stack.servers.pop("elsewhere")
-        stack.publish()
-        environ |= {
-            "TWIN_PAID_MODEL": MODEL,
-            "TWIN_PAID_BUDGET_PER_DAY": str(
-                1.5 * price_of(MODEL, prompt_tokens=60, answer_tokens=5)
-            ),
-            "OPENAI_API_KEY": api["key"],
-            "OPENAI_BASE_URL": api["url"],
-            "ANTHROPIC_API_KEY": "sk-ant-found-by-chance",
-        }
+        stack.start_model("base")
         stack.start_gateway()
         yield stack
 
 
-def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack) -> None:
-    assert "twin/ann@paid" in [model.id for model in paid.client().models.list()]
-    before = requests_of(paid.models["base"])
+@pytest.fixture
+def money(paid: Stack, provider: PaidProvider) -> Money:
+    return Money(paid, provider)
+
+
+def leave(stack: Stack, body: dict[str, Any]) -> str:
+    """Read the first token of a stream and go."""
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    with httpx.stream(
+        "POST", f"{stack.url}/v1/chat/completions", json=body, headers=headers, timeout=60,
+        trust_env=False,
+    ) as answer:  # fmt: skip
+        return next(line for line in answer.iter_lines() if '"content":"' in line)
+
+
+def test_the_account_says_what_the_bill_says(paid: Stack, money: Money) -> None:
+    """Whole answers, streams, and what the provider refuses: to the nano-dollar."""
     first = paid.post(BODY).json()
     usage = first["usage"]
     price = price_of(
@@ -69,14 +134,99 @@ def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack) -> None
     )
     assert first["twin"]["version"] == "paid"
     assert first["twin"]["cost_usd"] == pytest.approx(price)
-    paid.release("ann", 1, diverted={classify(BODY["messages"][0]["content"]): PAID})
-    paid.wait(lambda: "twin/ann@stable" in [model.id for model in paid.client().models.list()])
-    streamed = paid.post(BODY | {"model": "twin/ann", "stream": True})
+    streamed = paid.post(BODY | {"stream": True})
     assert '"version":"paid"' in streamed.text
+    for how in ("429", "500"):
+        refused = paid.post(asking(how))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "503")
+    assert money.settled() == money.billed() > 0
+
+
+def test_streams_that_are_left_or_break_off_are_paid_for(paid: Stack, money: Money) -> None:
+    """Six readers leave after a token; the tokens that were under way then are at most a few."""
+    with ThreadPoolExecutor(6) as pool:
+        bodies = [asking("long", stream=True, max_tokens=60)] * 6
+        assert all(pool.map(lambda body: leave(paid, body), bodies))
+    left = money.settled()
+    paid.wait(lambda: read_bill(money.provider.bill.path)[-6:][0]["outcome"] == "left", seconds=20)
+    lines = read_bill(money.provider.bill.path)[-6:]
+    assert {line["outcome"] for line in lines} == {"left"}
+    assert max(line["answer_tokens"] for line in lines) < 60, "the work ended with the reader"
+    # what left the provider and had not come yet: two tokens a stream, $0.0000012
+    assert abs(left - money.billed()) <= 6 * 2 * 600
+    again = Money(paid, money.provider)
+    broken = paid.post(asking("broken", stream=True, max_tokens=40))
+    assert "error" in broken.text
+    assert again.settled() == again.billed() > 0
+
+
+def test_what_nobody_can_know_counts_in_full(paid: Stack, money: Money) -> None:
+    """A connection cut before an answer, and an answer without usage."""
+    assert paid.post(asking("cut")).status_code == 503
+    assert paid.post(asking("no usage")).json()["twin"]["cost_usd"] > 0
+    settled = money.settled()
+    assert money.billed() <= settled <= money.billed() + 2 * 5 * 600
+
+
+def test_a_broken_stream_that_stable_ends_is_paid_for(paid: Stack, money: Money) -> None:
+    question = asking("broken", stream=True, model="twin/ann", max_tokens=20)
+    paid.start_model("ann/v1")
+    paid.release("ann", 1, diverted={classify(question["messages"][0]["content"]): PAID})
+    paid.wait(lambda: "twin/ann@stable" in [model.id for model in paid.client().models.list()])
+    answer = paid.post(question)
+    assert "broke off: answered anew by stable" in answer.text
+    assert money.settled() == money.billed() > 0
+    refused = paid.post(asking("429", model="twin/ann")).json()["twin"]
+    assert "failed (RateLimitError): answered by stable" in refused["degraded"]
+    assert money.settled() == money.billed()
+
+
+def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: Money) -> None:
+    """24 paid questions at once on $0.0001 of one key, over two gateways, one killed."""
+    limit = 0.0001
+    with closing(open_keys(paid.settings)) as state:
+        limits = KeyLimits(frozenset({PAID}), usd_per_day=limit)
+        key = add_key(state, role="site", authors=["*"], label="24 at once", limits=limits)
+    other = Stack(
+        paid.settings.model_copy(update={"gateway_port": free_port()}), paid.model, paid.environ
+    )
+    try:
+        other.start_gateway()
+        body = asking("long", max_tokens=30)
+
+        def ask(number: int) -> int | str:
+            try:
+                return (paid, other)[number % 2].post(body, key=key).status_code
+            except httpx.TransportError as error:
+                return type(error).__name__
+
+        with ThreadPoolExecutor(24) as pool:
+            work = [pool.submit(ask, number) for number in range(24)]
+            paid.wait(lambda: money.provider.bill.requests and money.billed() > 0, seconds=30)
+            other.worker().send_signal(signal.SIGKILL)
+            found = [one.result() for one in work]
+    finally:
+        other.stop()
+    assert 0 < money.billed() <= limit * NANO
+    assert 429 in found
+    refused = paid.post(body, key=key)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
+    assert "of the key" in refused.json()["error"]["message"]
+
+
+def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack, money: Money) -> None:
+    assert "twin/ann@paid" in [model.id for model in paid.client().models.list()]
+    paid.unlist("ann/v1")
+    paid.release("ann", 1, diverted={classify(BODY["messages"][0]["content"]): PAID})
+    streamed = paid.post(BODY | {"model": "twin/ann", "stream": True})
     assert '"route":"divert:paid"' in streamed.text
+    money.settled()
+    money.use_up()
+    before = requests_of(paid.models["base"])
     refused = paid.post(BODY)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert "00:00 UTC" in refused.json()["error"]["message"]
+    assert int(refused.headers["retry-after"]) > 2
     assert requests_of(paid.models["base"]) == before
     diverted = paid.post(BODY | {"model": "twin/ann"}).json()["twin"]
     assert diverted["version"] == "base"  # v1 has no server here

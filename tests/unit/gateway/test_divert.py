@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tests.unit.gateway.test_policy import policy
 from tests.unit.registry.test_moves import version
 from twin_resources.authors import Author
+from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
 from twin_resources.gateway.choice import (
     Chosen,
     Server,
@@ -25,7 +26,7 @@ from twin_resources.gateway.choice import (
 )
 from twin_resources.gateway.keys import NO_LIMITS, Key
 from twin_resources.gateway.live import Live
-from twin_resources.gateway.paid_budget import PaidBudget, paid_spending
+from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.passages import Passages
 from twin_resources.gateway.policy import Policy, read_policy, write_policy
 from twin_resources.gateway.request_body import Asked, read_question
@@ -227,35 +228,52 @@ async def test_the_record_names_the_route_and_has_stables_prompt_at_hand(home: S
     assert answering.twin_field()["degraded"] == "divert:v2 failed: answered by stable"
 
 
+def budget_of(state: State) -> PaidBudget:
+    limits = SpendingLimits(purposes={"answer": SpendingLimit(usd_per_day=0.5)})
+    return PaidBudget(SpendingAccount(state, limits), model=MODEL)
+
+
 async def test_the_budget_is_asked_only_for_what_goes_to_the_paid_model(home: Settings) -> None:
     way = way_of(home)
     with closing(State.open(home.state_address)) as state:
-        budget = PaidBudget(state, model=MODEL, usd_per_day=0.5)
-        times: list[datetime] = []
+        budget = budget_of(state)
+        asked_of: list[tuple[str, str]] = []
 
-        def problem() -> str:
-            times.append(datetime.now(UTC))
-            return budget.problem()
+        def problem(key: Key, author: str) -> str:
+            asked_of.append((key.label, author))
+            return budget.problem(key, author)
 
         way.paid_problem = problem
         for question in (WHY, OTHER):
             await way.prepare(asked(question), KEY, today=DAY)
-        assert times == []
+        assert asked_of == []
         paid = (await way.prepare(asked(HOW), KEY, today=DAY)).answering
         assert (paid.chosen.route, paid.meter, paid.degraded) == ("divert:paid", None, ())
-        budget.add(0.5)
+        spend(budget.account, 0.5)
         spent = (await way.prepare(asked(HOW), KEY, today=DAY)).answering
         assert (spent.chosen.route, spent.chosen.version) == ("stable", "v3")
         assert spent.degraded == ("divert:paid, budget used up: answered by stable",)
-        assert len(times) == 2
+        assert asked_of == [("all", "mara")] * 2
+
+
+async def test_a_budget_that_was_used_up_meanwhile_is_answered_by_others(home: Settings) -> None:
+    found = (
+        await way_of(home).prepare(asked(HOW), KEY, today=DAY, unpaid="budget used up")
+    ).answering
+    assert (found.chosen.route, found.chosen.version) == ("stable", "v3")
+    assert found.degraded == ("divert:paid, budget used up: answered by stable",)
+
+
+def spend(account: SpendingAccount, usd: float) -> None:
+    account.settle(account.reserve(purpose="answer", author="", key="", most_usd=usd), usd)
 
 
 async def test_a_budget_that_cannot_be_read_loses_no_answer(home: Settings) -> None:
     way = way_of(home)
     with closing(State.open(home.state_address)) as state:
-        way.paid_problem = PaidBudget(state, model=MODEL, usd_per_day=0.5).problem
+        way.paid_problem = budget_of(state).problem
         with state.transaction() as connection:
-            connection.execute(sa.text(f"DROP TABLE {paid_spending.name}"))
+            connection.execute(sa.text("DROP TABLE account_spending"))
         answering = (await way.prepare(asked(HOW), KEY, today=DAY)).answering
     assert answering.chosen.version == "v3"
     assert answering.degraded == (

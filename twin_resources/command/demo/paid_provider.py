@@ -1,0 +1,328 @@
+"""A paid provider that is none: OpenAI's chat API with a price, a bill, and every way to fail.
+
+Belongs here: the process, what it answers, when it fails, and what it charges.
+Does not belong here: the gateway's own account, which is held against this bill.
+
+    python -m twin_resources.command.demo.paid_provider --port 9000 --bill bill.jsonl
+
+It prints its address and then one line a request to the bill: `{"outcome", "prompt_tokens",
+"answer_tokens", "nano"}`, whole nano-dollars. It charges as OpenAI does: the prompt and each token
+that it has sent, also of a stream that broke off or was left; for a refusal nothing.
+Which requests fail is drawn from the seed, or said in the question: `(429)`, `(500)`, `(hang)`,
+`(cut)` (the connection ends before an answer), `(broken)` (a stream ends in the middle),
+`(no usage)`, `(long)` (as many tokens as were allowed).
+Counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import random
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+FAILURES = ("429", "500", "hang", "cut", "broken", "no usage", "long")
+# Each with its leading space is one token of o200k_base.
+_WORDS = (
+    *("the", "clock", "is", "dry", "and", "slow", "today", "in", "my", "house", "by", "old"),
+    *("stone", "wall", "with", "a", "light", "on", "top", "of", "it", "then", "we", "turn", "key"),
+    *("two", "times", "each", "week", "to", "keep", "time", "right", "for", "all", "who", "here"),
+)
+_HANG_S = 30.0
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a provider does.
+
+    Attributes:
+        prompt_nano, answer_nano: price of one token, nano-dollars.
+        latency_s: before the first byte, on average; drawn by request.
+        token_s: between two tokens of a stream.
+        rates: probability of a failure, by its name in `FAILURES`.
+        seed: of every draw.
+    """
+
+    prompt_nano: int = 150  # gpt-4o-mini's $0.15 and $0.60 a million
+    answer_nano: int = 600
+    latency_s: float = 0.02
+    token_s: float = 0.002
+    rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    seed: int = 0
+
+
+@dataclass
+class Bill:
+    """What was charged, in whole nano-dollars, by request; written as it is known."""
+
+    path: Path
+    nano: int = 0
+    requests: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def charge(self, behaviour: Behaviour, outcome: str, *, prompt: int, answer: int) -> None:
+        """Write one request down."""
+        nano = prompt * behaviour.prompt_nano + answer * behaviour.answer_nano
+        line = {
+            "outcome": outcome, "prompt_tokens": prompt, "answer_tokens": answer, "nano": nano,
+        }  # fmt: skip
+        with self._lock:
+            self.nano += nano
+            self.requests += 1
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+
+def read_bill(path: Path) -> list[dict[str, Any]]:
+    """The lines of a bill, oldest first; none before the first request."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class PaidProvider:
+    """The provider; `start` it, ask it at `url`, `end` it."""
+
+    def __init__(self, behaviour: Behaviour, bill: Path, *, port: int = 0) -> None:
+        self.behaviour = behaviour
+        self.bill = Bill(bill)
+        self._numbers = itertools.count()
+        self._encode = _encoder()
+        provider = self
+
+        class Handler(_Handler):
+            pass
+
+        Handler.provider = provider
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        """Its base address, ends in `/v1`."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def serve(self) -> None:
+        """Serve until the process is told to end."""
+        self._server.serve_forever()
+
+    def end(self) -> None:
+        """Take no more requests."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def draw(self) -> random.Random:
+        """The random numbers of the next request."""
+        return random.Random(self.behaviour.seed * 1_000_003 + next(self._numbers))
+
+    def tokens(self, messages: Sequence[Mapping[str, Any]]) -> int:
+        """Tokens of a prompt, counted as OpenAI's cookbook does."""
+        return 3 + sum(
+            3 + len(self._encode(str(one["role"]))) + len(self._encode(str(one["content"])))
+            for one in messages
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    provider: PaidProvider
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line a request: prompts are nobody's business."""
+
+    def do_GET(self) -> None:
+        """The list of models, and the bill so far."""
+        bill = self.provider.bill
+        if self.path == "/v1/models":
+            self._json(200, {"object": "list", "data": [{"id": "paid", "object": "model"}]})
+        elif self.path == "/bill":
+            self._json(200, {"nano": bill.nano, "requests": bill.requests})
+        else:
+            self._json(404, _error("no such path"))
+
+    def do_POST(self) -> None:
+        """One chat completion."""
+        size = int(self.headers.get("content-length", 0))
+        body: dict[str, Any] = json.loads(self.rfile.read(size))
+        provider, draw = self.provider, self.provider.draw()
+        behaviour = provider.behaviour
+        fails = _failure(str(body["messages"][-1]["content"]), behaviour.rates, draw)
+        prompt = provider.tokens(body["messages"])
+        time.sleep(draw.expovariate(1 / behaviour.latency_s) if behaviour.latency_s else 0.0)
+        if fails in {"429", "500"}:
+            provider.bill.charge(behaviour, fails, prompt=0, answer=0)
+            self._json(int(fails), _error("try again later"))
+            return
+        allowed = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
+        length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
+        words = [" " + draw.choice(_WORDS) for _ in range(length)]
+        finish = "length" if length == allowed else "stop"
+        if body.get("stream"):
+            self._stream(body, words, finish, prompt, fails)
+        elif fails in {"hang", "cut", "broken"}:
+            # computed and never delivered: that is charged
+            provider.bill.charge(behaviour, fails, prompt=prompt, answer=length)
+            if fails == "hang":
+                time.sleep(_HANG_S)
+            self.close_connection = True
+        else:
+            provider.bill.charge(behaviour, "whole", prompt=prompt, answer=length)
+            usage = {"usage": _usage(prompt, length)} if fails != "no usage" else {}
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": "".join(words)},
+                "finish_reason": finish,
+            }
+            self._json(200, {**_head("chat.completion"), "choices": [choice], **usage})
+
+    def _stream(
+        self, body: Mapping[str, Any], words: list[str], finish: str, prompt: int, fails: str
+    ) -> None:
+        provider = self.provider
+        if fails == "cut":
+            provider.bill.charge(provider.behaviour, fails, prompt=prompt, answer=len(words))
+            self.close_connection = True
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        sent, outcome = 0, "stream"
+        stops = max(1, len(words) // 2) if fails == "broken" else len(words)
+        try:
+            for word in words[:stops]:
+                if self._is_left():
+                    raise BrokenPipeError
+                sent += 1
+                self._event({"delta": {"role": "assistant", "content": word}, "index": 0})
+                time.sleep(provider.behaviour.token_s)
+            if fails == "hang":
+                time.sleep(_HANG_S)
+        except OSError:
+            outcome = "left"
+        if fails == "broken" and outcome == "stream":
+            outcome = fails
+        provider.bill.charge(provider.behaviour, outcome, prompt=prompt, answer=sent)
+        self.close_connection = True
+        if outcome != "stream":
+            return
+        try:
+            self._event({"delta": {}, "index": 0, "finish_reason": finish})
+            options: Mapping[str, Any] = body.get("stream_options") or {}
+            if options.get("include_usage") and fails != "no usage":
+                self._data({**_head(), "choices": [], "usage": _usage(prompt, sent)})
+            self._chunk(b"data: [DONE]\n\n")
+            self._chunk(b"")  # without this end the stream has broken off
+        except OSError:
+            self.close_connection = True  # charged already; nobody reads its end
+
+    def _is_left(self) -> bool:
+        """Whether the client has closed: nothing more is expected of it, so any byte is its end."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable)
+
+    def _event(self, choice: Mapping[str, Any]) -> None:
+        self._data({**_head(), "choices": [choice]})
+
+    def _data(self, document: Mapping[str, Any]) -> None:
+        self._chunk(f"data: {json.dumps(document)}\n\n".encode())
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def _json(self, status: int, document: Mapping[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _failure(question: str, rates: Mapping[str, float], draw: random.Random) -> str:
+    """The failure that the question names, else one drawn by its rate; empty: none."""
+    for name in FAILURES:
+        if f"({name})" in question:
+            return name
+    point, reached = draw.random(), 0.0
+    for name, rate in rates.items():
+        reached += rate
+        if point < reached:
+            return name
+    return ""
+
+
+def _encoder() -> Callable[[str], list[int]]:
+    """OpenAI's tokenizer, from the files that LiteLLM brings: nothing is fetched."""
+    found = importlib.util.find_spec("litellm")
+    if found is not None and found.origin:
+        folder = Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
+        os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(folder))
+    import tiktoken
+
+    encoding = tiktoken.get_encoding("o200k_base")
+
+    def encode(text: str) -> list[int]:
+        return encoding.encode(text, disallowed_special=())
+
+    return encode
+
+
+def _head(kind: str = "chat.completion.chunk") -> dict[str, Any]:
+    return {"id": "chatcmpl-paid", "object": kind, "created": int(time.time()), "model": "paid"}
+
+
+def _usage(prompt: int, answer: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+    }
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "provider_error", "param": None, "code": None}}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until the process is told to end; prints the address first."""
+    parser = argparse.ArgumentParser(prog="python -m twin_resources.command.demo.paid_provider")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--bill", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prompt-nano", type=int, default=Behaviour.prompt_nano)
+    parser.add_argument("--answer-nano", type=int, default=Behaviour.answer_nano)
+    parser.add_argument("--latency-s", type=float, default=Behaviour.latency_s)
+    parser.add_argument("--token-s", type=float, default=Behaviour.token_s)
+    parser.add_argument("--rate", action="append", default=[], metavar="FAILURE=PROBABILITY")
+    chosen = parser.parse_args(arguments)
+    rates = {name: float(rate) for name, _, rate in (one.partition("=") for one in chosen.rate)}
+    behaviour = Behaviour(
+        chosen.prompt_nano, chosen.answer_nano, chosen.latency_s, chosen.token_s, rates, chosen.seed
+    )
+    provider = PaidProvider(behaviour, chosen.bill, port=chosen.port)
+    sys.stdout.write(provider.url + "\n")
+    sys.stdout.flush()
+    provider.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
