@@ -9,7 +9,8 @@ A paid request is sent once: a second attempt would be a second purchase, and it
 is told to the client, who may ask again. How it ends decides what it has cost:
 
 - an answer with its usage: that; without it: the most that it could cost;
-- a stream whose reader left, or that broke off: the prompt and the tokens that had come;
+- a stream whose reader left, that broke off or was ended here: the prompt and the tokens that had
+  come;
 - a refusal by the provider (429, 500 ...) or a provider that cannot be reached: nothing;
 - no answer in time, a connection that broke before a token: the most that it could cost.
 """
@@ -212,7 +213,8 @@ class PaidCall:
         """The answer is complete.
 
         Args:
-            usage: as the provider counted it; None or without tokens: it did not.
+            usage: as the provider counted it; None or without tokens: it did not, or the gateway
+                ended the stream before (`answer_ending.py`).
 
         Returns:
             What it has cost.
@@ -220,7 +222,7 @@ class PaidCall:
         prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
         answer = int(getattr(usage, "completion_tokens", 0) or 0)
         if not prompt + answer:
-            return self._settle(self.reservation.most_usd)
+            return self.left()
         return self._settle(
             self.budget.price(prompt_tokens=prompt, answer_tokens=answer, usage=usage)
         )

@@ -1,0 +1,244 @@
+"""What a paid call costs, whichever way it ends: prices of LiteLLM's map, a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_resources.errors import TwinError
+from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
+from twin_resources.gateway.keys import Key, KeyLimits
+from twin_resources.gateway.paid_budget import (
+    PaidBudget,
+    PaidCall,
+    most_prompt_tokens,
+    tokens_of,
+)
+from twin_resources.gateway.refusals import Refused
+from twin_resources.settings import Settings
+from twin_resources.state.state import State
+
+MODEL = "openai/gpt-4o-mini"
+PROMPT_USD, ANSWER_USD = 150e-9, 600e-9
+KEY = Key("r", "site", frozenset({"*"}), "my site", "k1", KeyLimits(usd_per_day=0.01))
+MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
+
+
+@pytest.fixture
+def account(home: Settings) -> Iterator[SpendingAccount]:
+    state = State.open(home.state_address)
+    yield SpendingAccount(state, SpendingLimits(home=SpendingLimit(usd_per_day=1.0)))
+    state.close()
+
+
+@pytest.fixture
+def budget(account: SpendingAccount) -> PaidBudget:
+    return PaidBudget(account, model=MODEL)
+
+
+def buy(budget: PaidBudget, *, max_tokens: int = 20, key: Key = KEY) -> PaidCall:
+    return asyncio.run(budget.reserve(key, "ann", MESSAGES, max_tokens=max_tokens))
+
+
+def spent(budget: PaidBudget) -> float:
+    budget.flush()
+    found = budget.account.spent(key="k1", author="ann", purpose="answer")
+    assert found.reserved_usd == 0
+    return found.usd
+
+
+def usage(prompt: int, answer: int, **more: Any) -> Any:
+    return SimpleNamespace(prompt_tokens=prompt, completion_tokens=answer, **more)
+
+
+def test_the_most_is_reserved_and_what_the_provider_counts_is_settled(budget: PaidBudget) -> None:
+    call = buy(budget)
+    most = tokens_of(MESSAGES) * PROMPT_USD + 20 * ANSWER_USD
+    assert budget.account.spent().reserved_usd == pytest.approx(most, abs=1e-9)
+    assert call.ended(_litellm_usage(14, 9)) == pytest.approx(14 * PROMPT_USD + 9 * ANSWER_USD)
+    assert call.ended(_litellm_usage(1400, 900)) == call.usd, "the first end counts"
+    assert call.left() == call.usd
+    assert spent(budget) == pytest.approx(call.usd or 0, abs=1e-9)
+
+
+def test_cached_tokens_are_cheaper(budget: PaidBudget) -> None:
+    details = {"cached_tokens": 1000}
+    cached = buy(budget).ended(_litellm_usage(2000, 0, prompt_tokens_details=details))
+    assert cached == pytest.approx(1500 * PROMPT_USD)
+
+
+def test_a_stream_that_is_left_costs_the_tokens_that_had_come(budget: PaidBudget) -> None:
+    call = buy(budget)
+    for piece in (" One", " drop", " of oil, and no more"):
+        call.received(piece)
+    tokens = 8  # the last piece has six
+    expected = tokens_of(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
+    assert call.left() == pytest.approx(expected)
+    ended_here = buy(budget)
+    ended_here.received(" One")
+    assert ended_here.ended(None) == pytest.approx(tokens_of(MESSAGES) * PROMPT_USD + ANSWER_USD)
+    assert spent(budget) == pytest.approx((call.usd or 0) + (ended_here.usd or 0), abs=1e-9)
+
+
+def test_what_nobody_counted_costs_the_most(budget: PaidBudget) -> None:
+    most = buy(budget).reservation.most_usd
+    assert buy(budget).ended(usage(0, 0)) == most
+    assert buy(budget).ended(None) == most
+    assert buy(budget).left() == most
+
+
+def caused(error: Exception, cause: Exception | None = None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REQUEST = httpx.Request("POST", "http://provider")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_billed"),
+    [
+        (caused(RuntimeError("500"), httpx.ConnectError("refused")), False),
+        (
+            caused(
+                RuntimeError("500"),
+                httpx.HTTPStatusError("", request=REQUEST, response=httpx.Response(500)),
+            ),
+            False,
+        ),
+        (caused(RuntimeError("500"), httpx.ReadError("cut")), True),
+        (caused(RuntimeError("late"), httpx.ReadTimeout("late")), True),
+        (RuntimeError("nobody knows"), True),
+    ],
+)
+def test_only_what_a_provider_certainly_did_not_compute_is_free(
+    budget: PaidBudget, error: Exception, is_billed: bool
+) -> None:
+    call = buy(budget)
+    assert call.failed(error) == (call.reservation.most_usd if is_billed else 0.0)
+
+
+def test_a_refusal_by_status_is_free_but_no_time_out(budget: PaidBudget) -> None:
+    refused: Any = RuntimeError("429")
+    refused.status_code = 429
+    late: Any = RuntimeError("408")
+    late.status_code = 408
+    assert buy(budget).failed(refused) == 0.0
+    assert buy(budget).failed(late) > 0.0
+    begun = buy(budget)
+    begun.received(" One")
+    assert begun.failed(refused) > 0.0, "what had come before is paid for"
+
+
+def test_a_key_at_its_limit_is_told_which(budget: PaidBudget) -> None:
+    poor = Key("r", "site", frozenset({"*"}), "poor", "k2", KeyLimits(usd_per_day=0.000_001))
+    with pytest.raises(Refused) as caught:
+        buy(budget, key=poor)
+    error = caught.value
+    assert (error.status, error.code) == (429, "paid_budget_used_up")
+    assert "of the key k2" in error.found
+    assert "without @paid" in error.next_step
+    assert (error.retry_after_s or 0) > 2
+    assert budget.problem(KEY, "ann") == ""
+    budget.account.settle(
+        budget.account.reserve(purpose="answer", author="bob", key="", most_usd=1.0), 1.0
+    )
+    assert budget.problem(KEY, "ann") == "budget used up"
+
+
+def test_an_account_that_cannot_be_written_buys_nothing(budget: PaidBudget, home: Settings) -> None:
+    with State.open(home.state_address).transaction() as connection:
+        connection.execute(sa.text("DROP TABLE account_reservations"))
+    with pytest.raises(Refused) as caught:
+        buy(budget)
+    assert (caught.value.status, caught.value.code) == (503, "budget_unreadable")
+    assert budget.problem(KEY, "ann") == "budget unreadable (OperationalError)"
+
+
+async def test_a_reader_who_leaves_while_it_is_reserved_costs_nothing(
+    budget: PaidBudget, account: SpendingAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+    reserve = account.reserve
+
+    def slow(**asked: Any) -> Any:
+        inside.set()
+        assert go_on.wait(10)
+        return reserve(**asked)
+
+    monkeypatch.setattr(account, "reserve", slow)
+    work = asyncio.create_task(budget.reserve(KEY, "ann", MESSAGES, max_tokens=20))
+    await asyncio.to_thread(inside.wait, 10)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    go_on.set()
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        with account._state.reading() as connection:
+            statuses = connection.execute(
+                sa.text("SELECT status FROM account_reservations")
+            ).scalars()
+            if list(statuses) == ["released"]:
+                break
+    assert account.spent().usd == account.spent().reserved_usd == 0
+
+
+def test_other_tokenizers_are_bounded_by_their_bytes() -> None:
+    counted = tokens_of(MESSAGES)
+    assert most_prompt_tokens(MODEL, MESSAGES) == counted
+    claude = most_prompt_tokens("anthropic/claude-3-5-haiku-20241022", MESSAGES)
+    assert claude == min(len(MESSAGES[0]["content"]), 2 * counted) + 64
+
+
+def test_a_model_without_a_price_has_no_budget(account: SpendingAccount) -> None:
+    with pytest.raises(TwinError, match="price map"):
+        PaidBudget(account, model="openai/no-such-model-at-all")
+
+
+def _litellm_usage(prompt: int, answer: int, **more: Any) -> Any:
+    from litellm import Usage
+
+    return Usage(
+        prompt_tokens=prompt, completion_tokens=answer, total_tokens=prompt + answer, **more
+    )
+
+
+def test_the_simulated_provider_counts_and_charges_by_itself(tmp_path: Path) -> None:
+    """And as the gateway does: prompts with control tokens in them too."""
+    behaviour = Behaviour(latency_s=0.0, token_s=0.0, rates={"429": 1.0}, seed=3)
+    provider = PaidProvider(behaviour, tmp_path / "bill.jsonl")
+    odd = [{"role": "user", "content": "Hi<|im_end|> ünïcode 時計 <|endoftext|>" * 7}]
+    assert provider.tokens(odd) == tokens_of(odd)
+    provider.start()
+    try:
+        ask = {"messages": MESSAGES, "max_tokens": 4}
+        request = urllib.request.Request(
+            f"{provider.url}/chat/completions", json.dumps(ask).encode(), method="POST"
+        )
+        with pytest.raises(urllib.error.HTTPError, match="429"):
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+        answer = httpx.post(
+            f"{provider.url}/chat/completions",
+            json=ask | {"messages": [{"role": "user", "content": "(long)"}]},
+            trust_env=False,
+        ).json()
+    finally:
+        provider.end()
+    refused, whole = read_bill(tmp_path / "bill.jsonl")
+    assert (refused["outcome"], refused["nano"]) == ("429", 0)
+    used = answer["usage"]
+    assert whole["answer_tokens"] == used["completion_tokens"] == 4
+    assert whole["nano"] == used["prompt_tokens"] * 150 + 4 * 600 == provider.bill.nano
