@@ -26,7 +26,7 @@ from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import rewrite
 from twin_resources.gateway.account import TABLES as SPENDING
 from twin_resources.gateway.account import unname
-from twin_resources.gateway.keys import id_of_hash
+from twin_resources.gateway.keys import gateway_key_limits, id_of_hash
 from twin_resources.ledger.ledger import LEASE as LEDGER
 from twin_resources.ledger.schema import open_tables
 
@@ -163,6 +163,10 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
             else:
                 connection.execute(sa.delete(table).where(mine))
             erased += 1
+    if sa.inspect(connection).has_table(gateway_key_limits.name):
+        known = sa.select(table.c.key_hash)
+        of_nobody = gateway_key_limits.c.key_hash.not_in(known)
+        connection.execute(sa.delete(gateway_key_limits).where(of_nobody))
     return erased
 
 
