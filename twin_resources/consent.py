@@ -1,7 +1,7 @@
 """Whether the author has agreed to a twin: the line `consent` of the author's file.
 
 Belongs here: what counts as consent, and the sentences about one that is missing.
-Does not belong here: asking for it (`command/up.py`), what is held back without it
+Does not belong here: asking for it (`command/asking_consent.py`), what is held back without it
 (`registry/registry.py` releases nothing, `gateway/request_path.py` sends a paid provider no post).
 
 A line counts when a day stands in it, so that there is something to hold against a letter or a
@@ -47,5 +47,5 @@ def how_to_consent(author: Author) -> str:
     """What to do about it."""
     return (
         f"ask {author.name}, then write the day and how into authors/{author.slug}.toml: "
-        'consent = "2026-11-21: agreed by mail", or run `twin up --consent` with the same words'
+        'consent = "2026-11-21: agreed by mail", or say that it was given: twin up --consent'
     )

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from twin_resources.authors import readable_authors
+from twin_resources.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.langfuse.client import LangfuseClient
@@ -49,6 +50,11 @@ def build(gate_version: str) -> dg.SensorDefinition:
                 models,
                 tables.tables(),
                 wanted={author.slug: author.release_mode for author in authors},
+                withheld={
+                    author.slug: what_is_missing(author)
+                    for author in authors
+                    if consented_on(author) is None
+                },
                 gate_version=gate_version,
                 newest=lambda asset, author: newest_metadata(context.instance, asset, author),
                 now=time.time(),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twin_resources.authors import Author
+from twin_resources.command.asking_consent import with_consent
+from twin_resources.command.subject import Subject, sample_folder
 from twin_resources.consent import consented_on, what_is_missing
 
 TODAY = date(2026, 11, 21)
@@ -29,3 +33,34 @@ def test_a_line_counts_when_a_day_that_has_come_stands_in_it(line: str, day: dat
     author = Author("ann", "Ann", consent=line)
     assert consented_on(author, today=TODAY) == day
     assert ("no line" in what_is_missing(author)) == (not line)
+
+
+def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed: str = "") -> Any:
+    said: list[str] = []
+    subject = Subject(Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False)
+    found = with_consent(
+        subject, stated=stated, asks=asks, say=said.append, read=lambda question: typed
+    )
+    return found.author.consent, said
+
+
+def test_twin_up_asks_once_notes_the_day_and_says_what_follows_without() -> None:
+    today = datetime.now(UTC).date().isoformat()
+    assert asked("2026-01-02: by mail", asks=True, typed="x") == ("2026-01-02: by mail", [])
+    consent, said = asked(asks=True, typed=" it is  me ")
+    assert consent == f"{today}: it is me"
+    assert "noted in authors/ann.toml" in said[0]
+    stated, _ = asked("she agreed", stated=True)
+    assert stated.startswith(f"{today}: as ")
+    assert stated.endswith("said with twin up --consent")
+    for silent in (asked(), asked(asks=True, typed="  ")):
+        assert silent[0] == ""
+        assert "is not released" in silent[1][1]
+        assert "twin up --consent" in silent[1][2]
+
+
+def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> None:
+    sample = sample_folder("mara-lindqvist")
+    subject = Subject(Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False)
+    found = with_consent(subject, stated=False, asks=False, say=lambda line: None)
+    assert consented_on(found.author) == date(2026, 11, 20)

@@ -4,6 +4,7 @@ Belongs here: asking for one round of release and telling what moved, or why not
 Does not belong here: which moves are legal (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
+Nothing is released without the author's consent (`twin_resources/consent.py`); what was stays.
 A version is released only with a PASSED verdict for exactly its checkpoint under the gate's current
 version, in whatever run this asset is materialized; twice in a row moves nothing the second time.
 """
@@ -14,6 +15,7 @@ import dagster as dg
 
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
+from twin_resources.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
@@ -39,6 +41,7 @@ def released_model(
 
     home, models = settings.settings(), registry.registry()
     author = settings.author(context.partition_key)
+    withheld = what_is_missing(author) if consented_on(author) is None else ""
     done = release_measured(
         models,
         tables.tables(),
@@ -50,6 +53,7 @@ def released_model(
         replayed=newest_metadata(context.instance, "shadow_pairs", author.slug),
         margin=home.margin,
         fewest_prompts=home.trial_prompts,
+        withheld=withheld,
     )
     stable, versions = models.stable(author.slug), models.versions(author.slug)
     newest = versions[-1] if versions else None
@@ -66,12 +70,13 @@ def released_model(
             **trial,
             "moved": dg.MetadataValue.md(told["moved"]),
             "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
-            "why": _why(newest, verdict) if not moved else "see the moves",
+            "why": _why(newest, verdict, withheld) if not moved else "see the moves",
+            "consent": author.consent or "none",
         },
     )
 
 
-def _why(newest: ModelVersion | None, verdict: Verdict | None) -> str:
+def _why(newest: ModelVersion | None, verdict: Verdict | None, withheld: str) -> str:
     """Why nothing moved, from the newest version's state and verdict."""
     if newest is None:
         return "no version was ever registered: materialize preference_tuned_checkpoint"
@@ -82,4 +87,6 @@ def _why(newest: ModelVersion | None, verdict: Verdict | None) -> str:
         return f"{name} and has no verdict of {GATE_VERSION}: materialize checkpoint_evaluation"
     if verdict.outcome != "passed":
         return f"{name}: {refusal(verdict)}"
+    if withheld:
+        return f"{name}: it has passed, and the author has not agreed: {withheld}"
     return f"{name}: it has passed and waits for evidence or for a person"

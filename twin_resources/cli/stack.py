@@ -53,6 +53,10 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             "file, Hugging Face id or https://…/v1; kept; none: no more.",
         ),
     ] = "",
+    consent: Annotated[
+        bool,
+        typer.Option("--consent", help="The author has agreed; noted with today's date."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return at the first answers.")] = False,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train once.")] = True,
@@ -97,6 +101,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             base_model=base_model,
             embedder=embedder,
             answer_model=answer_model,
+            consent=consent,
             dry_run=dry_run,
             detach=detach,
             train=train,

@@ -14,9 +14,11 @@ from datetime import datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from twin_resources.authors import read_author
 from twin_resources.command.author_progress import AuthorProgress, read_progress
 from twin_resources.command.clock import StageClock
 from twin_resources.command.runs import FollowedRun, follow, run_in_flight
+from twin_resources.consent import consented_on, what_is_missing
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry, Verdict
 
 RETRAIN = "retrain_twin"
+WAITS = "waits for the author's consent"
 RELEASED = "routing_policy"  # the asset of that job after which the released version answers
 
 
@@ -83,6 +86,7 @@ def decide(
     version: ModelVersion | None,
     refused: Sequence[str] = (),
     failures: Sequence[str] = (),
+    withheld: str = "",
 ) -> Ending:
     """The outcome of a finished training run.
 
@@ -93,8 +97,11 @@ def decide(
         version: the author's stable version.
         refused: asset checks that failed in this run.
         failures: first causes of failed steps.
+        withheld: why what has passed is not released (`withheld_for`); empty: it may be.
     """
     passed = verdict is not None and verdict.outcome == "passed"
+    if status == "SUCCESS" and passed and withheld:
+        return Ending(Outcome.REFUSED, verdict, None, (withheld,))
     if status == "SUCCESS" and passed and version is not None:
         return Ending(Outcome.TUNED, verdict, version)
     judged = verdict is not None and not passed and (verdict_is_fresh or status == "SUCCESS")
@@ -104,6 +111,22 @@ def decide(
         return Ending(Outcome.FAILED, reasons=("the run was canceled",))
     reasons = tuple(failures) or (f"the run ended as {status}",)
     return Ending(Outcome.FAILED, reasons=reasons)
+
+
+def withheld_for(
+    settings: Settings, registry: Registry, author: str, verdict: Verdict | None
+) -> str:
+    """Why a version that has passed the gate waits: the author has not agreed; empty: it does
+    not."""
+    if verdict is None or verdict.outcome != "passed":
+        return ""
+    version = registry.by_checkpoint(verdict.checkpoint, author=author)
+    if version is None or version.state != "candidate":
+        return ""
+    speaker = read_author(settings, author)
+    if consented_on(speaker) is not None:
+        return ""
+    return f"v{version.version} has passed the gate and {WAITS}: {what_is_missing(speaker)}"
 
 
 def refusal_reasons(verdict: Verdict | None, refused: Sequence[str] = ()) -> list[str]:
@@ -129,7 +152,9 @@ def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
     registry = open_registry(settings)
     verdict, stable = registry.latest_verdict(author), registry.stable(author)
     named = stable if stable is not None and stable.is_answer_model else None
-    if named is not None and followed.succeeded and verdict and verdict.outcome == "passed":
+    withheld = withheld_for(settings, registry, author, verdict)
+    passed = verdict is not None and verdict.outcome == "passed"
+    if named is not None and followed.succeeded and verdict and passed and not withheld:
         return against_answer_model(registry, verdict, named)
     ending = decide(
         "SUCCESS" if followed.succeeded else followed.run.status,
@@ -138,6 +163,7 @@ def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
         version=None if named else stable,
         refused=followed.refused,
         failures=followed.failures,
+        withheld=withheld,
     )
     return replace(ending, answer_model=named)
 
@@ -171,9 +197,12 @@ def standing_ending(settings: Settings, author: str) -> Ending | None:
         return Ending(Outcome.TUNED, verdict, version)
     if verdict is None:
         return None
-    if named is not None and verdict.outcome == "passed":
+    withheld = withheld_for(settings, registry, author, verdict)
+    if named is not None and verdict.outcome == "passed" and not withheld:
         return against_answer_model(registry, verdict, named)
-    ending = decide("SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None)
+    ending = decide(
+        "SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None, withheld=withheld
+    )
     return replace(ending, answer_model=named)
 
 

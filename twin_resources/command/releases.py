@@ -19,6 +19,7 @@ from twin_resources.authors import Author
 from twin_resources.command.outcome import open_registry
 from twin_resources.command.presentation import versions_table
 from twin_resources.command.subject import choose_author
+from twin_resources.consent import consented_on, how_to_consent, what_is_missing
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -130,15 +131,37 @@ def run_release(
     marked `forced`. Returns the exit code.
 
     Raises:
-        TwinError: there is no such version, or it is none of these.
+        TwinError: there is no such version, it is none of these, or the author has not agreed (a
+            rollback needs no word: that version was released before).
     """
     chosen, number = choose_author(settings, author), version_number(version)
+    if consented_on(chosen) is None:
+        raise TwinError(
+            f"release a version of {chosen.name}",
+            found=what_is_missing(chosen),
+            next_step=how_to_consent(chosen),
+        )
     registry = open_registry(settings)
     if registry.get(chosen.slug, number).state == "shadow":
         why = f"its trial ends by hand: {reason}"
         registry.move(chosen.slug, number, "parked", actor=actor(), reason=why)
     move = registry.move(chosen.slug, number, "stable", actor=actor(), reason=reason, force=True)
     return _tell(settings, move, console)
+
+
+def release_now_agreed(settings: Settings, author: str) -> list[Move]:
+    """Release what has passed the gate and waited for the author's word alone; moves made.
+
+    The author's first model only: beside a stable one a trial decides, in the next run of
+    `released_model`.
+    """
+    from twin_resources.registry.registry import reconcile
+
+    registry = open_registry(settings)
+    gate_version = registry.gate_version()
+    if not gate_version or registry.stable(author) is not None:
+        return []
+    return reconcile(registry, author, gate_version=gate_version, mode="gate", actor=actor())
 
 
 def _tell(settings: Settings, move: Move, console: Console) -> int:

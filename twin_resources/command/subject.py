@@ -209,6 +209,11 @@ def _last_author(settings: Settings, known: dict[str, Author]) -> str:
     return next(iter(known)) if len(known) == 1 else ""
 
 
+def consent_of_folder(folder: Path) -> str:
+    """The line of consent in the folder's own `author.toml`; "" without one."""
+    return str(_described(folder).get("consent") or "")
+
+
 def _described(folder: Path) -> dict[str, Any]:
     """What the folder's own `author.toml` says; empty without one."""
     path = folder / SAMPLE_FILE

@@ -26,6 +26,7 @@ from twin_resources.command.outcome import (
     NOT_WANTED,
     RELEASED,
     RETRAIN,
+    WAITS,
     Ending,
     Outcome,
     ending_of,
@@ -245,6 +246,8 @@ def next_step(ending: Ending) -> str:
     """What to do about an outcome that is no success."""
     if ending.outcome is Outcome.FAILED:
         return "next: mend the cause and run `twin up --retrain`"
+    if any(WAITS in reason for reason in ending.reasons):
+        return "next: ask the author, then `twin up --consent`"
     if ending.reasons == (NOT_WANTED,):
         return "next: run `twin up` without --no-train when it is to be trained"
     if ending.verdict is None:

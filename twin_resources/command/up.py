@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from twin_resources.answer_model import NONE, check_name
 from twin_resources.command.answer_models import follow_answer_model
+from twin_resources.command.asking_consent import at_a_terminal, with_consent
 from twin_resources.command.author_progress import (
     AuthorProgress,
     fingerprint,
@@ -33,6 +34,7 @@ from twin_resources.command.opening import link_of
 from twin_resources.command.outcome import Ending, Outcome
 from twin_resources.command.presentation import endpoints_table
 from twin_resources.command.preview import NOTHING_USABLE, changes_line, run_preview, show_preview
+from twin_resources.command.releases import release_now_agreed
 from twin_resources.command.services import publish_endpoints, start_or_attach
 from twin_resources.command.stopping import end_stack
 from twin_resources.command.subject import (
@@ -50,6 +52,7 @@ from twin_resources.command.training import (
     tell_report,
     train,
 )
+from twin_resources.consent import consented_on
 from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings, load_settings
 from twin_resources.stack.process_identity import identify
@@ -75,6 +78,7 @@ class UpOptions:
     base_model: str = ""
     embedder: str = ""
     answer_model: str = ""  # NONE: no more; empty: as it was before
+    consent: bool = False
     dry_run: bool = False
     detach: bool = False
     train: bool = True
@@ -171,8 +175,14 @@ class _Up:
             subject = replace(subject, author=replace(subject.author, answer_model=named))
         if self.options.dry_run:
             return 0
+        subject = with_consent(
+            subject, stated=self.options.consent, asks=at_a_terminal(), say=self.clock.say
+        )
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         remember_subject(self.settings, subject)
+        if not subject.is_new and consented_on(subject.author) is not None:
+            for move in release_now_agreed(self.settings, subject.slug):
+                self.clock.say(f"v{move.version} is {move.to_state} now: {move.reason}")
         plan = plan_training(
             self.settings,
             subject.slug,

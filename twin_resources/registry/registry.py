@@ -22,6 +22,7 @@ from twin_resources.notifications import announce
 from twin_resources.registry import rows
 from twin_resources.registry.checks import MoveRefused, check_incumbent, check_move
 from twin_resources.registry.moves import (
+    NEEDS_PASS,
     Claim,
     Evidence,
     LegalMove,
@@ -346,13 +347,24 @@ def reconcile(
     mode: Mode,
     actor: str,
     evidence: Mapping[int, Evidence] | None = None,
+    withheld: str = "",
 ) -> list[Move]:
-    """Apply `legal_moves` until nothing moves; twice in a row moves nothing the second time."""
+    """Apply `legal_moves` until nothing moves; twice in a row moves nothing the second time.
+
+    Args:
+        withheld: why no version may begin to answer now (the author has not agreed); empty: it may.
+            What takes a version away is done all the same.
+    """
     done: list[Move] = []
+
+    def called_for() -> list[LegalMove]:
+        found = _called_for(registry, author, gate_version, mode, evidence or {})
+        return [move for move in found if not (withheld and move.to in NEEDS_PASS)]
+
     # Two runs at once would both ask for the same move, and the later would be refused.
     with registry.state.lease(f"reconcile {author}"):
-        while called_for := _called_for(registry, author, gate_version, mode, evidence or {}):
-            for move in called_for:
+        while moves_now := called_for():
+            for move in moves_now:
                 try:
                     moved = registry.move(
                         author,
@@ -366,7 +378,7 @@ def reconcile(
                 except MoveRefused:
                     # A person, or the gateway's breaker, may have moved it in between: then ask
                     # again what is called for now.
-                    if move in _called_for(registry, author, gate_version, mode, evidence or {}):
+                    if move in called_for():
                         raise
                     break
                 done.append(moved)

@@ -104,6 +104,7 @@ def release(
     now: float,
     replays: Replays | None = None,
     margin: float = MARGIN,
+    withheld: str = "",
 ) -> Round:
     """Reconcile the registry with what trials have found, and take the trial on.
 
@@ -113,16 +114,17 @@ def release(
         now: seconds since the epoch.
         replays: what `shadow_pairs` holds; None: nothing was replayed.
         margin: ε of a canary; that of a shadow is in its pairs' terms.
+        withheld: see `registry.reconcile`.
     """
     state = registry.state
     before = trial.current(state, author)
-    moves = _reconcile(registry, author, before, choice, gate_version, actor)
+    moves = _reconcile(registry, author, before, choice, gate_version, actor, withheld)
     on = trial.on_trial(state, author)
     if on is None:
         return Round(choice, tuple(moves), before)
     now_known = take_on(registry, on, now=now, replays=replays, margin=margin)
     if now_known is not None and now_known.finding.finding != "undecided":
-        moves += _reconcile(registry, author, now_known, choice, gate_version, actor)
+        moves += _reconcile(registry, author, now_known, choice, gate_version, actor, withheld)
     return Round(choice, tuple(moves), now_known)
 
 
@@ -138,6 +140,7 @@ def release_measured(
     replayed: Mapping[str, Any],
     margin: float = MARGIN,
     fewest_prompts: int = FEWEST_PROMPTS,
+    withheld: str = "",
 ) -> Round:
     """A round whose mode follows from what is measured, with the shadow pairs that there are.
 
@@ -145,6 +148,7 @@ def release_measured(
         wanted: `Author.release_mode`.
         replayed: metadata of the newest `shadow_pairs`: which trial has used its prompts up.
         margin, fewest_prompts: ε and the prompts that a shadow trial needs.
+        withheld: see `registry.reconcile`.
 
     Raises:
         TwinError: no such release mode, or a table that cannot be read.
@@ -167,6 +171,7 @@ def release_measured(
         now=now,
         replays=replays,
         margin=margin,
+        withheld=withheld,
     )
     return replace(done, spread=found.spread)
 
@@ -183,6 +188,7 @@ def take_on_measured(
     replayed: Mapping[str, Any],
     margin: float = MARGIN,
     fewest_prompts: int = FEWEST_PROMPTS,
+    withheld: str = "",
 ) -> Trial | None:
     """Fold what is new; a whole round follows only when that decides something.
 
@@ -210,6 +216,7 @@ def take_on_measured(
         replayed=replayed,
         margin=margin,
         fewest_prompts=fewest_prompts,
+        withheld=withheld,
     )
     return done.trial
 
@@ -247,6 +254,7 @@ def _reconcile(
     choice: Choice,
     gate_version: str,
     actor: str,
+    withheld: str,
 ) -> list[Move]:
     evidence = {} if known is None else {known.on.version: known.finding}
     return reconcile(
@@ -256,4 +264,5 @@ def _reconcile(
         mode=choice.mode,
         actor=actor,
         evidence=evidence,
+        withheld=withheld,
     )

@@ -67,6 +67,7 @@ def watch(
     known_move: int,
     margin: float,
     fewest_prompts: int,
+    withheld: Mapping[str, str] | None = None,
 ) -> Watched:
     """Fold what is new for each version on trial and apply at most one verdict an author.
 
@@ -77,6 +78,8 @@ def watch(
         now: seconds since the epoch.
         known_move: `newest_move` of the last tick; 0: look at every author.
         margin, fewest_prompts: ε, and the prompts that a shadow trial needs.
+        withheld: author → why none of the author's versions may begin to answer; see
+            `registry.reconcile`.
     """
     messages: dict[str, str] = {}
     registry.publish()  # whoever moved a version last may have died before the policy was written
@@ -95,6 +98,7 @@ def watch(
                 replayed=newest("shadow_pairs", author),
                 margin=margin,
                 fewest_prompts=fewest_prompts,
+                withheld=(withheld or {}).get(author, ""),
             )
         except TwinError as error:
             messages[author] = f"nothing decided: {error}"  # the others are not held up by it

@@ -115,7 +115,12 @@ def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
 
 @pytest.fixture
 def registry(home: Settings) -> Registry:
-    write_author(home, Author(slug="ada", name="Ada", sources=("/posts",)))
+    write_author(
+        home,
+        Author(
+            slug="ada", name="Ada", sources=("/posts",), consent="2026-01-01: the test's own author"
+        ),
+    )
     return open_registry(home)
 
 

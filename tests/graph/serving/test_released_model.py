@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
+from rich.console import Console
 
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author, read_author, write_author
+from twin_resources.command.outcome import Outcome, standing_ending, withheld_for
+from twin_resources.command.releases import release_now_agreed, run_release
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import read_policy
 from twin_resources.registry.registry import Claim, Registry, Verdict
 from twin_resources.settings import Settings
@@ -21,7 +26,7 @@ from twin_resources.state.state import State
 @pytest.fixture
 def registry(home: Settings) -> Registry:
     for slug in ("ada", "bob"):
-        write_author(home, Author(slug, slug.title()))
+        write_author(home, Author(slug, slug.title(), consent="2026-01-01: the test's own author"))
     return Registry(State.open(home.state_address), policy_path=home.policy_path)
 
 
@@ -171,3 +176,51 @@ def test_an_author_without_any_version_is_told_what_to_do(
 
     assert told["data_version"] == "base"
     assert "preference_tuned_checkpoint" in told["why"]
+
+
+def test_nothing_is_released_without_the_authors_consent_and_what_was_stays(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    candidate(registry, "ada", "c1")
+    judge(registry, "ada", "c1", "passed")
+    agreed = read_author(home, "ada")
+    write_author(home, replace(agreed, consent="she agreed, somebody said"))  # no day
+    told = materialize(instance, "ada")
+    assert told["moved"] == "nothing"
+    assert "it has passed, and the author has not agreed" in told["why"]
+    assert registry.get("ada", 1).state == "candidate"
+    write_author(home, agreed)
+    assert "v1: candidate → stable" in materialize(instance, "ada")["moved"]
+
+    write_author(home, replace(agreed, consent=""))  # an older home, or a word that was taken back
+    candidate(registry, "ada", "c2")
+    judge(registry, "ada", "c2", "passed")
+    assert materialize(instance, "ada")["moved"] == "nothing"
+    stable = registry.stable("ada")
+    assert stable is not None
+    assert stable.version == 1
+    candidate(registry, "ada", "c3")
+    judge(registry, "ada", "c3", "failed")
+    assert (
+        "v3: candidate → refused" in materialize(instance, "ada")["moved"]
+    )  # a refusal waits for nobody
+    with pytest.raises(TwinError, match="no line `consent`"):
+        run_release(home, "v3", author="ada", reason="I like it", console=Console())
+
+
+def test_twin_up_releases_what_waited_for_the_authors_word_alone(
+    registry: Registry, home: Settings
+) -> None:
+    candidate(registry, "bob", "c1")
+    judge(registry, "bob", "c1", "passed")
+    write_author(home, replace(read_author(home, "bob"), consent=""))
+    verdict = registry.latest_verdict("bob")
+    waits = withheld_for(home, registry, "bob", verdict)
+    assert waits.startswith("v1 has passed the gate and waits for the author's consent: no line")
+    ending = standing_ending(home, "bob")
+    assert ending is not None
+    assert (ending.outcome, ending.reasons) == (Outcome.REFUSED, (waits,))
+    [move] = release_now_agreed(home, "bob")
+    assert (move.version, move.to_state) == (1, "stable")
+    assert release_now_agreed(home, "bob") == []
+    assert withheld_for(home, registry, "bob", verdict) == ""

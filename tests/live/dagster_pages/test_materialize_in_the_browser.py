@@ -92,7 +92,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         tiny = str(make_tiny_model(work / "tiny", unpack_base_model(work)))
         prepare_base_model(settings, tiny)
         author = Author(
-            SLUG, "Tomas Okafor", sources=(str(SAMPLE),), recipe=str(recipe), base_model=tiny
+            SLUG,
+            "Tomas Okafor",
+            sources=(str(SAMPLE),),
+            recipe=str(recipe),
+            base_model=tiny,
+            consent="2026-01-01: the test's own author",
         )
         write_author(settings, author)
         try:

@@ -83,7 +83,10 @@ class Workplace:
 
     def write(self, author: str, rows: pl.DataFrame) -> None:
         """Make these the author's samples."""
-        write_author(self.settings, Author(author, author.title()))
+        write_author(
+            self.settings,
+            Author(author, author.title(), consent="2026-01-01: the test's own author"),
+        )
         self.tables.rework(
             rows,
             "instruction_dataset",

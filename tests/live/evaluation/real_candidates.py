@@ -106,7 +106,9 @@ class RealHome:
         recipe = load_recipe(RECIPE).model_copy(update=changed | dict(made.recipe))
         path = self._yaml("recipe", recipe)
         return fine_tune(
-            Author(AUTHOR, NAMES[AUTHOR], recipe=str(path)),
+            Author(
+                AUTHOR, NAMES[AUTHOR], recipe=str(path), consent="2026-01-01: the test's own author"
+            ),
             settings=self.settings,
             tables=self.tables,
             launcher=LocalLauncher(self.settings),
@@ -194,7 +196,10 @@ def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> Real
         _import_samples(folder / "imported", environment)
         imported = load_settings(folder / "imported")
         home.fill(Tables(imported.tables_base, state=State.open(imported.state_address)))
-        write_author(home.settings, Author(AUTHOR, NAMES[AUTHOR]))
+        write_author(
+            home.settings,
+            Author(AUTHOR, NAMES[AUTHOR], consent="2026-01-01: the test's own author"),
+        )
         complete.write_text(json.dumps({"code": CODE}), encoding="utf-8")
     return home
 

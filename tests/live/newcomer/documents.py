@@ -56,6 +56,10 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     ),
     'twin keys add "my site" --author mara-lindqvist --role site --usd-per-day 2 '
     "--per-minute 60": Typed(says="sk-twin-", on_stack=True),
+    'twin pause mara-lindqvist --reason "she asked for it"': Typed(
+        says="is paused since", on_stack=True
+    ),
+    "twin pause mara-lindqvist --resume": Typed(says="answers again", on_stack=True),
     "twin keys list": Typed(says="my site", on_stack=True),
     "twin keys usage": Typed(says="home", on_stack=True),
     'twin keys revoke "my site"': Typed(says="refused within a second", on_stack=True),

@@ -180,7 +180,13 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     (posts / TOLD).write_text(TOLD_POST, encoding="utf-8")
     recipe = work / "recipe.yaml"
     recipe.write_text(WHOLE_MODEL)
-    author = Author("jose-nunez", "José Núñez", sources=(str(posts),), recipe=str(recipe))
+    author = Author(
+        "jose-nunez",
+        "José Núñez",
+        sources=(str(posts),),
+        recipe=str(recipe),
+        consent="2026-01-01: the test's own author",
+    )
     write_author(settings, author)
     scripts = {"ASK": ASK, "LOOK": LOOK, "AWAIT_RETRAINING": AWAIT_RETRAINING}
     for name, script in scripts.items():
