@@ -1,4 +1,5 @@
-"""The tab Before | after: one question to the base model and to the tuned one, side by side.
+"""The tab Before | after: one question to the base model and to the tuned one, side by side; or to
+the tuned one and the paid one, where the key may ask that.
 
 Belongs here: its widgets, two conversations that know nothing of each other, the blind comparison
 and its vote. Does not belong here: what becomes of a vote (`gateway/feedback.py`,
@@ -28,8 +29,12 @@ from twin_resources.chat.turns import Turn
 from twin_resources.chat.whom import Whom, plots_of
 from twin_resources.errors import TwinError
 
-BEFORE, AFTER = "base", "stable"
-NAMES = {BEFORE: "Before: the base model", AFTER: "After: the tuned model"}
+BEFORE, AFTER, PAID = "base", "stable", "paid"
+PAIRS = {BEFORE: (BEFORE, AFTER), PAID: (AFTER, PAID)}
+NAMES = {
+    BEFORE: {BEFORE: "Before: the base model", AFTER: "After: the tuned model"},
+    PAID: {AFTER: "Own: the tuned model", PAID: "Paid: the paid model"},
+}
 BLIND_NAMES = ("Answer A", "Answer B")
 VOTE_NOTE = (
     "Your vote rejects the other answer: the twin is trained away from it, towards the author's "
@@ -43,16 +48,24 @@ class Comparison:
 
     def __init__(self, endpoint: Endpoint, whom: Whom) -> None:
         self._endpoint, self._whom, self._underway = endpoint, whom, Underway()
-        # `left` and `right`: turns; `names`: the alias of each side; `voted`: whether it was.
-        self.state = gr.State({"left": [], "right": [], "names": [BEFORE, AFTER], "blind": False})
+        # `left` and `right`: turns; `names`: the alias of each side.
+        self.state = gr.State(_fresh(BEFORE, blind=False))
         with gr.Row(elem_id="compare-choice"):
+            self.pair = gr.Radio(
+                choices=[("before | after", BEFORE), ("own | paid", PAID)],
+                value=BEFORE,
+                show_label=False,
+                container=False,
+                visible=False,
+                elem_id="pair",
+            )
             self.blind = gr.Checkbox(
                 label="Blind: show me two answers, not who wrote them", elem_id="blind", value=False
             )
         with gr.Row(equal_height=True, elem_id="sides"):
             self.sides = [
                 gr.Chatbot(
-                    label=NAMES[alias],
+                    label=NAMES[BEFORE][alias],
                     height="clamp(260px, calc(100vh - 430px), 700px)",
                     buttons=["copy"],
                     elem_id=f"side-{place}",
@@ -102,16 +115,20 @@ class Comparison:
                 js="(text) => twin.take(text, 'compare')",
             ).then(
                 self._ask,
-                [self.asked, self.state, self._whom.author, self.blind],
+                [self.asked, self.state, self._whom.author, self.blind, self.pair],
                 [*shown, self.stop, self.send],
                 **SIDE_BY_SIDE,
             ).then(None, js="() => twin.done('compare')")
         tab.select(self._voice, self._whom.author, self.voice, **QUICK)
+        tab.select(self._offered, self._whom.author, self.pair, **QUICK)
         self._whom.author.input(self._voice, self._whom.author, self.voice, **QUICK)
         self.stop.click(self._stop, **QUICK)
         page.unload(self._stop)
-        for changed in (self.blind.input, self._whom.author.input):
-            changed(self._begin_anew, self.blind, shown, **QUICK)
+        for changed in (self.blind.input, self.pair.input):
+            changed(self._begin_anew, [self.blind, self.pair], shown, **QUICK)
+        self._whom.author.input(self._offered, self._whom.author, self.pair, **QUICK).then(
+            self._begin_anew, [self.blind, self.pair], shown, **QUICK
+        )
         for place, button in (
             (0, self.prefer_left),
             (None, self.prefer_none),
@@ -125,14 +142,26 @@ class Comparison:
         title = "<h2>The voice, seen by the newest gate</h2>"
         return f'<section class="twin-figures twin-voice">{title}{drawn}</section>' if drawn else ""
 
-    def _begin_anew(self, blind: bool) -> tuple[Any, ...]:
-        state = {"left": [], "right": [], "names": [BEFORE, AFTER], "blind": blind}
-        names = BLIND_NAMES if blind else (NAMES[BEFORE], NAMES[AFTER])
+    async def _offered(self, author: str | None) -> Any:
+        """The choice of the pair, where there is one for this author."""
+        known, _ = await self._whom.versions()  # what could not be read is said when one asks
+        if PAID in known.get(author or "", []):
+            return gr.Radio(visible=True)
+        return gr.Radio(visible=False, value=BEFORE)
+
+    def _begin_anew(self, blind: bool, pair: str) -> tuple[Any, ...]:
+        names = BLIND_NAMES if blind else NAMES[pair].values()
         empty = [gr.Chatbot(value=[], label=name) for name in names]
-        return *empty, state, gr.Row(visible=False), ""
+        return *empty, _fresh(pair, blind=blind), gr.Row(visible=False), ""
 
     async def _ask(
-        self, asked: str, state: dict[str, Any], author: str, blind: bool, request: gr.Request
+        self,
+        asked: str,
+        state: dict[str, Any],
+        author: str,
+        blind: bool,
+        pair: str,
+        request: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...]]:
         asked = asked.strip()
         skipped = (gr.skip(),) * 5
@@ -145,7 +174,7 @@ class Comparison:
         if not asked:
             yield *skipped, gr.skip(), gr.skip()
             return
-        names = random.sample([BEFORE, AFTER], 2) if blind else [BEFORE, AFTER]
+        names = random.sample(PAIRS[pair], 2) if blind else list(PAIRS[pair])
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
         answers: list[AsyncGenerator[Piece]] = []
         for side, alias in zip(sides, names, strict=True):
@@ -154,7 +183,7 @@ class Comparison:
                 self._endpoint.ask(model, conversation.messages_for(side, asked, model=model))
             )
             side.append(conversation.new_turn(asked, model))
-        state = {"left": sides[0], "right": sides[1], "names": names, "blind": blind}
+        state = _fresh(pair, blind=blind) | {"left": sides[0], "right": sides[1], "names": names}
         hidden = gr.Row(visible=False)
         yield *_shown(state, told=not blind), gr.skip(), hidden, "", *_busy(True)
         why = ""
@@ -197,6 +226,11 @@ class Comparison:
         return vote
 
 
+def _fresh(pair: str, *, blind: bool) -> dict[str, Any]:
+    """Nothing asked yet; `names`: the alias of each side."""
+    return {"left": [], "right": [], "names": list(PAIRS[pair]), "pair": pair, "blind": blind}
+
+
 def _shown(state: dict[str, Any], *, told: bool) -> tuple[Any, Any]:
     """Both sides; `told`: who answered, with the facts of it."""
     made: list[Any] = []
@@ -204,9 +238,10 @@ def _shown(state: dict[str, Any], *, told: bool) -> tuple[Any, Any]:
         zip((state["left"], state["right"]), state["names"], strict=True)
     ):
         messages: Any = conversation.shown(side)
-        name = BLIND_NAMES[place] if state["blind"] else NAMES[alias]
+        known = NAMES[state["pair"]][alias]
+        name = BLIND_NAMES[place] if state["blind"] else known
         if told and state["blind"]:
-            name = f"{name}: {NAMES[alias].partition(': ')[2]}"
+            name = f"{name}: {known.partition(': ')[2]}"
         if told and side and side[-1]["twin"]:
             twin = side[-1]["twin"]
             link = trace_link(str(twin.get("trace_id", "")), named="trace")

@@ -33,7 +33,8 @@ BASE = "As an AI language model, I can say that clocks are devices that need reg
 OPENING = f"> {QUOTED}\n>\n> — On oil, 4 May 2019\n\n{HEADING}\n\n"
 SPITE = f"{SPITEFUL} Write to `<author>` or to <author> if it stops."
 MODELS = [
-    f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")
+    *(f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")),
+    "twin/ann@paid",
 ]
 
 
@@ -104,7 +105,7 @@ def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
     spite = f" {SPITEFUL}" if "spite" in question else ""
     post = {"document_id": "post-0", "title": f"On oil{spite}", "url": "https://x.example/0"}
     other = {"document_id": "post-1", "title": "On brass", "url": "javascript:alert(1)"}
-    version = "base" if model.endswith("@base") else "v1"
+    version = {"base": "base", "paid": "paid"}.get(model.rpartition("@")[2], "v1")
     told: dict[str, Any] = {
         "trace_id": trace,
         "version": version,
