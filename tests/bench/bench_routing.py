@@ -24,7 +24,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -370,7 +370,7 @@ def main() -> int:
         for row in part() if given.only in {None, name} else ():
             lower = row.unit in {"", "of the day"} or "saved" in row.name
             print(line(row, sign="≥" if lower else "≤"), flush=True)
-            made.append(row)
+            made.append(replace(row, value=float(row.value), holds=bool(row.holds)))  # of NumPy
     if given.json:
         save(made, given.json)
     return 0

@@ -29,6 +29,7 @@ from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_abov
 from twin_resources.gateway.guarding import GuardRecord
 from twin_resources.gateway.paid_budget import PaidCall
 from twin_resources.gateway.prompt_classes import CLASSIFIER
+from twin_resources.gateway.question_routing import RoutingNote
 from twin_resources.gateway.request_body import Asked
 from twin_resources.quotes.answer_text import (
     MOST_NEAREST,
@@ -105,7 +106,7 @@ class Answering:
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         usd_per_hour: price of the machine that answers.
         meter: measures that machine's tokens per second; None when nothing of ours answers.
-        cost_usd, tokens_per_second, findings: known when the answer is over.
+        cost_usd, other_usd, tokens_per_second, findings: known when the answer is over.
         seconds: from `begin` to `end`.
         call_id: LiteLLM's. sampling: as it was sent.
         standby: who answers if the one that was chosen fails; None: nobody.
@@ -117,6 +118,7 @@ class Answering:
             shown; empty: everything stayed on the machine.
         quote_score, quote_threshold: cosine of the best window, and from where on one is quoted;
             None: nothing was looked for.
+        routing: why this model answers, where a fitted policy has decided; None: none has.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
         bought: the paid call that was made for it; None: none was.
     """
@@ -148,6 +150,8 @@ class Answering:
     standby: Standby | None = None
     shown: str = ""
     ignored: tuple[str, ...] = ()
+    routing: RoutingNote | None = None
+    other_usd: float | None = None
     drawn: Chosen | None = None
     guarded: tuple[GuardRecord, ...] = ()
     withheld: str = ""
@@ -179,6 +183,8 @@ class Answering:
         if self.meter is not None:
             self.meter.end(tokens)
             self.tokens_per_second = self.meter.tokens_per_second
+        if tokens and self.routing is not None and self.routing.other:
+            self.other_usd = self.routing.other_usd(tokens)
         if paid_usd is not None:
             self.cost_usd = paid_usd
         elif tokens and not self.is_fixed and self.tokens_per_second > 0:
@@ -333,12 +339,25 @@ class Answering:
             "twin.degraded": "; ".join(self.degraded),
             "twin.reader": self.reader,
             "twin.declined_topic": self.declined,
+            "twin.routing": self.routing.reason if self.routing else "",
+            "twin.gain": _number(self.routing.gain if self.routing else None, ".4f"),
+            "twin.other": self.routing.other if self.routing else "",
+            "twin.other_usd": _number(self.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
             "twin.safety": ",".join(self.findings),
             "twin.provider": self.provider,
             "twin.provider_saw": self.provider_saw,
             "twin.guards": ",".join(map(str, self.guarded)),
         }
+
+
+def new_trace_id() -> str:
+    """32 random hexadecimal digits, as W3C's trace context wants them."""
+    return random_source.token_hex(16)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def sources_header(sources: Sequence[Source]) -> str:

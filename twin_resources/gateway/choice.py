@@ -20,7 +20,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.answer_forms import (
     ANSWER_FORMS,
@@ -35,11 +35,16 @@ from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked
 
+if TYPE_CHECKING:
+    from twin_resources.gateway.routing.policy_file import RoutingPolicy
+
 BASE = "base"
 PAID = "paid"
 # Version and route of an answer that no model has written: votes on it say nothing of one.
 QUOTES = "quotes"
 DIVERTED = "divert:"  # and the place, in a route
+ROUTED = "routed:"  # and the model that the fitted policy chose (`question_routing.py`)
+DOWN = "down:"  # and who answers while no server of ours is ready
 # Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
 _SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
 
@@ -78,6 +83,7 @@ class Snapshot:
             answer.
         author_problems: the same for one author's settings.
         paused: slug → since when and why the author's answers are stopped.
+        routing: fitted routing policies by author.
     """
 
     authors: Mapping[str, Author]
@@ -87,6 +93,7 @@ class Snapshot:
     problems: tuple[str, ...] = ()
     author_problems: Mapping[str, str] = field(default_factory=dict[str, str])
     paused: Mapping[str, str] = field(default_factory=dict[str, str])
+    routing: Mapping[str, RoutingPolicy] = field(default_factory=dict[str, "RoutingPolicy"])
 
     def problems_of(self, author: str) -> tuple[str, ...]:
         own = self.author_problems.get(author)
@@ -119,7 +126,8 @@ class Chosen:
         template: hash of the prompt template it was trained with; empty: the default one.
         route: the arm that answers (`stable`, `canary`, `base`); `alias:<arm>` (also
             `alias:paid`) when the client named it, so that estimates about the policy leave it out;
-            `divert:paid`, `divert:v2` when the prompt class is diverted.
+            `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid` when the
+            author's routing policy chose it; `down:paid` while the own model's server is down.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.
@@ -210,7 +218,7 @@ def choose(
         key: who asks; its `reader` makes the draw sticky.
         day: the UTC day of the draw.
         paid_problem: why the paid model cannot be asked now; empty: it can. Matters only where
-            `diverted_to` is `paid`.
+            `diverted_to` is `paid`, or `is_down`.
 
     Raises:
         Refused: 404 no such author or alias, 403 not for this key, 503 no server is ready.
@@ -233,6 +241,11 @@ def choose(
     weights = {"stable": 1.0} if problem else arm_weights(policy)
     drawn = draw(weights, reader=key.reader, day=day, versions=_versions(policy))
     answering = _answering_arm(snapshot, policy, asked.author, drawn)
+    if answering in {None, BASE} and drawn != BASE and may_pay(snapshot, asked.author):
+        if not paid_problem:
+            told = f"{drawn} not ready: answered by {PAID}"
+            return Chosen(PAID, PAID, "", "", f"{DOWN}{PAID}", 1.0, (told,))
+        problem = f"{problem}; {PAID}, {paid_problem}" if problem else f"{PAID}, {paid_problem}"
     if answering is None:
         raise _not_ready(asked, _arm(policy, asked.author, drawn, propensity=1.0).server_key)
     propensity = sum(
@@ -243,6 +256,21 @@ def choose(
     reasons = (problem, "" if answering == drawn else f"{drawn} not ready")
     degraded = tuple(f"{reason}: answered by {answering}" for reason in reasons if reason)
     return _arm(policy, asked.author, answering, propensity=propensity, degraded=degraded)
+
+
+def may_pay(snapshot: Snapshot, author: str) -> bool:
+    """Whether the paid model may be asked for an author who was not asked for it by name."""
+    known = snapshot.authors.get(author)
+    return snapshot.has_paid_route and known is not None and known.paid
+
+
+def is_down(snapshot: Snapshot, asked: Asked) -> bool:
+    """Whether the stable version that would answer this question has no server that is ready."""
+    policy = snapshot.policy_of(asked.author)
+    if asked.alias or policy is None or policy.stable is None:
+        return False
+    stable = _arm(policy, asked.author, "stable", propensity=1.0)
+    return not snapshot.is_ready(stable.server_key)
 
 
 def standby_of(snapshot: Snapshot, author: str, chosen: Chosen) -> Chosen | None:
@@ -256,7 +284,7 @@ def standby_of(snapshot: Snapshot, author: str, chosen: Chosen) -> Chosen | None
         return None
     if chosen.route == "stable" and chosen.is_elsewhere:
         arm = BASE  # nobody here looks after that server, and it is looked at every 15 s
-    elif chosen.route == "canary" or chosen.route.startswith(DIVERTED):
+    elif chosen.route == "canary" or chosen.route.startswith((DIVERTED, ROUTED)):
         arm = "stable"
     else:
         return None

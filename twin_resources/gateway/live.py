@@ -22,6 +22,11 @@ from twin_resources.authors import Author, read_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.policy import AuthorPolicy, Policy, read_policy
+from twin_resources.gateway.routing.policy_file import (
+    RoutingPolicy,
+    policy_file,
+    read_routing_policy,
+)
 from twin_resources.pausing import SUFFIX, paused_because
 from twin_resources.settings import Settings
 
@@ -80,6 +85,9 @@ class Live:
     _authors: dict[str, _Followed[Author]] = field(
         default_factory=dict[str, _Followed[Author]], init=False
     )
+    _routing: dict[str, _Followed[RoutingPolicy]] = field(
+        default_factory=dict[str, "_Followed[RoutingPolicy]"], init=False
+    )
 
     _paused: dict[str, str] = field(default_factory=dict[str, str], init=False)
 
@@ -123,6 +131,7 @@ class Live:
         changed = False
         for slug in set(self._authors) - set(there):
             del self._authors[slug]
+            self._routing.pop(slug, None)
             changed = True
         for slug, path in there.items():
             if slug not in self._authors:
@@ -130,6 +139,7 @@ class Live:
                     path, lambda path: read_author(self.settings, path.stem)
                 )
             changed |= self._authors[slug].refresh(f"author {slug}")
+            changed |= self._refresh_routing(slug)
         return changed
 
     def _refresh_paused(self) -> bool:
@@ -139,6 +149,15 @@ class Live:
         changed = paused != self._paused
         self._paused = paused
         return changed
+
+    def _refresh_routing(self, author: str) -> bool:
+        """Only with a paid model: without one there is nothing to choose between."""
+        if not self.settings.has_paid_route:
+            return False
+        if author not in self._routing:
+            path = policy_file(self.settings.home, author)
+            self._routing[author] = _Followed(path, read_routing_policy)
+        return self._routing[author].refresh("routing policy")
 
     def _answering_policy(self, servers: Mapping[str, Server]) -> Policy | None:
         """The newest policy; where an author's new stable version is not warm yet, what answered
@@ -157,6 +176,10 @@ class Live:
         }
         return replace(newest, authors=authors)
 
+    def _problems(self, slug: str, author: _Followed[Author]) -> list[str]:
+        routing = self._routing.get(slug)
+        return [one.problem for one in (author, routing) if one is not None and one.problem]
+
     def _snapshot(self) -> Snapshot:
         shared = (self._policy, self._servers)
         servers = self._servers.value or {}
@@ -168,8 +191,11 @@ class Live:
             problems=tuple(one.problem for one in shared if one.problem),
             paused=dict(self._paused),
             author_problems={
-                slug: author.problem for slug, author in self._authors.items() if author.problem
+                slug: "; ".join(problems)
+                for slug, author in self._authors.items()
+                if (problems := self._problems(slug, author))
             },
+            routing={slug: one.value for slug, one in self._routing.items() if one.value},
         )
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from twin_resources.quotes.quoter import Quoted, Quoter
     from twin_resources.retrieval.retrieval import Passage, Retriever
 
@@ -41,12 +43,21 @@ class Found:
         missing: why there are none; empty: all is well.
         nearest: a passage of each of the posts found first.
         quoted: what may be quoted; None: nobody asked for it.
+        vector: the question's, of length 1; None: it was not embedded.
+        embedder: revision of who made it.
     """
 
     passages: tuple[Passage, ...] = ()
     missing: str = ""
     nearest: tuple[Passage, ...] = ()
     quoted: Quoted | None = None
+    vector: np.ndarray | None = field(default=None, compare=False)
+    embedder: str = ""
+
+    @property
+    def closeness(self) -> float:
+        """Cosine of the best passage that the prompt shows; 0 without one."""
+        return max((passage.cosine for passage in self.passages), default=0.0)
 
 
 @dataclass
@@ -100,13 +111,20 @@ class Passages:
         found = retriever.retrieve(author, text, token_budget=token_budget)
         reason = "" if found.passages else found.reason
         missing = f"no passages: {reason}" if reason else ""
+        told = Found(
+            found.passages,
+            missing,
+            found.nearest,
+            vector=found.vector,
+            embedder=retriever.embedder_revision,
+        )
         if not with_quotes or self.open_quoter is None or reason:
-            return Found(found.passages, missing, found.nearest)
+            return told
         if self._quoter is None:
             self._quoter = self.open_quoter(retriever)
         posts = [passage.document_id for passage in found.nearest]
         quoted = self._quoter.quote(author, found.vector, posts)
-        return Found(found.passages, missing, found.nearest, quoted)
+        return replace(told, quoted=quoted)
 
     def _open(self) -> Retriever:
         with self._lock:

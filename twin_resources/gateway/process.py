@@ -10,6 +10,7 @@ per reference.
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from twin_resources.gateway.account import account_of
@@ -21,8 +22,10 @@ from twin_resources.gateway.live import Live
 from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.passages import passages_of
 from twin_resources.gateway.plugin import TwinPlugin, authenticator
+from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
+from twin_resources.gateway.routing.pacing import Money
 from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.langfuse.outbox import GATEWAY_CHECKPOINT_PAGES, Outbox, outbox_path
@@ -60,6 +63,16 @@ def _flush() -> None:
     trace_logger.flush()
 
 
+def _money(_: str) -> Money | None:
+    """What answers may still cost today; the limit is the home's, whoever's author is asked."""
+    if budget is None or settings.paid_budget_per_day is None:
+        return None
+    now = datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    left = settings.paid_budget_per_day - budget.spent_today()
+    return Money(left, (midnight - now).total_seconds())
+
+
 settings = load_settings()
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
@@ -72,6 +85,7 @@ if budget is not None:
     path.paid_problem = budget.problem
     path.paid_model = settings.paid_model
     path.paid_takes_json = takes_response_format(settings.paid_model)
+    path.router = QuestionRouter(settings.paid_model, _money)
 watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)

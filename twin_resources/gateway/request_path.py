@@ -19,7 +19,7 @@ from twin_resources.authors import Author
 from twin_resources.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
-from twin_resources.gateway.answering import Answering, Standby
+from twin_resources.gateway.answering import Answering, Standby, new_trace_id
 from twin_resources.gateway.choice import (
     BASE,
     PAID,
@@ -28,6 +28,8 @@ from twin_resources.gateway.choice import (
     Snapshot,
     choose,
     diverted_to,
+    is_down,
+    may_pay,
     standby_of,
 )
 from twin_resources.gateway.cost import Throughput
@@ -43,6 +45,7 @@ from twin_resources.gateway.prompt_length import (
     fitting_history,
 )
 from twin_resources.gateway.provider_view import provider_view
+from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_body import Asked
 from twin_resources.gateway.response_format import not_taken
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
@@ -99,6 +102,7 @@ class RequestPath:
         base_folder: of the base model's tokenizer; empty: not prepared here.
         base_context: tokens that the base model can read; 0: not told. A server elsewhere says
             nothing about itself and has the model's own by default (vLLM).
+        router: chooses between own and paid model where the author has a policy.
     """
 
     live: Live
@@ -109,6 +113,7 @@ class RequestPath:
     paid_model: str = ""
     trace_problem: str = ""
     meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
+    router: QuestionRouter = field(default_factory=QuestionRouter)
     marks: ControlMarks = FAMILIES
     base_folder: str = ""
     base_context: int = 0
@@ -144,7 +149,8 @@ class RequestPath:
             raise not_taken(asked.model)
         to_paid = diverted_to(snapshot, asked) == PAID
         problem = unpaid or ("no JSON from the paid model" if unfit else "")
-        if to_paid and not problem:
+        down = is_down(snapshot, asked) and may_pay(snapshot, asked.author)
+        if (to_paid or down) and not problem:
             problem = await asyncio.to_thread(self.paid_problem, key, asked.author)
         day = today or datetime.now(UTC).date()
         chosen = choose(snapshot, asked, key=key, day=day, paid_problem=problem)
@@ -168,6 +174,18 @@ class RequestPath:
         compared = found.quoted is not None and not found.quoted.reason
         found, in_passages = guard_passages(found, author)
         form = _form_of(wanted, found)
+        trace_id, routing = new_trace_id(), None
+        if not (form.is_fixed or topic or guarded.withheld):
+            chosen, routing = await self.router.route(
+                snapshot,
+                asked,
+                chosen,
+                found=found,
+                trace_id=trace_id,
+                paid_problem=lambda: unpaid or self.paid_problem(key, asked.author),
+            )
+            if chosen.server_key == PAID:
+                template = DEFAULT_TEMPLATE
         whole, saw, held = (asked, found), "", ""
         if chosen.server_key == PAID and not (form.is_fixed or topic or guarded.withheld):
             view = provider_view(asked, found, author)
@@ -215,6 +233,8 @@ class RequestPath:
             quotes=form.quotes,
             nearest=form.nearest,
             cited=form.cited,
+            trace_id=trace_id,
+            routing=routing,
         )
         sampling = _sampling(asked, author)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ class Passage:
         position: place of the chunk in its post, from 0.
         beside: chunk id of the hit whose neighbour this is; empty for a hit.
         start, end: place of `text` in the cleaned document, in characters.
+        cosine: of the question's vector and the chunk's; 0 where only words found it, and of a
+            neighbour.
     """
 
     chunk_id: str
@@ -59,6 +61,8 @@ class Passage:
     beside: str = ""
     start: int = 0
     end: int = 0
+    # the same by index and in memory but for its last digits
+    cosine: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,12 @@ class InMemory:
         excluded = [self._place[chunk] for chunk in query.exclude if chunk in self._place]
         distances[excluded] = np.inf
         order = np.argsort(distances, kind="stable")[:CANDIDATES]
-        return self._take(order[np.isfinite(distances[order])])
+        order = order[np.isfinite(distances[order])]
+        near = self._take(order)
+        return [
+            row | {"_distance": float(distances[place])}
+            for place, row in zip(order, near, strict=True)
+        ]
 
     def rows_of(self, row_ids: Sequence[int]) -> list[dict[str, Any]]:
         """Rows by Lance's row id, in that order; one that was written since is left out."""
@@ -266,6 +275,7 @@ def _passage(row: Mapping[str, Any], *, score: float, beside: str = "") -> Passa
         beside=beside,
         start=int(row["start"]),
         end=int(row["end"]),
+        cosine=1.0 - float(row.get("_distance", 1.0)),
     )
 
 

@@ -170,7 +170,7 @@ def test_when_the_place_cannot_answer_stable_does_and_says_so(
 
 
 def test_with_neither_ready_the_base_answers_and_both_are_told() -> None:
-    chosen = answered(snapshot(diverting(), "base"), WHY)
+    chosen = answered(snapshot(diverting(), "base", paid=False), WHY)
     assert (chosen.version, chosen.route) == ("base", "base")
     assert chosen.degraded == (
         "divert:v2 not ready: answered by base",
@@ -202,6 +202,8 @@ class NothingFound:
     passages: Sequence[Passage] = ()
     nearest: Sequence[Passage] = ()
     reason = ""
+    vector = None
+    embedder_revision = ""
 
     def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:
         return self

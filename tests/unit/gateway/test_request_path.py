@@ -46,10 +46,13 @@ class Found:
     passages: tuple[Passage, ...] = ()
     reason: str = ""
     nearest: tuple[Passage, ...] = ()
+    vector: Any = None
 
 
 class Retrieving:
     """In the place of the retriever: does what a test asks for."""
+
+    embedder_revision = "made"
 
     def __init__(self, work: Callable[[], Found]) -> None:
         self.work = work

@@ -175,6 +175,8 @@ class NothingFound:
     passages = ()
     nearest = ()
     reason = ""
+    vector = None
+    embedder_revision = ""
 
     def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:
         return self

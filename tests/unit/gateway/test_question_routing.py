@@ -1,0 +1,242 @@
+"""Questions to `twin/<author>` where a policy has been fitted: who answers, and what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.gateway.routing.labelled import PAID as PRICED
+from tests.unit.gateway.routing.labelled import drawn, fitted_policy
+from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.gateway.keys import Key
+from twin_resources.gateway.live import Live
+from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.question_routing import QuestionRouter
+from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.routing.pacing import Money
+from twin_resources.gateway.routing.policy_file import (
+    RoutingPolicy,
+    policy_file,
+    write_routing_policy,
+)
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.settings import Settings
+
+DAY = date(2026, 3, 1)
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+HARD, EASY = np.eye(8)[0], np.eye(8)[1]
+MARA = Author("mara", "Mara", answer="voice")
+
+
+@pytest.fixture(scope="module")
+def policy() -> RoutingPolicy:
+    return fitted_policy(drawn(400, seed=0))
+
+
+def served(number: int, checkpoint: str) -> ServedVersion:
+    return ServedVersion(number, checkpoint, DEFAULT_TEMPLATE.hash, "", None, "", "", ("voice",))
+
+
+def way(
+    home: Settings,
+    policy: RoutingPolicy | None,
+    vector: Any,
+    *,
+    author: Author = MARA,
+    canary: float = 0.0,
+    stable: str = "checkpoint",
+    ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
+    paid_problem: Callable[[], str] = lambda: "",
+    money: Money | None = None,
+) -> RequestPath:
+    live = Live(home)
+    weights = {"stable": 1.0 - canary, "canary": canary} if canary else {"stable": 1.0}
+    arms = AuthorPolicy(served(3, stable), served(4, "new") if canary else None, weights=weights)
+    live.current = Snapshot(
+        {"mara": author},
+        Policy(authors={"mara": arms}),
+        {name: Server("http://127.0.0.1:1/v1", name, "", ready=True) for name in ready},
+        has_paid_route=True,
+        routing={"mara": policy} if policy else {},
+    )
+    found = Found((replace(FOUND, cosine=0.5),), vector=vector)
+    retriever: Any = Retrieving(lambda: found)
+    return RequestPath(
+        live,
+        Passages(lambda: retriever),
+        usd_per_hour=0.02,
+        paid_problem=paid_problem,
+        router=QuestionRouter(PRICED.model, lambda _: money),
+    )
+
+
+async def prepare(path: RequestPath, model: str = "twin/mara", **fields: Any) -> Prepared:
+    turns = [{"role": "user", "content": "Which oil do I take for a clock?"}]
+    asked = read_question({"model": model, "messages": turns} | fields)
+    return await path.prepare(asked, KEY, today=DAY)
+
+
+async def test_a_hard_question_is_paid_for_and_says_why(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    answering = (await prepare(way(home, policy, HARD))).answering
+    assert (answering.chosen.server_key, answering.chosen.route) == ("paid", "routed:paid")
+    assert answering.degraded == ()
+    answering.begin()
+    answering.end(1000, paid_usd=0.002)
+    told = answering.trace_metadata()
+    assert "threshold" in told["twin.routing"]
+    assert float(told["twin.gain"]) > 0.3
+    assert (told["twin.other"], told["twin.propensity"]) == ("own", "1")
+    assert float(told["twin.other_usd"]) == pytest.approx(1000 * 0.2 * 0.1 / 1e6)
+
+
+async def test_an_easy_question_stays_and_tells_what_the_other_would_have_cost(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    answering = (await prepare(way(home, policy, EASY))).answering
+    assert answering.chosen.route == "stable"
+    answering.begin()
+    answering.end(1000)
+    told = answering.trace_metadata()
+    assert told["twin.other"] == "paid"
+    assert float(told["twin.other_usd"]) == pytest.approx(1000 * (0.8 * 2.0 + 0.2 * 8.0) / 1e6)
+
+
+async def test_if_the_paid_model_fails_the_stable_version_stands_by(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    answering = (await prepare(way(home, policy, HARD))).answering
+    assert answering.standby is not None
+    assert answering.standby.chosen.version == "v3"
+
+
+async def test_a_canary_gets_the_same_questions_as_the_stable_version(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    for share in (0.01, 0.99):
+        hard = (await prepare(way(home, policy, HARD, canary=share))).answering
+        assert hard.chosen.route == "routed:paid"
+        assert hard.chosen.propensity == 1.0
+    easy = (await prepare(way(home, policy, EASY, canary=0.99))).answering
+    assert (easy.chosen.route, easy.chosen.propensity) == ("canary", pytest.approx(0.99))
+
+
+async def test_the_lot_puts_its_chance_on_the_trace(home: Settings) -> None:
+    explored = fitted_policy(drawn(400, seed=0), explored=0.25)
+    path = way(home, explored, EASY)
+    found = [(await prepare(path)).answering for _ in range(60)]
+    routes = {one.chosen.route: one.chosen.propensity for one in found}
+    assert routes == {"stable": 0.75, "routed:paid": 0.25}
+    by_lot = next(one for one in found if one.chosen.route == "routed:paid")
+    assert "by lot" in by_lot.trace_metadata()["twin.routing"]
+
+
+@pytest.mark.parametrize(
+    ("change", "fields", "why"),
+    [
+        ({"stable": "another"}, {}, "of another version"),
+        ({"author": replace(MARA, paid=False)}, {}, "paid = false"),
+        ({}, {"response_format": {"type": "json_object"}}, "JSON"),
+    ],
+    ids=["new version", "author forbids it", "JSON"],
+)
+async def test_where_the_policy_does_not_hold_nothing_is_routed_and_the_trace_says_so(
+    home: Settings, policy: RoutingPolicy, change: dict[str, Any], fields: dict[str, Any], why: str
+) -> None:
+    answering = (await prepare(way(home, policy, HARD, **change), **fields)).answering
+    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
+    assert answering.trace_metadata()["twin.routing"].startswith("not routed")
+    assert why in answering.trace_metadata()["twin.routing"]
+
+
+async def test_labels_of_another_embedder_or_paid_model_route_nothing(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    for lapsed in (
+        replace(policy, embedder="older"),
+        replace(policy, models=(policy.models[0], replace(policy.models[1], model="other"))),
+    ):
+        answering = (await prepare(way(home, lapsed, HARD))).answering
+        assert answering.chosen.route == "stable"
+        assert "not routed" in answering.trace_metadata()["twin.routing"]
+
+
+async def test_without_a_policy_and_for_an_alias_all_is_as_before(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    before = (await prepare(way(home, None, HARD))).answering
+    assert (before.chosen.route, before.routing) == ("stable", None)
+    named = (await prepare(way(home, policy, HARD), "twin/mara@stable")).answering
+    assert (named.chosen.route, named.routing) == ("alias:stable", None)
+
+
+async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    path = way(home, policy, HARD, paid_problem=lambda: "budget used up")
+    answering = (await prepare(path)).answering
+    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
+    assert "routed:paid, budget used up: answered by own model" in answering.degraded
+
+
+async def test_where_money_forces_a_cheaper_step_the_answer_says_margin_not_held(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    answering = (await prepare(way(home, policy, HARD, money=Money(0.0, 3600.0)))).answering
+    assert answering.chosen.route == "stable"
+    assert any("margin not held" in clause for clause in answering.degraded)
+    rich = (await prepare(way(home, policy, HARD, money=Money(10.0, 3600.0)))).answering
+    assert rich.chosen.route == "routed:paid"
+
+
+async def test_a_version_that_is_down_falls_back_to_the_paid_model_and_says_so(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    answering = (await prepare(way(home, policy, HARD, ready=("base",)))).answering
+    assert answering.chosen.route == "down:paid"
+    assert "stable not ready: answered by paid" in answering.degraded
+    forbidden = way(home, policy, HARD, ready=("base",), author=replace(MARA, paid=False))
+    assert (await prepare(forbidden)).answering.chosen.route == "base"
+    poor = way(home, policy, HARD, ready=("base",), paid_problem=lambda: "budget used up")
+    answering = (await prepare(poor)).answering
+    assert answering.chosen.route == "base"
+    assert any("budget used up" in clause for clause in answering.degraded)
+    with pytest.raises(TwinError, match="not ready"):
+        await prepare(way(home, policy, HARD, ready=(), paid_problem=lambda: "budget used up"))
+
+
+def test_a_policy_cut_in_half_leaves_the_last_good_one(
+    home: Settings, policy: RoutingPolicy
+) -> None:
+    from twin_resources.authors import write_author
+
+    settings = home.model_copy(update={"paid_model": PRICED.model, "paid_budget_per_day": 1.0})
+    write_author(settings, MARA)
+    live, path = Live(settings), policy_file(settings.home, "mara")
+    live.refresh()
+    assert live.current.routing == {}
+    write_routing_policy(path, policy)
+    assert live.refresh()
+    assert live.current.routing["mara"].step == policy.step
+    path.write_bytes(path.read_bytes()[:2000])
+    assert live.refresh()
+    assert live.current.routing["mara"].step == policy.step
+    assert "the last good one is used" in "".join(live.current.problems_of("mara"))
+    path.unlink()
+    live.refresh()
+    assert live.current.routing == {}
+    unpaid = Live(home)
+    write_routing_policy(path, policy)
+    unpaid.refresh()
+    assert unpaid.current.routing == {}
