@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from twin_assets.partitions import authors
     from twin_assets.serving.batch_completions import batch_completions
     from twin_assets.serving.released_model import released_model
+    from twin_assets.serving.routing_labels import routing_labels
     from twin_assets.serving.routing_policy import routing_policy
     from twin_assets.serving.shadow_pairs import shadow_pairs
     from twin_assets.training.checkpoints import (
@@ -67,6 +68,7 @@ __all__ = [
     "quote_calibration",
     "raw_posts",
     "released_model",
+    "routing_labels",
     "routing_policy",
     "sentence_embeddings",
     "shadow_pairs",
@@ -89,6 +91,7 @@ _HOMES = {
     "quote_calibration": "knowledge.quote_calibration",
     "raw_posts": "corpus.raw_posts",
     "released_model": "serving.released_model",
+    "routing_labels": "serving.routing_labels",
     "routing_policy": "serving.routing_policy",
     "sentence_embeddings": "knowledge.sentence_embeddings",
     "shadow_pairs": "serving.shadow_pairs",

@@ -25,6 +25,7 @@ from twin_assets.knowledge.chunking import DocumentChunks
 from twin_assets.knowledge.quote_calibrating import calibration_columns
 from twin_assets.knowledge.sentence_windows import SentenceEmbeddings
 from twin_resources.judging.pairs import COLUMNS as PAIR_COLUMNS
+from twin_resources.judging.routing_labels import COLUMNS as LABEL_COLUMNS
 
 # A group is what one person looks after; Dagster takes addresses or `team:<name>`.
 OWNERS = {
@@ -97,6 +98,7 @@ def table_schemas() -> dict[str, dg.TableSchema]:
         "interactions": _plain(interaction_columns()),
         "judged_interactions": _plain(JUDGED_COLUMNS),
         "shadow_pairs": _plain(PAIR_COLUMNS),
+        "routing_labels": _plain(LABEL_COLUMNS),
     }
 
 

@@ -23,6 +23,7 @@ from twin_assets.knowledge import chunks, embeddings, quote_calibration, sentenc
 from twin_assets.serving import (
     batch_completions,
     released_model,
+    routing_labels,
     routing_policy,
     shadow_pairs,
 )
@@ -61,6 +62,7 @@ ASSET_MODULES = (
     evaluation_report,
     shadow_pairs,
     released_model,
+    routing_labels,
     routing_policy,
     batch_completions,
 )

@@ -75,6 +75,14 @@ class Settings(BaseSettings):
     budget_per_month: float | None = Field(default=None, ge=0)  # the same; months are UTC
     author_budget_per_day: float | None = Field(default=None, ge=0)  # the same, for each author
     author_budget_per_month: float | None = Field(default=None, ge=0)  # the same, for each author
+    # US dollars a month for labels, by which questions are routed; none: none are bought.
+    label_budget_per_month: float | None = Field(default=None, ge=0)
+    routing_labels: int = Field(default=1_500, ge=0)  # bought at most, for a version of an author
+    # What routed questions may lose against the paid model, of a score from 0 to 1.
+    quality_margin: float = Field(default=0.03, gt=0, lt=1)
+    # Share of an author's routed questions that go the other way by lot: readers then tell what
+    # either model is worth, and it costs about as much of the gain.
+    routing_explored: float = Field(default=0.02, ge=0, lt=0.5)
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
     # off: compute as a processor without bf16 instructions does (`processor.py` reads it).

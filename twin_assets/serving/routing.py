@@ -4,9 +4,9 @@ Belongs here: the routing table of an author, and the cost report that stands be
 Does not belong here: the formulas (`twin_resources/gateway/cost.py`, the gateway counts with the
 same), choosing for one request (`twin_resources/gateway/choice.py`), the policy file.
 
-This first form routes everything to the self-hosted model. A paid model, when one is configured, is
-reached by its alias `@paid`; gains are not measured yet, so nothing is sent there by itself but the
-classes that the loop has diverted after an alarm.
+The table says who answers by default: the self-hosted model. A paid one, when it is configured, is
+reached by its alias `@paid`, for the classes that the loop has diverted after an alarm, and for
+questions that a policy fitted from labels sends there (`routing_report.py`).
 """
 # pyright: strict
 

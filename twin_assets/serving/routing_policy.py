@@ -1,7 +1,8 @@
 """The asset `routing_policy`: which model answers an author's readers; the gateway follows it live.
 
-Belongs here: the asset. Does not belong here: the table and the cost report (`routing`), writing
-the policy object (`twin_resources/registry/registry.py`).
+Belongs here: the asset. Does not belong here: the table and the cost report (`routing`), fitting
+labels (`routing_fit`), what is told of it (`routing_report`), writing the policy object
+(`twin_resources/registry/registry.py`).
 """
 
 import hashlib
@@ -10,23 +11,27 @@ import json
 import dagster as dg
 
 from twin_assets.partitions import authors
-from twin_assets.serving import routing
-from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_assets.serving import routing, routing_report
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 
 
 @dg.asset(
-    deps=["released_model"],
+    deps=["released_model", "routing_labels"],
     partitions_def=authors,
     group_name="serving",
     kinds={"json"},
     code_version=str(routing.SCHEMA),
 )
 def routing_policy(
-    context: dg.AssetExecutionContext, registry: RegistryResource, settings: SettingsResource
+    context: dg.AssetExecutionContext,
+    registry: RegistryResource,
+    settings: SettingsResource,
+    tables: TablesResource,
 ) -> dg.MaterializeResult:
     """The author's routing table, written into the policy object with the registry's versions.
 
-    What the loop has diverted stays in it while the version that fell is stable."""
+    With a paid model and labels a fitted policy lies beside it, by which the gateway chooses for
+    each question. What the loop has diverted stays in it while the version that fell is stable."""
     author, chosen, models = context.partition_key, settings.settings(), registry.registry()
     decided = routing.routing_table(
         paid_model=chosen.paid_model,
@@ -51,8 +56,11 @@ def routing_policy(
             measured=routing.read_throughput(chosen.home / "gateway" / "throughput.json", server),
             paid_blended=routing.paid_blended_usd(chosen.paid_model) if table["paid"] else None,
         )
+    routed = routing_report.route(
+        settings.author(author), chosen, tables.tables(), models, server=server
+    )
     digest = hashlib.sha256(
-        json.dumps([table, server, dict(policy.weights)], sort_keys=True).encode()
+        json.dumps([table, server, dict(policy.weights), routed.mark], sort_keys=True).encode()
     )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest.hexdigest()),
@@ -62,5 +70,6 @@ def routing_policy(
             "routing": table,
             "policy": dg.MetadataValue.path(str(chosen.policy_path)),
             **report,
+            **routing_report.metadata(routed),
         },
     )

@@ -460,6 +460,7 @@ def limits_of(settings: Settings) -> SpendingLimits:
         purposes={
             "answer": SpendingLimit(usd_per_day=settings.paid_budget_per_day),
             "teacher": SpendingLimit(usd_per_month=settings.teacher_budget_per_month),
+            "label": SpendingLimit(usd_per_month=settings.label_budget_per_month),
         },
     )
 

@@ -245,7 +245,7 @@ def choose(
         if not paid_problem:
             told = f"{drawn} not ready: answered by {PAID}"
             return Chosen(PAID, PAID, "", "", f"{DOWN}{PAID}", 1.0, (told,))
-        problem = f"{problem}; {PAID}, {paid_problem}" if problem else f"{PAID}, {paid_problem}"
+        problem = problem or f"{PAID}, {paid_problem}"  # a divert to it has said so
     if answering is None:
         raise _not_ready(asked, _arm(policy, asked.author, drawn, propensity=1.0).server_key)
     propensity = sum(

@@ -67,7 +67,9 @@ def stack_programs(
     workspace = str(write_dagster_home(settings, DAGSTER_YAML, code=code, environ=environ))
     named = named_models(settings)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
-    offline = tuple(name for name in named if name not in paid)
+    # Labels are answers of the paid model, bought by runs; without a sum they never ask it.
+    bought = paid if settings.label_budget_per_month is not None else ()
+    offline = tuple(name for name in named if name not in paid or name in bought)
 
     def program(name: str, *arguments: str, calls: Sequence[str] = (), stop_s: int = 8) -> Program:
         return Program(

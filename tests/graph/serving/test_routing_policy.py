@@ -5,18 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from tests.unit.gateway.routing.labelled import drawn
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.policy import read_policy
+from twin_resources.gateway.routing.policy_file import policy_file, read_routing_policy
+from twin_resources.judging import routing_labels
+from twin_resources.judging.routing_labels import Purchase
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+
+PAID = "gpt-4o-mini"
 
 
 @pytest.fixture
@@ -34,7 +43,11 @@ def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
         [routing_policy],
         instance=instance,
         partition_key=author,
-        resources={"settings": SettingsResource(), "registry": RegistryResource()},
+        resources={
+            "settings": SettingsResource(),
+            "registry": RegistryResource(),
+            "tables": TablesResource(),
+        },
     )
     [event] = result.asset_materializations_for_node("routing_policy")
     values = {name: value.value for name, value in event.metadata.items()}
@@ -120,3 +133,116 @@ def test_what_the_loop_diverted_is_kept_and_then_dropped(
     assert read_policy(home.policy_path).authors["ada"].divert is None
     assert "divert" not in materialize(instance, "ada")["routing"]
     assert "divert" not in registry.routing()["ada"]
+
+
+@pytest.fixture
+def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A paid model, and a stable version `c1` of ada."""
+    monkeypatch.setenv("TWIN_PAID_MODEL", PAID)
+    monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
+    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
+    registry.register(
+        author="ada", checkpoint="c1", folder="", adapter_gguf=None, base="", base_gguf="",
+        template="t", dataset_version="d",
+    )  # fmt: skip
+    registry.move("ada", 1, "refused", actor="test", reason="to force it")
+    registry.move("ada", 1, "stable", actor="test", reason="by hand", force=True)
+    return "c1"
+
+
+def bought(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
+    """Store labels of made questions, the last of them as plants that the judges fail on."""
+    found, purchase = drawn(count, seed=0), Purchase(own, PAID, "made", ("topic@1", "voice@1"), "")
+    asked: list[dict[str, Any]] = []
+    rest: dict[str, Any] = {}
+    for number in range(count):
+        scores = [
+            {"claim": claim, "own": 0.2, "paid": min(1.0, 0.2 + float(found.gains[number, 0]))}
+            for claim in ("topic", "voice")
+        ]
+        rest = {
+            "reader": f"r{number}", "prompt_class": "fact", "length": found.lengths[number],
+            "closeness": found.closeness[number], "vector": found.vectors[number].tolist(),
+            "scores": scores, "prompt_tokens": 400, "answer_tokens": 100, "usd": 0.001,
+        }  # fmt: skip
+        asked.append(purchase.row(number + 1, "recorded", f"{number:032x}") | rest)
+    for number in range(spoiled):
+        plant = purchase.row(count + number + 1, "plant", f"s{number}", "off_topic")
+        worse = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
+        asked.append(plant | {**rest, "reader": "", "scores": worse})
+    rows = pl.DataFrame(asked, schema=dict(routing_labels.COLUMNS))
+    Tables(home.tables_base, state=State.open(home.state_address)).rework(
+        rows.select(list(routing_labels.ASKED)),
+        routing_labels.TABLE,
+        author="ada",
+        key="label_id",
+        function=lambda new: rows.filter(pl.col("label_id").is_in(new["label_id"].to_list())),
+        version="1",
+        schema=routing_labels.COLUMNS,
+        row_key="label_id",
+    )
+
+
+def test_without_a_paid_model_nothing_of_routing_is_shown(instance: dg.DagsterInstance) -> None:
+    assert not {"routed", "why", "labels_missing"} & set(materialize(instance, "ada"))
+
+
+def test_labels_become_a_policy_that_the_gateway_reads(
+    home: Settings, instance: dg.DagsterInstance, paying: str
+) -> None:
+    told = materialize(instance, "ada")
+    assert (told["routed"], told["labels"]) == (False, 0)
+    assert "no labels" in told["why"]
+    bought(home, paying, count=60)
+    told = materialize(instance, "ada")
+    assert (told["routed"], told["labels"]) == (False, 60)
+    assert told["labels_missing"] > 50
+    assert not policy_file(home.home, "ada").exists()
+    bought(home, paying, count=350)
+    before = told["data_version"]
+    told = materialize(instance, "ada")
+    assert told["routed"] is True, told["why"]
+    assert told["data_version"] != before
+    assert told["cost_against_quality"].startswith("![cost against quality](data:image/png")
+    policy = read_routing_policy(policy_file(home.home, "ada"))
+    assert [model.model for model in policy.models] == ["c1", PAID]
+    assert policy.models[1].usd == pytest.approx(0.001)
+    assert policy.step.certified
+    assert materialize(instance, "ada")["data_version"] == told["data_version"]
+
+
+def test_an_author_who_forbids_it_and_a_judge_that_fails_route_nothing(
+    home: Settings, instance: dg.DagsterInstance, paying: str
+) -> None:
+    bought(home, paying, count=350)
+    assert materialize(instance, "ada")["routed"] is True
+    write_author(home, Author("ada", "Ada", paid=False))
+    told = materialize(instance, "ada")
+    assert (told["routed"], policy_file(home.home, "ada").exists()) == (False, False)
+    assert "paid = false" in told["why"]
+    write_author(home, Author("ada", "Ada"))
+    bought(home, paying, count=350, spoiled=20)
+    told = materialize(instance, "ada")
+    assert told["routed"] is False
+    assert "no longer tells plants apart" in told["why"]
+
+
+def test_a_policy_cut_in_half_is_made_anew_and_told(
+    home: Settings, instance: dg.DagsterInstance, paying: str
+) -> None:
+    bought(home, paying, count=350)
+    materialize(instance, "ada")
+    path = policy_file(home.home, "ada")
+    path.write_bytes(path.read_bytes()[:5000])
+    told = materialize(instance, "ada")
+    assert told["routed"] is True
+    assert "unreadable" in told["why"]
+    assert read_routing_policy(path).step.certified
+
+
+def test_a_paid_model_without_a_price_is_said(
+    instance: dg.DagsterInstance, paying: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_PAID_MODEL", "seller/unpriced")
+    with pytest.raises(TwinError, match="price of seller/unpriced"):
+        materialize(instance, "ada")

@@ -49,7 +49,7 @@ def adopt(
     labels: int,
     spread: float,
     margin: float,
-    against_standing: Floats | None = None,
+    against_standing: Sequence[Floats] | None = None,
     alpha: float = ALPHA,
 ) -> Adoption:
     """Whether a candidate comes into force.
@@ -59,8 +59,8 @@ def adopt(
         labels: how many they rest on.
         spread: standard deviation of the gain over the labels.
         margin: of both bets.
-        against_standing: candidate − policy in force, on the labels that came after the latter was
-            fitted, in their order; None: no policy is in force.
+        against_standing: for each step candidate − policy in force, on the labels that came after
+            the latter was fitted, in their order; None: no policy is in force.
     """
     step = cheapest_certified(steps)
     if step is None or 1.0 - step.kept < FEWEST_SAVED:
@@ -76,26 +76,42 @@ def adopt(
             False, step, missing, f"{labels} labels; about {missing} more are missing at {margin:g}"
         )
     if against_standing is not None:
-        evidence, needed = log_evidence(against_standing, margin=margin), math.log(1.0 / alpha)
-        if evidence < needed:
-            known = len(against_standing)
-            mean = float(against_standing.mean()) if known else 0.0
-            deviation = float(against_standing.std()) if known > 1 else spread
-            wanted = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
-            missing = 0 if math.isinf(wanted) else max(1, math.ceil(wanted) - known)
-            return Adoption(
-                False,
-                step,
-                missing,
-                f"not shown to be as good as the policy in force within {margin:g} "
-                f"({known} labels since it was fitted, evidence {evidence:.1f} of {needed:.1f})",
-            )
+        needed = math.log(1.0 / alpha)
+        # in the same order: the first step that is not won ends it here, too
+        won = 0
+        while (
+            won < len(steps)
+            and steps[won].certified
+            and log_evidence(against_standing[won], margin=margin) >= needed
+        ):
+            won += 1
+        if not won or 1.0 - steps[won - 1].kept < FEWEST_SAVED:
+            return _not_as_good(against_standing[won], step, spread, margin=margin, alpha=alpha)
+        step = steps[won - 1]
     return Adoption(
         True,
         step,
         0,
         f"certified on {labels} labels: loses at most {-step.lower:.3f} where {margin:g} is "
         f"allowed, and leaves {1.0 - step.kept:.0%} of the questions to cheaper models",
+    )
+
+
+def _not_as_good(
+    differences: Floats, step: PriceStep, spread: float, *, margin: float, alpha: float
+) -> Adoption:
+    known = len(differences)
+    mean = float(differences.mean()) if known else 0.0
+    deviation = float(differences.std()) if known > 1 else spread
+    wanted = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
+    missing = 0 if math.isinf(wanted) else max(1, math.ceil(wanted) - known)
+    evidence, needed = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
+    return Adoption(
+        False,
+        step,
+        missing,
+        f"not shown to be as good as the policy in force within {margin:g} "
+        f"({known} labels since it was fitted, evidence {evidence:.1f} of {needed:.1f})",
     )
 
 

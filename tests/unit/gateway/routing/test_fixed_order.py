@@ -92,17 +92,21 @@ def test_a_policy_is_adopted_against_all_paid_and_against_the_one_in_force() -> 
     assert said.adopted
     assert said.step == cheapest_certified(found)
     few = adoption.adopt(
-        found, labels=400, spread=0.3, margin=MARGIN, against_standing=np.zeros(20)
+        found, labels=400, spread=0.3, margin=MARGIN, against_standing=[np.zeros(20)] * len(found)
     )
     assert not few.adopted
     assert 100 < few.missing < 300
     worse = adoption.adopt(
-        found, labels=400, spread=0.3, margin=MARGIN, against_standing=np.full(400, -0.1)
+        found,
+        labels=400,
+        spread=0.3,
+        margin=MARGIN,
+        against_standing=[np.full(400, -0.1)] * len(found),
     )
     assert not worse.adopted
     assert worse.missing == 0
     as_good = adoption.adopt(
-        found, labels=400, spread=0.3, margin=MARGIN, against_standing=np.zeros(400)
+        found, labels=400, spread=0.3, margin=MARGIN, against_standing=[np.zeros(400)] * len(found)
     )
     assert as_good.adopted
 

@@ -1,0 +1,198 @@
+"""From labels to a policy in force: adopted, kept, withdrawn, lapsed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
+from twin_assets.serving.routing_fit import Outcome, Prices, models_of, refit
+from twin_assets.serving.routing_plot import frontier_plot
+from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
+from twin_resources.gateway.routing.policy_file import RoutingPolicy
+from twin_resources.judging import routing_labels
+from twin_resources.judging.routing_labels import LabelArrays, Purchase, arrays_of, plant_gains
+from twin_resources.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
+
+
+def labels_of(found: Drawn, *, first: int = 1) -> LabelArrays:
+    count = len(found.gains)
+    names = tuple(f"{first + number:032x}" for number in range(count))
+    return LabelArrays(
+        label_ids=names,
+        sequences=tuple(range(first, first + count)),
+        groups=names,
+        classes=tuple("hard" if true else "easy" for true in found.true),
+        vectors=found.vectors,
+        lengths=found.lengths,
+        closeness=found.closeness,
+        gains=found.gains,
+        usd=np.full(count, PAID.usd),
+        prompt_tokens=np.full(count, 400.0),
+        answer_tokens=np.full(count, 100.0),
+    )
+
+
+def joined(first: LabelArrays, then: LabelArrays) -> LabelArrays:
+    values: dict[str, Any] = {
+        name: np.concatenate([one, other]) if isinstance(one, np.ndarray) else (*one, *other)
+        for name, one in vars(first).items()
+        for other in [getattr(then, name)]
+    }
+    return LabelArrays(**values)
+
+
+def fitted(labels: LabelArrays, standing: RoutingPolicy | None = None, **change: object) -> Outcome:
+    given: dict[str, object] = {
+        "models": (OWN, PAID),
+        "embedder": "made",
+        "judges": ("topic@1",),
+        "margin": MARGIN,
+        "explored": 0.02,
+    }
+    return refit("mara", labels, standing, **(given | change))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(scope="module")
+def first() -> LabelArrays:
+    return labels_of(drawn(350, seed=0))
+
+
+@pytest.fixture(scope="module")
+def in_force(first: LabelArrays) -> RoutingPolicy:
+    policy = fitted(first).policy
+    assert policy is not None
+    return policy
+
+
+def test_few_labels_route_nothing_and_say_how_many_are_missing() -> None:
+    for count in (0, 20, 60):
+        outcome = fitted(labels_of(drawn(count, seed=0)))
+        assert outcome.policy is None
+        assert outcome.adopted.missing > 50
+        assert f"{count} labels" in outcome.adopted.reason
+
+
+def test_enough_labels_bring_a_policy_into_force(
+    first: LabelArrays, in_force: RoutingPolicy
+) -> None:
+    assert in_force.step.certified
+    assert 0.3 < 1 - in_force.step.kept < 0.6
+    assert (in_force.last_sequence, in_force.label_ids) == (350, first.label_ids)
+    assert {row.prompt_class for row in in_force.classes} == {"easy", "hard"}
+
+
+def test_the_same_labels_again_change_nothing(first: LabelArrays, in_force: RoutingPolicy) -> None:
+    again = fitted(first, in_force)
+    assert again.policy is not None
+    assert again.policy.written_at == in_force.written_at
+    assert again.policy == replace(in_force, explored=0.02)
+
+
+def test_few_new_labels_leave_the_policy_in_force_and_many_replace_it(
+    first: LabelArrays, in_force: RoutingPolicy
+) -> None:
+    few = fitted(joined(first, labels_of(drawn(40, seed=1), first=351)), in_force)
+    assert few.policy is in_force
+    assert "policy in force" in few.adopted.reason
+    sure = labels_of(drawn(600, seed=2, noise=0.05), first=351)
+    many = fitted(joined(first, sure), in_force)
+    assert many.policy is not None
+    assert many.policy.last_sequence == 950, many.adopted.reason
+
+
+def test_a_policy_that_later_labels_speak_against_is_withdrawn(
+    first: LabelArrays, in_force: RoutingPolicy
+) -> None:
+    # what was easy has become hard
+    turned = drawn(300, seed=3)
+    bad = labels_of(replace(turned, gains=np.full_like(turned.gains, 0.5)), first=351)
+    outcome = fitted(joined(first, bad), in_force)
+    assert "loses more than the margin" in outcome.withdrawn
+    assert outcome.policy is None or outcome.policy.last_sequence == 650
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"models": (replace(OWN, model="newer"), PAID)}, "another version"),
+        ({"models": (OWN, replace(PAID, model="dearer"))}, "the paid model was"),
+        ({"embedder": "other"}, "another embedder"),
+        ({"judges": ("topic@2",)}, "other judges"),
+        ({"margin": 0.05}, "margin was 0.03"),
+    ],
+    ids=["version", "paid", "embedder", "judges", "margin"],
+)
+def test_a_policy_of_something_else_lapses(
+    in_force: RoutingPolicy, change: dict[str, object], why: str
+) -> None:
+    outcome = fitted(labels_of(drawn(10, seed=5)), in_force, **change)
+    assert outcome.policy is None
+    assert why in outcome.withdrawn
+
+
+def test_prices_are_means_over_the_labels(first: LabelArrays) -> None:
+    own, paid = models_of(first, "c", "p", Prices(0.2, 2.0, 8.0))
+    assert own.usd == pytest.approx(0.2 * 500 / 1e6)
+    assert paid.usd == pytest.approx(PAID.usd)
+
+
+def test_rows_become_arrays_and_plants_do_not() -> None:
+    purchase = Purchase("c", "p", "e", ("topic@1", "voice@1"), "x")
+    scores = [
+        {"claim": "topic", "own": 0.5, "paid": 0.9},
+        {"claim": "voice", "own": 0.8, "paid": 0.6},
+    ]
+    rest = {
+        "prompt_class": "fact", "length": 30, "closeness": 0.4, "vector": [0.6, 0.8],
+        "prompt_tokens": 10, "answer_tokens": 5, "usd": 0.001,
+    }  # fmt: skip
+    rows = pl.DataFrame(
+        [
+            purchase.row(2, "recorded", "t2") | {"reader": "r", "scores": scores} | rest,
+            purchase.row(1, "held_out", "s1") | {"reader": "", "scores": scores} | rest,
+            purchase.row(3, "recorded", "t3") | {"reader": "r", "scores": scores[:1]} | rest,
+            purchase.row(4, "plant", "s1", "off_topic") | {"reader": "", "scores": scores} | rest,
+        ],
+        schema=dict(routing_labels.COLUMNS),
+    )
+    found = arrays_of(rows, purchase.id, ("topic", "voice"))
+    assert found.label_ids == ("s1", "t2")
+    assert found.groups == ("s1", "r")
+    assert found.gains == pytest.approx(np.array([[0.1], [0.1]]))
+    assert found.vectors.shape == (2, 2)
+    assert plant_gains(rows, purchase.id, "topic") == pytest.approx([0.4])
+    assert routing_labels.planted_in(rows, purchase.id) == {("s1", "off_topic")}
+    assert len(arrays_of(rows, "another", ("topic",))) == 0
+    assert len(arrays_of(rows, purchase.id, ())) == 0
+
+
+def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
+    counted = RoutedAnswers({"easy": ClassCounts(90, 10), "fact": ClassCounts(1, 0)}, 91, 10, 0.01)
+    usd = (0.001,) * 9
+    shown = metadata(
+        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, 91, usd)
+    )
+    assert shown["routed"] is True
+    assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
+    assert "| easy |" in shown["who_answers_which_class"].value
+    assert "| fact | 0 | – | 1 | 0 |" in class_rows(in_force, counted)
+    assert shown["cost_against_quality"].value.startswith("![cost against quality](data:image/png")
+    assert metadata(RoutedAuthor(hidden=True)) == {}
+    missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
+    assert (missing["routed"], missing["labels_missing"]) == (False, 120)
+
+
+def test_the_picture_is_drawn_without_a_policy(in_force: RoutingPolicy) -> None:
+    assert frontier_plot(in_force.steps, margin=MARGIN, in_force=None, title="x").startswith("![x]")
+
+
+def test_what_was_saved_has_an_interval() -> None:
+    usd, low, high = saved_usd(100, [0.001, 0.002, 0.003])
+    assert usd == pytest.approx(0.2)
+    assert 0.0 <= low < usd < high
+    assert saved_usd(0, [0.001]) == saved_usd(5, []) == (0.0, 0.0, 0.0)

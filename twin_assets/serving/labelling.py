@@ -1,0 +1,354 @@
+"""Buying labels: own and paid model answer the same prompts, certified judges score both blind.
+
+Belongs here: the loop over batches, what a batch asks and stores, when it ends.
+Does not belong here: which prompts (`shadow_prompts.py`), the judges, the router, the account.
+
+As `shadowing.py` replays versions: off the request path, a batch is committed whole, what is stored
+is never bought again, plants among the batches watch over the judges. It ends with the prompts, the
+number asked for, the sum, or a limit of the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from twin_assets.evaluation.served import served_model
+from twin_assets.knowledge.chunking import indexed_text
+from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
+from twin_resources.evidence import judges as certification
+from twin_resources.gateway.paid_answers import PaidAnswer, PaidAnswers
+from twin_resources.gateway.prompt_classes import classify
+from twin_resources.judging import routing_labels
+from twin_resources.judging.judge import Answered, Embed, digest, identity
+from twin_resources.judging.pairs import PLANT
+from twin_resources.judging.panel import Panel
+from twin_resources.judging.plants import Plant, drawn_for_batch
+from twin_resources.judging.routing_labels import TABLE, Purchase
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.serving.model_server_process import servers_at_once
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.registry.moves import ModelVersion
+    from twin_resources.tables.tables import Tables
+
+BATCH = 10
+MOST_TOKENS = 200  # of an answer: what a reader would be charged for
+
+AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class LabelSources:
+    """Who answers and what is known besides.
+
+    Attributes:
+        ask_own: answers of the stable version to rendered prompts.
+        paid: the paid model.
+        embed: vectors of questions and passages.
+        readers: trace id → reader of the recorded prompts.
+    """
+
+    ask_own: AskOwn
+    paid: PaidAnswers
+    embed: Embed
+    readers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Bought:
+    """What one purchase did.
+
+    Attributes:
+        labels, plants: of the purchase, all that are stored.
+        new_labels, usd: of this run, and what they cost.
+        stopped: why it ended, one clause.
+        withdrawn: claims whose judge no longer tells plants apart: nothing is routed by them.
+    """
+
+    purchase: str
+    labels: int
+    plants: int
+    new_labels: int
+    usd: float
+    stopped: str
+    withdrawn: tuple[str, ...]
+    data_version: str
+
+
+def purchase_of(
+    author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
+) -> Purchase:
+    """What labels of this version are about."""
+    sampling = [author.frequency_penalty, min(MOST_TOKENS, author.max_tokens)]
+    return Purchase(
+        own=version.checkpoint,
+        paid=paid,
+        embedder=embedder,
+        judges=tuple(identity(member.judge) for member in panel.members),
+        answers=digest(sampling, author.name, author.persona, author.refused_topics),
+    )
+
+
+def buy(
+    author: Author,
+    version: ModelVersion,
+    prompts: Sequence[ShadowPrompt],
+    panel: Panel,
+    purchase: Purchase,
+    *,
+    tables: Tables,
+    sources: LabelSources,
+    most_labels: int,
+    most_usd: float,
+    margin: float,
+    say: Callable[[str], object],
+) -> Bought:
+    """Buy labels until they are enough, the money is, or the prompts are used up.
+
+    Args:
+        most_labels: of the purchase, old ones included.
+        most_usd: of this run.
+        margin: ε of the judges' plants.
+
+    Raises:
+        TwinError: a model or a judge does not answer.
+    """
+    work = _Work(author, version, by_id(prompts), panel, purchase, sources)
+    stored = stored_labels(tables, author.slug)
+    known, count = _of(stored, purchase)
+    waiting = [prompt for prompt in prompts if prompt.prompt_id not in known]
+    before, usd, stopped = count, 0.0, ""
+    while not stopped:
+        batch = waiting[: min(BATCH, most_labels - count)]
+        dearest = sum(work.most_usd(prompt) for prompt in batch)
+        if count >= most_labels:
+            stopped = f"{count} labels, as many as were asked for"
+        elif not batch:
+            stopped = "every prompt has been used"
+        elif usd + dearest > most_usd:
+            stopped = f"the sum of ${most_usd:g} allows no further batch"
+        elif lost := lost_claims(stored, purchase, panel, margin=margin):
+            stopped = f"the judge of {', '.join(lost)} no longer tells plants apart"
+        if stopped:
+            break
+        waiting = waiting[len(batch) :]
+        answers = work.answers(batch)
+        if len(answers) < len(batch):
+            stopped = "a limit of the account is used up"
+        rows = work.rows(
+            [prompt for prompt in batch if prompt.prompt_id in answers],
+            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
+            planted=routing_labels.planted_in(stored, purchase.id),
+        )
+        if not answers:
+            break
+        asked = pl.concat(
+            [
+                stored.select(list(routing_labels.ASKED)),
+                pl.DataFrame(rows, schema=dict(routing_labels.ASKED)),
+            ]
+        )
+        tables.rework(
+            asked,
+            TABLE,
+            author=author.slug,
+            key="label_id",
+            function=lambda new, answers=answers: work.score(new, answers),
+            version="1",  # what decides a label is in the purchase: old rows are never bought again
+            schema=routing_labels.COLUMNS,
+            row_key="label_id",
+        )
+        stored = stored_labels(tables, author.slug)
+        _, count = _of(stored, purchase)
+        usd += sum(answer.usd for _, answer in answers.values())
+        say(f"{count} labels, ${usd:.4f} in this run")
+    mine = stored.filter(pl.col("purchase") == purchase.id)
+    return Bought(
+        purchase=purchase.id,
+        labels=count,
+        plants=len(mine) - count,
+        new_labels=count - before,
+        usd=usd,
+        stopped=stopped,
+        withdrawn=lost_claims(stored, purchase, panel, margin=margin),
+        data_version=tables.data_version(TABLE, author.slug) or "none",
+    )
+
+
+def stored_labels(tables: Tables, author: str) -> pl.DataFrame:
+    """The rows of the table, none where it is missing."""
+    if not tables.exists(TABLE, author):
+        return routing_labels.no_rows()
+    return tables.read(TABLE, author).select(list(routing_labels.COLUMNS))
+
+
+def lost_claims(
+    stored: pl.DataFrame, purchase: Purchase, panel: Panel, *, margin: float
+) -> tuple[str, ...]:
+    """Claims whose judge has failed on the plants of this purchase."""
+    return tuple(
+        claim
+        for claim in panel.claims
+        if certification.withdrawn(
+            routing_labels.plant_gains(stored, purchase.id, claim), margin=margin
+        )
+    )
+
+
+def _of(stored: pl.DataFrame, purchase: Purchase) -> tuple[set[str], int]:
+    mine = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PLANT))
+    return set(mine["prompt_id"].to_list()), len(mine)
+
+
+class _Work:
+    """The answers of a batch and their rows."""
+
+    def __init__(
+        self,
+        author: Author,
+        version: ModelVersion,
+        prompts: Mapping[str, ShadowPrompt],
+        panel: Panel,
+        purchase: Purchase,
+        sources: LabelSources,
+    ) -> None:
+        self._author = author
+        self._version = version
+        self._prompts = prompts
+        self._panel = panel
+        self._purchase = purchase
+        self._ask_own, self._paid = sources.ask_own, sources.paid
+        self._embed, self._readers = sources.embed, sources.readers
+        self._tokens = min(MOST_TOKENS, author.max_tokens)
+        self._plants: dict[tuple[str, str], Plant] = {
+            (one.own.sample_id, one.kind): one
+            for member in panel.members
+            if member.certified
+            for one in member.plants
+        }
+
+    def most_usd(self, prompt: ShadowPrompt) -> float:
+        """The most that a label of this prompt can cost."""
+        return self._paid.most_usd(self._for_paid(prompt), max_tokens=self._tokens)
+
+    def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidAnswer]]:
+        """Own and paid answer by prompt; without one that the account left no money for."""
+        paid = self._paid.ask([self._for_paid(prompt) for prompt in batch], max_tokens=self._tokens)
+        bought = [(prompt, answer) for prompt, answer in zip(batch, paid, strict=True) if answer]
+        own = self._ask_own(
+            [rendered(prompt, self._author, self._version.template) for prompt, _ in bought]
+        )
+        return {
+            prompt.prompt_id: (said, answer)
+            for (prompt, answer), said in zip(bought, own, strict=True)
+        }
+
+    def rows(
+        self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]
+    ) -> list[dict[str, object]]:
+        """A row a prompt and, drawn by hash, one a plant."""
+        entries = [(one.source, one.prompt_id, "") for one in batch]
+        drawn = drawn_for_batch(
+            list(self._plants.values()),
+            count=certification.plants_due(len(batch)),
+            batch=digest(self._purchase.id, after),
+            planted=planted,
+        )
+        entries += [(PLANT, one.own.sample_id, one.kind) for one in drawn]
+        return [self._purchase.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]
+
+    def score(
+        self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, PaidAnswer]]
+    ) -> pl.DataFrame:
+        """Features, scores and prices of new rows; each judge sees all texts in one call."""
+        shown: list[tuple[Answered, Answered]] = []
+        questions: list[str] = []
+        passages: list[tuple[str, ...]] = []
+        bought: list[PaidAnswer | None] = []
+        for row in rows.iter_rows(named=True):
+            if row["source"] == PLANT:
+                plant = self._plants[row["prompt_id"], row["plant"]]
+                good, bad = plant.pair()
+                shown.append((bad, good))
+                questions.append(plant.own.question)
+                passages.append(())
+                bought.append(None)
+                continue
+            prompt = self._prompts[row["prompt_id"]]
+            own, paid = answers[row["prompt_id"]]
+            texts = tuple(passage.text for passage in prompt.passages)
+            shown.append(
+                (
+                    Answered(prompt.question, own, texts),
+                    Answered(prompt.question, paid.text, texts),
+                )
+            )
+            questions.append(prompt.question)
+            passages.append(tuple(indexed_text(one.title, one.text) for one in prompt.passages))
+            bought.append(paid)
+        vectors = np.asarray(self._embed(questions), np.float32)
+        return rows.with_columns(
+            pl.Series("reader", [self._readers.get(name, "") for name in rows["prompt_id"]]),
+            pl.Series("prompt_class", [classify(question) for question in questions]),
+            pl.Series("length", [len(question) for question in questions], pl.Int64()),
+            pl.Series("closeness", self._closeness(vectors, passages), pl.Float64()),
+            pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
+            pl.Series("scores", self._scores(shown), pl.List(routing_labels.SCORED)),
+            *(
+                pl.Series(name, [getattr(one, name) if one else 0 for one in bought], kind)
+                for name, kind in (
+                    ("prompt_tokens", pl.Int64()),
+                    ("answer_tokens", pl.Int64()),
+                    ("usd", pl.Float64()),
+                )
+            ),
+        )
+
+    def _scores(self, shown: Sequence[tuple[Answered, Answered]]) -> list[list[dict[str, object]]]:
+        scores: list[list[dict[str, object]]] = [[] for _ in shown]
+        flat = [one for pair in shown for one in pair]
+        for member in self._panel.members:
+            if not member.certified:
+                continue
+            found = iter(member.judge.score_all(flat))
+            for place in scores:
+                place.append({"claim": member.judge.claim, "own": next(found), "paid": next(found)})
+        return scores
+
+    def _closeness(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
+        """Cosine of each question and the best of its passages, as the retriever measures it."""
+        texts = list(dict.fromkeys(text for group in passages for text in group))
+        if not texts:
+            return [0.0] * len(passages)
+        placed = dict(zip(texts, np.asarray(self._embed(texts), np.float32), strict=True))
+        return [
+            max((float(np.dot(vector, placed[text])) for text in group), default=0.0)
+            for vector, group in zip(vectors, passages, strict=True)
+        ]
+
+    def _for_paid(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
+        return [dict(one) for one in rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)]
+
+
+def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
+    """Greedy answers of the stable version, by as many servers as there are cores for."""
+
+    def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:
+        if not messages:
+            return ()
+        found = served_model.ask_several(
+            serve,
+            messages,
+            servers=servers_at_once(),
+            max_tokens=min(MOST_TOKENS, author.max_tokens),
+            frequency_penalty=author.frequency_penalty,
+        )
+        return [answer.text for answer in found]
+
+    return ask

@@ -1,0 +1,206 @@
+"""From an author's labels to a policy: fit, certify, hold against the one in force.
+
+Belongs here: which labels and models a policy is of, what comes of the one in force.
+Does not belong here: the mathematics (`gateway/routing/`), buying labels, the asset.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from twin_resources.gateway.routing import adoption
+from twin_resources.gateway.routing.adoption import Adoption
+from twin_resources.gateway.routing.class_table import class_table
+from twin_resources.gateway.routing.features import Floats, rows, scale_of
+from twin_resources.gateway.routing.fixed_order import (
+    STEP,
+    PriceStep,
+    choices,
+    steps,
+    with_own,
+)
+from twin_resources.gateway.routing.gain import fit, folds_of
+from twin_resources.gateway.routing.policy_file import PricedModel, RoutingPolicy
+from twin_resources.judging.routing_labels import LabelArrays
+
+FEWEST = 30  # labels: below that there is nothing to fit, and nothing could be certified
+
+
+@dataclass(frozen=True)
+class Prices:
+    """US dollars a million tokens of the own model (marginal) and of the paid one."""
+
+    own: float
+    paid_prompt: float
+    paid_answer: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fit has led to.
+
+    Attributes:
+        policy: in force from now on; None: nothing is routed.
+        adopted: what was decided about the new one.
+        steps: of the new one, for the frontier; empty with too few labels.
+        withdrawn: why the policy that was in force is not any more; empty: it stays, or was none.
+    """
+
+    policy: RoutingPolicy | None
+    adopted: Adoption
+    steps: tuple[PriceStep, ...] = ()
+    withdrawn: str = ""
+
+
+def models_of(labels: LabelArrays, own: str, paid: str, prices: Prices) -> tuple[PricedModel, ...]:
+    """Own and paid model with their mean prices on the labels."""
+    tokens = labels.prompt_tokens + labels.answer_tokens
+    mean = float(tokens.mean()) if len(labels) else 0.0
+    usd = float(labels.usd.mean()) if len(labels) else 0.0
+    return (
+        PricedModel("own", own, prices.own, prices.own, prices.own * mean / 1e6),
+        PricedModel("paid", paid, prices.paid_prompt, prices.paid_answer, usd),
+    )
+
+
+def refit(
+    author: str,
+    labels: LabelArrays,
+    standing: RoutingPolicy | None,
+    *,
+    models: Sequence[PricedModel],
+    embedder: str,
+    judges: tuple[str, ...],
+    margin: float,
+    explored: float,
+) -> Outcome:
+    """Fit the labels and decide what is in force.
+
+    The policy in force stays unless it is of other models, embedder, judges or margin, later labels
+    show that it loses more than the margin, or a new one is adopted.
+
+    Raises:
+        TwinError: a margin or a price that cannot be worked with.
+    """
+    models = tuple(models)
+    before = standing
+    withdrawn = ""
+    if standing is not None:
+        withdrawn = _lapsed(standing, models, embedder, judges, margin)
+        if not withdrawn and adoption.fallen(_against_paid(standing, labels), margin=margin):
+            withdrawn = "labels since it was fitted show that it loses more than the margin"
+        if withdrawn:
+            standing = None
+    if len(labels) < FEWEST:
+        missing = adoption.labels_missing((), labels=len(labels), spread=0.3, margin=margin)
+        reason = f"{len(labels)} labels; about {missing} more are missing at {margin:g}"
+        return Outcome(standing, Adoption(False, None, missing, reason), (), withdrawn)
+    scale = scale_of(labels.lengths, labels.closeness)
+    features = rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
+    fitted = fit(features, labels.gains, folds_of(labels.groups))
+    order = steps(labels.gains, fitted.cross_fitted, [model.usd for model in models], margin=margin)
+    spread = float(labels.gains[:, -1].std(ddof=1))
+    decided = adoption.adopt(order, labels=len(labels), spread=spread, margin=margin)
+    if standing is not None and decided.step is not None:
+        against = _against(standing, labels, fitted.cross_fitted, models, order)
+        decided = adoption.adopt(
+            order, labels=len(labels), spread=spread, margin=margin, against_standing=against
+        )
+        if decided.adopted and decided.step is not None and _is_dearer(decided.step, standing):
+            told = "the policy in force leaves more to the own model, and stands"
+            decided = replace(decided, adopted=False, reason=told)
+    if not decided.adopted or decided.step is None:
+        return Outcome(standing, decided, order, withdrawn)
+    fresh = RoutingPolicy(
+        author=author,
+        models=models,
+        embedder=embedder,
+        judges=judges,
+        margin=margin,
+        explored=explored,
+        scale=scale,
+        gain=fitted.model,
+        steps=order,
+        in_force=order.index(decided.step),
+        label_ids=labels.label_ids,
+        gains=labels.gains,
+        cross_fitted=fitted.cross_fitted,
+        classes=class_table(labels.classes, [float(gain) for gain in labels.gains[:, -1]]),
+        last_sequence=labels.sequences[-1],
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if before is not None and not withdrawn and before.label_ids == fresh.label_ids:
+        # nothing was learnt: the file stays as it is, but for the share that a person may change
+        return Outcome(replace(before, explored=explored), decided, order)
+    return Outcome(fresh, decided, order, withdrawn)
+
+
+def _lapsed(
+    standing: RoutingPolicy,
+    models: Sequence[PricedModel],
+    embedder: str,
+    judges: tuple[str, ...],
+    margin: float,
+) -> str:
+    """Why a policy is of something else than what answers now; empty: it is not."""
+    if standing.models[0].model != models[0].model:
+        return "another version is stable"
+    if standing.models[-1].model != models[-1].model:
+        return f"the paid model was {standing.models[-1].model}"
+    if standing.embedder != embedder:
+        return "its labels are of another embedder"
+    if standing.judges != judges:
+        return "other judges are certified now"
+    if standing.margin != margin:
+        return f"its margin was {standing.margin:g}"
+    return ""
+
+
+def _is_dearer(step: PriceStep, standing: RoutingPolicy) -> bool:
+    """Whether it leaves less to the own model than the policy in force, by more than a step."""
+    return step.kept > standing.step.kept + 1.5 * STEP
+
+
+def _since(standing: RoutingPolicy, labels: LabelArrays) -> np.ndarray:
+    return np.asarray([number > standing.last_sequence for number in labels.sequences], np.bool_)
+
+
+def _chosen(standing: RoutingPolicy, labels: LabelArrays, since: np.ndarray) -> np.ndarray:
+    features = rows(labels.vectors, labels.lengths, labels.closeness, scale=standing.scale)[since]
+    return choices(standing.gain.predict(features), standing.prices, standing.step.weight)
+
+
+def _against_paid(standing: RoutingPolicy, labels: LabelArrays) -> list[float]:
+    """What the policy in force lost against the paid model on labels that it was not fitted to."""
+    since = _since(standing, labels)
+    if not since.any():
+        return []
+    gains = with_own(labels.gains[since])
+    chosen = _chosen(standing, labels, since)
+    return [float(row[model] - row[-1]) for row, model in zip(gains, chosen, strict=True)]
+
+
+def _against(
+    standing: RoutingPolicy,
+    labels: LabelArrays,
+    cross_fitted: Floats,
+    models: Sequence[PricedModel],
+    order: Sequence[PriceStep],
+) -> list[Floats]:
+    """New policy − the one in force at every step, on the labels since the latter's fit."""
+    since = _since(standing, labels)
+    if not since.any():
+        return [np.zeros(0) for _ in order]
+    prices = np.asarray([model.usd for model in models], np.float64)
+    old = _chosen(standing, labels, since)
+    gains = with_own(labels.gains[since])
+    every = np.arange(len(gains))
+    kept = gains[every, old]
+    return [
+        gains[every, choices(cross_fitted[since], prices, step.weight)] - kept for step in order
+    ]

@@ -1,0 +1,157 @@
+"""The asset `routing_labels`: own and paid answers to the same prompts, scored blind.
+
+Belongs here: finding out whether anything may be bought, the judges, and telling what was.
+Does not belong here: buying (`labelling.py`), what follows from the labels (`routing_policy`).
+
+Nothing is bought without a sum: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's configuration.
+A label costs one answer of the paid model; each has its price in the table.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from twin_assets.partitions import authors
+from twin_assets.serving import author_panel, labelling, shadow_prompts
+from twin_resources.consent import consented_on, what_is_missing
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    ModelServerResource,
+    RegistryResource,
+    SettingsResource,
+    TablesResource,
+)
+from twin_resources.gateway.account import account_of
+from twin_resources.gateway.paid_answers import PaidAnswers
+
+
+class LabelsConfig(dg.Config):
+    """How far one materialization goes.
+
+    Attributes:
+        usd: at most, of this run; None: what `TWIN_LABEL_BUDGET_PER_MONTH` leaves.
+        most_labels: of the stable version in all; None: `TWIN_ROUTING_LABELS`.
+    """
+
+    usd: float | None = None
+    most_labels: int | None = None
+
+
+@dg.asset(
+    deps=["released_model", "interactions"],
+    partitions_def=authors,
+    group_name="serving",
+    kinds={"lance"},
+    pool="training",
+)
+def routing_labels(
+    context: dg.AssetExecutionContext,
+    config: LabelsConfig,
+    settings: SettingsResource,
+    tables: TablesResource,
+    registry: RegistryResource,
+    model_server: ModelServerResource,
+    embedder: EmbedderResource,
+) -> dg.MaterializeResult:
+    """What the paid model would have answered, and how much better that is, for some prompts."""
+    author, chosen, store = (
+        settings.author(context.partition_key),
+        settings.settings(),
+        tables.tables(),
+    )
+    models = registry.registry()
+    stable = models.stable(author.slug)
+    limit = chosen.label_budget_per_month if config.usd is None else config.usd
+    nothing = ""
+    if not chosen.has_paid_route:
+        nothing = "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
+    elif not author.paid:
+        nothing = f"authors/{author.slug}.toml says paid = false"
+    elif consented_on(author) is None:
+        nothing = what_is_missing(author)
+    elif stable is None:
+        nothing = "no stable version: nothing to compare with the paid model"
+    elif not stable.base_gguf:
+        nothing = "the stable version answers at an address: labels are bought for a model here"
+    elif limit is None:
+        nothing = "no sum: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset in a run"
+    if nothing or stable is None or limit is None:
+        known = store.data_version("routing_labels", author.slug)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(known or "none"), metadata={"nothing_to_do": nothing}
+        )
+    servers, loaded = model_server.servers(), embedder.embedder()
+    panel = author_panel.panel_of(
+        author,
+        chosen,
+        tables=store,
+        servers=servers,
+        embedder=loaded,
+        say=context.log.info,
+        margin=chosen.margin,
+    )
+    if not panel.claims:
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion("no judge"),
+            metadata={"nothing_to_do": "no certified judge may decide", **author_panel.told(panel)},
+        )
+    asked = (
+        store.read("interactions", author.slug)
+        if store.exists("interactions", author.slug)
+        else None
+    )
+    readers = dict(asked.select("trace_id", "reader").iter_rows()) if asked is not None else {}
+    account = account_of(chosen, models.state)
+    most = chosen.routing_labels if config.most_labels is None else config.most_labels
+    spent = account.spent(period="month", purpose="label").usd if config.usd is None else 0.0
+    purchase = labelling.purchase_of(
+        author, stable, panel, paid=chosen.paid_model, embedder=loaded.revision
+    )
+    found = labelling.buy(
+        author,
+        stable,
+        shadow_prompts.shadow_prompts(
+            asked,
+            store.read("instruction_dataset", author.slug),
+            shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
+            fewest=most,
+        ),
+        panel,
+        purchase,
+        tables=store,
+        sources=labelling.LabelSources(
+            labelling.own_asker(
+                author,
+                lambda: servers.serve(
+                    stable.base_gguf or None,
+                    stable.adapter_gguf,
+                    alias=f"{author.slug}/v{stable.version}",
+                ),
+            ),
+            PaidAnswers(chosen.paid_model, account, author.slug),
+            loaded.embed,
+            readers,
+        ),
+        most_labels=most,
+        most_usd=max(0.0, limit - spent),
+        margin=chosen.margin,
+        say=context.log.info,
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(found.data_version),
+        metadata={**_stand(found, limit), **author_panel.told(panel)},
+    )
+
+
+def _stand(found: labelling.Bought, limit: float) -> dict[str, Any]:
+    """What was bought; no text of a prompt or an answer."""
+    return {
+        "purchase": found.purchase,
+        "labels": found.labels,
+        "plants": found.plants,
+        "new_labels": found.new_labels,
+        "usd": round(found.usd, 6),
+        "usd_allowed": limit,
+        "stopped": found.stopped,
+        "withdrawn": list(found.withdrawn),
+    }

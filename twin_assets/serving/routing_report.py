@@ -1,0 +1,256 @@
+"""Fitting an author's routing in a home, and what Dagster shows of it.
+
+Belongs here: reading labels and the policy in force, writing the fitted file, metadata.
+Does not belong here: the fit (`routing_fit.py`), the picture (`routing_plot.py`), the asset.
+
+Without a paid model there is nothing to choose between: no file, no metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from twin_assets.serving import routing, routing_fit
+from twin_assets.serving.labelling import stored_labels
+from twin_assets.serving.routing_plot import frontier_plot
+from twin_resources.errors import TwinError
+from twin_resources.evidence import judges as certification
+from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.routing.fixed_order import PriceStep
+from twin_resources.gateway.routing.policy_file import (
+    RoutingPolicy,
+    policy_file,
+    read_routing_policy,
+    write_routing_policy,
+)
+from twin_resources.judging.panel import deciding
+from twin_resources.judging.routing_labels import LabelArrays, arrays_of, plant_gains
+from twin_resources.ledger import schema as ledger_tables
+from twin_resources.ledger.routed import RoutedAnswers, month_start, routed_answers, saved_usd
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.registry.registry import Registry
+    from twin_resources.settings import Settings
+    from twin_resources.tables.tables import Tables
+
+
+@dataclass(frozen=True)
+class RoutedAuthor:
+    """An author's routing after a fit.
+
+    Attributes:
+        hidden: there is no paid model.
+        reason: why it is as it is, one sentence.
+        policy: in force; None: nothing is routed.
+        steps: of the newest fit, for the frontier.
+        answers: of this month, and since the policy in force was written.
+        own_since: answers of the own model since then.
+        paid_usd: of the labels' answers.
+    """
+
+    hidden: bool
+    reason: str = ""
+    policy: RoutingPolicy | None = None
+    steps: tuple[PriceStep, ...] = ()
+    labels: int = 0
+    missing: int = 0
+    answers: RoutedAnswers = field(default_factory=RoutedAnswers)
+    own_since: int = 0
+    paid_usd: tuple[float, ...] = ()
+
+    @property
+    def mark(self) -> str:
+        """Changes when the policy in force does."""
+        if self.policy is None:
+            return ""
+        return f"{self.policy.written_at} {self.policy.in_force} {self.policy.explored}"
+
+
+def route(
+    author: Author, settings: Settings, tables: Tables, models: Registry, *, server: str
+) -> RoutedAuthor:
+    """Fit the labels of the stable version and write what comes into force.
+
+    Args:
+        server: key of the own model's server, whose throughput gives its price.
+
+    Raises:
+        TwinError: the paid model has no price, or a margin that is none.
+    """
+    path = policy_file(settings.home, author.slug)
+    stable = models.stable(author.slug)
+    if not settings.has_paid_route:
+        path.unlink(missing_ok=True)
+        return RoutedAuthor(hidden=True)
+    if not author.paid or stable is None:
+        path.unlink(missing_ok=True)
+        why = "paid = false in the author's file" if stable else "no stable version"
+        return RoutedAuthor(hidden=False, reason=f"nothing is routed: {why}")
+    standing, unreadable = _standing(path)
+    rows = stored_labels(tables, author.slug).filter(
+        (pl.col("own") == stable.checkpoint) & (pl.col("paid") == settings.paid_model)
+    )
+    if rows.is_empty():
+        path.unlink(missing_ok=True)
+        return RoutedAuthor(
+            hidden=False,
+            reason="nothing is routed: no labels of this version and this paid model; "
+            "`twin routing` says what they cost",
+        )
+    newest = rows.sort("sequence").row(-1, named=True)
+    claims, lost = _claims(rows, newest["purchase"], margin=settings.margin)
+    if not claims or lost:
+        path.unlink(missing_ok=True)
+        why = (
+            f"the judge of {', '.join(lost)} no longer tells plants apart"
+            if lost
+            else "no certified judge has scored the labels"
+        )
+        return RoutedAuthor(hidden=False, reason=f"nothing is routed: {why}")
+    labels = arrays_of(rows, newest["purchase"], claims)
+    outcome = routing_fit.refit(
+        author.slug,
+        labels,
+        standing,
+        models=routing_fit.models_of(
+            labels, stable.checkpoint, settings.paid_model, _prices(settings, server)
+        ),
+        embedder=newest["embedder"],
+        judges=tuple(newest["judges"]),
+        margin=settings.quality_margin,
+        explored=settings.routing_explored,
+    )
+    if outcome.policy is None:
+        path.unlink(missing_ok=True)
+    elif outcome.policy is not standing:
+        write_routing_policy(path, outcome.policy)
+    return _told(author.slug, models, labels, outcome, unreadable)
+
+
+def metadata(routed: RoutedAuthor) -> dict[str, Any]:
+    """What Dagster shows; empty without a paid model."""
+    if routed.hidden:
+        return {}
+    found: dict[str, Any] = {
+        "routed": routed.policy is not None,
+        "why": routed.reason,
+        "labels": routed.labels,
+        "labels_missing": routed.missing,
+        "answers_this_month": {"own": routed.answers.own, "paid": routed.answers.paid},
+        "paid_usd_this_month": round(routed.answers.paid_usd, 6),
+        "minutes_margin_not_held": routed.answers.minutes_not_held,
+    }
+    policy = routed.policy
+    if policy is not None:
+        usd, low, high = saved_usd(routed.own_since, routed.paid_usd)
+        found |= {
+            "margin": policy.margin,
+            "questions_to_own_model": round(1.0 - policy.step.kept, 3),
+            "loses_at_most": round(-policy.step.lower, 4),
+            "explored": policy.explored,
+            "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
+            "who_answers_which_class": dg.MetadataValue.md(class_rows(policy, routed.answers)),
+        }
+    if routed.steps:
+        margin = policy.margin if policy else 0.0
+        picture = frontier_plot(
+            routed.steps,
+            margin=margin,
+            in_force=policy.step if policy else None,
+            title="cost against quality",
+        )
+        found["cost_against_quality"] = dg.MetadataValue.md(picture)
+    return found
+
+
+def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
+    """The table of classes as Markdown."""
+    gains = {row.prompt_class: row for row in policy.classes}
+    lines = ["| class | labels | gain of paid, 95 % | own | paid |", "|---|---|---|---|---|"]
+    for name in sorted({*gains, *answers.classes}):
+        gain, counted = gains.get(name), answers.classes.get(name)
+        said = f"{gain.gain:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "–"
+        lines.append(
+            f"| {name} | {gain.labels if gain else 0} | {said} | "
+            f"{counted.own if counted else 0} | {counted.paid if counted else 0} |"
+        )
+    return "\n".join(lines)
+
+
+def _standing(path: Path) -> tuple[RoutingPolicy | None, str]:
+    """The policy in force; one that cannot be read is made anew, and told."""
+    if not path.exists():
+        return None, ""
+    try:
+        return read_routing_policy(path), ""
+    except TwinError as error:
+        return None, f"; the file that stood there was unreadable ({error.found})"
+
+
+def _claims(
+    rows: pl.DataFrame, purchase: str, *, margin: float
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Claims that decide, and those whose judge has failed on this purchase's plants."""
+    mine = rows.filter(pl.col("purchase") == purchase)
+    scored = {str(one["claim"]) for scores in mine["scores"].to_list() for one in scores}
+    claims = deciding(sorted(scored))
+    lost = tuple(
+        claim
+        for claim in claims
+        if certification.withdrawn(plant_gains(rows, purchase, claim), margin=margin)
+    )
+    return claims, lost
+
+
+def _prices(settings: Settings, server: str) -> routing_fit.Prices:
+    """The own model by its measured tokens a second (marginal: the machine is paid for anyway)."""
+    measured = routing.read_throughput(settings.home / "gateway" / "throughput.json", server)
+    own = 0.0
+    if measured is not None and measured.tokens_per_second > 0:
+        own = routing.self_hosted_usd_per_million_tokens(
+            settings.self_hosted_usd_per_hour, tokens_per_second=measured.tokens_per_second
+        )
+    return routing_fit.Prices(
+        own,
+        price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
+        price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
+    )
+
+
+def _told(
+    author: str,
+    models: Registry,
+    labels: LabelArrays,
+    outcome: routing_fit.Outcome,
+    unreadable: str,
+) -> RoutedAuthor:
+    ledger_tables.open_tables(models.state)
+    month = month_start()
+    with models.state.reading() as connection:
+        answers = routed_answers(connection, author, since=month)
+        since = answers
+        if outcome.policy is not None:
+            written = datetime.fromisoformat(outcome.policy.written_at)
+            since = routed_answers(connection, author, since=max(month, written))
+    reason = outcome.adopted.reason
+    if outcome.withdrawn:
+        reason = f"the policy in force was withdrawn: {outcome.withdrawn}; {reason}"
+    routed = RoutedAuthor(
+        hidden=False,
+        reason=reason + unreadable,
+        policy=outcome.policy,
+        steps=outcome.steps,
+        labels=len(labels),
+        missing=outcome.adopted.missing,
+        answers=answers,
+        own_since=since.own,
+        paid_usd=tuple(float(usd) for usd in labels.usd),
+    )
+    return replace(routed, steps=outcome.policy.steps if outcome.policy else outcome.steps)

@@ -1,0 +1,179 @@
+"""The table `routing_labels`: own and paid answer to one prompt, what judges said of both.
+
+Belongs here: its columns, ids, and reading it as arrays for the router, which asset and command
+share. Does not belong here: buying labels (`twin_assets/serving/labelling.py`), the router
+(`gateway/routing/`).
+
+A row holds no text: scores, features and ids; by `prompt_id` and `reader` forgetting finds it. A
+planted pair is a row too, with the author's own answer in the paid model's place and the planted
+one in the own model's.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from twin_resources.gateway.routing.features import Floats
+from twin_resources.judging.judge import digest
+from twin_resources.judging.pairs import PLANT
+
+TABLE = "routing_labels"
+LABELS_VERSION = "labels-1"
+# What decides a row: it is bought once for these.
+ASKED: Mapping[str, pl.DataType] = {
+    "label_id": pl.String(),
+    "sequence": pl.Int64(),
+    "purchase": pl.String(),
+    "own": pl.String(),
+    "paid": pl.String(),
+    "embedder": pl.String(),
+    "judges": pl.List(pl.String()),
+    "source": pl.String(),
+    "prompt_id": pl.String(),
+    "plant": pl.String(),
+}
+SCORED = pl.Struct({"claim": pl.String(), "own": pl.Float64(), "paid": pl.Float64()})
+COLUMNS: Mapping[str, pl.DataType] = {
+    **ASKED,
+    "reader": pl.String(),
+    "prompt_class": pl.String(),
+    "length": pl.Int64(),
+    "closeness": pl.Float64(),
+    "vector": pl.List(pl.Float32()),
+    "scores": pl.List(SCORED),
+    "prompt_tokens": pl.Int64(),
+    "answer_tokens": pl.Int64(),
+    "usd": pl.Float64(),
+}
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What the labels of one router are about; another value is another set of labels.
+
+    Attributes:
+        own: checkpoint of the stable version.
+        paid: LiteLLM name.
+        embedder: revision of who makes the vectors.
+        judges: `name@revision` of every judge, in order.
+        answers: hash of what else decides an answer (sampling, the author's settings).
+    """
+
+    own: str
+    paid: str
+    embedder: str
+    judges: tuple[str, ...]
+    answers: str
+
+    @property
+    def id(self) -> str:
+        """12 hexadecimal digits."""
+        return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
+
+    def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
+        """The columns of `ASKED` for one label."""
+        return {
+            "label_id": digest(self.id, source, prompt_id, plant),
+            "sequence": sequence,
+            "purchase": self.id,
+            "own": self.own,
+            "paid": self.paid,
+            "embedder": self.embedder,
+            "judges": list(self.judges),
+            "source": source,
+            "prompt_id": prompt_id,
+            "plant": plant,
+        }
+
+
+@dataclass(frozen=True)
+class LabelArrays:
+    """The labels of one purchase in the order of their arrival, without plants; arrays of n.
+
+    Attributes:
+        label_ids: of the prompts (trace or sample).
+        groups: what is left out together: the reader, else the prompt.
+        gains: mean over the claims of paid − own, shape (n, 1).
+        usd: what the paid answers cost, US dollars.
+    """
+
+    label_ids: tuple[str, ...]
+    sequences: tuple[int, ...]
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+    vectors: Floats
+    lengths: tuple[int, ...]
+    closeness: tuple[float, ...]
+    gains: Floats
+    usd: Floats
+    prompt_tokens: Floats
+    answer_tokens: Floats
+
+    def __len__(self) -> int:
+        return len(self.label_ids)
+
+
+def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> LabelArrays:
+    """The labels of a purchase as the router takes them.
+
+    Args:
+        rows: of the table.
+        claims: of the certified judges that decide; a label without all of them is left out.
+    """
+    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PLANT))
+    found = [
+        (row, gains)
+        for row in mine.sort("sequence").iter_rows(named=True)
+        if len(gains := gains_by_claim(row, claims)) == len(claims) and claims
+    ]
+    kept = [row for row, _ in found]
+    return LabelArrays(
+        label_ids=tuple(row["prompt_id"] for row in kept),
+        sequences=tuple(row["sequence"] for row in kept),
+        groups=tuple(row["reader"] or row["prompt_id"] for row in kept),
+        classes=tuple(row["prompt_class"] for row in kept),
+        vectors=np.asarray([row["vector"] for row in kept], np.float64).reshape(
+            len(kept), len(kept[0]["vector"]) if kept else 0
+        ),
+        lengths=tuple(row["length"] for row in kept),
+        closeness=tuple(row["closeness"] for row in kept),
+        gains=np.asarray(
+            [[sum(gains.values()) / len(gains)] for _, gains in found], np.float64
+        ).reshape(len(kept), 1),
+        usd=np.asarray([row["usd"] for row in kept], np.float64),
+        prompt_tokens=np.asarray([row["prompt_tokens"] for row in kept], np.float64),
+        answer_tokens=np.asarray([row["answer_tokens"] for row in kept], np.float64),
+    )
+
+
+def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[str, float]:
+    """Paid − own of a row's scores, for the claims that are asked for."""
+    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
+    return {
+        str(score["claim"]): float(score["paid"]) - float(score["own"])  # pyright: ignore[reportArgumentType]
+        for score in scores
+        if score["claim"] in claims
+    }
+
+
+def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:
+    """Own answer of the author − planted one, for a purchase's plants in order."""
+    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
+    found = (gains_by_claim(row, (claim,)) for row in mine.sort("sequence").iter_rows(named=True))
+    return [gains[claim] for gains in found if claim in gains]
+
+
+def planted_in(rows: pl.DataFrame, purchase: str) -> set[tuple[str, str]]:
+    """(Sample id, kind) of the plants that a purchase has had."""
+    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
+    return set(mine.select("prompt_id", "plant").iter_rows())
+
+
+def no_rows() -> pl.DataFrame:
+    """The table before its first label."""
+    return pl.DataFrame(schema=dict(COLUMNS))
