@@ -69,7 +69,7 @@ def _money(_: str) -> Money | None:
         return None
     now = datetime.now(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    left = settings.paid_budget_per_day - budget.spent_today()
+    left = settings.paid_budget_per_day - budget.account.spent(purpose="answer").usd
     return Money(left, (midnight - now).total_seconds())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -35,7 +34,7 @@ from twin_resources.settings import Settings
 DAY = date(2026, 3, 1)
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
 HARD, EASY = np.eye(8)[0], np.eye(8)[1]
-MARA = Author("mara", "Mara", answer="voice")
+MARA = Author("mara", "Mara", answer="voice", consent="2026-01-01: by mail")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def way(
     canary: float = 0.0,
     stable: str = "checkpoint",
     ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
-    paid_problem: Callable[[], str] = lambda: "",
+    paid_problem: str = "",
     money: Money | None = None,
 ) -> RequestPath:
     live = Live(home)
@@ -75,7 +74,7 @@ def way(
         live,
         Passages(lambda: retriever),
         usd_per_hour=0.02,
-        paid_problem=paid_problem,
+        paid_problem=lambda _key, _author: paid_problem,
         router=QuestionRouter(PRICED.model, lambda _: money),
     )
 
@@ -184,7 +183,7 @@ async def test_without_a_policy_and_for_an_alias_all_is_as_before(
 async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    path = way(home, policy, HARD, paid_problem=lambda: "budget used up")
+    path = way(home, policy, HARD, paid_problem="budget used up")
     answering = (await prepare(path)).answering
     assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
     assert "routed:paid, budget used up: answered by own model" in answering.degraded
@@ -208,12 +207,12 @@ async def test_a_version_that_is_down_falls_back_to_the_paid_model_and_says_so(
     assert "stable not ready: answered by paid" in answering.degraded
     forbidden = way(home, policy, HARD, ready=("base",), author=replace(MARA, paid=False))
     assert (await prepare(forbidden)).answering.chosen.route == "base"
-    poor = way(home, policy, HARD, ready=("base",), paid_problem=lambda: "budget used up")
+    poor = way(home, policy, HARD, ready=("base",), paid_problem="budget used up")
     answering = (await prepare(poor)).answering
     assert answering.chosen.route == "base"
     assert any("budget used up" in clause for clause in answering.degraded)
     with pytest.raises(TwinError, match="not ready"):
-        await prepare(way(home, policy, HARD, ready=(), paid_problem=lambda: "budget used up"))
+        await prepare(way(home, policy, HARD, ready=(), paid_problem="budget used up"))
 
 
 def test_a_policy_cut_in_half_leaves_the_last_good_one(
