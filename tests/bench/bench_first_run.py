@@ -74,7 +74,7 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
     """Run the command once and read the figures from what it prints and leaves behind."""
     arguments = ["--home", str(home)]
     if options.posts:
-        arguments += [str(options.posts.resolve()), "--author", options.author]
+        arguments += [str(options.posts.resolve()), "--author", options.author, "--consent"]
     if options.quick:
         arguments.append("--no-train")
     if options.weights:

@@ -16,6 +16,7 @@ from twin_resources.authors import author_slugs
 from twin_resources.errors import TwinError
 from twin_resources.gateway.policy import read_policy
 from twin_resources.langfuse.outbox import Outbox, outbox_path
+from twin_resources.pausing import pause_file, paused_because
 from twin_resources.settings import Settings
 from twin_resources.stack.programs import urls
 from twin_resources.stack.stack import Stack, find_stack, read_record
@@ -231,4 +232,6 @@ def _served(settings: Settings) -> dict[str, str]:
         served[slug] = f"v{stable.version}" if stable else "base"
         if stable is not None and stable.kind == "answer_model":
             served[slug] += f", answer model {stable.base}"
+        if why := paused_because(pause_file(settings, slug)):
+            served[slug] += f", paused {why}"
     return served

@@ -229,7 +229,9 @@ def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> No
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", list(NAMES))
         for slug, name in NAMES.items():
-            author = Author(slug, name, sources=(str(SAMPLES / slug),), language="en")
+            author = Author(
+                slug, name, sources=(str(SAMPLES / slug),), language="en", consent="2026-11-20"
+            )
             write_author(settings, replace(author, context_tokens=CONTEXT_TOKENS))
             done = dg.materialize(
                 assets, partition_key=slug, instance=instance, resources=default_resources()

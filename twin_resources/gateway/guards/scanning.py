@@ -87,6 +87,11 @@ class Scanner:
         return bool(acts - {"words"}) or ("words" in acts and bool(self.guards.block_list))
 
     @cached_property
+    def records(self) -> bool:
+        """Something is counted and let pass."""
+        return any(self._on(kind) and not self._acts(kind) for kind in KINDS)
+
+    @cached_property
     def longest_phrase(self) -> int:
         """Words of the longest entry of the block list."""
         return max((len(entry.split()) for entry in self.guards.block_list), default=0)
@@ -95,20 +100,25 @@ class Scanner:
     def acts_on_injection(self) -> bool:
         return self._acts("injection")
 
-    def find(self, text: str) -> list[Finding]:
-        """Every finding, in the order of the text; they may overlap."""
+    def find(self, text: str, *, acting: bool = False) -> list[Finding]:
+        """Every finding, in the order of the text; they may overlap.
+
+        Args:
+            acting: only what is masked or blocked.
+        """
         found: list[Finding] = []
-        if self._on("personal") or self._on("secrets"):
+        wanted = self._acts if acting else self._on
+        if wanted("personal") or wanted("secrets"):
             for span in find_personal(text, region=self.region):
                 kind: Guarded = "secrets" if span.kind in SECRETS else "personal"
-                if self._on(kind):
+                if wanted(kind):
                     found.append(self._finding(span.start, span.end, kind, span.kind))
-        if self._on("words") and self._words is not None:
+        if wanted("words") and self._words is not None:
             found += [
                 self._finding(*match.span(), "words", "words")
                 for match in self._words.finditer(text)
             ]
-        if self._on("injection"):
+        if wanted("injection"):
             found += [
                 self._finding(begin, end, "injection", "injection")
                 for begin, end in find_injections(text)

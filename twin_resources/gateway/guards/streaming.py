@@ -39,7 +39,8 @@ class HeldBack:
     the first blocked one, where one is.
 
     Attributes:
-        findings: so far; their places are those of the text as it was written.
+        findings: what is masked or blocked so far, and at the end what is recorded too; their
+            places are those of the text as it was written.
         blocked: a finding is to be blocked: nothing more is shown.
     """
 
@@ -51,6 +52,7 @@ class HeldBack:
         self._text = ""  # the end of what was shown, then what waits
         self._waits = 0  # where in it the waiting begins
         self._gone = 0  # characters before it
+        self._whole: list[str] = []  # only where something is recorded: it is looked for once
         self._in_string = False  # a JSON string was open where `_text` begins
 
     def feed(self, text: str) -> str:
@@ -58,12 +60,19 @@ class HeldBack:
         if self.blocked is not None or not text:
             return ""
         self._text += text
+        if self._scanner.records:
+            self._whole.append(text)
         safe = self._safe_end()
         return self._show(safe) if safe > self._waits else ""
 
     def finish(self) -> str:
         """The text is over; returns what else is shown."""
-        return "" if self.blocked is not None else self._show(len(self._text))
+        shown = "" if self.blocked is not None else self._show(len(self._text))
+        if self._whole:
+            found = self._scanner.find("".join(self._whole))
+            self.findings += [one for one in found if one.action == "record"]
+            self.findings.sort()
+        return shown
 
     def _safe_end(self) -> int:
         text, waits = self._text, self._waits
@@ -89,8 +98,8 @@ class HeldBack:
 
     def _show(self, end: int) -> str:
         """Show up to `end`, or to the begin of a finding that reaches over it."""
-        found = self._scanner.find(self._text) if not self._scanner.is_off else []
-        acting = [one for one in found if one.action in {"mask", "block"} and one.end > self._waits]
+        found = self._scanner.find(self._text, acting=True)
+        acting = [one for one in found if one.end > self._waits]
         moved = True
         while moved:  # one that reaches over the end may begin inside another
             over = [one.begin for one in acting if one.begin < end < one.end]
