@@ -48,7 +48,7 @@ class NamedModel:
     @property
     def is_far(self) -> bool:
         """Whether questions and posts leave this machine."""
-        return bool(self.url) and not _LOCAL.match(self.url)
+        return bool(self.url) and is_far(self.url)
 
 
 def read_name(text: str) -> NamedModel:
@@ -102,6 +102,11 @@ def check_name(text: str, *, key: str = "") -> NamedModel:
     elif named.kind == "address":
         return _with_model(named, offered_ids(named.url, key), tried=tried)
     return named
+
+
+def is_far(url: str) -> bool:
+    """Whether an address is not on this machine."""
+    return not _LOCAL.match(url)
 
 
 def address_of(name: str) -> tuple[str, str]:

@@ -14,6 +14,9 @@ import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.serving import author_panel, shadow_prompts, shadowing
+from twin_resources.answer_model import address_of, is_far
+from twin_resources.authors import Author
+from twin_resources.consent import consented_on
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -22,6 +25,7 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS
+from twin_resources.registry.moves import ModelVersion
 from twin_resources.release.measuring import recorded_prompts
 from twin_resources.release.trial import compared
 from twin_resources.release.trial_rows import Compared
@@ -75,6 +79,10 @@ def shadow_pairs(
         nothing = "release mode is gate: nothing to replay"
     elif author.release_mode == "auto" and recorded < needed and not whatever_the_mode:
         nothing = f"release mode is auto: {recorded} of {needed} recorded prompts for a trial"
+    elif must_win and versions is not None and _may_not_be_shown(author, versions.incumbent):
+        nothing = (
+            "the answer model is another provider's: paid = false, or no consent of the author"
+        )
     elif versions is None:
         nothing = "no version waits beside a stable one: nothing to compare"
     if nothing or versions is None:
@@ -120,6 +128,12 @@ def shadow_pairs(
         data_version=dg.DataVersion(found.data_version),
         metadata={**_stand(versions, found), **author_panel.told(panel)},
     )
+
+
+def _may_not_be_shown(author: Author, incumbent: ModelVersion) -> bool:
+    """Whether prompts with posts would go to an address where the author does not want them."""
+    url, _ = address_of(incumbent.base)
+    return bool(url) and is_far(url) and (not author.paid or consented_on(author) is None)
 
 
 def _stand(versions: Compared, found: shadowing.Replayed) -> dict[str, Any]:

@@ -154,6 +154,12 @@ class Comparison:
         empty = [gr.Chatbot(value=[], label=name) for name in names]
         return *empty, _fresh(pair, blind=blind), gr.Row(visible=False), ""
 
+    async def _answer_models(self) -> set[str]:
+        try:
+            return await self._endpoint.answer_models()
+        except TwinError:
+            return set()  # the question meets the same, and says so beside its answer
+
     async def _ask(
         self,
         asked: str,
@@ -173,6 +179,14 @@ class Comparison:
             return
         if not asked:
             yield *skipped, gr.skip(), gr.skip()
+            return
+        if author in await self._answer_models():
+            name = self._whom.name_of(author)
+            why = notice(
+                f"A model that was named answers for {name} until a tuned version has beaten it: "
+                "there is no after yet."
+            )
+            yield *skipped[:4], why, gr.skip(), gr.skip()
             return
         names = random.sample(PAIRS[pair], 2) if blind else list(PAIRS[pair])
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]

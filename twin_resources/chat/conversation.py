@@ -19,6 +19,7 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     import httpx
     from openai import AsyncOpenAI
+    from openai.types.model import Model as OpenAIModel
 
 TIMEOUT_S = 180.0  # an 8B model on two cores takes minutes
 Message = Mapping[str, str]
@@ -62,10 +63,26 @@ class Endpoint:
         Raises:
             TwinError: the gateway does not answer.
         """
+        return [model.id for model in await self._listed()]
+
+    async def answer_models(self) -> set[str]:
+        """Authors for whom an answer model is stable: no tuned version is released.
+
+        Raises:
+            TwinError: the gateway does not answer.
+        """
+        found: set[str] = set()
+        for model in await self._listed():
+            told: dict[str, Any] = (model.model_extra or {}).get("twin") or {}
+            if told.get("kind") == "answer_model":
+                found |= set(authors_of([model.id]))
+        return found
+
+    async def _listed(self) -> list[OpenAIModel]:
         import openai
 
         try:
-            return [model.id async for model in self._openai.models.list()]
+            return [model async for model in self._openai.models.list()]
         except openai.OpenAIError as error:
             raise _unwell("list the models", error) from error
 

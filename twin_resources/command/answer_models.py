@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_resources.answer_model import NamedModel, address_of, check_name
+from twin_resources.answer_model import KEY_VARIABLE, NamedModel, check_name
 from twin_resources.authors import Author
 from twin_resources.command.clock import StageClock
 from twin_resources.command.outcome import open_registry
@@ -222,20 +222,16 @@ def try_out(settings: Settings, named: NamedModel, weights: Weights, *, clock: S
         with ModelServers(settings).serve(weights.gguf, alias=TRIAL_ALIAS) as server:
             serve_warmed_up(server)
     except TwinError as error:
-        raise TwinError(
-            tried,
-            found=error.found,
-            next_step="name a model that llama.cpp serves, as safetensors or GGUF, or the address "
-            "of a server that does"
-            if named.kind != "address"
-            else "see that server's log, its key in TWIN_ANSWER_MODEL_KEY, and whether it chats",
-        ) from error
-
-
-def described(version: ModelVersion) -> str:
-    """`v1, an answer model: https://…/v1, large`, for a person."""
-    url, model = address_of(version.base)
-    return f"v{version.version}, answer model: {f'{model} at {url}' if url else version.base}"
+        if named.kind != "address":
+            step = (
+                "name a model that llama.cpp serves, as safetensors or GGUF, or the address of a "
+                "server that does"
+            )
+        elif "401" in error.found or "403" in error.found:
+            step = f"export {KEY_VARIABLE} with a key that it takes"
+        else:
+            step = "see that server's log, and whether this model chats"
+        raise TwinError(tried, found=error.found, next_step=step) from error
 
 
 def _checkpoint(identity: str) -> str:

@@ -100,7 +100,12 @@ class Snapshot:
         return (*self.problems, own) if own else self.problems
 
     def policy_of(self, author: str) -> AuthorPolicy | None:
-        return self.policy.authors.get(author) if self.policy else None
+        """What is served of an author; nothing at another provider's against the author's word."""
+        found = self.policy.authors.get(author) if self.policy else None
+        there = self.authors.get(author)
+        if found and found.stable and found.stable.provider and there and not there.paid:
+            return replace(found, stable=None, canary=None, weights={})
+        return found
 
     def is_ready(self, server_key: str) -> bool:
         server = self.servers.get(server_key)
@@ -136,7 +141,7 @@ class Chosen:
             named, since it asked for that one.
         is_tuned: trained on the author's posts; not the base model, a paid or an answer model.
         is_elsewhere: an address that the author named answers: its time is not ours, nor its price
-            known.
+            known. provider: that address, where it is not on this machine.
     """
 
     server_key: str
@@ -150,6 +155,7 @@ class Chosen:
     released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
     is_tuned: bool = False
     is_elsewhere: bool = False
+    provider: str = ""
 
 
 def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
@@ -181,8 +187,9 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
     """What `/v1/models` says of a model name beyond OpenAI's fields.
 
     Returns:
-        `version` (`v3`, `base` or `paid`), `answer` (the form that an answer gets today) and
-        `released_for` (the forms that the version may give).
+        `version` (`v3`, `base` or `paid`), `answer` (the form that an answer gets today),
+        `released_for` (the forms that the version may give), and `kind`: `answer_model` of one
+        that the author named, `tuned` of one that was trained; the others have none.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
@@ -190,11 +197,13 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
     chosen = _arm(snapshot.policy_of(author), author, alias or "stable", propensity=1.0)
     wanted = snapshot.authors[author].answer
     form, _ = given_form(wanted, chosen.released_for, version=chosen.version)
-    return {
+    told = {
         "version": chosen.version,
         "answer": VOICE if alias else form,
         "released_for": list(chosen.released_for),
     }
+    served = _served(snapshot.policy_of(author), alias or "stable")
+    return told | ({"kind": served.kind} if served else {})
 
 
 def diverted_to(snapshot: Snapshot, asked: Asked) -> str:
@@ -393,6 +402,7 @@ def _serving(
         released_for=served.released_for,
         is_tuned=served.kind == "tuned",
         is_elsewhere=served.is_elsewhere,
+        provider=served.provider,
     )
 
 

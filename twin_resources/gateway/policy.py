@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twin_resources.answer_forms import QUOTING_FORMS, AnswerForm
-from twin_resources.answer_model import address_of
+from twin_resources.answer_model import address_of, is_far
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ class ServedVersion:
     def is_elsewhere(self) -> bool:
         """Whether the address that the author named answers, and no server of ours."""
         return self.kind == "answer_model" and bool(address_of(self.base)[0])
+
+    @property
+    def provider(self) -> str:
+        """The address, where it is not on this machine: what it is shown leaves it; else empty."""
+        url = address_of(self.base)[0] if self.is_elsewhere else ""
+        return url if url and is_far(url) else ""
 
 
 @dataclass(frozen=True)

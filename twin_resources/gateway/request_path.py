@@ -187,7 +187,8 @@ class RequestPath:
             if chosen.server_key == PAID:
                 template = DEFAULT_TEMPLATE
         whole, saw, held = (asked, found), "", ""
-        if chosen.server_key == PAID and not (form.is_fixed or topic or guarded.withheld):
+        leaves = chosen.server_key == PAID or bool(chosen.provider)
+        if leaves and not (form.is_fixed or topic or guarded.withheld):
             view = provider_view(asked, found, author)
             asked, found, saw, held = view.asked, view.found, view.saw, view.missing
         if form.is_fixed:
@@ -224,7 +225,7 @@ class RequestPath:
                 *records("input", guarded.findings),
                 *records("passages", in_passages),
             ),
-            provider=self.paid_model if saw else "",
+            provider=(chosen.provider or self.paid_model) if saw else "",
             provider_saw=saw,
             quote_score=found.quoted.best if compared and found.quoted else None,
             quote_threshold=found.quoted.threshold if compared and found.quoted else None,
@@ -399,6 +400,7 @@ def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template
             released_for=QUOTING_FORMS,
             is_tuned=False,
             is_elsewhere=False,
+            provider="",
         )
         return base, DEFAULT_TEMPLATE, f"{note}: answered by base"
     return chosen, DEFAULT_TEMPLATE, f"{note}: the default one is used"

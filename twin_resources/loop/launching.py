@@ -145,7 +145,7 @@ def _learnt(
     made = [
         version
         for version in registry.versions(one.author)
-        if _seconds(version.created_at) >= run.created
+        if _seconds(version.created_at) >= run.created and not version.is_answer_model
     ]
     version = made[-1] if made else None
     if version is None and verdict is not None:

@@ -24,7 +24,7 @@ from twin_resources.registry.registry import Claim, Registry, Verdict
 from twin_resources.settings import Settings
 
 NAME = "http://127.0.0.1:9/v1#large"
-ADA = Author("ada", "Ada", answer_model=NAME)
+ADA = Author("ada", "Ada", answer_model=NAME, consent="2026-01-01: by mail")
 
 
 @pytest.fixture

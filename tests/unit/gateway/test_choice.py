@@ -206,7 +206,11 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(released: bool) -> N
     assert told["version"] == "v1"
     assert told["answer"] == ("voice" if released else "quote_and_voice")
     assert told["released_for"] == list(stable.released_for)
+    assert told["kind"] == "tuned"
     assert answers_of(found, "twin/ann@base")["answer"] == "voice"
+    assert "kind" not in answers_of(found, "twin/ann@base")
+    named = Policy(authors={"ann": AuthorPolicy(replace(stable, kind="answer_model"))})
+    assert answers_of(replace(found, policy=named), "twin/ann")["kind"] == "answer_model"
 
 
 def test_a_key_names_the_aliases_it_was_given() -> None:

@@ -131,6 +131,18 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
     other.begin()
     other.end(120)
     assert other.cost_usd is None, "an address has a price that nobody here knows"
+    named("https://models.example/v1#large")
+    far = (await prepare(way, "Which oil? I am jo@clocks.io")).answering
+    assert (far.provider, far.provider_saw) == ("https://models.example/v1", "question")
+    prompt = str((await prepare(way, "Which oil? I am jo@clocks.io")).messages)
+    assert "jo@clocks.io" not in prompt
+    assert "Oil sparingly." not in prompt, "no consent, no post"
+    assert far.standby is not None
+    assert "Oil sparingly." in str(far.standby.messages), "it stays here"
+    assert there.provider == "", "an address of this machine is no provider"
+    no = replace(ANN, paid=False)
+    way.live.current = replace(way.live.current, authors={"ann": no})
+    assert (await prepare(way)).answering.chosen.version == "base", "the author's word, at once"
     serve(way, DEFAULT_TEMPLATE.hash)
     assert (await prepare(way)).answering.written_by == "tuned"
 
