@@ -46,7 +46,7 @@ def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed:
 
 def test_twin_up_asks_once_notes_the_day_and_says_what_follows_without() -> None:
     today = datetime.now(UTC).date().isoformat()
-    assert asked("2026-01-02: by mail", asks=True, typed="x") == ("2026-01-02: by mail", [])
+    assert asked("2020-01-02: by mail", asks=True, typed="x") == ("2020-01-02: by mail", [])
     consent, said = asked(asks=True, typed=" it is  me ")
     assert consent == f"{today}: it is me"
     assert "noted in authors/ann.toml" in said[0]
@@ -63,4 +63,4 @@ def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> No
     sample = sample_folder("mara-lindqvist")
     subject = Subject(Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False)
     found = with_consent(subject, stated=False, asks=False, say=lambda line: None)
-    assert consented_on(found.author) == date(2026, 11, 20)
+    assert consented_on(found.author) == date(2020, 1, 1)

@@ -176,7 +176,7 @@ def _laid_out(form: Form, folder: Path) -> Settings:
     base = str(handed.base) if form.training.tiny else ""
     author = read_author(settings, form.author)
     write_author(
-        settings, replace(author, base_model=base, recipe=str(path), consent="2026-01-01: a bench")
+        settings, replace(author, base_model=base, recipe=str(path), consent="2020-01-01: a bench")
     )
     prepare_base_model(settings, base or None, report=lambda line: sys.stderr.write(f"{line}\n"))
     return settings

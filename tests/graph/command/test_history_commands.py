@@ -118,7 +118,7 @@ def registry(home: Settings) -> Registry:
     write_author(
         home,
         Author(
-            slug="ada", name="Ada", sources=("/posts",), consent="2026-01-01: the test's own author"
+            slug="ada", name="Ada", sources=("/posts",), consent="2020-01-01: the test's own author"
         ),
     )
     return open_registry(home)

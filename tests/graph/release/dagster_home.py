@@ -31,7 +31,7 @@ def new_registry(home: Settings, *, release_mode: str = "shadow") -> Registry:
     write_author(
         home,
         Author(
-            AUTHOR, "Mara", release_mode=release_mode, consent="2026-01-01: the test's own author"
+            AUTHOR, "Mara", release_mode=release_mode, consent="2020-01-01: the test's own author"
         ),
     )
     return Registry(State.open(home.state_address), policy_path=home.policy_path)

@@ -236,7 +236,7 @@ def test_what_one_author_has_wrong_holds_up_no_tick(
     said = str(tick(instance).skip_reason)
     assert "nothing decided" in said
     assert "write one of auto, gate, shadow, canary" in said
-    mended = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2026-01-01"\n'
+    mended = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
     broken.write_text(mended, encoding="utf-8")
     tick(instance)
     assert registry.get(AUTHOR, 2).state == "stable", "the finding waited in the store"

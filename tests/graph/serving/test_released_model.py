@@ -26,7 +26,7 @@ from twin_resources.state.state import State
 @pytest.fixture
 def registry(home: Settings) -> Registry:
     for slug in ("ada", "bob"):
-        write_author(home, Author(slug, slug.title(), consent="2026-01-01: the test's own author"))
+        write_author(home, Author(slug, slug.title(), consent="2020-01-01: the test's own author"))
     return Registry(State.open(home.state_address), policy_path=home.policy_path)
 
 

@@ -97,7 +97,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             sources=(str(SAMPLE),),
             recipe=str(recipe),
             base_model=tiny,
-            consent="2026-01-01: the test's own author",
+            consent="2020-01-01: the test's own author",
         )
         write_author(settings, author)
         try:

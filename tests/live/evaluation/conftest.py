@@ -85,7 +85,7 @@ class Workplace:
         """Make these the author's samples."""
         write_author(
             self.settings,
-            Author(author, author.title(), consent="2026-01-01: the test's own author"),
+            Author(author, author.title(), consent="2020-01-01: the test's own author"),
         )
         self.tables.rework(
             rows,

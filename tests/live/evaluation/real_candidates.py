@@ -107,7 +107,7 @@ class RealHome:
         path = self._yaml("recipe", recipe)
         return fine_tune(
             Author(
-                AUTHOR, NAMES[AUTHOR], recipe=str(path), consent="2026-01-01: the test's own author"
+                AUTHOR, NAMES[AUTHOR], recipe=str(path), consent="2020-01-01: the test's own author"
             ),
             settings=self.settings,
             tables=self.tables,
@@ -198,7 +198,7 @@ def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> Real
         home.fill(Tables(imported.tables_base, state=State.open(imported.state_address)))
         write_author(
             home.settings,
-            Author(AUTHOR, NAMES[AUTHOR], consent="2026-01-01: the test's own author"),
+            Author(AUTHOR, NAMES[AUTHOR], consent="2020-01-01: the test's own author"),
         )
         complete.write_text(json.dumps({"code": CODE}), encoding="utf-8")
     return home
@@ -230,7 +230,7 @@ def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> No
         instance.add_dynamic_partitions("authors", list(NAMES))
         for slug, name in NAMES.items():
             author = Author(
-                slug, name, sources=(str(SAMPLES / slug),), language="en", consent="2026-11-20"
+                slug, name, sources=(str(SAMPLES / slug),), language="en", consent="2020-01-01"
             )
             write_author(settings, replace(author, context_tokens=CONTEXT_TOKENS))
             done = dg.materialize(

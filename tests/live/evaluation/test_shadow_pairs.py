@@ -114,7 +114,7 @@ def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterIn
     assert told == "release mode is auto: 0 of 300 recorded prompts for a trial"
     write_author(
         workplace.settings,
-        Author("ada", "Ada", release_mode="gate", consent="2026-01-01: the test's own author"),
+        Author("ada", "Ada", release_mode="gate", consent="2020-01-01: the test's own author"),
     )
     told = materialize(shadow_pairs, instance)["nothing_to_do"]
     assert told.startswith("release mode is gate")

@@ -185,7 +185,7 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         "José Núñez",
         sources=(str(posts),),
         recipe=str(recipe),
-        consent="2026-01-01: the test's own author",
+        consent="2020-01-01: the test's own author",
     )
     write_author(settings, author)
     scripts = {"ASK": ASK, "LOOK": LOOK, "AWAIT_RETRAINING": AWAIT_RETRAINING}

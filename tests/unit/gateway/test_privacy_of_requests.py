@@ -47,7 +47,7 @@ async def ask_paid(way: Any, **fields: Any) -> Any:
 
 
 async def test_a_provider_sees_posts_with_consent_and_no_readers_data(home: Settings) -> None:
-    way = paid_path(home, replace(ANN, consent="2026-01-02: by mail"))
+    way = paid_path(home, replace(ANN, consent="2020-01-02: by mail"))
     prepared = await ask_paid(way, messages=TURNS)
     told = "\n".join(message["content"] for message in prepared.messages)
     assert MAIL not in told
