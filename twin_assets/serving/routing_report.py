@@ -146,6 +146,7 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
         "answers_this_month": {"own": routed.answers.own, "paid": routed.answers.paid},
         "paid_usd_this_month": round(routed.answers.paid_usd, 6),
         "minutes_margin_not_held": routed.answers.minutes_not_held,
+        "measured_utilisation": round(routed.answers.utilisation, 4),
     }
     policy = routed.policy
     if policy is not None:

@@ -1,16 +1,24 @@
-"""The commands of whoever runs it: `doctor`, `logs`, `check`.
+"""The commands of whoever runs it: `doctor`, `routing`, `logs`, `check`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do (`command/`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from twin_resources.cli import completion
-from twin_resources.cli.arguments import OPERATE, Home, Json, console, example, settings_of
+from twin_resources.cli.arguments import (
+    OPERATE,
+    AuthorName,
+    Home,
+    Json,
+    console,
+    example,
+    settings_of,
+)
 
 commands = typer.Typer()
 
@@ -39,6 +47,27 @@ def pause(
     from twin_resources.command.pausing_command import run_pause
 
     return run_pause(settings_of(home), author, reason=reason, again=again, console=console())
+
+
+@commands.command(
+    rich_help_panel=OPERATE, epilog=example('twin routing try "How do I carry a clock?"')
+)
+def routing(
+    action: Annotated[
+        Literal["show", "try"], typer.Argument(help="try: where one question would go, and why.")
+    ] = "show",
+    question: Annotated[str, typer.Argument(help="With try.")] = "",
+    author: AuthorName = "",
+    as_json: Json = False,
+    home: Home = None,
+) -> int:
+    """Which questions go to the paid model and why, what that saved, what is missing for it."""
+    from twin_resources.command.routing import run_routing, run_try
+
+    settings = settings_of(home)
+    if action == "try":
+        return run_try(settings, question, author=author, as_json=as_json, console=console())
+    return run_routing(settings, author=author, as_json=as_json, console=console())
 
 
 @commands.command(rich_help_panel=OPERATE, epilog=example("twin logs gateway --follow"))

@@ -60,6 +60,11 @@ def explanation_tree(found: Explanation) -> Tree:
     facts = ("route", "propensity", "class", "cost_usd", "template", "degraded")
     named = [f"{name} {trace[f'twin.{name}']}" for name in facts if trace.get(f"twin.{name}")]
     tree.add(Text("decided by: " + ", ".join(named)))
+    if trace.get("twin.routing"):
+        why = tree.add(Text(f"why this model: {trace['twin.routing']}"))
+        if trace.get("twin.other") and trace.get("twin.other_usd"):
+            usd = float(trace["twin.other_usd"])
+            why.add(Text(f"the other ({trace['twin.other']}) would have cost about ${usd:.6f}"))
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
     if not found.model:
         model.add(Text("no checkpoint of this home: base model + retrieval, or a paid model"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from twin_resources.gateway.choice import PAID, QUOTES
 from twin_resources.ledger import schema
 
 _OWN = ("stable", "canary")
@@ -43,6 +44,8 @@ class RoutedAnswers:
         paid_usd: what the paid ones cost, US dollars.
         minutes_not_held: distinct minutes with an answer for which the money left allowed no
             certified operating point.
+        utilisation: share of the time since the first answer in which the own model answered, at
+            most 1; answers that overlap count twice. 0: it has not answered.
     """
 
     classes: Mapping[str, ClassCounts] = field(default_factory=dict[str, ClassCounts])
@@ -50,6 +53,7 @@ class RoutedAnswers:
     paid: int = 0
     paid_usd: float = 0.0
     minutes_not_held: int = 0
+    utilisation: float = 0.0
 
 
 def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -> RoutedAnswers:
@@ -84,7 +88,14 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
             sa.func.count(sa.distinct(table.c.started_ms - table.c.started_ms % _MINUTE_MS))
         ).where(*mine, table.c.degraded.like(_NOT_HELD))
     ).scalar()
+    first, busy = connection.execute(
+        sa.select(
+            sa.func.min(table.c.started_ms), sa.func.coalesce(sa.func.sum(table.c.latency_s), 0.0)
+        ).where(*mine, table.c.version.notin_((PAID, QUOTES)))
+    ).one()
+    elapsed = datetime.now(UTC).timestamp() - (first or 0) / 1000
     return RoutedAnswers(
+        utilisation=min(1.0, float(busy) / max(elapsed, 1.0)) if first else 0.0,
         classes=dict(sorted(classes.items())),
         own=sum(one.own for one in classes.values()),
         paid=sum(one.paid for one in classes.values()),

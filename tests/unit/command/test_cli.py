@@ -83,6 +83,7 @@ def test_every_command_is_there() -> None:
         "release",
         "retrain",
         "rollback",
+        "routing",
         "status",
         "stop",
         "traces",
