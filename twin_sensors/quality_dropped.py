@@ -18,6 +18,7 @@ import dagster as dg
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.loop.diverting import classes_paid_gains
 from twin_resources.loop.quality import Loop, Tick, tick
 from twin_resources.loop.retrainings import Launch
 from twin_resources.loop.rules import limits_of, rules_of
@@ -89,7 +90,7 @@ def opened(
                 runs=DagsterRunRecords(instance),
                 rules=rules_of(home),
                 limits=lambda author: limits_of(home, settings.author(author)),
-                has_paid_route=home.has_paid_route,
+                paid_gains=lambda author: classes_paid_gains(home, settings.author(author), models),
             )
     finally:
         models.state.close()

@@ -11,27 +11,36 @@ It holds for the version that fell: the next stable one answers everything again
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from twin_resources.errors import TwinError
 from twin_resources.evidence.detector import Alarm
 from twin_resources.evidence.retraining import run_key
 from twin_resources.evidence.watch import Watch
+from twin_resources.gateway.routing.policy_file import policy_file, read_routing_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.state.schema import watches
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.settings import Settings
 
 PAID = "paid"
 
 
 def divert(
-    registry: Registry, alarm: Alarm, classes: Sequence[str], *, has_paid_route: bool
+    registry: Registry, alarm: Alarm, classes: Sequence[str], *, paid_gains: Collection[str]
 ) -> Mapping[str, str]:
     """Route the fallen classes of an alarm elsewhere; twice is once.
 
-    To the paid model within its budget; without one, to the retired version that was certified
-    highest for the class, if it is above the fallen one's bound.
+    To the paid model within its budget where labels say that it does better, else to the retired
+    version that was certified highest for the class, if it is above the fallen one's bound.
+
+    Args:
+        paid_gains: `classes_paid_gains`.
 
     Returns:
         Prompt class → `paid` or the version; classes that have nowhere to go are left out.
@@ -39,11 +48,28 @@ def divert(
     places = {
         name: place
         for name in classes
-        if (place := PAID if has_paid_route else _best_version(registry, alarm, name))
+        if (place := PAID if name in paid_gains else _best_version(registry, alarm, name))
     }
     if places:
         registry.change_routing(alarm.author, lambda table: _with_divert(table, alarm, places))
     return places
+
+
+def classes_paid_gains(settings: Settings, author: Author, registry: Registry) -> frozenset[str]:
+    """Classes in which the paid model's answers are better than the stable version's, by the lower
+    bound of the labels' gain; none without labels of that very version, or without a paid model."""
+    path = policy_file(settings.home, author.slug)
+    stable = registry.stable(author.slug)
+    if not settings.has_paid_route or not author.paid or stable is None or not path.exists():
+        return frozenset()
+    try:
+        policy = read_routing_policy(path)
+    except TwinError:
+        return frozenset()  # the gateway says so with every answer, and `twin routing`
+    ends = (policy.models[0].model, policy.models[-1].model)
+    if ends != (stable.checkpoint, settings.paid_model):
+        return frozenset()
+    return frozenset(row.prompt_class for row in policy.classes if row.low > 0.0)
 
 
 def _with_divert(

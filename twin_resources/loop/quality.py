@@ -11,7 +11,7 @@ from. A read of the trace store that failed decides nothing; what was decided be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -60,7 +60,7 @@ class Loop:
 
     Attributes:
         limits: of an author, by slug.
-        has_paid_route: whether fallen classes may go to a paid model.
+        paid_gains: classes of an author in which labels say that the paid model does better.
     """
 
     state: State
@@ -70,7 +70,7 @@ class Loop:
     runs: RunRecords
     rules: LoopRules
     limits: Callable[[str], Limits]
-    has_paid_route: bool = False
+    paid_gains: Callable[[str], Collection[str]] = lambda _: ()
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class _Deciding:
                 self.loop.registry,
                 alarm,
                 decision.divert,
-                has_paid_route=self.loop.has_paid_route,
+                paid_gains=self.loop.paid_gains(author),
             )
             decision = replace(decision, message=f"{decision.message}; {_routed(places)}")
         try:
