@@ -97,6 +97,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         jobs=[
             jobs.import_posts,
             jobs.retrain_twin,
+            jobs.learn_routing,
             jobs.collect_feedback,
             jobs.judge_answers,
             jobs.compare_versions,

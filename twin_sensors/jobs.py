@@ -28,6 +28,7 @@ RETRAIN_ASSETS = (
     "routing_policy",
     "evaluation_report",
 )
+ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGED_ASSETS = ("judged_interactions",)
 COMPARED_ASSETS = ("shadow_pairs",)
@@ -48,6 +49,13 @@ retrain_twin = dg.define_asset_job(
     description="Dataset, checkpoint, gate, release, policy and report of one author.",
     # One process here too: each of its ten steps and checks would start one for 3 to 5 s, the
     # trainer is a process tree of its own, and the gate's memory goes when the run's worker ends.
+    executor_def=dg.in_process_executor,
+)
+
+learn_routing = dg.define_asset_job(
+    "learn_routing",
+    selection=dg.AssetSelection.assets(*ROUTING_ASSETS),
+    description="Labels of one author within the month's sum, and the policy that follows.",
     executor_def=dg.in_process_executor,
 )
 

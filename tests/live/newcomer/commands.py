@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
         ("keys", "add", "a site", "--author", "mara-lindqvist", "--role", "site"), says="sk-twin-"
     ),
     "pause": Run(("pause", "mara-lindqvist", "--resume"), code=1, says="nothing is paused"),
+    "routing": Run(("routing",), says="there is no paid model"),
     "doctor": Run(("doctor",), says=" hold"),
     "open": Run(("open", "dagster"), says="http://127.0.0.1:"),
     "import": Run(("import", "POSTS", "--author", "Mara Lindqvist"), says="posts added 1"),

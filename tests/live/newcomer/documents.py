@@ -60,6 +60,10 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         says="is paused since", on_stack=True
     ),
     "twin pause mara-lindqvist --resume": Typed(says="answers again", on_stack=True),
+    "twin routing": Typed(says="there is no paid model", on_stack=True),
+    'twin routing try "How do I carry a clock?"': Typed(
+        code=1, says="there is no paid model", on_stack=True
+    ),
     "twin keys list": Typed(says="my site", on_stack=True),
     "twin keys usage": Typed(says="home", on_stack=True),
     'twin keys revoke "my site"': Typed(says="refused within a second", on_stack=True),
