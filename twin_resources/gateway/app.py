@@ -30,10 +30,11 @@ def application() -> Door:
     from litellm.proxy.proxy_server import app
 
     from twin_resources.gateway import process
+    from twin_resources.gateway.key_terms import under_key_terms
 
     keep_words_out()
     return Door(
-        proxy=cast(Application, app),
+        proxy=under_key_terms(cast(Application, app), settings, process.keyring),
         keyring=process.keyring,
         live=process.live,
         background=process.following,

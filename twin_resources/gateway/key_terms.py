@@ -3,18 +3,24 @@
 Belongs here: the order in which a key's limits and `Idempotency-Key` come around an answer.
 Does not belong here: counting (`key_limits.py`), remembering (`idempotency.py`), the answer.
 
-A stored answer comes before the count: who asks for it again sends nothing to a model.
+A stored answer comes before the count: who asks for it again sends nothing to a model. It stands
+between the door, which has read and checked the request, and LiteLLM, so whatever route a question
+came by is the same question here.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from typing import Any
 
 from twin_resources.gateway.idempotency import (
+    HEADER,
     Idempotency,
+    Message,
     OnceOnly,
     Receive,
     Recording,
@@ -23,9 +29,13 @@ from twin_resources.gateway.idempotency import (
     staying,
 )
 from twin_resources.gateway.key_limits import CountedRequest, KeyRequests
-from twin_resources.gateway.keys import Key
+from twin_resources.gateway.keys import Key, Keyring, open_keys
+from twin_resources.gateway.refusals import Refused
+from twin_resources.settings import Settings
 
 Answer = Callable[[Receive, Send], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class KeyTerms:
     requests: KeyRequests
     idempotency: Idempotency
 
-    async def run(
+    async def run_once(
         self,
         key: Key,
         answer: Answer,
@@ -51,15 +61,12 @@ class KeyTerms:
 
         Args:
             answer: answers it; called at most once.
-            idempotency_key: the header; empty: none was sent.
+            idempotency_key: the header.
             path, body: what makes it the same request.
 
         Raises:
             Refused: see `KeyRequests.begin` and `Idempotency.begin`.
         """
-        if not idempotency_key:
-            await self._counted(key, answer, receive, send)
-            return
         found = await asyncio.to_thread(
             self.idempotency.begin, key.id, idempotency_key, path=path, body=body, author=author
         )
@@ -76,12 +83,17 @@ class KeyTerms:
 
         recording = Recording(send, keep)
         try:
-            await self._counted(key, answer, staying(receive), recording)
+            await self.run_counted(key, answer, staying(receive), recording)
         finally:
             if not recording.is_kept:
                 await asyncio.to_thread(self.idempotency.finish, once, None)
 
-    async def _counted(self, key: Key, answer: Answer, receive: Receive, send: Send) -> None:
+    async def run_counted(self, key: Key, answer: Answer, receive: Receive, send: Send) -> None:
+        """Answer a request and count it.
+
+        Raises:
+            Refused: see `KeyRequests.begin`.
+        """
         limits = key.limits
         if limits.per_minute is None and limits.at_once is None:
             await answer(receive, send)
@@ -92,3 +104,72 @@ class KeyTerms:
         finally:
             if counted != CountedRequest():
                 await asyncio.to_thread(self.requests.end, counted)
+
+
+@dataclass(frozen=True)
+class UnderKeyTerms:
+    """The proxy behind the terms of keys, an ASGI application.
+
+    Attributes:
+        proxy: gets each request that passes, without the header.
+    """
+
+    proxy: Application
+    keyring: Keyring
+    terms: KeyTerms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.proxy(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        once = headers.pop(HEADER, b"").decode("latin-1")
+        passed = {**scope, "headers": list(headers.items())}
+
+        async def answer(receive: Receive, send: Send) -> None:
+            await self.proxy(passed, receive, send)
+
+        try:
+            # the door has looked it up a moment ago, and it is believed for a second
+            key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
+            if not once:
+                await self.terms.run_counted(key, answer, receive, send)
+                return
+            first = await receive()  # the door hands the whole body on in one message
+            body = bytes(first.get("body", b""))
+            await self.terms.run_once(
+                key, answer, idempotency_key=once, path=scope["path"], body=body,
+                author=_author_of(body), receive=_first(first, receive), send=send,
+            )  # fmt: skip
+        except Refused as error:
+            await _refuse(send, error)
+
+
+def under_key_terms(proxy: Application, settings: Settings, keyring: Keyring) -> UnderKeyTerms:
+    """The proxy behind the terms of a home's keys; its store is opened when one is needed."""
+    terms = KeyTerms(
+        KeyRequests(lambda: open_keys(settings)), Idempotency(lambda: open_keys(settings))
+    )
+    return UnderKeyTerms(proxy, keyring, terms)
+
+
+def _author_of(body: bytes) -> str:
+    """Whom a checked body asks: forgetting an author finds the answer by it."""
+    return str(json.loads(body)["model"]).removeprefix("twin/").partition("@")[0]
+
+
+def _first(message: Message, receive: Receive) -> Receive:
+    waiting = [message]
+
+    async def hear() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return hear
+
+
+async def _refuse(send: Send, error: Refused) -> None:
+    body = json.dumps(error.body(), ensure_ascii=False).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers += [(name.encode(), value.encode()) for name, value in error.headers().items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

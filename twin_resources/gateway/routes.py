@@ -55,7 +55,7 @@ ROUTES = CHAT_ROUTES | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
 
 # What LiteLLM needs. The rest of the client's headers steers LiteLLM (x-litellm-*, langfuse_*),
 # names a trace of its own (traceparent), or is nobody's business (user agent, addresses).
-_KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host"})
+_KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-key"})
 # What LiteLLM tells its own operators: versions, addresses of model servers, spend.
 _HIDDEN_ANSWER_HEADERS = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
 

@@ -115,9 +115,9 @@ def money(paid: Stack, provider: PaidProvider) -> Money:
     return Money(paid, provider)
 
 
-def leave(stack: Stack, body: dict[str, Any]) -> str:
+def leave(stack: Stack, body: dict[str, Any], **more: str) -> str:
     """Read the first token of a stream and go."""
-    headers = {"Authorization": f"Bearer {stack.key}"}
+    headers = {"Authorization": f"Bearer {stack.key}", **more}
     with httpx.stream(
         "POST", f"{stack.url}/v1/chat/completions", json=body, headers=headers, timeout=60,
         trust_env=False,
@@ -179,6 +179,42 @@ def test_a_broken_stream_that_stable_ends_is_paid_for(paid: Stack, money: Money)
     refused = paid.post(asking("429", model="twin/ann")).json()["twin"]
     assert "failed (RateLimitError): answered by stable" in refused["degraded"]
     assert money.settled() == money.billed()
+
+
+def test_a_request_that_is_sent_again_is_paid_for_once(paid: Stack, money: Money) -> None:
+    once = {"Idempotency-Key": "8f1d2c7e"}
+    first, again = paid.post(BODY, **once), paid.post(BODY, **once)
+    assert first.status_code == 200
+    assert again.content == first.content
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.headers["x-twin-trace-id"] == first.headers["x-twin-trace-id"]
+    other = paid.post(BODY | {"max_tokens": 6}, **once)
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    # a stream whose reader leaves goes on, and is there when he comes back
+    bought = money.provider.bill.requests
+    stream = asking("long", stream=True, max_tokens=30)
+    came = {"Idempotency-Key": "second"}
+    leave(paid, stream, **came)
+    in_flight = paid.post(stream, **came)
+    assert (in_flight.status_code, in_flight.headers["retry-after"]) == (409, "2")
+    paid.wait(lambda: paid.post(stream, **came).status_code == 200, seconds=20)
+    assert paid.post(stream, **came).text.count('"content":"') == 30
+    assert money.provider.bill.requests == bought + 1
+    assert money.settled() == money.billed() > 0
+
+
+def test_a_key_s_requests_a_minute_are_held_by_the_gateway(paid: Stack) -> None:
+    with closing(open_keys(paid.settings)) as state:
+        limits = KeyLimits(per_minute=2, at_once=1)
+        key = add_key(state, role="reader", authors=["ann"], label="two", limits=limits)
+    body = BODY | {"model": "twin/ann@base"}
+    assert [paid.post(body, key=key).status_code for _ in range(2)] == [200, 200]
+    refused = paid.post(body, key=key)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "key_rate_limited")
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert "twin/ann@paid" not in [model.id for model in paid.client(key).models.list()]
+    assert paid.post(BODY, key=key).status_code == 403
+    assert key not in paid.log("gateway")
 
 
 def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: Money) -> None:

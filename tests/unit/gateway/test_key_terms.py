@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from twin_resources.gateway.idempotency import (
+    HEADER,
     KEPT_S,
     STUCK_S,
     Idempotency,
@@ -21,10 +23,10 @@ from twin_resources.gateway.idempotency import (
     StoredAnswer,
 )
 from twin_resources.gateway.key_limits import KeyRequests
-from twin_resources.gateway.key_terms import KeyTerms
-from twin_resources.gateway.keys import Key, KeyLimits
+from twin_resources.gateway.key_terms import KeyTerms, Scope, UnderKeyTerms
+from twin_resources.gateway.keys import Key, KeyLimits, add_key, keyring_of, open_keys
 from twin_resources.gateway.refusals import Refused
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_secrets
 from twin_resources.state.state import State
 
 BODY = b'{"model": "twin/ann", "messages": [{"role": "user", "content": "Why?"}]}'
@@ -186,15 +188,22 @@ def test_a_header_that_is_none_is_refused(once: Idempotency, header: str) -> Non
 class Served:
     """A model behind the door, and a reader before it who may leave."""
 
-    def __init__(self, terms: KeyTerms) -> None:
-        self.terms = terms
+    def __init__(self, home: Settings, requests: KeyRequests, once: Idempotency) -> None:
+        self.app = UnderKeyTerms(self.answer, keyring_of(home), KeyTerms(requests, once))
         self.asked = 0
+        self.heard = ""
         self.has_left = False
         self.status = 200
         self.sent: list[Message] = []
 
-    async def answer(self, _receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked += 1
+        assert HEADER not in dict(scope["headers"]), "LiteLLM has no use for it"
+        assert (await receive())["body"] == BODY
+        try:
+            self.heard = str((await asyncio.wait_for(receive(), 0.05))["type"])
+        except TimeoutError:
+            self.heard = "nothing"
         await send({**START, "status": self.status})
         await send({"type": "http.response.body", "body": b"One ", "more_body": True})
         await send({"type": "http.response.body", "body": b"drop.", "more_body": False})
@@ -204,66 +213,92 @@ class Served:
             raise OSError("gone")
         self.sent.append(message)
 
-    async def receive(self) -> Message:
-        return {"type": "http.disconnect"}
-
-    async def ask(self, mine: Key, *, header: str = "a-1") -> bytes:
+    async def ask(self, secret: str, *, header: str = "a-1") -> tuple[int, bytes]:
         self.sent.clear()
-        await self.terms.run(
-            mine, self.answer, idempotency_key=header, path="/v1/chat/completions", body=BODY,
-            author="ann", receive=self.receive, send=self.send,
-        )  # fmt: skip
-        return b"".join(message.get("body", b"") for message in self.sent)
+        waiting: list[Message] = [{"type": "http.request", "body": BODY, "more_body": False}]
+
+        async def receive() -> Message:
+            return waiting.pop() if waiting else {"type": "http.disconnect"}
+
+        headers = [(b"authorization", f"Bearer {secret}".encode())]
+        headers += [(HEADER, header.encode())] if header else []
+        scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
+        await self.app({**scope, "headers": headers}, receive, self.send)
+        body = b"".join(message.get("body", b"") for message in self.sent)
+        return (self.sent[0]["status"] if self.sent else 0), body
 
 
 @pytest.fixture
-def served(requests: KeyRequests, once: Idempotency) -> Served:
-    return Served(KeyTerms(requests, once))
+def served(home: Settings, requests: KeyRequests, once: Idempotency) -> Served:
+    return Served(home, requests, once)
 
 
-async def test_an_answer_is_sent_again_and_not_asked_for_again(served: Served) -> None:
-    mine = key(per_minute=1, at_once=1)
-    assert await served.ask(mine) == b"One drop."
-    assert await served.ask(mine) == b"One drop.", "and is not counted"
+@pytest.fixture
+def made(home: Settings) -> Callable[..., str]:
+    def make(label: str = "my site", **limits: Any) -> str:
+        with closing(open_keys(home)) as state:
+            return add_key(
+                state, role="site", authors=["*"], label=label, limits=KeyLimits(**limits)
+            )
+
+    return make
+
+
+Made = Callable[..., str]
+WHOLE = (200, b"One drop.")
+
+
+async def test_an_answer_is_sent_again_and_not_asked_for_again(served: Served, made: Made) -> None:
+    mine = made(per_minute=1, at_once=1)
+    assert await served.ask(mine) == WHOLE
+    assert await served.ask(mine) == WHOLE, "and is not counted"
     assert (b"idempotent-replayed", b"true") in served.sent[0]["headers"]
     assert (b"x-a", b"1") in served.sent[0]["headers"]
     assert served.asked == 1
-    with pytest.raises(Refused, match="within a minute"):
-        await served.ask(mine, header="")
+    status, told = await served.ask(mine, header="")
+    assert (status, json.loads(told)["error"]["code"]) == (429, "key_rate_limited")
+    assert dict(served.sent[0]["headers"])[b"retry-after"] == b"60"
     assert served.asked == 1
 
 
-async def test_who_left_finds_the_whole_answer(served: Served) -> None:
+async def test_who_left_finds_the_whole_answer(served: Served, made: Made) -> None:
+    mine = made()
     served.has_left = True
-    assert await served.ask(key()) == b""
+    assert await served.ask(mine) == (0, b"")
+    assert served.heard == "nothing", "the reader never leaves, as far as the work is concerned"
     served.has_left = False
-    assert await served.ask(key()) == b"One drop."
+    assert await served.ask(mine) == WHOLE
     assert served.asked == 1
+    await served.ask(mine, header="")
+    assert served.heard == "http.disconnect"
 
 
-async def test_an_error_is_not_kept(served: Served) -> None:
+async def test_an_error_is_not_kept(served: Served, made: Made) -> None:
+    mine = made()
     served.status = 503
-    await served.ask(key())
+    await served.ask(mine)
     served.status = 200
-    await served.ask(key())
+    assert await served.ask(mine) == WHOLE
     assert served.asked == 2
 
 
-async def test_a_refusal_leaves_no_mark(served: Served, requests: KeyRequests) -> None:
-    mine = key(at_once=1)
-    under_way = requests.begin(mine)
+async def test_a_refusal_leaves_no_mark(
+    served: Served, made: Made, requests: KeyRequests, home: Settings
+) -> None:
+    secret = made(at_once=1)
+    under_way = requests.begin(keyring_of(home).find(f"Bearer {secret}"))
     for _ in range(2):  # not 409: nothing is under way for this header
-        with pytest.raises(Refused, match="under way"):
-            await served.ask(mine)
+        status, told = await served.ask(secret)
+        assert (status, json.loads(told)["error"]["code"]) == (429, "key_busy")
     requests.end(under_way)
-    assert await served.ask(mine) == b"One drop."
-    assert await served.ask(mine, header="") == b"One drop.", "the place was given back"
+    assert await served.ask(secret) == WHOLE
+    assert await served.ask(secret, header="") == WHOLE, "the place was given back"
 
 
-async def test_a_body_that_is_kept_is_the_readers_alone(served: Served, state: State) -> None:
+async def test_what_is_kept_is_one_readers_alone(served: Served, made: Made, state: State) -> None:
     """By key: nobody reads another's answer by guessing his header."""
-    await served.ask(key("k1"))
-    await served.ask(key("k2"))
+    await served.ask(made("one"))
+    await served.ask(made("two"))
     assert served.asked == 2
     with state.reading() as connection:
         rows = connection.execute(sa.text("SELECT * FROM gateway_answers")).mappings().all()
@@ -271,19 +306,6 @@ async def test_a_body_that_is_kept_is_the_readers_alone(served: Served, state: S
     assert {row["author"] for row in rows} == {"ann"}
 
 
-async def test_the_reader_never_leaves_as_far_as_the_work_is_concerned(served: Served) -> None:
-    heard: list[str] = []
-
-    async def listening(receive: Receive, send: Send) -> None:
-        try:
-            heard.append(str((await asyncio.wait_for(receive(), 0.05))["type"]))
-        except TimeoutError:
-            heard.append("nothing")
-        await served.answer(receive, send)
-
-    for header in ("a-1", ""):
-        await served.terms.run(
-            key(), listening, idempotency_key=header, path="/", body=BODY, author="ann",
-            receive=served.receive, send=served.send,
-        )  # fmt: skip
-    assert heard == ["nothing", "http.disconnect"]
+async def test_the_home_s_own_keys_are_not_counted(served: Served, home: Settings) -> None:
+    assert await served.ask(load_secrets(home).gateway_key, header="") == WHOLE
+    assert (await served.ask("sk-wrong", header=""))[0] == 401
