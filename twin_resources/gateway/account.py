@@ -167,9 +167,11 @@ class OverLimit(TwinError):
         whose = scope if not name else f"{scope} {name}"
         opens = f"{self.opens_at:%Y-%m-%d %H:%M} UTC"
         if most_usd > limit_usd:
-            next_step = f"ask for a shorter answer, or raise this limit {_where(scope, period)}"
+            next_step = (
+                f"ask for a shorter answer, or raise this limit {_where(scope, name, period)}"
+            )
         elif spent_usd + most_usd > limit_usd:
-            next_step = f"wait until {opens}, or raise this limit {_where(scope, period)}"
+            next_step = f"wait until {opens}, or raise this limit {_where(scope, name, period)}"
         else:
             next_step = "ask again in some seconds: what others reserve is given back in part"
         super().__init__(
@@ -614,19 +616,20 @@ def _end_of(period: Period, now: datetime) -> datetime:
     return (midnight.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
-def _where(scope: Scope, period: Period) -> str:
+def _where(scope: Scope, name: str, period: Period) -> str:
     """Where a limit is set."""
-    if scope == "key":
-        return "(twin keys add --usd-per-day)"
-    names = {
+    names: Mapping[tuple[str, str], str] = {
         ("home", "day"): "TWIN_BUDGET_PER_DAY",
         ("home", "month"): "TWIN_BUDGET_PER_MONTH",
         ("author", "day"): "TWIN_AUTHOR_BUDGET_PER_DAY",
         ("author", "month"): "TWIN_AUTHOR_BUDGET_PER_MONTH",
-        ("purpose", "day"): "TWIN_PAID_BUDGET_PER_DAY",
-        ("purpose", "month"): "TWIN_TEACHER_BUDGET_PER_MONTH",
+        ("answer", "day"): "TWIN_PAID_BUDGET_PER_DAY",
+        ("teacher", "month"): "TWIN_TEACHER_BUDGET_PER_MONTH",
+        ("label", "month"): "TWIN_LABEL_BUDGET_PER_MONTH",
+        ("key", "day"): "twin keys add --usd-per-day",
     }
-    return f"({names[scope, period]})"
+    set_by = names.get((name if scope == "purpose" else scope, period))
+    return f"({set_by})" if set_by else "where the account was opened"
 
 
 def _nano(usd: float, *, up: bool = False) -> int:

@@ -386,3 +386,19 @@ def test_a_forgotten_author_leaves_the_sums(
 )  # fmt: skip
 def test_a_small_amount_is_shown(usd: float, shown: str) -> None:
     assert dollars(usd) == shown
+
+
+def test_a_refusal_says_where_its_limit_is_set(
+    opened: Callable[..., SpendingAccount], home: Settings
+) -> None:
+    day, month = SpendingLimit(usd_per_day=0.001), SpendingLimit(usd_per_month=0.001)
+    for purpose, limit, setting in (
+        ("answer", day, "TWIN_PAID_BUDGET_PER_DAY"),
+        ("teacher", month, "TWIN_TEACHER_BUDGET_PER_MONTH"),
+        ("label", month, "TWIN_LABEL_BUDGET_PER_MONTH"),
+    ):
+        with pytest.raises(OverLimit, match=setting):
+            paid(opened(**{purpose: limit}), 1.0, purpose=purpose)
+        assert hasattr(home, setting.removeprefix("TWIN_").lower())
+    with pytest.raises(OverLimit, match="twin keys add --usd-per-day"):
+        paid(opened(), 1.0, key_limit=day)
