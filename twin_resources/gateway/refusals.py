@@ -19,6 +19,8 @@ _KINDS = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
+    422: "unprocessable_entity_error",
     429: "rate_limit_error",
 }
 
