@@ -93,6 +93,7 @@ def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
         "contract_checks",
         "corpus/cleaned_documents_report",
         "feedback/evidence_report",
+        "serving/routing_report",
         "training/fine_tuning",
         "training/live_progress",
         "training/training_inputs",

@@ -23,7 +23,7 @@ from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
-from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.gateway.account import NANO, SpendingAccount, account_of
 from twin_resources.gateway.choice import PAID
@@ -299,7 +299,11 @@ def test_the_routing_policy_reports_the_break_even(
             [routing_policy],
             instance=instance,
             partition_key="ada",
-            resources={"settings": SettingsResource(), "registry": RegistryResource()},
+            resources={
+                "settings": SettingsResource(),
+                "registry": RegistryResource(),
+                "tables": TablesResource(),
+            },
         )
     [event] = result.asset_materializations_for_node("routing_policy")
     told: dict[str, Any] = {name: value.value for name, value in event.metadata.items()}
