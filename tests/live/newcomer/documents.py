@@ -82,6 +82,10 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",
         says="already satisfied",
     ),
+    "python -m twin_resources.command.demo.paid_provider --port 9000 --bill bill.jsonl "
+    "--rate 429=0.1 --rate broken=0.05": Typed(
+        "python -m twin_resources.command.demo.paid_provider --help", says="--bill"
+    ),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
     "python -m twin_resources.training_launcher.follower --machine-rank N": Typed(
         "python -m twin_resources.training_launcher.follower --help", says="--machine-rank"
