@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_resources.answer_model import KEY_VARIABLE, NamedModel, check_name
-from twin_resources.authors import Author
+from twin_resources.authors import Author, write_author
 from twin_resources.command.clock import StageClock
 from twin_resources.command.outcome import open_registry
 from twin_resources.command.releases import actor
@@ -64,7 +64,8 @@ def follow_answer_model(
         The answer model, if it is the stable version now.
 
     Raises:
-        TwinError: it cannot be prepared or does not answer; the registry is as it was.
+        TwinError: it was named now and cannot be prepared or does not answer; registry and author's
+            file are as they were. Of one that was named before this is only said.
     """
     registry = open_registry(settings)
     try:
@@ -72,6 +73,14 @@ def follow_answer_model(
             _take_away(registry, author, clock=clock)
             return None
         return _enter(registry, settings, author, before=before, instance=instance, clock=clock)
+    except TwinError as error:
+        if before != author.answer_model:
+            # what could not answer shall not be tried again by every later start
+            write_author(settings, replace(author, answer_model=before))
+            raise
+        clock.say(f"{error} `twin up --answer-model none` takes it away.", style="yellow")
+        stable = registry.stable(author.slug)
+        return stable if stable is not None and stable.is_answer_model else None
     finally:
         registry.state.close()
 
@@ -96,14 +105,7 @@ def _enter(
     clock: StageClock,
 ) -> ModelVersion | None:
     stable = registry.stable(author.slug)
-    stands = stable is not None and stable.is_answer_model and stable.base == author.answer_model
-    try:
-        named = check_name(author.answer_model, key=settings.answer_model_key)
-    except TwinError as error:
-        if not stands:
-            raise
-        clock.say(f"base model + retrieval answer in its place: {error}", style="yellow")
-        return stable
+    named = check_name(author.answer_model, key=settings.answer_model_key)
     if named.is_far:
         require_leave(author, named)
     weights = prepared(settings, named, instance=instance, clock=clock)

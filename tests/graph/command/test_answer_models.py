@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from twin_resources.answer_model import read_name
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author, read_author, write_author
 from twin_resources.command.answer_models import follow_answer_model, require_leave
 from twin_resources.command.author_progress import AuthorProgress
 from twin_resources.command.clock import StageClock
@@ -178,10 +179,12 @@ def test_an_address_that_is_down_keeps_what_stands_and_is_no_first_answer_model(
     stands = follow_answer_model(settings, ADA, before=NAME, instance="", clock=clock)
     assert stands == registry.get("ada", 1)
     assert "Connection refused" in written(console)
-    other = Author("ada", "Ada", answer_model="http://127.0.0.1:9/v1#other")
+    other = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
+    write_author(settings, other)
     with pytest.raises(TwinError, match="Connection refused"):
         follow_answer_model(settings, other, before=NAME, instance="", clock=clock)
     assert [item.state for item in registry.versions("ada")] == ["stable"]
+    assert read_author(settings, "ada") == ADA, "the next start does not meet the same"
 
 
 def test_an_address_elsewhere_needs_the_authors_leave(settings: Settings) -> None:

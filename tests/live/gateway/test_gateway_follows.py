@@ -17,9 +17,11 @@ import pytest
 from tests.live.gateway.stack import Stack
 from twin_resources.authors import read_author, write_author
 from twin_resources.gateway.config import SPAN_DELAY_MS
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.pausing import pause, resume
+from twin_resources.prompt import DEFAULT_TEMPLATE
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
@@ -145,6 +147,37 @@ def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None
         stack.start_model("ann/v1")
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["route"] == "stable")
+
+
+def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack: Stack) -> None:
+    listed = stack.servers["ann/v1"]
+    named = ServedVersion(
+        1, "named", DEFAULT_TEMPLATE.hash, "", None, f"{listed['url']}#{listed['alias']}", "",
+        kind="answer_model",
+    )  # fmt: skip
+    entry = AuthorPolicy(stable=named, weights={"stable": 1.0})
+    write_policy(stack.settings.policy_path, Policy("", "", {"ann": entry}))
+    stack.wait(lambda: twin(stack)["version"] == "v1")
+    told = twin(stack)
+    assert (told["route"], told["degraded"], told["cost_usd"]) == ("stable", "", None)
+    assert "not trained on" in told["disclosure"]
+    assert stack.trace(told["trace_id"])["metadata"]["twin.checkpoint"] == "named"
+
+    stack.models.pop("ann/v1").end()  # nobody has noticed yet
+    try:
+        told = twin(stack)
+        assert told["version"] == "base"
+        assert told["degraded"].startswith("stable failed")
+        assert told["degraded"].endswith("answered by base")
+        assert told["cost_usd"] > 0
+        streamed = stack.post(BODY | {"stream": True})
+        assert streamed.status_code == 200
+        assert "stable failed" in streamed.text
+        assert stack.post(BODY | {"model": "twin/ann@stable"}).status_code == 503, "as was asked"
+        stack.publish(ready=lambda name: name != "ann/v1")  # the fleet has
+        stack.wait(lambda: twin(stack)["degraded"] == "stable not ready: answered by base")
+    finally:
+        stack.start_model("ann/v1")
 
 
 def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack) -> None:

@@ -1,0 +1,102 @@
+"""Answer models as they come: a server at an address, a folder of the same weights, a bad file.
+
+The stand-in for a larger model is a llama.cpp server of the tiny one: what is tested is that it is
+found, kept, served and let go, not how well it answers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.live.serving.conftest import ServedModel
+from tests.live.serving.test_fleet import FleetProcess, client_of, fleet_of, prepared
+from twin_resources.authors import Author
+from twin_resources.chat_model import CHAT_TEMPLATE
+from twin_resources.command.answer_models import follow_answer_model
+from twin_resources.command.clock import StageClock
+from twin_resources.command.outcome import open_registry
+from twin_resources.errors import TwinError
+from twin_resources.gateway.policy import read_policy
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.serving.model_server import ServerProcess
+from twin_resources.settings import Settings
+
+__all__ = ["fleet_of", "prepared"]  # fixtures
+pytestmark = pytest.mark.live
+
+
+def name(settings: Settings, answer_model: str, *, before: str = "") -> ModelVersion | None:
+    return follow_answer_model(
+        settings,
+        Author("ada", "Ada", answer_model=answer_model),
+        before=before,
+        instance="",
+        clock=StageClock(console=Console(file=io.StringIO())),
+    )
+
+
+def test_a_server_at_an_address_answers_until_it_is_gone_and_a_folder_takes_its_place(
+    prepared: Settings,
+    served: ServedModel,
+    fleet_of: Callable[..., FleetProcess],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = ServerProcess(prepared, served.base_gguf, alias="large")
+    try:
+        url = elsewhere.wait_until_ready().url
+        with pytest.raises(TwinError) as refused:
+            name(prepared, url)
+        assert refused.value.found == "it answers 401 without a key"
+        assert "export TWIN_ANSWER_MODEL_KEY" in refused.value.next_step
+        assert open_registry(prepared).versions("ada") == []
+
+        settings = prepared.model_copy(update={"answer_model_key": elsewhere.key})
+        monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", elsewhere.key)
+        found = name(settings, url)
+        assert found is not None
+        assert (found.version, found.state, found.base) == (1, "stable", f"{url}#large")
+        fleet = fleet_of()
+        servers = fleet.wait(lambda servers: {"base", "ada/v1"} <= set(servers))
+        assert (servers["ada/v1"]["url"], servers["ada/v1"]["alias"]) == (url, "large")
+        answer = client_of(servers["ada/v1"]).chat.completions.create(
+            model="large", messages=[{"role": "user", "content": "Hello"}], max_tokens=4
+        )
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens > 0
+    finally:
+        elsewhere.end()
+    fleet.wait(lambda servers: "ada/v1" not in servers and "base" in servers)
+    assert "Connection refused" in fleet.document()["problems"]["ada/v1"]
+
+    # the same weights in a folder: prepared as a base model is
+    second = name(settings, str(served.base), before=f"{url}#large")
+    assert second is not None
+    assert (second.version, second.state, second.kind) == (2, "stable", "answer_model")
+    assert Path(second.base_gguf).is_file()
+    servers = fleet.wait(lambda servers: {"base", "ada/v2"} <= set(servers))
+    assert client_of(servers["ada/v2"]).models.list().data[0].id == "ada/v2"
+    assert name(settings, str(served.base), before=str(served.base)) == second, "nothing new"
+
+    third = name(settings, str(served.base_gguf), before=str(served.base))
+    assert third is not None
+    assert (third.version, third.base_gguf) == (3, str(served.base_gguf))
+    fleet.wait(lambda servers: {"base", "ada/v3"} <= set(servers))
+
+    assert name(settings, "", before=str(served.base_gguf)) is None
+    assert read_policy(settings.policy_path).authors["ada"].stable is None
+    fleet.wait(lambda servers: set(servers) == {"base"})
+
+
+def test_a_file_that_cannot_be_served_moves_nothing(prepared: Settings, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE + bytes(1000))
+    with pytest.raises(TwinError) as refused:
+        name(prepared, str(broken))
+    assert "its process ended with" in refused.value.found
+    assert "llama.cpp serves" in refused.value.next_step
+    assert open_registry(prepared).versions("ada") == []
