@@ -1,0 +1,304 @@
+"""Labels bought of a paid model's stand-in: priced, blind, watched by plants, bought once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+
+from twin_assets.partitions import authors
+from twin_assets.serving import labelling
+from twin_assets.serving.routing_labels import routing_labels
+from twin_assets.serving.shadow_prompts import ShadowPrompt, ShownPassage
+from twin_resources.authors import Author, write_author
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    ModelServerResource,
+    RegistryResource,
+    SettingsResource,
+    TablesResource,
+)
+from twin_resources.errors import TwinError
+from twin_resources.evidence import judges as certification
+from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
+from twin_resources.gateway.paid_answers import PaidAnswers
+from twin_resources.gateway.paid_budget import price_of
+from twin_resources.judging.judge import Answered, identity
+from twin_resources.judging.panel import Member, Panel, differences
+from twin_resources.judging.plants import OwnAnswer, plant
+from twin_resources.judging.routing_labels import arrays_of
+from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.settings import Settings
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+
+MODEL = "openai/gpt-4o-mini"
+ADA = Author("ada", "Ada", max_tokens=50, consent="2026-01-01: by mail")
+VERSION = ModelVersion(
+    "ada", 1, "c1", "stable", False, False, "", None, "/base", "/base.gguf",
+    DEFAULT_TEMPLATE.hash, "d", "2026-01-01T00:00:00+00:00",
+)  # fmt: skip
+PROMPTS = [
+    ShadowPrompt(
+        "recorded" if n % 2 else "held_out",
+        f"{n:032x}",
+        f"Why is clock number {n} slow, and what of its oil?",
+        (ShownPassage(f"k{n}", "On oil", f"Oil thickens, case {n}.", None),),
+    )
+    for n in range(25)
+]
+HELD = [
+    OwnAnswer(f"s{n}", f"d{n}", f"Which oil for clock {n}?", f"oil oil watch {n} spring", ("oil",))
+    for n in range(60)
+]
+
+
+class OilJudge:
+    """Likes answers that speak of oil; `mood` is what it gives for that, so a test can spoil it."""
+
+    name, revision, claim = "oil", "1", "general"
+
+    def __init__(self) -> None:
+        self.mood = 1.0
+
+    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
+        return self.mood if "oil" in answer else 0.2
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        return [self.score(one.question, one.answer) for one in answered]
+
+
+def panel_of(judge: OilJudge) -> Panel:
+    plants = plant(HELD, training=[("x", "wheel and case")], others=["somebody else"])
+    spoiled = [one for one in plants if "oil" not in one.answer and one.kind in {"off_topic"}]
+    certificate = certification.Certificate("oil@1", "general", True, {}, {}, "for the test")
+    found = differences(judge, spoiled)
+    assert min(found["off_topic"]) == pytest.approx(0.8)
+    return Panel((Member(judge, certificate, tuple(spoiled)),), unseen=True, notes=())
+
+
+def embed(texts: Sequence[str]) -> np.ndarray:
+    vectors = np.asarray([[len(text), text.count("o"), 1.0] for text in texts], np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class Seller(ThreadingHTTPServer):
+    """In the place of a paid API: counts what it was asked, and may leave the usage out."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Sold)
+        self.asked: list[dict[str, Any]] = []
+        self.tells_usage = True
+        self.status = 200
+
+
+class _Sold(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        seller = self.server
+        assert isinstance(seller, Seller)
+        seller.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        message = {"role": "assistant", "content": "Use oil."}
+        document: dict[str, Any] = {
+            "id": "1", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        }  # fmt: skip
+        if seller.tells_usage:
+            document["usage"] = {
+                "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
+            }  # fmt: skip
+        if seller.status != 200:
+            document = {"error": {"message": "no such key", "code": "invalid_api_key"}}
+        data = json.dumps(document).encode()
+        self.send_response(seller.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def selling(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
+    server = Seller()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{server.server_port}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def seller(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
+    with selling(monkeypatch) as server:
+        yield server
+
+
+class Shop:
+    """A purchase of ada's, as often as a test asks."""
+
+    def __init__(self, home: Settings, tables: Tables, *, limit: float | None = None) -> None:
+        self.tables = tables
+        limits = SpendingLimits(purposes={"label": SpendingLimit(usd_per_month=limit)})
+        self.account = SpendingAccount(State.open(home.state_address), limits)
+        self.judge = OilJudge()
+        self.panel = panel_of(self.judge)
+        self.own = 0
+
+    def ask_own(self, messages: Sequence[Any]) -> Sequence[str]:
+        self.own += len(messages)
+        return ["oil" if n % 2 else "nothing" for n in range(len(messages))]
+
+    def buy(self, *, labels: int = 25, usd: float = 1.0) -> labelling.Bought:
+        purchase = labelling.purchase_of(ADA, VERSION, self.panel, paid=MODEL, embedder="made")
+        return labelling.buy(
+            ADA,
+            VERSION,
+            PROMPTS,
+            self.panel,
+            purchase,
+            tables=self.tables,
+            sources=labelling.LabelSources(
+                self.ask_own,
+                PaidAnswers(MODEL, self.account, "ada"),
+                embed,
+                {prompt.prompt_id: "reader" for prompt in PROMPTS[:3]},
+            ),
+            most_labels=labels,
+            most_usd=usd,
+            margin=0.1,
+            say=lambda _: None,
+        )
+
+
+def test_every_label_is_bought_once_with_its_price_and_no_text(
+    home: Settings, tables: Tables, seller: Seller
+) -> None:
+    shop = Shop(home, tables)
+    price = price_of(MODEL, prompt_tokens=100, answer_tokens=10)
+    first = shop.buy(labels=12)
+    assert (first.labels, first.new_labels, first.stopped[:9]) == (12, 12, "12 labels")
+    assert first.plants >= 2
+    assert first.usd == pytest.approx(12 * price)
+    assert shop.account.spent(period="month", purpose="label").usd == pytest.approx(12 * price)
+    assert len(seller.asked) == shop.own == 12
+    assert "Oil thickens" in seller.asked[0]["messages"][-1]["content"]
+    again = shop.buy(labels=12)
+    assert (again.new_labels, again.usd, len(seller.asked)) == (0, 0.0, 12)
+    rest = shop.buy(labels=30)
+    assert (rest.labels, rest.new_labels, rest.stopped) == (25, 13, "every prompt has been used")
+    rows = labelling.stored_labels(tables, "ada")
+    found = arrays_of(rows, rest.purchase, ("general",))
+    assert len(found) == 25
+    assert set(found.gains[:, 0].round(6)) == {0.0, 0.8}
+    assert found.usd.tolist() == pytest.approx([price] * 25)
+    assert found.groups.count("reader") == 3
+    assert all(-1.0 <= value <= 1.0 for value in found.closeness)
+    strings = [name for name, kind in rows.schema.items() if kind == pl.String]
+    assert "Oil thickens" not in str(rows.select(strings).to_dicts())
+
+
+def test_a_sum_and_a_limit_end_it_before_they_are_passed(
+    home: Settings, tables: Tables, seller: Seller
+) -> None:
+    none = Shop(home, tables).buy(usd=0.0)
+    assert (none.labels, len(seller.asked)) == (0, 0)
+    assert "the sum of $0" in none.stopped
+    paid = PaidAnswers(MODEL, Shop(home, tables).account, "ada")
+    most = paid.most_usd([{"content": "x" * 1000}], max_tokens=50)
+    found = Shop(home, tables, limit=3 * most).buy()
+    assert found.stopped == "a limit of the account is used up"
+    assert 0 < found.labels == len(seller.asked) < 25
+    assert Shop(home, tables).account.spent(period="month").usd <= 3 * most
+
+
+def test_a_provider_without_usage_costs_the_whole_reservation(
+    home: Settings, tables: Tables, seller: Seller
+) -> None:
+    seller.tells_usage = False
+    shop = Shop(home, tables)
+    found = shop.buy(labels=2)
+    assert found.usd > 2 * price_of(MODEL, prompt_tokens=100, answer_tokens=10)
+    assert shop.account.spent(period="month").usd == pytest.approx(found.usd)
+
+
+def test_a_refused_key_costs_nothing_and_is_said(
+    home: Settings, tables: Tables, seller: Seller
+) -> None:
+    seller.status = 401
+    shop = Shop(home, tables)
+    with pytest.raises(TwinError, match="TWIN_PAID_MODEL and its key"):
+        shop.buy(labels=2)
+    assert shop.account.spent(period="month").usd == 0.0
+    assert len(labelling.stored_labels(tables, "ada")) == 0
+
+
+def test_a_spoiled_judge_shows_in_the_plants(
+    home: Settings, tables: Tables, seller: Seller
+) -> None:
+    shop = Shop(home, tables)
+    shop.judge.mood = 0.0  # scores what is good below what is planted
+    shop.buy()
+    rows = labelling.stored_labels(tables, "ada")
+    planted = rows.filter(pl.col("source") == "plant")
+    assert len(planted) >= 3
+    bad = [scores[0]["paid"] - scores[0]["own"] for scores in planted["scores"].to_list()]
+    assert bad == pytest.approx([-0.2] * len(bad))
+
+
+def test_nothing_is_bought_without_a_paid_model_consent_or_a_sum(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), ["ada"])
+
+    def said() -> str:
+        result = dg.materialize(
+            [routing_labels],
+            instance=instance,
+            partition_key="ada",
+            resources={
+                "settings": SettingsResource(),
+                "tables": TablesResource(),
+                "registry": RegistryResource(),
+                "model_server": ModelServerResource(),
+                "embedder": EmbedderResource(),
+            },
+        )
+        [event] = result.asset_materializations_for_node("routing_labels")
+        return str(event.metadata["nothing_to_do"].value)
+
+    write_author(home, Author("ada", "Ada"))
+    assert "no paid model" in said()
+    monkeypatch.setenv("TWIN_PAID_MODEL", MODEL)
+    monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
+    assert "consent" in said()
+    write_author(home, Author("ada", "Ada", paid=False))
+    assert "paid = false" in said()
+    write_author(home, ADA)
+    assert "no stable version" in said()
+
+
+def test_the_judges_of_a_purchase_name_it() -> None:
+    judge = OilJudge()
+    panel = panel_of(judge)
+    first = labelling.purchase_of(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    assert first.judges == (identity(judge),)
+    judge.revision = "2"
+    second = labelling.purchase_of(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    assert first.id != second.id
