@@ -8,12 +8,14 @@ Without a paid model there is nothing to choose between: no file, no metadata.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from twin_assets.serving import routing, routing_fit
@@ -21,8 +23,10 @@ from twin_assets.serving.labelling import stored_labels
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_resources.errors import TwinError
 from twin_resources.evidence import judges as certification
+from twin_resources.gateway.choice import ROUTED
 from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.routing.fixed_order import PriceStep
+from twin_resources.gateway.routing.off_policy import PolicyValue, snips
 from twin_resources.gateway.routing.policy_file import (
     RoutingPolicy,
     policy_file,
@@ -51,6 +55,7 @@ class RoutedAuthor:
         policy: in force; None: nothing is routed.
         steps: of the newest fit, for the frontier.
         answers: of this month, and since the policy in force was written.
+        readers: what readers' votes say of "all own" and "all paid", from the lot's answers.
         own_since: answers of the own model since then.
         paid_usd: of the labels' answers.
     """
@@ -62,6 +67,7 @@ class RoutedAuthor:
     labels: int = 0
     missing: int = 0
     answers: RoutedAnswers = field(default_factory=RoutedAnswers)
+    readers: Mapping[str, PolicyValue] = field(default_factory=dict[str, PolicyValue])
     own_since: int = 0
     paid_usd: tuple[float, ...] = ()
 
@@ -131,7 +137,12 @@ def route(
         path.unlink(missing_ok=True)
     elif outcome.policy is not standing:
         write_routing_policy(path, outcome.policy)
-    return _told(author.slug, models, labels, outcome, unreadable)
+    told = _told(author.slug, models, labels, outcome, unreadable)
+    if outcome.policy is None or not tables.exists("interactions", author.slug):
+        return told
+    written = datetime.fromisoformat(outcome.policy.written_at)
+    asked = tables.read("interactions", author.slug)
+    return replace(told, readers=readers_values(asked, since=written))
 
 
 def metadata(routed: RoutedAuthor) -> dict[str, Any]:
@@ -157,6 +168,10 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
             "loses_at_most": round(-policy.step.lower, 4),
             "explored": policy.explored,
             "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
+            "readers_value": {
+                name: f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}], {one.readers} readers"
+                for name, one in routed.readers.items()
+            },
             "who_answers_which_class": dg.MetadataValue.md(class_rows(policy, routed.answers)),
         }
     if routed.steps:
@@ -168,6 +183,35 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
             title="cost against quality",
         )
         found["cost_against_quality"] = dg.MetadataValue.md(picture)
+    return found
+
+
+def readers_values(asked: pl.DataFrame, *, since: datetime) -> dict[str, PolicyValue]:
+    """What readers' votes say each model is worth on all questions (SNIPS), by `own` and `paid`.
+
+    Only answers that a policy has routed count: both models had a chance, which is on the trace. A
+    model without a vote is left out.
+
+    Args:
+        asked: rows of the asset `interactions`.
+    """
+    mine = asked.filter(
+        pl.col("vote").is_not_null()
+        & (pl.col("started_at") >= since)
+        & (pl.col("route").is_in(["stable", "canary"]) | pl.col("route").str.starts_with(ROUTED))
+        & (pl.col("propensity") > 0.0)
+        & (pl.col("propensity") < 1.0)
+    )
+    paid = mine["route"].str.starts_with(ROUTED).to_numpy()
+    found: dict[str, PolicyValue] = {}
+    for name, given in (("own", ~paid), ("paid", paid)):
+        if given.any():
+            found[name] = snips(
+                mine["vote"].to_numpy(),
+                mine["propensity"].to_numpy(),
+                given.astype(np.float64),
+                mine["reader"].to_list(),
+            )
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
 from twin_assets.serving.routing_fit import Outcome, Prices, models_of, refit
 from twin_assets.serving.routing_plot import frontier_plot
-from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
+from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata, readers_values
 from twin_resources.gateway.routing.policy_file import RoutingPolicy
 from twin_resources.judging import routing_labels
 from twin_resources.judging.routing_labels import LabelArrays, Purchase, arrays_of, plant_gains
@@ -175,7 +176,7 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     counted = RoutedAnswers({"easy": ClassCounts(90, 10), "fact": ClassCounts(1, 0)}, 91, 10, 0.01)
     usd = (0.001,) * 9
     shown = metadata(
-        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, 91, usd)
+        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, {}, 91, usd)
     )
     assert shown["routed"] is True
     assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
@@ -185,6 +186,26 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     assert metadata(RoutedAuthor(hidden=True)) == {}
     missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
+
+
+def test_readers_votes_value_both_models_by_the_lots_answers() -> None:
+    began = datetime(2026, 11, 1, tzinfo=UTC)
+    rows = [("stable", 0.9, 0.5), ("stable", 0.9, 0.7), ("routed:paid", 0.1, 1.0)] * 4
+    rows += [("stable", 1.0, 0.0), ("alias:paid", 1.0, 0.0), ("routed:paid", None, 0.0)]
+    asked = pl.DataFrame(
+        {
+            "route": [route for route, _, _ in rows],
+            "propensity": [chance for _, chance, _ in rows],
+            "vote": [vote for _, _, vote in rows],
+            "reader": [f"r{number % 5}" for number in range(len(rows))],
+            "started_at": [began] * len(rows),
+        }
+    )
+    found = readers_values(asked, since=began)
+    assert found["own"].value == pytest.approx(0.6)
+    assert found["paid"].value == pytest.approx(1.0)
+    assert found["own"].low < 0.6 < found["own"].high
+    assert readers_values(asked, since=began + timedelta(days=1)) == {}
 
 
 def test_the_picture_is_drawn_without_a_policy(in_force: RoutingPolicy) -> None:
