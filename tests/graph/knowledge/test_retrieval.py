@@ -133,6 +133,22 @@ def test_a_passage_carries_what_an_answer_cites(retriever: Retriever) -> None:
     assert result.vector.shape == (384,)
 
 
+def test_a_passage_tells_how_close_it_is_to_the_question(
+    retriever: Retriever, embedder: Embedder
+) -> None:
+    question = "Who is Bertha?"
+    own = embedder.embed([question])[0]
+    alone = retriever.retrieve("ada", question)
+    [together] = many(retriever, [Query(question)])
+    for result in (alone, together):
+        near = {passage.document_id: passage for passage in result.passages}
+        heading = f"{near['bread'].title}\n\n{near['bread'].text}"
+        texts = [near["bread"].text, heading]
+        cosines = [float(np.dot(own, vector)) for vector in embedder.embed(texts)]
+        assert any(near["bread"].cosine == pytest.approx(cosine, abs=0.03) for cosine in cosines)
+        assert near["bread"].cosine == max(one.cosine for one in result.passages)
+
+
 def test_nothing_newer_and_nothing_excluded(retriever: Retriever) -> None:
     question = "Is quicksort ever quadratic?"
     assert found(retriever, question)[0] == "sort"

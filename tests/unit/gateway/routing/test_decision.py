@@ -9,6 +9,8 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import PAID, drawn, features, fitted_policy
 from twin_resources.errors import TwinError
+from twin_resources.forgetting.decoding import held_in
+from twin_resources.forgetting.gone import Gone, Subject
 from twin_resources.gateway.routing.class_table import class_table
 from twin_resources.gateway.routing.decision import decide, features_of, lot, point_of
 from twin_resources.gateway.routing.nearest_labels import gain_interval, nearest_labels
@@ -168,6 +170,20 @@ def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) ->
     )
     assert policy.label_ids[7].encode() in path.read_bytes()  # forgetting finds it
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_forgetting_finds_a_readers_trace_in_the_file(
+    policy: RoutingPolicy, tmp_path: Path
+) -> None:
+    path = policy_file(tmp_path, "mara")
+    write_routing_policy(path, policy)
+
+    def of(trace: str) -> Gone:
+        ids = frozenset({trace})
+        return Gone(Subject("reader", "", "0123456789abcdef"), ids=ids, traces=ids)
+
+    assert held_in(path, of(policy.label_ids[200])) is not None
+    assert held_in(path, of("f" * 32)) is None
 
 
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.5, 0.999])
