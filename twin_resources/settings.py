@@ -46,6 +46,13 @@ class Settings(BaseSettings):
     dagster_port: int = 3000  # of Dagster's pages
     traces_port: int = 4318  # of the embedded trace store
     chat_port: int = 7860  # of the chat page, while it is open
+    # Web pages that may ask the gateway from a browser, as https://example.org, separated by
+    # spaces; empty: none. No *.
+    allowed_origins: str = ""
+    # Requests of one key that may be under way at once; the next one gets 429.
+    requests_per_key: int = Field(default=32, ge=1)
+    # Requests to one model server that may be under way, answered or waiting; the next gets 429.
+    requests_per_server: int = Field(default=64, ge=1)
     model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
     model_server_key: str = ""  # of that server
     answer_model_key: str = ""  # of an answer model at an address (`twin up --answer-model`)

@@ -39,4 +39,7 @@ def application() -> Door:
         live=process.live,
         background=process.following,
         feedback=process.feedback,
+        prices=process.prices,
+        origins=process.origins,
+        admission=process.admission,
     )

@@ -192,9 +192,9 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
         that the author named, `tuned` of one that was trained; the others have none.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
-    if alias == PAID:
+    chosen = named(snapshot, model)
+    if chosen.version == PAID:
         return {"version": PAID, "answer": VOICE, "released_for": list(ANSWER_FORMS)}
-    chosen = _arm(snapshot.policy_of(author), author, alias or "stable", propensity=1.0)
     wanted = snapshot.authors[author].answer
     form, _ = given_form(wanted, chosen.released_for, version=chosen.version)
     told = {
@@ -204,6 +204,14 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
     }
     served = _served(snapshot.policy_of(author), alias or "stable")
     return told | ({"kind": served.kind} if served else {})
+
+
+def named(snapshot: Snapshot, model: str) -> Chosen:
+    """Who answers for a model name that `models_for` lists, where nothing is diverted or down."""
+    author, _, alias = model.removeprefix("twin/").partition("@")
+    if alias == PAID:
+        return Chosen(PAID, PAID, "", "", "alias:paid", 1.0, released_for=ANSWER_FORMS)
+    return _arm(snapshot.policy_of(author), author, alias or "stable", propensity=1.0)
 
 
 def diverted_to(snapshot: Snapshot, asked: Asked) -> str:

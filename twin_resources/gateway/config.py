@@ -96,6 +96,8 @@ def proxy_config() -> dict[str, Any]:
             "disable_error_logs": True,
             "disable_adding_master_key_hash_to_db": True,
             "store_model_in_db": False,
+            # A reader who leaves ends the work; else whole answers were computed to the end.
+            "cancel_on_disconnect": True,
         },
     }
 

@@ -11,7 +11,7 @@ cost.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -113,3 +113,38 @@ class Throughput:
     def tokens_per_second(self) -> float:
         """0 until something was measured."""
         return self.tokens / self.busy_seconds if self.busy_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a million tokens cost, by who answers, as `/v1/models` tells it.
+
+    Attributes:
+        meters: of the model servers, by server key.
+        usd_per_hour: price of the machine.
+        paid: of the paid model's prompt and answer tokens, US dollars a million; None: there is
+            none.
+    """
+
+    meters: Mapping[str, Throughput]
+    usd_per_hour: float
+    paid: tuple[float, float] | None = None
+
+    def of(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
+        """`usd_per_million_prompt_tokens`, `usd_per_million_answer_tokens`; None: not measured yet.
+
+        A machine of one's own is priced at the marginal cost of the tokens that it was measured at,
+        the same for both kinds: it is what the answers themselves are told to cost.
+        """
+        prompt = answer = None
+        if is_paid and self.paid is not None:
+            prompt, answer = self.paid
+        meter = self.meters.get(server_key)
+        if not is_paid and meter is not None and meter.tokens_per_second > 0:
+            prompt = answer = self_hosted_usd_per_million_tokens(
+                self.usd_per_hour, tokens_per_second=meter.tokens_per_second
+            )
+        return {
+            "usd_per_million_prompt_tokens": prompt,
+            "usd_per_million_answer_tokens": answer,
+        }

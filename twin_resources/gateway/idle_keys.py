@@ -30,7 +30,9 @@ _NAMED = frozenset(
         "functions",
         "parallel_tool_calls",
         "service_tier",
+        "reasoning",
         "reasoning_effort",
+        "verbosity",
         "prompt_cache_key",
         "prompt_cache_retention",
     }

@@ -118,7 +118,7 @@ class Passages:
             vector=found.vector,
             embedder=retriever.embedder_revision,
         )
-        if not with_quotes or self.open_quoter is None or reason:
+        if not with_quotes or self.open_quoter is None or reason or found.vector is None:
             return told
         if self._quoter is None:
             self._quoter = self.open_quoter(retriever)
@@ -150,7 +150,9 @@ def passages_of(settings: Settings) -> Passages:
         from twin_resources.embedder.embedder import load_embedder
         from twin_resources.retrieval.retrieval import Retriever
 
-        return Retriever(settings.tables_base, load_embedder(settings))
+        # One thread a question: with all of them it costs 13-17 CPU-ms in place of 8, because they
+        # wait for each other in a busy loop, and several questions share the cores anyway.
+        return Retriever(settings.tables_base, load_embedder(settings, threads=1))
 
     def open_quoter(retriever: Retriever) -> Quoter:
         from twin_resources.quotes.quoter import Quoter

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.
 DIVERTED_TIMEOUT_S = 60.0
+READER_LEFT = 499  # LiteLLM's status of a call that it cancelled because the client was gone
 _READ = ALLOWED_KEYS | {ADMITTED_KEY}
 _MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
 
@@ -334,7 +335,11 @@ class TwinPlugin(CustomLogger):
                 answering.bought.left()
             else:
                 answering.bought.failed(original_exception)
-        if answering is None or isinstance(original_exception, ProxyException | HTTPException):
+        if answering is None:
+            return None
+        if isinstance(original_exception, ProxyException | HTTPException):
+            if getattr(original_exception, "status_code", None) == READER_LEFT:
+                answering.end(0)  # else its meter would go on counting the machine as busy
             return None
         answering.end(0)
         refused = _failed_call(answering, original_exception)

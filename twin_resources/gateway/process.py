@@ -14,12 +14,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from twin_resources.gateway.account import account_of
+from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.canary_watch import ACTOR, CanaryWatch
+from twin_resources.gateway.cost import Prices
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.following import Following
 from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
-from twin_resources.gateway.paid_budget import PaidBudget
+from twin_resources.gateway.origins import Origins
+from twin_resources.gateway.paid_budget import PaidBudget, price_of
 from twin_resources.gateway.passages import passages_of
 from twin_resources.gateway.plugin import TwinPlugin, authenticator
 from twin_resources.gateway.question_routing import QuestionRouter
@@ -28,9 +31,25 @@ from twin_resources.gateway.response_format import takes_response_format
 from twin_resources.gateway.routing.pacing import Money
 from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
+from twin_resources.gateway.whole_answers import WholeAnswers
 from twin_resources.langfuse.outbox import GATEWAY_CHECKPOINT_PAGES, Outbox, outbox_path
 from twin_resources.settings import load_settings
 from twin_resources.state.state import State
+
+
+def _ask_by_stream() -> None:
+    """Put our transport under LiteLLM's client of OpenAI's API, which keeps all else it has."""
+    import litellm
+    from litellm.llms.openai.common_utils import BaseOpenAILLM
+
+    def is_ours(address: str) -> bool:
+        return any(address.startswith(server.url) for server in live.current.servers.values())
+
+    client = BaseOpenAILLM.get_async_http_client()
+    if client is None:
+        raise TypeError("LiteLLM makes no HTTP client: see whole_answers.py, and its new way")
+    client._transport = WholeAnswers(client._transport, is_ours)
+    litellm.aclient_session = client
 
 
 def _find_router() -> Any:
@@ -73,12 +92,22 @@ def _money(_: str) -> Money | None:
     return Money(left, (midnight - now).total_seconds())
 
 
+def _paid_prices() -> tuple[float, float] | None:
+    """Of a million prompt tokens and of a million answer tokens, US dollars."""
+    if budget is None:
+        return None
+    model, million = settings.paid_model, 1_000_000
+    prompt_usd = price_of(model, prompt_tokens=million, answer_tokens=0)
+    return prompt_usd, price_of(model, prompt_tokens=0, answer_tokens=million)
+
+
 settings = load_settings()
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
 feedback = FeedbackDesk(outbox)
 keyring = keyring_of(settings)
 live = Live(settings)
+_ask_by_stream()
 budget = _paid_budget()
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
 if budget is not None:
@@ -86,6 +115,9 @@ if budget is not None:
     path.paid_model = settings.paid_model
     path.paid_takes_json = takes_response_format(settings.paid_model)
     path.router = QuestionRouter(settings.paid_model, _money)
+prices = Prices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
+origins = Origins.read(settings.allowed_origins)
+admission = Admission(settings.requests_per_key, settings.requests_per_server)
 watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)

@@ -60,7 +60,9 @@ MAX_ANSWER_TOKENS = 4096
 # llama.cpp's is 32 bits wide; a larger number reached LiteLLM as a float.
 MAX_SEED = 2**32 - 1
 
-_MODEL = re.compile(r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid))?")
+MODEL_NAME = re.compile(
+    r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid))?"
+)
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,12 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def admitted(body: Mapping[str, Any]) -> dict[str, Any]:
-    """See `parse_body`, of a body that is decoded."""
+def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> dict[str, Any]:
+    """See `parse_body`, of a body that is decoded; `also_ignored`: of the API it came by."""
     refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
     idle = read_idle(body)
     passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
-    told = {"ignored": list(idle.ignored), "user": idle.user}
+    told = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
     return passed | ({ADMITTED_KEY: told} if any(told.values()) else {})
 
 
@@ -169,7 +171,7 @@ def read_question(body: Mapping[str, Any]) -> Asked:
         Refused: 404 a model name that is no twin, 400 messages or parameters of a wrong shape.
     """
     model = body.get("model")
-    match = _MODEL.fullmatch(model) if isinstance(model, str) else None
+    match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
     if match is None:
         raise Refused(
             404,
@@ -348,5 +350,6 @@ def _read_sampling(body: Mapping[str, Any]) -> Mapping[str, Any]:
         stops = cast("list[object]", stop if isinstance(stop, list) else [stop])
         if not all(isinstance(text, str) and text for text in stops) or len(stops) > 4:
             raise _bad("stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings")
-        sampling["stop"] = stops
+        if stops:  # lm_eval sends an empty list
+            sampling["stop"] = stops
     return sampling

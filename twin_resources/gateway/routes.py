@@ -3,8 +3,9 @@
 Belongs here: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
 of client headers, and the answers that need no LiteLLM (models, readiness, feedback, the one line
 at `/`).
-Does not belong here: the rules (`keys.py`, `request_body.py`, `choice.py`, `feedback.py`) and
-everything after LiteLLM.
+Does not belong here: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
+`origins.py`, `choice.py`, `feedback.py`), what an answer is changed into on its way out
+(`answer_bytes.py`), and everything after LiteLLM.
 
 The proxy exposes some hundred routes, and any valid key may call most of them past the plugin. So
 the list is of what exists, not of what is forbidden: everything else answers 404 before
@@ -16,31 +17,44 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets as random_source
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from twin_resources.gateway.choice import answers_of, choose, models_for
+from twin_resources.gateway.admission import Admission
+from twin_resources.gateway.answer_bytes import Headers, Message, Send, carried_back, dressed
+from twin_resources.gateway.choice import PAID, answers_of, choose, models_for, named
+from twin_resources.gateway.cost import Prices
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.live import Live
+from twin_resources.gateway.origins import Origins
+from twin_resources.gateway.other_apis import Back, Carried, from_completions, from_responses
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import (
     MAX_BODY_BYTES,
-    parse_body,
+    MODEL_NAME,
+    admitted,
+    decode_object,
     read_question,
     too_large,
 )
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
+CHAT_PATH = "/v1/chat/completions"
+# They are carried over the chat API: LiteLLM's own routes for them are not reached.
+CARRIED_ROUTES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], Carried]] = {
+    ("POST", "/v1/completions"): from_completions,
+    ("POST", "/v1/responses"): from_responses,
+}
 MODELS_ROUTE = ("GET", "/v1/models")
+_ONE_MODEL = MODELS_ROUTE[1] + "/"  # and the name of a twin, which has a slash in it
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
 LIVELINESS_ROUTE = ("GET", "/health/liveliness")
 READINESS_ROUTE = ("GET", "/health/readiness")
@@ -51,13 +65,14 @@ WHAT = (
     "To talk in a browser: `twin open`, on the machine of the twin.\n"
 )
 OPEN_ROUTES = frozenset({WHAT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # without a key
-ROUTES = CHAT_ROUTES | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
+ROUTES = CHAT_ROUTES | CARRIED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
+ENDS_WITHIN_S = 1.0
+# Of 256 KB over any line on which somebody would chat. A body that never ended was held for ever.
+BODY_WITHIN_S = 10.0
 
 # What LiteLLM needs. The rest of the client's headers steers LiteLLM (x-litellm-*, langfuse_*),
 # names a trace of its own (traceparent), or is nobody's business (user agent, addresses).
 _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-key"})
-# What LiteLLM tells its own operators: versions, addresses of model servers, spend.
-_HIDDEN_ANSWER_HEADERS = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
 
 
 class Background(Protocol):
@@ -77,6 +92,10 @@ class Door:
         live: the snapshot that questions are held against.
         background: started when the proxy has started, before the first request.
         feedback: stores what readers think.
+        prices: what tokens cost, for the models route.
+        origins: pages that may ask from a browser.
+        admission: counts what is under way.
+        body_within_s: how long a body may take to arrive.
     """
 
     proxy: Application
@@ -84,6 +103,10 @@ class Door:
     live: Live
     background: Background
     feedback: FeedbackDesk
+    prices: Prices = field(default_factory=lambda: Prices({}, 0.0))
+    origins: Origins = field(default_factory=Origins)
+    admission: Admission = field(default_factory=lambda: Admission(32, 64))
+    body_within_s: float = BODY_WITHIN_S
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,58 +118,134 @@ class Door:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = _header(scope, b"origin")
+        send = dressed(
+            send, request_id=random_source.token_hex(16), headers=self.origins.of_answer(origin)
+        )
         route = (scope["method"], scope["path"])
-        if route not in ROUTES:
+        if route[0] == "OPTIONS" and self.origins.allows(origin) and _methods_of(route[1]):
+            await self._preflight(scope, send)
+        elif route not in ROUTES and not _names_a_model(*route):
             await _answer(send, 404, _no_such_route(*route))
         elif route == LIVELINESS_ROUTE:
-            await self.proxy(_stripped(scope), receive, _hiding(send))
+            await self.proxy(_stripped(scope), receive, send)
         elif route == READINESS_ROUTE:
             await self._readiness(send)
         elif route == WHAT_ROUTE:
             await _tell_what(send)
         else:
             try:
-                key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
-                if route == MODELS_ROUTE:
-                    await self._models(key, send)
-                    return
-                if route == FEEDBACK_ROUTE:
-                    await _answer(
-                        send, 200, await self.feedback.take(key, await _read_body(receive))
-                    )
-                    return
-                body = await self._checked_body(key, receive)
+                await self._with_key(scope, receive, send)
             except Refused as error:
-                await _answer(send, error.status, error.body())
-                return
-            await self.proxy(
-                _stripped(scope, length=len(body)), _replay(body, receive), _hiding(send)
-            )
+                await _refuse(send, error)
+            except _Left:
+                return  # nobody is there to be told
 
-    async def _checked_body(self, key: Key, receive: Receive) -> bytes:
-        """Read the body, refuse what cannot be answered, and write it anew.
+    async def _with_key(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a route that needs a key; whatever is refused is refused before the proxy."""
+        route = (scope["method"], scope["path"])
+        key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
+        if route == MODELS_ROUTE:
+            await self._models(key, send)
+        elif route == FEEDBACK_ROUTE:
+            await _answer(send, 200, await self.feedback.take(key, await self._body(receive)))
+        elif route not in ROUTES:
+            await self._model(key, scope["path"].removeprefix(_ONE_MODEL), send)
+        else:
+            with self.admission.of_key(key.reader):
+                raw = await self._body(receive)
+                body, back = _chat_body(route, raw)
+                # Named before a place is taken: who is refused waits for nobody.
+                asked = read_question(body)
+                reader = key.for_reader(asked.user)
+                today = datetime.now(UTC).date()
+                chosen = choose(self.live.current, asked, key=reader, day=today)
+                # Written anew so that LiteLLM parses exactly what was checked here.
+                checked = json.dumps(body).encode()
+                with self.admission.to_server(chosen.server_key):
+                    await self._proxied(
+                        _stripped(scope, length=len(checked), path=CHAT_PATH),
+                        checked,
+                        receive,
+                        send if back is None else carried_back(send, back),
+                    )
 
-        Written anew so that LiteLLM parses exactly what was checked here.
+    async def _proxied(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Let the proxy answer, and end its work when the client has left.
+
+        A stream would be ended only where it sends, and text that a guard holds back is not sent.
         """
-        body = parse_body(await _read_body(receive))
-        choose(self.live.current, read_question(body), key=key, day=datetime.now(UTC).date())
-        return json.dumps(body).encode()
+        left = asyncio.Event()
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+
+        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, left), send))
+        watching = asyncio.ensure_future(watch())
+        try:
+            await asyncio.wait({answer, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if _header(scope, b"idempotency-key"):
+                await asyncio.wait({answer})  # whoever asks again gets this very answer
+            elif not answer.done():
+                # It has heard it, and ends and logs a whole answer by itself.
+                await asyncio.wait({answer}, timeout=ENDS_WITHIN_S)
+        finally:
+            watching.cancel()
+            answer.cancel()  # nothing to one that is done
+            await asyncio.wait({answer})
+        if not answer.cancelled():
+            answer.result()  # its error, if there was one
+
+    async def _body(self, receive: Receive) -> bytes:
+        try:
+            return await asyncio.wait_for(_read_body(receive), self.body_within_s)
+        except TimeoutError as error:
+            raise Refused(
+                408,
+                "body_too_slow",
+                tried="read the request",
+                found=f"a body that had not ended after {self.body_within_s:g} s",
+                next_step="send the whole body at once",
+            ) from error
+
+    async def _preflight(self, scope: Scope, send: Send) -> None:
+        asked = _header(scope, b"access-control-request-headers").encode("latin-1")
+        headers = self.origins.of_preflight(_methods_of(scope["path"]), asked)
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _models(self, key: Key, send: Send) -> None:
-        created = int(self.started_at.timestamp())
         names = models_for(self.live.current, key)
+        await _answer(
+            send, 200, {"object": "list", "data": [self._told_of(name) for name in names]}
+        )
+
+    async def _model(self, key: Key, name: str, send: Send) -> None:
+        names = models_for(self.live.current, key)
+        if name not in names:
+            raise Refused(
+                404,
+                "model_not_found",
+                tried=f"find the model {name}",
+                found="none of that name for this key",
+                next_step=f"ask for one of {', '.join(names[:20]) or 'none yet'}",
+                param="model",
+            )
+        await _answer(send, 200, self._told_of(name))
+
+    def _told_of(self, name: str) -> Mapping[str, Any]:
         snapshot = self.live.current
-        data = [
-            {
-                "id": name,
-                "object": "model",
-                "created": created,
-                "owned_by": "llm-twin",
-                "twin": answers_of(snapshot, name),
-            }
-            for name in names
-        ]
-        await _answer(send, 200, {"object": "list", "data": data})
+        answering = named(snapshot, name)
+        price = self.prices.of(answering.server_key, is_paid=answering.version == PAID)
+        return {
+            "id": name,
+            "object": "model",
+            "created": int(self.started_at.timestamp()),
+            "owned_by": "llm-twin",
+            "twin": answers_of(snapshot, name) | price,
+        }
 
     async def _readiness(self, send: Send) -> None:
         snapshot = self.live.current
@@ -174,6 +273,33 @@ class Door:
         await self.proxy(scope, hear, tell)
 
 
+class _Left(Exception):
+    """The client closed the connection before its body had ended."""
+
+
+def _chat_body(route: tuple[str, str], raw: bytes) -> tuple[dict[str, Any], Back | None]:
+    """What LiteLLM may see of a body, and for another API's the way back of the answer."""
+    body = decode_object(raw)
+    carry = CARRIED_ROUTES.get(route)
+    if carry is None:
+        return admitted(body), None
+    carried = carry(body)
+    return admitted(carried.chat, also_ignored=carried.ignored), carried.back
+
+
+def _names_a_model(method: str, path: str) -> bool:
+    name = path.removeprefix(_ONE_MODEL)
+    return method == MODELS_ROUTE[0] and name != path and MODEL_NAME.fullmatch(name) is not None
+
+
+def _methods_of(path: str) -> str:
+    """The methods of a path, separated by commas; empty: there is no such path."""
+    there = {method for method, known in ROUTES if known == path}
+    if _names_a_model(MODELS_ROUTE[0], path):
+        there.add(MODELS_ROUTE[0])
+    return ", ".join(sorted(there))
+
+
 def _no_such_route(method: str, path: str) -> Mapping[str, Any]:
     listed = ", ".join(f"{verb} {route}" for verb, route in sorted(ROUTES))
     return Refused(
@@ -189,13 +315,15 @@ def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
-def _stripped(scope: Scope, *, length: int | None = None) -> Scope:
+def _stripped(scope: Scope, *, length: int | None = None, path: str = "") -> Scope:
     """The scope as LiteLLM sees it: no client address, no query, few headers, a JSON body."""
     headers = [(name, value) for name, value in scope["headers"] if name in _KEPT_HEADERS]
     if length is not None:
         headers.append((b"content-type", b"application/json"))
         headers.append((b"content-length", str(length).encode()))
-    return {**scope, "headers": headers, "query_string": b"", "client": None}
+    path = path or scope["path"]
+    named = {"path": path, "raw_path": path.encode()}
+    return {**scope, **named, "headers": headers, "query_string": b"", "client": None}
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -205,7 +333,7 @@ async def _read_body(receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            break
+            raise _Left
         part = message.get("body", b"")
         size += len(part)
         if size > MAX_BODY_BYTES:
@@ -215,26 +343,17 @@ async def _read_body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, left: asyncio.Event) -> Receive:
+    """The body once, and then that the client has left, once it has."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def hear() -> Message:
-        return waiting.pop() if waiting else await receive()
+        if waiting:
+            return waiting.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
 
     return hear
-
-
-def _hiding(send: Send) -> Send:
-    async def tell(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [
-                (name, value)
-                for name, value in message.get("headers", [])
-                if not bytes(name).lower().startswith(_HIDDEN_ANSWER_HEADERS)
-            ]
-        await send(message)
-
-    return tell
 
 
 async def _tell_what(send: Send) -> None:
@@ -247,13 +366,24 @@ async def _tell_what(send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _answer(send: Send, status: int, document: Mapping[str, Any]) -> None:
+async def _refuse(send: Send, error: Refused) -> None:
+    headers: Headers = [(name.encode(), value.encode()) for name, value in error.headers().items()]
+    if error.status in {408, 413}:
+        # What is left of the body is not read: without this the connection waits for it.
+        headers.append((b"connection", b"close"))
+    await _answer(send, error.status, error.body(), headers=headers)
+
+
+async def _answer(
+    send: Send, status: int, document: Mapping[str, Any], *, headers: Headers | None = None
+) -> None:
     body = json.dumps(document, ensure_ascii=False).encode()
-    headers = [
+    told: Headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
+        *(headers or []),
     ]
     if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+        told.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})

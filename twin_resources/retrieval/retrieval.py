@@ -60,14 +60,15 @@ class Retrieved:
     Attributes:
         passages: best first, each with its neighbours right after it; together within the token
             budget.
-        vector: the question's, float32 of shape (dimension,); the router uses it too.
+        vector: the question's, float32 of shape (dimension,); the router uses it too. None where
+            there is no table to search: nothing was embedded.
         reason: why there are no passages when that is not the question's doing; empty otherwise.
         nearest: the best passage of each of the posts found first, whether or not the budget showed
             it; at most `NEAREST_POSTS`.
     """
 
     passages: tuple[Passage, ...]
-    vector: np.ndarray
+    vector: np.ndarray | None
     reason: str = ""
     nearest: tuple[Passage, ...] = ()
 
@@ -147,10 +148,11 @@ class Retriever:
                 found="that is not a slug of small letters, digits and hyphens",
                 next_step="name the author as `twin status` does",
             )
-        vectors = self._embedder.embed([query.question for query in queries])
         opened = self._table(author)
         if isinstance(opened, str):
-            return [Retrieved((), vector, opened) for vector in vectors]
+            # A question costs 8 CPU-ms to embed, and an author without a table may have many.
+            return [Retrieved((), None, opened) for _ in queries]
+        vectors = self._embedder.embed([query.question for query in queries])
         memory = opened.memory
         # Not where vectors have an index: the gateway searches by it, so training data must too.
         many = len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY

@@ -288,6 +288,14 @@ def end(process: subprocess.Popen[bytes] | None) -> None:
 
 def requests_of(server: ServerProcess) -> int:
     """How many tokens that model server has read and written so far: more after any request."""
+    counted = tokens_of(server)
+    return counted["prompt"] + counted["predicted"]
+
+
+def tokens_of(server: ServerProcess) -> dict[str, int]:
+    """What a model server tells of itself: tokens `prompt` and `predicted` of answers that ended,
+    steps of the model (`decoded`, one for the tokens of all answers under way), and requests
+    `processing` and waiting (`deferred`)."""
     running = server.running()
     assert running is not None
     metrics = httpx.get(
@@ -295,9 +303,19 @@ def requests_of(server: ServerProcess) -> int:
         headers={"Authorization": f"Bearer {running.key}"},
         trust_env=False,
     ).text
-    found = re.findall(r"^llamacpp:(?:prompt_tokens|tokens_predicted)_total (\d+)", metrics, re.M)
-    assert len(found) == 2, metrics
-    return sum(map(int, found))
+    names = {
+        "prompt": "prompt_tokens_total",
+        "predicted": "tokens_predicted_total",
+        "decoded": "n_decode_total",
+        "processing": "requests_processing",
+        "deferred": "requests_deferred",
+    }
+    found = {
+        name: re.findall(rf"^llamacpp:{told} (\d+)", metrics, re.MULTILINE)
+        for name, told in names.items()
+    }
+    assert all(len(values) == 1 for values in found.values()), metrics
+    return {name: int(values[0]) for name, values in found.items()}
 
 
 def embed_passages(settings: Settings, author: str) -> None:

@@ -47,7 +47,7 @@ def registered(routes: Iterable[Any]) -> Iterator[Any]:
             yield from registered(route.original_router.routes)
 
 
-async def ask(door: Door, key: str) -> list[tuple[str, str, bool]]:
+async def ask(door: Door, proxy: Any, key: str) -> list[tuple[str, str, bool]]:
     """(method, path, whether there is such a route at all)."""
     transport = httpx.ASGITransport(door, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -56,7 +56,7 @@ async def ask(door: Door, key: str) -> list[tuple[str, str, bool]]:
     ) as client:
         return [
             (method, path, exists(await client.request(method, path, json={})))
-            for method, path in sorted(routes_of(door.proxy) | set(ROUTES))
+            for method, path in sorted(routes_of(proxy) | set(ROUTES))
         ]
 
 
@@ -68,10 +68,13 @@ def exists(answer: httpx.Response) -> bool:
 
 def main() -> None:
     door = application()
+    # LiteLLM's own application, which stands behind the terms of keys; not before it is configured
+    from litellm.proxy.proxy_server import app
+
     key = load_secrets(load_settings()).gateway_master_key
     found = {
-        "admin": asyncio.run(ask(door, key)),
-        "none": asyncio.run(ask(door, "")),
+        "admin": asyncio.run(ask(door, app, key)),
+        "none": asyncio.run(ask(door, app, "")),
         "modules": sorted(name for name in sys.modules if "." not in name),
     }
     sys.stdout.write("\n" + json.dumps(found) + "\n")

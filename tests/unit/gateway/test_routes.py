@@ -5,6 +5,7 @@ Behind it is a small ASGI application that tells what it was sent; `tests/live` 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,10 +14,13 @@ import httpx
 import pytest
 
 from twin_resources.authors import Author
+from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.gateway.cost import Prices, Throughput
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
+from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routes import OPEN_ROUTES, ROUTES, Door, Message, Receive, Scope, Send
 from twin_resources.langfuse.outbox import Outbox
@@ -65,13 +69,30 @@ def door(home: Settings) -> Door:
 
 @pytest.fixture
 async def client(door: Door, home: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    key = load_secrets(home).gateway_key
-    async with httpx.AsyncClient(
+    async with client_of(door, home) as client:
+        yield client
+
+
+NO_KEY = {"Authorization": ""}
+
+
+def client_of(door: Door, home: Settings) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
         transport=httpx.ASGITransport(door),
         base_url="http://door",
-        headers={"Authorization": f"Bearer {key}"},
-    ) as client:
-        yield client
+        headers={"Authorization": f"Bearer {load_secrets(home).gateway_key}"},
+    )
+
+
+def post_scope(key: str) -> Scope:
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "query_string": b"",
+        "client": None,
+        "headers": [(b"authorization", f"Bearer {key}".encode())],
+    }
 
 
 QUESTION = {"model": "twin/ann", "messages": [{"role": "user", "content": "Wöran? 李"}]}
@@ -85,11 +106,14 @@ QUESTION = {"model": "twin/ann", "messages": [{"role": "user", "content": "Wöra
         ("GET", "/openapi.json"),
         ("GET", "/v1/chat/completions"),
         ("POST", "/v1/chat/completions/"),
-        ("POST", "/v1/completions"),
-        ("POST", "/v1/responses"),
+        ("GET", "/v1/responses"),
+        ("GET", "/v1/responses/resp_1"),
+        ("POST", "/v1/responses/"),
         ("POST", "/v1/messages"),
         ("GET", "/models"),
-        ("GET", "/v1/models/twin/ann"),
+        ("GET", "/v1/models/gpt-4"),
+        ("GET", "/v1/models/twin/ann/v1"),
+        ("DELETE", "/v1/models/twin/ann"),
         ("GET", "/model/info"),
         ("POST", "/v1/models"),
         ("OPTIONS", "/v1/chat/completions"),
@@ -218,6 +242,250 @@ async def test_models_lists_the_names_that_can_be_asked(client: httpx.AsyncClien
     answer = (await client.get("/v1/models")).json()
     assert [model["id"] for model in answer["data"]] == ["twin/ann", "twin/ann@base"]
     assert {model["object"] for model in answer["data"]} == {"model"}
+
+
+async def test_one_model_is_told_with_its_version_and_price(
+    client: httpx.AsyncClient, door: Door
+) -> None:
+    listed = (await client.get("/v1/models")).json()["data"]
+    for model in listed:
+        assert (await client.get(f"/v1/models/{model['id']}")).json() == model
+        assert model["twin"]["usd_per_million_prompt_tokens"] is None, "nothing was measured"
+    # as the official client writes the name
+    one = await client.get("/v1/models/twin%2Fann")
+    assert (one.json()["id"], one.json()["twin"]["version"]) == ("twin/ann", "base")
+    meter = Throughput(tokens=100, busy_seconds=1.0)
+    door.prices = Prices({"base": meter}, usd_per_hour=0.36)
+    told = (await client.get("/v1/models/twin/ann")).json()["twin"]
+    assert told["usd_per_million_answer_tokens"] == pytest.approx(1.0)
+    unknown = await client.get("/v1/models/twin/zoe")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    assert (await client.get("/v1/models/twin/ann", headers=NO_KEY)).status_code == 401
+
+
+async def test_every_answer_has_an_id_and_503_says_when_to_ask_again(
+    client: httpx.AsyncClient, door: Door
+) -> None:
+    ids = [
+        (await client.get(path)).headers["x-request-id"] for path in ("/", "/v1/models", "/nowhere")
+    ]
+    assert len({*ids, ""}) == 4
+    assert "retry-after" not in (await client.get("/v1/models")).headers
+    door.live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {})
+    refused = await client.post("/v1/chat/completions", json=QUESTION)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+
+
+async def test_the_id_of_an_answer_with_a_trace_is_the_traces(door: Door, home: Settings) -> None:
+    trace = b"4bf92f3577b34da6a3ce929d0e0e4736"
+
+    async def traced(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"X-Twin-Trace-Id", trace), (b"x-request-id", b"litellms")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    door.proxy = traced
+    async with client_of(door, home) as client:
+        answer = await client.post("/v1/chat/completions", json=QUESTION)
+    assert answer.headers.get_list("x-request-id") == [trace.decode()]
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/completions"])
+async def test_the_other_apis_reach_the_proxy_as_a_chat(
+    client: httpx.AsyncClient, door: Door, path: str
+) -> None:
+    """So that there is one way through the plugin, and LiteLLM's own route for them is not it."""
+    seen: list[tuple[str, bytes, Any]] = []
+
+    async def chat(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope["path"], scope["raw_path"], json.loads((await receive())["body"])))
+        answer = {"id": "chatcmpl-1", "choices": [{"message": {"content": "A light one."}}]}
+        body = json.dumps(answer).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body[:9], "more_body": True})
+        await send({"type": "http.response.body", "body": body[9:]})
+
+    door.proxy = chat
+    sent = {"model": "twin/ann", "input": "Wöran? 李", "prompt": "Wöran? 李", "user": "eve"}
+    del sent["prompt" if path == "/v1/responses" else "input"]
+    answer = await client.post(path, json=sent)
+    assert "A light one." in answer.text
+    assert seen == [
+        (
+            "/v1/chat/completions",
+            b"/v1/chat/completions",
+            QUESTION | {ADMITTED_KEY: {"ignored": [], "user": "eve"}},
+        )
+    ]
+    refused = await client.post(path, json=sent | {"model": "twin/zoe"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_author")
+
+
+async def test_a_streams_events_are_put_together_however_its_bytes_are_cut(
+    door: Door, home: Settings
+) -> None:
+    chunks = [{"id": "chatcmpl-1", "choices": [{"delta": {"content": "Öl"}}]}]
+    stream = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks)
+    stream += b": still here\n\ndata: [DONE]\n\n"
+
+    async def chat(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for place in range(0, len(stream), 7):
+            piece = stream[place : place + 7]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    door.proxy = chat
+    async with client_of(door, home) as client:
+        answer = await client.post(
+            "/v1/completions", json={"model": "twin/ann", "prompt": "Why?", "stream": True}
+        )
+    first, comment, done = answer.text.split("\n\n")[:3]
+    assert json.loads(first.removeprefix("data: "))["choices"][0]["text"] == "Öl"
+    assert (comment, done) == (": still here", "data: [DONE]")
+
+
+async def test_a_page_may_ask_where_its_origin_is_listed(door: Door, home: Settings) -> None:
+    door.origins = Origins.read("https://clocks.example")
+    page = {"Origin": "https://clocks.example", "Access-Control-Request-Method": "POST"}
+    async with client_of(door, home) as client:
+        there = await client.options("/v1/chat/completions", headers=page)
+        assert there.status_code == 204
+        assert there.headers["access-control-allow-origin"] == "https://clocks.example"
+        assert there.headers["access-control-allow-methods"] == "POST"
+        for path, origin in (
+            ("/nowhere", page["Origin"]),
+            ("/v1/chat/completions", "https://evil.example"),
+        ):
+            refused = await client.options(path, headers=page | {"Origin": origin})
+            assert refused.status_code == 404
+        # also on a refusal: a page that is not told the reason shows a network error
+        answer = await client.post(
+            "/v1/chat/completions", json=QUESTION, headers=NO_KEY | {"Origin": page["Origin"]}
+        )
+        assert answer.status_code == 401
+        assert answer.headers["access-control-allow-origin"] == "https://clocks.example"
+        assert "x-request-id" in answer.headers["access-control-expose-headers"]
+
+
+async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(door: Door) -> None:
+    door.body_within_s = 0.05
+    sent: list[Message] = []
+    heard = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def hear() -> Message:
+        if heard:
+            return heard.pop()
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits so long")
+
+    async def tell(message: Message) -> None:
+        sent.append(message)
+
+    key = load_secrets(door.live.settings).gateway_key
+    await door(post_scope(key), hear, tell)
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    # a client that leaves in the middle of its body is told nothing, and LiteLLM is not asked
+    sent.clear()
+    heard.append({"type": "http.disconnect"})
+    await door(post_scope(key), hear, tell)
+    assert sent == []
+
+
+async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(door: Door) -> None:
+    """A guard may hold a stream's text back for long, and Starlette looks only where it sends."""
+    ended: list[str] = []
+
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("the work")
+
+    door.proxy = silent
+    body = json.dumps(QUESTION).encode()
+    heard = [{"type": "http.disconnect"}, {"type": "http.request", "body": body}]
+
+    async def hear() -> Message:
+        return heard.pop()
+
+    async def tell(message: Message) -> None:
+        raise AssertionError(f"nobody is there to be told {message}")
+
+    key = load_secrets(door.live.settings).gateway_key
+    await asyncio.wait_for(door(post_scope(key), hear, tell), 5)
+    assert ended == ["the work"]
+    with door.admission.of_key("x"):
+        assert list(door.admission._by_key) == ["x"], "and its place is free"
+
+
+async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(door: Door) -> None:
+    ended: list[str] = []
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await asyncio.sleep(0.05)
+        ended.append("the work")
+
+    door.proxy = slow
+    heard = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": json.dumps(QUESTION).encode()},
+    ]
+
+    async def hear() -> Message:
+        return heard.pop()
+
+    async def tell(message: Message) -> None:
+        raise AssertionError(f"nobody is there to be told {message}")
+
+    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    scope["headers"].append((b"idempotency-key", b"once"))
+    await asyncio.wait_for(door(scope, hear, tell), 5)
+    assert ended == ["the work"]
+
+
+async def test_an_error_of_the_proxy_is_told_to_the_server(door: Door, home: Settings) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("broken")
+
+    door.proxy = broken
+    async with client_of(door, home) as client:
+        with pytest.raises(RuntimeError, match="broken"):
+            await client.post("/v1/chat/completions", json=QUESTION)
+
+
+async def test_a_full_queue_refuses_at_once_and_a_place_comes_free(
+    door: Door, home: Settings
+) -> None:
+    door.admission = Admission(most_by_key=2, most_by_server=1)
+    go_on = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await telling(scope, receive, send)
+
+    door.proxy = slow
+    async with client_of(door, home) as client:
+
+        async def ask() -> httpx.Response:
+            return await client.post("/v1/chat/completions", json=QUESTION)
+
+        first = asyncio.create_task(ask())
+        while not door.admission._by_server:
+            await asyncio.sleep(0.001)
+        refused = await ask()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_waiting")
+        assert (refused.headers["retry-after"], "base" in refused.text) == ("2", True)
+        door.admission.most_by_key = 1
+        assert "this key" in (await ask()).text
+        go_on.set()
+        assert (await first).status_code == 200
+        assert (await ask()).status_code == 200
 
 
 async def test_readiness_says_what_is_missing(client: httpx.AsyncClient, door: Door) -> None:

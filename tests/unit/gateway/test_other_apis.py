@@ -1,0 +1,231 @@
+"""Requests of the Responses and the Completions API as chat requests, and the answers back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from openai.types import Completion
+from openai.types.responses import Response
+
+from twin_resources.gateway.other_apis import Carried, from_completions, from_responses
+from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.request_body import admitted, read_question
+
+CITED = {"url": "https://x/oil", "title": "On oil", "start_index": 0, "end_index": 9}
+USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+WHOLE: dict[str, Any] = {
+    "id": "chatcmpl-7",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "twin/ann",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {
+                "role": "assistant",
+                "content": "One drop.",
+                "annotations": [{"type": "url_citation", "url_citation": CITED}],
+            },
+        }
+    ],
+    "usage": USAGE,
+    "twin": {"version": "v1"},
+}
+
+
+def chunk(delta: dict[str, Any], reason: str | None = None, **fields: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    head = {"id": "chatcmpl-7", "object": "chat.completion.chunk", "created": 1}
+    return head | {"model": "twin/ann", "choices": [choice]} | fields
+
+
+CHUNKS = [
+    chunk({"role": "assistant", "content": "One "}),
+    chunk({"content": "drop."}),
+    chunk(
+        {"annotations": [{"type": "url_citation", "url_citation": CITED}]},
+        "stop",
+        twin={"version": "v1"},
+    ),
+    chunk({}) | {"choices": [], "usage": USAGE},
+]
+
+
+def events(carried: Carried, chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a stream of these chunks becomes, each event held against its own name."""
+    told = [piece for one in chunks for piece in carried.back.piece(one)] + list(carried.back.end())
+    documents: list[dict[str, Any]] = []
+    for event in told:
+        assert event.endswith("\n\n")
+        name, _, data = event.rpartition("data: ")
+        documents.append({"type": "done"} if data == "[DONE]\n\n" else json.loads(data))
+        if name:
+            assert name == f"event: {documents[-1]['type']}\n"
+    return documents
+
+
+def asked(carried: Carried) -> Any:
+    return read_question(admitted(carried.chat, also_ignored=carried.ignored))
+
+
+def responses(**fields: Any) -> Carried:
+    return from_responses({"model": "twin/ann", "input": "Which oil?"} | fields)
+
+
+def completions(**fields: Any) -> Carried:
+    return from_completions({"model": "twin/ann", "prompt": "Which oil?"} | fields)
+
+
+def test_a_response_asks_what_the_chat_would() -> None:
+    question = asked(
+        responses(
+            instructions="Be brief.",
+            input=[
+                {"role": "user", "content": "Which oil?"},
+                {"id": "rs_1", "type": "reasoning", "summary": []},
+                {
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "A light one.", "annotations": []}],
+                },
+                {"role": "user", "content": [{"type": "input_text", "text": "How much?"}]},
+            ],
+            max_output_tokens=9,
+            temperature=0,
+            store=False,
+            reasoning={"effort": "low"},
+            truncation="disabled",
+            metadata={"a": "b"},
+        )
+    )
+    assert (question.question, question.system) == ("How much?", "Be brief.")
+    assert [turn["content"] for turn in question.history] == ["Which oil?", "A light one."]
+    assert question.sampling == {"max_tokens": 9, "temperature": 0}
+    assert question.ignored == ("metadata", "reasoning")
+
+
+def test_a_response_by_a_schema_asks_for_json() -> None:
+    schema = {"type": "object", "properties": {"drops": {"type": "integer"}}}
+    form = {"type": "json_schema", "name": "oil", "schema": schema, "strict": True}
+    question = asked(responses(text={"format": form, "verbosity": "low"}))
+    assert question.response_format["json_schema"]["schema"] == schema
+    assert question.ignored == ("text.verbosity",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"background": True}, "background"),
+        ({"include": ["message.output_text.logprobs"]}, "include"),
+        ({"input": None}, "input"),
+        ({"input": [{"type": "function_call_output", "output": "4"}]}, "input"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
+        ({"input": [{}]}, "input"),
+        ({"input": "x", "lora": []}, "lora"),
+        ({"text": "json"}, "text"),
+    ],
+)
+def test_what_a_response_cannot_give_is_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refused) as refused:
+        responses(**fields)
+    assert (refused.value.status, refused.value.param) == (400, param)
+
+
+def test_an_image_and_a_forced_tool_are_refused_as_in_a_chat() -> None:
+    image = [{"type": "input_image", "image_url": "data:"}]
+    for fields in ({"input": [{"role": "user", "content": image}]}, {"tool_choice": "required"}):
+        with pytest.raises(Refused, match=r"text|tools"):
+            asked(responses(**fields))
+
+
+def test_a_response_in_one_piece_is_what_the_client_parses() -> None:
+    told = responses(max_output_tokens=9).back.whole(WHOLE)
+    parsed = Response.model_validate(told)
+    assert (parsed.id, parsed.status, parsed.output_text) == ("resp_7", "completed", "One drop.")
+    assert parsed.usage is not None
+    assert (parsed.usage.input_tokens, parsed.usage.total_tokens) == (5, 7)
+    assert told["output"][0]["content"][0]["annotations"] == [{"type": "url_citation", **CITED}]
+    assert told["twin"] == {"version": "v1"}
+
+
+def test_a_response_that_was_cut_off_says_so() -> None:
+    choice = WHOLE["choices"][0] | {"finish_reason": "length"}
+    told = responses().back.whole(WHOLE | {"choices": [choice]})
+    assert told["status"] == "incomplete"
+    assert told["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+def test_a_streamed_response_has_the_events_in_their_order() -> None:
+    carried = responses(stream=True, stream_options={"include_obfuscation": False})
+    assert asked(carried).include_usage
+    told = events(carried, CHUNKS)
+    assert [event["type"] for event in told] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.annotation.added",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    assert told[-1]["response"] == responses(stream=True).back.whole(WHOLE)
+    assert told[0]["response"]["output"] == []
+
+
+def test_a_stream_that_breaks_off_ends_with_the_error() -> None:
+    error = {"error": {"message": "m", "code": "503", "type": "server_error"}}
+    told = events(responses(stream=True), [CHUNKS[0], error])
+    assert (told[-1]["type"], told[-1]["message"], told[-1]["code"]) == ("error", "m", "503")
+
+
+def test_a_completion_asks_what_the_chat_would_and_answers_in_its_own_shape() -> None:
+    carried = completions(prompt=["Which oil?"], max_tokens=9, stop=["\n"], echo=False, best_of=1)
+    assert asked(carried).sampling == {"max_tokens": 9, "stop": ["\n"]}
+    told = carried.back.whole(WHOLE)
+    parsed = Completion.model_validate(told)
+    assert (parsed.object, parsed.id) == ("text_completion", "cmpl-7")
+    assert (parsed.choices[0].text, parsed.choices[0].finish_reason) == ("One drop.", "stop")
+    assert told["twin"] == {"version": "v1"}
+    streamed = events(carried, CHUNKS)
+    assert "".join(one["choices"][0]["text"] for one in streamed[:3]) == "One drop."
+    assert [streamed[2]["choices"][0]["finish_reason"], streamed[2]["twin"]] == [
+        "stop",
+        {"version": "v1"},
+    ]
+    assert streamed[3]["usage"] == USAGE
+    assert streamed[-1] == {"type": "done"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"echo": True}, "echo"),
+        ({"best_of": 2}, "best_of"),
+        ({"suffix": "x"}, "suffix"),
+        ({"messages": []}, "messages"),
+    ],
+)
+def test_what_a_completion_cannot_give_is_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refused) as refused:
+        completions(**fields)
+    assert (refused.value.status, refused.value.param) == (400, param)
+
+
+@pytest.mark.parametrize("logprobs", [0, 1, 5, True])
+def test_a_completion_has_no_log_probabilities(logprobs: object) -> None:
+    """lm_eval's measures of likelihood ask for them (`echo`, `logprobs: 1`)."""
+    with pytest.raises(Refused, match="logprobs"):
+        asked(completions(logprobs=logprobs))
