@@ -18,9 +18,7 @@ group = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-commands.add_typer(
-    group, name="keys", rich_help_panel=OPERATE, epilog=example("twin keys list")
-)
+commands.add_typer(group, name="keys", rich_help_panel=OPERATE, epilog=example("twin keys list"))
 Label = Annotated[str, typer.Argument(help="A name for people, as `twin keys list` shows it.")]
 
 

@@ -8,9 +8,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -182,15 +183,28 @@ def test_version_without_an_installation_says_so(
     assert "pip install" in capsys.readouterr().err
 
 
+def leaves(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What can be typed: a group's own commands, where it is one."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield words, command
+        return
+    assert command.epilog, words
+    for name, one in inner.items():
+        yield from leaves((*words, name), one)
+
+
 def test_every_command_is_in_a_panel_with_an_example_that_parses() -> None:
     group = typer.main.get_command(app)
     panels: list[str] = []
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         panels.append(command.rich_help_panel)
-        _, _, line = command.epilog.partition("Example: ")
-        program, called, *rest = shlex.split(line)
-        assert (program, called) == ("twin", name)
-        context = command.make_context(name, list(rest))
-        assert rest == [] or any(context.params.values()) or context.args
+        for words, one in leaves((name,), command):
+            _, _, line = one.epilog.partition("Example: ")
+            program, *called = shlex.split(line)
+            rest = called[len(words) :]
+            assert (program, *called[: len(words)]) == ("twin", *words)
+            context = one.make_context(" ".join(words), list(rest))
+            assert rest == [] or any(context.params.values()) or context.args
     order = [START, ASK, POSTS, VERSIONS, OPERATE]
     assert list(dict.fromkeys(panels)) == order
