@@ -8,7 +8,7 @@ once; a run that was interrupted is continued. Nothing to compare is told, not s
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -24,11 +24,15 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
+from twin_resources.errors import TwinError
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.release.measuring import recorded_prompts
 from twin_resources.release.trial import compared
 from twin_resources.release.trial_rows import Compared
+
+if TYPE_CHECKING:
+    from twin_resources.serving.model_server import ModelServers
 
 
 class ShadowConfig(dg.Config):
@@ -91,6 +95,11 @@ def shadow_pairs(
             data_version=dg.DataVersion(known or "none"), metadata={"nothing_to_do": nothing}
         )
     servers = model_server.servers()
+    if must_win and (absent := _absent(servers, versions.incumbent)):
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(store.data_version("shadow_pairs", author.slug) or "none"),
+            metadata={"nothing_to_do": absent},
+        )
     panel = author_panel.panel_of(
         author,
         settings.settings(),
@@ -134,6 +143,18 @@ def _may_not_be_shown(author: Author, incumbent: ModelVersion) -> bool:
     """Whether prompts with posts would go to an address where the author does not want them."""
     url, _ = address_of(incumbent.base)
     return bool(url) and is_far(url) and (not author.paid or consented_on(author) is None)
+
+
+def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
+    """Why an answer model at an address cannot be compared with now: no failure of the training
+    that this run may have made, and the next hour asks again; empty: it answers, or is ours."""
+    if not address_of(incumbent.base)[0]:
+        return ""
+    try:
+        with servers.serve_version(incumbent):
+            return ""
+    except TwinError as error:
+        return f"the answer model does not answer: {error.found}"
 
 
 def _stand(versions: Compared, found: shadowing.Replayed) -> dict[str, Any]:

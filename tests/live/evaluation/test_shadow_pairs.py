@@ -26,8 +26,10 @@ from twin_resources.authors import Author, read_author, write_author
 from twin_resources.judging.pairs import PLANT
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.ledger.interactions import columns
+from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import Verdict
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.serving.model_server import ServerProcess
+from twin_resources.weights.weights import load_base_model, prepare_base_model
 
 pytestmark = pytest.mark.live
 
@@ -107,6 +109,45 @@ def test_pairs_are_made_once_continued_and_hold_no_text(
     assert not [answer for answer in answers if answer[5:40] in written]
 
 
+def test_an_answer_model_at_an_address_is_compared_without_a_margin(
+    on_trial: Workplace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author = read_author(on_trial.settings, "ada")
+    write_author(on_trial.settings, replace(author, release_mode="gate"))
+    base = load_base_model(on_trial.settings, str(on_trial.base))
+    assert base.gguf is not None
+    elsewhere = ServerProcess(on_trial.settings, base.gguf, alias="large")
+    monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", elsewhere.key)
+    try:
+        url = elsewhere.wait_until_ready().url
+        named = on_trial.registry.register(
+            author="ada", checkpoint="named", folder="", adapter_gguf=None, base=f"{url}#large",
+            base_gguf="", template=DEFAULT_TEMPLATE.hash, dataset_version="", kind="answer_model",
+        )  # fmt: skip
+        on_trial.registry.move(
+            "ada", named.version, "stable", actor="test", reason="named", force=True
+        )
+        told = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=2).model_dump())
+        assert (told["candidate"], told["incumbent"]) == ("v2", f"v{named.version}")
+        assert (told["pairs"], told["margin"]) == (2, 0.0)
+        later = materialize(shadow_pairs, instance, ShadowConfig(longest_s=0.0).model_dump())
+        assert (later["trial"], later["new_pairs"]) == (told["trial"], 0), "no time was left"
+    finally:
+        elsewhere.end()
+    gone = materialize(shadow_pairs, instance)
+    assert gone["nothing_to_do"].startswith("the answer model does not answer: URLError")
+
+    write_author(on_trial.settings, replace(author, paid=False))
+    far = on_trial.registry.register(
+        author="ada", checkpoint="far", folder="", adapter_gguf=None,
+        base="https://models.example/v1#large", base_gguf="", template=DEFAULT_TEMPLATE.hash,
+        dataset_version="", kind="answer_model",
+    )  # fmt: skip
+    on_trial.registry.move("ada", far.version, "stable", actor="test", reason="named", force=True)
+    told = materialize(shadow_pairs, instance)
+    assert told["nothing_to_do"].startswith("the answer model is another provider's")
+
+
 def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterInstance) -> None:
     workplace.dataset("ada")
 
@@ -114,7 +155,7 @@ def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterIn
     assert told == "release mode is auto: 0 of 300 recorded prompts for a trial"
     write_author(
         workplace.settings,
-        Author("ada", "Ada", release_mode="gate", consent="2020-01-01: the test's own author"),
+        Author("ada", "Ada", release_mode="gate", consent="2026-01-01: the test's own author"),
     )
     told = materialize(shadow_pairs, instance)["nothing_to_do"]
     assert told.startswith("release mode is gate")
