@@ -208,7 +208,8 @@ class Answering:
         if not self._over:
             if self.meter is not None:  # one elsewhere has none
                 self.meter.end(0)
-            self.standby.meter.begin()
+            # LiteLLM tells of a fallback when that has answered
+            self.standby.meter.begin(since=self._began)
         self.drawn, self.chosen = self.chosen, self.standby.chosen
         self.template, self.meter = self.standby.template, self.standby.meter
         self.degraded = (*self.degraded, how)

@@ -93,10 +93,15 @@ class Throughput:
     _in_flight: int = 0
     _busy_since: float = 0.0
 
-    def begin(self) -> None:
-        """A request goes to the server."""
+    def begin(self, *, since: float | None = None) -> None:
+        """A request goes to the server.
+
+        Args:
+            since: when it did, by the clock, where that is told late; no time is counted twice.
+        """
         if self._in_flight == 0:
-            self._busy_since = self.clock()
+            now = self.clock()
+            self._busy_since = now if since is None else min(now, max(since, self._busy_since))
         self._in_flight += 1
 
     def end(self, tokens: int) -> None:
