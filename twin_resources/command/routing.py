@@ -27,6 +27,7 @@ from twin_resources.gateway.cost import (
     self_hosted_usd_per_million_tokens,
 )
 from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.policy import read_policy
 from twin_resources.gateway.question_routing import PROMPT_SHARE
 from twin_resources.gateway.routing.decision import decide, features_of
 from twin_resources.gateway.routing.nearest_labels import gain_interval, nearest_labels
@@ -103,7 +104,7 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         return told
     usd, low, high = saved_usd(since.own, [policy.models[-1].usd])
     return told | {
-        "routed": author.paid,
+        "routed": author.paid and not _lapsed(settings, author, policy),
         "labels": len(policy.label_ids),
         "margin": policy.margin,
         "point": _point(policy, policy.in_force),
@@ -201,6 +202,8 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
         return "there is no paid model (TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)"
     if not author.paid:
         return "nothing is routed: the author's file says paid = false"
+    if policy is not None and (lapsed := _lapsed(settings, author, policy)):
+        return f"nothing is routed: {lapsed}; materialize `routing_labels` and `routing_policy`"
     if policy is not None:
         step = policy.step
         return (
@@ -218,6 +221,23 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
         f"{dollars(usd)} each (TWIN_LABEL_BUDGET_PER_MONTH, then materialize `routing_labels` and "
         "`routing_policy`, whose metadata say how many are missing)"
     )
+
+
+def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
+    """Why the gateway passes the policy over, as far as the home's files tell; empty: it does not.
+
+    A home without a policy object says nothing about versions.
+
+    Raises:
+        TwinError: the policy object is damaged.
+    """
+    if policy.models[-1].model != settings.paid_model:
+        return f"its labels are of {policy.models[-1].model}"
+    if not settings.policy_path.exists():
+        return ""
+    served = read_policy(settings.policy_path).authors.get(author.slug)
+    stable = served.stable.checkpoint if served and served.stable else ""
+    return "" if policy.models[0].model == stable else "its labels are of another version"
 
 
 def _answers(

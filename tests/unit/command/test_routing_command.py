@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.documented import documented, shape
 from tests.unit.gateway.routing.labelled import drawn, fitted_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.cli.running import run
+from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.gateway.routing.policy_file import policy_file, write_routing_policy
 from twin_resources.ledger import schema
 from twin_resources.ledger.routed import month_start, routed_answers
@@ -87,6 +89,14 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     policy = fitted_policy(drawn(400, seed=0))
     path = policy_file(paying.home, "mara")
     write_routing_policy(path, policy)
+    assert told(capsys)["routed"] is False
+    assert "its labels are of seller/model" in said(capsys)
+    own, paid = policy.models
+    write_routing_policy(path, replace(policy, models=(own, replace(paid, model="gpt-4o-mini"))))
+    write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy()}))
+    assert "its labels are of another version" in said(capsys)
+    stable = ServedVersion(1, own.model, "t", "", None, "", "")
+    write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy(stable=stable)}))
     answered(
         paying,
         ("stable", "easy", ""),
