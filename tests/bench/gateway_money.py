@@ -10,7 +10,8 @@ The limit is a key's, $0.0001 a day: two or three answers at the price of gpt-4o
 10.1 times over when it was checked before and charged after. `--quick` has one gateway, `--full`
 four, one of which is killed in the middle. The bill is compared over answers, streams, readers who
 leave, streams that break off and refusals; cut connections and answers without usage, of which
-nobody can know, have a row of their own. `one transaction` is CPU of this process on SQLite with a month of 30,000 lines.
+nobody can know, have a row of their own. `one transaction` is CPU of this process on SQLite with a
+month of 30,000 lines.
 """
 
 from __future__ import annotations
