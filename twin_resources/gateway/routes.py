@@ -66,7 +66,9 @@ WHAT = (
 )
 OPEN_ROUTES = frozenset({WHAT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # without a key
 ROUTES = CHAT_ROUTES | CARRIED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
-ENDS_WITHIN_S = 1.0
+# After the client has left. LiteLLM ends a whole answer by itself, in milliseconds, and tells its
+# hooks; a stream it ends so only before its first piece.
+WHOLE_ENDS_WITHIN_S, STREAM_ENDS_WITHIN_S = 1.0, 0.1
 # Of 256 KB over any line on which somebody would chat. A body that never ended was held for ever.
 BODY_WITHIN_S = 10.0
 
@@ -168,9 +170,12 @@ class Door:
                         checked,
                         receive,
                         send if back is None else carried_back(send, back),
+                        ends_within_s=STREAM_ENDS_WITHIN_S if asked.stream else WHOLE_ENDS_WITHIN_S,
                     )
 
-    async def _proxied(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def _proxied(
+        self, scope: Scope, body: bytes, receive: Receive, send: Send, *, ends_within_s: float
+    ) -> None:
         """Let the proxy answer, and end its work when the client has left.
 
         A stream would be ended only where it sends, and text that a guard holds back is not sent.
@@ -190,7 +195,7 @@ class Door:
                 await asyncio.wait({answer})  # whoever asks again gets this very answer
             elif not answer.done():
                 # It has heard it, and ends and logs a whole answer by itself.
-                await asyncio.wait({answer}, timeout=ENDS_WITHIN_S)
+                await asyncio.wait({answer}, timeout=ends_within_s)
         finally:
             watching.cancel()
             answer.cancel()  # nothing to one that is done
