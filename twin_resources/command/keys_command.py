@@ -202,7 +202,7 @@ def _line(account: SpendingAccount, name: str, limit: object, **of: Any) -> dict
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, no_wrap=name in {"made", "who"})
+        table.add_column(name, no_wrap=name in {"made", "who"}, overflow="fold")
     return table
 
 

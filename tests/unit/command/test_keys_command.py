@@ -19,7 +19,8 @@ SITE = ["--author", "Mara Lindqvist", "--role", "site", "--usd-per-day", "2", "-
 
 
 @pytest.fixture
-def mara(home: Settings) -> Settings:
+def mara(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("COLUMNS", "120")
     write_author(home, Author("mara-lindqvist", "Mara Lindqvist"))
     return home
 
@@ -35,7 +36,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 def test_a_key_is_made_listed_and_revoked(
-    mara: Settings, capsys: pytest.CaptureFixture[str]
+    mara: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = told(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
     assert shape(made) == shape(documented("keys add"))
@@ -49,6 +50,8 @@ def test_a_key_is_made_listed_and_revoked(
     for shown in ("my site", "site", "mara-lindqvist", "@paid", "60", "$2.00"):
         assert shown in table
     assert made["key"] not in table + json.dumps(listed)
+    monkeypatch.setenv("COLUMNS", "70")
+    assert "…" not in said(capsys, "list"), "what is too long goes on in the next line"
     assert told(capsys, "revoke", "my site") == {"revoked": "my site"}
     assert "no key but the two of this home" in said(capsys, "list")
     assert "twin keys list" in said(capsys, "revoke", "my site", code=1)
