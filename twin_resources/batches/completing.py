@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +93,12 @@ def complete(
     Raises:
         TwinError: the gateway refuses the key, or does not answer; what is answered stays.
     """
-    return asyncio.run(
-        _complete(questions, journal, url=url, key=key, model=model, width=width, on_row=on_row)
-    )
+    work = _complete(questions, journal, url=url, key=key, model=model, width=width, on_row=on_row)
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(work)  # which ends it at once when it is interrupted
+    # a notebook has a loop already: in a thread of its own
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 async def _complete(

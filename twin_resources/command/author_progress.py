@@ -78,7 +78,10 @@ class AuthorProgress:
 
 
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
-    """What is known; everything empty when the author was never brought up here."""
+    """What is known; everything empty when the author was never brought up here.
+
+    An answer that repeated a post has lost its text when the post was forgotten: it is none then.
+    """
     try:
         text = _path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
@@ -89,6 +92,7 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
         name: tuple(
             Answer(**(row | {several: tuple(row.get(several) or ()) for several in _SEVERAL}))
             for row in document.pop(name, ())
+            if set(row) >= _WHOLE
         )
         for name in ("before", "after")
     }
@@ -144,4 +148,5 @@ def _path(settings: Settings, slug: str) -> Path:
 
 
 _SEVERAL = ("sources", "quotes", "nearest")  # JSON gives lists
+_WHOLE = frozenset({"question", "text"})
 _FIELDS = frozenset(AuthorProgress.__dataclass_fields__)

@@ -22,7 +22,14 @@ from twin_resources.command.asking import run_ask
 from twin_resources.command.console import make_console
 from twin_resources.command.feedback_command import run_feedback
 from twin_resources.errors import TwinError
-from twin_resources.gateway.automatic_scores import AUTOMATIC_SCORES
+from twin_resources.gateway.automatic_scores import (
+    COST,
+    LATENCY,
+    QUOTATIONS,
+    QUOTE_SCORE,
+    QUOTE_THRESHOLD,
+    SUPPORT,
+)
 from twin_resources.langfuse.client import LangfuseClient
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.ledger.ledger import Ledger, LedgerRules
@@ -31,6 +38,7 @@ from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
+MEASURED = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
 BODY: dict[str, Any] = {
     "model": "twin/ann",
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
@@ -61,11 +69,11 @@ def test_a_thumb_an_edit_and_what_the_gateway_measured_reach_the_ledger(stack: S
         assert answer.status_code == 200, answer.text
     admin = load_secrets(stack.settings).gateway_master_key
     assert give(stack, admin, trace_id=trace_id, score=0.75, reader="x").status_code == 200
-    scores = scores_of(stack, trace_id, 3 + len(AUTOMATIC_SCORES))
+    scores = scores_of(stack, trace_id, 3 + len(MEASURED))
     said = {(row["name"], row["value"]) for row in scores if row["environment"] == "default"}
     assert said == {("thumbs", 0), ("thumbs", 0.75), ("output", "One drop.")}
     measured = {row["name"]: row["value"] for row in scores if row["environment"] == "measured"}
-    assert set(measured) == set(AUTOMATIC_SCORES)
+    assert set(measured) == MEASURED
     assert 0 <= measured["support"] <= 1
     assert measured["latency_s"] > 0
     assert measured["cost_usd"] > 0

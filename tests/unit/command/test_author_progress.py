@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def test_it_is_read_back_as_written(home: Settings) -> None:
     write_progress(home, "jose", progress)
     assert read_progress(home, "jose") == progress
     assert read_progress(home, "nobody") == AuthorProgress()
+
+
+def test_an_answer_whose_text_was_forgotten_is_none(home: Settings) -> None:
+    told = (Answer("Why?", "Because."), Answer("How?", "As the post says."))
+    write_progress(home, "jose", AuthorProgress(kept=2, before=told, after=told[1:]))
+    path = home.home / "progress" / "jose.json"
+    document = json.loads(path.read_text())
+    for row in (document["before"][1], document["after"][0]):  # as forgetting leaves it
+        del row["text"]
+    path.write_text(json.dumps(document))
+    assert read_progress(home, "jose") == AuthorProgress(kept=2, before=told[:1])
 
 
 def test_a_file_cut_short_is_an_unknown_author(home: Settings) -> None:
