@@ -6,5 +6,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 
 case " $* " in *" --help "*) exec "$python" -I "$root/twin_resources/check.py" --help ;; esac
 "$python" -I "$root/twin_resources/preflight.py" --check
-"$python" -I "$root/twin_resources/installation.py" dev aws ray bench
+"$python" -I "$root/twin_resources/installation.py" dev aws ray bench clients
 exec "$root/.venv/bin/twin" check "$@"

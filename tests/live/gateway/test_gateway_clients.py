@@ -130,7 +130,7 @@ def test_two_readers_of_a_site_are_two(stack: Stack) -> None:
 
 
 def test_langchain(stack: Stack) -> None:
-    langchain = pytest.importorskip("langchain_openai", reason="the extra `clients` is missing")
+    langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
     common = {"model": "twin/ann", "base_url": f"{stack.url}/v1", "api_key": stack.key}
     turns = [("system", "Be brief."), ("human", QUESTION)]
     chat = langchain.ChatOpenAI(**common, max_retries=0)
@@ -142,7 +142,7 @@ def test_langchain(stack: Stack) -> None:
 
 
 def test_llm(stack: Stack, tmp_path: Path) -> None:
-    pytest.importorskip("llm", reason="the extra `clients` is missing")
+    pytest.importorskip("llm", reason="extra `clients` not installed")
     # without the name of a key `llm` sends none, whatever `--key` says
     models = (
         f"- model_id: ann\n  model_name: twin/ann\n  api_base: {stack.url}/v1\n"
@@ -230,7 +230,7 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the clients for JavaScript; skips where node or the registry is missing."""
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("no npm on this machine")
+        pytest.skip("no npm: node and npm install the clients for JavaScript")
     folder = tmp_path_factory.mktemp("javascript")
     (folder / "package.json").write_text('{"type": "module", "private": true}', encoding="utf-8")
     ended = subprocess.run(
@@ -242,7 +242,7 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     if ended.returncode:
-        pytest.skip(f"npm installs nothing here: {ended.stderr.strip()[-300:]}")
+        pytest.skip(f"no npm: it installs nothing here: {ended.stderr.strip()[-300:]}")
     shutil.copy(Path(__file__).with_name("clients.mjs"), folder)
     return folder
 
