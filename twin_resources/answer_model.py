@@ -3,7 +3,7 @@
 Belongs here: what kind of thing was named, and whether it can answer, as far as that shows before
 anything is installed (`up_arguments.py`): no import outside the standard library and no syntax
 newer than Python 3.9.
-Does not belong here: preparing and registering it (`command/naming_answer_model.py`), serving it
+Does not belong here: preparing and registering it (`command/answer_models.py`), serving it
 (`serving/`), whether it fits the machine (`model_fit.py`, `preflight.py`).
 Interface of an address: https://platform.openai.com/docs/api-reference/models/list
 """

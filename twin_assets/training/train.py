@@ -2,7 +2,7 @@
 
 Belongs here: model, optimizer, steps, and reporting from rank 0. Does not belong here: what is
 trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starting and retrying
-(`training_launcher.py`), publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
+(`training_launcher/`), publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
 Started as `accelerate launch … -m twin_assets.training.train --job job.json`, with or without
 DeepSpeed, on any number of ranks; everything that decides the weights is in the job's folder. It

@@ -94,7 +94,9 @@ def complete(
         TwinError: the gateway refuses the key, or does not answer; what is answered stays.
     """
     work = _complete(questions, journal, url=url, key=key, model=model, width=width, on_row=on_row)
-    if asyncio._get_running_loop() is None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         return asyncio.run(work)  # which ends it at once when it is interrupted
     # a notebook has a loop already: in a thread of its own
     with ThreadPoolExecutor(max_workers=1) as thread:

@@ -1,7 +1,7 @@
 """What the command line says of an error that nobody foresaw.
 
 Belongs here: words and next step of a system error, the saved traceback.
-Does not belong here: errors that explain themselves (`TwinError`), printing (`cli.py`).
+Does not belong here: errors that explain themselves (`TwinError`), printing (`cli/`).
 """
 # pyright: strict
 

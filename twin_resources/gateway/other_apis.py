@@ -71,7 +71,7 @@ class Back(Protocol):
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedRequest:
     """A request of another API.
 
     Attributes:
@@ -85,7 +85,7 @@ class Carried:
     back: Back
 
 
-def from_completions(body: Mapping[str, Any]) -> Carried:
+def from_completions(body: Mapping[str, Any]) -> CarriedRequest:
     """Carry a request to `/v1/completions` over: its prompt is the question.
 
     Raises:
@@ -105,10 +105,10 @@ def from_completions(body: Mapping[str, Any]) -> Carried:
         )
     chat = _same(body)
     chat["messages"] = [{"role": "user", "content": prompt}]
-    return Carried(chat, (), Completion())
+    return CarriedRequest(chat, (), Completion())
 
 
-def from_responses(body: Mapping[str, Any]) -> Carried:
+def from_responses(body: Mapping[str, Any]) -> CarriedRequest:
     """Carry a request to `/v1/responses` over.
 
     Raises:
@@ -136,7 +136,7 @@ def from_responses(body: Mapping[str, Any]) -> Carried:
         chat["stream_options"] = {"include_usage": True}
     else:
         chat.pop("stream_options", None)
-    return Carried(chat, tuple(ignored), Response(dict(body)))
+    return CarriedRequest(chat, tuple(ignored), Response(dict(body)))
 
 
 @dataclass

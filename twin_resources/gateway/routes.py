@@ -31,7 +31,7 @@ from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.origins import Origins
-from twin_resources.gateway.other_apis import Back, Carried, from_completions, from_responses
+from twin_resources.gateway.other_apis import Back, CarriedRequest, from_completions, from_responses
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import (
     MAX_BODY_BYTES,
@@ -49,7 +49,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 CHAT_PATH = "/v1/chat/completions"
 # They are carried over the chat API: LiteLLM's own routes for them are not reached.
-CARRIED_ROUTES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], Carried]] = {
+CARRIED_ROUTES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], CarriedRequest]] = {
     ("POST", "/v1/completions"): from_completions,
     ("POST", "/v1/responses"): from_responses,
 }

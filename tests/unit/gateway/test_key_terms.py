@@ -91,11 +91,13 @@ def test_a_minute_slides(requests: KeyRequests, clock: Clock) -> None:
 def test_a_refused_request_does_not_count(requests: KeyRequests, clock: Clock) -> None:
     mine = key(per_minute=1)
     requests.begin(mine)
+    waits = []
     for _ in range(5):
         clock.now += 10
-        refused(requests, mine)
+        waits.append(refused(requests, mine).retry_after_s)
+    assert waits == [50, 40, 30, 20, 10], "each refusal would else begin the minute anew"
     clock.now += 10
-    requests.begin(mine)
+    assert requests.begin(mine)
 
 
 def test_at_once_frees_its_place_at_the_end_or_when_its_process_is_gone(
@@ -120,7 +122,10 @@ def test_a_key_without_limits_needs_no_store() -> None:
         raise AssertionError("the store was opened")
 
     free = KeyRequests(no_store)
-    free.end(free.begin(key()))
+    begun = free.begin(key())
+    free.end(begun)
+    with pytest.raises(AssertionError, match="the store was opened"):
+        free.begin(key(per_minute=1))
 
 
 def test_many_at_once_are_counted_exactly(requests: KeyRequests) -> None:

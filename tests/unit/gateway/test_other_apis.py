@@ -9,7 +9,7 @@ import pytest
 from openai.types import Completion
 from openai.types.responses import Response
 
-from twin_resources.gateway.other_apis import Carried, from_completions, from_responses
+from twin_resources.gateway.other_apis import CarriedRequest, from_completions, from_responses
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import admitted, read_question
 
@@ -54,7 +54,7 @@ CHUNKS = [
 ]
 
 
-def events(carried: Carried, chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def events(carried: CarriedRequest, chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What a stream of these chunks becomes, each event held against its own name."""
     told = [piece for one in chunks for piece in carried.back.piece(one)] + list(carried.back.end())
     documents: list[dict[str, Any]] = []
@@ -67,15 +67,15 @@ def events(carried: Carried, chunks: list[dict[str, Any]]) -> list[dict[str, Any
     return documents
 
 
-def asked(carried: Carried) -> Any:
+def asked(carried: CarriedRequest) -> Any:
     return read_question(admitted(carried.chat, also_ignored=carried.ignored))
 
 
-def responses(**fields: Any) -> Carried:
+def responses(**fields: Any) -> CarriedRequest:
     return from_responses({"model": "twin/ann", "input": "Which oil?"} | fields)
 
 
-def completions(**fields: Any) -> Carried:
+def completions(**fields: Any) -> CarriedRequest:
     return from_completions({"model": "twin/ann", "prompt": "Which oil?"} | fields)
 
 

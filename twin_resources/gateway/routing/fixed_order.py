@@ -11,7 +11,7 @@ A step w gives a question the model that is best after its price, argmax_m ĝ_m 
 in [−1, 1]. Each step tests H0: E[d] ≤ −margin, in the order of the steps, and the first that is not
 rejected ends it; so the chance that a step below the margin is taken is α whatever the number of
 steps. By Ville's inequality the bets may be looked at after every label. Thresholds from the same
-labels that fitted the gains pass the margin in 100 % of splits (`bench_routing.py`).
+labels that fitted the gains pass the margin in 100 % of splits (`tests/bench/bench_routing.py`).
 """
 # pyright: strict
 
