@@ -34,7 +34,7 @@ import httpx
 import psutil
 import yaml
 
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, tell
 from tests.live.gateway.stack import (
     Stack,
     embed_passages,
@@ -87,12 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += vectors(stack)
             with litellm_alone(stack, Path(folder)) as (url, process):
                 rows += cpu(stack, url, process, rounds=rounds, each=each)
-    sys.stdout.write(heading() + "\n")
-    for row in rows:
-        sys.stdout.write(line(row) + "\n")
-    if options.json:
-        save(rows, options.json)
-    return 0 if all(row.holds for row in rows) else 1
+    return tell(rows, options.json)
 
 
 def left_readers(stack: Stack, *, readers: int) -> list[Row]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, tell
 from tests.live.gateway.stack import Stack, free_port, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider
@@ -67,12 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         rows = money_rows(Path(folder), full=options.full)
-    sys.stdout.write(heading() + "\n")
-    for row in rows:
-        sys.stdout.write(line(row) + "\n")
-    if options.json:
-        save(rows, options.json)
-    return 0 if all(row.holds for row in rows) else 1
+    return tell(rows, options.json)
 
 
 def money_rows(folder: Path, *, full: bool) -> list[Row]:

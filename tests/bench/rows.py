@@ -7,6 +7,7 @@ figure has which goal (`bench_*.py` and their folders).
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,3 +40,11 @@ def line(row: Row, *, sign: str = "≤", name: int = 72) -> str:
 def save(rows: Sequence[Row], file: Path) -> None:
     """Write the rows as JSON."""
     file.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+
+
+def tell(rows: Sequence[Row], file: Path | None = None) -> int:
+    """Print the table, save it where a file is named; 0 when every row holds, else 1."""
+    sys.stdout.write("\n".join([heading(), *(line(row) for row in rows)]) + "\n")
+    if file is not None:
+        save(rows, file)
+    return 0 if all(row.holds for row in rows) else 1

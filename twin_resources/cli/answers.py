@@ -16,6 +16,7 @@ from twin_resources.cli.arguments import (
     AuthorName,
     Home,
     Json,
+    ModelName,
     console,
     example,
     say,
@@ -29,12 +30,7 @@ commands = typer.Typer()
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     author: AuthorName = "",
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="twin/AUTHOR, or @base, @stable …", autocompletion=completion.models
-        ),
-    ] = "",
+    model: ModelName = "",
     stream: Annotated[bool, typer.Option("--stream", help="Print while it is written.")] = False,
     as_json: Json = False,
     home: Home = None,
@@ -62,12 +58,7 @@ def batch(
     ],
     out: Annotated[Path, typer.Option("--out", help="The answers: .jsonl or .parquet.")],
     author: AuthorName = "",
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="twin/AUTHOR, or @base, @stable …", autocompletion=completion.models
-        ),
-    ] = "",
+    model: ModelName = "",
     width: Annotated[int, typer.Option("--width", min=1, max=64, help="So many at once.")] = 2,
     as_json: Json = False,
     home: Home = None,

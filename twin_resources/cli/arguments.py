@@ -27,6 +27,12 @@ AuthorName = Annotated[
         "--author", help="The author's name, or its slug.", autocompletion=completion.authors
     ),
 ]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", help="twin/AUTHOR, or @base, @stable …", autocompletion=completion.models
+    ),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(
