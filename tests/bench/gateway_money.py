@@ -34,15 +34,10 @@ from tests.bench.rows import Row, tell
 from tests.live.gateway.stack import Stack, free_port, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider
-from twin_resources.gateway.account import (
-    NANO,
-    SpendingAccount,
-    SpendingLimit,
-    SpendingLimits,
-    account_of,
-    spending,
-)
+from twin_resources.gateway.account import SpendingAccount, account_of
+from twin_resources.gateway.account_rows import NANO, spending
 from twin_resources.gateway.keys import KeyLimits, add_key, open_keys
+from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.state.state import State
 from twin_resources.weights.weights import (
     EMBEDDED_GGUF,

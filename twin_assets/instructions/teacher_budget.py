@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin_resources.gateway.account import OverLimit, Reservation
+from twin_resources.gateway.account import Reservation
+from twin_resources.gateway.spending_limits import OverLimit
 
 if TYPE_CHECKING:
     from twin_resources.gateway.account import SpendingAccount

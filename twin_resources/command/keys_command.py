@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twin_resources.command.subject import choose_author
-from twin_resources.gateway.account import SpendingAccount, account_of, dollars
+from twin_resources.gateway.account import SpendingAccount, account_of
 from twin_resources.gateway.keys import (
     ALL_AUTHORS,
     FREE_ALIASES,
@@ -27,6 +27,7 @@ from twin_resources.gateway.keys import (
     open_keys,
     revoke_key,
 )
+from twin_resources.gateway.spending_limits import dollars
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.state.state import State
 

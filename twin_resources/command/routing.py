@@ -20,7 +20,6 @@ from twin_resources.authors import Author
 from twin_resources.command.subject import choose_author
 from twin_resources.errors import TwinError
 from twin_resources.evidence.promotion import expected_pairs
-from twin_resources.gateway.account import dollars
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.cost import (
     break_even_utilisation,
@@ -36,6 +35,7 @@ from twin_resources.gateway.routing.policy_file import (
     policy_file,
     read_routing_policy,
 )
+from twin_resources.gateway.spending_limits import dollars
 from twin_resources.ledger import schema as ledger_tables
 from twin_resources.ledger.routed import RoutedAnswers, month_start, routed_answers, saved_usd
 from twin_resources.settings import Settings

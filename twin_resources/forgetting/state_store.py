@@ -24,8 +24,8 @@ from twin_resources.forgetting.decoding import held_in
 from twin_resources.forgetting.gone import Gone
 from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.sqlite_files import rewrite
-from twin_resources.gateway.account import TABLES as SPENDING
-from twin_resources.gateway.account import unname
+from twin_resources.gateway.account_rows import TABLES as SPENDING
+from twin_resources.gateway.account_rows import unname
 from twin_resources.gateway.keys import gateway_key_limits, id_of_hash
 from twin_resources.ledger.ledger import LEASE as LEDGER
 from twin_resources.ledger.schema import open_tables

@@ -2,8 +2,8 @@
 
 Belongs here: prices by LiteLLM's map, counting tokens before a provider does, reserving before a
 paid call and settling after it, whichever way it ends.
-Does not belong here: limits and sums (`account.py`), whether a paid route exists
-(`Settings.has_paid_route`).
+Does not belong here: limits (`spending_limits.py`) and sums (`account.py`), whether a paid route
+exists (`Settings.has_paid_route`).
 
 A paid request is sent once: a second attempt would be a second purchase, and its provider's refusal
 is told to the client, who may ask again. How it ends decides what it has cost:
@@ -29,9 +29,10 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import OverLimit, Reservation, SpendingAccount, SpendingLimit
+from twin_resources.gateway.account import Reservation, SpendingAccount
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.spending_limits import OverLimit, SpendingLimit
 
 # Its tokenizer lies beside LiteLLM; those of other families would be fetched from the model hub,
 # and 24 s went by before LiteLLM gave that up.

@@ -26,7 +26,8 @@ from twin_assets.instructions.teacher_budget import TeacherBudget
 from twin_assets.instructions.teacher_questions import Taught, waiting_questions
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
+from twin_resources.gateway.account import SpendingAccount
+from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.retrieval.retrieval import Retriever
 from twin_resources.settings import load_settings
 from twin_resources.state.state import State

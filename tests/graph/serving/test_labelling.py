@@ -28,9 +28,10 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.evidence import judges as certification
-from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
+from twin_resources.gateway.account import SpendingAccount
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.judging.judge import Answered, identity
 from twin_resources.judging.panel import Member, Panel, differences
 from twin_resources.judging.plants import OwnAnswer, plant

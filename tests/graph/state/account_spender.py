@@ -13,12 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from twin_resources.gateway.account import (
-    OverLimit,
-    SpendingAccount,
-    SpendingLimit,
-    SpendingLimits,
-)
+from twin_resources.gateway.account import SpendingAccount
+from twin_resources.gateway.spending_limits import OverLimit, SpendingLimit, SpendingLimits
 from twin_resources.state.state import State
 
 MOST, COST = 0.0001, 0.00009

@@ -25,7 +25,8 @@ from twin_resources.authors import Author, write_author
 from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import NANO, SpendingAccount, account_of
+from twin_resources.gateway.account import SpendingAccount, account_of
+from twin_resources.gateway.account_rows import NANO
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from twin_resources.errors import TwinError
 from twin_resources.gateway.account import (
     DEADLINE_S,
-    NANO,
     AmountSpent,
-    OverLimit,
     Reservation,
     SpendingAccount,
+    account_of,
+)
+from twin_resources.gateway.account_rows import NANO, reservations, unname
+from twin_resources.gateway.spending_limits import (
+    OverLimit,
     SpendingLimit,
     SpendingLimits,
-    account_of,
     dollars,
     limits_of,
-    reservations,
-    unname,
 )
 from twin_resources.settings import Settings
 from twin_resources.state.state import State

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from tests.unit.gateway.test_policy import policy
 from tests.unit.registry.test_moves import version
 from twin_resources.authors import Author
-from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
+from twin_resources.gateway.account import SpendingAccount
 from twin_resources.gateway.choice import (
     Chosen,
     Server,
@@ -31,6 +31,7 @@ from twin_resources.gateway.passages import Passages
 from twin_resources.gateway.policy import Policy, read_policy, write_policy
 from twin_resources.gateway.request_body import Asked, read_question
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.retrieval.retrieval import Passage

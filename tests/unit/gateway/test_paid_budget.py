@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import SpendingAccount, SpendingLimit, SpendingLimits
+from twin_resources.gateway.account import SpendingAccount
 from twin_resources.gateway.keys import Key, KeyLimits
 from twin_resources.gateway.paid_budget import (
     PaidBudget,
@@ -27,6 +27,7 @@ from twin_resources.gateway.paid_budget import (
     tokens_of,
 )
 from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
 
