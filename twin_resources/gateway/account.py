@@ -48,6 +48,7 @@ from twin_resources.gateway.spending_limits import (
     Scope,
     SpendingLimit,
     SpendingLimits,
+    end_of,
     limits_of,
 )
 
@@ -90,6 +91,21 @@ class AmountSpent:
     usd: float
     reserved_usd: float
     requests: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one limit leaves.
+
+    Attributes:
+        left_usd: that may still be reserved, at least 0.
+        seconds_left: until its period ends.
+    """
+
+    scope: Scope
+    period: Period
+    left_usd: float
+    seconds_left: float
 
 
 class SpendingAccount:
@@ -248,17 +264,34 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> float | None:
         """US dollars that may be reserved now before the nearest limit; None: there is no limit."""
+        rooms = self.rooms(purpose=purpose, author=author, key=key, key_limit=key_limit)
+        return min((room.left_usd for room in rooms), default=None)
+
+    def rooms(
+        self,
+        *,
+        purpose: Purpose,
+        author: str,
+        key: str = "",
+        key_limit: SpendingLimit | None = None,
+    ) -> list[Room]:
+        """What each limit that applies leaves now: of home, author, purpose and key; none: []."""
         lines = self._lines({"purpose": purpose, "author": author, "key": key}, key_limit)
         if not lines:
-            return None
+            return []
         with self._state.reading() as connection:
             moment = datetime.fromtimestamp(self._now(connection), UTC)
             spent = sums(connection, spending, lines, moment)
             held = sums(connection, reservations, lines, moment)
-        return min(
-            max(0, nano_of(line.limit_usd) - taken - waiting) / NANO
+        return [
+            Room(
+                line.scope,
+                line.period,
+                max(0, nano_of(line.limit_usd) - taken - waiting) / NANO,
+                (end_of(line.period, moment) - moment).total_seconds(),
+            )
             for line, taken, waiting in zip(lines, spent, held, strict=True)
-        )
+        ]
 
     def problem(
         self,

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,6 +33,9 @@ from twin_resources.gateway.account import Reservation, SpendingAccount
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.spending_limits import OverLimit, SpendingLimit
+
+if TYPE_CHECKING:
+    from twin_resources.gateway.routing.pacing import Money
 
 # Its tokenizer lies beside LiteLLM; those of other families would be fetched from the model hub,
 # and 24 s went by before LiteLLM gave that up.
@@ -134,6 +137,23 @@ class PaidBudget:
         except (SQLAlchemyError, TwinError) as error:
             return _unreadable(error)
         return "budget used up" if used_up else ""
+
+    def money(self, author: str) -> Money | None:
+        """What answers of an author may still cost; None: there is no limit, or it is unreadable.
+
+        Of all limits the one that allows the slowest spending: a month's may be tighter than the
+        day's although it leaves more. Reads the store: not for the event loop.
+        """
+        from twin_resources.gateway.routing.pacing import Money  # with numpy
+
+        try:
+            rooms = self.account.rooms(purpose="answer", author=author)
+        except (SQLAlchemyError, TwinError):
+            return None  # `problem` says so, and the own model answers
+        if not rooms:
+            return None
+        tightest = min(rooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
+        return Money(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], *, max_tokens: int

@@ -10,7 +10,6 @@ per reference.
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from twin_resources.gateway.account import account_of
@@ -28,7 +27,6 @@ from twin_resources.gateway.plugin import TwinPlugin, authenticator
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
-from twin_resources.gateway.routing.pacing import Money
 from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.gateway.whole_answers import WholeAnswers
@@ -82,16 +80,6 @@ def _flush() -> None:
     trace_logger.flush()
 
 
-def _money(_: str) -> Money | None:
-    """What answers may still cost today; the limit is the home's, whoever's author is asked."""
-    if budget is None or settings.paid_budget_per_day is None:
-        return None
-    now = datetime.now(UTC)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    left = settings.paid_budget_per_day - budget.account.spent(purpose="answer").usd
-    return Money(left, (midnight - now).total_seconds())
-
-
 def _paid_prices() -> tuple[float, float] | None:
     """Of a million prompt tokens and of a million answer tokens, US dollars."""
     if budget is None:
@@ -114,7 +102,7 @@ if budget is not None:
     path.paid_problem = budget.problem
     path.paid_model = settings.paid_model
     path.paid_takes_json = takes_response_format(settings.paid_model)
-    path.router = QuestionRouter(settings.paid_model, _money)
+    path.router = QuestionRouter(settings.paid_model, budget.money)
 prices = Prices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
 origins = Origins.read(settings.allowed_origins)
 admission = Admission(settings.requests_per_key, settings.requests_per_server)

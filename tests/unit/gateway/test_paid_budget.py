@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +162,69 @@ def test_a_key_at_its_limit_is_told_which(budget: PaidBudget) -> None:
     assert budget.problem(KEY, "ann") == "budget used up"
 
 
+LATE = datetime(2026, 11, 29, 23, 59, 50, tzinfo=UTC)
+A_DAY, A_CENT = 86_400.0, 0.01
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is set."""
+
+    now: datetime
+
+    def __call__(self) -> float:
+        return self.now.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("limits", "left", "seconds"),
+    [
+        (SpendingLimits(), None, None),
+        (SpendingLimits(purposes={"teacher": SpendingLimit(usd_per_month=0.0)}), None, None),
+        (SpendingLimits(purposes={"answer": SpendingLimit(usd_per_day=0.2)}), 0.19, 10.0),
+        (SpendingLimits(home=SpendingLimit(usd_per_month=3.0)), 2.98, A_DAY + 10),
+        # the month leaves more, and has to last for longer
+        (SpendingLimits(home=SpendingLimit(0.2, 3.0)), 2.98, A_DAY + 10),
+        (SpendingLimits(author=SpendingLimit(0.02, 300.0)), 0.01, 10.0),
+        (SpendingLimits(home=SpendingLimit(1.0, 0.02), author=SpendingLimit(0.2)), 0.0, A_DAY + 10),
+    ],
+)
+def test_the_router_sees_the_limit_that_allows_the_slowest_spending(
+    home: Settings, limits: SpendingLimits, left: float | None, seconds: float | None
+) -> None:
+    with contextlib.closing(State.open(home.state_address)) as state:
+        clock = Clock(LATE)
+        account = SpendingAccount(state, limits, clock=clock)
+        budget = PaidBudget(account, model=MODEL)
+        free = SpendingAccount(state, SpendingLimits(), clock=clock)
+        for back in (timedelta(days=1), timedelta()):  # a cent on the day before, one today
+            clock.now = LATE - back
+            paid = free.reserve(purpose="answer", author="ann", key="", most_usd=A_CENT)
+            free.settle(paid, A_CENT)
+        found = budget.money("ann")
+        assert (found is None) == (left is None)
+        if found is not None:
+            assert (found.left_usd, found.seconds_left) == (pytest.approx(left), seconds)
+
+
+def test_the_routers_money_begins_anew_at_midnight_and_what_is_reserved_counts(
+    home: Settings,
+) -> None:
+    limits = SpendingLimits(purposes={"answer": SpendingLimit(usd_per_day=0.03)})
+    with contextlib.closing(State.open(home.state_address)) as state:
+        clock = Clock(LATE)
+        account = SpendingAccount(state, limits, clock=clock)
+        budget = PaidBudget(account, model=MODEL)
+        account.reserve(purpose="answer", author="ann", key="", most_usd=A_CENT)
+        before = budget.money("ann")
+        clock.now = LATE + timedelta(seconds=10)
+        after = budget.money("ann")
+    assert before is not None
+    assert after is not None
+    assert (before.left_usd, before.seconds_left) == (pytest.approx(0.02), 10.0)
+    assert (after.left_usd, after.seconds_left) == (pytest.approx(0.03), A_DAY)
+
+
 def test_an_account_that_cannot_be_written_buys_nothing(budget: PaidBudget, home: Settings) -> None:
     with State.open(home.state_address).transaction() as connection:
         connection.execute(sa.text("DROP TABLE account_reservations"))
@@ -166,6 +232,7 @@ def test_an_account_that_cannot_be_written_buys_nothing(budget: PaidBudget, home
         buy(budget)
     assert (caught.value.status, caught.value.code) == (503, "budget_unreadable")
     assert budget.problem(KEY, "ann") == "budget unreadable (OperationalError)"
+    assert budget.money("ann") is None
 
 
 async def test_a_reader_who_leaves_while_it_is_reserved_costs_nothing(

@@ -33,7 +33,7 @@ class Money:
     """What may still be spent.
 
     Attributes:
-        left_usd: of the tightest limit, US dollars.
+        left_usd: of the limit that allows the slowest spending, US dollars.
         seconds_left: until that limit begins anew.
     """
 
