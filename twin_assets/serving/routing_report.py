@@ -8,7 +8,7 @@ Without a paid model there is nothing to choose between: no file, no metadata.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.evidence import judges as certification
 from twin_resources.gateway.choice import ROUTED
 from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.queueing import LoadPoint, load_points
 from twin_resources.gateway.routing.fixed_order import PriceStep
 from twin_resources.gateway.routing.off_policy import PolicyValue, snips
 from twin_resources.gateway.routing.policy_file import (
@@ -36,7 +37,13 @@ from twin_resources.gateway.routing.policy_file import (
 from twin_resources.judging.panel import deciding
 from twin_resources.judging.routing_labels import LabelArrays, arrays_of, plant_gains
 from twin_resources.ledger import schema as ledger_tables
-from twin_resources.ledger.routed import RoutedAnswers, month_start, routed_answers, saved_usd
+from twin_resources.ledger.routed import (
+    RoutedAnswers,
+    month_start,
+    routed_answers,
+    saved_usd,
+    service_seconds,
+)
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -58,6 +65,7 @@ class RoutedAuthor:
         readers: what readers' votes say of "all own" and "all paid", from the lot's answers.
         own_since: answers of the own model since then.
         paid_usd: of the labels' answers.
+        load: tokens a month and p95 by utilisation; empty: too little was measured.
     """
 
     hidden: bool
@@ -70,6 +78,7 @@ class RoutedAuthor:
     readers: Mapping[str, PolicyValue] = field(default_factory=dict[str, PolicyValue])
     own_since: int = 0
     paid_usd: tuple[float, ...] = ()
+    load: tuple[LoadPoint, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -138,6 +147,7 @@ def route(
     elif outcome.policy is not standing:
         write_routing_policy(path, outcome.policy)
     told = _told(author.slug, models, labels, outcome, unreadable)
+    told = replace(told, load=_load(author.slug, models, settings, server, told.answers))
     if outcome.policy is None or not tables.exists("interactions", author.slug):
         return told
     written = datetime.fromisoformat(outcome.policy.written_at)
@@ -159,6 +169,8 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
         "minutes_margin_not_held": routed.answers.minutes_not_held,
         "measured_utilisation": round(routed.answers.utilisation, 4),
     }
+    if routed.load:
+        found["tokens_a_month_and_p95"] = dg.MetadataValue.md(load_rows(routed.load))
     policy = routed.policy
     if policy is not None:
         usd, low, high = saved_usd(routed.own_since, routed.paid_usd)
@@ -229,6 +241,18 @@ def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
     return "\n".join(lines)
 
 
+def load_rows(load: Sequence[LoadPoint]) -> str:
+    """Tokens a month and p95 as Markdown; the assumption stands below."""
+    lines = ["| busy | tokens a month | 95 of 100 answers within |", "|---|---|---|"]
+    for one in load:
+        busy = (
+            f"**{one.utilisation:.1%}, measured**" if one.is_measured else f"{one.utilisation:.0%}"
+        )
+        lines.append(f"| {busy} | {one.tokens_per_month:,.0f} | {one.p95_s:.1f} s |")
+    lines.append("\nOne line before the machine (M/G/1), by the measured seconds of its answers.")
+    return "\n".join(lines)
+
+
 def _standing(path: Path) -> tuple[RoutingPolicy | None, str]:
     """The policy in force; one that cannot be read is made anew, and told."""
     if not path.exists():
@@ -266,6 +290,19 @@ def _prices(settings: Settings, server: str) -> routing_fit.Prices:
         own,
         price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
+    )
+
+
+def _load(
+    author: str, models: Registry, settings: Settings, server: str, answers: RoutedAnswers
+) -> tuple[LoadPoint, ...]:
+    measured = routing.read_throughput(settings.home / "gateway" / "throughput.json", server)
+    if measured is None:
+        return ()
+    with models.state.reading() as connection:
+        seconds = service_seconds(connection, author, since=month_start())
+    return load_points(
+        seconds, tokens_per_second=measured.tokens_per_second, utilisation=answers.utilisation
     )
 
 

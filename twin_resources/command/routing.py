@@ -28,6 +28,7 @@ from twin_resources.gateway.cost import (
 from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.policy import read_policy
 from twin_resources.gateway.question_routing import PROMPT_SHARE
+from twin_resources.gateway.queueing import load_points
 from twin_resources.gateway.routing.decision import decide, features_of
 from twin_resources.gateway.routing.nearest_labels import gain_interval, nearest_labels
 from twin_resources.gateway.routing.policy_file import (
@@ -37,7 +38,13 @@ from twin_resources.gateway.routing.policy_file import (
 )
 from twin_resources.gateway.spending_limits import dollars
 from twin_resources.ledger import schema as ledger_tables
-from twin_resources.ledger.routed import RoutedAnswers, month_start, routed_answers, saved_usd
+from twin_resources.ledger.routed import (
+    RoutedAnswers,
+    month_start,
+    routed_answers,
+    saved_usd,
+    service_seconds,
+)
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
 
@@ -87,18 +94,32 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "minutes_margin_not_held": 0,
         "utilisation": 0.0,
         "break_even_utilisation": None,
+        "load": [],
     }
     if not settings.has_paid_route:
         return told
     path = policy_file(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
-    answers, since = _answers(settings, author.slug, policy)
+    answers, since, seconds = _answers(settings, author.slug, policy)
+    pace = _pace(settings)
+    even = _break_even(settings, pace)
     told |= {
         "why": _why(settings, author, policy),
         "classes": _classes(policy, answers),
         "minutes_margin_not_held": answers.minutes_not_held,
         "utilisation": round(answers.utilisation, 4),
-        "break_even_utilisation": _break_even(settings),
+        "break_even_utilisation": even,
+        "load": [
+            {
+                "utilisation": point.utilisation,
+                "tokens_per_month": round(point.tokens_per_month),
+                "p95_s": round(point.p95_s, 2),
+                "measured": point.is_measured,
+            }
+            for point in load_points(
+                seconds, tokens_per_second=pace, utilisation=answers.utilisation
+            )
+        ],
     }
     if policy is None:
         return told
@@ -242,18 +263,21 @@ def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
 
 def _answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
-) -> tuple[RoutedAnswers, RoutedAnswers]:
-    """Of this month, and of its part in which the policy has been in force."""
+) -> tuple[RoutedAnswers, RoutedAnswers, tuple[float, ...]]:
+    """Of this month, of its part in which the policy has been in force, and the own model's
+    seconds."""
     state = State.open(settings.state_address)
     try:
         ledger_tables.open_tables(state)
         month = month_start()
         with state.reading() as connection:
             answers = routed_answers(connection, author, since=month)
+            seconds = service_seconds(connection, author, since=month)
             if policy is None:
-                return answers, RoutedAnswers()
+                return answers, RoutedAnswers(), seconds
             written = datetime.fromisoformat(policy.written_at)
-            return answers, routed_answers(connection, author, since=max(month, written))
+            since = routed_answers(connection, author, since=max(month, written))
+            return answers, since, seconds
     finally:
         state.close()
 
@@ -289,18 +313,24 @@ def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
     }
 
 
-def _break_even(settings: Settings) -> float | None:
-    """From which utilisation on the own machine is cheaper; None: its pace was not measured."""
+def _pace(settings: Settings) -> float:
+    """Tokens in a busy second of the fastest own server; 0: not measured."""
     try:
         text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None
+        return 0.0
     servers: dict[str, dict[str, float]] = json.loads(text)["servers"]
-    paces = [one["tokens_per_second"] for name, one in servers.items() if name != PAID]
-    if not paces or max(paces) <= 0:
+    return max(
+        (one["tokens_per_second"] for name, one in servers.items() if name != PAID), default=0.0
+    )
+
+
+def _break_even(settings: Settings, pace: float) -> float | None:
+    """From which utilisation on the own machine is cheaper; None: its pace was not measured."""
+    if pace <= 0:
         return None
     full = self_hosted_usd_per_million_tokens(
-        settings.self_hosted_usd_per_hour, tokens_per_second=max(paces)
+        settings.self_hosted_usd_per_hour, tokens_per_second=pace
     )
     prompt = round(PROMPT_SHARE * 1e6)
     paid = price_of(settings.paid_model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)
@@ -346,6 +376,12 @@ def _lines(told: dict[str, Any]) -> list[str]:
         lines.append(
             f"break-even: the own machine is cheaper from {even:.1%} utilisation on; measured "
             f"{told['utilisation']:.1%}"
+        )
+    for load in told["load"]:
+        lines.append(
+            f"busy {load['utilisation']:.1%} of the time: "
+            f"{load['tokens_per_month'] / 1e6:.1f} million tokens a month, 95 of 100 answers "
+            f"within {load['p95_s']:.1f} s{' (measured utilisation)' if load['measured'] else ''}"
         )
     return lines
 

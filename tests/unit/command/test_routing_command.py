@@ -12,7 +12,10 @@ from tests.documented import documented, shape
 from tests.unit.gateway.routing.labelled import drawn, fitted_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.cli.running import run
+from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.gateway.queueing import FEWEST
 from twin_resources.gateway.routing.policy_file import policy_file, write_routing_policy
 from twin_resources.ledger import schema
 from twin_resources.ledger.routed import month_start, routed_answers
@@ -103,17 +106,28 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
         ("stable", "easy", "margin not held: the money left allows no more"),
         ("routed:paid", "hard", ""),
         ("alias:paid", "hard", ""),
+        *[("canary", "easy", "")] * FEWEST,
     )
+    path_of_paces = paying.home / "gateway" / "throughput.json"
+    write_throughput(path_of_paces, {"mara/v1": Throughput(2_000, 20, 20.0)})
     found = told(capsys)
     assert shape(found) == shape(documented("routing --json"))
     assert found["routed"] is True
     counted = {row["class"]: (row["own"], row["paid"]) for row in found["classes"]}
-    assert counted == {"easy": (2, 0), "hard": (0, 1)}
+    assert counted == {"easy": (2 + FEWEST, 0), "hard": (0, 1)}
     assert found["minutes_margin_not_held"] == 1
     assert found["point"]["certified"]
     assert [point["in_force"] for point in found["frontier"]].count(True) == 1
+    [measured] = [point for point in found["load"] if point["measured"]]
+    assert measured["utilisation"] == found["utilisation"]
+    assert 1.0 <= measured["p95_s"] < found["load"][-1]["p95_s"]
     shown = said(capsys)
-    for text in ("stay with the own model", "saved this month", "margin not held in 1 minutes"):
+    for text in (
+        "stay with the own model",
+        "saved this month",
+        "margin not held in 1 minutes",
+        "tokens a month",
+    ):
         assert text in shown
     path.write_bytes(path.read_bytes()[:3000])
     assert "materialize `routing_policy`" in said(capsys, code=1)
