@@ -23,11 +23,17 @@ from twin_assets.serving.labelling import stored_labels
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_resources.errors import TwinError
 from twin_resources.evidence import judges as certification
-from twin_resources.gateway.choice import ROUTED
+from twin_resources.gateway.choice import PAID, ROUTED
 from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.queueing import LoadPoint, load_points
+from twin_resources.gateway.routing.class_table import ClassGain
 from twin_resources.gateway.routing.fixed_order import PriceStep
-from twin_resources.gateway.routing.off_policy import PolicyValue, snips
+from twin_resources.gateway.routing.off_policy import (
+    PolicyValue,
+    doubly_robust,
+    predicted_rewards,
+    snips,
+)
 from twin_resources.gateway.routing.policy_file import (
     RoutingPolicy,
     policy_file,
@@ -52,6 +58,22 @@ if TYPE_CHECKING:
     from twin_resources.tables.tables import Tables
 
 
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class ReadersValue:
+    """One model on all questions, valued twice: the two rest on different things.
+
+    Attributes:
+        snips: by the propensities alone.
+        doubly_robust: with what labels and other readers' votes predict besides.
+    """
+
+    snips: PolicyValue
+    doubly_robust: PolicyValue
+
+
 @dataclass(frozen=True)
 class RoutedAuthor:
     """An author's routing after a fit.
@@ -62,7 +84,7 @@ class RoutedAuthor:
         policy: in force; None: nothing is routed.
         steps: of the newest fit, for the frontier.
         answers: of this month, and since the policy in force was written.
-        readers: what readers' votes say of "all own" and "all paid", from the lot's answers.
+        readers: what readers' votes say of each model on all questions, from the lot's answers.
         own_since: answers of the own model since then.
         paid_usd: of the labels' answers.
         load: tokens a month and p95 by utilisation; empty: too little was measured.
@@ -75,7 +97,7 @@ class RoutedAuthor:
     labels: int = 0
     missing: int = 0
     answers: RoutedAnswers = field(default_factory=RoutedAnswers)
-    readers: Mapping[str, PolicyValue] = field(default_factory=dict[str, PolicyValue])
+    readers: Mapping[str, ReadersValue] = field(default_factory=dict[str, "ReadersValue"])
     own_since: int = 0
     paid_usd: tuple[float, ...] = ()
     load: tuple[LoadPoint, ...] = ()
@@ -152,7 +174,8 @@ def route(
         return told
     written = datetime.fromisoformat(outcome.policy.written_at)
     asked = tables.read("interactions", author.slug)
-    return replace(told, readers=readers_values(asked, since=written))
+    values = readers_values(asked, since=written, classes=outcome.policy.classes)
+    return replace(told, readers=values)
 
 
 def metadata(routed: RoutedAuthor) -> dict[str, Any]:
@@ -181,7 +204,8 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
             "explored": policy.explored,
             "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
             "readers_value": {
-                name: f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}], {one.readers} readers"
+                name: f"SNIPS {_interval(one.snips)}, doubly robust "
+                f"{_interval(one.doubly_robust)}, {one.snips.readers} readers"
                 for name, one in routed.readers.items()
             },
             "who_answers_which_class": dg.MetadataValue.md(class_rows(policy, routed.answers)),
@@ -198,32 +222,43 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
     return found
 
 
-def readers_values(asked: pl.DataFrame, *, since: datetime) -> dict[str, PolicyValue]:
-    """What readers' votes say each model is worth on all questions (SNIPS), by `own` and `paid`.
+def readers_values(
+    asked: pl.DataFrame, *, since: datetime, classes: Sequence[ClassGain] = ()
+) -> dict[str, ReadersValue]:
+    """What readers' votes say each model is worth on all questions, by name of the model.
 
-    Only answers that a policy has routed count: both models had a chance, which is on the trace. A
+    Only answers that a policy has routed count: every model had a chance, which is on the trace. A
     model without a vote is left out.
 
     Args:
         asked: rows of the asset `interactions`.
+        classes: gains of the dearest model by class: the shape of what is predicted of it.
     """
+    routed = pl.col("route").str.starts_with(ROUTED)
     mine = asked.filter(
         pl.col("vote").is_not_null()
         & (pl.col("started_at") >= since)
-        & (pl.col("route").is_in(["stable", "canary"]) | pl.col("route").str.starts_with(ROUTED))
+        & (pl.col("route").is_in(["stable", "canary"]) | routed)
         & (pl.col("propensity") > 0.0)
         & (pl.col("propensity") < 1.0)
+    ).with_columns(
+        model=pl.when(routed).then(pl.col("route").str.strip_prefix(ROUTED)).otherwise(pl.lit(OWN))
     )
-    paid = mine["route"].str.starts_with(ROUTED).to_numpy()
-    found: dict[str, PolicyValue] = {}
-    for name, given in (("own", ~paid), ("paid", paid)):
-        if given.any():
-            found[name] = snips(
-                mine["vote"].to_numpy(),
-                mine["propensity"].to_numpy(),
-                given.astype(np.float64),
-                mine["reader"].to_list(),
-            )
+    rewards, propensities = mine["vote"].to_numpy(), mine["propensity"].to_numpy()
+    readers = mine["reader"].to_list()
+    gains = {row.prompt_class: row.gain for row in classes}
+    shape = np.asarray([gains.get(name, 0.0) for name in mine["prompt_class"].to_list()])
+    found: dict[str, ReadersValue] = {}
+    for name in sorted(set(mine["model"].to_list())):
+        given = (mine["model"] == name).to_numpy()
+        predicted = predicted_rewards(
+            rewards, propensities, given, readers, shape=shape if name == PAID else 0.0 * shape
+        )
+        told = (rewards, propensities, given.astype(np.float64), readers)
+        found[name] = ReadersValue(
+            snips(*told),
+            doubly_robust(*told, predicted=predicted, predicted_policy=predicted),
+        )
     return found
 
 
@@ -239,6 +274,10 @@ def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
             f"{counted.own if counted else 0} | {counted.paid if counted else 0} |"
         )
     return "\n".join(lines)
+
+
+def _interval(value: PolicyValue) -> str:
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
 def load_rows(load: Sequence[LoadPoint]) -> str:

@@ -204,13 +204,16 @@ def test_readers_votes_value_both_models_by_the_lots_answers() -> None:
             "propensity": [chance for _, chance, _ in rows],
             "vote": [vote for _, _, vote in rows],
             "reader": [f"r{number % 5}" for number in range(len(rows))],
+            "prompt_class": ["easy"] * len(rows),
             "started_at": [began] * len(rows),
         }
     )
     found = readers_values(asked, since=began)
-    assert found["own"].value == pytest.approx(0.6)
-    assert found["paid"].value == pytest.approx(1.0)
-    assert found["own"].low < 0.6 < found["own"].high
+    own, paid = found["own"], found["paid"]
+    assert own.snips.value == pytest.approx(0.6)
+    assert paid.snips.value == paid.doubly_robust.value == pytest.approx(1.0)
+    for one in (own.snips, own.doubly_robust):
+        assert one.low < 0.6 < one.high
     assert readers_values(asked, since=began + timedelta(days=1)) == {}
 
 

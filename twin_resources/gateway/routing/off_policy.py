@@ -1,6 +1,6 @@
 """What a policy would be worth, from answers that another one gave by lot: SNIPS and doubly robust.
 
-Belongs here: both estimates with their intervals over readers.
+Belongs here: both estimates with their intervals over readers, the prediction q of the second.
 Does not belong here: the lot (`decision.py`), reading the ledger.
 
 Sources: Swaminathan and Joachims, "The Self-Normalized Estimator", NeurIPS 2015; Dudík, Langford
@@ -20,9 +20,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twin_resources.errors import TwinError
 from twin_resources.gateway.routing.class_table import TWO_SIDED
 from twin_resources.gateway.routing.features import Floats
+from twin_resources.gateway.routing.gain import folds_of
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,39 @@ def doubly_robust(
     terms = predicted_policy + weights * (rewards - predicted)
     value = float(terms.mean())
     return _estimate(value, (terms - value) / len(terms), weights, readers)
+
+
+def predicted_rewards(
+    rewards: Floats,
+    propensities: Floats,
+    given: NDArray[np.bool_],
+    readers: Sequence[str],
+    *,
+    shape: Floats,
+) -> Floats:
+    """q of one model for every question, shape (n,): its level by rewards, its shape by labels.
+
+    The level is the weighted mean of the rewards of other readers' answers, so that no reader's own
+    reward is in what is taken off it; without any it is .5. The shape need not be right: where it
+    is, the doubly robust interval is narrower.
+
+    Args:
+        rewards, propensities, readers: as for `snips`.
+        given: whether that model answered, shape (n,).
+        shape: what labels say of the model on each question, up to a constant; shape (n,).
+    """
+    weights = np.where(given, 1.0, 0.0) / propensities
+    beyond = rewards - shape
+    folds = folds_of(readers)
+    level = np.empty(len(rewards))
+    for fold in np.unique(folds):
+        others = weights * (folds != fold)
+        total = float(others.sum())
+        mine = folds == fold
+        level[mine] = (
+            float((others * beyond).sum()) / total if total > 0.0 else 0.5 - float(shape.mean())
+        )
+    return np.clip(level + shape, 0.0, 1.0)
 
 
 def _weights(propensities: Floats, policy: Floats) -> Floats:
