@@ -43,6 +43,7 @@ from twin_assets.training.ranks import (
     Report,
     end_forerunners,
     is_norm,
+    leave_out_unused,
     meet,
     reporting,
     require_gpus,
@@ -318,6 +319,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--job", type=Path, required=True)
     job = read_job(parser.parse_args(arguments).job)
     if not torch.cuda.is_available():
+        leave_out_unused()
         import deepspeed.ops
 
         # DeepSpeed's shared-memory collectives are compiled for 22 s at first use, need gcc, and
