@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, tell
 from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.guard_settings import Guards, read_guards
 
@@ -128,13 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args(arguments)
     rows = figures(every=4 if options.quick else 1)
-    sys.stdout.write(heading() + "\n")
-    for row in rows:
-        sign = "≤" if row.unit == "chars" or "touched" in row.name else "≥"
-        sys.stdout.write(line(row, sign=sign) + "\n")
-    if options.json:
-        save(rows, options.json)
-    return 0 if all(row.holds for row in rows) else 1
+    return tell(rows, options.json, sign=_sign)
+
+
+def _sign(row: Row) -> str:
+    return "≤" if row.unit == "chars" or "touched" in row.name else "≥"
 
 
 if __name__ == "__main__":

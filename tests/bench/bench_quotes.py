@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import SAMPLES, ReaderQuestion, authors, read_questions
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, tell
 from twin_resources.quotes.quoter import Quoted, Quoter
 from twin_resources.quotes.windows import windows_of
 from twin_resources.retrieval.retrieval import Retrieved, Retriever
@@ -185,17 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             question for slug in slugs for question in read_questions(slug) if question.half == half
         ]
         rows = figures(ask(settings, questions), files_of(settings, slugs), half=half)
-    sys.stdout.write(heading() + "\n")
-    for row in rows:
-        sign = (
-            "≤"
-            if row.unit == "ms" or (" own questions" in row.name and "declined" in row.name)
-            else "≥"
-        )
-        sys.stdout.write(line(row, sign=sign) + "\n")
-    if options.json:
-        save(rows, options.json)
-    return 0
+    return tell(rows, options.json, sign=_sign)
+
+
+def _sign(row: Row) -> str:
+    declined_own = " own questions" in row.name and "declined" in row.name
+    return "≤" if row.unit == "ms" or declined_own else "≥"
 
 
 if __name__ == "__main__":

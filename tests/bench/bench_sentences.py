@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, tell
 from twin_assets.evaluation.judged.faithfulness import (
     APART,
     OWN_SENTENCES,
@@ -130,12 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [
             row for hand in (hands if options.full else hands[:1]) for row in rows_of(hand, judges)
         ]
-    sys.stdout.write(heading() + "\n")
-    for row in rows:
-        sys.stdout.write(line(row, sign="≥") + "\n")
-    if options.json:
-        save(rows, options.json)
-    return 0
+    return tell(rows, options.json, sign=lambda _: "≥")
 
 
 if __name__ == "__main__":

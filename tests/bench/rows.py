@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -42,9 +42,16 @@ def save(rows: Sequence[Row], file: Path) -> None:
     file.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
 
 
-def tell(rows: Sequence[Row], file: Path | None = None) -> int:
-    """Print the table, save it where a file is named; 0 when every row holds, else 1."""
-    sys.stdout.write("\n".join([heading(), *(line(row) for row in rows)]) + "\n")
+def tell(
+    rows: Sequence[Row], file: Path | None = None, *, sign: Callable[[Row], str] = lambda _: "≤"
+) -> int:
+    """Print the table, save it where a file is named; 0 when every row holds, else 1.
+
+    Args:
+        sign: on which side of its goal a row's value should lie.
+    """
+    table = [heading(), *(line(row, sign=sign(row)) for row in rows)]
+    sys.stdout.write("\n".join(table) + "\n")
     if file is not None:
         save(rows, file)
     return 0 if all(row.holds for row in rows) else 1
