@@ -133,8 +133,14 @@ def refit(
         classes=class_table(labels.classes, [float(gain) for gain in labels.gains[:, -1]]),
         last_sequence=labels.sequences[-1],
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        usd=labels.usd,
     )
-    if before is not None and not withdrawn and before.label_ids == fresh.label_ids:
+    if (
+        before is not None
+        and not withdrawn
+        and before.label_ids == fresh.label_ids
+        and len(before.usd)
+    ):
         # nothing was learnt: the file stays as it is, but for the share that a person may change
         return Outcome(replace(before, explored=explored), decided, order)
     return Outcome(fresh, decided, order, withdrawn)

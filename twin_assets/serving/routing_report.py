@@ -86,7 +86,7 @@ class RoutedAuthor:
         answers: of this month, and since the policy in force was written.
         readers: what readers' votes say of each model on all questions, from the lot's answers.
         own_since: answers of the own model since then.
-        paid_usd: of the labels' answers.
+        paid_usd: of the paid answers to labels like those that the own model answers.
         load: tokens a month and p95 by utilisation; empty: too little was measured.
     """
 
@@ -372,6 +372,6 @@ def _told(
         missing=outcome.adopted.missing,
         answers=answers,
         own_since=since.own,
-        paid_usd=tuple(float(usd) for usd in labels.usd),
+        paid_usd=tuple(float(usd) for usd in outcome.policy.usd_of_own) if outcome.policy else (),
     )
     return replace(routed, steps=outcome.policy.steps if outcome.policy else outcome.steps)

@@ -123,7 +123,7 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
     }
     if policy is None:
         return told
-    usd, low, high = saved_usd(since.own, [policy.models[-1].usd])
+    usd, low, high = saved_usd(since.own, [float(usd) for usd in policy.usd_of_own])
     return told | {
         "routed": author.paid and not _lapsed(settings, author, policy),
         "labels": len(policy.label_ids),

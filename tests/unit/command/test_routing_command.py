@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.documented import documented, shape
-from tests.unit.gateway.routing.labelled import drawn, fitted_policy
+from tests.unit.gateway.routing.labelled import EASY_USD, drawn, fitted_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.cli.running import run
 from twin_resources.gateway.cost import Throughput
@@ -89,7 +89,9 @@ def test_without_a_policy_it_says_what_labels_cost(
 def test_with_a_policy_classes_frontier_and_savings_are_shown(
     paying: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    policy = fitted_policy(drawn(400, seed=0))
+    policy = replace(
+        fitted_policy(drawn(400, seed=0)), written_at=month_start().isoformat(timespec="seconds")
+    )
     path = policy_file(paying.home, "mara")
     write_routing_policy(path, policy)
     assert told(capsys)["routed"] is False
@@ -116,6 +118,12 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     counted = {row["class"]: (row["own"], row["paid"]) for row in found["classes"]}
     assert counted == {"easy": (2 + FEWEST, 0), "hard": (0, 1)}
     assert found["minutes_margin_not_held"] == 1
+    # at the price of the questions that stay, which is below the mean of all labels
+    saved = found["saved_usd"]
+    mean = (2 + FEWEST) * float(policy.usd.mean())
+    assert saved["low"] <= saved["value"] <= saved["high"] < mean
+    assert saved["value"] == pytest.approx((2 + FEWEST) * float(policy.usd_of_own.mean()))
+    assert EASY_USD <= policy.usd_of_own.mean() < policy.usd.mean()
     assert found["point"]["certified"]
     assert [point["in_force"] for point in found["frontier"]].count(True) == 1
     [measured] = [point for point in found["load"] if point["measured"]]

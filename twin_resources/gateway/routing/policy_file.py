@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from twin_resources.errors import TwinError
 from twin_resources.gateway.routing.class_table import ClassGain
 from twin_resources.gateway.routing.features import Floats, Scale
-from twin_resources.gateway.routing.fixed_order import PriceStep
+from twin_resources.gateway.routing.fixed_order import PriceStep, choices
 from twin_resources.gateway.routing.gain import GainModel
 
 SCHEMA_NUMBER = 1
@@ -74,6 +74,8 @@ class RoutingPolicy:
         in_force: index of the certified step that is used.
         label_ids: of the labels, in the order of their arrival.
         gains, cross_fitted: of the labels, shape (n, models − 1).
+        usd: what the dearest model's answers of the labels have cost, US dollars, shape (n,); of
+            none in a file that was written before they were kept.
         classes: the table for people.
         last_sequence: of the labels; later ones have not been fitted to.
         written_at: ISO 8601, UTC.
@@ -95,6 +97,7 @@ class RoutingPolicy:
     classes: tuple[ClassGain, ...] = ()
     last_sequence: int = 0
     written_at: str = ""
+    usd: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
 
     @property
     def step(self) -> PriceStep:
@@ -105,6 +108,15 @@ class RoutingPolicy:
     def prices(self) -> Floats:
         """Mean US dollars an answer, by model."""
         return np.asarray([model.usd for model in self.models], np.float64)
+
+    @property
+    def usd_of_own(self) -> Floats:
+        """What the dearest model asked for the labels that the point in force leaves to the own
+        one, US dollars: questions that stay are no sample of all, their answers are often shorter.
+        """
+        if not len(self.usd):
+            return self.usd
+        return self.usd[choices(self.cross_fitted, self.prices, self.step.weight) == 0]
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -160,6 +172,7 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
             weights=policy.gain.weights,
             gains=policy.gains,
             cross_fitted=policy.cross_fitted,
+            usd=policy.usd,
         )
         stream.flush()
         os.fsync(stream.fileno())
@@ -216,4 +229,5 @@ def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
         classes=tuple(ClassGain(**row) for row in head["classes"]),
         last_sequence=head["last_sequence"],
         written_at=head["written_at"],
+        usd=arrays.get("usd", np.zeros(0)),
     )

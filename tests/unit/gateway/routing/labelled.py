@@ -18,6 +18,7 @@ from twin_resources.gateway.routing.policy_file import PricedModel, RoutingPolic
 OWN = PricedModel("own", "checkpoint", 0.0, 0.1, 0.00001)
 PAID = PricedModel("paid", "seller/model", 2.0, 8.0, 0.001)
 HARD = 0.6  # gain on half of the questions, none on the others
+HARD_USD, EASY_USD = 0.0016, 0.0004  # of a paid answer
 MARGIN = 0.03
 
 
@@ -77,4 +78,5 @@ def fitted_policy(found: Drawn, *, explored: float = 0.0) -> RoutingPolicy:
         classes=class_table(classes, [float(gain) for gain in found.gains[:, 0]]),
         last_sequence=count,
         written_at="2026-11-21T00:00:00+00:00",
+        usd=np.where(found.true > 0, HARD_USD, EASY_USD),
     )

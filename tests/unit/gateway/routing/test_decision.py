@@ -163,6 +163,7 @@ def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) ->
         policy.classes,
         policy.models,
     )
+    assert again.usd_of_own.tolist() == policy.usd_of_own.tolist() != []
     assert (again.margin, again.label_ids, again.written_at) == (
         policy.margin,
         policy.label_ids,
