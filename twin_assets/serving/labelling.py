@@ -23,6 +23,7 @@ from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
 from twin_resources.evidence import judges as certification
 from twin_resources.gateway.paid_answers import PaidAnswer, PaidAnswers
 from twin_resources.gateway.prompt_classes import classify
+from twin_resources.gateway.routing.answer_score import AT_HAND, answer_score
 from twin_resources.judging import routing_labels
 from twin_resources.judging.judge import Answered, Embed, digest, identity
 from twin_resources.judging.pairs import PLANT
@@ -299,7 +300,7 @@ class _Work:
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._closeness(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
-            pl.Series("scores", self._scores(shown), pl.List(routing_labels.SCORED)),
+            pl.Series("scores", self._scores(shown, bought), pl.List(routing_labels.SCORED)),
             *(
                 pl.Series(name, [getattr(one, name) if one else 0 for one in bought], kind)
                 for name, kind in (
@@ -310,8 +311,14 @@ class _Work:
             ),
         )
 
-    def _scores(self, shown: Sequence[tuple[Answered, Answered]]) -> list[list[dict[str, object]]]:
-        scores: list[list[dict[str, object]]] = [[] for _ in shown]
+    def _scores(
+        self, shown: Sequence[tuple[Answered, Answered]], bought: Sequence[PaidAnswer | None]
+    ) -> list[list[dict[str, object]]]:
+        # what the gateway can tell of an answer by itself, for the cascade; none of a plant
+        scores: list[list[dict[str, object]]] = [
+            [{"claim": AT_HAND, "own": _at_hand(own), "paid": _at_hand(paid)}] if answer else []
+            for (own, paid), answer in zip(shown, bought, strict=True)
+        ]
         flat = [one for pair in shown for one in pair]
         for member in self._panel.members:
             if not member.certified:
@@ -334,6 +341,10 @@ class _Work:
 
     def _for_paid(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
         return [dict(one) for one in rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)]
+
+
+def _at_hand(answered: Answered) -> float:
+    return answer_score(answered.answer, answered.passages)
 
 
 def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:

@@ -15,6 +15,7 @@ import numpy as np
 
 from twin_resources.gateway.routing import adoption
 from twin_resources.gateway.routing.adoption import Adoption
+from twin_resources.gateway.routing.cascade import asks_again, cascade_step
 from twin_resources.gateway.routing.class_table import class_table
 from twin_resources.gateway.routing.features import Floats, rows, scale_of
 from twin_resources.gateway.routing.fixed_order import (
@@ -115,7 +116,7 @@ def refit(
             told = "the policy in force leaves more to the own model, and stands"
             decided = replace(decided, adopted=False, reason=told)
     if not decided.adopted or decided.step is None:
-        return Outcome(standing, decided, order, withdrawn)
+        return Outcome(_with_cascade(standing, labels), decided, order, withdrawn)
     fresh = RoutingPolicy(
         author=author,
         models=models,
@@ -142,8 +143,32 @@ def refit(
         and len(before.usd)
     ):
         # nothing was learnt: the file stays as it is, but for the share that a person may change
-        return Outcome(replace(before, explored=explored), decided, order)
-    return Outcome(fresh, decided, order, withdrawn)
+        kept = _with_cascade(replace(before, explored=explored), labels)
+        return Outcome(kept, decided, order)
+    return Outcome(_with_cascade(fresh, labels), decided, order, withdrawn)
+
+
+def _with_cascade(policy: RoutingPolicy | None, labels: LabelArrays) -> RoutingPolicy | None:
+    """The policy with the cascade that all labels certify, if that is cheaper than its own point.
+
+    Each of the two loses more than the margin with a chance of at most α. One that was in force
+    ends as well where the labels show that it loses more.
+    """
+    known = np.isfinite(labels.own_scores)
+    if policy is None or not known.any():
+        return policy
+    gains, scores = labels.gains[known, -1], labels.own_scores[known]
+    own, paid = policy.models[0], policy.models[-1]
+    found = cascade_step(scores, gains, own_usd=own.usd, paid_usd=paid.usd, margin=policy.margin)
+    if found is not None:
+        # kept answers lose what the paid ones would have gained
+        lost = [
+            0.0 if asks_again(found, score) else -float(gain)
+            for score, gain in zip(scores, gains, strict=True)
+        ]
+        if found.usd >= policy.step.usd or adoption.fallen(lost, margin=policy.margin):
+            found = None
+    return policy if found == policy.cascade else replace(policy, cascade=found)
 
 
 def _lapsed(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets as random_source
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from twin_resources.answer_forms import AnswerForm
 from twin_resources.authors import Author
+from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.choice import PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
@@ -121,6 +122,7 @@ class Answering:
         routing: why this model answers, where a fitted policy has decided; None: none has.
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
         bought: the paid call that was made for it; None: none was.
+        cascade: the paid answer that may replace a whole own one; None: none may.
     """
 
     asked: Asked
@@ -160,6 +162,8 @@ class Answering:
     quote_score: float | None = None
     quote_threshold: float | None = None
     bought: PaidCall | None = None
+    cascade: Cascade | None = None
+    _own_usd: float = 0.0
     _began: float = 0.0
     _over: bool = False
 
@@ -186,14 +190,14 @@ class Answering:
         if tokens and self.routing is not None and self.routing.other:
             self.other_usd = self.routing.other_usd(tokens)
         if paid_usd is not None:
-            self.cost_usd = paid_usd
+            self.cost_usd = paid_usd + self._own_usd
         elif tokens and not self.is_fixed and self.tokens_per_second > 0:
             self.cost_usd = answer_usd(
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
             )
         elif self.is_fixed:
             self.cost_usd = 0.0
-        if self.drawn is not None and self.bought is not None and self.bought.usd:
+        if self.chosen.server_key != PAID and self.bought is not None and self.bought.usd:
             # what broke off was paid for as well
             self.cost_usd = (self.cost_usd or 0.0) + self.bought.usd
 
@@ -213,6 +217,57 @@ class Answering:
         self.drawn, self.chosen = self.chosen, self.standby.chosen
         self.template, self.meter = self.standby.template, self.standby.meter
         self.degraded = (*self.degraded, how)
+
+    def says_why(self, why: str, *, missing: str = "") -> None:
+        """What came of the cascade.
+
+        Args:
+            missing: why the paid model was not asked, or gave nothing; empty: the own answer is
+                good enough.
+        """
+        if self.routing is None or self.cascade is None:
+            return
+        reason = f"{why}; but {missing}" if missing else why
+        self.routing = replace(self.routing, reason=reason)
+        if missing:
+            told = f"{self.cascade.paid.route}, {missing}: own answer stays"
+            self.degraded = (*self.degraded, told)
+
+    def asks_again(self, tokens: int) -> Callable[[], None]:
+        """The paid model is asked anew, in the own one's place; what both cost is counted.
+
+        Args:
+            tokens: of the own answer and its prompt.
+
+        Returns:
+            What takes it back where the paid model gives no answer.
+        """
+        if self.cascade is None or self.routing is None:
+            raise ValueError("no cascade was prepared")
+        cascade = self.cascade
+        chosen, template, routing, degraded = (
+            self.chosen, self.template, self.routing, self.degraded
+        )  # fmt: skip
+        if self.meter is not None:
+            self.meter.end(tokens)
+            self.tokens_per_second = self.meter.tokens_per_second
+            self.meter = None
+        if tokens and self.tokens_per_second > 0:
+            self._own_usd = answer_usd(
+                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
+            )
+        self.chosen, self.template = cascade.paid, cascade.template
+        self.provider, self.provider_saw = cascade.provider, cascade.provider_saw
+        self.degraded = (*degraded, cascade.held_back) if cascade.held_back else degraded
+        self.routing = replace(
+            routing, other="own", other_usd_per_million=routing.own_usd_per_million
+        )
+
+        def take_back() -> None:
+            self.chosen, self.template, self.degraded = chosen, template, degraded
+            self.routing, self._own_usd = routing, 0.0
+
+        return take_back
 
     def repeated_itself(self) -> None:
         """The answer went in loops and was ended before them."""

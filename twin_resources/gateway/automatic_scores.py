@@ -3,22 +3,18 @@
 Belongs here: support of the answer by its passages, seconds, dollars, how near its quotations lie
 and from where on one is shown, what the guards found; their names and ids.
 Does not belong here: readers' feedback (`feedback.py`), judges (they read what was asked as well).
-
-Support is lexical: the share of the answer's distinct longer words that stand in a passage of the
-prompt. It needs no model, so it costs 0.1 ms an answer; it sees invented names and numbers and no
-wrong logic. Word overlap against the source as a cheap sign of unsupported text:
-Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173
+What support is: `routing/answer_score.py`.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.guarding import guard_scores
+from twin_resources.gateway.routing.answer_score import support
 from twin_resources.langfuse.outbox import QueuedScore, score_id
 from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES
 
@@ -26,18 +22,6 @@ SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
 # Of their own, so that who reads what readers and judges said need not page through these.
 ENVIRONMENT = "measured"
-_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
-
-
-def support(answer: str, passages: str) -> float | None:
-    """Share of the answer's distinct words of four letters and more that the passages hold, 0–1.
-
-    None: the answer has no such word, or there are no passages.
-    """
-    said = set(_WORD.findall(answer.lower()))
-    if not said or not passages.strip():
-        return None
-    return len(said & set(_WORD.findall(passages.lower()))) / len(said)
 
 
 def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, template: str) -> str:

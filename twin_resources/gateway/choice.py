@@ -44,6 +44,7 @@ PAID = "paid"
 QUOTES = "quotes"
 DIVERTED = "divert:"  # and the place, in a route
 ROUTED = "routed:"  # and the model that the fitted policy chose (`question_routing.py`)
+CASCADED = "cascade:"  # and the model that answered anew what the own one had answered badly
 DOWN = "down:"  # and who answers while no server of ours is ready
 # Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
 _SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
@@ -132,7 +133,8 @@ class Chosen:
         route: the arm that answers (`stable`, `canary`, `base`); `alias:<arm>` (also
             `alias:paid`) when the client named it, so that estimates about the policy leave it out;
             `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid` when the
-            author's routing policy chose it; `down:paid` while the own model's server is down.
+            author's routing policy chose it; `cascade:paid` when it answered a whole answer anew;
+            `down:paid` while the own model's server is down.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.

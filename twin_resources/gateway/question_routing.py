@@ -27,6 +27,7 @@ from twin_resources.gateway.routing.pacing import Money, Pace
 if TYPE_CHECKING:
     from twin_resources.gateway.passages import Found
     from twin_resources.gateway.request_body import Asked
+    from twin_resources.gateway.routing.fixed_order import PriceStep
     from twin_resources.gateway.routing.policy_file import RoutingPolicy
 
 # With two passages a prompt has about 450 tokens and an answer about 120.
@@ -42,12 +43,16 @@ class RoutingNote:
         gain: predicted, of the paid model over the own one; None: nothing was scored.
         other: who else could have answered: `paid` or `own`; empty: nobody.
         other_usd_per_million: of that one's tokens, in the mix that readers cause.
+        cascade: the paid model is asked again where the own answer scores low; None: it is not.
+        own_usd_per_million: of the own model's tokens.
     """
 
     reason: str
     gain: float | None = None
     other: str = ""
     other_usd_per_million: float = 0.0
+    cascade: PriceStep | None = None
+    own_usd_per_million: float = 0.0
 
     def other_usd(self, tokens: int) -> float:
         """What the other would have asked for so many tokens, about, US dollars."""
@@ -107,6 +112,11 @@ class QuestionRouter:
         routed = decide(policy, row, point=point_of(trace_id), step=step)
         # about as many tokens as an answer of the labels had: the real ones are known afterwards
         self._pace(policy).see(self.clock(), np.asarray(routed.gains), policy.prices)
+        # Not during a trial: it compares all answers of two versions, and only the better ones of
+        # one would be kept. Nor where money forces another step: then the router saves more.
+        is_alone = chosen.route == "stable" and chosen.propensity == 1.0
+        if policy.cascade and is_alone and not asked.stream and step == policy.in_force:
+            return chosen, _cascading(policy, routed)
         kept = replace(
             chosen,
             propensity=chosen.propensity * _chance_of_own(routed),
@@ -174,11 +184,24 @@ def _not_held(routed: Routed) -> tuple[str, ...]:
     return () if routed.margin_held else ("margin not held: the money left allows no more",)
 
 
-def _note(policy: RoutingPolicy, routed: Routed, *, other: int, but: str = "") -> RoutingNote:
-    model = policy.models[other]
-    blended = (
+def _cascading(policy: RoutingPolicy, routed: Routed) -> RoutingNote:
+    note = _note(policy, routed, other=len(policy.models) - 1)
+    return replace(
+        note,
+        reason="own answer first",
+        cascade=policy.cascade,
+        own_usd_per_million=_blended(policy, 0),
+    )
+
+
+def _blended(policy: RoutingPolicy, index: int) -> float:
+    model = policy.models[index]
+    return (
         PROMPT_SHARE * model.usd_per_million_prompt
         + (1.0 - PROMPT_SHARE) * model.usd_per_million_answer
     )
+
+
+def _note(policy: RoutingPolicy, routed: Routed, *, other: int, but: str = "") -> RoutingNote:
     reason = f"{routed.reason}; but {but}" if but else routed.reason
-    return RoutingNote(reason, routed.gain, model.name, blended)
+    return RoutingNote(reason, routed.gain, policy.models[other].name, _blended(policy, other))

@@ -20,8 +20,10 @@ from twin_resources.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby, new_trace_id
+from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.choice import (
     BASE,
+    CASCADED,
     PAID,
     QUOTES,
     Chosen,
@@ -269,6 +271,26 @@ class RequestPath:
             stable, other, _ = _with_template(snapshot, stable)
             meter = self.meters.setdefault(stable.server_key, Throughput())
             answering.standby = Standby(stable, other.hash, rendered(other, history, whole), meter)
+        if routing is not None and routing.cascade is not None:
+            view = provider_view(asked, found, author)
+            paid = Chosen(PAID, PAID, "", "", f"{CASCADED}{PAID}", 1.0)
+            shown = (view.asked, view.found)
+            turns, _ = self._fitting(
+                snapshot,
+                view.asked,
+                paid,
+                rendered(DEFAULT_TEMPLATE, (), shown),
+                answer_tokens=sampling["max_tokens"],
+            )
+            answering.cascade = Cascade(
+                routing.cascade,
+                replace(paid, released_for=chosen.released_for),
+                DEFAULT_TEMPLATE.hash,
+                rendered(DEFAULT_TEMPLATE, turns, shown),
+                self.paid_model,
+                view.saw,
+                view.missing,
+            )
         return Prepared(
             answering=answering,
             messages=rendered(template, history),

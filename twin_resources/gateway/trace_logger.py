@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from fastapi import HTTPException
@@ -21,8 +22,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from twin_resources.gateway import safety
 from twin_resources.gateway.automatic_scores import automatic_scores
+from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.config import SPAN_DELAY_MS
-from twin_resources.gateway.plugin import TwinPlugin, usage_of
+from twin_resources.gateway.plugin import TwinPlugin, called_server, usage_of
 from twin_resources.gateway.request_body import ALLOWED_KEYS
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.gateway.tracing import span_attributes
@@ -78,6 +80,16 @@ class TraceLogger(LangfuseOtelLogger):
             self._plugin.watch.judged_safe(answering)
             self._plugin.forget(call_id)
 
+    async def async_log_success_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """Of two calls in a cascade the one whose answer went out is logged, once that is known."""
+        log = partial(super().async_log_success_event, kwargs, response_obj, start_time, end_time)
+        answering = self._plugin.record(kwargs.get("litellm_call_id"))
+        cascade = answering.cascade if answering is not None else None
+        if cascade is None or cascade.may_log(called_server(kwargs), log):
+            await log()
+
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
@@ -94,7 +106,9 @@ class TraceLogger(LangfuseOtelLogger):
         """Not of a refused request: it has no record, its span would carry a random trace id and
         say nothing. Not of a canary that has a standby: the trace is the standby's."""
         answering = self._plugin.record(kwargs.get("litellm_call_id"))
-        return answering is not None and (answering.standby is None or answering.is_over)
+        if answering is None or (answering.cascade is not None and called_server(kwargs) == PAID):
+            return False  # a paid answer that failed: the own one stays, and the trace is of that
+        return answering.standby is None or answering.is_over
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
         return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not

@@ -4,20 +4,23 @@ Belongs here: its columns, ids, and reading it as arrays for the router, which a
 share. Does not belong here: buying labels (`twin_assets/serving/labelling.py`), the router
 (`gateway/routing/`).
 
-A row holds no text: scores, features and ids; by `prompt_id` and `reader` forgetting finds it. A
-planted pair is a row too, with the author's own answer in the paid model's place and the planted
-one in the own model's.
+Beside the claims of judges `scores` has one of no judge, `AT_HAND`: what the gateway itself can
+tell of each answer. A row holds no text: scores, features and ids; by `prompt_id` and `reader`
+forgetting finds it. A planted pair is a row too, with the author's own answer in the paid model's
+place and the planted one in the own model's.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from twin_resources.gateway.routing.answer_score import AT_HAND
 from twin_resources.gateway.routing.features import Floats
 from twin_resources.judging.judge import digest
 from twin_resources.judging.pairs import PLANT
@@ -100,6 +103,8 @@ class LabelArrays:
         groups: what is left out together: the reader, else the prompt.
         gains: mean over the claims of paid − own, shape (n, 1).
         usd: what the paid answers cost, US dollars.
+        own_scores: the score at hand of the own answers (`gateway/routing/answer_score.py`); NaN
+            where a label was bought before there was one.
     """
 
     label_ids: tuple[str, ...]
@@ -113,6 +118,7 @@ class LabelArrays:
     usd: Floats
     prompt_tokens: Floats
     answer_tokens: Floats
+    own_scores: Floats
 
     def __len__(self) -> int:
         return len(self.label_ids)
@@ -148,6 +154,7 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
         usd=np.asarray([row["usd"] for row in kept], np.float64),
         prompt_tokens=np.asarray([row["prompt_tokens"] for row in kept], np.float64),
         answer_tokens=np.asarray([row["answer_tokens"] for row in kept], np.float64),
+        own_scores=np.asarray([_at_hand(row) for row in kept], np.float64),
     )
 
 
@@ -159,6 +166,12 @@ def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[s
         for score in scores
         if score["claim"] in claims
     }
+
+
+def _at_hand(row: Mapping[str, object]) -> float:
+    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
+    told = (score["own"] for score in scores if score["claim"] == AT_HAND)
+    return float(next(told, math.nan))  # pyright: ignore[reportArgumentType]
 
 
 def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:

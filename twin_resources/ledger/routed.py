@@ -20,7 +20,7 @@ from twin_resources.gateway.choice import PAID, QUOTES
 from twin_resources.ledger import schema
 
 _OWN = ("stable", "canary")
-_PAID = ("routed:", "divert:paid", "down:paid")
+_PAID = ("routed:", "cascade:", "divert:paid", "down:paid")
 _NOT_HELD = "%margin not held%"
 _TWO_SIDED = 1.96
 _MINUTE_MS = 60_000

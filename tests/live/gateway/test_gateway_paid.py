@@ -6,24 +6,29 @@ itself, and everything that can go wrong with a provider goes wrong.
 
 from __future__ import annotations
 
+import gzip
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import httpx
+import numpy as np
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.live.gateway.stack import Stack, free_port, new_stack, requests_of
+from tests.live.gateway.stack import Stack, embed_passages, free_port, new_stack, requests_of
 from twin_assets.partitions import authors
 from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.embedder.embedder import load_embedder
 from twin_resources.errors import TwinError
 from twin_resources.gateway.account import SpendingAccount, account_of
 from twin_resources.gateway.account_rows import NANO
@@ -33,6 +38,16 @@ from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.keys import KeyLimits, add_key, open_keys
 from twin_resources.gateway.paid_budget import price_of
 from twin_resources.gateway.prompt_classes import classify
+from twin_resources.gateway.routing.features import scale_of
+from twin_resources.gateway.routing.fixed_order import PriceStep
+from twin_resources.gateway.routing.gain import GainModel
+from twin_resources.gateway.routing.policy_file import (
+    PricedModel,
+    RoutingPolicy,
+    policy_file,
+    write_routing_policy,
+)
+from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
 
@@ -180,6 +195,92 @@ def test_a_broken_stream_that_stable_ends_is_paid_for(paid: Stack, money: Money)
     refused = paid.post(asking("429", model="twin/ann")).json()["twin"]
     assert "failed (RateLimitError): answered by stable" in refused["degraded"]
     assert money.settled() == money.billed()
+
+
+def routes_traced(stack: Stack) -> list[tuple[str, str]]:
+    """Trace id and route of every span that waits; nothing else reads this stack's outbox."""
+    outbox, found = Outbox(outbox_path(stack.settings)), list[tuple[str, str]]()
+    while (waiting := outbox.next_waiting()) is not None:
+        if waiting.kind == "trace":
+            export = ExportTraceServiceRequest.FromString(gzip.decompress(waiting.body))
+            spans = [
+                span for of in export.resource_spans for it in of.scope_spans for span in it.spans
+            ]
+            found += [
+                (span.trace_id.hex(), told.value.string_value)
+                for span in spans
+                for told in span.attributes
+                if told.key.endswith("twin.route")
+            ]
+        outbox.sent(waiting)
+    outbox.close()
+    return found
+
+
+def cascading_policy(stack: Stack, *, asked_again_up_to: float) -> RoutingPolicy:
+    """A policy by which the own model answers all, and what scores no more is asked for again."""
+    embedder = load_embedder(stack.settings)
+    nothing = np.zeros((2, embedder.dimension + 2), np.float32)
+    own_answers_all = PriceStep(1e9, 0.0, 0.0, 0.0, 0.0, 9.0, certified=True)
+    return RoutingPolicy(
+        author="bob",
+        models=(
+            PricedModel("own", "checkpoint-1", 0.1, 0.1, 0.0001),
+            PricedModel("paid", MODEL, 0.15, 0.6, 0.001),
+        ),
+        embedder=embedder.revision,
+        judges=("made@1",),
+        margin=0.03,
+        explored=0.0,
+        scale=scale_of([20, 30], [0.5, 0.6]),
+        gain=GainModel(nothing, np.zeros((2, 1), np.float32), 10.0),
+        steps=(own_answers_all,),
+        in_force=0,
+        label_ids=("0" * 32, "1" * 32),
+        gains=np.zeros((2, 1)),
+        cross_fitted=np.zeros((2, 1)),
+        written_at="2026-11-21T00:00:00+00:00",
+        cascade=replace(own_answers_all, weight=-asked_again_up_to, kept=0.3),
+    )
+
+
+def test_a_whole_answer_that_scores_low_is_bought_anew(paid: Stack, money: Money) -> None:
+    """The model here writes letters by lot, which no post holds."""
+    write_author(paid.settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
+    embed_passages(paid.settings, "bob")
+    path = policy_file(paid.settings.home, "bob")
+    write_routing_policy(path, cascading_policy(paid, asked_again_up_to=0.9))
+    paid.start_model("bob/v1")
+    paid.release("bob", 1)
+
+    def ask(how: str, **more: Any) -> dict[str, Any]:
+        return paid.post(asking(how, model="twin/bob", **more)).json()["twin"]
+
+    paid.wait(lambda: ask("first")["route"] == "cascade:paid", seconds=20)
+    money.settled()
+    again = Money(paid, money.provider)
+    answered = paid.post(asking("whole", model="twin/bob")).json()
+    told = answered["twin"]
+    assert (told["route"], told["version"]) == ("cascade:paid", "paid")
+    assert again.settled() == again.billed() > 0
+    assert told["cost_usd"] > again.billed() / NANO, "the own answer is counted as well"
+    failed = ask("429")
+    assert (failed["route"], failed["version"]) == ("stable", "v1")
+    assert "cascade:paid, it failed (RateLimitError): own answer stays" in failed["degraded"]
+    streamed = paid.post(asking("streamed", model="twin/bob", stream=True)).text
+    assert '"route":"stable"' in streamed
+    assert again.settled() == again.billed()
+    wanted = [(told["trace_id"], "cascade:paid"), (failed["trace_id"], "stable")]
+    traced = list[tuple[str, str]]()
+
+    def all_traced() -> bool:
+        traced.extend(routes_traced(paid))
+        return {name for name, _ in wanted} <= {name for name, _ in traced}
+
+    paid.wait(all_traced, seconds=20)
+    seen = [one for one in traced if one[0] in {name for name, _ in wanted}]
+    assert sorted(set(seen)) == sorted(wanted), "the call whose answer went out, and no other"
+    path.unlink()
 
 
 def test_a_request_that_is_sent_again_is_paid_for_once(paid: Stack, money: Money) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from twin_resources.gateway.automatic_scores import passages_of_prompt, support
+from twin_resources.gateway.automatic_scores import passages_of_prompt
 from twin_resources.gateway.feedback import (
     MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
@@ -19,6 +19,7 @@ from twin_resources.gateway.feedback import (
 )
 from twin_resources.gateway.keys import Key
 from twin_resources.gateway.refusals import Refused
+from twin_resources.gateway.routing.answer_score import support
 from twin_resources.langfuse.outbox import Outbox
 from twin_resources.prompt import DEFAULT_TEMPLATE
 
