@@ -127,9 +127,12 @@ def calibrate_voice(own: Source, others: Sequence[Source]) -> VoiceCalibration:
 
 def _fit(features: Any, label: Any, weight: Any) -> tuple[Any, float]:
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     model: Any = LogisticRegression(C=REGULARISATION, max_iter=1000)
-    model.fit(features, label, sample_weight=weight)
+    # a step is too short to share: two threads that wait for each other take 6 CPU s instead of .2
+    with threadpool_limits(1):
+        model.fit(features, label, sample_weight=weight)
     return model.coef_[0], float(model.intercept_[0])
 
 
