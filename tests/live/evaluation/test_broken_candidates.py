@@ -23,6 +23,7 @@ from tests.live.evaluation.conftest import SCHEMA, Workplace
 from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
 from tests.live.evaluation.two_parts import judged_in_two_parts
 from twin_assets.evaluation import gate
+from twin_assets.evaluation.judged import faithfulness
 from twin_assets.evaluation.judgement import Judging
 from twin_assets.training.spoiling import SHUFFLED_ANSWERS
 from twin_resources.embedder.embedder import load_embedder
@@ -194,11 +195,13 @@ class Case:
     meets: Set[str]
 
 
-BLOCKING = set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES
+# Whether prose may be served decides the forms of answers, not the release; no 135M model keeps it.
+BLOCKING = set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES - {faithfulness.CLAIM}
 CASES = {
     "good": Case(Made(tokens=24_000), {}, BLOCKING),
     "another template": Case(
-        Made(measured_on=by_another_template),
+        # the good one's weights: half the tokens stay .27 below the topic of the base, limit .25
+        Made(tokens=24_000, measured_on=by_another_template),
         {"template_hash_matches": False},
         BLOCKING - {"template_hash_matches"},
     ),
