@@ -68,8 +68,11 @@ class RouterServers:
 
 
 def deployment_of(name: str, server: Server) -> Any:
-    """The deployment of one model server; its prices are 0 because `cost.py` knows what it
-    costs."""
+    """The deployment of one model server; its prices are 0 because `cost.py` knows what it costs.
+
+    They stand with the model: beside the address LiteLLM enters them into its price map of
+    thousands of models with every request, and builds its index of it anew, 1 to 2 CPU-ms each.
+    """
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 
     parameters = LiteLLM_Params(
@@ -77,10 +80,9 @@ def deployment_of(name: str, server: Server) -> Any:
         api_base=server.url,
         api_key=server.key or "none",
         max_retries=0,  # the router tries again; the client under it would multiply that
-        input_cost_per_token=0.0,
-        output_cost_per_token=0.0,
     )
-    return Deployment(model_name=name, litellm_params=parameters, model_info=ModelInfo(id=name))
+    info = ModelInfo(id=name, input_cost_per_token=0.0, output_cost_per_token=0.0)
+    return Deployment(model_name=name, litellm_params=parameters, model_info=info)
 
 
 def paid_deployment(model: str) -> Any:
