@@ -71,8 +71,9 @@ class Author:
         guards: what is done with personal data, secrets, injections and named words in questions,
             passages and answers; `[guards]`, see safety.md.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
-            nothing is released, and no post goes to a paid provider (`consent.py`).
-        paid: False: no question to this author goes to a paid provider, whatever the home has.
+            nothing is released, and no post goes to a model on another machine (`consent.py`).
+        paid: False: nothing of this author goes to a provider, whatever the home has: no question,
+            and no post to a teacher, a judge or for labels on another machine.
         presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
             names and places in posts of its language; empty: they stay.
     """

@@ -2,7 +2,8 @@
 
 Belongs here: what counts as consent, and the sentences about one that is missing.
 Does not belong here: asking for it (`command/asking_consent.py`), what is held back without it
-(`registry/registry.py` releases nothing, `gateway/request_path.py` sends a paid provider no post).
+(`registry/registry.py` releases nothing, `gateway/request_path.py` sends a paid provider no post,
+`judging/terms.py` and the teacher ask no model on another machine).
 
 A line counts when a day stands in it, so that there is something to hold against a letter or a
 mail; who wrote it and how the author agreed is the operator's word, no program can check it.
@@ -41,6 +42,20 @@ def what_is_missing(author: Author) -> str:
     if not author.consent.strip():
         return f"no line `consent` in authors/{author.slug}.toml"
     return f"no day that has come in `consent = {author.consent!r}` of authors/{author.slug}.toml"
+
+
+def what_keeps_here(author: Author) -> str:
+    """Why nothing of the author may go to a model on another machine; empty: it may."""
+    if not author.paid:
+        return f"authors/{author.slug}.toml says paid = false"
+    return what_is_missing(author) if consented_on(author) is None else ""
+
+
+def how_to_let_leave(author: Author) -> str:
+    """What to do about that."""
+    if not author.paid:
+        return "leave it so, or take the line paid = false out of the author's file"
+    return how_to_consent(author)
 
 
 def how_to_consent(author: Author) -> str:

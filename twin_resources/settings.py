@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
     # A LiteLLM model name: rates answers blind in the gate, and in trials where it is certified.
     judge_model: str = ""
+    # US dollars for the ratings of all authors; a judge with a price is not asked without.
+    judge_budget_per_month: float | None = Field(default=None, ge=0)
     # An entailment model (a hub id or a folder) that judges whether generated sentences say what
     # their passages say; empty: the support score does, with rules for numbers and negations.
     nli_model: str = ""

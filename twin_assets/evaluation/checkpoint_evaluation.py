@@ -104,17 +104,18 @@ def judging(
 ) -> Judging:
     """What the partition's author is judged with."""
     home = settings.settings()
-    author = settings.author(context.partition_key).slug
+    speaker, models = settings.author(context.partition_key), registry.registry()
+    author = speaker.slug
     return Judging(
         author,
         checkpoints=home.checkpoints_dir / author,
         token_budget=home.evaluation_tokens,
         questions=home.evaluation_questions,
         others=others_of(author, home),
-        named=named_judges(home),
+        named=named_judges(home, speaker, models.state),
         send=sender(home),
         tables=tables.tables(),
-        registry=registry.registry(),
+        registry=models,
         servers=model_server.servers(),
         embedder=embedder.embedder,
         say=context.log.info,

@@ -45,7 +45,6 @@ from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_assets.training.published_weights import weights_of
 from twin_resources.errors import TwinError
 from twin_resources.judging.named import NO_JUDGES, NamedJudges
-from twin_resources.judging.sentence_support import SentenceJudge
 from twin_resources.judging.texts import merged
 from twin_resources.model_fit import parameters_of
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
@@ -254,7 +253,7 @@ def _judged_now(
                 judging.tables,
                 judging.embedder(),
                 others=judging.others,
-                entailment=named.load_entailment if named.entailment else None,
+                named=named,
                 serve_base=served.base,
                 say=judging.say,
             ),
@@ -373,10 +372,11 @@ def _beside(
     embedder: Embedder,
     *,
     others: Sequence[str],
-    entailment: Callable[[], SentenceJudge] | None,
+    named: NamedJudges,
     serve_base: Serve,
     say: Callable[[str], object],
 ) -> Beside:
+    entailment = named.load_entailment if named.entailment else None
     material = material_of(
         author, tables, others=others, base=question.base.weights, serve_base=serve_base, say=say
     )
@@ -387,6 +387,7 @@ def _beside(
         chunks=chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
+        terms=named.terms,
     )
 
 

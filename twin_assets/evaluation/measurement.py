@@ -73,7 +73,7 @@ def measure(
         passages = passages.head(0)
     asked, scores = _asked(question, passages, training, known, kept, engine=served.engine)
     of_base = scores.missing()
-    if question.judge_model:
+    if question.judge_model and not known.terms.why_not:
         of_base = sorted({*of_base, *asked.held_out})
     models = {"base": question.base, "candidate": question.candidate}
     progress = Progress(say)
@@ -210,7 +210,8 @@ def _measured(
     if question.judge_model and not few:
         samples = posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset))
         try:
-            blind = measures.rated(asked, said, question.judge_model, samples)
+            known.terms.require(question.judge_model)
+            blind = measures.rated(asked, said, question.judge_model, samples, terms=known.terms)
         except TwinError as error:  # it states and decides nothing, so the verdict stands without
             why_not["blind judge"] = f"{error.found}; {error.next_step}"
     return Measured(

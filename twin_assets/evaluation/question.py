@@ -18,6 +18,7 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.served import served_model
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.judging.stored import doublings
+from twin_resources.judging.terms import FREE, JudgeTerms
 from twin_resources.judging.texts import Hand
 
 
@@ -105,6 +106,7 @@ class Beside:
         chunks: texts of the author's chunks by id.
         base_answers: of the base model to training questions, for comparing habits.
         base_parameters: of the base model; None: not known.
+        terms: of the language model that rates answers, where one is named.
     """
 
     judges: Judges
@@ -112,3 +114,4 @@ class Beside:
     chunks: Mapping[str, str] = field(repr=False)
     base_answers: Sequence[str] = field(repr=False)
     base_parameters: int | None = None
+    terms: JudgeTerms = FREE

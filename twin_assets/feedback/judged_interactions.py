@@ -26,6 +26,7 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
+from twin_resources.gateway.spending_limits import OverLimit
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 
 COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String()}
@@ -74,8 +75,8 @@ def judged_interactions(
         share=config.share,
         first_batch=config.first_batch,
     )
-    nothing = ""
-    if registry.registry().stable(author) is None:
+    nothing, models = "", registry.registry()
+    if models.stable(author) is None:
         nothing = "no stable version: there is no twin whose answers could be judged"
     elif sampled(judged=known["trace_id"].to_list()).is_empty():
         nothing = "no new answer in the sample"
@@ -85,27 +86,39 @@ def judged_interactions(
             data_version=dg.DataVersion(version or "none"),
             metadata={"nothing_to_do": nothing, "judged_now": 0, "scores_queued": 0},
         )
-    panel = author_panel.panel_of(
-        settings.author(author),
-        home,
-        tables=store,
-        servers=model_server.servers(),
-        embedder=embedder.embedder(),
-        say=context.log.info,
-        margin=home.margin if config.margin is None else config.margin,
-    )
-    judges = [member.judge for member in panel.members if member.certified]
-    names = ",".join(judging_traces.score_name(judge) for judge in judges)
-    judged_by_them = known.filter(pl.col("judges") == names)["trace_id"].to_list()
-    rows = sampled(judged=judged_by_them).head(config.most)
-    scores = judging_traces.judge_traces(
-        rows,
-        judges,
-        passages=dict(
-            store.read("document_chunks", author, columns=["chunk_id", "text"]).iter_rows()
-        ),
-        now=datetime.now(UTC),
-    )
+    try:
+        panel = author_panel.panel_of(
+            settings.author(author),
+            home,
+            tables=store,
+            state=models.state,
+            servers=model_server.servers(),
+            embedder=embedder.embedder(),
+            say=context.log.info,
+            margin=home.margin if config.margin is None else config.margin,
+        )
+        judges = [member.judge for member in panel.members if member.certified]
+        names = ",".join(judging_traces.score_name(judge) for judge in judges)
+        judged_by_them = known.filter(pl.col("judges") == names)["trace_id"].to_list()
+        rows = sampled(judged=judged_by_them).head(config.most)
+        scores = judging_traces.judge_traces(
+            rows,
+            judges,
+            passages=dict(
+                store.read("document_chunks", author, columns=["chunk_id", "text"]).iter_rows()
+            ),
+            now=datetime.now(UTC),
+        )
+    except OverLimit as error:
+        version = store.data_version("judged_interactions", author)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(version or "none"),
+            metadata={
+                "nothing_to_do": author_panel.waits(home, error),
+                "judged_now": 0,
+                "scores_queued": 0,
+            },
+        )
     outbox = Outbox(outbox_path(settings.settings()))
     try:
         outbox.put_scores(scores, automatic=True)

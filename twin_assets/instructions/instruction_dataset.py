@@ -20,9 +20,10 @@ from twin_assets.instructions import (
 from twin_assets.instructions.general_set import read_general_set
 from twin_assets.instructions.model_answers import is_one_of
 from twin_assets.instructions.schema import OF_THE_AUTHOR
-from twin_assets.instructions.teacher import teacher_of
+from twin_assets.instructions.teacher import teacher_of, why_not_taught
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
+from twin_resources.consent import how_to_let_leave
 from twin_resources.control_marks import marks_of_home
 from twin_resources.dagster_resources import (
     EmbedderResource,
@@ -52,11 +53,17 @@ def instruction_dataset(
         tables.tables(),
         settings.settings(),
     )
+    untaught = why_not_taught(chosen, author)
+    if untaught:
+        context.log.info(
+            f"templates write the questions, not {chosen.teacher_model}: {untaught}; "
+            f"{how_to_let_leave(author)}"
+        )
     built = building.update_dataset(
         store,
         author,
         retriever=retriever.retriever(),
-        teacher=teacher_of(chosen, store.state, author=author.slug),
+        teacher=teacher_of(chosen, store.state, author),
         general=read_general_set(chosen.general_set, chosen) if chosen.general_set else None,
         general_share=chosen.general_share,
         marks=marks_of_home(chosen),
@@ -73,6 +80,7 @@ def instruction_dataset(
         metadata={
             **built.metadata(),
             **_summary(rows),
+            **({"teacher_not_asked": untaught} if untaught else {}),
         },
     )
 

@@ -2,7 +2,7 @@
 
 Belongs here: the request, what of its answer is used, tries, prices, and when to give up. The
 teacher writes the question only; the answer stays the author's own text. Does not belong here:
-keeping what it wrote (`teacher_questions.py`), what it may cost (`teacher_budget.py`), templates
+keeping what it wrote (`teacher_questions.py`), what it may cost (`gateway/account.py`), templates
 (`back_translation.py`).
 
 A bad reply loses its own sample and no other; one that every sample meets ends the asking, also
@@ -24,11 +24,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.instructions.near_duplicates import shingles, words_of
-from twin_assets.instructions.teacher_budget import TeacherBudget
+from twin_resources.consent import what_keeps_here
 from twin_resources.errors import TwinError
 from twin_resources.gateway.account import account_of
+from twin_resources.gateway.purpose_budget import PurposeBudget
+from twin_resources.gateway.spending_limits import OverLimit
+from twin_resources.named_model import cost_of, leaves_machine, pause_s
 
 if TYPE_CHECKING:
+    from twin_resources.authors import Author
     from twin_resources.settings import Settings
     from twin_resources.state.state import State
 
@@ -42,7 +46,6 @@ _REQUEST_TOKENS = 64  # that a provider may add around a message
 _AT_ONCE = 4
 _FAILURES_IN_A_ROW = 8
 _USELESS_IN_A_ROW = 40  # a weak model's every third reply may be of use
-_LONGEST_PAUSE_S = 30.0
 _REQUEST = (
     "A reader asks an author a question, and the passage below is the author's answer. Write that "
     "question: one sentence of at most 30 words, in the language of the passage, that names what "
@@ -95,7 +98,7 @@ class Teacher:
         self,
         model: str,
         *,
-        budget: TeacherBudget | None = None,
+        budget: PurposeBudget | None = None,
         first_pause_s: float = 1.0,
         timeout_s: float = 60.0,
     ) -> None:
@@ -113,7 +116,8 @@ class Teacher:
         """One reply a passage, in order; never raises for what a provider does, see `broken`.
 
         Raises:
-            TwinError: the model has a price and no budget, or a budget and no known price.
+            TwinError: the model has a price and no budget, a budget and no known price, or none
+                and is no server of one's own.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
         if self._priced is None:
@@ -122,22 +126,23 @@ class Teacher:
             return list(pool.map(self._ask, asked))
 
     def _has_price(self) -> bool:
-        priced = (self._price(1_000_000, 1_000_000) or 0.0) > 0
-        if priced and self.budget is None:
+        cost = cost_of(self.model, os.environ)
+        if cost == "priced" and self.budget is None:
             raise TwinError(
                 f"have the teacher {self.model} write questions",
                 found="a model that costs money, and no budget",
                 next_step="set TWIN_TEACHER_BUDGET_PER_MONTH (US dollars), or unset "
                 "TWIN_TEACHER_MODEL to use templates",
             )
-        if self.budget is not None and self._price(1, 1) is None:
+        unpriced = self._price(1, 1) is None
+        if cost == "unknown" or (unpriced and self.budget is not None):
             raise TwinError(
                 f"keep the budget of the teacher {self.model}",
                 found="no price for it in LiteLLM's price map",
-                next_step="name a model with a known price in TWIN_TEACHER_MODEL, or unset "
-                "TWIN_TEACHER_BUDGET_PER_MONTH when it costs nothing",
+                next_step="name a model with a known price in TWIN_TEACHER_MODEL, or a server of "
+                "your own (hosted_vllm/..., ollama/...) without TWIN_TEACHER_BUDGET_PER_MONTH",
             )
-        return priced
+        return cost == "priced"
 
     def _price(self, prompt_tokens: int, answer_tokens: int) -> float | None:
         from twin_resources.gateway.paid_budget import price_of
@@ -158,8 +163,9 @@ class Teacher:
         bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
         outcome, reason, tries, usd, prompt_tokens, answer_tokens = FAILED, "", 0, 0.0, 0, 0
         while tries < TRIES and self.broken is None:
-            reserved = None if self.budget is None else self.budget.reserve(bound)
-            if self.budget is not None and reserved is None:
+            try:
+                reserved = None if self.budget is None else self.budget.reserve(bound)
+            except OverLimit:
                 outcome, reason = OVER_BUDGET, "a limit of the account"
                 break
             tries += 1
@@ -185,7 +191,7 @@ class Teacher:
                 elif isinstance(error, BadRequestError):  # this passage; again would be the same
                     break
                 elif tries < TRIES:
-                    time.sleep(self._pause_s(error, tries))
+                    time.sleep(pause_s(error, tries=tries, first_s=self._first_pause_s))
                 continue
             else:
                 used = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
@@ -215,12 +221,6 @@ class Teacher:
 
         return isinstance(error, AuthenticationError | NotFoundError | PermissionDeniedError)
 
-    def _pause_s(self, error: Exception, tries: int) -> float:
-        headers: Any = getattr(error, "litellm_response_headers", None) or {}
-        wanted = str(headers.get("retry-after", ""))
-        pause = float(wanted) if wanted.isdigit() else self._first_pause_s * 2 ** (tries - 1)
-        return min(pause, _LONGEST_PAUSE_S)
-
     def _count_failure(self, reason: str) -> None:
         with self._lock:
             self._failures += 1
@@ -247,13 +247,20 @@ class Teacher:
         )
 
 
-def teacher_of(settings: Settings, state: State, *, author: str) -> Teacher | None:
+def why_not_taught(settings: Settings, author: Author) -> str:
+    """Why the home's teacher may not see this author's posts; empty: it may, or there is none."""
+    if not settings.teacher_model or not leaves_machine(settings.teacher_model, os.environ):
+        return ""
+    return what_keeps_here(author)
+
+
+def teacher_of(settings: Settings, state: State, author: Author) -> Teacher | None:
     """The teacher of a home, for one author; None: templates write the questions."""
-    if not settings.teacher_model:
+    if not settings.teacher_model or why_not_taught(settings, author):
         return None
     budget = None
     if settings.teacher_budget_per_month is not None:
-        budget = TeacherBudget(account_of(settings, state), author=author)
+        budget = PurposeBudget(account_of(settings, state), "teacher", author=author.slug)
     return Teacher(settings.teacher_model, budget=budget)
 
 

@@ -13,12 +13,15 @@ from twin_assets.serving.judge_material import material_of, others_of
 from twin_resources.authors import Author
 from twin_resources.evidence.baseline import MARGIN
 from twin_resources.judging.panel import Panel, convene
+from twin_resources.judging.terms import terms_of
 from twin_resources.settings import Settings
 from twin_resources.weights.weights import load_base_model
 
 if TYPE_CHECKING:
     from twin_resources.embedder.embedder import Embedder
+    from twin_resources.gateway.spending_limits import OverLimit
     from twin_resources.serving.model_server import ModelServers
+    from twin_resources.state.state import State
     from twin_resources.tables.tables import Tables
 
 
@@ -27,6 +30,7 @@ def panel_of(
     settings: Settings,
     *,
     tables: Tables,
+    state: State,
     servers: ModelServers,
     embedder: Embedder,
     say: Callable[[str], object],
@@ -37,9 +41,11 @@ def panel_of(
     The first time: 25 CPU seconds, and 90 for 60 answers of the base model.
 
     Args:
+        state: with the account that a paid judge is paid from.
         margin: ε.
 
     Raises:
+        OverLimit: the account has not the money to certify a paid judge.
         TwinError: too little text to calibrate on, or a model does not answer.
     """
     base = load_base_model(settings, author.base_model or None)
@@ -57,8 +63,14 @@ def panel_of(
         embed=embedder.embed,
         embedder=embedder.revision,
         judge_model=settings.judge_model,
+        terms=terms_of(settings, author, state),
         margin=margin,
     )
+
+
+def waits(settings: Settings, error: OverLimit) -> str:
+    """What an asset says where the account has not the money for a judge; nothing was lost."""
+    return f"the judge {settings.judge_model} waits for money: {error.found}; {error.next_step}"
 
 
 def told(panel: Panel) -> dict[str, Any]:

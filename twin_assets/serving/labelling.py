@@ -11,7 +11,7 @@ number asked for, the sum, or a limit of the account.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ from twin_resources.judging.pairs import PLANT
 from twin_resources.judging.panel import Panel
 from twin_resources.judging.plants import Plant, drawn_for_batch
 from twin_resources.judging.routing_labels import TABLE, Purchase
+from twin_resources.privacy import redact
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.serving.model_server_process import servers_at_once
 
@@ -136,6 +137,8 @@ def buy(
             stopped = f"the sum of ${most_usd:g} allows no further batch"
         elif lost := lost_claims(stored, purchase, panel, margin=margin):
             stopped = f"the judge of {', '.join(lost)} no longer tells plants apart"
+        elif work.is_past_judging(batch):
+            stopped = "a limit of the account leaves the judge too little for a further batch"
         if stopped:
             break
         waiting = waiting[len(batch) :]
@@ -237,6 +240,19 @@ class _Work:
     def most_usd(self, prompt: ShadowPrompt) -> float:
         """The most that a label of this prompt can cost."""
         return self._paid.most_usd(self._for_paid(prompt), max_tokens=self._tokens)
+
+    def is_past_judging(self, batch: Sequence[ShadowPrompt]) -> bool:
+        """Whether answers to these could be bought that no judge could then be paid to score."""
+        longest = "word " * self._tokens
+        expected = [
+            Answered(prompt.question, f"{longest}{side}", tuple(p.text for p in prompt.passages))
+            for prompt in batch
+            for side in ("own", "paid")
+        ]
+        drawn = certification.plants_due(len(batch)) + 1
+        planted = [one for plant in list(self._plants.values())[:drawn] for one in plant.pair()]
+        most, left = self._panel.judges_cost([*expected, *planted])
+        return left is not None and most > left
 
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidAnswer]]:
         """Own and paid answer by prompt; without one that the account left no money for."""
@@ -340,6 +356,8 @@ class _Work:
         ]
 
     def _for_paid(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
+        question = redact(prompt.question, region=self._author.language).text
+        prompt = replace(prompt, question=question)
         return [dict(one) for one in rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)]
 
 

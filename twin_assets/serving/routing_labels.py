@@ -13,7 +13,7 @@ import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.serving import author_panel, labelling, shadow_prompts
-from twin_resources.consent import consented_on, what_is_missing
+from twin_resources.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -23,6 +23,7 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.gateway.account import account_of
 from twin_resources.gateway.paid_answers import PaidAnswers
+from twin_resources.gateway.spending_limits import OverLimit
 
 
 class LabelsConfig(dg.Config):
@@ -65,10 +66,8 @@ def routing_labels(
     nothing = ""
     if not chosen.has_paid_route:
         nothing = "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
-    elif not author.paid:
-        nothing = f"authors/{author.slug}.toml says paid = false"
-    elif consented_on(author) is None:
-        nothing = what_is_missing(author)
+    elif kept := what_keeps_here(author):
+        nothing = kept
     elif stable is None:
         nothing = "no stable version: nothing to compare with the paid model"
     elif not stable.base_gguf:
@@ -81,62 +80,73 @@ def routing_labels(
             data_version=dg.DataVersion(known or "none"), metadata={"nothing_to_do": nothing}
         )
     servers, loaded = model_server.servers(), embedder.embedder()
-    panel = author_panel.panel_of(
-        author,
-        chosen,
-        tables=store,
-        servers=servers,
-        embedder=loaded,
-        say=context.log.info,
-        margin=chosen.margin,
-    )
-    if not panel.claims:
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion("no judge"),
-            metadata={"nothing_to_do": "no certified judge may decide", **author_panel.told(panel)},
+    try:
+        panel = author_panel.panel_of(
+            author,
+            chosen,
+            tables=store,
+            state=models.state,
+            servers=servers,
+            embedder=loaded,
+            say=context.log.info,
+            margin=chosen.margin,
         )
-    asked = (
-        store.read("interactions", author.slug)
-        if store.exists("interactions", author.slug)
-        else None
-    )
-    readers = dict(asked.select("trace_id", "reader").iter_rows()) if asked is not None else {}
-    account = account_of(chosen, models.state)
-    most = chosen.routing_labels if config.most_labels is None else config.most_labels
-    spent = account.spent(period="month", purpose="label").usd if config.usd is None else 0.0
-    purchase = labelling.purchase_of(
-        author, stable, panel, paid=chosen.paid_model, embedder=loaded.revision
-    )
-    found = labelling.buy(
-        author,
-        stable,
-        shadow_prompts.shadow_prompts(
-            asked,
-            store.read("instruction_dataset", author.slug),
-            shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
-            fewest=most,
-        ),
-        panel,
-        purchase,
-        tables=store,
-        sources=labelling.LabelSources(
-            labelling.own_asker(
-                author,
-                lambda: servers.serve(
-                    stable.base_gguf or None,
-                    stable.adapter_gguf,
-                    alias=f"{author.slug}/v{stable.version}",
-                ),
+        if not panel.claims:
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion("no judge"),
+                metadata={
+                    "nothing_to_do": "no certified judge may decide",
+                    **author_panel.told(panel),
+                },
+            )
+        asked = (
+            store.read("interactions", author.slug)
+            if store.exists("interactions", author.slug)
+            else None
+        )
+        readers = dict(asked.select("trace_id", "reader").iter_rows()) if asked is not None else {}
+        account = account_of(chosen, models.state)
+        most = chosen.routing_labels if config.most_labels is None else config.most_labels
+        spent = account.spent(period="month", purpose="label").usd if config.usd is None else 0.0
+        purchase = labelling.purchase_of(
+            author, stable, panel, paid=chosen.paid_model, embedder=loaded.revision
+        )
+        found = labelling.buy(
+            author,
+            stable,
+            shadow_prompts.shadow_prompts(
+                asked,
+                store.read("instruction_dataset", author.slug),
+                shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
+                fewest=most,
             ),
-            PaidAnswers(chosen.paid_model, account, author.slug),
-            loaded.embed,
-            readers,
-        ),
-        most_labels=most,
-        most_usd=max(0.0, limit - spent),
-        margin=chosen.margin,
-        say=context.log.info,
-    )
+            panel,
+            purchase,
+            tables=store,
+            sources=labelling.LabelSources(
+                labelling.own_asker(
+                    author,
+                    lambda: servers.serve(
+                        stable.base_gguf or None,
+                        stable.adapter_gguf,
+                        alias=f"{author.slug}/v{stable.version}",
+                    ),
+                ),
+                PaidAnswers(chosen.paid_model, account, author.slug),
+                loaded.embed,
+                readers,
+            ),
+            most_labels=most,
+            most_usd=max(0.0, limit - spent),
+            margin=chosen.margin,
+            say=context.log.info,
+        )
+    except OverLimit as error:  # the judge's; the paid model's own ends the purchase
+        known = store.data_version("routing_labels", author.slug)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(known or "none"),
+            metadata={"nothing_to_do": author_panel.waits(chosen, error)},
+        )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(found.data_version),
         metadata={**_stand(found, limit), **author_panel.told(panel)},

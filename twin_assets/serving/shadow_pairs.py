@@ -16,7 +16,7 @@ from twin_assets.partitions import authors
 from twin_assets.serving import author_panel, shadow_prompts, shadowing
 from twin_resources.answer_model import address_of, is_far
 from twin_resources.authors import Author
-from twin_resources.consent import consented_on
+from twin_resources.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -26,6 +26,7 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS
+from twin_resources.gateway.spending_limits import OverLimit
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.release.measuring import recorded_prompts
 from twin_resources.release.trial import compared
@@ -73,7 +74,8 @@ def shadow_pairs(
 ) -> dg.MaterializeResult:
     """Answers of candidate and stable version to recent prompts, off the request path."""
     author, store = settings.author(context.partition_key), tables.tables()
-    versions = compared(registry.registry().state, author.slug)
+    models = registry.registry()
+    versions = compared(models.state, author.slug)
     margin = settings.settings().margin if config.margin is None else config.margin
     recorded, needed = recorded_prompts(store, author.slug), settings.settings().trial_prompts
     nothing = ""
@@ -100,39 +102,50 @@ def shadow_pairs(
             data_version=dg.DataVersion(store.data_version("shadow_pairs", author.slug) or "none"),
             metadata={"nothing_to_do": absent},
         )
-    panel = author_panel.panel_of(
-        author,
-        settings.settings(),
-        tables=store,
-        servers=servers,
-        embedder=embedder.embedder(),
-        say=context.log.info,
-        margin=margin,
-    )
-    if not panel.claims:
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion("no judge"),
-            metadata={"nothing_to_do": "no certified judge may decide", **author_panel.told(panel)},
+    try:
+        panel = author_panel.panel_of(
+            author,
+            settings.settings(),
+            tables=store,
+            state=models.state,
+            servers=servers,
+            embedder=embedder.embedder(),
+            say=context.log.info,
+            margin=margin,
         )
-    found = shadowing.replay(
-        author,
-        versions,
-        shadow_prompts.shadow_prompts(
-            store.read("interactions", author.slug)
-            if store.exists("interactions", author.slug)
-            else None,
-            store.read("instruction_dataset", author.slug),
-            shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
-            fewest=config.fewest_prompts,
-        ),
-        panel,
-        tables=store,
-        serve=servers.serve_version,
-        margin=margin,
-        most_pairs=config.most_pairs,
-        longest_s=config.longest_s if must_win else math.inf,
-        say=context.log.info,
-    )
+        if not panel.claims:
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion("no judge"),
+                metadata={
+                    "nothing_to_do": "no certified judge may decide",
+                    **author_panel.told(panel),
+                },
+            )
+        found = shadowing.replay(
+            author,
+            versions,
+            shadow_prompts.shadow_prompts(
+                store.read("interactions", author.slug)
+                if store.exists("interactions", author.slug)
+                else None,
+                store.read("instruction_dataset", author.slug),
+                shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
+                fewest=config.fewest_prompts,
+            ),
+            panel,
+            tables=store,
+            serve=servers.serve_version,
+            margin=margin,
+            most_pairs=config.most_pairs,
+            longest_s=config.longest_s if must_win else math.inf,
+            say=context.log.info,
+        )
+    except OverLimit as error:  # what is paired so far is kept, and it goes on with the money
+        known = store.data_version("shadow_pairs", author.slug)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(known or "none"),
+            metadata={"nothing_to_do": author_panel.waits(settings.settings(), error)},
+        )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(found.data_version),
         metadata={**_stand(versions, found), **author_panel.told(panel)},
@@ -142,7 +155,7 @@ def shadow_pairs(
 def _may_not_be_shown(author: Author, incumbent: ModelVersion) -> bool:
     """Whether prompts with posts would go to an address where the author does not want them."""
     url, _ = address_of(incumbent.base)
-    return bool(url) and is_far(url) and (not author.paid or consented_on(author) is None)
+    return bool(url) and is_far(url) and bool(what_keeps_here(author))
 
 
 def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:

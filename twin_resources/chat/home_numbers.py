@@ -43,7 +43,7 @@ def evidence(settings: Settings, author: str) -> Sequence[StreamHistory]:
 
 
 def spending(settings: Settings) -> list[Spending]:
-    """Today's of the paid model, this month's of the teacher and of all; only what was configured
+    """Today's of the paid model, this month's of teacher, judge and all; only what was configured
     or used."""
     state = State.open(settings.state_address)
     try:
@@ -54,6 +54,11 @@ def spending(settings: Settings) -> list[Spending]:
                 "Teacher, this month",
                 settings.teacher_budget_per_month,
                 account.spent(period="month", purpose="teacher"),
+            ),
+            (
+                "Judge, this month",
+                settings.judge_budget_per_month,
+                account.spent(period="month", purpose="judge"),
             ),
             ("All, today", settings.budget_per_day, account.spent()),
             ("All, this month", settings.budget_per_month, account.spent(period="month")),

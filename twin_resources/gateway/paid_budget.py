@@ -263,7 +263,7 @@ class PaidCall:
         """The call failed; see the module for what that costs."""
         if self._texts:
             return self.left()
-        return self._settle(0.0 if _is_unbilled(error) else self.reservation.most_usd)
+        return self._settle(0.0 if is_unbilled(error) else self.reservation.most_usd)
 
     def unsent(self) -> None:
         """Nothing was asked of the provider."""
@@ -288,7 +288,7 @@ def used_up(error: OverLimit) -> Refused:
     )
 
 
-def _is_unbilled(error: BaseException) -> bool:
+def is_unbilled(error: BaseException) -> bool:
     """Whether a provider has certainly computed nothing: it refused, or was not reached."""
     import httpx
 

@@ -116,6 +116,7 @@ def limits_of(settings: Settings) -> SpendingLimits:
         purposes={
             "answer": SpendingLimit(usd_per_day=settings.paid_budget_per_day),
             "teacher": SpendingLimit(usd_per_month=settings.teacher_budget_per_month),
+            "judge": SpendingLimit(usd_per_month=settings.judge_budget_per_month),
             "label": SpendingLimit(usd_per_month=settings.label_budget_per_month),
         },
     )
@@ -146,6 +147,7 @@ def _where(scope: Scope, name: str, period: Period) -> str:
         ("author", "month"): "TWIN_AUTHOR_BUDGET_PER_MONTH",
         ("answer", "day"): "TWIN_PAID_BUDGET_PER_DAY",
         ("teacher", "month"): "TWIN_TEACHER_BUDGET_PER_MONTH",
+        ("judge", "month"): "TWIN_JUDGE_BUDGET_PER_MONTH",
         ("label", "month"): "TWIN_LABEL_BUDGET_PER_MONTH",
         ("key", "day"): "twin keys add --usd-per-day",
     }

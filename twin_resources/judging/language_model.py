@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from twin_resources.judging.asking import ASKING_VERSION, Rater, Rubric, Spent, as_score
 from twin_resources.judging.judge import Answered, digest
+from twin_resources.judging.terms import FREE, JudgeTerms
 
 PROMPT = """\
 A reader asked a writer a question. Below are passages that the writer has published, and one \
@@ -48,6 +49,7 @@ class LanguageModelJudge:
 
     Args:
         model: a LiteLLM model name; its key and address come from the environment, as LiteLLM says.
+        terms: its budget, and what it is shown.
 
     The name is `general`; model and prompt are in the revision, so that another model or another
     wording is another stream, with a baseline and a certificate of its own.
@@ -56,10 +58,10 @@ class LanguageModelJudge:
     name = "general"
     claim = "general"
 
-    def __init__(self, model: str, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, model: str, *, terms: JudgeTerms = FREE, timeout_s: float = 60.0) -> None:
         self.model = model
         self.revision = digest(ASKING_VERSION, model, PROMPT)
-        self._rater = Rater(model, RUBRIC, demanded=True, timeout_s=timeout_s)
+        self._rater = Rater(model, RUBRIC, demanded=True, terms=terms, timeout_s=timeout_s)
 
     @property
     def spent(self) -> Spent:
@@ -70,9 +72,19 @@ class LanguageModelJudge:
         """One answer's score.
 
         Raises:
+            OverLimit: the account has not the money for it; nothing was sent.
             TwinError: the model cannot be reached, refuses, or gives no rating in three tries.
         """
         return self.score_all([Answered(question, answer, tuple(passages))])[0]
+
+    def most_usd(self, answered: Sequence[Answered]) -> float:
+        """The most that scoring these can cost, if each reply can be read."""
+        return self._rater.most_usd(answered)
+
+    @property
+    def usd_left(self) -> float | None:
+        """What the account has for it, US dollars; None: no limit, or it costs nothing."""
+        return self._rater.usd_left
 
     def score_all(self, answered: Sequence[Answered]) -> list[float]:
         """Scores in order; the same answer is asked about once, an empty one scores 0 unasked.

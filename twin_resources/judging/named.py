@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twin_resources.judging.terms import FREE, JudgeTerms, terms_of
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
+    from twin_resources.authors import Author
     from twin_resources.judging.entailment import EntailmentModel
+    from twin_resources.state.state import State
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,13 @@ class NamedJudges:
 
     Attributes:
         language_model: a LiteLLM model name that rates answers blind; empty: none.
+        terms: its budget, and what it is shown.
         entailment: folder or hub id of an entailment model; empty: none.
         folder: where a model of the hub is kept.
     """
 
     language_model: str = ""
+    terms: JudgeTerms = FREE
     entailment: str = ""
     folder: Path = Path()
 
@@ -46,8 +51,11 @@ class NamedJudges:
 NO_JUDGES = NamedJudges()
 
 
-def named_judges(settings: Settings) -> NamedJudges:
-    """Those of a home."""
+def named_judges(settings: Settings, author: Author, state: State) -> NamedJudges:
+    """Those of a home, for one author."""
     return NamedJudges(
-        settings.judge_model, settings.nli_model, settings.weights_dir / "entailment"
+        settings.judge_model,
+        terms_of(settings, author, state),
+        settings.nli_model,
+        settings.weights_dir / "entailment",
     )

@@ -17,10 +17,11 @@ from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.judges import Certificate
 from twin_resources.judging import stored
 from twin_resources.judging.asking import Spent
-from twin_resources.judging.judge import Embed, Judge, digest, identity
+from twin_resources.judging.judge import Answered, Embed, Judge, digest, identity
 from twin_resources.judging.language_model import LanguageModelJudge
 from twin_resources.judging.plants import OwnAnswer, Plant, plant
 from twin_resources.judging.support import SupportJudge
+from twin_resources.judging.terms import FREE, JudgeTerms
 from twin_resources.judging.texts import OtherTexts
 from twin_resources.judging.topic import Pair, TopicJudge
 from twin_resources.judging.voice import Source, VoiceJudge
@@ -100,6 +101,17 @@ class Panel:
         certified = (member.judge.claim for member in self.members if member.certified)
         return tuple(claim for claim in certified if claim in VETOING)
 
+    def judges_cost(self, answered: Sequence[Answered]) -> tuple[float, float | None]:
+        """The most that scoring these can cost, and what the account has for it (None: no limit),
+        US dollars."""
+        paid = [
+            member.judge
+            for member in self.members
+            if member.certified and isinstance(member.judge, LanguageModelJudge)
+        ]
+        lefts = [left for judge in paid if (left := judge.usd_left) is not None]
+        return sum(judge.most_usd(answered) for judge in paid), min(lefts, default=None)
+
     def spent(self) -> Spent:
         """What the language models among the judges have used."""
         found = [
@@ -131,6 +143,7 @@ def convene(
     embed: Embed,
     embedder: str,
     judge_model: str = "",
+    terms: JudgeTerms = FREE,
     margin: float = MARGIN,
 ) -> Panel:
     """Make an author's judges and certify them; what was computed before is taken as it is.
@@ -138,9 +151,11 @@ def convene(
     Args:
         embedder: its revision.
         judge_model: a LiteLLM model name; empty: no general judge.
+        terms: of that model; one that may not be asked is told in the notes.
         margin: ε; the demo uses .2, and prints that.
 
     Raises:
+        OverLimit: the account has not the money to certify the general judge.
         TwinError: too little text to calibrate on, or the judge's model does not answer.
     """
     author = material.author
@@ -164,8 +179,10 @@ def convene(
             "because there are only one or two of them: an unknown author may pass"
         )
     judges.append(SupportJudge(embed, embedder=embedder))
-    if judge_model:
-        judges.append(LanguageModelJudge(judge_model))
+    if judge_model and terms.why_not:
+        notes.append(f"no general judge: {terms.why_not}; {terms.next_step}")
+    elif judge_model:
+        judges.append(LanguageModelJudge(judge_model, terms=terms))
     prompts = list(material.prompts[:MOST_PROMPTS])
     plants = plant(
         prompts,

@@ -94,12 +94,17 @@ def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for model in filter(None, models):
-        provider, slash, _ = model.partition("/")
-        if not slash:
-            provider = next((name for starts, name in _BARE_MODELS if model.startswith(starts)), "")
-        if provider:
+        if provider := provider_of(model):
             found.extend(_PROVIDER_PREFIXES.get(provider, (f"{provider.upper()}_",)))
     return tuple(dict.fromkeys(found))
+
+
+def provider_of(model: str) -> str:
+    """The provider in a LiteLLM model name, with or without its prefix; empty: unknown."""
+    provider, slash, _ = model.partition("/")
+    if slash:
+        return provider
+    return next((name for starts, name in _BARE_MODELS if model.startswith(starts)), "")
 
 
 def named_models(settings: Settings) -> tuple[str, ...]:

@@ -189,6 +189,19 @@ def test_keys_that_others_can_read_and_keys_that_are_missing(home: Settings) -> 
     assert verdict(machine.look_at_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
 
 
+def test_a_judge_that_cannot_be_paid(home: Settings) -> None:
+    assert list(machine.look_at_judge(home)) == []
+    priced = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})
+    found = one(machine.look_at_judge(priced, environ={}))
+    assert (found.verdict, "TWIN_JUDGE_BUDGET_PER_MONTH" in found.remedy) == ("warn", True)
+    unknown = home.model_copy(update={"judge_model": "anthropic/some-model"})
+    assert "no price" in one(machine.look_at_judge(unknown, environ={})).found
+    own = home.model_copy(update={"judge_model": "ollama/llama3"})
+    limited = priced.model_copy(update={"judge_budget_per_month": 2.0})
+    assert verdict(machine.look_at_judge(own, environ={})) == "ok"
+    assert one(machine.look_at_judge(limited, environ={})).found.endswith("$2.00 a month")
+
+
 def test_authors_whose_file_or_folder_is_broken(home: Settings, tmp_path: Path) -> None:
     assert verdict(machine.look_at_authors(home)) == "warn"
     write_author(home, Author("ada", "Ada", sources=(str(tmp_path), "s3://bucket/posts")))

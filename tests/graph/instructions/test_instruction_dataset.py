@@ -58,9 +58,17 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     assert shown["text"][0].strip() in user["content"]
 
 
-def test_a_second_run_computes_nothing(graph: Graph, twelve: Finished) -> None:
+def test_a_second_run_computes_nothing_and_no_post_leaves_without_consent(
+    graph: Graph, twelve: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher that is named here would be refused for want of a budget if it were asked."""
+    assert not ADA.consent
+    monkeypatch.setenv("TWIN_TEACHER_MODEL", "openai/gpt-4o-mini")
+    monkeypatch.delenv("OPENAI_API_BASE", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     first = twelve.metadata
     again, checks = graph.materialize()
+    assert again["teacher_not_asked"] == "no line `consent` in authors/ada.toml"
     assert again["data_version"] == first["data_version"]
     assert (again["computed"], again["written"], again["deleted"]) == (0, 0, 0)
     assert again["bytes_written"] == 0

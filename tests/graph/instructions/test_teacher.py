@@ -22,11 +22,11 @@ from tests.graph.instructions.teacher_server import TeacherServer, teacher_serve
 from twin_assets.instructions import building
 from twin_assets.instructions.building import Built
 from twin_assets.instructions.teacher import Asked, Teacher
-from twin_assets.instructions.teacher_budget import TeacherBudget
 from twin_assets.instructions.teacher_questions import Taught, waiting_questions
 from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
 from twin_resources.gateway.account import SpendingAccount
+from twin_resources.gateway.purpose_budget import PurposeBudget
 from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.retrieval.retrieval import Retriever
 from twin_resources.settings import load_settings
@@ -55,12 +55,12 @@ def state(tables: Tables) -> State:
     return tables.state
 
 
-def budget_of(state: State, usd_per_month: float) -> TeacherBudget:
+def budget_of(state: State, usd_per_month: float) -> PurposeBudget:
     limits = SpendingLimits(purposes={"teacher": SpendingLimit(usd_per_month=usd_per_month)})
-    return TeacherBudget(SpendingAccount(state, limits), author="ada")
+    return PurposeBudget(SpendingAccount(state, limits), "teacher", author="ada")
 
 
-def teacher(model: str = UNPRICED, budget: TeacherBudget | None = None) -> Teacher:
+def teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teacher:
     return Teacher(model, budget=budget, first_pause_s=0.01)
 
 

@@ -21,6 +21,7 @@ from twin_resources.judging.stored import (
     VOICE_TABLE,
     voice_calibration,
 )
+from twin_resources.judging.terms import JudgeTerms
 from twin_resources.judging.texts import bundled_hands, divided
 from twin_resources.judging.topic import Pair
 from twin_resources.judging.voice import Source
@@ -58,10 +59,15 @@ def panel(material: Material, tables: Tables, embedder: Embedder) -> Panel:
 def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
     material: Material, tables: Tables, embedder: Embedder
 ) -> None:
-    found = panel(material, tables, embedder)
+    withheld = JudgeTerms(why_not="paid = false", next_step="leave it so")
+    found = convene(
+        material, tables=tables, embed=embedder.embed, embedder=embedder.revision,
+        judge_model="openai/gpt-4o-mini", terms=withheld,
+    )  # fmt: skip
 
     assert found.claims == ("topic", "voice")
     assert found.vetoes == ("support",)
+    assert found.notes[1] == "no general judge: paid = false; leave it so"
     by_claim = {member.judge.claim: member.certificate for member in found.members}
     assert set(by_claim["topic"].bounds) == {"off_topic", "shuffled"}
     assert min(by_claim["topic"].bounds.values()) >= 0.3

@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,6 +21,7 @@ from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt, ShownPassage
 from twin_resources.authors import Author, write_author
+from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -29,13 +32,17 @@ from twin_resources.dagster_resources import (
 from twin_resources.errors import TwinError
 from twin_resources.evidence import judges as certification
 from twin_resources.gateway.account import SpendingAccount
+from twin_resources.gateway.account_rows import NANO
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.purpose_budget import PurposeBudget
 from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.judging.judge import Answered, identity
+from twin_resources.judging.language_model import LanguageModelJudge
 from twin_resources.judging.panel import Member, Panel, differences
 from twin_resources.judging.plants import OwnAnswer, plant
 from twin_resources.judging.routing_labels import arrays_of
+from twin_resources.judging.terms import JudgeTerms
 from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings
@@ -52,7 +59,7 @@ PROMPTS = [
     ShadowPrompt(
         "recorded" if n % 2 else "held_out",
         f"{n:032x}",
-        f"Why is clock number {n} slow, and what of its oil?",
+        f"Why is clock number {n} slow, and what of its oil? I am ann@brookmill.net.",
         (ShownPassage(f"k{n}", "On oil", f"Oil thickens, case {n}.", None),),
     )
     for n in range(25)
@@ -199,6 +206,8 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     assert shop.account.spent(period="month", purpose="label").usd == pytest.approx(12 * price)
     assert len(seller.asked) == shop.own == 12
     assert "Oil thickens" in seller.asked[0]["messages"][-1]["content"]
+    assert "I am [e-mail]" in seller.asked[0]["messages"][-1]["content"]
+    assert "brookmill" not in str(seller.asked)
     again = shop.buy(labels=12)
     assert (again.new_labels, again.usd, len(seller.asked)) == (0, 0.0, 12)
     rest = shop.buy(labels=30)
@@ -227,6 +236,52 @@ def test_a_sum_and_a_limit_end_it_before_they_are_passed(
     assert found.stopped == "a limit of the account is used up"
     assert 0 < found.labels == len(seller.asked) < 25
     assert Shop(home, tables).account.spent(period="month").usd <= 3 * most
+
+
+@pytest.fixture
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidProvider]:
+    """Sells answers and ratings, and writes a bill."""
+    serving = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
+    serving.start()
+    monkeypatch.setenv("OPENAI_API_BASE", serving.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    yield serving
+    serving.end()
+
+
+def shop_with_a_paid_judge(home: Settings, tables: Tables, *, usd: float) -> Shop:
+    shop = Shop(home, tables)
+    limits = SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=usd)})
+    account = SpendingAccount(State.open(home.state_address), limits)
+    judge = LanguageModelJudge(
+        MODEL, terms=JudgeTerms(PurposeBudget(account, "judge", author="ada"))
+    )
+    [member] = shop.panel.members
+    shop.panel = replace(shop.panel, members=(replace(member, judge=judge),))
+    return shop
+
+
+def test_answers_and_their_judge_share_the_account_and_it_says_what_the_bill_says(
+    home: Settings, tables: Tables, provider: PaidProvider
+) -> None:
+    shop = shop_with_a_paid_judge(home, tables, usd=1.0)
+    found = shop.buy(labels=12)
+    assert found.labels == 12
+    answers = shop.account.spent(period="month", purpose="label")
+    ratings = shop.account.spent(period="month", purpose="judge")
+    assert (answers.requests, ratings.requests) == (12, provider.bill.requests - 12)
+    assert ratings.requests > 12
+    assert round((answers.usd + ratings.usd) * NANO) == provider.bill.nano
+    assert answers.reserved_usd == ratings.reserved_usd == 0.0
+    assert shop.panel.spent().usd == pytest.approx(ratings.usd)
+
+
+def test_no_answer_is_bought_that_the_judge_could_not_be_paid_for(
+    home: Settings, tables: Tables, provider: PaidProvider
+) -> None:
+    found = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
+    assert (found.labels, provider.bill.requests) == (0, 0)
+    assert "leaves the judge too little" in found.stopped
 
 
 def test_a_provider_without_usage_costs_the_whole_reservation(

@@ -18,6 +18,7 @@ from twin_assets.evaluation.served.served_model import ServedAnswer
 from twin_resources.judging.asking import Rater
 from twin_resources.judging.judge import Answered
 from twin_resources.judging.language_model import RUBRIC
+from twin_resources.judging.terms import FREE
 from twin_resources.judging.texts import bundled_hands
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
@@ -55,7 +56,8 @@ def test_the_base_model_rates_a_gates_answers(
         at_once=1,
     )
 
-    found = rated(asked, said, MODEL if by_gateway else "openai/base", own[FEWEST : FEWEST + 2])
+    model, samples = MODEL if by_gateway else "openai/base", own[FEWEST : FEWEST + 2]
+    found = rated(asked, said, model, samples, terms=FREE)
 
     assert found.unreadable == 0
     assert {one.writer: one.answers for one in found.writers} == dict.fromkeys(

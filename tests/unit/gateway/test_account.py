@@ -354,13 +354,14 @@ def test_the_settings_name_the_limits(home: Settings) -> None:
     values = {
         "paid_budget_per_day": 1.0, "teacher_budget_per_month": 2.0, "budget_per_day": 3.0,
         "budget_per_month": 4.0, "author_budget_per_day": 5.0, "author_budget_per_month": 6.0,
-        "label_budget_per_month": 7.0,
+        "label_budget_per_month": 7.0, "judge_budget_per_month": 8.0,
     }  # fmt: skip
     limits = limits_of(home.model_copy(update=values))
     assert (limits.home, limits.author) == (SpendingLimit(3.0, 4.0), SpendingLimit(5.0, 6.0))
     assert limits.purposes == {
         "answer": SpendingLimit(1.0),
         "teacher": SpendingLimit(None, 2.0),
+        "judge": SpendingLimit(None, 8.0),
         "label": SpendingLimit(None, 7.0),
     }
 
@@ -395,6 +396,7 @@ def test_a_refusal_says_where_its_limit_is_set(
     for purpose, limit, setting in (
         ("answer", day, "TWIN_PAID_BUDGET_PER_DAY"),
         ("teacher", month, "TWIN_TEACHER_BUDGET_PER_MONTH"),
+        ("judge", month, "TWIN_JUDGE_BUDGET_PER_MONTH"),
         ("label", month, "TWIN_LABEL_BUDGET_PER_MONTH"),
     ):
         with pytest.raises(OverLimit, match=setting):

@@ -310,3 +310,25 @@ def test_the_simulated_provider_counts_and_charges_by_itself(tmp_path: Path) -> 
     used = answer["usage"]
     assert whole["answer_tokens"] == used["completion_tokens"] == 4
     assert whole["nano"] == used["prompt_tokens"] * 150 + 4 * 600 == provider.bill.nano
+
+
+def test_the_simulated_provider_holds_to_a_schema_and_charges_for_what_it_says(
+    tmp_path: Path,
+) -> None:
+    provider = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
+    provider.start()
+    scale = {"properties": {"rating": {"type": "integer", "enum": [1, 2, 3]}}}
+    body = {
+        "messages": MESSAGES,
+        "max_tokens": 40,
+        "response_format": {"type": "json_schema", "json_schema": {"schema": scale}},
+    }
+    request = urllib.request.Request(
+        f"{provider.url}/chat/completions", json.dumps(body).encode(), method="POST"
+    )
+    with urllib.request.urlopen(request) as reply:
+        document = json.load(reply)
+    provider.end()
+    assert json.loads(document["choices"][0]["message"]["content"])["rating"] in {1, 2, 3}
+    [line] = read_bill(tmp_path / "bill.jsonl")
+    assert line["answer_tokens"] == document["usage"]["completion_tokens"] > 0

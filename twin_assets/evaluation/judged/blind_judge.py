@@ -21,6 +21,7 @@ from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_d
 from twin_resources.errors import TwinError
 from twin_resources.judging.asking import ASKING_VERSION, Rater, Rubric, as_score
 from twin_resources.judging.judge import Answered, digest
+from twin_resources.judging.terms import FREE, JudgeTerms
 
 NAMES = ("accuracy", "style")
 FEWEST = 10
@@ -109,9 +110,17 @@ class BlindJudge:
         model: a LiteLLM model name; its key and address come from the environment, as LiteLLM
             says.
         samples: prose of the author, of documents that none of the questions is about.
+        terms: its budget, and what it is shown.
     """
 
-    def __init__(self, model: str, *, samples: Sequence[str], timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        samples: Sequence[str],
+        terms: JudgeTerms = FREE,
+        timeout_s: float = 60.0,
+    ) -> None:
         if not samples:
             raise TwinError(
                 "have a language model judge the style of answers",
@@ -122,7 +131,7 @@ class BlindJudge:
         self.revision = digest(ASKING_VERSION, model, PROMPT, list(samples))
         shown = "\n\n---\n\n".join(text.strip() for text in samples)
         rubric = Rubric(PROMPT, NAMES, rated, most_tokens=60, shown=(("samples", shown),))
-        self._rater = Rater(model, rubric, demanded=False, timeout_s=timeout_s)
+        self._rater = Rater(model, rubric, demanded=False, terms=terms, timeout_s=timeout_s)
 
     @property
     def usd(self) -> float:
@@ -134,7 +143,7 @@ class BlindJudge:
         lowest unasked, the same answer is asked about once.
 
         Raises:
-            TwinError: the model cannot be reached or refuses.
+            TwinError: the model cannot be reached, refuses, or the account has not the money.
         """
         found = self._rater.rate(answered)
         return [found[one] if one.answer.strip() else Rating(0.0, 0.0) for one in answered]

@@ -41,6 +41,7 @@ from twin_resources.judging.judge import Answered, Judge
 from twin_resources.judging.panel import BASE_MODEL
 from twin_resources.judging.sentence_support import SentenceJudge
 from twin_resources.judging.support import SupportJudge
+from twin_resources.judging.terms import JudgeTerms
 from twin_resources.judging.texts import Hand
 from twin_resources.judging.topic import TopicJudge
 from twin_resources.judging.voice import VoiceJudge
@@ -332,12 +333,15 @@ def recited(
     )
 
 
-def rated(asked: Asked, said: Said, model: str, samples: Sequence[str]) -> BlindRatings:
+def rated(
+    asked: Asked, said: Said, model: str, samples: Sequence[str], *, terms: JudgeTerms
+) -> BlindRatings:
     """A language model's ratings of candidate, base and author, blind to who wrote what.
 
     Args:
         model: a LiteLLM model name.
         samples: prose of the author that answers none of the questions.
+        terms: of that model.
 
     Raises:
         TwinError: the model cannot be reached, or gives too few ratings.
@@ -347,7 +351,7 @@ def rated(asked: Asked, said: Said, model: str, samples: Sequence[str]) -> Blind
         return [Answered(*one) for one in zip(asked.questions, texts, asked.passages, strict=True)]
 
     return blind_judge.compare(
-        BlindJudge(model, samples=samples),
+        BlindJudge(model, samples=samples, terms=terms),
         {
             "candidate": answered([said.candidate[at].text for at in asked.held_out]),
             "base": answered([said.base[at] for at in asked.held_out]),

@@ -10,7 +10,8 @@ It prints its address and then one line a request to the bill: `{"outcome", "pro
 that it has sent, also of a stream that broke off or was left; for a refusal nothing.
 Which requests fail is drawn from the seed, or said in the question: `(429)`, `(500)`, `(hang)`,
 `(cut)` (the connection ends before an answer), `(broken)` (a stream ends in the middle),
-`(no usage)`, `(long)` (as many tokens as were allowed).
+`(no usage)`, `(long)` (as many tokens as were allowed). Who asks for a JSON schema of enumerated
+values, as the judges do, gets a whole object that holds to it, drawn by the seed.
 Counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 """
 # pyright: strict
@@ -127,6 +128,10 @@ class PaidProvider:
         self._server.shutdown()
         self._server.server_close()
 
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._encode(text))
+
     def draw(self) -> random.Random:
         """The random numbers of the next request."""
         return random.Random(self.behaviour.seed * 1_000_003 + next(self._numbers))
@@ -172,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         allowed = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
         length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
         words = [" " + draw.choice(_WORDS) for _ in range(length)]
+        if rating := _by_schema(body, draw):
+            words, length = [rating], provider.count(rating)
         finish = "length" if length == allowed else "stop"
         if body.get("stream"):
             self._stream(body, words, finish, prompt, fails)
@@ -254,6 +261,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _by_schema(body: Mapping[str, Any], draw: random.Random) -> str:
+    """An object by the schema that is asked for, a value of each property's `enum`; empty: none."""
+    format: Mapping[str, Any] = body.get("response_format") or {}
+    named: Mapping[str, Any] = format.get("json_schema") or {}
+    schema: Mapping[str, Any] = named.get("schema") or {}
+    properties: Mapping[str, Mapping[str, Sequence[Any]]] = schema.get("properties") or {}
+    chosen = {name: draw.choice(kind["enum"]) for name, kind in properties.items()}
+    return json.dumps(chosen) if chosen else ""
 
 
 def _failure(question: str, rates: Mapping[str, float], draw: random.Random) -> str:

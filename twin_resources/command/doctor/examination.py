@@ -52,6 +52,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("GPU", lambda: machine.look_at_gpu(chosen)),
         ("disk", lambda: machine.look_at_disk(chosen)),
         ("keys", lambda: machine.look_at_keys(chosen)),
+        ("judge", lambda: machine.look_at_judge(chosen)),
         ("authors", lambda: machine.look_at_authors(chosen)),
         ("stack", lambda: stack_looks.look_at_stack(chosen, stack)),
         ("ports", lambda: stack_looks.look_at_ports(chosen, stack)),

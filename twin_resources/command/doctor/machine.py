@@ -22,6 +22,8 @@ import twin_resources
 from twin_resources import preflight
 from twin_resources.authors import author_slugs, readable_authors
 from twin_resources.command.doctor.findings import Finding, fail, ok, warn
+from twin_resources.gateway.spending_limits import dollars
+from twin_resources.named_model import cost_of
 from twin_resources.settings import Settings
 from twin_resources.stack.child_environment import named_models, provider_prefixes
 
@@ -144,6 +146,32 @@ def look_at_keys(
                 f"{model} is named, and no variable begins with {' or '.join(prefixes)}",
                 f"export {prefixes[0].rstrip('_')}_API_KEY=… before `twin up`, if it needs a key",
             )
+
+
+def look_at_judge(
+    settings: Settings, *, environ: Mapping[str, str] = os.environ
+) -> Iterator[Finding]:
+    """Whether the judge that is named can be paid; none named: nothing to find."""
+    model = settings.judge_model
+    if not model:
+        return
+    cost, limit = cost_of(model, environ), settings.judge_budget_per_month
+    if cost == "free":
+        yield ok("judge", f"{model} costs nothing")
+    elif cost == "unknown":
+        yield warn(
+            "judge",
+            f"no price for {model} in LiteLLM's price map: it is not asked",
+            "name a model with a known price in TWIN_JUDGE_MODEL, or a server of your own",
+        )
+    elif limit is None:
+        yield warn(
+            "judge",
+            f"{model} costs money, and there is no budget for it: it is not asked",
+            "set TWIN_JUDGE_BUDGET_PER_MONTH (US dollars), or unset TWIN_JUDGE_MODEL",
+        )
+    else:
+        yield ok("judge", f"{model} may cost {dollars(limit)} a month")
 
 
 def look_at_authors(settings: Settings) -> Iterator[Finding]:
