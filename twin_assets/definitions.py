@@ -31,12 +31,14 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
 from twin_assets.training.training_inputs import TrainingInputsResource
 from twin_resources import dagster_resources as shells
+from twin_resources.settings import load_settings
 from twin_sensors import (
     canary_verdict,
     forgetting,
     growth,
     import_schedules,
     jobs,
+    learning,
     new_posts,
     notifying,
     quality_dropped,
@@ -114,6 +116,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
+            *learning.schedules_of(load_settings()),
         ],
         sensors=[
             quality_dropped.quality_dropped,

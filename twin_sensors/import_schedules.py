@@ -21,6 +21,7 @@ from twin_resources.sources.polling import Answer
 from twin_resources.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
+from twin_sensors.schedules import one_run_each
 
 ASKED_AT_ONCE = 16
 """A schedule's tick ends after 60 s: 16 servers that do not answer in 20 s are waited for once."""
@@ -116,7 +117,5 @@ def import_all_posts_every_night(
     wanted = [author.slug for author in authors if author.sources and author.slug in known]
     if lines:
         context.log.warning("\n".join(lines))
-    if not wanted:
-        yield dg.SkipReason("\n".join(["no author with sources", *lines]))
-    for slug in wanted:
-        yield dg.RunRequest(run_key=f"night:{slug}:{at.isoformat()}", partition_key=slug)
+    otherwise = "\n".join(["no author with sources", *lines])
+    yield from one_run_each(wanted, kind="night", at=at, otherwise=otherwise)

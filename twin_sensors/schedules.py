@@ -5,7 +5,7 @@ Belongs here: times. Does not belong here: what the jobs do (`jobs.py`), what an
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -38,10 +38,8 @@ def collect_feedback_every_hour(
     """Interactions, evidence and marts of each author who has answered lately."""
     at = context.scheduled_execution_time
     wanted = _answered_lately(context, state)
-    if not wanted:
-        yield dg.SkipReason(f"nobody was asked in the {LOOKED_BACK} before {at:%H:%M}")
-    for slug in wanted:
-        yield dg.RunRequest(run_key=f"feedback:{slug}:{at.isoformat()}", partition_key=slug)
+    otherwise = f"nobody was asked in the {LOOKED_BACK} before {at:%H:%M}"
+    yield from one_run_each(wanted, kind="feedback", at=at, otherwise=otherwise)
 
 
 @dg.schedule(
@@ -59,12 +57,10 @@ def judge_answers_every_hour(
     Judging shares a pool with trainings: behind a long one, each hour's run would pile up.
     """
     at = context.scheduled_execution_time
-    waiting = _waiting(context, judge_answers.name)
+    waiting = waiting_authors(context, judge_answers.name)
     wanted = [slug for slug in _answered_lately(context, state) if slug not in waiting]
-    if not wanted:
-        yield dg.SkipReason(f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges")
-    for slug in wanted:
-        yield dg.RunRequest(run_key=f"judge:{slug}:{at.isoformat()}", partition_key=slug)
+    otherwise = f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges"
+    yield from one_run_each(wanted, kind="judge", at=at, otherwise=otherwise)
 
 
 @dg.schedule(
@@ -91,12 +87,10 @@ def compare_versions_every_hour(
     finally:
         models.state.close()
     known = set(context.instance.get_dynamic_partitions("authors"))
-    waiting = _waiting(context, compare_versions.name)
+    waiting = waiting_authors(context, compare_versions.name)
     wanted = [slug for slug in trying if slug in known and slug not in waiting]
-    if not wanted:
-        yield dg.SkipReason("no version is on trial against an answer model")
-    for slug in wanted:
-        yield dg.RunRequest(run_key=f"compare:{slug}:{at.isoformat()}", partition_key=slug)
+    otherwise = "no version is on trial against an answer model"
+    yield from one_run_each(wanted, kind="compare", at=at, otherwise=otherwise)
 
 
 compare_authors_every_day = dg.ScheduleDefinition(
@@ -108,7 +102,21 @@ compare_authors_every_day = dg.ScheduleDefinition(
 )
 
 
-def _waiting(context: dg.ScheduleEvaluationContext, job: str) -> set[str | None]:
+def one_run_each(
+    wanted: Sequence[str], *, kind: str, at: datetime, otherwise: str
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """A run for each author, the same one when the tick of this time is repeated.
+
+    Args:
+        otherwise: why there is none, where nobody is wanted.
+    """
+    if not wanted:
+        yield dg.SkipReason(otherwise)
+    for slug in wanted:
+        yield dg.RunRequest(run_key=f"{kind}:{slug}:{at.isoformat()}", partition_key=slug)
+
+
+def waiting_authors(context: dg.ScheduleEvaluationContext, job: str) -> set[str | None]:
     """Authors for whom a run of a job goes on or waits."""
     return {
         run.tags.get(PARTITION_TAG)

@@ -30,6 +30,7 @@ from twin_resources.gateway.policy import read_policy
 from twin_resources.gateway.question_routing import PROMPT_SHARE
 from twin_resources.gateway.queueing import load_points
 from twin_resources.gateway.routing.decision import decide, features_of
+from twin_resources.gateway.routing.learning import LABEL_TOKENS
 from twin_resources.gateway.routing.nearest_labels import gain_interval, nearest_labels
 from twin_resources.gateway.routing.policy_file import (
     RoutingPolicy,
@@ -47,9 +48,6 @@ from twin_resources.ledger.routed import (
 )
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
-
-# Of a label: two passages in the prompt, an answer of usual length.
-_LABEL_TOKENS = (450, 120)
 
 
 def run_routing(settings: Settings, *, author: str, as_json: bool, console: Console) -> int:
@@ -226,7 +224,7 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
     if not author.paid:
         return "nothing is routed: the author's file says paid = false"
     if policy is not None and (lapsed := _lapsed(settings, author, policy)):
-        return f"nothing is routed: {lapsed}; materialize `routing_labels` and `routing_policy`"
+        return f"nothing is routed: {lapsed}; the job `learn_routing` learns it anew, by night"
     if policy is not None:
         step = policy.step
         return (
@@ -235,14 +233,14 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
         )
     most = settings.routing_labels
     usd = price_of(
-        settings.paid_model, prompt_tokens=_LABEL_TOKENS[0], answer_tokens=_LABEL_TOKENS[1]
+        settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
     )
     fewest = math.ceil(expected_pairs(0.0, margin=settings.quality_margin))
     return (
         f"nothing is routed: no policy is certified at margin {settings.quality_margin:g}; that "
         f"takes {fewest:,} labels at the very least, bought up to {most:,} at about "
-        f"{dollars(usd)} each (TWIN_LABEL_BUDGET_PER_MONTH, then materialize `routing_labels` and "
-        "`routing_policy`, whose metadata say how many are missing)"
+        f"{dollars(usd)} each (TWIN_LABEL_BUDGET_PER_MONTH, then each night or with the "
+        "job `learn_routing`; the metadata of `routing_policy` say how many are missing)"
     )
 
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import polars as pl
 import pytest
 import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from twin_assets.definitions import defs
-from twin_resources.dagster_resources import RegistryResource, StateResource
+from twin_resources.authors import Author, write_author
+from twin_resources.dagster_resources import (
+    RegistryResource,
+    SettingsResource,
+    StateResource,
+    TablesResource,
+)
+from twin_resources.gateway.account import account_of
+from twin_resources.judging.routing_labels import COLUMNS, TABLE, Purchase
 from twin_resources.ledger.schema import open_tables, traces
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.registry import Registry, Verdict
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_settings
 from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_sensors.learning import learn_routing_every_night, schedules_of
 from twin_sensors.schedules import (
     LOOKED_BACK,
     collect_feedback_every_hour,
@@ -53,6 +65,7 @@ def tick(
     schedule: dg.ScheduleDefinition = collect_feedback_every_hour,
     running: str = "",
     job: str = "judge_answers",
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
 ) -> ScheduleExecutionData:
     # Closed here: what is left to the garbage collector is torn down within anybody's code.
     with (
@@ -60,7 +73,12 @@ def tick(
         dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=NOON,
-            resources={"state": StateResource(), "registry": RegistryResource()},
+            resources={
+                "state": StateResource(),
+                "registry": RegistryResource(),
+                "settings": SettingsResource(),
+                "tables": TablesResource(),
+            },
             repository_def=defs.get_repository_def(),
         ) as context,
     ):
@@ -69,7 +87,7 @@ def tick(
             instance.add_run(
                 dg.DagsterRun(
                     job_name=job,
-                    status=dg.DagsterRunStatus.STARTED,
+                    status=status,
                     tags={"dagster/partition": running},
                 )
             )
@@ -128,3 +146,92 @@ def test_trials_against_an_answer_model_go_on(state: State, home: Settings) -> N
     running = tick("ann", "bob", schedule=schedule, running="ann", job="compare_versions")
     assert not running.run_requests
     assert not tick("bob", schedule=schedule).run_requests
+
+
+PAID = {
+    "TWIN_PAID_MODEL": "openai/gpt-4o-mini",
+    "TWIN_PAID_BUDGET_PER_DAY": "1",
+    "TWIN_LABEL_BUDGET_PER_MONTH": "2",
+}
+
+
+def learned(*known: str, running: str = "", finished: bool = False) -> tuple[list[str], str]:
+    """Authors for whom a night starts a run, and what the tick says otherwise."""
+    status = dg.DagsterRunStatus.SUCCESS if finished else dg.DagsterRunStatus.STARTED
+    found = tick(
+        *known, schedule=learn_routing_every_night, running=running, job="learn_routing",
+        status=status,
+    )  # fmt: skip
+    return [str(one.partition_key) for one in found.run_requests or ()], found.skip_message or ""
+
+
+@pytest.fixture
+def learning(state: State, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Ann with a stable version and a paid model; an embedder's manifest, without its weights."""
+    for name, value in PAID.items():
+        monkeypatch.setenv(name, value)
+    folder = home.weights_dir / home.embedder
+    (folder / "e1").mkdir(parents=True)
+    (folder / "current.json").write_text('{"revision": "e1"}')
+    manifest = {
+        "embedder": home.embedder, "revision": "e1", "dimension": 3, "token_limit": 8,
+        "pad_id": 0, "languages": [], "source": "none", "agreement": 1.0, "schema": 1,
+    }  # fmt: skip
+    (folder / "e1" / "embedder.json").write_text(json.dumps(manifest))
+    write_author(home, Author("ann", "Ann", consent="2026-01-01: by mail"))
+    models = Registry(state, policy_path=home.policy_path)
+    models.register(
+        author="ann", checkpoint="c1", folder="", adapter_gguf=None, base="b", base_gguf="g",
+        template="t", dataset_version="",
+    )  # fmt: skip
+    models.record_verdict(Verdict("ann", "c1", "gate-1", "passed", (), "2026-01-01"))
+    models.move("ann", 1, "stable", actor="t", reason="t", gate_version="gate-1")
+    return load_settings()
+
+
+def test_labels_are_bought_by_night_while_they_are_missing_and_money_is_left(
+    learning: Settings, state: State
+) -> None:
+    assert learned("ann") == (["ann"], "")
+    assert learned()[0] == []  # its partition is not there yet
+    runs, said = learned("ann", running="ann")
+    assert (runs, said) == ([], "ann: such a run goes on")
+    tables = Tables(learning.tables_base, state=state)
+    purchase = Purchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
+    rows = pl.DataFrame([purchase.row(1, "recorded", "t1")], schema=dict(COLUMNS))
+    tables.rework(
+        rows, TABLE, author="ann", key="label_id", function=lambda new: new, version="1",
+        schema=dict(COLUMNS), row_key="label_id",
+    )  # fmt: skip
+    assert learned("ann", running="ann", finished=True) == (
+        [], "ann: no question has come since the last run",
+    )  # fmt: skip
+    answered(state, "ann", datetime.now(UTC) + timedelta(minutes=1))
+    assert learned("ann", running="ann", finished=True)[0] == ["ann"]
+    account = account_of(learning, state)
+    account.settle(account.reserve(purpose="label", author="ann", key="", most_usd=2.0), 2.0)
+    assert learned("ann") == ([], "ann: the money for labels is used up")
+
+
+def test_why_nothing_is_learned_is_said(
+    learning: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_author(learning, Author("ann", "Ann"))
+    assert learned("ann") == ([], "ann: no line `consent` in authors/ann.toml")
+    monkeypatch.setenv("TWIN_ROUTING_LABELS", "0")
+    write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
+    assert learned("ann") == ([], "ann: 0 labels, as many as are wanted")
+    broken = learning.home / "routing" / "ann.npz"
+    broken.parent.mkdir()
+    broken.write_bytes(b"half a policy")
+    assert "ann.npz" in learned("ann")[1]
+    monkeypatch.delenv("TWIN_LABEL_BUDGET_PER_MONTH")
+    assert "TWIN_LABEL_BUDGET_PER_MONTH" in learned("ann")[1]
+    monkeypatch.delenv("TWIN_PAID_MODEL")
+    assert "no paid model" in learned("ann")[1]
+
+
+def test_without_a_paid_model_the_schedule_is_hidden(learning: Settings, home: Settings) -> None:
+    assert [one.name for one in schedules_of(learning)] == ["learn_routing_every_night"]
+    assert schedules_of(home) == []
+    assert not any(one.name.startswith("learn") for one in defs.get_repository_def().schedule_defs)

@@ -1,0 +1,171 @@
+"""Learning who answers, by the clock: each night for each author, where there is something to do.
+
+Belongs here: the shell between Dagster and `gateway/routing/learning.py`.
+Does not belong here: the decision, what the job does (`jobs.py`).
+
+Only a home with a paid model has this schedule, as `routing_policy` shows its routing only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+import sqlalchemy as sa
+
+from twin_resources.authors import readable_authors
+from twin_resources.consent import what_keeps_here
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.errors import TwinError
+from twin_resources.gateway.routing.learning import (
+    LABEL_TOKENS,
+    LabelsOf,
+    LearningDecision,
+    LearningState,
+    decide_learning,
+)
+from twin_resources.ledger import schema as ledger
+from twin_resources.ledger.routed import month_start
+from twin_resources.loop.run_records import PARTITION_TAG
+from twin_sensors.jobs import learn_routing
+from twin_sensors.schedules import one_run_each, waiting_authors
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.registry.registry import Registry
+    from twin_resources.settings import Settings
+    from twin_resources.tables.tables import Tables
+
+
+@dg.schedule(
+    job=learn_routing,
+    cron_schedule="15 4 * * *",  # after the night's imports, and before anybody asks much
+    description="Starts `learn_routing` for each author for whom labels are missing and this "
+    "month's money buys some, or whose routing policy is of another version, paid model or "
+    "embedder. Buys nothing without TWIN_LABEL_BUDGET_PER_MONTH.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def learn_routing_every_night(
+    context: dg.ScheduleEvaluationContext,
+    settings: SettingsResource,
+    registry: RegistryResource,
+    tables: TablesResource,
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Labels and a policy for each author for whom a run would find something to do."""
+    chosen, at = settings.settings(), context.scheduled_execution_time
+    if not chosen.has_paid_route:
+        yield dg.SkipReason("no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one")
+        return
+    if chosen.label_budget_per_month is None:
+        yield dg.SkipReason("no money for labels: TWIN_LABEL_BUDGET_PER_MONTH says how much")
+        return
+    authors, lines = readable_authors(chosen)
+    known = set(context.instance.get_dynamic_partitions("authors"))
+    waiting = waiting_authors(context, learn_routing.name)
+    wanted: list[str] = []
+    models, store = registry.registry(), tables.tables()
+    with closing(models.state), closing(store.state):
+        for author in authors:
+            if author.slug not in known:
+                continue
+            if author.slug in waiting:
+                lines.append(f"{author.slug}: such a run goes on")
+                continue
+            if kept := what_keeps_here(author):
+                lines.append(f"{author.slug}: {kept}")
+                continue
+            learned_at = _learned_at(context.instance, author.slug)
+            try:
+                decision = _decided(author, chosen, models, store, learned_at=learned_at, at=at)
+            except TwinError as error:  # one author's damaged file stops nobody else's learning
+                decision = LearningDecision(False, str(error))
+            lines.append(f"{author.slug}: {decision.said}")
+            wanted += [author.slug] if decision.learn else []
+    told = "\n".join(lines) or "no author"
+    context.log.info(told)
+    yield from one_run_each(wanted, kind="learn", at=at, otherwise=told)
+
+
+def schedules_of(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
+    """The schedule, where there is a paid model."""
+    return [learn_routing_every_night] if settings.has_paid_route else []
+
+
+def _decided(
+    author: Author,
+    settings: Settings,
+    models: Registry,
+    store: Tables,
+    *,
+    learned_at: float | None,
+    at: datetime,
+) -> LearningDecision:
+    from twin_resources.embedder.embedder import find_prepared
+    from twin_resources.gateway.account import account_of
+    from twin_resources.gateway.paid_budget import price_of
+    from twin_resources.gateway.routing.policy_file import policy_file, read_routing_policy
+    from twin_resources.judging.pairs import PLANT
+    from twin_resources.judging.routing_labels import TABLE
+
+    stable = models.stable(author.slug)
+    now_of = None
+    if stable is not None and stable.base_gguf:
+        revision = find_prepared(settings)[1].revision
+        now_of = LabelsOf(stable.checkpoint, settings.paid_model, revision)
+    path, policy_of = policy_file(settings.home, author.slug), None
+    if path.exists():
+        policy = read_routing_policy(path)
+        policy_of = LabelsOf(policy.models[0].model, policy.models[-1].model, policy.embedder)
+    labels = 0
+    if now_of is not None and store.exists(TABLE, author.slug):
+        rows = store.read(TABLE, author.slug, columns=["own", "paid", "embedder", "source"])
+        labels = rows.filter(
+            pl.col("own") == now_of.own,
+            pl.col("paid") == now_of.paid,
+            pl.col("embedder") == now_of.embedder,
+            pl.col("source") != PLANT,
+        ).height
+    left = account_of(settings, models.state).left(purpose="label", author=author.slug)
+    return decide_learning(
+        LearningState(
+            now_of=now_of,
+            policy_of=policy_of,
+            labels=labels,
+            wanted=settings.routing_labels,
+            usd_left=float("inf") if left is None else left,
+            label_usd=price_of(
+                settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
+            ),
+            changed_at=max(_newest_question(models, author.slug), month_start(at).timestamp()),
+            learned_at=learned_at,
+        )
+    )
+
+
+def _newest_question(models: Registry, author: str) -> float:
+    """When it was asked, seconds since 1970; 0: nobody has."""
+    ledger.open_tables(models.state)
+    with models.state.reading() as connection:
+        newest = connection.execute(
+            sa.select(sa.func.max(ledger.traces.c.started_ms)).where(
+                ledger.traces.c.author == author
+            )
+        ).scalar()
+    return (newest or 0) / 1000
+
+
+def _learned_at(instance: dg.DagsterInstance, author: str) -> float | None:
+    """When the author's last run that succeeded was asked for, seconds since 1970."""
+    records = instance.get_run_records(
+        dg.RunsFilter(
+            job_name=learn_routing.name,
+            statuses=[dg.DagsterRunStatus.SUCCESS],
+            tags={PARTITION_TAG: author},
+        ),
+        limit=1,
+    )
+    return records[0].create_timestamp.replace(tzinfo=UTC).timestamp() if records else None
