@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import pytest
 
 from twin_resources.authors import Author
-from twin_resources.command.asking_consent import with_consent
+from twin_resources.command.asking_consent import at_a_terminal, with_consent
 from twin_resources.command.subject import Subject, sample_folder
 from twin_resources.consent import consented_on, what_is_missing
 
@@ -35,28 +39,71 @@ def test_a_line_counts_when_a_day_that_has_come_stands_in_it(line: str, day: dat
     assert ("no line" in what_is_missing(author)) == (not line)
 
 
-def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed: str = "") -> Any:
+def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed: Any = ()) -> Any:
     said: list[str] = []
+    lines = iter(typed)
     subject = Subject(Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False)
     found = with_consent(
-        subject, stated=stated, asks=asks, say=said.append, read=lambda question: typed
+        subject, stated=stated, asks=asks, say=said.append, read=lambda _: next(lines)
     )
     return found.author.consent, said
 
 
 def test_twin_up_asks_once_notes_the_day_and_says_what_follows_without() -> None:
     today = datetime.now(UTC).date().isoformat()
-    assert asked("2020-01-02: by mail", asks=True, typed="x") == ("2020-01-02: by mail", [])
-    consent, said = asked(asks=True, typed=" it is  me ")
+    assert asked("2020-01-02: by mail", asks=True) == ("2020-01-02: by mail", [])
+    consent, said = asked(asks=True, typed=["Yes ", " it is  me "])
     assert consent == f"{today}: it is me"
     assert "noted in authors/ann.toml" in said[0]
     stated, _ = asked("she agreed", stated=True)
     assert stated.startswith(f"{today}: as ")
     assert stated.endswith("said with twin up --consent")
-    for silent in (asked(), asked(asks=True, typed="  ")):
+    consent, _ = asked(asks=True, typed=["by mail", "y", ""])
+    assert consent.endswith("said at the terminal")
+    for silent in (
+        asked(),
+        asked(asks=True, typed=["  "]),
+        asked(asks=True, typed=["No"]),
+        asked(asks=True, typed=["maybe", "why", "2026-11-21"]),
+    ):
         assert silent[0] == ""
         assert "is not released" in silent[1][1]
         assert "twin up --consent" in silent[1][2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "noted"),
+    [("yes\nby letter\n", "by letter"), ("no\n", ""), ("ja?\nyes\nby mail\n", "by mail"),
+     ("\x04", ""), ("yes\n\x04", "")],
+)  # fmt: skip
+def test_at_a_terminal(typed: str, noted: str) -> None:
+    """A child process whose standard streams are one."""
+    child, terminal = pty.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(BaseException):  # whatever happens, the test ends in the parent
+            sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
+            subject = Subject(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
+            found = with_consent(subject, stated=False, asks=at_a_terminal(), say=sys.stdout.write)
+            how = found.author.consent.partition(": ")[2]
+            sys.stdout.write(f"<{how}>")
+            sys.stdout.flush()
+            status = 0
+        os._exit(status)
+    shown = b""
+    for line in typed.splitlines(keepends=True):
+        while not shown.endswith((b"]: ", b"? ")):
+            shown += os.read(terminal, 1024)
+        os.write(terminal, line.encode())
+        shown += os.read(terminal, 1)  # the echo: this question has been answered
+    with contextlib.suppress(OSError):  # Linux says so where a terminal's other end is closed
+        while piece := os.read(terminal, 1024):
+            shown += piece
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
+    os.close(terminal)
+    assert b"Has Ann agreed to a model that answers in this voice? yes/no [no]: " in shown
+    assert f"<{noted}>".encode() in shown
+    assert (b"noted in authors/ann.toml" in shown) == bool(noted)
 
 
 def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> None:

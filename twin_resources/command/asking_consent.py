@@ -18,6 +18,8 @@ from twin_resources.command.subject import Subject, consent_of_folder
 from twin_resources.consent import consented_on, how_to_consent, what_is_missing
 
 Say = Callable[[str], object]
+TIMES_ASKED = 3
+_YES, _NO = frozenset({"y", "yes"}), frozenset({"n", "no", "not yet"})
 
 
 def with_consent(
@@ -27,7 +29,7 @@ def with_consent(
 
     Args:
         stated: `--consent`: whoever runs this says that the author has agreed.
-        asks: somebody sits at a terminal and is asked, once.
+        asks: somebody sits at a terminal and is asked; what is neither yes nor no is asked again.
         read: shows a question and returns what was typed.
     """
     author = subject.author
@@ -45,8 +47,8 @@ def with_consent(
     else:
         say(f"no consent yet: {what_is_missing(author)}")
         say(
-            "a version that passes the gate is not released, and no post goes to a paid provider; "
-            "what was released before stays"
+            "a version that passes the gate is not released, and no post goes to a model on "
+            "another machine; what was released before stays"
         )
         say(how_to_consent(author))
         return subject
@@ -55,15 +57,24 @@ def with_consent(
 
 
 def _asked(author: Author, read: Callable[[str], str]) -> str:
+    """How the author has agreed; empty: not yet, or nobody says.
+
+    Yes or no before the how: "no" was once noted as the way in which an author had agreed.
+    """
+    question = f"Has {author.name} agreed to a model that answers in this voice? yes/no [no]: "
     try:
-        return " ".join(
-            read(
-                f"Has {author.name} agreed to a model that answers in this voice? How (by mail, it "
-                "is me, …), or Enter for not yet: "
-            ).split()
-        )
+        for _ in range(TIMES_ASKED):
+            typed = " ".join(read(question).split()).casefold()
+            if typed in {"", *_NO}:
+                return ""
+            if typed in _YES:
+                how = " ".join(read("How (by mail, it is me, …)? ").split())
+                return how or f"as {getpass.getuser()} said at the terminal"
+            question = f"{typed[:20]!r} is neither yes nor no. Has {author.name} agreed? [no]: "
     except EOFError:
+        sys.stdout.write("\n")  # Ctrl-D leaves the cursor behind the question
         return ""
+    return ""
 
 
 def at_a_terminal() -> bool:
