@@ -20,6 +20,7 @@ import polars as pl
 from twin_resources.evidence.baseline import FIRST_BATCH
 from twin_resources.judging.judge import Answered, Judge, digest, identity
 from twin_resources.langfuse.outbox import QueuedScore
+from twin_resources.ledger.interactions import of_readers
 
 SHARE = 0.1  # of a version's answers once its first batch is complete
 _LOTS = 16**12
@@ -52,11 +53,13 @@ def sampled(
 
     Returns:
         Rows, oldest first; those without question or answer, and degraded ones, are left out: a
-        fallback's answer says nothing of the version.
+        fallback's answer says nothing of the version; so are a batch's (`of_readers`).
     """
-    usable = interactions.filter(
-        (pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == "")
-    ).sort("started_at", "trace_id")
+    usable = (
+        of_readers(interactions)
+        .filter((pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == ""))
+        .sort("started_at", "trace_id")
+    )
     numbered = usable.with_columns(
         pl.int_range(pl.len()).over("version").alias("_number"),
         pl.col("trace_id").map_elements(_lot, return_dtype=pl.Float64).alias("_lot"),

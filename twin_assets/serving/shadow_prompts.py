@@ -17,6 +17,7 @@ import polars as pl
 from twin_assets.evaluation.likelihood.held_out import held_out_samples
 from twin_resources.errors import TwinError
 from twin_resources.judging.pairs import HELD_OUT, RECORDED
+from twin_resources.ledger.interactions import of_readers
 from twin_resources.prompt import Message, render, template_by_hash
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def shadow_prompts(
 ) -> list[ShadowPrompt]:
     """The prompts of a trial, in the order in which they are asked.
 
-    Recorded ones come first, newest first, each question once; if they are fewer than `fewest`,
-    held-out samples in drawn order fill up. A recorded prompt with a chunk that is gone is left
-    out: its context cannot be shown again.
+    Recorded ones of readers come first, newest first, each question once; if they are fewer than
+    `fewest`, held-out samples in drawn order fill up. A recorded prompt with a chunk that is gone
+    is left out: its context cannot be shown again.
 
     Args:
         interactions: rows of the asset `interactions`; None: there are none.
@@ -72,7 +73,11 @@ def shadow_prompts(
     """
     found: dict[str, ShadowPrompt] = {}
     if interactions is not None:
-        newest = interactions.sort("started_at", "trace_id", descending=True).head(MOST_RECENT)
+        newest = (
+            of_readers(interactions)
+            .sort("started_at", "trace_id", descending=True)
+            .head(MOST_RECENT)
+        )
         columns = newest.select("trace_id", "question", "chunk_ids")
         for trace_id, question, names in columns.iter_rows():
             asked = " ".join((question or "").split())

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.batches.answers import PLACE, QUOTED, Answered, Journal
 from twin_resources.batches.questions import BatchQuestion
 from twin_resources.errors import TwinError
+from twin_resources.gateway.idle_keys import BATCH_MARK
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -149,6 +150,7 @@ async def _answered(client: AsyncOpenAI, question: BatchQuestion, *, model: str)
         "messages": list(question.messages),
         "extra_headers": {"Idempotency-Key": f"batch-{fingerprint}"},
         **question.options,
+        "metadata": {BATCH_MARK: "true"},
     }
     row: dict[str, Any] = {
         "id": question.id,

@@ -400,6 +400,7 @@ class Answering:
             "twin.other": self.routing.other if self.routing else "",
             "twin.other_usd": _number(self.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
+            "twin.batch": "true" if self.asked.batch else "",
             "twin.safety": ",".join(self.findings),
             "twin.provider": self.provider,
             "twin.provider_saw": self.provider_saw,

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from twin_resources.gateway.refusals import Refused
 
@@ -49,6 +49,8 @@ _WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "modalities": (["text"],),
     }
 )
+BATCH_MARK = "twin.batch"
+"""The entry of `metadata` by which `twin batch` says that no reader asks this."""
 READERS = ("user", "safety_identifier")
 """Keys that name a reader; OpenAI replaces the first by the second."""
 MAX_READER_CHARACTERS = 200
@@ -57,9 +59,11 @@ IDLE_KEYS = _NAMED | _WITHOUT_EFFECT.keys() | set(READERS)
 
 @dataclass(frozen=True)
 class IdleKeys:
-    """What was read of them: `user`, empty where nobody is named, and what has no effect."""
+    """What was read of them: `user`, empty where nobody is named, whether the question is of a
+    batch, and what has no effect."""
 
     user: str
+    batch: bool
     ignored: tuple[str, ...]
 
 
@@ -84,7 +88,13 @@ def read_idle(body: Mapping[str, Any]) -> IdleKeys:
                 "without log probabilities, and calls no tools",
                 param=name,
             )
-    return IdleKeys(_reader(body), tuple(sorted(name for name in _NAMED if body.get(name))))
+    ignored = {name for name in _NAMED if body.get(name)}
+    metadata = body.get("metadata")
+    sent = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
+    batch = sent.get(BATCH_MARK) == "true"
+    if sent == {BATCH_MARK: "true"}:
+        ignored.discard("metadata")
+    return IdleKeys(_reader(body), batch, tuple(sorted(ignored)))
 
 
 def _reader(body: Mapping[str, Any]) -> str:

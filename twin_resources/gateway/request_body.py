@@ -84,6 +84,7 @@ class Asked:
         system: the system and developer messages, in their order, parted by an empty line.
         user: whom the client names as its reader, or empty.
         ignored: what was sent and has no effect whoever is asked, by name.
+        batch: no reader asks, a batch does (`idle_keys.BATCH_MARK`).
     """
 
     model: str
@@ -99,6 +100,7 @@ class Asked:
     system: str = ""
     user: str = ""
     ignored: tuple[str, ...] = ()
+    batch: bool = False
 
     @property
     def prompt_class(self) -> str:
@@ -144,7 +146,9 @@ def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> di
     refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
     idle = read_idle(body)
     passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
-    told = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
+    told: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
+    if idle.batch:
+        told["batch"] = True
     return passed | ({ADMITTED_KEY: told} if any(told.values()) else {})
 
 
@@ -199,6 +203,7 @@ def read_question(body: Mapping[str, Any]) -> Asked:
         system=system,
         user=str(told.get("user", "")),
         ignored=tuple(told.get("ignored", ())),
+        batch=bool(told.get("batch")),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +21,7 @@ from twin_resources.ledger.traces import UNKNOWN_PROPENSITY
 if TYPE_CHECKING:
     import polars as pl
 
+Rows = TypeVar("Rows", "pl.DataFrame", "pl.LazyFrame")
 AUTHOR = "author"  # role of the key of whom the twin is of
 REJECTED_BELOW = 0.5  # a comparison is 0 or 1
 _COUNTING = ("open", "settled", "beside", "late")
@@ -36,6 +37,7 @@ def columns() -> Mapping[str, Any]:
     `rejections` is how often another answer was preferred to this one, by `rejection_voters`.
     `propensity` is null where the trace does not tell it: such a row counts in nothing that is
     weighted by it.
+    `batch`: a batch asked this and no reader, see `of_readers`.
     `chunk_ids` are the passages of the prompt, best first. Votes that came late or beside others
     of their reader's day are in it; held back, bad and deleted ones are not.
     """
@@ -59,6 +61,7 @@ def columns() -> Mapping[str, Any]:
         "cost_usd": pl.Float64,
         "degraded": pl.String,
         "simulated": pl.Boolean,
+        "batch": pl.Boolean,
         "vote": pl.Float64,
         "votes": pl.Int64,
         "voters": pl.List(pl.String),
@@ -70,6 +73,20 @@ def columns() -> Mapping[str, Any]:
         "rejections": pl.Int64,
         "rejection_voters": pl.List(pl.String),
     }
+
+
+def of_readers(interactions: Rows) -> Rows:
+    """Without a batch's answers: those are neither judged nor replayed, since its questions are
+    chosen by whoever wrote the file. A table from before they were marked has none.
+
+    Args:
+        interactions: rows of the asset, as a frame or lazily.
+    """
+    import polars as pl
+
+    if "batch" not in interactions.collect_schema().names():
+        return interactions
+    return interactions.filter(~pl.col("batch").fill_null(False))
 
 
 def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str]:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from twin_resources.state.schema import schema_number
 from twin_resources.state.state import State, StateError
 
-SCHEMA_NUMBER = 3  # raise it with every change that older code cannot read
+SCHEMA_NUMBER = 4  # raise it with every change that older code cannot read
 metadata = sa.MetaData()
 
 traces = sa.Table(
@@ -38,6 +38,7 @@ traces = sa.Table(
     sa.Column("cost_usd", sa.Double),
     sa.Column("degraded", sa.Text, nullable=False),
     sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("batch", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("chunks", sa.Text, nullable=False),
     sa.Column("question", sa.Text, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),
@@ -153,11 +154,17 @@ def open_tables(state: State) -> None:
 def _upgrade(connection: sa.Connection) -> None:
     """Number 1 had no `server` on a trace; what stands there keeps an empty one.
 
-    Number 2 knew no comparisons, and would read them as votes.
+    Number 2 knew no comparisons, and would read them as votes. Number 3 took a batch's answers for
+    a reader's.
     """
     known = {column["name"] for column in sa.inspect(connection).get_columns(traces.name)}
     if "server" not in known:
         added = sa.text(f"ALTER TABLE {traces.name} ADD COLUMN server TEXT NOT NULL DEFAULT ''")
+        connection.execute(added)
+    if "batch" not in known:
+        added = sa.text(
+            f"ALTER TABLE {traces.name} ADD COLUMN batch BOOLEAN NOT NULL DEFAULT false"
+        )
         connection.execute(added)
     row = sa.update(schema_number).where(schema_number.c.store == "ledger")
     connection.execute(row.values(number=SCHEMA_NUMBER))

@@ -49,6 +49,7 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
         "cost_usd": number_of(facts.get("twin.cost_usd")),
         "degraded": facts.get("twin.degraded", ""),
         "simulated": facts.get("twin.simulated", "") == "true",
+        "batch": facts.get("twin.batch", "") == "true",
         "chunks": facts.get("twin.chunks", ""),
         "question": replace_personal(question_of(observation.get("input"), template))[:MOST_TEXT],
         "answer": replace_personal(answer_of(observation.get("output")))[:MOST_TEXT],

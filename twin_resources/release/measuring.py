@@ -13,6 +13,7 @@ from twin_resources.evidence.baseline import MARGIN
 from twin_resources.evidence.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Trial
 from twin_resources.gateway.policy import CANARY_SHARE
 from twin_resources.judging.panel import deciding
+from twin_resources.ledger.interactions import of_readers
 from twin_resources.release.canary import ScoreRate, score_rate
 from twin_resources.release.replays import certified_claims
 
@@ -66,4 +67,5 @@ def recorded_prompts(tables: Tables, author: str) -> int:
     trial."""
     if not tables.exists("interactions", author):
         return 0
-    return tables.read("interactions", author, columns=["trace_id"]).height
+    found = of_readers(tables.scan("interactions", author)).select("trace_id").collect()
+    return found.height

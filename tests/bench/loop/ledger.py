@@ -98,7 +98,8 @@ def fill(path: Path, count: int) -> None:
         connection.execute("BEGIN")
         connection.executemany(
             "INSERT INTO ledger_traces VALUES "
-            "(?, ?, 'v1', 'short', 'self_hosted', 1.0, 't', 'c', 'r', ?, 1.0, 0.0, '', 0, 'c1,c2', "
+            "(?, ?, 'v1', 'short', 'self_hosted', 1.0, 't', 'c', 's', 'r', ?, 1.0, 0.0, '', 0, 0, "
+            "'c1,c2', "
             "'How much oil does a clock need?', 'One drop of oil on each pivot, and no more.')",
             (
                 (f"{number:032x}", f"author-{number % AUTHORS}", first_ms + int(number * step))

@@ -46,6 +46,7 @@ def answered(state: State, author: str, at: datetime) -> None:
         "propensity": 1.0,
         "started_ms": int(at.timestamp() * 1000),
         "simulated": False,
+        "batch": False,
     }
     with state.transaction() as connection:
         connection.execute(sa.insert(traces).values(**row))

@@ -41,6 +41,7 @@ def answers(count: int, **changes: object) -> pl.DataFrame:
             "chunk_ids": ["c1", "gone"],
             "degraded": "",
             "simulated": False,
+            "batch": False,
         }
         | changes
         for n in range(count)
@@ -62,12 +63,13 @@ def test_later_ones_are_drawn_by_their_id_alone() -> None:
     assert set(part["trace_id"]) == set(found["trace_id"]) & set(answers(1000)["trace_id"])
 
 
-def test_judged_degraded_and_empty_ones_are_left_out() -> None:
+def test_judged_degraded_and_empty_ones_and_those_of_a_batch_are_left_out() -> None:
     rows = pl.concat(
         [
             answers(4),
             answers(1, trace_id="down", degraded="retrieval: away"),
             answers(1, trace_id="mute", answer=""),
+            answers(1, trace_id="file", batch=True),
         ]
     )
 

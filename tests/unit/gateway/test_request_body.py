@@ -185,6 +185,14 @@ def test_what_has_no_effect_is_taken_and_named() -> None:
     assert (asked.user, asked.include_usage) == ("", True)
 
 
+def test_a_batch_says_that_no_reader_asks() -> None:
+    assert not ask(metadata={"chat": "7"}).batch
+    assert not ask(metadata={"twin.batch": True}).batch
+    marked = ask(metadata={"twin.batch": "true"})
+    assert (marked.batch, marked.ignored) == (True, ())
+    assert ask(metadata={"twin.batch": "true", "chat": "7"}).ignored == ("metadata",)
+
+
 def test_what_litellm_sees_of_them_is_their_names() -> None:
     """LiteLLM would read routing out of a client's metadata, and keep accounts by its `user`."""
     sent = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.evidence.diagnosis import Conditions, cause_outside_the_weights
 from twin_resources.langfuse.client import TraceStoreError
+from twin_resources.ledger.interactions import of_readers
 from twin_resources.ledger.ledger import Ledger
 from twin_resources.ledger.schema import SCHEMA_NUMBER
 from twin_resources.loop.settled_values import conditions
@@ -376,15 +377,20 @@ def test_a_change_of_the_model_server_is_seen(world: World) -> None:
     assert told == "the model server changed from llama 1 to llama 2"
 
 
-def test_a_ledger_without_servers_is_upgraded(world: World) -> None:
+def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
     world.answer(1)
     world.tick()
     with world.state.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN server"))
+        connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN batch"))
         connection.execute(sa.text("UPDATE schema_number SET number = 1 WHERE store = 'ledger'"))
     assert world.ledger().interactions("ann").height == 1
-    world.answer(2, **{"twin.server": "llama 2"})
+    world.answer(2, **{"twin.server": "llama 2", "twin.batch": "true"})
     world.tick()
+    rows = world.ledger().interactions("ann")
+    assert rows["batch"].to_list() == [False, True]
+    assert of_readers(rows).height == of_readers(rows.lazy()).collect().height == 1
+    assert of_readers(rows.drop("batch")).height == 2
     with world.state.reading() as connection:
         found = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
         assert [str(row.server) for row in found] == ["", "llama 2"]
