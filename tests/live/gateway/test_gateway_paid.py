@@ -25,8 +25,11 @@ from tests.live.gateway.stack import Stack, embed_passages, free_port, new_stack
 from twin_assets.partitions import authors
 from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
-from twin_resources.authors import Author, write_author
-from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_resources.authors import Author, read_author, write_author
+from twin_resources.batches.answers import Answered, Journal
+from twin_resources.batches.completing import complete
+from twin_resources.batches.questions import BatchQuestion
+from twin_resources.command.demo.paid_provider import WORDS, Behaviour, PaidProvider, read_bill
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.embedder.embedder import load_embedder
 from twin_resources.errors import TwinError
@@ -47,6 +50,7 @@ from twin_resources.gateway.routing.policy_file import (
     policy_file,
     write_routing_policy,
 )
+from twin_resources.guard_settings import Guards
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
 from twin_resources.state.state import State
@@ -64,6 +68,14 @@ BODY: dict[str, Any] = {
 def asking(how: str, **more: Any) -> dict[str, Any]:
     """A question whose answer goes the way that it names."""
     return BODY | {"messages": [{"role": "user", "content": f"How much oil? ({how})"}]} | more
+
+
+def respond(stack: Stack, body: dict[str, Any], **headers: str) -> httpx.Response:
+    """What the Responses API says."""
+    return httpx.post(
+        f"{stack.url}/v1/responses", json=body, timeout=60, trust_env=False,
+        headers={"Authorization": f"Bearer {stack.key}", **headers},
+    )  # fmt: skip
 
 
 class Money:
@@ -302,6 +314,73 @@ def test_a_request_that_is_sent_again_is_paid_for_once(paid: Stack, money: Money
     paid.wait(lambda: paid.post(stream, **came).status_code == 200, seconds=20)
     assert paid.post(stream, **came).text.count('"content":"') == 30
     assert money.provider.bill.requests == bought + 1
+    assert money.settled() == money.billed() > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_response_that_is_sent_again_is_paid_for_once(
+    paid: Stack, money: Money, *, stream: bool
+) -> None:
+    body = {"model": "twin/ann@paid", "input": "How much oil? (long)", "max_output_tokens": 9}
+    body["stream"] = stream
+    once = {"Idempotency-Key": f"response-{stream}"}
+    bought = money.provider.bill.requests
+    first, again = (respond(paid, body, **once) for _ in range(2))
+    assert (first.status_code, "idempotent-replayed" in first.headers) == (200, False)
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+    assert first.headers["content-type"] == again.headers["content-type"]
+    assert "response" in first.text
+    for other in (respond(paid, body | {"max_output_tokens": 8}, **once), paid.post(BODY, **once)):
+        assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert money.provider.bill.requests == bought + 1
+    assert money.settled() == money.billed() > 0
+
+
+def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
+    paid: Stack, money: Money, tmp_path: Path
+) -> None:
+    """Every word that the provider can say stands in the author's block list."""
+    words = Guards((("words", "answer", "mask"), ("words", "input", "off")), tuple(WORDS))
+    author = read_author(paid.settings, "ann")
+    chat = asking("long", max_tokens=9)
+    response = {"model": "twin/ann@paid", "input": "How much oil? (long)", "max_output_tokens": 9}
+    completion = {"model": "twin/ann@paid", "prompt": "How much oil? (long)", "max_tokens": 9}
+    client = paid.client()
+
+    def said() -> dict[str, str]:
+        chunks = client.chat.completions.create(**chat, stream=True)
+        events = client.responses.create(**response, stream=True)
+        return {
+            "chat": client.chat.completions.create(**chat).choices[0].message.content or "",
+            "chat, stream": "".join(
+                part.delta.content or "" for one in chunks for part in one.choices
+            ),
+            "responses": client.responses.create(**response).output_text,
+            "responses, stream": "".join(
+                one.delta for one in events if one.type == "response.output_text.delta"
+            ),
+            "completions": client.completions.create(**completion).choices[0].text,
+        }
+
+    assert not any("[…]" in text for text in said().values())
+    write_author(paid.settings, replace(author, guards=words))
+    try:
+        paid.wait(lambda: "[…]" in paid.post(chat).json()["choices"][0]["message"]["content"])
+        found = said()
+        journal = Journal(tmp_path / "answers.jsonl")
+        question = BatchQuestion("1", tuple(chat["messages"]), "", {"max_tokens": 9})
+        rows: list[Answered] = []
+        complete(
+            [question], journal, url=f"{paid.url}/v1", key=paid.key, model="twin/ann@paid",
+            on_row=lambda _, row: rows.append(row),
+        )  # fmt: skip
+        journal.close()
+        found["batch"] = str(rows[0]["answer"])
+    finally:
+        write_author(paid.settings, author)
+    for api, text in found.items():
+        assert "[…]" in text, api
+        assert not set(WORDS) & set(text.split()), api
     assert money.settled() == money.billed() > 0
 
 

@@ -36,7 +36,7 @@ from typing import Any
 
 FAILURES = ("429", "500", "hang", "cut", "broken", "no usage", "long")
 # Each with its leading space is one token of o200k_base.
-_WORDS = (
+WORDS = (
     *("the", "clock", "is", "dry", "and", "slow", "today", "in", "my", "house", "by", "old"),
     *("stone", "wall", "with", "a", "light", "on", "top", "of", "it", "then", "we", "turn", "key"),
     *("two", "times", "each", "week", "to", "keep", "time", "right", "for", "all", "who", "here"),
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         allowed = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
         length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
-        words = [" " + draw.choice(_WORDS) for _ in range(length)]
+        words = [" " + draw.choice(WORDS) for _ in range(length)]
         if rating := _by_schema(body, draw):
             words, length = [rating], provider.count(rating)
         finish = "length" if length == allowed else "stop"
