@@ -435,8 +435,9 @@ def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack, money: 
     assert "twin/ann@paid" in [model.id for model in paid.client().models.list()]
     paid.unlist("ann/v1")
     paid.release("ann", 1, diverted={classify(BODY["messages"][0]["content"]): PAID})
-    streamed = paid.post(BODY | {"model": "twin/ann", "stream": True})
-    assert '"route":"divert:paid"' in streamed.text
+    streamed = BODY | {"model": "twin/ann", "stream": True}
+    # the gateway follows the policy within a second, and nothing here says when it has
+    paid.wait(lambda: '"route":"divert:paid"' in paid.post(streamed).text, seconds=20)
     money.settled()
     money.use_up()
     before = requests_of(paid.models["base"])
