@@ -312,6 +312,25 @@ def test_the_simulated_provider_counts_and_charges_by_itself(tmp_path: Path) -> 
     assert whole["nano"] == used["prompt_tokens"] * 150 + 4 * 600 == provider.bill.nano
 
 
+def test_a_provider_that_reads_answers_from_its_prompt_where_that_helps(tmp_path: Path) -> None:
+    provider = PaidProvider(Behaviour(reads=True), tmp_path / "bill.jsonl")
+    passages = (
+        "From my posts:\n\n[1] Oil (undated)\nEvery pivot wants a single drop.\n\n"
+        "[2] Brass (undated)\nClean engraved brass with lemon and patience.\n\n"
+    )
+
+    def said(question: str, allowed: int = 60) -> list[str]:
+        return provider.read([{"role": "user", "content": passages + question}], allowed)
+
+    asked = "Question: Which lemon cleans engraved brass with patience?"
+    assert "".join(said(asked)) == "Clean engraved brass with lemon and patience."
+    assert said(asked, 3) == said(asked)[:3]
+    assert all(provider.count(piece) == 1 for piece in said(asked))
+    empty = said("Question: Good morning to you!")
+    assert "".join(empty) not in passages
+    assert said("Question: Good morning to you!") == empty
+
+
 def test_the_simulated_provider_holds_to_a_schema_and_charges_for_what_it_says(
     tmp_path: Path,
 ) -> None:

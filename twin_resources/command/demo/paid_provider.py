@@ -11,7 +11,9 @@ that it has sent, also of a stream that broke off or was left; for a refusal not
 Which requests fail is drawn from the seed, or said in the question: `(429)`, `(500)`, `(hang)`,
 `(cut)` (the connection ends before an answer), `(broken)` (a stream ends in the middle),
 `(no usage)`, `(long)` (as many tokens as were allowed). Who asks for a JSON schema of enumerated
-values, as the judges do, gets a whole object that holds to it, drawn by the seed.
+values, as the judges do, gets a whole object that holds to it, drawn by the seed. What it says is
+drawn, too; one that `reads` answers with the paragraph of its prompt that a question has most in
+common with, else with empty phrases: judges find it better where its prompt has something to say.
 Counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 """
 # pyright: strict
@@ -24,6 +26,7 @@ import itertools
 import json
 import os
 import random
+import re
 import select
 import sys
 import threading
@@ -41,7 +44,15 @@ WORDS = (
     *("stone", "wall", "with", "a", "light", "on", "top", "of", "it", "then", "we", "turn", "key"),
     *("two", "times", "each", "week", "to", "keep", "time", "right", "for", "all", "who", "here"),
 )
+_PHRASES = (
+    "Optimization of stakeholder synergies facilitates scalable deliverables.",
+    "Innovative methodologies leverage organizational verticals holistically.",
+    "Cross-functional alignment maximizes actionable key performance indicators.",
+    "Strategic frameworks operationalize sustainable competitive differentiation.",
+)
 _HANG_S = 30.0
+_TELLING = 5  # letters: `about`, `clock`; shorter ones stand everywhere
+_FEWEST_COMMON = 3  # telling words that a question shares with the paragraph it is answered from
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Behaviour:
         latency_s: before the first byte, on average; drawn by request.
         token_s: between two tokens of a stream.
         rates: probability of a failure, by its name in `FAILURES`.
+        reads: whether it answers from its prompt where that has something about the question.
         seed: of every draw.
     """
 
@@ -61,6 +73,7 @@ class Behaviour:
     latency_s: float = 0.02
     token_s: float = 0.002
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    reads: bool = False
     seed: int = 0
 
 
@@ -100,7 +113,7 @@ class PaidProvider:
         self.behaviour = behaviour
         self.bill = Bill(bill)
         self._numbers = itertools.count()
-        self._encode = _encoder()
+        self._encode, self._decode = _encoder()
         provider = self
 
         class Handler(_Handler):
@@ -143,6 +156,24 @@ class PaidProvider:
             for one in messages
         )
 
+    def read(self, messages: Sequence[Mapping[str, Any]], allowed: int) -> list[str]:
+        """The tokens of an answer from the prompt's own paragraphs, or of empty phrases.
+
+        The same prompt has the same answer, in whichever order requests come.
+        """
+        *paragraphs, question = str(messages[-1]["content"]).split("\n\n")
+        asked = _telling(question)
+        common = [len(asked & _telling(one)) for one in paragraphs]
+        if max(common, default=0) >= _FEWEST_COMMON:
+            head, _, text = paragraphs[common.index(max(common))].partition("\n")
+            found = text or head  # a passage's first line is its number and title
+        else:
+            draw = random.Random(f"{self.behaviour.seed} {question}")
+            found = " ".join(draw.choices(_PHRASES, k=draw.randint(1, 6)))
+        # one ASCII character is never a part of a token, so that each piece is one
+        tokens = self._encode(found.encode("ascii", "ignore").decode())
+        return [self._decode([token]) for token in tokens[:allowed]]
+
 
 class _Handler(BaseHTTPRequestHandler):
     provider: PaidProvider
@@ -175,10 +206,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(int(fails), _error("try again later"))
             return
         allowed = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
-        length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
-        words = [" " + draw.choice(WORDS) for _ in range(length)]
         if rating := _by_schema(body, draw):
             words, length = [rating], provider.count(rating)
+        elif behaviour.reads and fails not in {"long", "hang"}:
+            words = provider.read(body["messages"], allowed)
+            length = len(words)
+        else:
+            length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
+            words = [" " + draw.choice(WORDS) for _ in range(length)]
         finish = "length" if length == allowed else "stop"
         if body.get("stream"):
             self._stream(body, words, finish, prompt, fails)
@@ -286,8 +321,13 @@ def _failure(question: str, rates: Mapping[str, float], draw: random.Random) -> 
     return ""
 
 
-def _encoder() -> Callable[[str], list[int]]:
-    """OpenAI's tokenizer, from the files that LiteLLM brings: nothing is fetched."""
+def _telling(text: str) -> set[str]:
+    """The words that say what a text is about."""
+    return {word for word in re.findall(r"[a-z]+", text.casefold()) if len(word) >= _TELLING}
+
+
+def _encoder() -> tuple[Callable[[str], list[int]], Callable[[list[int]], str]]:
+    """OpenAI's tokenizer and its way back, from LiteLLM's files: nothing is fetched."""
     found = importlib.util.find_spec("litellm")
     if found is not None and found.origin:
         folder = Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
@@ -299,7 +339,7 @@ def _encoder() -> Callable[[str], list[int]]:
     def encode(text: str) -> list[int]:
         return encoding.encode(text, disallowed_special=())
 
-    return encode
+    return encode, encoding.decode
 
 
 def _head(kind: str = "chat.completion.chunk") -> dict[str, Any]:
@@ -328,11 +368,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--answer-nano", type=int, default=Behaviour.answer_nano)
     parser.add_argument("--latency-s", type=float, default=Behaviour.latency_s)
     parser.add_argument("--token-s", type=float, default=Behaviour.token_s)
+    parser.add_argument("--reads", action="store_true", help="answer from the prompt")
     parser.add_argument("--rate", action="append", default=[], metavar="FAILURE=PROBABILITY")
     chosen = parser.parse_args(arguments)
     rates = {name: float(rate) for name, _, rate in (one.partition("=") for one in chosen.rate)}
     behaviour = Behaviour(
-        chosen.prompt_nano, chosen.answer_nano, chosen.latency_s, chosen.token_s, rates, chosen.seed
+        chosen.prompt_nano,
+        chosen.answer_nano,
+        chosen.latency_s,
+        chosen.token_s,
+        rates,
+        chosen.reads,
+        chosen.seed,
     )
     provider = PaidProvider(behaviour, chosen.bill, port=chosen.port)
     sys.stdout.write(provider.url + "\n")
