@@ -42,7 +42,7 @@ async def prose_ended(
             yield chunk
         return
     limit = int(answering.sampling["max_tokens"])
-    ending, writer = ProseEnd(limit=limit), answering.drawn
+    ending, begun = ProseEnd(limit=limit), answering.begun_anew
     shown = ""
     async for chunk in chunks:
         for choice in chunk.choices:
@@ -50,10 +50,10 @@ async def prose_ended(
                 continue
             text = choice.delta.content or ""
             held = ""
-            if answering.drawn is not writer:
-                # Another version begins anew, and may well say the same.
+            if answering.begun_anew != begun:
+                # Another version, or the same one, begins anew, and may well say the same.
                 held = ending.finish(cut_off=False)
-                ending, writer = ProseEnd(limit=limit), answering.drawn
+                ending, begun = ProseEnd(limit=limit), answering.begun_anew
             held += ending.feed(text)
             if choice.finish_reason:
                 held += ending.finish(cut_off=choice.finish_reason == "length")

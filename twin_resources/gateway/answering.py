@@ -123,6 +123,8 @@ class Answering:
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
         bought: the paid call that was made for it; None: none was.
         cascade: the paid answer that may replace a whole own one; None: none may.
+        is_told: its span is written.
+        begun_anew: how often it was begun again after a failure, by whomever.
     """
 
     asked: Asked
@@ -164,6 +166,8 @@ class Answering:
     bought: PaidCall | None = None
     cascade: Cascade | None = None
     _own_usd: float = 0.0
+    is_told: bool = False
+    begun_anew: int = 0
     _began: float = 0.0
     _over: bool = False
 
@@ -214,6 +218,7 @@ class Answering:
                 self.meter.end(0)
             # LiteLLM tells of a fallback when that has answered
             self.standby.meter.begin(since=self._began)
+        self.begun_anew += 1
         self.drawn, self.chosen = self.chosen, self.standby.chosen
         self.template, self.meter = self.standby.template, self.standby.meter
         self.degraded = (*self.degraded, how)
@@ -268,6 +273,17 @@ class Answering:
             self.routing, self._own_usd = routing, 0.0
 
         return take_back
+
+    @property
+    def can_be_begun_anew(self) -> bool:
+        """A server of this home writes it: once more costs nobody anything, and one that died is
+        back in about a second."""
+        return self.bought is None and not self.chosen.is_elsewhere and not self.is_fixed
+
+    def begins_anew(self) -> None:
+        """Its server broke off in the middle and is asked once more."""
+        self.begun_anew += 1
+        self.degraded = (*self.degraded, f"{self.chosen.route} broke off: asked again")
 
     def repeated_itself(self) -> None:
         """The answer went in loops and was ended before them."""

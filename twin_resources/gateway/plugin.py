@@ -15,10 +15,12 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from anyio import CancelScope
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
@@ -32,6 +34,7 @@ from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.keys import Key, KeyLimits, Keyring
 from twin_resources.gateway.paid_budget import PaidBudget, PaidCall
+from twin_resources.gateway.read_ahead import ReadAhead
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ADMITTED_KEY, ALLOWED_KEYS, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.
 DIVERTED_TIMEOUT_S = 60.0
+# About five seconds: the reader has the beginning, and nobody asks again for him.
+RETRIES_OF_BROKEN = 6
 READER_LEFT = 499  # LiteLLM's status of a call that it cancelled because the client was gone
 _READ = ALLOWED_KEYS | {ADMITTED_KEY}
 _MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
@@ -266,11 +271,13 @@ class TwinPlugin(CustomLogger):
                 yield chunk
             return
         last: Any = None
+        streams = [_counted(answering, response)]
         try:
             opening = _opening_chunk(answering, request_data) if answering.prefix else None
             if opening is not None:
                 yield opening
-            prose = prose_ended(answering, self._unbroken(answering, response))
+            messages = request_data["messages"]
+            prose = prose_ended(answering, self._unbroken(answering, streams, messages))
             async for chunk in guarded_stream(answering, prose):
                 without_inner_fields(chunk)
                 if opening is not None:
@@ -291,7 +298,17 @@ class TwinPlugin(CustomLogger):
                 self._end(answering, last)
                 yield _put_twin_field(answering, last)
         finally:
-            answered = answering.is_over
+            await self._close(answering, streams)
+
+    async def _close(self, answering: Answering, streams: Sequence[AsyncGenerator[Any]]) -> None:
+        """End the work for a stream that is over, or whose reader has left."""
+        answered = answering.is_over
+        try:
+            # Now: LiteLLM closes it too, after it has counted the tokens of what was written.
+            with CancelScope(shield=True):
+                for stream in streams:
+                    await stream.aclose()
+        finally:
             if answering.bought is not None:
                 answering.bought.left()  # unless its end has come
             # nothing was counted when the reader left or the server broke off
@@ -299,34 +316,46 @@ class TwinPlugin(CustomLogger):
             self.watch.ended(answering, answered=answered)
 
     async def _unbroken(
-        self, answering: Answering, response: AsyncGenerator[Any, None]
+        self,
+        answering: Answering,
+        streams: list[AsyncGenerator[Any]],
+        messages: Sequence[Mapping[str, Any]],
     ) -> AsyncGenerator[Any, None]:
-        """A stream's chunks; where a canary breaks off, the stable version answers anew below.
+        """A stream's chunks; where it breaks off, it is answered anew below: a canary's by the
+        stable version, another's by the same one, which is back in about a second.
 
-        Not below half of a JSON document: the two would be none.
+        Once, and not below half of a JSON document: the two would be none.
+
+        Args:
+            streams: holds the one that was asked for; the one that is begun anew is put there.
         """
         begun = False
         try:
-            async for chunk in response:
+            async for chunk in streams[0]:
                 begun = begun or any(_has_text(choice) for choice in chunk.choices)
-                if answering.bought is not None and answering.drawn is None:
-                    _count(answering.bought, chunk)
                 yield chunk
         except Exception as error:
             if answering.bought is not None:
                 answering.bought.failed(error)
-            standby = answering.standby
-            if standby is None or answering.drawn is not None or answering.is_over:
+            standby, failed = answering.standby, answering.drawn
+            by_standby = standby is not None and failed is None
+            if answering.is_over or not (by_standby or answering.can_be_begun_anew):
                 raise
             if begun and answering.asked.response_format is not None:
                 raise
             sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
-            answering.answered_by_standby(
-                f"{answering.chosen.route} broke off: answered anew by {standby.chosen.route}"
-            )
+            if standby is not None:  # it is the standby's own stream where that had taken over
+                messages = standby.messages
+            if standby is not None and by_standby:
+                answering.answered_by_standby(
+                    f"{answering.chosen.route} broke off: answered anew by {standby.chosen.route}"
+                )
+            else:
+                answering.begins_anew()
             anew = await self._find_router().acompletion(
-                model=standby.chosen.server_key,
-                messages=[dict(message) for message in standby.messages],
+                model=answering.chosen.server_key,
+                num_retries=RETRIES_OF_BROKEN,
+                messages=[dict(message) for message in messages],
                 stream=True,
                 stream_options={"include_usage": True},
                 response_format=answering.asked.response_format,
@@ -334,7 +363,8 @@ class TwinPlugin(CustomLogger):
                 proxy_server_request={"headers": {"traceparent": answering.traceparent}},
                 **answering.sampling,
             )
-            apart = "\n\n"
+            streams.append(anew)
+            apart = "\n\n" if begun else ""
             async for chunk in anew:
                 for choice in chunk.choices:
                     if apart and choice.delta is not None and choice.delta.content:
@@ -410,10 +440,21 @@ def _paid_for(answering: Answering) -> float | None:
     return answering.bought.usd
 
 
-def _count(bought: PaidCall, chunk: Any) -> None:
+def _counted(answering: Answering, response: Any) -> Any:
+    if answering.bought is None:
+        return response
+    return ReadAhead(response, partial(_count, answering, answering.bought))
+
+
+def _count(answering: Answering, bought: PaidCall, chunk: Any) -> None:
+    """A piece of a paid stream has come, unless the standby has taken over."""
+    if answering.drawn is not None:
+        return
     for choice in chunk.choices:
         if _has_text(choice):
             bought.received(choice.delta.content)
+    if getattr(chunk, "usage", None):
+        bought.ended(chunk.usage)
 
 
 def _opened(answering: Answering, response: Any) -> Any:

@@ -54,6 +54,7 @@ class TraceLogger(LangfuseOtelLogger):
         answering = self._plugin.record(call_id)
         if answering is None:
             return
+        answering.is_told = True
         answer = answering.shown or _answer_text(response_obj)
         self._plugin.note_server(answering, kwargs)
         answering.findings = safety.findings(answer)
@@ -104,11 +105,15 @@ class TraceLogger(LangfuseOtelLogger):
 
     def _is_answers_failure(self, kwargs: dict[str, Any]) -> bool:
         """Not of a refused request: it has no record, its span would carry a random trace id and
-        say nothing. Not of a canary that has a standby: the trace is the standby's."""
+        say nothing. Not of an attempt: LiteLLM tries again, or the standby answers, and the trace
+        is that answer's; 17 of 600 traces had a failed one beside it. What has failed for good
+        `async_post_call_failure_hook` tells. So it is of a reader who has left, which the proxy
+        itself raises."""
         answering = self._plugin.record(kwargs.get("litellm_call_id"))
         if answering is None or (answering.cascade is not None and called_server(kwargs) == PAID):
             return False  # a paid answer that failed: the own one stays, and the trace is of that
-        return answering.standby is None or answering.is_over
+        by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
+        return (answering.is_over or by_proxy) and not answering.is_told
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
         return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not
@@ -126,18 +131,18 @@ class TraceLogger(LangfuseOtelLogger):
     async def async_post_call_failure_hook(
         self, request_data: dict[str, Any], original_exception: Exception, *args: Any, **kwargs: Any
     ) -> None:
-        """The span of a request that the standby failed as well; none of a refused one.
-
-        LiteLLM logs the first failure of a request only, and that one was left out because the
-        trace would have been the standby's.
-        """
+        """The span of a request that nobody could answer; none of a refused one."""
         answering = self._plugin.record(request_data.get("litellm_call_id"))
         refused = isinstance(original_exception, ProxyException | HTTPException)
-        if answering is None or answering.standby is None or refused:
+        if answering is None or refused or answering.is_told:
             return
+        answering.is_told = True
         answering.end(0)
-        by = answering.standby.chosen.route
-        answering.answered_by_standby(f"{answering.chosen.route} failed, {by} as well")
+        messages = request_data.get("messages") or []
+        if answering.standby is not None:
+            by = answering.standby.chosen.route
+            answering.answered_by_standby(f"{answering.chosen.route} failed, {by} as well")
+            messages = answering.standby.messages
         ended = time.time_ns()
         span = self.tracer.start_span(
             "answer",
@@ -147,7 +152,7 @@ class TraceLogger(LangfuseOtelLogger):
         span.set_attributes(
             span_attributes(
                 answering,
-                messages=answering.standby.messages,
+                messages=messages,
                 answer="",
                 usage={},
                 model_parameters=answering.sampling,

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -284,6 +286,28 @@ def end(process: subprocess.Popen[bytes] | None) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def dragged(pid: int, *, stopped_s: float, running_s: float) -> Iterator[None]:
+    """A process group that hardly gets to run; it may be killed meanwhile."""
+    over = threading.Event()
+
+    def drag() -> None:
+        with suppress(ProcessLookupError):  # it was killed
+            while not over.is_set():
+                os.killpg(pid, signal.SIGSTOP)
+                over.wait(stopped_s)
+                os.killpg(pid, signal.SIGCONT)
+                over.wait(running_s)
+
+    thread = threading.Thread(target=drag)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def requests_of(server: ServerProcess) -> int:

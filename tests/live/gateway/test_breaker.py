@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack
+from tests.live.gateway.stack import Stack, dragged
 from twin_resources.gateway.keys import add_key, open_keys
 from twin_resources.gateway.policy import read_policy
 from twin_resources.notifications import history
@@ -155,28 +155,6 @@ def _of_version(stack: Stack, keys: list[str], version: str) -> str:
     return next(
         key for key in keys if stack.post(BODY, key=key).json()["twin"]["version"] == version
     )
-
-
-@contextlib.contextmanager
-def dragged(pid: int, *, stopped_s: float, running_s: float) -> Iterator[None]:
-    """A process group that hardly gets to run; it may be killed meanwhile."""
-    over = threading.Event()
-
-    def drag() -> None:
-        with contextlib.suppress(ProcessLookupError):  # it was killed
-            while not over.is_set():
-                os.killpg(pid, signal.SIGSTOP)
-                over.wait(stopped_s)
-                os.killpg(pid, signal.SIGCONT)
-                over.wait(running_s)
-
-    thread = threading.Thread(target=drag)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack
+from tests.live.gateway.stack import Stack, dragged
 from twin_resources.authors import read_author, write_author
 from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
@@ -180,10 +182,12 @@ def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack
         stack.start_model("ann/v1")
 
 
-def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack) -> None:
-    place = {classify(MESSAGES[0]["content"]): "v1"}
+@pytest.mark.parametrize("is_diverted", [True, False])
+def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack, is_diverted: bool) -> None:
+    """Of its attempts, here by LiteLLM and by the standby, none leaves a trace of its own."""
+    place = {classify(MESSAGES[0]["content"]): "v1"} if is_diverted else {}
     stack.release("ann", 2, diverted=place)
-    stack.wait(lambda: twin(stack)["version"] == "v1")
+    stack.wait(lambda: twin(stack)["version"] == ("v1" if is_diverted else "v2"))
     began = datetime.now(UTC)
     for name in ("ann/v1", "ann/v2"):
         stack.models.pop(name).end()  # still listed: they fail when they are asked
@@ -201,7 +205,8 @@ def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack) -> None
         [span] = failed()
         metadata = span["metadata"]
         assert (metadata["twin.author"], metadata["twin.version"]) == ("ann", "v2")
-        assert metadata["twin.degraded"] == "divert:v1 failed, stable as well"
+        both = "divert:v1 failed, stable as well"
+        assert metadata["twin.degraded"] == (both if is_diverted else "")
         assert MESSAGES[0]["content"] in json.dumps(span["input"])
         log = (stack.settings.logs_dir / "gateway.log").read_text(encoding="utf-8")
         assert "does not answer (InternalServerError)" in log
@@ -317,6 +322,46 @@ def test_a_model_server_that_died_gives_a_503_with_what_to_do(stack: Stack) -> N
         assert "twin status" in message
     stack.start_model("ann/v2")
     stack.wait(lambda: stack.post(BODY).status_code == 200)
+
+
+def test_a_stream_whose_server_dies_is_answered_anew_when_that_is_back(stack: Stack) -> None:
+    """No client asks again when half of an answer is there: the gateway does."""
+    stack.release("ann", 2)
+    stack.wait(lambda: twin(stack)["version"] == "v2")
+    pid, chunks = stack.models["ann/v2"].pid, list[dict[str, Any]]()
+    with (
+        dragged(pid, stopped_s=0.1, running_s=0.01),  # else 300 tokens are there before the kill
+        httpx.Client(trust_env=False, timeout=60) as client,
+        client.stream(
+            "POST",
+            f"{stack.url}/v1/chat/completions",
+            json=BODY | {"stream": True, "max_tokens": 300},
+            headers={"Authorization": f"Bearer {stack.key}"},
+        ) as answer,
+    ):
+        assert answer.status_code == 200
+        for line in answer.iter_lines():
+            if line == "data: [DONE]":
+                break
+            if not line:
+                continue
+            chunks.append(json.loads(line.removeprefix("data: ")))
+            if len(chunks) == 3:
+                os.killpg(pid, signal.SIGKILL)
+                stack.models.pop("ann/v2").end()
+                stack.start_model("ann/v2")
+        else:
+            raise AssertionError(f"the stream ended with {chunks[-1]}")
+    [told] = [chunk["twin"] for chunk in chunks if "twin" in chunk]
+    assert (told["version"], told["degraded"]) == ("v2", "stable broke off: asked again")
+    text = "".join(
+        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
+    )
+    assert "\n\n" in text
+    [span] = [
+        one for one in stack.trace(told["trace_id"])["observations"] if one["type"] == "GENERATION"
+    ]
+    assert span["metadata"]["twin.degraded"] == told["degraded"]
 
 
 def test_no_server_ready_is_a_503(stack: Stack) -> None:

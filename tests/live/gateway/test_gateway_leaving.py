@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack, tokens_of
+from tests.live.gateway.stack import Stack, dragged, tokens_of
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 # The made-up model writes nonsense without an end, so an answer is as long as it may be.
@@ -21,6 +21,7 @@ LONG: dict[str, Any] = {
     "max_tokens": TOKENS,
     "stop": ["never in a thousand years"],
 }
+OPEN: dict[str, Any] = {"trust_env": False, "timeout": 60}
 
 
 def busy(stack: Stack) -> int:
@@ -35,8 +36,6 @@ def decoded(stack: Stack) -> int:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 def test_a_reader_who_leaves_ends_the_work_for_a_whole_answer(stack: Stack, path: str) -> None:
-    """Of streams `tests/unit/gateway/test_routes.py` tells: the made-up model has written one to
-    its end, 800 tokens a second, before anybody can be said to have left."""
     stack.wait(lambda: busy(stack) == 0)
     body = dict(LONG)
     if path == "/v1/responses":
@@ -55,6 +54,52 @@ def test_a_reader_who_leaves_ends_the_work_for_a_whole_answer(stack: Stack, path
     assert decoded(stack) - before < TOKENS - 100, "the answer was written to its end"
     # the machine counts as busy no longer, or every later answer would cost more
     assert stack.post(LONG | {"max_tokens": 2}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_reader_who_leaves_ends_the_work_for_a_stream(stack: Stack, path: str) -> None:
+    """Four who leave after the first pieces, of a model that would write on for seconds."""
+    body = LONG | {"stream": True}
+    if path == "/v1/responses":
+        body = {"model": LONG["model"], "input": "How much oil?", "max_output_tokens": TOKENS}
+        body |= {"stream": True}
+    server = stack.models["base"]
+    written: list[int] = []
+    with dragged(server.pid, stopped_s=0.05, running_s=0.02), httpx.Client(**OPEN) as client:
+        for _ in range(4):
+            stack.wait(lambda: busy(stack) == 0)
+            before = decoded(stack)
+            url, key = f"{stack.url}{path}", {"Authorization": f"Bearer {stack.key}"}
+            with client.stream("POST", url, json=body, headers=key) as answer:
+                pieces = (line for line in answer.iter_lines() if "delta" in line)
+                assert len([piece for piece, _ in zip(pieces, range(5), strict=False)]) == 5
+            stack.wait(lambda: busy(stack) == 0, seconds=20)
+            written.append(decoded(stack) - before)
+    assert max(written) < TOKENS / 2, f"written, of {TOKENS}: {written}"
+
+
+def test_a_stream_that_is_faster_than_the_gateway_ends_too(stack: Stack) -> None:
+    """Its pieces wait in buffers, so that the gateway need never wait for one: the reader was
+    heard of when all were through, 4 of 4 written to their end."""
+    server = stack.models["base"]
+    written: list[int] = []
+    for _ in range(4):
+        stack.wait(lambda: busy(stack) == 0)
+        before = decoded(stack)
+        with (
+            httpx.Client(**OPEN) as client,
+            client.stream(
+                "POST",
+                f"{stack.url}/v1/chat/completions",
+                json=LONG | {"stream": True},
+                headers={"Authorization": f"Bearer {stack.key}"},
+            ) as answer,
+        ):
+            next(line for line in answer.iter_lines() if '"content":"' in line)
+        stack.wait(lambda: busy(stack) == 0, seconds=20)
+        written.append(decoded(stack) - before)
+    assert min(written) < TOKENS - 100, f"written, of {TOKENS}: {written}"
+    assert server.running() is not None
 
 
 def test_who_stays_gets_the_whole_answer(stack: Stack) -> None:

@@ -154,3 +154,23 @@ async def test_another_version_that_begins_anew_may_say_the_same() -> None:
     assert text == f"{once}{second}\n\n{once}{second}"
     assert reason == "stop"
     assert record.degraded == ("canary broke off",)
+
+
+async def test_the_same_version_that_is_asked_again_may_say_the_same() -> None:
+    record = answering()
+    once = " ".join(f"word{number}" for number in range(40)) + "."
+
+    async def broken() -> AsyncGenerator[Any, None]:
+        for word in once.split():
+            yield chunk(f"{word} ")
+        record.begins_anew()
+        yield chunk("\n\n")
+        for word in once.split():
+            yield chunk(f"{word} ")
+        yield chunk(None, "stop")
+
+    text, reason = await read(record, broken())
+    assert (text, reason) == (f"{once} \n\n{once} ", "stop")
+    assert record.degraded == ("base broke off: asked again",)
+    assert record.can_be_begun_anew
+    assert not answering(declined="politics").can_be_begun_anew

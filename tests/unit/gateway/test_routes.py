@@ -423,6 +423,33 @@ async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(
         assert list(door.admission._by_key) == ["x"], "and its place is free"
 
 
+async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_left(
+    door: Door,
+) -> None:
+    """Pieces that lie in a buffer are there at once, and so is the room to send them."""
+    pieces = 0
+
+    async def faster(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal pieces
+        await receive()
+        while pieces < 3_000_000:
+            pieces += 1
+            await send({"type": "http.response.body", "body": b"data: {}", "more_body": True})
+
+    door.proxy = faster
+    body = json.dumps(QUESTION | {"stream": True}).encode()
+    heard = [{"type": "http.disconnect"}, {"type": "http.request", "body": body}]
+
+    async def hear() -> Message:
+        return heard.pop()
+
+    async def tell(message: Message) -> None:
+        assert message["more_body"]
+
+    await door(post_scope(load_secrets(door.live.settings).gateway_key), hear, tell)
+    assert pieces < 3_000_000, "the loop was its alone until the end"
+
+
 async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(door: Door) -> None:
     ended: list[str] = []
 
