@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, dragged, tokens_of
+from twin_resources.langfuse.client import LangfuseClient
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 # The made-up model writes nonsense without an end, so an answer is as long as it may be.
@@ -41,7 +43,7 @@ def test_a_reader_who_leaves_ends_the_work_for_a_whole_answer(stack: Stack, path
     if path == "/v1/responses":
         body = {"model": LONG["model"], "input": "How much oil?", "max_output_tokens": TOKENS}
     raw = json.dumps(body).encode()
-    before = decoded(stack)
+    before, began = decoded(stack), datetime.now(UTC)
     host, port = "127.0.0.1", stack.settings.gateway_port
     with socket.create_connection((host, port)) as reader:
         head = (
@@ -52,6 +54,10 @@ def test_a_reader_who_leaves_ends_the_work_for_a_whole_answer(stack: Stack, path
         stack.wait(lambda: busy(stack) == 1, seconds=20)
     stack.wait(lambda: busy(stack) == 0, seconds=20)
     assert decoded(stack) - before < TOKENS - 100, "the answer was written to its end"
+    with LangfuseClient.from_settings(stack.settings) as client:
+        stack.wait(lambda: list(client.observations(since=began)), seconds=20)
+        [span] = client.observations(since=began)
+    assert (span["level"], span["statusMessage"]) == ("ERROR", "HTTPException")
     # the machine counts as busy no longer, or every later answer would cost more
     assert stack.post(LONG | {"max_tokens": 2}).status_code == 200
 
