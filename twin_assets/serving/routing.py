@@ -16,14 +16,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.gateway.policy import live_divert
+from twin_resources.gateway.policy import LARGER, live_divert
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
 
 SCHEMA = 1
 # With two passages a prompt has about 450 tokens and an answer about 120.
@@ -82,14 +85,26 @@ def routing_table(
 def with_divert(
     table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
 ) -> dict[str, Any]:
-    """The table with what the loop diverted (`loop/diverting.py`), as long as that holds.
+    """The table with what the loop diverted (`loop/diverting.py`), as long as that holds, and with
+    the larger model until the fit says otherwise: its server would be ended in between.
 
     Args:
         before: the table that stands.
         stable: number of the stable version; the divert of another one is dropped.
     """
     divert = live_divert(before, stable)
-    return {**table, "divert": dict(divert)} if divert else dict(table)
+    kept = {LARGER: before[LARGER]} if LARGER in before else {}
+    return {**table, **kept, "divert": dict(divert)} if divert else {**table, **kept}
+
+
+def with_larger(before: Mapping[str, Any], larger: ModelVersion | None) -> dict[str, Any]:
+    """The table with the version that a fitted policy sends questions to besides the stable one.
+
+    Args:
+        larger: None: the policy in force sends none.
+    """
+    table = {name: value for name, value in before.items() if name != LARGER}
+    return table | ({LARGER: f"v{larger.version}"} if larger is not None else {})
 
 
 def cost_report(

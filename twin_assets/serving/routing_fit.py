@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from twin_resources.gateway.policy import LARGER
 from twin_resources.gateway.routing import adoption
 from twin_resources.gateway.routing.adoption import Adoption
 from twin_resources.gateway.routing.cascade import asks_again, cascade_step
@@ -27,8 +28,11 @@ from twin_resources.gateway.routing.fixed_order import (
 )
 from twin_resources.gateway.routing.gain import fit, folds_of
 from twin_resources.gateway.routing.policy_file import PricedModel, RoutingPolicy
-from twin_resources.judging.routing_labels import LabelArrays
+from twin_resources.judging.routing_labels import LabelArrays, with_larger
 
+# Of the paid model's labels that the larger one must have: with fewer a policy would be withdrawn
+# for want of labels that were bought already.
+LABELLED_BY_BOTH = 0.9
 FEWEST = 30  # labels: below that there is nothing to fit, and nothing could be certified
 
 
@@ -67,6 +71,46 @@ def models_of(labels: LabelArrays, own: str, paid: str, prices: Prices) -> tuple
         PricedModel("own", own, prices.own, prices.own, prices.own * mean / 1e6),
         PricedModel("paid", paid, prices.paid_prompt, prices.paid_answer, usd),
     )
+
+
+def list_of(
+    paid: LabelArrays,
+    larger: LabelArrays | None,
+    models: tuple[PricedModel, ...],
+    *,
+    checkpoint: str,
+    utilisation: float,
+) -> tuple[LabelArrays, tuple[PricedModel, ...], str]:
+    """The labels and the models that a policy chooses between, with the larger one where it fits.
+
+    It is left out while its labels are few beside the paid model's, which would be lost with it,
+    and where an answer of it is not dearer than an own one and cheaper than a paid one.
+
+    Args:
+        larger: its labels; `usd` is what its machine costs for the time of an answer. None: there
+            is no such model.
+        models: own and paid.
+        utilisation: measured, in [0, 1]: the machine is paid for in all of the time, and answers in
+            that share. 0: nothing was measured, and the machine's time alone is counted.
+
+    Returns:
+        Labels, models, and why the larger one is left out; empty: it is not, or there is none.
+    """
+    if larger is None or not len(larger) or not len(paid):
+        return paid, models, ""
+    both = with_larger(paid, larger)
+    if len(both) < LABELLED_BY_BOTH * len(paid):
+        told = f"the larger model has {len(both)} labels of {len(paid)}, and waits for more"
+        return paid, models, told
+    usd = float(larger.usd.mean()) / (utilisation or 1.0)
+    tokens = float((larger.prompt_tokens + larger.answer_tokens).mean())
+    own, dearest = models
+    if not own.usd < usd < dearest.usd:
+        told = f"an answer of the larger model costs ${usd:.6f}, own ${own.usd:.6f}, paid "
+        return paid, models, f"{told}${dearest.usd:.6f}: it is left out"
+    per_million = usd / max(tokens, 1.0) * 1e6
+    priced = PricedModel(LARGER, checkpoint, per_million, per_million, usd)
+    return both, (own, priced, dearest), ""
 
 
 def refit(
@@ -181,6 +225,8 @@ def _lapsed(
     """Why a policy is of something else than what answers now; empty: it is not."""
     if standing.models[0].model != models[0].model:
         return "another version is stable"
+    if [one.model for one in standing.models[1:-1]] != [one.model for one in models[1:-1]]:
+        return "another larger model answers, or none does any more"
     if standing.models[-1].model != models[-1].model:
         return f"the paid model was {standing.models[-1].model}"
     if standing.embedder != embedder:

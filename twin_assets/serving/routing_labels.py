@@ -3,13 +3,18 @@
 Belongs here: finding out whether anything may be bought, the judges, and telling what was.
 Does not belong here: buying (`labelling.py`), what follows from the labels (`routing_policy`).
 
+Where a tuned version has beaten an answer model, that larger one answers the same prompts too.
 Nothing is bought without a sum: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's configuration.
 A label costs one answer of the paid model; each has its price in the table.
 """
 
+import math
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from twin_assets.partitions import authors
 from twin_assets.serving import author_panel, labelling, shadow_prompts
@@ -23,7 +28,10 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.gateway.account import account_of
 from twin_resources.gateway.paid_answers import PaidAnswers
+from twin_resources.gateway.policy import larger_version
 from twin_resources.gateway.spending_limits import OverLimit
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.serving.model_server import RunningServer
 
 
 class LabelsConfig(dg.Config):
@@ -111,36 +119,61 @@ def routing_labels(
         purchase = labelling.purchase_of(
             author, stable, panel, paid=chosen.paid_model, embedder=loaded.revision
         )
+        prompts = shadow_prompts.shadow_prompts(
+            asked,
+            store.read("instruction_dataset", author.slug),
+            shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
+            fewest=most,
+        )
+
+        def serve(version: ModelVersion) -> AbstractContextManager[RunningServer]:
+            name = f"{author.slug}/v{version.version}"
+            return servers.serve(version.base_gguf or None, version.adapter_gguf, alias=name)
+
+        paid = labelling.LabelSources(
+            labelling.own_asker(author, lambda: serve(stable)),
+            PaidAnswers(chosen.paid_model, account, author.slug),
+            loaded.embed,
+            readers,
+        )
         found = labelling.buy(
             author,
             stable,
-            shadow_prompts.shadow_prompts(
-                asked,
-                store.read("instruction_dataset", author.slug),
-                shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
-                fewest=most,
-            ),
+            prompts,
             panel,
             purchase,
             tables=store,
-            sources=labelling.LabelSources(
-                labelling.own_asker(
-                    author,
-                    lambda: servers.serve(
-                        stable.base_gguf or None,
-                        stable.adapter_gguf,
-                        alias=f"{author.slug}/v{stable.version}",
-                    ),
-                ),
-                PaidAnswers(chosen.paid_model, account, author.slug),
-                loaded.embed,
-                readers,
-            ),
+            sources=paid,
             most_labels=most,
             most_usd=max(0.0, limit - spent),
             margin=chosen.margin,
             say=context.log.info,
         )
+        told = _stand(found, limit)
+        larger = larger_version(models.versions(author.slug), named=author.answer_model)
+        if larger is not None and found.labels:
+            stored = labelling.stored_labels(store, author.slug)
+            known = set(stored.filter(pl.col("purchase") == found.purchase)["prompt_id"].to_list())
+            more = labelling.buy(
+                author,
+                stable,
+                [prompt for prompt in prompts if prompt.prompt_id in known],
+                panel,
+                replace(purchase, paid=larger.checkpoint),
+                tables=store,
+                sources=replace(
+                    paid,
+                    paid=labelling.LargerAnswers(
+                        author, lambda: serve(larger), chosen.self_hosted_usd_per_hour
+                    ),
+                ),
+                most_labels=found.labels,  # of the same prompts
+                most_usd=math.inf,
+                margin=chosen.margin,
+                say=context.log.info,
+            )
+            told |= {"larger_model": f"v{larger.version}", "labels_of_larger": more.labels}
+            found = more
     except OverLimit as error:  # the judge's; the paid model's own ends the purchase
         known = store.data_version("routing_labels", author.slug)
         return dg.MaterializeResult(
@@ -149,7 +182,7 @@ def routing_labels(
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(found.data_version),
-        metadata={**_stand(found, limit), **author_panel.told(panel)},
+        metadata={**told, **author_panel.told(panel)},
     )
 
 

@@ -13,6 +13,7 @@ import dagster as dg
 from twin_assets.partitions import authors
 from twin_assets.serving import routing, routing_report
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.gateway.policy import LARGER
 
 
 @dg.asset(
@@ -59,6 +60,10 @@ def routing_policy(
     routed = routing_report.route(
         settings.author(author), chosen, tables.tables(), models, server=server
     )
+    larger = models.by_checkpoint(routed.larger, author=author) if routed.larger else None
+    if (f"v{larger.version}" if larger else None) != table.get(LARGER):
+        models.change_routing(author, lambda before: routing.with_larger(before, larger))
+        table = routing.with_larger(table, larger)
     digest = hashlib.sha256(
         json.dumps([table, server, dict(policy.weights), routed.mark], sort_keys=True).encode()
     )

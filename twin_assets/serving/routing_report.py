@@ -25,6 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.evidence import judges as certification
 from twin_resources.gateway.choice import PAID, ROUTED
 from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.policy import LARGER, larger_version
 from twin_resources.gateway.queueing import LoadPoint, load_points
 from twin_resources.gateway.routing.class_table import ClassGain
 from twin_resources.gateway.routing.fixed_order import PriceStep
@@ -103,6 +104,12 @@ class RoutedAuthor:
     load: tuple[LoadPoint, ...] = ()
 
     @property
+    def larger(self) -> str:
+        """Checkpoint of the larger model that the policy in force sends questions to, or empty."""
+        listed = self.policy.models if self.policy else ()
+        return next((one.model for one in listed if one.name == LARGER), "")
+
+    @property
     def mark(self) -> str:
         """Changes when the policy in force does."""
         if self.policy is None:
@@ -153,13 +160,24 @@ def route(
         )
         return RoutedAuthor(hidden=False, reason=f"nothing is routed: {why}")
     labels = arrays_of(rows, newest["purchase"], claims)
+    listed = routing_fit.models_of(
+        labels, stable.checkpoint, settings.paid_model, _prices(settings, server)
+    )
+    larger = larger_version(models.versions(author.slug), named=author.answer_model)
+    left_out = ""
+    if larger is not None:
+        labels, listed, left_out = routing_fit.list_of(
+            labels,
+            _larger_labels(author.slug, settings, tables, newest, larger.checkpoint, claims),
+            listed,
+            checkpoint=larger.checkpoint,
+            utilisation=_utilisation(author.slug, models),
+        )
     outcome = routing_fit.refit(
         author.slug,
         labels,
         standing,
-        models=routing_fit.models_of(
-            labels, stable.checkpoint, settings.paid_model, _prices(settings, server)
-        ),
+        models=listed,
         embedder=newest["embedder"],
         judges=tuple(newest["judges"]),
         margin=settings.quality_margin,
@@ -170,6 +188,7 @@ def route(
     elif outcome.policy is not standing:
         write_routing_policy(path, outcome.policy)
     told = _told(author.slug, models, labels, outcome, unreadable)
+    told = replace(told, reason=f"{told.reason}; {left_out}" if left_out else told.reason)
     told = replace(told, load=_load(author.slug, models, settings, server, told.answers))
     if outcome.policy is None or not tables.exists("interactions", author.slug):
         return told
@@ -332,6 +351,34 @@ def _prices(settings: Settings, server: str) -> routing_fit.Prices:
         price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
     )
+
+
+def _larger_labels(
+    author: str,
+    settings: Settings,
+    tables: Tables,
+    newest: Mapping[str, Any],
+    larger: str,
+    claims: tuple[str, ...],
+) -> LabelArrays | None:
+    """Labels of the larger model by the judges and the embedder of the paid one's; None: none."""
+    rows = stored_labels(tables, author).filter(
+        (pl.col("own") == newest["own"])
+        & (pl.col("paid") == larger)
+        & (pl.col("embedder") == newest["embedder"])
+        & (pl.col("judges") == newest["judges"])
+    )
+    if rows.is_empty():
+        return None
+    purchase = rows.sort("sequence").row(-1, named=True)["purchase"]
+    _, lost = _claims(rows, purchase, margin=settings.margin)
+    return None if lost else arrays_of(rows, purchase, claims)
+
+
+def _utilisation(author: str, models: Registry) -> float:
+    ledger_tables.open_tables(models.state)
+    with models.state.reading() as connection:
+        return routed_answers(connection, author, since=month_start()).utilisation
 
 
 def _load(

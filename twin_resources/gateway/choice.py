@@ -31,7 +31,7 @@ from twin_resources.answer_forms import (
 )
 from twin_resources.authors import Author
 from twin_resources.gateway.keys import Key
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.gateway.policy import LARGER, AuthorPolicy, Policy, ServedVersion
 from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked
 
@@ -132,9 +132,9 @@ class Chosen:
         template: hash of the prompt template it was trained with; empty: the default one.
         route: the arm that answers (`stable`, `canary`, `base`); `alias:<arm>` (also
             `alias:paid`) when the client named it, so that estimates about the policy leave it out;
-            `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid` when the
-            author's routing policy chose it; `cascade:paid` when it answered a whole answer anew;
-            `down:paid` while the own model's server is down.
+            `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid`,
+            `routed:larger` when the author's routing policy chose it; `cascade:paid` when it
+            answered a whole answer anew; `down:paid` while the own model's server is down.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.
@@ -275,6 +275,18 @@ def choose(
     reasons = (problem, "" if answering == drawn else f"{drawn} not ready")
     degraded = tuple(f"{reason}: answered by {answering}" for reason in reasons if reason)
     return _arm(policy, asked.author, answering, propensity=propensity, degraded=degraded)
+
+
+def larger(snapshot: Snapshot, author: str, *, propensity: float) -> tuple[Chosen | None, str]:
+    """The larger model of our own that a fitted policy has chosen, or why it cannot answer."""
+    policy = snapshot.policy_of(author)
+    if policy is None or policy.larger is None:
+        return None, "no longer served"
+    route = f"{ROUTED}{LARGER}"
+    chosen = _serving(author, policy.larger, route=route, propensity=propensity)
+    if not snapshot.is_ready(chosen.server_key):
+        return None, "not ready"
+    return chosen, ""
 
 
 def may_pay(snapshot: Snapshot, author: str) -> bool:

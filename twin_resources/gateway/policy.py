@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
 
 SCHEMA_NUMBER = 1
+LARGER = "larger"  # key of a routing table, and name of that model in a fitted policy
 CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`
 
 
@@ -92,6 +93,8 @@ class AuthorPolicy:
         weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
         routing: what the asset `routing_policy` and the loop wrote.
         divert: None: no class is diverted, or the version that fell is stable no longer.
+        larger: the answer model that the stable version has beaten, where the fitted routing policy
+            sends it questions; None: it sends it none.
     """
 
     stable: ServedVersion | None = None
@@ -99,6 +102,7 @@ class AuthorPolicy:
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
     divert: Divert | None = None
+    larger: ServedVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,35 @@ def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> 
         weights = {"stable": 1.0 - share, "canary": share}
     standing = live_divert(routing, stable.version if stable else None)
     divert = _divert(registry, versions, standing)
-    return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing), divert=divert)
+    # only while the routing table names it: it takes the memory of a second model
+    found = larger_version(versions) if stable and LARGER in routing else None
+    named = found if found and routing[LARGER] == f"v{found.version}" else None
+    larger = _served(named, registry) if named else None
+    return AuthorPolicy(
+        stable, canary, weights=weights, routing=dict(routing), divert=divert, larger=larger
+    )
+
+
+def larger_version(
+    versions: Sequence[ModelVersion], *, named: str | None = None
+) -> ModelVersion | None:
+    """The answer model that a tuned stable version has beaten, if a server of ours can answer by
+    it: the newest one, untainted.
+
+    None while an answer model is stable itself: then it is the own model.
+
+    Args:
+        named: what the author's file names now; another one answers no more. None: not known.
+    """
+    if any(item.state == "stable" and item.is_answer_model for item in versions):
+        return None
+    fit = [
+        item
+        for item in versions
+        if item.is_answer_model and item.state == "retired" and not item.tainted and item.base_gguf
+        if named is None or item.base == named
+    ]
+    return fit[-1] if fit else None
 
 
 def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, Any]:
@@ -262,5 +294,10 @@ def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
         versions = {name: _read_served(served) for name, served in told["versions"].items()}
         divert = Divert(told["places"], versions)
     return AuthorPolicy(
-        stable, canary, weights=entry["weights"], routing=entry["routing"], divert=divert
+        stable,
+        canary,
+        weights=entry["weights"],
+        routing=entry["routing"],
+        divert=divert,
+        larger=_read_served(entry[LARGER]) if entry.get(LARGER) else None,
     )

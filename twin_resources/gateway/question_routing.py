@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twin_resources.gateway.choice import PAID, ROUTED, Chosen, Snapshot
+from twin_resources.gateway.choice import PAID, ROUTED, Chosen, Snapshot, larger
+from twin_resources.gateway.policy import LARGER
 from twin_resources.gateway.routing.decision import Routed, decide, features_of, point_of
 from twin_resources.gateway.routing.pacing import Money, Pace
 
@@ -41,7 +42,8 @@ class RoutingNote:
     Attributes:
         reason: one clause.
         gain: predicted, of the paid model over the own one; None: nothing was scored.
-        other: who else could have answered: `paid` or `own`; empty: nobody.
+        other: who else could have answered: the paid model, or the own one in its place; empty:
+            nobody.
         other_usd_per_million: of that one's tokens, in the mix that readers cause.
         cascade: the paid model is asked again where the own answer scores low; None: it is not.
         own_usd_per_million: of the own model's tokens.
@@ -61,7 +63,7 @@ class RoutingNote:
 
 @dataclass
 class QuestionRouter:
-    """Chooses between the own and the paid model for questions to `twin/<author>`.
+    """Chooses between the own model and dearer ones for questions to `twin/<author>`.
 
     Attributes:
         paid_model: LiteLLM name; empty: there is none, and nothing is routed.
@@ -124,6 +126,19 @@ class QuestionRouter:
         )
         if routed.model == 0:
             return kept, _note(policy, routed, other=len(policy.models) - 1)
+        name = policy.models[routed.model].name
+        if name == LARGER:
+            found_larger, problem = larger(snapshot, asked.author, propensity=routed.propensity)
+            if found_larger is None:
+                told = f"{ROUTED}{LARGER}, {problem}: answered by own model"
+                certain = replace(chosen, degraded=(*chosen.degraded, told))
+                return certain, _note(policy, routed, other=len(policy.models) - 1, but=problem)
+            told_larger = replace(
+                found_larger,
+                degraded=_not_held(routed),
+                released_for=chosen.released_for,
+            )
+            return told_larger, _note(policy, routed, other=len(policy.models) - 1)
         problem = await asyncio.to_thread(paid_problem)
         if problem:
             # it could not be drawn: the own model was certain
@@ -137,7 +152,7 @@ class QuestionRouter:
             PAID,
             "",
             "",
-            f"{ROUTED}{policy.models[routed.model].name}",
+            f"{ROUTED}{name}",
             routed.propensity,
             degraded=_not_held(routed),
             released_for=chosen.released_for,

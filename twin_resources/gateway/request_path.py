@@ -26,6 +26,7 @@ from twin_resources.gateway.choice import (
     CASCADED,
     PAID,
     QUOTES,
+    ROUTED,
     Chosen,
     Snapshot,
     choose,
@@ -188,6 +189,8 @@ class RequestPath:
             )
             if chosen.server_key == PAID:
                 template = DEFAULT_TEMPLATE
+            elif chosen.route.startswith(ROUTED):
+                chosen, template, renamed = _with_template(snapshot, chosen)
         whole, saw, held = (asked, found), "", ""
         leaves = chosen.server_key == PAID or bool(chosen.provider)
         if leaves and not (form.is_fixed or topic or guarded.withheld):

@@ -20,6 +20,7 @@ from twin_resources.gateway.choice import PAID, QUOTES
 from twin_resources.ledger import schema
 
 _OWN = ("stable", "canary")
+_LARGER = "routed:larger"  # a machine of our own as well
 _PAID = ("routed:", "cascade:", "divert:paid", "down:paid")
 _NOT_HELD = "%margin not held%"
 _TWO_SIDED = 1.96
@@ -29,7 +30,7 @@ MOST_SERVED = 2_000  # answers: their 95th percentile is known to about a fiftie
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Answers of one class: by the own model, by the paid one without being named."""
+    """Answers of one class: by models of our own, by the paid one without being named."""
 
     own: int = 0
     paid: int = 0
@@ -79,7 +80,7 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
     usd = 0.0
     for name, route, count, cost in rows:
         before = classes.get(name, ClassCounts())
-        if route in _OWN:
+        if route in _OWN or route == _LARGER:
             classes[name] = ClassCounts(before.own + count, before.paid)
         elif route.startswith(_PAID):
             classes[name] = ClassCounts(before.own, before.paid + count)

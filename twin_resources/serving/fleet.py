@@ -49,12 +49,12 @@ def version_key(author: str, version: int) -> str:
 
 def wanted_versions(policy: Policy | None) -> dict[str, Wanted]:
     """Servers of every author's stable and canary version, and of those that answer its diverted
-    classes, by key; none before the first release.
+    classes or routed questions, by key; none before the first release.
     """
     wanted: dict[str, Wanted] = {}
     for author, arms in (policy.authors if policy else {}).items():
         diverted = arms.divert.versions.values() if arms.divert else ()
-        for served in (arms.stable, arms.canary, *diverted):
+        for served in (arms.stable, arms.canary, arms.larger, *diverted):
             if served is not None:
                 adapter = str(served.adapter_gguf) if served.adapter_gguf else None
                 elsewhere = served.base if served.is_elsewhere else ""

@@ -40,6 +40,7 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.keys import KeyLimits, add_key, open_keys
 from twin_resources.gateway.paid_budget import price_of
+from twin_resources.gateway.policy import Policy, read_policy, write_policy
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.routing.features import scale_of
 from twin_resources.gateway.routing.fixed_order import PriceStep
@@ -292,6 +293,39 @@ def test_a_whole_answer_that_scores_low_is_bought_anew(paid: Stack, money: Money
     paid.wait(all_traced, seconds=20)
     seen = [one for one in traced if one[0] in {name for name, _ in wanted}]
     assert sorted(set(seen)) == sorted(wanted), "the call whose answer went out, and no other"
+    path.unlink()
+
+
+def test_of_three_models_the_larger_one_of_our_own_answers(paid: Stack, money: Money) -> None:
+    """By a policy that sees a gain in both dearer models, which one sees everywhere."""
+    made = cascading_policy(paid, asked_again_up_to=0.5)
+    own, bought = made.models
+    path = policy_file(paid.settings.home, "bob")
+    fitted = replace(
+        made,
+        models=(own, PricedModel("larger", "checkpoint-2", 0.5, 0.5, 0.0002), bought),
+        gain=replace(made.gain, weights=np.full((2, 2), 0.025, np.float32)),
+        steps=(replace(made.step, weight=100.0),),
+        gains=np.zeros((2, 2)),
+        cross_fitted=np.zeros((2, 2)),
+        cascade=None,
+    )
+    write_routing_policy(path, fitted)
+    paid.release("bob", 1)
+    served = read_policy(paid.settings.policy_path).authors["bob"]
+    assert served.stable is not None
+    larger = replace(served.stable, version=2, checkpoint="checkpoint-2", kind="answer_model")
+    entry = replace(served, larger=larger)
+    write_policy(paid.settings.policy_path, Policy("", "", {"bob": entry}))
+    body = asking("larger", model="twin/bob")
+    paid.wait(lambda: "routed:larger, not ready" in paid.post(body).json()["twin"]["degraded"])
+    paid.start_model("bob/v2")
+    told = paid.post(body).json()["twin"]
+    assert (told["route"], told["version"]) == ("routed:larger", "v2")
+    assert "larger" not in told["degraded"]
+    assert told["cost_usd"] > 0
+    assert '"route":"routed:larger"' in paid.post(body | {"stream": True}).text
+    assert money.settled() == money.billed() == 0
     path.unlink()
 
 

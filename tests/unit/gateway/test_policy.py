@@ -18,6 +18,7 @@ from twin_resources.gateway.policy import (
     Policy,
     PolicyMissing,
     build_policy,
+    larger_version,
     read_policy,
     same_policy,
     write_policy,
@@ -120,6 +121,31 @@ def test_the_same_policy_of_another_time_is_the_same(tmp_path: Path) -> None:
     write_policy(path, built)
     assert same_policy(path, replace(built, written_at="2030-01-01T00:00:00+00:00"))
     assert not same_policy(path, policy(version(2, "stable")))
+
+
+def test_a_beaten_answer_model_is_in_it_while_the_routing_table_names_it(tmp_path: Path) -> None:
+    large = replace(version(1, "retired"), kind="answer_model", base_gguf="/large.gguf")
+    won = version(2, "stable")
+    built = policy(large, won, larger="v1")
+    found = built.authors["mara"].larger
+    assert found is not None
+    assert (found.version, found.kind) == (1, "answer_model")
+    path = tmp_path / "policy.json"
+    write_policy(path, built)
+    assert read_policy(path) == built
+    of_before = json.loads(path.read_text())
+    del of_before["authors"]["mara"]["larger"]
+    path.write_text(json.dumps(of_before))
+    assert read_policy(path).authors["mara"].larger is None
+    for others in (
+        policy(large, won),
+        policy(replace(large, tainted=True), won, larger="v1"),
+        policy(replace(large, state="rolled_back"), won, larger="v1"),
+        policy(replace(large, base_gguf=""), won, larger="v1"),
+        policy(replace(large, state="stable"), larger="v1"),
+    ):
+        assert others.authors["mara"].larger is None
+    assert larger_version([large, won], named="/another.gguf") is None
 
 
 def test_a_missing_file_is_told_from_a_broken_one(tmp_path: Path) -> None:

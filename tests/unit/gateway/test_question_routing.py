@@ -25,6 +25,7 @@ from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.routing.pacing import Money
 from twin_resources.gateway.routing.policy_file import (
+    PricedModel,
     RoutingPolicy,
     policy_file,
     write_routing_policy,
@@ -58,10 +59,13 @@ def way(
     ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
     paid_problem: str = "",
     money: Money | None = None,
+    larger: ServedVersion | None = None,
 ) -> RequestPath:
     live = Live(home)
     weights = {"stable": 1.0 - canary, "canary": canary} if canary else {"stable": 1.0}
-    arms = AuthorPolicy(served(3, stable), served(4, "new") if canary else None, weights=weights)
+    arms = AuthorPolicy(
+        served(3, stable), served(4, "new") if canary else None, weights=weights, larger=larger
+    )
     live.current = Snapshot(
         {"mara": author},
         Policy(authors={"mara": arms}),
@@ -339,3 +343,60 @@ async def test_only_the_call_whose_answer_went_out_is_logged(
     assert logged == ["paid"]
     assert cascade.may_log("paid", log("late"))
     assert not cascade.may_log("mara/v3", log("late"))
+
+
+LARGER_MODEL = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
+WORTH_IT = replace(served(1, "large"), kind="answer_model")
+
+
+@pytest.fixture(scope="module")
+def three(policy: RoutingPolicy) -> RoutingPolicy:
+    """Three models: the larger one gains what the paid one does, at a fifth of the price."""
+    gain = policy.gain
+    weights = np.concatenate([gain.weights, gain.weights], axis=1)
+    return replace(
+        policy,
+        models=(policy.models[0], LARGER_MODEL, policy.models[1]),
+        gain=replace(gain, weights=weights),
+        gains=np.repeat(policy.gains, 2, axis=1),
+        cross_fitted=np.repeat(policy.cross_fitted, 2, axis=1),
+    )
+
+
+async def test_of_three_models_the_cheapest_that_is_as_good_answers(
+    home: Settings, three: RoutingPolicy
+) -> None:
+    path = way(home, three, HARD, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
+    answering = (await prepare(path)).answering
+    assert (answering.chosen.route, answering.chosen.server_key) == ("routed:larger", "mara/v1")
+    assert (answering.chosen.version, answering.written_by) == ("v1", "untuned")
+    assert answering.bought is None
+    assert answering.standby is not None
+    assert answering.standby.chosen.version == "v3"
+    answering.begin()
+    answering.end(1000)
+    told = answering.trace_metadata()
+    assert told["twin.routing"].endswith(": larger")
+    assert (told["twin.other"], told["twin.propensity"]) == ("paid", "1")
+    assert path.meters["mara/v1"].requests == 1
+    easy = way(home, three, EASY, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
+    assert (await prepare(easy)).answering.chosen.route == "stable"
+
+
+async def test_each_of_three_models_has_its_chance_on_the_trace(
+    home: Settings, three: RoutingPolicy
+) -> None:
+    explored = replace(three, explored=0.4)
+    path = way(home, explored, EASY, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
+    found = [(await prepare(path)).answering for _ in range(80)]
+    routes = {one.chosen.route: round(one.chosen.propensity, 6) for one in found}
+    assert routes == {"stable": 0.6, "routed:larger": 0.2, "routed:paid": 0.2}
+
+
+@pytest.mark.parametrize(("larger", "why"), [(None, "no longer served"), (WORTH_IT, "not ready")])
+async def test_without_the_larger_model_the_own_one_answers_and_says_so(
+    home: Settings, three: RoutingPolicy, larger: ServedVersion | None, why: str
+) -> None:
+    answering = (await prepare(way(home, three, HARD, larger=larger))).answering
+    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
+    assert answering.degraded == (f"routed:larger, {why}: answered by own model",)

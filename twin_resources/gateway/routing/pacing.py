@@ -100,8 +100,10 @@ class Pace:
             every = np.arange(len(usd))
             for index in range(certified, len(steps)):
                 chosen = choices(predicted, prices, steps[index].weight)
-                # The own machine is paid for anyway and is no part of the budget.
-                spent = float(np.where(chosen > 0, usd[every, chosen], 0.0).sum())
+                # Machines of our own are paid for anyway and no part of the budget: the last one of
+                # the list is bought.
+                bought = chosen == len(prices) - 1
+                spent = float(np.where(bought, usd[every, chosen], 0.0).sum())
                 self._step = index
                 if processes * spent / since <= allowed:
                     break

@@ -114,12 +114,14 @@ class RoutingPolicy:
 
     @property
     def usd_of_own(self) -> Floats:
-        """What the dearest model asked for the labels that the point in force leaves to the own
-        one, US dollars: questions that stay are no sample of all, their answers are often shorter.
+        """What the dearest model asked for the labels that the point in force leaves to models of
+        our own, US dollars: questions that stay are no sample of all, their answers are often
+        shorter.
         """
         if not len(self.usd):
             return self.usd
-        return self.usd[choices(self.cross_fitted, self.prices, self.step.weight) == 0]
+        chosen = choices(self.cross_fitted, self.prices, self.step.weight)
+        return self.usd[chosen < len(self.models) - 1]
 
     @property
     def vectors(self) -> NDArray[np.float32]:
