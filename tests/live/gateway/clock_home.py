@@ -1,0 +1,225 @@
+"""A home in which labels can be bought: an author's passages, a stable version, judges' data.
+
+Belongs here: the tables that the assets before routing would have made, and the registry.
+Does not belong here: processes (`stack.py`), assertions.
+
+Passages and voice are Mara Lindqvist's own, so that the real judges can be certified on them. The
+models are tiny and write nonsense; the simulated provider answers from the passages of its prompt
+where a question has something in common with them. So the paid model is really better on questions
+about clocks, and hardly on small talk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from twin_assets.knowledge import embedding
+from twin_assets.knowledge.chunking import chunk_columns
+from twin_resources.authors import Author, write_author
+from twin_resources.embedder.embedder import Embedder
+from twin_resources.judging.texts import bundled_hands
+from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.registry.registry import Registry
+from twin_resources.retrieval.index import update_indexes
+from twin_resources.settings import Settings
+from twin_resources.state.state import State
+from twin_resources.tables.tables import Tables
+from twin_resources.weights.weights import RECORD
+
+AUTHOR = "mara-lindqvist"
+BASE = "tests/tiny"
+HELD_OUT_DOCUMENTS = 8  # of 40: about 50 prompts for the certificates
+MAX_TOKENS = 60
+_SAMPLES = {
+    "sample_id": pl.String(),
+    "document_id": pl.String(),
+    "chunk_id": pl.String(),
+    "split": pl.String(),
+    "question": pl.String(),
+    "answer": pl.String(),
+    "start": pl.Int64(),
+    "end": pl.Int64(),
+    "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
+    "template": pl.String(),
+    "context_chunk_ids": pl.List(pl.String()),
+}
+_TALK = (
+    "Good morning to you, are you there",
+    "Thank you, that was very kind of you",
+    "Hello, is anybody awake at this hour",
+    "I wish you a pleasant evening",
+    "Nice to meet you, my name is",
+    "See you again tomorrow, goodbye",
+)
+_NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena")
+
+
+def about_clocks(number: int) -> str:
+    """A reader's question about one of the posts; another number is another question."""
+    passages = _passages()
+    document, text = passages[(number * 37) % len(passages)]
+    words = text.split()
+    start = 3 + number // len(passages) * 6
+    quoted = " ".join(words[start : start + 14])
+    return f"What do you say about {_title(document)}, and of {quoted}?"
+
+
+def small_talk(number: int) -> str:
+    """What a reader says besides; nothing in it is about a post."""
+    talk = _TALK[number % len(_TALK)]
+    name = _NAMES[number // len(_TALK) % len(_NAMES)]
+    return f"{talk}, {name} {number // (len(_TALK) * len(_NAMES)) + 1}!"
+
+
+def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
+    """Fill the author's tables and enter a stable version.
+
+    Args:
+        model: GGUF file of the version and of the base model.
+    """
+    base = _prepared_base(settings, model)
+    write_author(
+        settings,
+        Author(
+            AUTHOR,
+            "Mara Lindqvist",
+            base_model=BASE,
+            max_tokens=MAX_TOKENS,
+            temperature=0.0,
+            consent="2020-01-01: an invented author",
+        ),
+    )
+    state = State.open(settings.state_address)
+    tables = Tables(settings.tables_base, state=state)
+    chunks = _chunks(embedder)
+    _write(tables, "document_chunks", chunks, chunk_columns(), "chunk_id")
+    _write_posts(tables)
+    _write(tables, "instruction_dataset", _samples(), _SAMPLES, "sample_id")
+    tables.rework(
+        chunks,
+        "embeddings",
+        author=AUTHOR,
+        key="chunk_id",
+        function=lambda changed: embedding.embed_chunks(changed, embedder),
+        version="1",
+        schema=embedding.embedding_columns(embedder.dimension),
+        row_key="chunk_id",
+    )
+    update_indexes(tables, AUTHOR, language="en")
+    registry = Registry(state, policy_path=settings.policy_path)
+    registry.register(
+        author=AUTHOR, checkpoint="checkpoint-1", folder=str(base), adapter_gguf=None,
+        base=str(base), base_gguf=str(model), template=DEFAULT_TEMPLATE.hash,
+        dataset_version="d",
+    )  # fmt: skip
+    registry.move(AUTHOR, 1, "refused", actor="test", reason="to force it")
+    registry.move(AUTHOR, 1, "stable", actor="test", reason="by hand", force=True)
+
+
+def _prepared_base(settings: Settings, model: Path) -> Path:
+    """The folder of a base model as a prepared one lies there, but for what only training reads."""
+    folder = settings.weights_dir / BASE.replace("/", "-") / "0"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    record = {
+        "schema": 1,
+        "name": BASE,
+        "source": f"hub:{BASE}",
+        "folder": ".",
+        "gguf": str(model),
+        "revision": "0",
+    }
+    (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
+    return folder
+
+
+def _passages() -> tuple[tuple[str, str], ...]:
+    [hand] = [hand for hand in bundled_hands(without=[]) if hand.name == AUTHOR]
+    return hand.passages
+
+
+def _title(document: str) -> str:
+    return document.split("-", 3)[-1].replace("-", " ")
+
+
+def _chunks(embedder: Embedder) -> pl.DataFrame:
+    passages = _passages()
+    counts = embedder.count_tokens([text for _, text in passages])
+    return pl.DataFrame(
+        [
+            {
+                "chunk_id": f"{document}-c{number}",
+                "document_id": document,
+                "title": _title(document),
+                "url": f"https://clocks.example/{document}",
+                "published_at": None,
+                "position": number,
+                "start": 0,
+                "end": len(text),
+                "heading": _title(document),
+                "text": text,
+                "token_count": count,
+            }
+            for number, ((document, text), count) in enumerate(zip(passages, counts, strict=True))
+        ],
+        schema=dict(chunk_columns()),
+    )
+
+
+def _samples() -> pl.DataFrame:
+    """A sample a passage, with the question that the chunk answers; the newest posts held out."""
+    held = {document for document, _ in _passages()}
+    held = set(sorted(held)[-HELD_OUT_DOCUMENTS:])
+    rows: list[dict[str, Any]] = []
+    for number, (document, text) in enumerate(_passages()):
+        question = f"What is there to say about {_title(document)}, {' '.join(text.split()[:5])}?"
+        messages = render(DEFAULT_TEMPLATE, author_name="Mara Lindqvist", question=question)
+        rows.append(
+            {
+                "sample_id": f"sample-{number:03}",
+                "document_id": document,
+                "chunk_id": f"{document}-c{number}",
+                "split": "held_out" if document in held else "train",
+                "question": question,
+                "answer": text,
+                "start": 0,
+                "end": len(text),
+                "messages": [*messages, {"role": "assistant", "content": text}],
+                "template": DEFAULT_TEMPLATE.hash,
+                "context_chunk_ids": [f"{document}-c{number}"],
+            }
+        )
+    return pl.DataFrame(rows, schema=_SAMPLES)
+
+
+def _write_posts(tables: Tables) -> None:
+    """What `twin explain` follows a chunk to."""
+    documents = sorted({document for document, _ in _passages()})
+    cleaned = pl.DataFrame({"document_id": documents, "source_id": documents})
+    _write(tables, "cleaned_documents", cleaned, cleaned.schema, "document_id")
+    posts = pl.DataFrame({"source_id": documents}).with_columns(
+        path=pl.col("source_id") + ".md",
+        url="https://clocks.example/" + pl.col("source_id"),
+        deleted=pl.lit(False),
+    )
+    _write(tables, "raw_posts", posts, posts.schema, "source_id")
+
+
+def _write(
+    tables: Tables, name: str, rows: pl.DataFrame, schema: Mapping[str, Any], key: str
+) -> None:
+    tables.rework(
+        rows,
+        name,
+        author=AUTHOR,
+        key=key,
+        function=lambda frame: frame,
+        version="1",
+        schema=dict(schema),
+        row_key=key,
+    )
