@@ -1,7 +1,8 @@
 """Following an author's settled values: watch, alarm and notice, in one transaction.
 
 Belongs here: reading new values, folding them, storing what follows; floors of earlier versions.
-Does not belong here: the fold itself (`evidence/watch.py`), what an alarm leads to (`deciding.py`).
+Does not belong here: the fold itself (`evidence/watch.py`), what an alarm leads to
+(`evidence/retraining.py`).
 Method: deploy/docs/architecture.md, The loop.
 
 All that is decided follows from the settled values and from the alarms that stand in the store. The

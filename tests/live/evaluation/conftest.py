@@ -14,6 +14,7 @@ import pytest
 
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.training import manifest as manifests
 from twin_assets.training.samples import tokenize_samples
 from twin_resources.authors import Author, write_author
@@ -31,19 +32,6 @@ SUBJECTS = (
     ("bread", "flour", "oven", "yeast"),
     ("river", "boat", "fish", "water"),
 )
-SCHEMA = {
-    "sample_id": pl.String(),
-    "document_id": pl.String(),
-    "chunk_id": pl.String(),
-    "split": pl.String(),
-    "question": pl.String(),
-    "answer": pl.String(),
-    "start": pl.Int64(),
-    "end": pl.Int64(),
-    "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
-    "template": pl.String(),
-    "context_chunk_ids": pl.List(pl.String()),
-}
 CHUNKS = {
     "chunk_id": pl.String(),
     "title": pl.String(),
@@ -79,7 +67,7 @@ class Workplace:
     ) -> None:
         """Write samples: answers are sentences over one small vocabulary, so they can be learnt."""
         rows = _rows(author, train=train, held_out=held_out, template=template)
-        self.write(author, pl.DataFrame(rows, schema=SCHEMA))
+        self.write(author, pl.DataFrame(rows, schema=SAMPLE_SCHEMA))
 
     def write(self, author: str, rows: pl.DataFrame) -> None:
         """Make these the author's samples."""
@@ -94,7 +82,7 @@ class Workplace:
             key="sample_id",
             function=lambda frame: frame,
             version="1",
-            schema=SCHEMA,
+            schema=SAMPLE_SCHEMA,
             row_key="sample_id",
         )
 

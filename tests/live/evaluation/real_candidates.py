@@ -22,9 +22,10 @@ import polars as pl
 import yaml
 
 from tests.code_hash import ROOT, code_hash
-from tests.live.evaluation.conftest import CHUNKS, SCHEMA
+from tests.live.evaluation.conftest import CHUNKS
 from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.prepared_embedder import lend_weights
+from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation.judgement import Judging
 from twin_assets.training import manifest as manifests
 from twin_assets.training.fine_tuning import FineTuned, fine_tune
@@ -86,7 +87,7 @@ class RealHome:
     def judged(self, made: Made) -> dict[str, Claim]:
         """Train the candidate, or find it, and let the gate judge it: claims by their names."""
         own, other = self._samples(AUTHOR), self._samples(OTHER)
-        self._write("instruction_dataset", made.of(own, other), SCHEMA, key="sample_id")
+        self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
         tuned = self._trained(made)
         with tempfile.TemporaryDirectory(dir=self.settings.home) as folder:
             # of its own: a good one would be the incumbent of all that are judged after it
@@ -96,7 +97,7 @@ class RealHome:
 
     def _judged(self, made: Made, tuned: FineTuned, own: pl.DataFrame) -> dict[str, Claim]:
         self._register(tuned)
-        self._write("instruction_dataset", made.measured_on(own), SCHEMA, key="sample_id")
+        self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
         return judged_in_two_parts(self._judging())
 
     def _trained(self, made: Made) -> FineTuned:
@@ -168,7 +169,7 @@ class RealHome:
             rows = made_by.read("instruction_dataset", author).filter(
                 pl.col("split").is_in(["train", "held_out"])
             )
-            columns = [pl.col(name).cast(kind) for name, kind in SCHEMA.items()]
+            columns = [pl.col(name).cast(kind) for name, kind in SAMPLE_SCHEMA.items()]
             path = self.settings.home / f"{author}.samples.parquet"
             rows.select(columns).sort("sample_id").write_parquet(path)
         chunks = made_by.read("document_chunks", AUTHOR)

@@ -19,9 +19,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.live.evaluation.conftest import SCHEMA, Workplace
+from tests.live.evaluation.conftest import Workplace
 from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
 from tests.live.evaluation.two_parts import judged_in_two_parts
+from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.judged import faithfulness
 from twin_assets.evaluation.judgement import Judging
@@ -144,7 +145,7 @@ def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
                 "template": DEFAULT_TEMPLATE.hash, "context_chunk_ids": [],
             }
         )  # fmt: skip
-    return pl.DataFrame(rows, schema=SCHEMA)
+    return pl.DataFrame(rows, schema=SAMPLE_SCHEMA)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Any
 
 import polars as pl
 
+from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, write_author
@@ -35,19 +36,6 @@ AUTHOR = "mara-lindqvist"
 BASE = "tests/tiny"
 HELD_OUT_DOCUMENTS = 8  # of 40: about 50 prompts for the certificates
 MAX_TOKENS = 60
-_SAMPLES = {
-    "sample_id": pl.String(),
-    "document_id": pl.String(),
-    "chunk_id": pl.String(),
-    "split": pl.String(),
-    "question": pl.String(),
-    "answer": pl.String(),
-    "start": pl.Int64(),
-    "end": pl.Int64(),
-    "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
-    "template": pl.String(),
-    "context_chunk_ids": pl.List(pl.String()),
-}
 _TALK = (
     "Good morning to you, are you there",
     "Thank you, that was very kind of you",
@@ -99,7 +87,7 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     chunks = _chunks(embedder)
     _write(tables, "document_chunks", chunks, chunk_columns(), "chunk_id")
     _write_posts(tables)
-    _write(tables, "instruction_dataset", _samples(), _SAMPLES, "sample_id")
+    _write(tables, "instruction_dataset", _samples(), SAMPLE_SCHEMA, "sample_id")
     tables.rework(
         chunks,
         "embeddings",
@@ -194,7 +182,7 @@ def _samples() -> pl.DataFrame:
                 "context_chunk_ids": [f"{document}-c{number}"],
             }
         )
-    return pl.DataFrame(rows, schema=_SAMPLES)
+    return pl.DataFrame(rows, schema=SAMPLE_SCHEMA)
 
 
 def _write_posts(tables: Tables) -> None:

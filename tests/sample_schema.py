@@ -1,0 +1,22 @@
+"""The columns of `instruction_dataset` that tests write by hand; `SAMPLE_SCHEMA` is all of it.
+
+Belongs here: names and types. Does not belong here: rows.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+SAMPLE_SCHEMA = {
+    "sample_id": pl.String(),
+    "document_id": pl.String(),
+    "chunk_id": pl.String(),
+    "split": pl.String(),
+    "question": pl.String(),
+    "answer": pl.String(),
+    "start": pl.Int64(),
+    "end": pl.Int64(),
+    "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
+    "template": pl.String(),
+    "context_chunk_ids": pl.List(pl.String()),
+}
