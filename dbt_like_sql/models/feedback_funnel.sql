@@ -1,8 +1,8 @@
 {{ config(materialized='table', unique_key=['author', 'day', 'version', 'is_simulated']) }}
 
--- From answers to what is trained on. A pair comes of an author's edit, or of an answer that readers
--- scored low; that an answer was scored or edited is the ledger's word, that it made a pair the
--- preference dataset's.
+-- From readers' answers to what is trained on (a batch has no reader who could score its answers). A
+-- pair comes of an author's edit, or of an answer that readers scored low; that an answer was scored
+-- or edited is the ledger's word, that it made a pair the preference dataset's.
 with pairs as (
     select distinct trace_id
     from {{ source('instructions', 'preference_dataset') }}
@@ -20,6 +20,7 @@ staged as (
         pairs.trace_id is not null as is_paired
     from {{ ref('requests') }} as requests
     left join pairs on requests.trace_id = pairs.trace_id
+    where not requests.is_batch
 )
 
 select

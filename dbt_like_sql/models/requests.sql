@@ -19,6 +19,7 @@ select
     degraded as degraded_because,
     degraded <> '' as is_degraded,
     simulated as is_simulated,
+    coalesce(batch, false) as is_batch,
     vote,
     votes,
     list_sort(list_distinct(voters)) as voters,

@@ -47,6 +47,7 @@ def answer(author: str, number: int, **changed: Any) -> dict[str, Any]:
         "cost_usd": 0.001,
         "degraded": "",
         "simulated": False,
+        "batch": False,
         "vote": None,
         "votes": 0,
         "voters": [],

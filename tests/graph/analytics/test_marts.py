@@ -158,6 +158,7 @@ def test_the_funnel_narrows(
     rows += [answer("ada", 20, edit="x", edit_role="reader", edit_reader="r1")]
     rows += [answer("ada", 21, edit="y", edit_role="author", **voted(0.0, "a"))]
     rows += [answer("ada", 30, version="base")]
+    rows += [answer("ada", 40 + at, batch=True) for at in range(2)]  # no reader saw them
     write_interactions("ada", rows)
     stages = ("answers", "scored", "edited", "paired")
 

@@ -37,6 +37,7 @@ GOOD: dict[str, Row] = {
         "degraded_because": "",
         "is_degraded": False,
         "is_simulated": False,
+        "is_batch": False,
         "vote": 1.0,
         "votes": 1,
         "voters": ["r1"],
