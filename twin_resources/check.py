@@ -4,10 +4,12 @@ Belongs here: which stage runs when, its clock, and the sum at the end. What rea
 beside the first tests.
 Does not belong here: the tests, and for which reasons one may be skipped (`tests/reporting.py`).
 
-    twin check [--fast | --no-live | --long] [PYTEST ARGUMENTS]
+    twin check [--fast | --no-live | --long] [-n WORKERS] [--shard I/N] [PYTEST ARGUMENTS]
     --fast      lint, types, unit tests, and graph tests of what the working tree has changed
     --no-live   all unit and graph tests; no live tests
     --long      the long forms as well (tests marked `long`)
+    -n WORKERS  tests beside one another, default 2; a worker of live tests takes up to 4 GB
+    --shard I/N the I-th of N shares, each for a machine of its own; the first reads the code too
 Paths among the pytest arguments choose the tests; other arguments go to every pytest run.
 """
 
@@ -74,14 +76,21 @@ Length = Literal["fast", "no-live", "short", "long"]
 
 
 def pytest_stages(
-    arguments: Sequence[str], length: Length, *, changed: Iterable[str] = ()
+    arguments: Sequence[str],
+    length: Length,
+    *,
+    changed: Iterable[str] = (),
+    workers: int | None = None,
+    shard: tuple[int, int] = (1, 1),
 ) -> list[Stage]:
-    """The pytest runs: unit and graph tests, live tests on two workers, and those that want the
+    """The pytest runs: unit and graph tests, live tests on some workers, and those that want the
     machine to themselves (marked `alone`).
 
     Args:
         arguments: for pytest; paths among them choose the tests.
         changed: graph tests that go with the unit tests when it has to be fast.
+        workers: None: two; tests that are named by a path then run in one process.
+        shard: which share of how many.
 
     A worker takes whole files, the graph tests' first: a file that takes ten seconds at the end
     would leave the other worker with nothing to do. Of the live tests it takes what
@@ -89,12 +98,15 @@ def pytest_stages(
     """
     slowest = ("--durations=10", "--durations-min=10")  # where a check that has grown has grown
     base = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *slowest]
+    if shard != (1, 1):
+        base += ["-p", "tests.sharding", "--shard", f"{shard[0]}/{shard[1]}"]
     paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
     rest = [item for item in arguments if item not in paths]
     forms = () if length == "long" else ("not long",)
+    files = ("-n", str(workers or WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
     if paths:
-        return [Stage("tests", (*base, *_marked(*forms), *rest, *paths))]
-    files = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
+        beside = files if workers else ()
+        return [Stage("tests", (*base, *_marked(*forms), *beside, *rest, *paths))]
     first = (*base, *_marked(*forms), *files, *rest)
     if length == "fast":
         return [Stage("unit and changed graph", (*first, *changed, "tests/unit"))]
@@ -206,6 +218,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("fast", "no-live", "long"):
         lengths.add_argument(f"--{name}", dest="length", action="store_const", const=name)
     parser.set_defaults(length="short")
+    workers = "tests beside one another, default 2; a live one may take 4 GB"
+    parser.add_argument("-n", dest="workers", type=_positive, metavar="WORKERS", help=workers)
+    share = "the I-th of N shares, each for a machine of its own"
+    parser.add_argument("--shard", type=share_of, default=(1, 1), metavar="I/N", help=share)
     options, arguments = parser.parse_known_args(argv)
     if not (PROJECT / "tests").is_dir():
         sys.stderr.write(
@@ -214,10 +230,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     started, outcome = time.monotonic(), Outcome()
-    static = StaticRun(static_stages(PROJECT), cwd=PROJECT)
+    # of several shares one reads the code
+    reads = options.shard[0] == 1
+    static = StaticRun(static_stages(PROJECT) if reads else [], cwd=PROJECT)
     ran_tests: list[bool] = []
     changed = changed_graph_tests(PROJECT) if options.length == "fast" else []
-    for stage in pytest_stages(arguments, options.length, changed=changed):
+    stages = pytest_stages(
+        arguments,
+        options.length,
+        changed=changed,
+        workers=options.workers,
+        shard=options.shard,
+    )
+    for stage in stages:
         if ran_tests:  # live tests want both cores
             static.finish(outcome)
         ran_tests.append(run_pytest(stage, outcome, cwd=PROJECT))
@@ -236,6 +261,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped\n"
     )
     return 1 if outcome.failed or outcome.broken else 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of workers: 2, say")
+    return int(text)
+
+
+def share_of(text: str) -> tuple[int, int]:
+    """`2/3` as (2, 3).
+
+    Raises:
+        ArgumentTypeError: it is not two numbers with 1 ≤ I ≤ N.
+    """
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise argparse.ArgumentTypeError(f"{text} is no share: 2/3 is the second of three")
+    return int(number), int(of)
 
 
 def _say(text: str) -> None:

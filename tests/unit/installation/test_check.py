@@ -43,6 +43,45 @@ def test_stages_by_length() -> None:
     assert [marks(stage) for stage in whole] == ["", "not alone", "alone"]
 
 
+def test_workers_and_shares() -> None:
+    def beside(stage: check.Stage) -> str:
+        return stage.command[stage.command.index("-n") + 1]
+
+    first, live, alone = check.pytest_stages([], "short", workers=6, shard=(2, 3))
+    assert (beside(first), beside(live)) == ("6", "6")
+    assert "-n" not in alone.command  # beside nothing, however many there are
+    for stage in (first, live, alone):
+        words = stage.command
+        assert words[words.index("--shard") + 1] == "2/3"
+        assert words[words.index("--shard") - 1] == "tests.sharding"
+    assert "--shard" not in check.pytest_stages([], "short")[0].command
+    [named] = check.pytest_stages(["tests/unit"], "short", workers=3)
+    assert beside(named) == "3"
+    assert "-n" not in check.pytest_stages(["tests/unit"], "short")[0].command
+
+
+@pytest.mark.parametrize(
+    "words", [("-n", "0"), ("-n", "two"), ("--shard", "0/2"), ("--shard", "3/2"), ("--shard", "2")]
+)
+def test_no_such_workers_and_no_such_share(
+    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        check.main(list(words))
+    assert f"{words[1]} is no " in capsys.readouterr().err
+
+
+def test_the_first_share_alone_reads_the_code(
+    small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lint = check.Stage("lint", (sys.executable, "-c", ""))
+    monkeypatch.setattr(check, "static_stages", lambda _project: [lint])
+    monkeypatch.setattr(check, "pytest_stages", lambda *_words, **_named: [])
+    for shard, reads in ((), True), (("--shard", "1/2"), True), (("--shard", "2/2"), False):
+        check.main(list(shard))
+        assert ("lint: ok" in capsys.readouterr().out) is reads
+
+
 def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
     for name in ("corpus", "loop", "state"):
         (tmp_path / "tests" / "graph" / name).mkdir(parents=True)
