@@ -74,12 +74,11 @@ def _link(distribution: metadata.Distribution, site: Path, scripts: Path) -> Non
         if not found.is_file():
             continue  # bytecode that was never written
         if file.parts[0] != "..":
-            target = site / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(found, target)
-            except OSError:
-                shutil.copy2(found, target)
+            _put(found, site / file)
+            # pip lists the bytecode that it has written itself, and that is none
+            for made in (found.parent / "__pycache__").glob(f"{found.stem}.*.pyc"):
+                if found.suffix == ".py":
+                    _put(made, (site / file).parent / "__pycache__" / made.name)
         elif found.parent.name == "bin":
             text = found.read_bytes()
             if text.startswith(b"#!"):  # an entry point names its own interpreter
@@ -87,6 +86,16 @@ def _link(distribution: metadata.Distribution, site: Path, scripts: Path) -> Non
                 target.write_bytes(b"#!%s\n" % str(scripts / "python").encode()
                                    + text.partition(b"\n")[2])  # fmt: skip
                 target.chmod(0o755)
+
+
+def _put(found: Path, target: Path) -> None:
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(found, target)
+    except OSError:
+        shutil.copy2(found, target)
 
 
 def install_with_pip(folder: Path, wheel: Path) -> Path:

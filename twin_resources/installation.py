@@ -1,6 +1,7 @@
 """The virtual environment of this checkout: made once, renewed when what it rests on changes.
 
-Belongs here: `.venv`, pip, the stamp that makes a second start quick, and what a failed pip means.
+Belongs here: `.venv`, pip, bytecode, the stamp that makes a second start quick, and what a failed
+pip means.
 Does not belong here: looking at the machine (`preflight.py`), model weights (`weights/`), and any
 import outside the standard library: it runs before anything is installed.
 
@@ -12,19 +13,26 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 CLOCK_EVERY_S = 10.0  # nothing is silent for 15 s
+STARTS_WITH = (
+    "dagster._cli, dagster._daemon.cli, dagster_webserver.app, twin_assets.definitions",
+    "litellm.proxy.proxy_server, granian, langfuse",
+    "torch, transformers, peft, accelerate, lancedb, openvino",
+)
+"""What the first `twin up` imports, in processes side by side."""
 KNOWN_FAILURES = (
     ("No space left on device", "the disk is full", "free some space and run this again"),
     (
@@ -80,6 +88,8 @@ def install(project: Path, extras: Sequence[str]) -> bool:
             ["--constraint", constraints, "--editable", f"{project}{names}"],
             tried=f"install llm-twin{names}",
         )
+        if compiles_when_used(os.environ):
+            _compile_the_start(project)
         stamp.write_text(json.dumps({"fingerprint": wanted, "extras": every}), encoding="utf-8")
         return True
 
@@ -212,11 +222,56 @@ def reading_of(log: str) -> tuple[str, str]:
     return (errors or ["pip failed without an error line"])[-1][:500], "read pip's output"
 
 
+def compiles_when_used(environ: Mapping[str, str]) -> bool:
+    """Whether bytecode is written by whoever imports a module first, and not by pip for all.
+
+    37,000 modules with 520 MB of source are installed: compiling them takes 143 CPU s on one core,
+    and most are never imported. Where Python may write none, pip has to.
+    """
+    return not environ.get("PYTHONDONTWRITEBYTECODE")
+
+
+def _compile_the_start(project: Path) -> None:
+    """Import once what the first start imports, so that its first answer waits for no compiler."""
+    started = time.monotonic()
+    _say("compile what a start imports")
+    # LiteLLM would ask the network for prices
+    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    importing = [
+        subprocess.Popen(
+            # -P: whatever folder this is run in hides no module
+            [str(_python(project)), "-P", "-c", f"import {modules}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for modules in STARTS_WITH
+    ]
+    try:
+        for process in importing:
+            while process.returncode is None:
+                try:
+                    process.wait(CLOCK_EVERY_S)
+                except subprocess.TimeoutExpired:
+                    _say(f"compile what a start imports: {time.monotonic() - started:.0f} s")
+    except BaseException:
+        for process in importing:
+            process.kill()  # Ctrl-C: as with pip
+        raise
+    seconds = time.monotonic() - started
+    # what does not import says so where it is used, with its reason
+    failed = sum(process.returncode != 0 for process in importing)
+    left = f", {failed} of {len(importing)} left to the start itself" if failed else ""
+    _say(f"compile what a start imports: done in {seconds:.0f} s{left}")
+
+
 def _pip_ran(project: Path, arguments: Sequence[str], *, tried: str) -> int:
     """Run pip with its output in `.venv/install.log` and a clock; gives its exit code."""
     log = project / ".venv" / "install.log"
     command = [str(_python(project)), "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
     command += ["--disable-pip-version-check", "--prefer-binary", *arguments]
+    if compiles_when_used(os.environ):
+        command.append("--no-compile")
     started = time.monotonic()
     _say(tried)
     with log.open("w", encoding="utf-8") as output:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,46 @@ def test_a_failed_pip_is_a_message_with_its_log(project: Path) -> None:
         )
     assert "install.log" in str(failed.value)
     assert "Tried to install a package. Found: " in str(failed.value)
+
+
+def test_pip_compiles_only_where_python_may_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = project / "small-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("small.py", "a = 1\n")
+        archive.writestr(
+            "small-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1\n"
+        )
+        archive.writestr(
+            "small-1.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr("small-1.dist-info/RECORD", "")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    target = project / "target"
+    installation._pip(
+        project, ["--no-index", "--target", str(target), str(wheel)], tried="install a package"
+    )
+    assert (target / "small.py").is_file()
+    assert list(target.rglob("*.pyc")) == []
+    assert installation.compiles_when_used({})
+    assert not installation.compiles_when_used({"PYTHONDONTWRITEBYTECODE": "1"})
+
+
+def test_what_a_start_imports_can_be_imported() -> None:
+    names = [name for group in installation.STARTS_WITH for name in group.split(", ")]
+    top = {name.split(".")[0] for name in names}
+    assert len(names) > 10
+    assert {name for name in top if find_spec(name) is None} == set()
+
+
+def test_what_does_not_import_is_said_and_ends_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(installation, "STARTS_WITH", ("json", "a_module_that_is_nowhere"))
+    installation._compile_the_start(project)
+    assert "1 of 2 left to the start itself" in capsys.readouterr().out
 
 
 def test_constraints_are_pins_and_nothing_else() -> None:
