@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     # their passages say; empty: the support score does, with rules for numbers and negations.
     nli_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
+    # The demo's: the stack has a simulated paid provider on this port (`openai/simulated`, beside
+    # OPENAI_BASE_URL); none: there is none.
+    simulated_provider_port: int | None = Field(default=None, ge=1, le=65_535)
     # US dollars for the paid model's answers; all limits are held before a request is sent.
     paid_budget_per_day: float | None = Field(default=None, ge=0)
     # US dollars for all that is paid: answers, teacher, judge and labels; none: no such limit.
@@ -168,6 +171,11 @@ class Settings(BaseSettings):
     def policy_path(self) -> Path:
         """The policy object that the gateway reads live (`gateway/policy.py`)."""
         return self.home / "policy.json"
+
+    @property
+    def simulated_bill_path(self) -> Path:
+        """What the demo's simulated provider charged (`command/demo/paid_provider.py`)."""
+        return self.home / "simulated-bill.jsonl"
 
     @property
     def servers_path(self) -> Path:

@@ -20,6 +20,7 @@ from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.stack.programs import (
     AFTER_PREPARATION,
     AFTER_WEBSERVER,
+    SIMULATED_PROVIDER,
     ensure_alive,
     service_is_ready,
     stack_programs,
@@ -30,6 +31,7 @@ from twin_resources.stack.stack import Stack, find_stack, read_record, start_sta
 
 # Seconds until a service counts as failed; measured starts on two busy cores take a third of it.
 DEADLINES_S = {
+    SIMULATED_PROVIDER: 180,
     "traces": 60,
     "dagster-code": 60,
     "dagster-webserver": 180,
@@ -116,7 +118,7 @@ def _wait_for_services(stack: Stack, *, clock: StageClock, started: bool) -> Non
     programs = stack.supervisor.states()
     for service, deadline_s in DEADLINES_S.items():
         if service not in programs:
-            continue  # a real Langfuse takes the place of the trace store
+            continue  # a real Langfuse takes the trace store's place; no provider is simulated
         wait_until(
             stack,
             lambda service=service: service_is_ready(settings, service, dagster=dagster),

@@ -43,6 +43,10 @@ _COUNTED_AS = "gpt-4o"
 _BY_THE_COUNTER = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers make up to 1.6 times as many tokens of the same prose.
 _OTHERS_FACTOR = 2
+# Of the simulated provider (`command/demo/paid_provider.py`), which no map knows: what it charges
+# by default for a token of a prompt and of an answer, gpt-4o-mini's prices.
+SIMULATED_MODEL = "openai/simulated"
+_SIMULATED_USD = (0.15e-6, 0.60e-6)
 _AROUND_A_PROMPT = 64  # tokens that a provider's own template may add
 _TIMED_OUT = 408
 # One attempt with its time-out, and a margin: see `account.DEADLINE_S`.
@@ -50,7 +54,8 @@ _WITHIN_S = 900.0
 
 
 def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
-    """What a paid model asks for that many tokens, US dollars, by LiteLLM's price map.
+    """What a paid model asks for that many tokens, US dollars, by LiteLLM's price map; the
+    simulated one by its own two prices.
 
     Args:
         usage: LiteLLM's usage of an answer, which knows tokens that cost less (cached ones).
@@ -58,6 +63,8 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
     Raises:
         TwinError: the map knows no price for it.
     """
+    if model == SIMULATED_MODEL:
+        return prompt_tokens * _SIMULATED_USD[0] + answer_tokens * _SIMULATED_USD[1]
     # Without the switch LiteLLM asks GitHub for its map when it is imported.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     from litellm import cost_per_token

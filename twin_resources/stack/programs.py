@@ -38,6 +38,8 @@ AFTER_WEBSERVER = ("dagster-daemon",)
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 
+SIMULATED_PROVIDER = "simulated-provider"  # only in the demo
+
 
 class StackEnded(TwinError):
     """The supervisor of the stack died while it was waited for."""
@@ -106,7 +108,18 @@ def stack_programs(
         store = ("twin_resources.langfuse.local_store", "--db", database, "--host", host)
         programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
     programs.insert(0, program("relay", "twin_resources.langfuse.relay"))
+    if provider := simulated_provider(settings):
+        programs.insert(0, program(SIMULATED_PROVIDER, *provider))
     return programs
+
+
+def simulated_provider(settings: Settings) -> tuple[str, ...]:
+    """Module and arguments of the demo's paid provider; empty: the stack has none."""
+    if settings.simulated_provider_port is None:
+        return ()
+    port, bill = str(settings.simulated_provider_port), str(settings.simulated_bill_path)
+    module = "twin_resources.command.demo.paid_provider"
+    return (module, "--port", port, "--bill", bill, "--reads")
 
 
 def urls(settings: Settings) -> dict[str, str]:
@@ -143,6 +156,8 @@ def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
             return _answers(f"{addresses['gateway']}/models", key=key)
         case "chat":
             return _answers(f"{addresses['chat']}/ready")
+        case "simulated-provider":
+            return _answers(f"http://127.0.0.1:{settings.simulated_provider_port}/v1/models")
         case "models":
             return server_is_ready(settings, "base")
         case _:

@@ -21,14 +21,21 @@ from twin_resources.command.demo.home import (
     posts_folder,
     quicker_by,
 )
+from twin_resources.command.demo.paid_provider import Behaviour
 from twin_resources.command.demo.receipt import (
     HURRY,
     Quality,
     Receipt,
     quality_of,
+    receipt_table,
     write_receipt,
 )
+from twin_resources.command.demo.routed import SETTINGS as OF_THE_PAID_MODEL
+from twin_resources.command.demo.routed import Routed, answered_by, billed_nano
+from twin_resources.gateway.paid_budget import SIMULATED_MODEL, price_of
 from twin_resources.settings import Settings
+from twin_resources.stack.child_environment import withheld_keys
+from twin_resources.stack.programs import simulated_provider
 
 CLOSED = Receipt(
     settings=SETTINGS,
@@ -43,6 +50,7 @@ CLOSED = Receipt(
     gate={"beats_base_model": "holds"},
     trial={"finding": "promote"},
     promoted="v3",
+    routed=Routed(SIMULATED_MODEL, 0.2, 40, "nothing is routed", {"v3": 12}, 5_000, 5_000),
 )
 
 
@@ -62,6 +70,9 @@ def test_a_loop_that_closed_misses_nothing() -> None:
         ({"trial": {}, "settings": {HURRY: "60"}}, "pairs promoted it"),
         ({"trial": {}, "promoted": ""}, "pairs promoted it"),
         ({"after": Quality(40, 0.76, "v2")}, "quality came back"),
+        ({"routed": replace(CLOSED.routed, labels=0)}, "labels of the simulated paid model"),
+        ({"routed": replace(CLOSED.routed, account_nano=4_999)}, "what the simulated provider"),
+        ({"routed": Routed()}, "what the simulated provider charged"),
     ],
 )
 def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: str) -> None:
@@ -74,7 +85,7 @@ def test_the_gate_alone_may_release_where_too_few_questions_were_recorded() -> N
 
 
 def test_nothing_having_happened_misses_every_step() -> None:
-    assert len(Receipt(settings={}).missing()) == 9
+    assert len(Receipt(settings={}).missing()) == 11
 
 
 def test_the_receipt_is_written_for_its_owner(tmp_path: Path) -> None:
@@ -91,9 +102,16 @@ def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
     assert quality_of([], []) == Quality()
 
 
+FORCED = (
+    "TWIN_SIMULATED_PROVIDER_PORT", "OPENAI_BASE_URL", "OPENAI_API_KEY", "TWIN_TEACHER_MODEL",
+    "TWIN_JUDGE_MODEL", "NO_PROXY", "no_proxy",
+)  # fmt: skip
+
+
 @pytest.fixture
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in quicker_by(unhurried=False):
+    names = (*quicker_by(unhurried=False), *OF_THE_PAID_MODEL, *FORCED)
+    for name in names:
         monkeypatch.setenv(name, os.environ.get(name, ""))  # so that they are put back
         monkeypatch.delenv(name)
 
@@ -126,3 +144,56 @@ def test_posts_are_withheld_and_arrive_once(tmp_path: Path) -> None:
     assert let_posts_arrive(settings) == []
     assert lay_out(settings) == author  # laying out again moves nothing back
     assert not list(later_folder(settings).iterdir())
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_nobodys_money_is_spent_whatever_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_PAID_MODEL", "openai/gpt-4o")
+    monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "100")
+    monkeypatch.setenv("TWIN_TEACHER_MODEL", "openai/gpt-4o")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://example.com/v1")
+    monkeypatch.setenv("NO_PROXY", "intranet.example.com")
+    settings = demo_settings(tmp_path)
+    assert (settings.paid_model, settings.teacher_model) == (SIMULATED_MODEL, "")
+    assert settings.paid_budget_per_day == 0.05
+    port = settings.simulated_provider_port
+    assert os.environ["OPENAI_BASE_URL"] == f"http://127.0.0.1:{port}/v1"
+    assert "somebody" not in os.environ["OPENAI_API_KEY"]
+    assert os.environ["NO_PROXY"] == "intranet.example.com,127.0.0.1"
+    assert demo_settings(tmp_path).simulated_provider_port == port, "all programs name one"
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_the_provider_is_a_program_of_the_demos_stack_alone(tmp_path: Path) -> None:
+    assert simulated_provider(Settings(home=tmp_path)) == ()
+    settings = demo_settings(tmp_path)
+    arguments = simulated_provider(settings)
+    assert str(settings.simulated_provider_port) in arguments
+    assert str(settings.simulated_bill_path) in arguments
+    held = withheld_keys(settings, needed_for=(), environ=os.environ)
+    assert "OPENAI_API_KEY" in held, "programs that ask nobody"
+    held = withheld_keys(settings, needed_for=(settings.paid_model,), environ=os.environ)
+    assert "OPENAI_API_KEY" not in held
+
+
+def test_the_simulated_model_costs_what_its_provider_charges() -> None:
+    usual = Behaviour()
+    told = price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
+    assert told == pytest.approx((1_000 * usual.prompt_nano + 100 * usual.answer_nano) / 1e9)
+
+
+def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
+    bill = tmp_path / "bill.jsonl"
+    bill.write_text('{"nano": 3000}\n{"nano": 2000}\n', encoding="utf-8")
+    assert billed_nano(bill) == CLOSED.routed.bill_nano
+    assert billed_nano(tmp_path / "none.jsonl") == 0
+    assert list(answered_by(["paid", "v3", "paid"]).items()) == [("v3", 1), ("paid", 2)]
+    said = CLOSED.routed.rows()
+    assert "simulated" in said["paid model"]
+    assert said["simulated bill"] == "$0.0000050; the account says $0.0000050"
+    assert Routed().rows() == {}
+    written = receipt_table(CLOSED).columns[0].cells
+    assert "simulated bill" in list(written)

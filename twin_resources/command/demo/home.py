@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twin_resources.authors import Author, write_author
+from twin_resources.command.demo.routed import name_paid_model
 from twin_resources.command.stopping import DEMO
 from twin_resources.command.subject import choose_subject
 from twin_resources.settings import Settings, load_settings
@@ -58,6 +59,7 @@ def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
     """
     for name, value in quicker_by(unhurried=unhurried).items():
         os.environ.setdefault(name, value)
+    name_paid_model()
     outer = load_settings(home)
     inner = load_settings(outer.home / DEMO)
     inner.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,8 +5,9 @@ themselves. Does not belong here: deciding anything (sensor, gate and trial do),
 (`reader.py`), the settings that make it quick (`home.py`).
 
 Every step is real: two trainings by DeepSpeed beside the first one, the gate, the proxy, the trace
-store, the sensor in Dagster's daemon. What is staged is said: the reader is simulated, and one
-training is given shuffled answers on purpose and forced past the gate that refused it.
+store, the sensor in Dagster's daemon. What is staged is said: the reader is simulated, the provider
+of the paid model is, and one training is given shuffled answers on purpose and forced past the gate
+that refused it.
 """
 # pyright: strict
 
@@ -23,6 +24,7 @@ from typing import TypeVar
 
 from twin_resources.authors import Author
 from twin_resources.command.clock import StageClock, duration
+from twin_resources.command.console import typed
 from twin_resources.command.demo.home import (
     demo_settings,
     lay_out,
@@ -38,8 +40,17 @@ from twin_resources.command.demo.receipt import (
     receipt_table,
     write_receipt,
 )
+from twin_resources.command.demo.routed import (
+    ASKED,
+    Routed,
+    answered_by,
+    billed_nano,
+    held_nano,
+    spent_nano,
+)
 from twin_resources.command.first_answers import import_posts
 from twin_resources.command.outcome import RETRAIN, Outcome, open_registry, refusal_reasons
+from twin_resources.command.routing import routing_of
 from twin_resources.command.runs import follow
 from twin_resources.command.services import publish_endpoints, stack_in_use
 from twin_resources.command.status import run_wait
@@ -48,6 +59,8 @@ from twin_resources.command.up import INTERRUPTED, UpOptions, run_up
 from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
+from twin_resources.gateway.account import account_of
+from twin_resources.gateway.paid_budget import SIMULATED_MODEL
 from twin_resources.loop import alarm_records
 from twin_resources.loop.alarm_records import AlarmRecord
 from twin_resources.registry.moves import Verdict
@@ -57,7 +70,7 @@ from twin_resources.settings import Settings
 from twin_resources.stack.programs import ensure_alive, server_is_ready, urls
 from twin_resources.stack.stack import Stack
 
-STAGES = 7
+STAGES = 8
 MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
 AFTER = 30
 SPOIL = "shuffled_answers"
@@ -66,6 +79,7 @@ SERVED_WITHIN_S = 120.0
 SCORES_WITHIN_S = 180.0
 RUN_WITHIN_S = 120.0
 PROMOTED_WITHIN_S = 180.0
+SETTLED_WITHIN_S = 60.0
 RECEIPT = "receipt.json"
 Found = TypeVar("Found")
 
@@ -154,7 +168,9 @@ class _Demo:
         with self._step(6, "quality comes back"):
             scored = self._read(reader, AFTER)
             self.receipt.after = _quality(scored)
-        with self._step(7, "what is shown in the Dagster UI"):
+        with self._step(7, "a simulated paid model beside the own one: labels, routing, its bill"):
+            self._route(reader)
+        with self._step(8, "what is shown in the Dagster UI"):
             self._show()
 
     def _first_model(self) -> None:
@@ -266,6 +282,39 @@ class _Demo:
             }
         self._wait_until_served(newest.version)
         self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score, 1)
+
+    def _route(self, reader: SimulatedReader) -> None:
+        """Labels of both models, who answers by them, and the bill beside the account."""
+        slug = self.author.slug
+        self.clock.say(
+            f"{SIMULATED_MODEL} is a simulated provider on this machine, at gpt-4o-mini's prices; "
+            "it answers from the passages that it is shown, and no money is spent"
+        )
+        run_id = self.dagster.launch("learn_routing", slug)
+        followed = follow(self.dagster, run_id, clock=self.clock, title="labels", stack=self.stack)
+        if not followed.succeeded:
+            told = "; ".join(followed.failures) or f"the run ended as {followed.run.status}"
+            self.clock.say(f"no labels: {told} ({self._page(run_id)})")
+            return  # it was told, and is a step that did not happen
+        time.sleep(2.0)  # the gateway follows the policy's file within one
+        answered = reader.only_ask(ASKED)
+        reader.only_ask(1, model=f"twin/{slug}@paid")  # by name, whatever the policy says
+        account = account_of(self.settings, self.registry.state)
+        self._wait_for(
+            lambda: held_nano(account) == 0, SETTLED_WITHIN_S, "the account to have settled"
+        )
+        told = routing_of(self.settings, self.author)
+        self.receipt.routed = Routed(
+            margin=told["margin"],
+            labels=followed.numbers.get("routing_labels", {}).get("labels", 0),
+            why=told["why"],
+            answered=answered_by(answered),
+            bill_nano=billed_nano(self.settings.simulated_bill_path),
+            account_nano=spent_nano(account),
+        )
+        for name, found in self.receipt.routed.rows().items():
+            self.clock.say(f"{name}: {found}")
+        self.clock.say(f"see it with: {typed('routing', home=self.settings.home)}")
 
     def _show(self) -> None:
         run_id = self.dagster.launch("collect_feedback", self.author.slug)
