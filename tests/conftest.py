@@ -5,8 +5,10 @@ Belongs here: what two tiers need. Does not belong here: fixtures of one topic.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,18 @@ hypothesis_settings.register_profile("long", deadline=None, print_blob=True)
 def pytest_configure(config: pytest.Config) -> None:
     short = "not long" in config.getoption("markexpr")
     hypothesis_settings.load_profile("short" if short else "long")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What is imported to collect the tests stays: nobody looks through it for garbage, now or
+    later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import os
 from typing import cast
 
 from twin_resources.gateway.config import proxy_environment, trace_store, write_proxy_config
+from twin_resources.gateway.garbage import uncollected
 from twin_resources.gateway.routes import Application, Door
 from twin_resources.gateway.wordless_log import keep_words_out
 from twin_resources.settings import load_secrets, load_settings
@@ -27,10 +28,11 @@ def application() -> Door:
     config = write_proxy_config(settings)
     os.environ.update(proxy_environment(config, secrets, trace_store(settings, secrets)))
 
-    from litellm.proxy.proxy_server import app
+    with uncollected():
+        from litellm.proxy.proxy_server import app
 
-    from twin_resources.gateway import process
-    from twin_resources.gateway.key_terms import under_key_terms
+        from twin_resources.gateway import process
+        from twin_resources.gateway.key_terms import under_key_terms
 
     keep_words_out()
     return Door(

@@ -1,6 +1,7 @@
 """When the gateway's process collects garbage: at chosen moments, never inside an allocation.
 
-Belongs here: switching Python's own moments off, and the rounds in their place.
+Belongs here: switching Python's own moments off, for good or while LiteLLM is imported, and the
+rounds in their place.
 Does not belong here: the timer (`following.py`).
 
 Python up to 3.11 collects while it allocates. A finalizer that sets a context variable then frees
@@ -15,10 +16,25 @@ server is ready (300 MB, mostly LiteLLM) lives as long as the process and is not
 from __future__ import annotations
 
 import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 YOUNG_SECONDS = 0.5
 FULL_EVERY = 60  # rounds, so every 30 s
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """While LiteLLM is imported: all that it makes stays, and looking through it for garbage
+    1,600 times took 2.7 of the import's 11.3 CPU s."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @dataclass

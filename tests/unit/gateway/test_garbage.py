@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import weakref
 
-from twin_resources.gateway.garbage import FULL_EVERY, GarbageRounds
+import pytest
+
+from twin_resources.gateway.garbage import FULL_EVERY, GarbageRounds, uncollected
 
 
 class Knot:
@@ -36,3 +38,16 @@ def test_rounds_free_what_python_would_have_freed() -> None:
         rounds.end()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+def test_nothing_is_collected_while_litellm_is_imported() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled(), "as it was found"
+    assert gc.isenabled()
+    with pytest.raises(ImportError), uncollected():
+        raise ImportError("broken")
+    assert gc.isenabled()
