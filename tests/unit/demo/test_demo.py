@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.judging.word_vectors import embed
 from twin_resources.authors import Author, read_author
 from twin_resources.command.demo.home import (
     HURRIED,
@@ -22,6 +23,7 @@ from twin_resources.command.demo.home import (
     quicker_by,
 )
 from twin_resources.command.demo.paid_provider import Behaviour
+from twin_resources.command.demo.reader import rating
 from twin_resources.command.demo.receipt import (
     HURRY,
     Quality,
@@ -33,6 +35,8 @@ from twin_resources.command.demo.receipt import (
 from twin_resources.command.demo.routed import SETTINGS as OF_THE_PAID_MODEL
 from twin_resources.command.demo.routed import Routed, answered_by, billed_nano
 from twin_resources.gateway.paid_budget import SIMULATED_MODEL, price_of
+from twin_resources.judging.topic import TopicCalibration, TopicJudge
+from twin_resources.quotes.answer_text import HEADING
 from twin_resources.settings import Settings
 from twin_resources.stack.child_environment import withheld_keys
 from twin_resources.stack.programs import simulated_provider
@@ -197,3 +201,18 @@ def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
     assert Routed().rows() == {}
     written = receipt_table(CLOSED).columns[0].cells
     assert "simulated bill" in list(written)
+
+
+def test_the_reader_rates_what_the_model_wrote() -> None:
+    judge = TopicJudge(TopicCalibration(unrelated=0.0, own=0.3, pairs=20, embedder="words"), embed)
+    question = "When should a pendulum clock have its movement oiled?"
+    about_it = "A pendulum clock wants its movement oiled when the oil has gone brown, and "
+    about_it += "that is after about four years in most houses, sooner near a kitchen or the sea."
+    about_bread = "Flour, salt and water are mixed before supper, rest under a cloth until the "
+    about_bread += "morning, and bake for fifty minutes in a heavy pot with its lid kept on."
+    quoted = f"> {about_it}\n>\n> — Oil, 2019-03-02\n\n{HEADING}\n\n"
+
+    good = rating(judge, question, about_it)
+    assert good > 0.8
+    assert rating(judge, question, quoted + about_it) == good
+    assert rating(judge, question, quoted + about_bread) < 0.2

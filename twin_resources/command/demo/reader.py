@@ -2,8 +2,10 @@
 
 Belongs here: the questions, the rule, posting the score. Does not belong here: what the scores lead
 to. The rule is topic × fluent (`judging/topic.py`), scaled once on the author's training pairs; it
-knows neither version nor time nor phase. Every score is marked `simulated`, and each comes from a
-reader of its own, so that each is a settled value.
+knows neither version nor time nor phase. It looks at what the model wrote: the author's own
+sentences above it are on the topic whoever answers, and with them a model of shuffled answers had
+.98 where the good one had .99. Every score is marked `simulated`, and each comes from a reader of
+its own, so that each is a settled value.
 """
 # pyright: strict
 
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 from twin_resources.authors import Author
 from twin_resources.command.conversation import ask, make_client
 from twin_resources.errors import TwinError
+from twin_resources.quotes.answer_text import prose_of
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.stack.endpoints import Endpoints
 
@@ -86,7 +89,7 @@ class SimulatedReader:
         admin = load_secrets(self._settings).gateway_master_key  # may name readers
         client = make_client(self._endpoints.gateway, admin)
         answer = ask(client, question, model=f"twin/{self._author.slug}")
-        score = round(self._judge.score(question, answer.text), 4)
+        score = rating(self._judge, question, answer.text)
         address = f"{self._endpoints.gateway.removesuffix('/v1')}/twin/feedback"
         body = {
             "trace_id": answer.trace_id,
@@ -108,6 +111,11 @@ class SimulatedReader:
                 next_step="see gateway.log",
             )
         return Scored(question, answer.version, answer.trace_id, score)
+
+
+def rating(judge: TopicJudge, question: str, answer: str) -> float:
+    """What the rule gives to the prose of an answer, in [0, 1]; of quotations alone it is 0."""
+    return round(judge.score(question, prose_of(answer)), 4)
 
 
 def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Sequence[str]]:
