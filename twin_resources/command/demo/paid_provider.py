@@ -14,6 +14,7 @@ Which requests fail is drawn from the seed, or said in the question: `(429)`, `(
 values, as the judges do, gets a whole object that holds to it, drawn by the seed. What it says is
 drawn, too; one that `reads` answers with the paragraph of its prompt that a question has most in
 common with, else with empty phrases: judges find it better where its prompt has something to say.
+Its batch endpoint (`paid_batches.py`) charges half.
 Counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 """
 # pyright: strict
@@ -36,6 +37,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from twin_resources.command.demo.paid_batches import PaidBatches
 
 FAILURES = ("429", "500", "hang", "cut", "broken", "no usage", "long")
 # Each with its leading space is one token of o200k_base.
@@ -66,6 +69,7 @@ class Behaviour:
         rates: probability of a failure, by its name in `FAILURES`.
         reads: whether it answers from its prompt where that has something about the question.
         seed: of every draw.
+        batch_s: until a batch has ended, on average; drawn by batch.
     """
 
     prompt_nano: int = 150  # gpt-4o-mini's $0.15 and $0.60 a million
@@ -75,6 +79,7 @@ class Behaviour:
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
     reads: bool = False
     seed: int = 0
+    batch_s: float = 0.2
 
 
 @dataclass
@@ -114,6 +119,7 @@ class PaidProvider:
         self.bill = Bill(bill)
         self._numbers = itertools.count()
         self._encode, self._decode = _encoder()
+        self.batches = PaidBatches(self)
         provider = self
 
         class Handler(_Handler):
@@ -156,6 +162,21 @@ class PaidProvider:
             for one in messages
         )
 
+    def write(
+        self, body: Mapping[str, Any], fails: str, draw: random.Random
+    ) -> tuple[list[str], int, str]:
+        """The pieces of the answer to a request, how many tokens they are, and why it ends."""
+        allowed = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
+        if rating := _by_schema(body, draw):
+            words, length = [rating], self.count(rating)
+        elif self.behaviour.reads and fails not in {"long", "hang"}:
+            words = self.read(body["messages"], allowed)
+            length = len(words)
+        else:
+            length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
+            words = [" " + draw.choice(WORDS) for _ in range(length)]
+        return words, length, "length" if length == allowed else "stop"
+
     def read(self, messages: Sequence[Mapping[str, Any]], allowed: int) -> list[str]:
         """The tokens of an answer from the prompt's own paragraphs, or of empty phrases.
 
@@ -190,31 +211,41 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/bill":
             self._json(200, {"nano": bill.nano, "requests": bill.requests})
         else:
+            self._of_batches(b"")
+
+    def do_DELETE(self) -> None:
+        """A file goes."""
+        self._of_batches(b"")
+
+    def _of_batches(self, sent: bytes) -> None:
+        found = self.provider.batches.respond(
+            self.command, self.path, sent, self.headers.get("content-type", "")
+        )
+        if isinstance(found, bytes):
+            self._send(200, found, "application/jsonl")
+        elif found is None:
             self._json(404, _error("no such path"))
+        else:
+            self._json(200, found)
 
     def do_POST(self) -> None:
-        """One chat completion."""
+        """One chat completion, or a part of the batch API."""
         size = int(self.headers.get("content-length", 0))
-        body: dict[str, Any] = json.loads(self.rfile.read(size))
+        sent = self.rfile.read(size)
+        if not self.path.endswith("/chat/completions"):
+            self._of_batches(sent)
+            return
+        body: dict[str, Any] = json.loads(sent)
         provider, draw = self.provider, self.provider.draw()
         behaviour = provider.behaviour
-        fails = _failure(str(body["messages"][-1]["content"]), behaviour.rates, draw)
+        fails = failure_of(str(body["messages"][-1]["content"]), behaviour.rates, draw)
         prompt = provider.tokens(body["messages"])
         time.sleep(draw.expovariate(1 / behaviour.latency_s) if behaviour.latency_s else 0.0)
         if fails in {"429", "500"}:
             provider.bill.charge(behaviour, fails, prompt=0, answer=0)
             self._json(int(fails), _error("try again later"))
             return
-        allowed = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
-        if rating := _by_schema(body, draw):
-            words, length = [rating], provider.count(rating)
-        elif behaviour.reads and fails not in {"long", "hang"}:
-            words = provider.read(body["messages"], allowed)
-            length = len(words)
-        else:
-            length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
-            words = [" " + draw.choice(WORDS) for _ in range(length)]
-        finish = "length" if length == allowed else "stop"
+        words, length, finish = provider.write(body, fails, draw)
         if body.get("stream"):
             self._stream(body, words, finish, prompt, fails)
         elif fails in {"hang", "cut", "broken"}:
@@ -225,13 +256,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             provider.bill.charge(behaviour, "whole", prompt=prompt, answer=length)
-            usage = {"usage": _usage(prompt, length)} if fails != "no usage" else {}
-            choice = {
-                "index": 0,
-                "message": {"role": "assistant", "content": "".join(words)},
-                "finish_reason": finish,
-            }
-            self._json(200, {**_head("chat.completion"), "choices": [choice], **usage})
+            used = (prompt, length) if fails != "no usage" else None
+            self._json(200, completion("".join(words), finish, used))
 
     def _stream(
         self, body: Mapping[str, Any], words: list[str], finish: str, prompt: int, fails: str
@@ -290,9 +316,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _json(self, status: int, document: Mapping[str, Any]) -> None:
-        body = json.dumps(document).encode()
+        self._send(status, json.dumps(document).encode(), "application/json")
+
+    def _send(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -308,7 +336,15 @@ def _by_schema(body: Mapping[str, Any], draw: random.Random) -> str:
     return json.dumps(chosen) if chosen else ""
 
 
-def _failure(question: str, rates: Mapping[str, float], draw: random.Random) -> str:
+def completion(text: str, finish: str, used: tuple[int, int] | None) -> dict[str, Any]:
+    """A whole answer; `used` are the tokens of prompt and answer, where it tells them."""
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    usage = {"usage": _usage(*used)} if used is not None else {}
+    return {**_head("chat.completion"), "choices": [choice], **usage}
+
+
+def failure_of(question: str, rates: Mapping[str, float], draw: random.Random) -> str:
     """The failure that the question names, else one drawn by its rate; empty: none."""
     for name in FAILURES:
         if f"({name})" in question:
