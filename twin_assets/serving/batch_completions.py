@@ -14,6 +14,7 @@ import dagster as dg
 from twin_assets.partitions import authors
 from twin_resources.batches.answers import Answered, Journal, check_out
 from twin_resources.batches.completing import WIDTH, BatchSum, complete
+from twin_resources.batches.provider_batches import ProviderBatches
 from twin_resources.batches.questions import read_questions
 from twin_resources.dagster_resources import SettingsResource
 from twin_resources.stack.endpoints import read_endpoints
@@ -30,12 +31,15 @@ class Batch(dg.Config):
         out: the answers, .jsonl or .parquet; empty: `<questions>.answers.parquet` beside it.
         model: empty: `twin/<author>`; an alias alone (`@base`) is put behind it.
         width: requests at once.
+        provider_batch: rows of the paid model go to its provider's batch endpoint, usually at half
+            the price; the run waits for them, up to 24 hours, and one that was ended goes on.
     """
 
     questions: str = ""
     out: str = ""
     model: str = ""
     width: int = WIDTH
+    provider_batch: bool = False
 
 
 @dg.asset(
@@ -60,7 +64,11 @@ def batch_completions(
     out = Path(config.out) if config.out else path.with_name(f"{path.stem}.answers.parquet")
     check_out(out)
     questions, broken = read_questions(path)
-    endpoints = read_endpoints(settings.settings().home)
+    home = settings.settings()
+    endpoints = read_endpoints(home.home)
+    late: ProviderBatches | None = None
+    if config.provider_batch:
+        late = ProviderBatches.of(home, endpoints.gateway_key, context.log.info)
     model = config.model
     if not model or model.startswith("@"):
         model = f"twin/{context.partition_key}{model}"
@@ -82,6 +90,7 @@ def batch_completions(
             model=model,
             width=config.width,
             on_row=tell,
+            late=late,
         )
         rows = journal.finish(one.fingerprint(model) for one in questions)
     finally:
@@ -98,6 +107,7 @@ def batch_completions(
             "broken rows": dg.MetadataValue.md(left_out),
             "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
             "cost not known": sum(row["cost_usd"] is None for row in answered),
+            "by the provider's batch": done.put_off,
             "routes": dict(Counter(str(row["route"]) for row in answered)),
         },
     )

@@ -90,7 +90,8 @@ def lies_elsewhere(
         found.append(
             Elsewhere(
                 f"the provider of {model}{was}",
-                "see its retention of requests; ask for deletion where it is longer. What of "
+                "see its retention of requests; ask for deletion where it is longer, and delete "
+                "there the files of batches that are under way. What of "
                 "questions and posts it was shown, each trace says (twin.provider_saw)",
                 by,
             )

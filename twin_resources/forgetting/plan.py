@@ -23,6 +23,7 @@ from twin_resources.forgetting.lance_tables import LanceTables
 from twin_resources.forgetting.marks import Marking
 from twin_resources.forgetting.place import Instance
 from twin_resources.forgetting.trace_store import Seen, is_of, trace_store_of
+from twin_resources.gateway.provider_batch_rows import BatchRow, at_providers
 from twin_resources.langfuse.trace_texts import question_of
 from twin_resources.ledger import schema as ledger
 
@@ -178,7 +179,20 @@ def _traces_of(instance: Instance, gone: Gone) -> tuple[set[str], set[str]]:
             found.add(one.trace_id)
         if one.provider:
             providers[one.trace_id] = one.provider
+    for model, row in at_providers(instance.state):  # their traces are written when they come back
+        if is_put_off(row, gone):
+            found.add(row.trace_id)
+            providers[row.trace_id] = model
     return found, {f"{providers[trace]} {trace}" for trace in found & providers.keys()}
+
+
+def is_put_off(row: BatchRow, gone: Gone) -> bool:
+    """Whether a row of a provider's batch asks the author, is the reader's, or holds the post."""
+    if gone.author and row.author != gone.author:
+        return False
+    if gone.subject.kind == "reader":
+        return row.reader == gone.subject.name
+    return gone.whole_author or gone.is_among([dict(row.request), row.record])
 
 
 def _shows(row: Any, gone: Gone) -> bool:

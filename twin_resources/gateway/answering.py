@@ -123,6 +123,9 @@ class Answering:
         drawn: who was chosen first, once the standby has taken over; None: nobody failed.
         bought: the paid call that was made for it; None: none was.
         cascade: the paid answer that may replace a whole own one; None: none may.
+        own_usd: what the own answer has cost that the paid model's replaces.
+        provider_batch: the batch, by our name, in which a provider answered it later; empty: it
+            was answered at once.
         is_told: its span is written.
         begun_anew: how often it was begun again after a failure, by whomever.
     """
@@ -165,7 +168,8 @@ class Answering:
     quote_threshold: float | None = None
     bought: PaidCall | None = None
     cascade: Cascade | None = None
-    _own_usd: float = 0.0
+    own_usd: float = 0.0
+    provider_batch: str = ""
     is_told: bool = False
     begun_anew: int = 0
     _began: float = 0.0
@@ -194,7 +198,7 @@ class Answering:
         if tokens and self.routing is not None and self.routing.other:
             self.other_usd = self.routing.other_usd(tokens)
         if paid_usd is not None:
-            self.cost_usd = paid_usd + self._own_usd
+            self.cost_usd = paid_usd + self.own_usd
         elif tokens and not self.is_fixed and self.tokens_per_second > 0:
             self.cost_usd = answer_usd(
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
@@ -258,7 +262,7 @@ class Answering:
             self.tokens_per_second = self.meter.tokens_per_second
             self.meter = None
         if tokens and self.tokens_per_second > 0:
-            self._own_usd = answer_usd(
+            self.own_usd = answer_usd(
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
             )
         self.chosen, self.template = cascade.paid, cascade.template
@@ -270,7 +274,7 @@ class Answering:
 
         def take_back() -> None:
             self.chosen, self.template, self.degraded = chosen, template, degraded
-            self.routing, self._own_usd = routing, 0.0
+            self.routing, self.own_usd = routing, 0.0
 
         return take_back
 
@@ -417,6 +421,7 @@ class Answering:
             "twin.other_usd": _number(self.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
             "twin.batch": "true" if self.asked.batch else "",
+            "twin.provider_batch": self.provider_batch,
             "twin.safety": ",".join(self.findings),
             "twin.provider": self.provider,
             "twin.provider_saw": self.provider_saw,

@@ -242,7 +242,7 @@ def choose(
     Raises:
         Refused: 404 no such author or alias, 403 not for this key, 503 no server is ready.
     """
-    _check_reach(snapshot, asked, key)
+    check_reach(snapshot, asked, key)
     policy = snapshot.policy_of(asked.author)
     if asked.alias == PAID:
         return Chosen(PAID, PAID, "", "", "alias:paid", 1.0, released_for=ANSWER_FORMS)
@@ -439,7 +439,12 @@ def _versions(policy: AuthorPolicy | None) -> str:
     return "|".join(str(version.version) for version in served if version)
 
 
-def _check_reach(snapshot: Snapshot, asked: Asked, key: Key) -> None:
+def check_reach(snapshot: Snapshot, asked: Asked, key: Key) -> None:
+    """Refuse a question that this key may not ask, or nobody now.
+
+    Raises:
+        Refused: 404 no such author or alias, 403 not for this key, 503 the author is paused.
+    """
     mine = sorted(author for author in snapshot.authors if key.may_ask(author))
     listed = ", ".join(f"twin/{author}" for author in mine[:20]) or "no twin at all"
     if asked.author not in snapshot.authors:

@@ -85,6 +85,24 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
     return float(prompt_usd + answer_usd)
 
 
+def batch_price_of(model: str, *, prompt_tokens: int, answer_tokens: int) -> tuple[float, bool]:
+    """What a paid model asks for that many tokens in a batch, US dollars, and whether that is a
+    price of batches; where LiteLLM's map has none it is `price_of`: no discount is made up.
+
+    Raises:
+        TwinError: the map knows no price for it.
+    """
+    named = price_of(model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+    from litellm import get_model_info
+
+    known: Mapping[str, Any] = {**get_model_info(model)}
+    prompt_usd = known.get("input_cost_per_token_batches")
+    answer_usd = known.get("output_cost_per_token_batches")
+    if prompt_usd is None or answer_usd is None:
+        return named, False
+    return prompt_tokens * float(prompt_usd) + answer_tokens * float(answer_usd), True
+
+
 def tokens_of(messages: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of a prompt as OpenAI counts them, without asking anybody."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")

@@ -10,6 +10,7 @@ per reference.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Any
 
 from twin_resources.gateway.account import account_of
@@ -24,6 +25,7 @@ from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.paid_budget import PaidBudget, price_of
 from twin_resources.gateway.passages import passages_of
 from twin_resources.gateway.plugin import TwinPlugin, authenticator
+from twin_resources.gateway.putting_off import PuttingOff
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
@@ -73,6 +75,10 @@ def _paid_budget() -> PaidBudget | None:
     return PaidBudget(account, model=settings.paid_model)
 
 
+def _putting_off() -> PuttingOff | None:
+    return PuttingOff(partial(State.open, settings.state_address)) if budget is not None else None
+
+
 def _flush() -> None:
     """What waits to be written, before the process ends."""
     if budget is not None:
@@ -107,7 +113,7 @@ prices = Prices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
 origins = Origins.read(settings.allowed_origins)
 admission = Admission(settings.requests_per_key, settings.requests_per_server)
 watch = CanaryWatch(live, _roll_back)
-plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
+plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router, putting_off=_putting_off())
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
 following = Following(

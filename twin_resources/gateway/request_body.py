@@ -85,6 +85,7 @@ class Asked:
         user: whom the client names as its reader, or empty.
         ignored: what was sent and has no effect whoever is asked, by name.
         batch: no reader asks, a batch does (`idle_keys.BATCH_MARK`).
+        batch_row: the row of it that may wait for a provider's batch; empty: it is answered now.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Asked:
     user: str = ""
     ignored: tuple[str, ...] = ()
     batch: bool = False
+    batch_row: str = ""
 
     @property
     def prompt_class(self) -> str:
@@ -149,6 +151,8 @@ def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> di
     told: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
     if idle.batch:
         told["batch"] = True
+    if idle.batch_row:
+        told["batch_row"] = idle.batch_row
     return passed | ({ADMITTED_KEY: told} if any(told.values()) else {})
 
 
@@ -204,6 +208,7 @@ def read_question(body: Mapping[str, Any]) -> Asked:
         user=str(told.get("user", "")),
         ignored=tuple(told.get("ignored", ())),
         batch=bool(told.get("batch")),
+        batch_row="" if stream else str(told.get("batch_row", "")),
     )
 
 

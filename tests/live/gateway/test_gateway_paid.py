@@ -7,7 +7,11 @@ itself, and everything that can go wrong with a provider goes wrong.
 from __future__ import annotations
 
 import gzip
+import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -28,7 +32,9 @@ from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.batches.answers import Answered, Journal
 from twin_resources.batches.completing import complete
+from twin_resources.batches.provider_batches import ProviderBatches
 from twin_resources.batches.questions import BatchQuestion
+from twin_resources.command.batch import NOT_ALL
 from twin_resources.command.demo.paid_provider import WORDS, Behaviour, PaidProvider, read_bill
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.embedder.embedder import load_embedder
@@ -54,6 +60,7 @@ from twin_resources.gateway.routing.policy_file import (
 from twin_resources.guard_settings import Guards
 from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
+from twin_resources.stack.endpoints import Endpoints, write_endpoints
 from twin_resources.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
@@ -210,8 +217,9 @@ def test_a_broken_stream_that_stable_ends_is_paid_for(paid: Stack, money: Money)
     assert money.settled() == money.billed()
 
 
-def routes_traced(stack: Stack) -> list[tuple[str, str]]:
-    """Trace id and route of every span that waits; nothing else reads this stack's outbox."""
+def routes_traced(stack: Stack, told_as: str = "twin.route") -> list[tuple[str, str]]:
+    """Trace id and route of every span that waits, or what else of it is named; nothing else reads
+    this stack's outbox."""
     outbox, found = Outbox(outbox_path(stack.settings)), list[tuple[str, str]]()
     while (waiting := outbox.next_waiting()) is not None:
         if waiting.kind == "trace":
@@ -223,7 +231,7 @@ def routes_traced(stack: Stack) -> list[tuple[str, str]]:
                 (span.trace_id.hex(), told.value.string_value)
                 for span in spans
                 for told in span.attributes
-                if told.key.endswith("twin.route")
+                if told.key.endswith(told_as)
             ]
         outbox.sent(waiting)
     outbox.close()
@@ -372,10 +380,80 @@ def test_a_response_that_is_sent_again_is_paid_for_once(
     assert money.settled() == money.billed() > 0
 
 
-def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
+def paid_settings(stack: Stack) -> Settings:
+    """As the gateway's own, which has read its environment."""
+    named = {"paid_model": MODEL, "paid_budget_per_day": BUDGET}
+    return stack.settings.model_copy(update=named)
+
+
+def test_a_providers_batch_whose_command_was_killed_goes_on_and_is_paid_once(
     paid: Stack, money: Money, tmp_path: Path
 ) -> None:
+    """What the router keeps is answered here; the rest in one file, at half the price."""
+    write_endpoints(
+        Endpoints(
+            home=str(paid.settings.home), dagster="", gateway=f"{paid.url}/v1",
+            gateway_key=paid.key, models=(), traces="", traces_public_key="",
+            traces_secret_key="", logs="", pids={},
+        )
+    )  # fmt: skip
+    path, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
+    asked = {"a": "Oil? (1)", "b": "Oil? (2)", "fails": "Oil? (500)", "here": "Oil? (3)"}
+    lines = [
+        {"id": name, "question": text, "model": f"twin/ann@{'base' if name == 'here' else 'paid'}"}
+        for name, text in asked.items()
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    command = [
+        *(sys.executable, "-m", "twin_resources.cli"),
+        *("batch", str(path), "--out", str(out), "--author", "ann", "--provider-batch"),
+    ]
+    environ = os.environ | dict(paid.environ) | {"TWIN_HOME": str(paid.settings.home)}
+    provider, behaviour = money.provider, money.provider.behaviour
+    provider.behaviour = replace(behaviour, batch_s=1e6)
+    running = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+    try:
+        paid.wait(lambda: provider.batches.batches, seconds=90)
+    finally:
+        provider.behaviour = behaviour
+        running.kill()
+        said, _ = running.communicate()
+    assert "3 rows for openai/gpt-4o-mini, by openai's batch endpoint" in said
+    assert not out.exists()
+    [batch] = provider.batches.batches.values()
+    batch.ends = 0.0
+    again = subprocess.run(
+        command, env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert again.returncode == NOT_ALL, again.stdout + again.stderr
+    assert list(provider.batches.batches.values()) == [batch], "not submitted a second time"
+    rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert "the provider failed (500)" in rows["fails"]["error"]
+    assert [rows[name]["route"] for name in ("a", "b", "here")] == ["alias:paid"] * 2 + [
+        "alias:base"
+    ]
+    assert all(rows[name]["answer"] for name in ("a", "b", "here"))
+    assert rows["here"]["cost_usd"] != rows["a"]["cost_usd"] > 0
+    assert money.settled() == money.billed() > 0
+    told = rows["a"]["cost_usd"] + rows["b"]["cost_usd"]
+    assert told == pytest.approx(money.billed() / NANO)
+    traced = dict[str, str]()
+
+    def all_traced() -> bool:
+        traced.update(routes_traced(paid, "twin.provider_batch"))
+        return {row["trace_id"] for row in rows.values() if row["trace_id"]} <= traced.keys()
+
+    paid.wait(all_traced, seconds=20)
+    by_batch = {name for name, row in rows.items() if traced.get(row["trace_id"])}
+    assert by_batch == {"a", "b"}
+
+
+def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
+    paid: Stack, money: Money, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every word that the provider can say stands in the author's block list."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.setenv(name, paid.environ[name])
     words = Guards((("words", "answer", "mask"), ("words", "input", "off")), tuple(WORDS))
     author = read_author(paid.settings, "ann")
     chat = asking("long", max_tokens=9)
@@ -410,8 +488,14 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
             [question], journal, url=f"{paid.url}/v1", key=paid.key, model="twin/ann@paid",
             on_row=lambda _, row: rows.append(row),
         )  # fmt: skip
+        late = ProviderBatches.of(paid_settings(paid), paid.key)
+        late.poll_s = 0.1
+        complete(
+            [replace(question, id="2")], journal, url=f"{paid.url}/v1", key=paid.key,
+            model="twin/ann@paid", on_row=lambda _, row: rows.append(row), late=late,
+        )  # fmt: skip
         journal.close()
-        found["batch"] = str(rows[0]["answer"])
+        found["batch"], found["provider's batch"] = (str(row["answer"]) for row in rows)
     finally:
         write_author(paid.settings, author)
     for api, text in found.items():
