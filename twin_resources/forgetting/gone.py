@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from twin_resources.forgetting.marks import Marks, empty_marks
@@ -127,10 +127,6 @@ class Gone:
         said: dict[str, Any] = json.loads(document)
         sets: dict[str, Any] = {name: frozenset(said.get(name, ())) for name in _SETS}
         return cls(subject, key_hash=str(said["key_hash"]), marks=marks, **sets)
-
-    def with_ids(self, ids: Iterable[str]) -> Gone:
-        """The same with more identifiers."""
-        return replace(self, ids=self.ids | frozenset(ids))
 
 
 _SETS = ("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints")

@@ -28,12 +28,6 @@ _HUGO_LANGUAGES = re.compile(r"config/_default/languages\.(?:toml|ya?ml|json)")
 Fields = Mapping[str, Any]
 
 
-def is_hugo(names: Iterable[str]) -> bool:
-    """Whether files of these paths (from the site's root) make a Hugo site."""
-    paths = list(names)
-    return any(_HUGO.fullmatch(path) for path in paths) and any("/" in path for path in paths)
-
-
 def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str) -> Site:
     """The site of a folder.
 
