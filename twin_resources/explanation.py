@@ -186,7 +186,7 @@ def _by_key(
     *,
     columns: Sequence[str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    if not values:
+    if not values or not tables.exists(asset, author):  # a table that was taken away holds nothing
         return {}
     listed = ", ".join("'" + value.replace("'", "''") + "'" for value in dict.fromkeys(values))
     frame = tables.read(asset, author, columns=columns, where=f"{key} IN ({listed})")

@@ -66,6 +66,15 @@ def test_chunks_lead_to_the_posts_in_the_order_of_the_prompt(corpus: Tables) -> 
     assert passages_of(corpus, "ada", []) == ()
 
 
+def test_an_answer_is_explained_as_far_as_the_tables_that_are_left_go(tables: Tables) -> None:
+    [nothing] = passages_of(tables, "ada", ["c1"])
+    assert (nothing.chunk_id, nothing.document_id) == ("c1", "")
+
+    store(tables, "document_chunks", "chunk_id", [CHUNK])
+    [found] = passages_of(tables, "ada", ["c1"])
+    assert (found.title, found.text, found.source_id) == ("It's a clock", "Words", "")
+
+
 def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
     found = Explanation(
         trace_id="t1",
