@@ -63,13 +63,15 @@ def batch_files(
     for author in sorted({row.author for row in rows}):
         kept: list[BatchRow] = []
         lines: list[bytes] = []
+        size = 0
         for row in (one for one in rows if one.author == author):
             line = _line(row, model)
-            if len(kept) >= most_rows or (kept and sum(map(len, lines)) + len(line) > most_bytes):
+            if len(kept) >= most_rows or (kept and size + len(line) > most_bytes):
                 found.append(_file(kept, lines, model))
-                kept, lines = [], []
+                kept, lines, size = [], [], 0
             kept.append(row)
             lines.append(line)
+            size += len(line)
         found.append(_file(kept, lines, model))
     return found
 

@@ -24,6 +24,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -43,10 +44,19 @@ _COUNTED_AS = "gpt-4o"
 _BY_THE_COUNTER = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers make up to 1.6 times as many tokens of the same prose.
 _OTHERS_FACTOR = 2
-# Of the simulated provider (`command/demo/paid_provider.py`), which no map knows: what it charges
-# by default for a token of a prompt and of an answer, gpt-4o-mini's prices.
 SIMULATED_MODEL = "openai/simulated"
-_SIMULATED_USD = (0.15e-6, 0.60e-6)
+# What the simulated provider (`command/demo/paid_provider.py`) charges by default, in the words of
+# LiteLLM's map, which cannot know it: gpt-4o-mini's prices, half of them in a batch.
+_SIMULATED_PRICES = {
+    "litellm_provider": "openai",
+    "mode": "chat",
+    "input_cost_per_token": 0.15e-6,
+    "output_cost_per_token": 0.60e-6,
+    "input_cost_per_token_batches": 0.075e-6,
+    "output_cost_per_token_batches": 0.30e-6,
+    "cache_read_input_token_cost": 0.15e-6,
+    "cache_creation_input_token_cost": 0.15e-6,
+}
 _AROUND_A_PROMPT = 64  # tokens that a provider's own template may add
 _TIMED_OUT = 408
 # One attempt with its time-out, and a margin: see `account.DEADLINE_S`.
@@ -54,8 +64,7 @@ _WITHIN_S = 900.0
 
 
 def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
-    """What a paid model asks for that many tokens, US dollars, by LiteLLM's price map; the
-    simulated one by its own two prices.
+    """What a paid model asks for that many tokens, US dollars, by LiteLLM's price map.
 
     Args:
         usage: LiteLLM's usage of an answer, which knows tokens that cost less (cached ones).
@@ -63,14 +72,8 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
     Raises:
         TwinError: the map knows no price for it.
     """
-    if model == SIMULATED_MODEL:
-        return prompt_tokens * _SIMULATED_USD[0] + answer_tokens * _SIMULATED_USD[1]
-    # Without the switch LiteLLM asks GitHub for its map when it is imported.
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    from litellm import cost_per_token
-
     try:
-        prompt_usd, answer_usd = cost_per_token(
+        prompt_usd, answer_usd = _priced().cost_per_token(
             model=model,
             prompt_tokens=prompt_tokens,
             completion_tokens=answer_tokens,
@@ -93,14 +96,24 @@ def batch_price_of(model: str, *, prompt_tokens: int, answer_tokens: int) -> tup
         TwinError: the map knows no price for it.
     """
     named = price_of(model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
-    from litellm import get_model_info
-
-    known: Mapping[str, Any] = {**get_model_info(model)}
+    known: Mapping[str, Any] = {**_priced().get_model_info(model)}
     prompt_usd = known.get("input_cost_per_token_batches")
     answer_usd = known.get("output_cost_per_token_batches")
     if prompt_usd is None or answer_usd is None:
         return named, False
     return prompt_tokens * float(prompt_usd) + answer_tokens * float(answer_usd), True
+
+
+@cache
+def _priced() -> Any:
+    """LiteLLM, whose price map holds the simulated model as well."""
+    # Without the switch LiteLLM asks GitHub for its map when it is imported.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    lite: Any = litellm
+    lite.register_model({SIMULATED_MODEL: _SIMULATED_PRICES})
+    return lite
 
 
 def tokens_of(messages: Sequence[Mapping[str, Any]]) -> int:

@@ -34,7 +34,7 @@ from twin_resources.command.demo.receipt import (
 )
 from twin_resources.command.demo.routed import SETTINGS as OF_THE_PAID_MODEL
 from twin_resources.command.demo.routed import Routed, answered_by, billed_nano
-from twin_resources.gateway.paid_budget import SIMULATED_MODEL, price_of
+from twin_resources.gateway.paid_budget import SIMULATED_MODEL, batch_price_of, price_of
 from twin_resources.judging.topic import TopicCalibration, TopicJudge
 from twin_resources.quotes.answer_text import HEADING
 from twin_resources.settings import Settings
@@ -187,6 +187,9 @@ def test_the_simulated_model_costs_what_its_provider_charges() -> None:
     usual = Behaviour()
     told = price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
     assert told == pytest.approx((1_000 * usual.prompt_nano + 100 * usual.answer_nano) / 1e9)
+    # its batches are half the price: tests/live/gateway/test_gateway_paid.py holds that to its bill
+    half = batch_price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
+    assert half == (pytest.approx(told / 2), True)
 
 
 def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
