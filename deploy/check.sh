@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lint, types and every test that needs no GPU or account:  bash deploy/check.sh [--fast|--no-live|--long] [PYTEST ARGS]
-# Short on purpose: the logic is Python under test (twin_resources/preflight.py, installation.py, check.py).
+# Short on purpose: the logic is Python under test (deploy/twin_cli/preflight.py, installation.py, check.py).
 set -euo pipefail
 unset PYTHONDONTWRITEBYTECODE # hundreds of processes would compile what they import anew
 source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"

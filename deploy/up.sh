@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Posts to a tuned twin behind one endpoint:  bash deploy/up.sh [PATH --author NAME] [--help]
-# Short on purpose: the logic is Python under test (twin_resources/up_arguments.py, preflight.py, installation.py, cli/).
+# Short on purpose: the logic is Python under test (deploy/checkout/up_arguments.py, preflight.py, installation.py, cli/).
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 

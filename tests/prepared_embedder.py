@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.embedder import embedder
-from twin_resources.embedder import preparation as embedder_preparation
-from twin_resources.embedder.preparation import prepare
 from twin_resources.errors import TwinError
+from twin_resources.models.embedder import embedder
+from twin_resources.models.embedder import preparation as embedder_preparation
+from twin_resources.models.embedder.preparation import prepare
 from twin_resources.settings import Settings, load_settings
 
 KEPT = Path(__file__).resolve().parent.parent / "build" / "prepared-embedder"

@@ -1,7 +1,7 @@
 """What a test run says at its end: passed, failed, and skipped by reason; an unknown reason fails.
 
 Belongs here: the pytest plugin that counts, and the reasons for which a test may be skipped.
-Does not belong here: fixtures (`conftest.py`), the stages of a check (`twin_resources/check.py`).
+Does not belong here: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/check.py`).
 
 A skip says that the machine lacks something. A reason that is not on the list is a test that nobody
 decided to leave out, so it fails the run. Loaded by `twin check` with `-p tests.reporting`; with

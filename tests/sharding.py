@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from checkout.check import share_of
 
 from tests.live.conftest import LIVE, LONGEST_FIRST, group_of
-from twin_resources.check import share_of
 
 Group = tuple[int, str]
 """Its turn and its name."""

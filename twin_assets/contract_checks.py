@@ -17,7 +17,7 @@ from twin_assets.knowledge.chunking import DocumentChunks
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import TablesResource
-from twin_resources.tables.tables import BATCH_ROWS
+from twin_resources.storage.tables.tables import BATCH_ROWS
 
 
 def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.AssetChecksDefinition:

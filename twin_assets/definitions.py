@@ -33,9 +33,9 @@ from twin_assets.serving import (
     routing_policy,
     shadow_pairs,
 )
+from twin_assets.serving.training_inputs import TrainingInputsResource
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
-from twin_assets.training.training_inputs import TrainingInputsResource
 from twin_resources import dagster_resources as shells
 from twin_resources.settings import load_settings
 from twin_sensors import (

@@ -15,7 +15,7 @@ import polars as pl
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_resources.errors import TwinError
 from twin_resources.settings import load_settings
-from twin_resources.tables.tables import Rework, Tables
+from twin_resources.storage.tables.tables import Rework, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata(obj.metadata())
 
     def _tables(self) -> Tables:
-        from twin_resources.state.state import State
+        from twin_resources.storage.state.state import State
 
         settings = load_settings(self.home or None)
         return Tables(settings.tables_base, state=State.open(settings.state_address))

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
         TrainingLauncherResource,
     )
     from twin_resources.errors import TwinError
+    from twin_resources.models.retrieval.retrieval import Retriever
     from twin_resources.registry.registry import Registry
-    from twin_resources.retrieval.retrieval import Retriever
     from twin_resources.settings import Settings, load_settings
-    from twin_resources.state.state import State
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
 
 __all__ = [
     "EmbedderResource",

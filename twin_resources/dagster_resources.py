@@ -15,14 +15,14 @@ from twin_resources.authors import Author, read_author
 from twin_resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from twin_resources.embedder.embedder import Embedder
-    from twin_resources.langfuse.client import LangfuseClient
+    from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.models.retrieval.retrieval import Retriever
+    from twin_resources.models.serving.model_server import ModelServers
+    from twin_resources.models.training_launcher import TrainingLauncher
+    from twin_resources.observability.langfuse.client import LangfuseClient
     from twin_resources.registry.registry import Registry
-    from twin_resources.retrieval.retrieval import Retriever
-    from twin_resources.serving.model_server import ModelServers
-    from twin_resources.state.state import State
-    from twin_resources.tables.tables import Tables
-    from twin_resources.training_launcher import TrainingLauncher
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
 
 
 class _OfHome(dg.ConfigurableResource):
@@ -45,7 +45,7 @@ class StateResource(_OfHome):
     """The state store: leases, registry, keys."""
 
     def state(self) -> State:
-        from twin_resources.state.state import State
+        from twin_resources.storage.state.state import State
 
         return State.open(self.settings().state_address)
 
@@ -54,8 +54,8 @@ class TablesResource(_OfHome):
     """The Lance tables of every author."""
 
     def tables(self) -> Tables:
-        from twin_resources.state.state import State
-        from twin_resources.tables.tables import Tables
+        from twin_resources.storage.state.state import State
+        from twin_resources.storage.tables.tables import Tables
 
         settings = self.settings()
         return Tables(settings.tables_base, state=State.open(settings.state_address))
@@ -65,7 +65,7 @@ class EmbedderResource(_OfHome):
     """The embedder that the settings name."""
 
     def embedder(self) -> Embedder:
-        from twin_resources.embedder.embedder import load_embedder
+        from twin_resources.models.embedder.embedder import load_embedder
 
         return load_embedder(self.settings())
 
@@ -74,8 +74,8 @@ class RetrieverResource(_OfHome):
     """Retrieval as the gateway does it: one function for dataset, evaluation and serving."""
 
     def retriever(self) -> Retriever:
-        from twin_resources.embedder.embedder import load_embedder
-        from twin_resources.retrieval.retrieval import Retriever
+        from twin_resources.models.embedder.embedder import load_embedder
+        from twin_resources.models.retrieval.retrieval import Retriever
 
         settings = self.settings()
         return Retriever(settings.tables_base, load_embedder(settings))
@@ -86,7 +86,7 @@ class RegistryResource(_OfHome):
 
     def registry(self) -> Registry:
         from twin_resources.registry.registry import Registry
-        from twin_resources.state.state import State
+        from twin_resources.storage.state.state import State
 
         settings = self.settings()
         return Registry(State.open(settings.state_address), policy_path=settings.policy_path)
@@ -96,7 +96,7 @@ class ModelServerResource(_OfHome):
     """Starts a model server for a checkpoint, or names the one that runs."""
 
     def servers(self) -> ModelServers:
-        from twin_resources.serving.model_server import ModelServers
+        from twin_resources.models.serving.model_server import ModelServers
 
         return ModelServers(self.settings())
 
@@ -107,7 +107,7 @@ class TrainingLauncherResource(_OfHome):
     backend: str = ""
 
     def launcher(self) -> TrainingLauncher:
-        from twin_resources.training_launcher import make_launcher
+        from twin_resources.models.training_launcher import make_launcher
 
         return make_launcher(self.backend, self.settings())
 
@@ -116,6 +116,6 @@ class LangfuseResource(_OfHome):
     """Traces and scores: a real Langfuse when LANGFUSE_* names one, else the local store."""
 
     def client(self) -> LangfuseClient:
-        from twin_resources.langfuse.client import LangfuseClient
+        from twin_resources.observability.langfuse.client import LangfuseClient
 
         return LangfuseClient.from_settings(self.settings())

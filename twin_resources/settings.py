@@ -169,12 +169,12 @@ class Settings(BaseSettings):
 
     @property
     def policy_path(self) -> Path:
-        """The policy object that the gateway reads live (`gateway/policy.py`)."""
+        """The policy object that the gateway reads live (`registry/policy.py`)."""
         return self.home / "policy.json"
 
     @property
     def simulated_bill_path(self) -> Path:
-        """What the demo's simulated provider charged (`command/demo/paid_provider.py`)."""
+        """What the demo's simulated provider charged (`demo/paid_provider.py`)."""
         return self.home / "simulated-bill.jsonl"
 
     @property

@@ -1,7 +1,7 @@
 """The sensor `canary_verdict`: a trial that has decided ends by itself, and Dagster hears of it.
 
 Belongs here: the shell between Dagster and `release.watching.watch`.
-Does not belong here: folding, deciding, moving (`twin_resources/release`).
+Does not belong here: folding, deciding, moving (`twin_resources/quality/release`).
 Method: deploy/docs/architecture.md, The loop.
 
 The gate's version belongs to the assets, which this floor does not import: `build` is given it.
@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from twin_resources.authors import readable_authors
-from twin_resources.consent import consented_on, what_is_missing
+from twin_resources.authors.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.quality.release.watching import Told, has_canary, watch
 from twin_resources.registry.registry import Registry
-from twin_resources.release.watching import Told, has_canary, watch
 from twin_resources.settings import Settings
 
 

@@ -1,6 +1,6 @@
 """The job `forget`, and the sensor that finishes requests whose run has died.
 
-Belongs here: the shells between Dagster and `twin_resources/forgetting`.
+Belongs here: the shells between Dagster and `twin_resources/erasure`.
 Does not belong here: what is forgotten and how; the command `twin forget`, which enters a request
 and launches this job.
 
@@ -12,7 +12,7 @@ import dagster as dg
 
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.dagster_runs import IN_PROGRESS
-from twin_resources.forgetting import journal
+from twin_resources.erasure import journal
 
 REQUEST_TAG = "twin/forget_request"
 MOST_RUNS = 5  # of one request; then a person looks why it does not end
@@ -29,9 +29,9 @@ def forget_subject(
     context: dg.OpExecutionContext, config: Forget, settings: SettingsResource
 ) -> None:
     """Erase the subject of a request from every place, prove it, and write the certificate."""
-    from twin_resources.forgetting.dagster_records import DagsterRecords
-    from twin_resources.forgetting.forgetting import forget as carry_out
-    from twin_resources.forgetting.place import Instance
+    from twin_resources.erasure.dagster_records import DagsterRecords
+    from twin_resources.erasure.forgetting import forget as carry_out
+    from twin_resources.erasure.place import Instance
 
     instance = Instance.of(settings.settings())
     records = DagsterRecords(instance, context.instance, own_run=context.run_id)

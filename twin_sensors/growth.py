@@ -1,7 +1,7 @@
 """The sensors `retraining_requested` and `new_material`: retrainings that no alarm asks for.
 
 Belongs here: the shells between Dagster and `loop.other_causes`.
-Does not belong here: counting, deciding, storing (`twin_resources/loop`).
+Does not belong here: counting, deciding, storing (`twin_resources/quality/retraining`).
 """
 
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
-from twin_resources.loop.other_causes import tick_growth, tick_requests
-from twin_resources.loop.training_inputs import TrainingInputs
+from twin_resources.quality.retraining.other_causes import tick_growth, tick_requests
+from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.quality_dropped import opened, result_of, status_by_settings
 

@@ -1,7 +1,8 @@
 """Imports by the clock: feeds are asked for every hour, everything is looked at every night.
 
 Belongs here: the shells between Dagster, `sources.polling` and `sources.arrivals`.
-Does not belong here: asking, deciding (`twin_resources/sources`), folders and S3 (`new_posts.py`).
+Does not belong here: asking, deciding (`twin_resources/storage/sources`), folders and S3
+(`new_posts.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,11 @@ import dagster as dg
 from twin_resources.authors import Author, readable_authors
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.errors import TwinError
-from twin_resources.sources import polling
-from twin_resources.sources.arrivals import decide, run_key
-from twin_resources.sources.listing import is_feed
-from twin_resources.sources.polling import Answer
-from twin_resources.state.state import State
+from twin_resources.storage.sources import polling
+from twin_resources.storage.sources.arrivals import decide, run_key
+from twin_resources.storage.sources.listing import is_feed
+from twin_resources.storage.sources.polling import Answer
+from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
 from twin_sensors.schedules import one_run_each

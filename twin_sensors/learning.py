@@ -1,6 +1,6 @@
 """Learning who answers, by the clock: each night for each author, where there is something to do.
 
-Belongs here: the shell between Dagster and `gateway/routing/learning.py`.
+Belongs here: the shell between Dagster and `router/learning.py`.
 Does not belong here: the decision, what the job does (`jobs.py`).
 
 Only a home with a paid model has this schedule, as `routing_policy` shows its routing only there.
@@ -18,19 +18,19 @@ import polars as pl
 import sqlalchemy as sa
 
 from twin_resources.authors import readable_authors
-from twin_resources.consent import what_keeps_here
+from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
-from twin_resources.gateway.routing.learning import (
+from twin_resources.quality.ledger import schema as ledger
+from twin_resources.quality.ledger.routed import month_start
+from twin_resources.quality.retraining.run_records import PARTITION_TAG
+from twin_resources.router.learning import (
     LABEL_TOKENS,
     LabelsOf,
     LearningDecision,
     LearningState,
     decide_learning,
 )
-from twin_resources.ledger import schema as ledger
-from twin_resources.ledger.routed import month_start
-from twin_resources.loop.run_records import PARTITION_TAG
 from twin_sensors.jobs import learn_routing
 from twin_sensors.schedules import one_run_each, waiting_authors
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.registry.registry import Registry
     from twin_resources.settings import Settings
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 
 @dg.schedule(
@@ -104,12 +104,12 @@ def _decided(
     learned_at: float | None,
     at: datetime,
 ) -> LearningDecision:
-    from twin_resources.embedder.embedder import find_prepared
-    from twin_resources.gateway.account import account_of
-    from twin_resources.gateway.paid_budget import price_of
-    from twin_resources.gateway.routing.policy_file import policy_file, read_routing_policy
-    from twin_resources.judging.pairs import PLANT
-    from twin_resources.judging.routing_labels import TABLE
+    from twin_resources.access.account import account_of
+    from twin_resources.access.paid_budget import price_of
+    from twin_resources.models.embedder.embedder import find_prepared
+    from twin_resources.quality.judges.pairs import PLANT
+    from twin_resources.quality.judges.routing_labels import TABLE
+    from twin_resources.router.policy_file import policy_file, read_routing_policy
 
     stable = models.stable(author.slug)
     now_of = None

@@ -1,8 +1,8 @@
 """The sensor `new_posts`: what comes, changes or goes at an author's sources is imported by itself.
 
 Belongs here: the shell between Dagster and `sources.arrivals.decide`, one look a tick.
-Does not belong here: listing, deciding (`twin_resources/sources`), reading posts (`raw_posts`),
-feeds (`import_schedules.py`). Whether new posts are worth a retraining: `growth.py`.
+Does not belong here: listing, deciding (`twin_resources/storage/sources`), reading posts
+(`raw_posts`), feeds (`import_schedules.py`). Whether new posts are worth a retraining: `growth.py`.
 
 A listing that fails decides nothing and keeps what was known: a failed read is not an empty one.
 """
@@ -18,11 +18,11 @@ import dagster as dg
 
 from twin_resources.authors import Author, author_slugs, read_author
 from twin_resources.dagster_resources import SettingsResource
-from twin_resources.embedder.embedder import find_prepared
 from twin_resources.errors import TwinError
+from twin_resources.models.embedder.embedder import find_prepared
 from twin_resources.settings import Settings
-from twin_resources.sources.arrivals import Decision, Known, decide, named, run_key
-from twin_resources.sources.listing import Listing, fingerprint, is_feed, list_source
+from twin_resources.storage.sources.arrivals import Decision, Known, decide, named, run_key
+from twin_resources.storage.sources.listing import Listing, fingerprint, is_feed, list_source
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
 
@@ -149,8 +149,8 @@ def _request(
 
 def _imported_paths(home: Settings, author: str) -> list[str]:
     """Paths and object addresses of the posts that the last import found."""
-    from twin_resources.state.state import State
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
 
     with closing(State.open(home.state_address)) as state:
         tables = Tables(home.tables_base, state=state)

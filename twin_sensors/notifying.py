@@ -9,7 +9,7 @@ import time
 import dagster as dg
 
 from twin_resources.dagster_resources import SettingsResource, StateResource
-from twin_resources.notifications import WrongAddress, channels, deliver
+from twin_resources.observability.notifications import WrongAddress, channels, deliver
 
 
 @dg.sensor(

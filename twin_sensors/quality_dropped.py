@@ -1,7 +1,7 @@
 """The sensor `quality_dropped`: an alarm of the e-detector starts at most one retraining.
 
 Belongs here: the shell between Dagster and `loop.quality.tick`.
-Does not belong here: reading, deciding, storing (`twin_resources/loop`).
+Does not belong here: reading, deciding, storing (`twin_resources/quality/retraining`).
 Method: deploy/docs/architecture.md, The loop.
 """
 
@@ -16,13 +16,13 @@ from pathlib import Path
 import dagster as dg
 
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.ledger.ledger import EMBEDDED, Ledger, LedgerRules
-from twin_resources.loop.diverting import classes_paid_gains
-from twin_resources.loop.quality import Loop, Tick, tick
-from twin_resources.loop.retrainings import Launch
-from twin_resources.loop.rules import limits_of, rules_of
-from twin_resources.loop.training_inputs import TrainingInputs
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.quality.retraining.diverting import classes_paid_gains
+from twin_resources.quality.retraining.quality import Loop, Tick, tick
+from twin_resources.quality.retraining.retrainings import Launch
+from twin_resources.quality.retraining.rules import limits_of, rules_of
+from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.settings import Settings, load_settings
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.run_records import DagsterRunRecords

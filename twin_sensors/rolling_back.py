@@ -8,7 +8,7 @@ import dagster as dg
 
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource
-from twin_resources.release import telling
+from twin_resources.quality.release import telling
 
 ACTOR = "job:roll_back"
 

@@ -1,6 +1,6 @@
 """Dagster's run records of `retrain_twin`, as `loop.run_records.RunRecords` asks for them.
 
-Belongs here: queries on the instance. Does not belong here: what runs amount to (`loop/`).
+Belongs here: queries on the instance. Does not belong here: what runs amount to (`retraining/`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from twin_resources.dagster_runs import IN_PROGRESS, Run
-from twin_resources.loop.run_records import JOB, KEY_TAG, PARTITION_TAG
+from twin_resources.quality.retraining.run_records import JOB, KEY_TAG, PARTITION_TAG
 
 _MOST = 1_000  # runs of one author in a year and more
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from twin_resources.dagster_resources import TablesResource
-from twin_resources.retrieval.index import keep_vector_index
-from twin_resources.retrieval.retrieval import TABLE
-from twin_resources.state.lease import LeaseBusy
-from twin_resources.tables.tables import Kept, Tables
+from twin_resources.models.retrieval.index import keep_vector_index
+from twin_resources.models.retrieval.retrieval import TABLE
+from twin_resources.storage.state.lease import LeaseBusy
+from twin_resources.storage.tables.tables import Kept, Tables
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,8 @@ def require_found(home: Settings) -> None:
     """
     import lancedb
 
-    from twin_resources.retrieval.retrieval import TABLE
-    from twin_resources.retrieval.search import Query, by_words
+    from twin_resources.models.retrieval.retrieval import TABLE
+    from twin_resources.models.retrieval.search import Query, by_words
 
     table = lancedb.connect(f"{home.tables_base}/{SLUG}").open_table(TABLE)
     for planted in PLANTED:

@@ -31,10 +31,10 @@ import numpy as np
 
 from tests.bench.knowledge import corpus
 from tests.bench.knowledge.rows import row, show
-from tests.bench.loop.rows import Row
-from twin_resources.embedder.embedder import Embedder, find_prepared
-from twin_resources.embedder.engines import native_precision
-from twin_resources.embedder.preparation import fetch_model
+from tests.bench.retraining.rows import Row
+from twin_resources.models.embedder.embedder import Embedder, find_prepared
+from twin_resources.models.embedder.engines import native_precision
+from twin_resources.models.embedder.preparation import fetch_model
 from twin_resources.settings import Settings
 
 TURN = 128
@@ -99,7 +99,7 @@ def throughput(home: Settings, model: Path, *, chunks: int) -> list[Row]:
 
 
 _OURS = (
-    "from twin_resources.embedder.embedder import load_embedder\n"
+    "from twin_resources.models.embedder.embedder import load_embedder\n"
     "from twin_resources.settings import load_settings\n"
     "load_embedder(load_settings({home!r})).embed(['Why?'])\n"
 )

@@ -34,7 +34,7 @@ from tests.bench.rows import Row, save
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
 from twin_resources.slugs import slug_of
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 GIGABYTE = 1e9

@@ -46,8 +46,8 @@ from tests.live.gateway.stack import (
     tokens_of,
 )
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.embedder.embedder import load_embedder
-from twin_resources.weights.weights import (
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.storage.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
     EMBEDDED_WHEEL_SHA256,

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
 from tests.bench.rows import Row, tell
+from twin_resources.authors.guard_settings import Guards, read_guards
 from twin_resources.gateway.guards import HeldBack, Scanner
-from twin_resources.guard_settings import Guards, read_guards
 
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
 MOST_WRONGLY = 0.01

@@ -15,11 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.loop.delays import delays
-from tests.bench.loop.false_alarms import false_retrainings
-from tests.bench.loop.ledger import feedback, ledger
-from tests.bench.loop.releases import anchor, judges, promotions
-from tests.bench.loop.rows import Form, Row, Rows
+from tests.bench.retraining.delays import delays
+from tests.bench.retraining.false_alarms import false_retrainings
+from tests.bench.retraining.ledger import feedback, ledger
+from tests.bench.retraining.releases import anchor, judges, promotions
+from tests.bench.retraining.rows import Form, Row, Rows
 from tests.bench.rows import heading, line, save
 
 ROWS: dict[str, Rows] = {

@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.loop.rows import Row
+from tests.bench.retraining.rows import Row
 from tests.unit.privacy.plants import Plant, plants
 from twin_assets.corpus.language import detect_language
 from twin_resources.privacy import find_personal, redact

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import SAMPLES, ReaderQuestion, authors, read_questions
 from tests.bench.rows import Row, tell
-from twin_resources.quotes.quoter import Quoted, Quoter
-from twin_resources.quotes.windows import windows_of
-from twin_resources.retrieval.retrieval import Retrieved, Retriever
+from twin_resources.models.quotes.quoter import Quoted, Quoter
+from twin_resources.models.quotes.windows import windows_of
+from twin_resources.models.retrieval.retrieval import Retrieved, Retriever
 from twin_resources.settings import Settings, load_settings
 
 GOAL_ANSWERED, GOAL_FOREIGN, GOAL_OWN_DECLINED, GOAL_CPU_MS = 0.6, 0.8, 0.05, 30.0
@@ -43,7 +43,7 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
     import twin_assets as assets
     from twin_assets.definitions import default_resources
     from twin_resources.authors import Author, write_author
-    from twin_resources.embedder.preparation import prepare
+    from twin_resources.models.embedder.preparation import prepare
 
     settings = load_settings(home)
     prepare(settings)
@@ -90,7 +90,7 @@ class Asked:
 
 def ask(settings: Settings, questions: Sequence[ReaderQuestion]) -> list[Asked]:
     """Every question, as the gateway asks."""
-    from twin_resources.embedder.embedder import load_embedder
+    from twin_resources.models.embedder.embedder import load_embedder
 
     embedder = load_embedder(settings)
     retriever = Retriever(settings.tables_base, embedder)

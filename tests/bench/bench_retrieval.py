@@ -5,12 +5,12 @@
 
 `--full` runs `20k`, `200k` and `sources`; `1m` only when it is named. Vectors lie between near
 neighbours of real chunk vectors; queries are real ones that were held out. Ours is the search of
-the gateway over a table with its index, as `twin_resources.retrieval` makes it, the row's text and
-all; the question's own vector is not in it. CPU seconds are those of the whole process. Questions
-for nDCG are made from titles, which the cleaning takes out of the text; their source chunks are the
-post's; half of them, drawn by hash, are held out: nothing was chosen by their figures. Titles are
-indexed, so this is the search for a known post; for questions in a reader's words see
-`tests/bench/questions`.
+the gateway over a table with its index, as `twin_resources.models.retrieval` makes it, the row's
+text and all; the question's own vector is not in it. CPU seconds are those of the whole process.
+Questions for nDCG are made from titles, which the cleaning takes out of the text; their source
+chunks are the post's; half of them, drawn by hash, are held out: nothing was chosen by their
+figures. Titles are indexed, so this is the search for a known post; for questions in a reader's
+words see `tests/bench/questions`.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ import polars as pl
 from tests.bench.knowledge import corpus
 from tests.bench.knowledge.peers import PEERS, K
 from tests.bench.knowledge.rows import row, show
-from tests.bench.loop.rows import Row
+from tests.bench.retraining.rows import Row
 from twin_assets.corpus.questions import question_about
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
-from twin_resources.embedder.embedder import load_embedder
-from twin_resources.retrieval import vector_index
-from twin_resources.retrieval.index import keep_vector_index, update_indexes
-from twin_resources.retrieval.retrieval import TABLE
-from twin_resources.retrieval.search import Query, by_words, nearest, search
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.retrieval import vector_index
+from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
+from twin_resources.models.retrieval.retrieval import TABLE
+from twin_resources.models.retrieval.search import Query, by_words, nearest, search
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 HELD_OUT = 100  # queries
 

@@ -34,15 +34,10 @@ import polars as pl
 
 from tests.bench.rows import Row, heading, line, save
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.gateway.routing.features import Floats, rows, scale_of
-from twin_resources.gateway.routing.fixed_order import (
-    STEP,
-    cheapest_certified,
-    log_evidence,
-    steps,
-)
-from twin_resources.gateway.routing.gain import Fitted, fit, folds_of
-from twin_resources.gateway.routing.pacing import Money, Pace
+from twin_resources.router.features import Floats, rows, scale_of
+from twin_resources.router.fixed_order import STEP, cheapest_certified, log_evidence, steps
+from twin_resources.router.gain import Fitted, fit, folds_of
+from twin_resources.router.pacing import Money, Pace
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "routing"
@@ -92,7 +87,7 @@ def vectors_of(prompts: list[str]) -> np.ndarray:
     kept = KEPT / f"{len(prompts)}.npy"
     if not kept.exists():
         from tests.bench.knowledge.corpus import settings
-        from twin_resources.embedder.embedder import load_embedder
+        from twin_resources.models.embedder.embedder import load_embedder
 
         embedder = load_embedder(settings())
         parts = [embedder.embed(prompts[n : n + 512]) for n in range(0, len(prompts), 512)]

@@ -28,15 +28,15 @@ from twin_assets.evaluation.judged.faithfulness import (
     SentenceCalibration,
     calibrated,
 )
-from twin_resources.embedder.embedder import Embedder, load_embedder
-from twin_resources.embedder.preparation import prepare
 from twin_resources.errors import TwinError
-from twin_resources.judging.judge import embed_once
-from twin_resources.judging.named import NamedJudges
-from twin_resources.judging.sentence_plants import PlantedSentence, plant_sentences
-from twin_resources.judging.sentence_support import SentenceJudge, SentenceSupport
-from twin_resources.judging.support import SUPPORT_VERSION, sentences, support_by_sentence
-from twin_resources.judging.texts import Hand, bundled_hands
+from twin_resources.models.embedder.embedder import Embedder, load_embedder
+from twin_resources.models.embedder.preparation import prepare
+from twin_resources.quality.judges.judge import embed_once
+from twin_resources.quality.judges.named import NamedJudges
+from twin_resources.quality.judges.sentence_plants import PlantedSentence, plant_sentences
+from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
+from twin_resources.quality.judges.support import SUPPORT_VERSION, sentences, support_by_sentence
+from twin_resources.quality.judges.texts import Hand, bundled_hands
 from twin_resources.settings import load_settings
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.loop.rows import Row
+from tests.bench.retraining.rows import Row
 from tests.bench.training.forms import FULL, QUICK, Form
 from tests.bench.training.material import Material, material
 from tests.bench.training.overhead import overhead

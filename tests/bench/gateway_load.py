@@ -43,12 +43,12 @@ import httpx
 from tests.bench.rows import Row, tell
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.langfuse.outbox import Outbox, outbox_path
-from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.serving.fleet import STEP_S
-from twin_resources.weights.weights import (
+from twin_resources.models.serving.fleet import STEP_S
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.storage.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
     EMBEDDED_WHEEL_SHA256,

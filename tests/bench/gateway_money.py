@@ -3,7 +3,7 @@
     python -m tests.bench.gateway_money --quick | --full [--json FILE]
 
 Belongs here: gateways on one home, in front of the simulated provider, and questions at once.
-Does not belong here: the provider (`command/demo/paid_provider.py`), CPU and load
+Does not belong here: the provider (`demo/paid_provider.py`), CPU and load
 (`bench_gateway.py`).
 
 The limit is a key's, $0.0001 a day: two or three answers at the price of gpt-4o-mini, found passed
@@ -29,17 +29,17 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
+from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider
 
 from tests.bench.rows import Row, tell
 from tests.live.gateway.stack import Stack, free_port, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider
-from twin_resources.gateway.account import SpendingAccount, account_of
-from twin_resources.gateway.account_rows import NANO, spending
-from twin_resources.gateway.keys import KeyLimits, add_key, open_keys
-from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
-from twin_resources.state.state import State
-from twin_resources.weights.weights import (
+from twin_resources.access.account import SpendingAccount, account_of
+from twin_resources.access.account_rows import NANO, spending
+from twin_resources.access.keys import KeyLimits, add_key, open_keys
+from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
+from twin_resources.storage.state.state import State
+from twin_resources.storage.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
     EMBEDDED_WHEEL_SHA256,

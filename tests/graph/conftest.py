@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_resources.embedder.embedder import Embedder, load_embedder
+from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 
 @pytest.fixture(scope="session")

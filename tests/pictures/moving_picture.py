@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
+from twin_cli.commands.chatting import ready_page
+from twin_cli.commands.services import stack_in_use
 
-from twin_resources.chat.links import make_link
-from twin_resources.command.chatting import ready_page
-from twin_resources.command.services import stack_in_use
 from twin_resources.errors import TwinError
+from twin_resources.gateway.chat.links import make_link
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm, given_form
+from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm, given_form
 from twin_resources.registry.moves import Claim, released_for
 
 

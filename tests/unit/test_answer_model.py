@@ -13,9 +13,14 @@ from typing import Any
 
 import pytest
 
-from twin_resources.answer_model import address_of, check_name, offered_ids, read_name
-from twin_resources.chat_model import CHAT_TEMPLATE
 from twin_resources.errors import TwinError
+from twin_resources.storage.weights.answer_model import (
+    address_of,
+    check_name,
+    offered_ids,
+    read_name,
+)
+from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twin_cli.commands.asking_consent import at_a_terminal, with_consent
+from twin_cli.commands.subject import Subject, sample_folder
 
 from twin_resources.authors import Author
-from twin_resources.command.asking_consent import at_a_terminal, with_consent
-from twin_resources.command.subject import Subject, sample_folder
-from twin_resources.consent import consented_on, what_is_missing
+from twin_resources.authors.consent import consented_on, what_is_missing
 
 TODAY = date(2026, 11, 21)
 

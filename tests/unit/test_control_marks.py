@@ -18,15 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_prompt import Shown
-from twin_assets.training.samples import tokenize_samples
-from twin_resources.control_marks import (
+from twin_assets.checkpoints.samples import tokenize_samples
+from twin_resources.prompt.control_marks import (
     FAMILIES,
     ControlMarks,
     marks_of_folder,
     marks_of_home,
     marks_of_tokenizer,
 )
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.settings import Settings
 
 FAMILY_MARKS = {

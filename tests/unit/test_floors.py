@@ -58,7 +58,7 @@ def test_definitions_load_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["twin_resources.cli", "twin_resources.gateway.plugin", "twin_assets.corpus.preview"],
+    ["twin_cli", "twin_resources.gateway.plugin", "twin_assets.corpus.preview"],
 )
 def test_what_runs_outside_dagster_does_not_import_it(module: str) -> None:
     loaded = set(modules_after(module)["modules"])
@@ -70,7 +70,7 @@ def test_lazy_names_resolve_without_their_neighbours() -> None:
         "import sys; from twin_assets import cleaned_documents;"
         "from twin_resources import LangfuseResource;"
         "print('twin_assets.evaluation.checkpoint_evaluation' in sys.modules,"
-        " 'twin_resources.retrieval.retrieval' in sys.modules,"
+        " 'twin_resources.models.retrieval.retrieval' in sys.modules,"
         " cleaned_documents.key.to_user_string(),"
         " LangfuseResource.__name__)"
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, render, template_by_hash
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, render, template_by_hash
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from twin_resources.authors import Author
-from twin_resources.errors import TwinError
-from twin_resources.settings import Settings
-from twin_resources.settings_document import (
+from checkout.settings_document import (
     DOCUMENT,
     NOT_SETTINGS,
     attributes_of,
@@ -19,13 +15,17 @@ from twin_resources.settings_document import (
     variable_of,
 )
 
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_document_is_of_today() -> None:
     written = DOCUMENT.read_text(encoding="utf-8")
 
-    assert written == document(), "run `python -m twin_resources.settings_document`"
+    assert written == document(), "run `python -m checkout.settings_document`"
 
 
 def test_every_variable_and_setting_has_a_row() -> None:
@@ -48,7 +48,7 @@ def test_every_variable_of_ours_in_the_code_is_in_the_document() -> None:
 
 
 def test_a_setting_without_a_word_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin_resources.settings_document.comments_of_fields", lambda *_: {})
+    monkeypatch.setattr("checkout.settings_document.comments_of_fields", lambda *_: {})
 
     with pytest.raises(TwinError, match="describe the setting home"):
         document()

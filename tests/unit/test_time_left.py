@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.progress import ANSWER_S, read_s
-from twin_resources.time_left import FEWEST_STEPS, TimeLeft, seconds_each
+from twin_resources.processes.time_left import FEWEST_STEPS, TimeLeft, seconds_each
 
 Times = Callable[[random.Random], list[float]]
 

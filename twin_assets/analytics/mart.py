@@ -24,12 +24,12 @@ from twin_assets.analytics.places import SqlProjectError
 from twin_assets.analytics.project import ALL_AUTHORS, Model, Project
 from twin_assets.analytics.reads import Relation, check_reads
 from twin_assets.analytics.rendering import Rendered, Renderer
-from twin_resources.state import schema as state_schema
-from twin_resources.tables.hashing import row_hashes
-from twin_resources.tables.tables import Rework, Tables
+from twin_resources.storage.state import schema as state_schema
+from twin_resources.storage.tables.hashing import row_hashes
+from twin_resources.storage.tables.tables import Rework, Tables
 
 if TYPE_CHECKING:
-    from twin_resources.state.state import State
+    from twin_resources.storage.state.state import State
 
 ROW_KEY = "row_key"
 # The rows are the input: what is written depends on nothing else. The SQL's version is not in it,
@@ -201,7 +201,7 @@ class _Upstream:
                 f"read the state store's table {source.name}",
                 missing[0].place,
                 found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",
-                next_step="declare a table and columns of twin_resources/state/schema.py",
+                next_step="declare a table and columns of twin_resources/storage/state/schema.py",
             )
         wanted = [table.c[column.name] for column in source.columns]
         with self.state.reading() as connection:

@@ -17,11 +17,11 @@ from twin_assets.corpus.claims import Claim, DocumentClaims
 from twin_assets.corpus.cleaning_tables import CLEANED, names_of, read_by_id
 from twin_assets.corpus.schema import columns_of
 from twin_resources.privacy import PRIVACY_VERSION
-from twin_resources.tables.tables import Upstream
+from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 TABLE = "document_claims"
 

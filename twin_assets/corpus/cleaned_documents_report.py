@@ -26,7 +26,7 @@ from twin_assets.corpus.cleaning_tables import CLEANED
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.settings import Settings
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 SAMPLES = 5
 _NARROW = (

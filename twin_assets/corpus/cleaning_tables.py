@@ -27,11 +27,11 @@ from twin_assets.corpus import cleaning, contracts, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import NARROW_COLUMNS, decide, repeating
 from twin_assets.corpus.schema import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_resources.privacy.presidio import NamesAndPlaces, version_of
-from twin_resources.tables.tables import Upstream
+from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.tables.tables import Rework, Tables
+    from twin_resources.storage.tables.tables import Rework, Tables
 
 PREPARED, SIMILAR = "prepared_posts", "near_duplicates"
 CLEANED, QUARANTINE = "cleaned_documents", "cleaned_documents_quarantine"

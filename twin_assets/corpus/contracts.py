@@ -23,7 +23,7 @@ import polars as pl
 from twin_assets.corpus.schema import columns_of
 
 if TYPE_CHECKING:
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 RULES = "failed_rules"
 

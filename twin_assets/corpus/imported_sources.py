@@ -19,7 +19,7 @@ from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.schema import ImportSources, columns_of, validated
 
 if TYPE_CHECKING:
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 
 def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
@@ -39,7 +39,7 @@ def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.Da
 
 def forgotten(store: Tables, author: str) -> Forgotten:
     """The posts of this author that must not come back."""
-    from twin_resources.forgetting.journal import forgotten_posts
+    from twin_resources.erasure.journal import forgotten_posts
 
     return forgotten_posts(store.state, author)
 

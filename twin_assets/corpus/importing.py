@@ -2,7 +2,7 @@
 
 Belongs here: tombstones, rows from files and records.
 Does not belong here: what is there (`inventory`), what a file means (`importers`), the columns of a
-row (`raw_rows`), storing (`twin_resources.tables`), Dagster.
+row (`raw_rows`), storing (`twin_resources.storage.tables`), Dagster.
 
 A failed read is not an empty read: a file, folder or export that is there and cannot be read now
 keeps its last import, as do the posts of a feed that does not answer beside sources that do; a

@@ -31,12 +31,12 @@ from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError
+from twin_resources.processes.wording import counted
 from twin_resources.settings import EMBEDDED_EMBEDDER, Settings, load_settings
 from twin_resources.slugs import slug_of
-from twin_resources.wording import counted
 
 if TYPE_CHECKING:
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 NAMED = 3
 """Files that are named for each reason for which posts are dropped."""
@@ -168,7 +168,7 @@ def known_languages(settings: Settings) -> tuple[str, ...]:
 
     A prepared embedder says it in its manifest; the embedded one knows English.
     """
-    from twin_resources.embedder.embedder import find_prepared
+    from twin_resources.models.embedder.embedder import find_prepared
 
     try:
         return find_prepared(settings)[1].languages
@@ -241,8 +241,8 @@ def _stored_tables(settings: Settings, slug: str) -> Tables | None:
     """The tables of a home that has some of this author."""
     if "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists():
         return None  # nothing imported yet: no need to open, or make, a state store
-    from twin_resources.state.state import State
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
 
     return Tables(settings.tables_base, state=State.open(settings.state_address))
 

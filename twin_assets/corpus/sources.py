@@ -25,8 +25,12 @@ from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.known import Importer, has_markdown_posts, importer_of
 from twin_assets.corpus.importers.posts import markup_of
 from twin_resources.errors import TwinError
-from twin_resources.sources.listing import is_feed
-from twin_resources.sources.object_store import is_object_address, list_objects, opened_object
+from twin_resources.storage.sources.listing import is_feed
+from twin_resources.storage.sources.object_store import (
+    is_object_address,
+    list_objects,
+    opened_object,
+)
 
 IMPORT_VERSION = "4"
 """Version of `importing.read_rows` and of the importers: a higher one reads everything again."""

@@ -15,6 +15,7 @@ import dagster as dg
 
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.judged import faithfulness
+from twin_assets.evaluation.judged.judge_material import others_of
 from twin_assets.evaluation.judgement import (
     ACTOR,
     DATASET,
@@ -26,8 +27,7 @@ from twin_assets.evaluation.judgement import (
 from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
-from twin_assets.serving.judge_material import others_of
-from twin_resources.answer_forms import AnswerForm
+from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -36,7 +36,7 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.dagster_runs import FOLLOWS
-from twin_resources.judging.named import named_judges
+from twin_resources.quality.judges.named import named_judges
 from twin_resources.registry.moves import Claim
 
 DESCRIPTIONS = {

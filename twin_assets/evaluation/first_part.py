@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.gate import (
     BELOW_BASE_BY,
     FEWEST_PASSAGES,
@@ -53,12 +54,11 @@ from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import Asked, CandidateAnswers
-from twin_assets.evaluation.served.served_model import Prompt, ServedAnswer
 from twin_assets.evaluation.served.waves import Waves
 from twin_assets.evaluation.statistics.sequential import at_looks, decided
-from twin_assets.training.samples import TokenizedSample
-from twin_resources.judging.topic import TopicJudge
-from twin_resources.prompt import template_by_hash
+from twin_resources.models.serving.served_model import Prompt, ServedAnswer
+from twin_resources.prompt.templates import template_by_hash
+from twin_resources.quality.judges.topic import TopicJudge
 
 LOOKS = (15, 30)  # passages; the last look is at all of them
 LEVEL = 0.05

@@ -33,13 +33,13 @@ from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.served.speed import Speed
-from twin_assets.evaluation.statistics.bootstrap import LEVEL, Interval
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Delta
 from twin_assets.evaluation.style.style_habits import StyleHabits
 from twin_assets.evaluation.style.voice import Voice
-from twin_resources.judging.voice_shown import VoiceShown
+from twin_resources.quality.judges.voice_shown import VoiceShown
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics.bootstrap import LEVEL, Interval
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
 # release nothing.
@@ -108,7 +108,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class OnTopic:
-    """Topic scores (`judging/topic.py`) of served answers to the same held-out questions.
+    """Topic scores (`judges/topic.py`) of served answers to the same held-out questions.
 
     Attributes:
         questions: how many.

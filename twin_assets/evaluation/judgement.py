@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twin_assets.checkpoints.manifest import read_manifest, read_pointer
+from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.evaluation import first_part
 from twin_assets.evaluation.gate import (
     FEWEST_PASSAGES,
@@ -30,6 +32,7 @@ from twin_assets.evaluation.gate import (
     stated,
 )
 from twin_assets.evaluation.judged.calibrated_judges import calibrated, topic_judge
+from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
@@ -38,22 +41,19 @@ from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.experiment import Send
 from twin_assets.evaluation.report.markdown import write_report
-from twin_assets.evaluation.served.served_model import Serve
 from twin_assets.instructions.schema import OF_THE_AUTHOR
-from twin_assets.serving.judge_material import chunk_texts, material_of
-from twin_assets.training.manifest import read_manifest, read_pointer
-from twin_assets.training.published_weights import weights_of
 from twin_resources.errors import TwinError
-from twin_resources.judging.named import NO_JUDGES, NamedJudges
-from twin_resources.judging.texts import merged
-from twin_resources.model_fit import parameters_of
+from twin_resources.models.model_fit import parameters_of
+from twin_resources.models.serving.served_model import Serve
+from twin_resources.quality.judges.named import NO_JUDGES, NamedJudges
+from twin_resources.quality.judges.texts import merged
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
 
 if TYPE_CHECKING:
-    from twin_resources.embedder.embedder import Embedder
+    from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.models.serving.model_server import ModelServers
     from twin_resources.registry.registry import Registry
-    from twin_resources.serving.model_server import ModelServers
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 DATASET = "instruction_dataset"
 ACTOR = "checkpoint_evaluation"

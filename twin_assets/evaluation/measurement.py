@@ -28,12 +28,12 @@ from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served import parity, posts_in_prompt, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import Asked, Said
-from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Text
 from twin_resources.errors import TwinError
-from twin_resources.judging.texts import Hand
-from twin_resources.prompt import template_by_hash
+from twin_resources.prompt.templates import template_by_hash
+from twin_resources.quality.judges.texts import Hand
+from twin_resources.statistics.bootstrap import Interval
 
 
 def measure(

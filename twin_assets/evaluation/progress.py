@@ -1,7 +1,7 @@
 """Where a measurement stands: seconds by part, and what a step of each part takes about.
 
 Belongs here: wall time, expected lengths of steps. Does not belong here: what is measured, the
-lines as such (`twin_resources/progress_lines.py`).
+lines as such (`twin_resources/processes/progress_lines.py`).
 """
 # pyright: strict
 
@@ -12,8 +12,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from twin_resources.model_fit import WITHOUT_BF16
-from twin_resources.progress_lines import Progress
+from twin_resources.models.model_fit import WITHOUT_BF16
+from twin_resources.processes.progress_lines import Progress
 
 __all__ = ["AGAIN_S", "ANSWER_S", "REFERENCE_S", "Clock", "Progress", "read_s"]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import polars as pl
 
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.evaluation.served import served_model
 from twin_assets.evaluation.served.answer_measures import Judges
-from twin_resources.judging.stored import doublings
-from twin_resources.judging.terms import FREE, JudgeTerms
-from twin_resources.judging.texts import Hand
+from twin_resources.models.serving import served_model
+from twin_resources.quality.judges.stored import doublings
+from twin_resources.quality.judges.terms import FREE, JudgeTerms
+from twin_resources.quality.judges.texts import Hand
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The picture of a stream: what readers or a judge said, what it is held to, and the e-value.
 
-Belongs here: drawing. Does not belong here: computing (`twin_resources/loop/evidence_history.py`).
+Belongs here: drawing. Does not belong here: computing
+(`twin_resources/quality/retraining/evidence_history.py`).
 Method: Matplotlib without a display, https://matplotlib.org/stable/users/explain/figure/backends.html
 """
 
@@ -11,7 +12,7 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twin_resources.loop.evidence_history import StreamHistory
+    from twin_resources.quality.retraining.evidence_history import StreamHistory
 
 RUNNING_MEAN = 50
 

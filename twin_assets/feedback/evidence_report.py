@@ -1,7 +1,7 @@
 """What `quality_evidence` says of an author: numbers, alarms and pictures as Dagster's metadata.
 
-Belongs here: metadata and data version. Does not belong here: folding (`loop/evidence_history.py`),
-drawing (`evidence_plot.py`), the asset.
+Belongs here: metadata and data version. Does not belong here: folding
+(`retraining/evidence_history.py`), drawing (`evidence_plot.py`), the asset.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 
 from twin_assets.feedback import evidence_plot
-from twin_resources.loop.alarm_records import AlarmRecord
-from twin_resources.loop.evidence_history import StreamHistory
+from twin_resources.quality.retraining.alarm_records import AlarmRecord
+from twin_resources.quality.retraining.evidence_history import StreamHistory
 
 
 def metadata_of(

@@ -1,7 +1,7 @@
 """The asset `interactions` and its check: what readers asked, were answered and thought of it.
 
 Belongs here: the asset and the check. Does not belong here: the ledger and its frame
-(`twin_resources/ledger`), pairs made from edits (`preference_dataset`).
+(`twin_resources/quality/ledger`), pairs made from edits (`preference_dataset`).
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ import polars as pl
 from twin_assets.feedback import stripping
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import SettingsResource, TablesResource
-from twin_resources.ledger.ledger import Ledger
+from twin_resources.quality.ledger.ledger import Ledger
 
 
 @dg.asset(

@@ -16,9 +16,10 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
+from twin_assets.evaluation.judged import author_panel
 from twin_assets.feedback import judging_traces
 from twin_assets.partitions import authors
-from twin_assets.serving import author_panel
+from twin_resources.access.spending_limits import OverLimit
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -26,8 +27,7 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
-from twin_resources.gateway.spending_limits import OverLimit
-from twin_resources.langfuse.outbox import Outbox, outbox_path
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
 COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String()}
 

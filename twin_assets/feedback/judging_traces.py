@@ -1,12 +1,12 @@
 """Which answers are judged, and their scores on the way to the trace store.
 
 Belongs here: the random sample, the passages that an answer was given, the scores with their ids.
-Does not belong here: the judges (`twin_resources/judging`), sending (`langfuse/relay.py`).
+Does not belong here: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
 
 The sample is random so that judged traces stand for all: a hash of the trace id is drawn against
 the rate, whatever the answer, so that a second run draws the same ones. Right after a promotion the
 first 500 answers of the new version are all judged, because a baseline is certified on them
-(`evidence/baseline.py`).
+(`statistics/baseline.py`).
 """
 # pyright: strict
 
@@ -17,10 +17,10 @@ from datetime import datetime
 
 import polars as pl
 
-from twin_resources.evidence.baseline import FIRST_BATCH
-from twin_resources.judging.judge import Answered, Judge, digest, identity
-from twin_resources.langfuse.outbox import QueuedScore
-from twin_resources.ledger.interactions import of_readers
+from twin_resources.observability.langfuse.outbox import QueuedScore
+from twin_resources.quality.judges.judge import Answered, Judge, digest, identity
+from twin_resources.quality.ledger.interactions import of_readers
+from twin_resources.statistics.baseline import FIRST_BATCH
 
 SHARE = 0.1  # of a version's answers once its first batch is complete
 _LOTS = 16**12

@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from twin_resources.ledger.interactions import columns
 from twin_resources.privacy import PRIVACY_VERSION, count_personal, replace_personal
+from twin_resources.quality.ledger.interactions import columns
 
 STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are told
 TEXT_COLUMNS = ("question", "answer", "edit")

@@ -10,15 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twin_assets.checkpoints.manifest import read_manifest
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, hash_of, load_recipe
 from twin_assets.instructions.model_answers import SAMPLES, Answering, Trained, whose_answers
-from twin_assets.training.manifest import read_manifest
-from twin_assets.training.recipe import DEFAULT_RECIPE, hash_of, load_recipe
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
+    from twin_resources.models.serving.model_server import ModelServers
     from twin_resources.registry.registry import Registry
-    from twin_resources.serving.model_server import ModelServers
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 
 def answering_of(

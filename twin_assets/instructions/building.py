@@ -29,17 +29,17 @@ from twin_assets.instructions.schema import (
     InstructionDataset,
     InstructionDrafts,
 )
-from twin_resources.control_marks import FAMILIES, ControlMarks
-from twin_resources.prompt import DEFAULT_TEMPLATE, Template
-from twin_resources.tables.tables import Upstream
+from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
+from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
     from twin_assets.instructions.general_set import GeneralSet
     from twin_assets.instructions.teacher import Teacher
     from twin_assets.instructions.teacher_questions import Taught
     from twin_resources.authors import Author
-    from twin_resources.retrieval.retrieval import Retriever
-    from twin_resources.tables.tables import Rework, Tables
+    from twin_resources.models.retrieval.retrieval import Retriever
+    from twin_resources.storage.tables.tables import Rework, Tables
 
 DATASET_VERSION = "1"
 

@@ -1,7 +1,7 @@
 """Which passages stand in a sample's prompt: what retrieval finds, never the answer itself.
 
 Belongs here: who gets a context, keeping one that is still good, and what a context must not hold.
-Does not belong here: the search (`twin_resources.retrieval`, the gateway's own), rendering.
+Does not belong here: the search (`twin_resources.models.retrieval`, the gateway's own), rendering.
 
 A context is looked up once and kept until a passage in it vanishes, so that ten new posts cost ten
 posts' worth of searches. The rules: never the answer's own chunk, nothing newer than the answer,
@@ -22,10 +22,10 @@ import polars as pl
 
 from twin_assets.instructions.near_duplicates import shingles
 from twin_resources.errors import TwinError
-from twin_resources.retrieval.retrieval import PASSAGES, Passage, Query
+from twin_resources.models.retrieval.retrieval import PASSAGES, Passage, Query
 
 if TYPE_CHECKING:
-    from twin_resources.retrieval.retrieval import Retriever
+    from twin_resources.models.retrieval.retrieval import Retriever
 
 CONTEXT_VERSION = "1"
 WITHOUT_CONTEXT = 0.2

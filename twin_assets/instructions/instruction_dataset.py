@@ -23,14 +23,14 @@ from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.instructions.teacher import teacher_of, why_not_taught
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
-from twin_resources.consent import how_to_let_leave
-from twin_resources.control_marks import marks_of_home
+from twin_resources.authors.consent import how_to_let_leave
 from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
     SettingsResource,
     TablesResource,
 )
+from twin_resources.prompt.control_marks import marks_of_home
 
 
 @dg.asset(

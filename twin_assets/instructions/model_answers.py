@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus.schema import columns_of, validated
-from twin_assets.evaluation.served import served_model
 from twin_assets.instructions.preference_schema import ModelAnswers
 from twin_resources.errors import TwinError
+from twin_resources.models.serving import served_model
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.serving.model_server import RunningServer
-    from twin_resources.tables.tables import Tables
+    from twin_resources.models.serving.model_server import RunningServer
+    from twin_resources.storage.tables.tables import Tables
 
 SAMPLES = "instruction_dataset"
 ANSWERS = "model_answers"

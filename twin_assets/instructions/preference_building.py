@@ -35,11 +35,11 @@ from twin_assets.instructions.preference_pairs import (
     within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
-from twin_resources.prompt import render, template_by_hash
+from twin_resources.prompt.templates import render, template_by_hash
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.tables.tables import Rework, Tables
+    from twin_resources.storage.tables.tables import Rework, Tables
 
 DATASET = "preference_dataset"
 TRACES = "interactions"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from twin_resources.embedder.embedder import Embedder
-    from twin_resources.tables.tables import Tables
+    from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.storage.tables.tables import Tables
 
     Floats = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """Whether every prompt of a dataset is filled in: the question, the passages, nothing left open.
 
 Belongs here: finding what a template left open, told from braces that the author wrote. Does not
-belong here: rendering (`twin_resources.prompt`), the answer (`claims.py`).
+belong here: rendering (`twin_resources.prompt.templates`), the answer (`claims.py`).
 
 What a template leaves open is found by counting. A mark such as `{question}`, `{{ name }}` or
 `None` may stand in a prompt as often as in what was filled in, the passages with their titles and
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from twin_assets.corpus.shingles import words_of
-from twin_resources.prompt import READERS
+from twin_resources.prompt.templates import READERS
 
 ROLES = ("system", "user", "assistant")
 _OPEN = re.compile(

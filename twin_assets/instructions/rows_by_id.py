@@ -14,7 +14,7 @@ import polars as pl
 from twin_assets.instructions.model_answers import is_one_of
 
 if TYPE_CHECKING:
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 _AT_ONCE = 1000
 

@@ -1,7 +1,8 @@
 """Whole rows of the dataset for rows of its plan: the messages of each sample.
 
 Belongs here: rendering a sample as the gateway renders a question, and the rows of a general set
-beside them. Does not belong here: the plan (`building.py`), the wording (`twin_resources.prompt`).
+beside them. Does not belong here: the plan (`building.py`), the wording
+(`twin_resources.prompt.templates`).
 """
 # pyright: strict
 
@@ -18,13 +19,13 @@ from twin_assets.corpus.schema import columns_of, validated
 from twin_assets.instructions.general_set import GENERAL, GeneralSample
 from twin_assets.instructions.rows_by_id import read_by_id
 from twin_assets.instructions.schema import InstructionDataset
-from twin_resources.control_marks import FAMILIES, ControlMarks
-from twin_resources.prompt import Template, render
+from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
+from twin_resources.prompt.templates import Template, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 
 @dataclass(frozen=True)

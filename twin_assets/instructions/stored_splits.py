@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from twin_resources.tables import store
+from twin_resources.storage.tables import store
 
 if TYPE_CHECKING:
-    from twin_resources.tables.store import StoredTable
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.store import StoredTable
+    from twin_resources.storage.tables.tables import Tables
 
 DATASET = "instruction_dataset"
 SPLITS = "document_splits"

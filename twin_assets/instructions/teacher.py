@@ -2,7 +2,7 @@
 
 Belongs here: the request, what of its answer is used, tries, prices, and when to give up. The
 teacher writes the question only; the answer stays the author's own text. Does not belong here:
-keeping what it wrote (`teacher_questions.py`), what it may cost (`gateway/account.py`), templates
+keeping what it wrote (`teacher_questions.py`), what it may cost (`access/account.py`), templates
 (`back_translation.py`).
 
 A bad reply loses its own sample and no other; one that every sample meets ends the asking, also
@@ -24,17 +24,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.instructions.near_duplicates import shingles, words_of
-from twin_resources.consent import what_keeps_here
+from twin_resources.access.account import account_of
+from twin_resources.access.named_model import cost_of, leaves_machine, pause_s
+from twin_resources.access.purpose_budget import PurposeBudget
+from twin_resources.access.spending_limits import OverLimit
+from twin_resources.authors.consent import what_keeps_here
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import account_of
-from twin_resources.gateway.purpose_budget import PurposeBudget
-from twin_resources.gateway.spending_limits import OverLimit
-from twin_resources.named_model import cost_of, leaves_machine, pause_s
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.settings import Settings
-    from twin_resources.state.state import State
+    from twin_resources.storage.state.state import State
 
 TEACHER_VERSION = "2"
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
@@ -145,7 +145,7 @@ class Teacher:
         return cost == "priced"
 
     def _price(self, prompt_tokens: int, answer_tokens: int) -> float | None:
-        from twin_resources.gateway.paid_budget import price_of
+        from twin_resources.access.paid_budget import price_of
 
         try:
             return price_of(self.model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)

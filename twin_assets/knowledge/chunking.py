@@ -1,7 +1,7 @@
 """A document → chunks that its embedder reads whole, with exact places in the text.
 
 Belongs here: where to cut, and the contract of `document_chunks`. Does not belong here: tokenizing
-(`twin_resources.embedder`), embedding, storing.
+(`twin_resources.models.embedder`), embedding, storing.
 
 Own code and not a chunker of a library, because the offsets must be exact and the embedder's limit
 must hold. Measured on 210 shared posts and one of unbroken words, 256 tokens, chonkie 1.7 with the
@@ -27,7 +27,7 @@ import dataframely as dy
 import polars as pl
 
 if TYPE_CHECKING:
-    from twin_resources.embedder.embedder import EmbedderTokenizer
+    from twin_resources.models.embedder.embedder import EmbedderTokenizer
 
 CHUNKING_VERSION = "3"
 """Version of `chunk_documents`; the asset adds the embedder's revision and limit to it."""

@@ -9,8 +9,8 @@ from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import chunking
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import SettingsResource, TablesResource
-from twin_resources.embedder.embedder import load_tokenizer
-from twin_resources.tables.tables import BATCH_ROWS, Upstream
+from twin_resources.models.embedder.embedder import load_tokenizer
+from twin_resources.storage.tables.tables import BATCH_ROWS, Upstream
 
 
 @dg.asset(

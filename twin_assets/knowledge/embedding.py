@@ -1,8 +1,8 @@
 """Chunks → rows of the `embeddings` table: a vector beside everything that an answer cites.
 
 Belongs here: the contract of the table and the pure function that fills it.
-Does not belong here: cutting (`chunking`), the model (`twin_resources.embedder`), indexes and
-search (`twin_resources.retrieval.index`, `twin_resources.retrieval`).
+Does not belong here: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
+and search (`twin_resources.models.retrieval.index`, `twin_resources.models.retrieval`).
 """
 # pyright: strict
 
@@ -18,7 +18,7 @@ from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
     from twin_assets.knowledge.standing_vectors import StandingVectors
-    from twin_resources.embedder.embedder import Embedder
+    from twin_resources.models.embedder.embedder import Embedder
 
 EMBEDDING_VERSION = "2"
 """Version of `embed_chunks`; the asset adds the embedder's revision to it."""

@@ -15,10 +15,10 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
-from twin_resources.embedder.embedder import find_prepared
-from twin_resources.progress_lines import of_batches
-from twin_resources.retrieval.index import update_indexes
-from twin_resources.tables.tables import BATCH_ROWS, Tables, Upstream
+from twin_resources.models.embedder.embedder import find_prepared
+from twin_resources.models.retrieval.index import update_indexes
+from twin_resources.processes.progress_lines import of_batches
+from twin_resources.storage.tables.tables import BATCH_ROWS, Tables, Upstream
 
 
 @dg.asset(

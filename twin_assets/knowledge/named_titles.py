@@ -1,8 +1,8 @@
 """Asked about a post by its title, is that post found first?
 
 Belongs here: which titles are asked about, asking, and the count against its threshold.
-Does not belong here: how a search ranks (`twin_resources.retrieval`), the check as Dagster sees it
-(`embeddings.py`).
+Does not belong here: how a search ranks (`twin_resources.models.retrieval`), the check as Dagster
+sees it (`embeddings.py`).
 
 Known-item search: one right answer is known for each question, and its rank is the measure
 (success at 1; Manning, Raghavan and Schütze 2008, chapter 8,
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.corpus.questions import question_naming
-from twin_resources.retrieval.naming import words_of
-from twin_resources.retrieval.search import Query
+from twin_resources.models.retrieval.naming import words_of
+from twin_resources.models.retrieval.search import Query
 
 if TYPE_CHECKING:
-    from twin_resources.retrieval.retrieval import Retriever
-    from twin_resources.tables.tables import Tables
+    from twin_resources.models.retrieval.retrieval import Retriever
+    from twin_resources.storage.tables.tables import Tables
 
 VERSION = "1"
 LEAST_FIRST = 0.97  # of the questions

@@ -1,7 +1,7 @@
 """From an author's windows to their row of `quote_calibration`: what is asked, what left out.
 
 Belongs here: drawing the questions, the row's contract. Does not belong here: the threshold
-(`twin_resources/quotes/calibration.py`), the asset.
+(`twin_resources/models/quotes/calibration.py`), the asset.
 """
 # pyright: strict
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_resources.quotes import calibration
-from twin_resources.quotes.windows import windows_of
+from twin_resources.models.quotes import calibration
+from twin_resources.models.quotes.windows import windows_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from twin_resources.embedder.embedder import Embedder
+    from twin_resources.models.embedder.embedder import Embedder
 
 
 def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:

@@ -13,10 +13,10 @@ from twin_assets.knowledge import quote_calibrating
 from twin_assets.knowledge.sentence_embeddings import sentence_embeddings
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource, TablesResource
-from twin_resources.judging.texts import bundled_hands
-from twin_resources.quotes.calibration import CALIBRATION_VERSION, drawn
-from twin_resources.quotes.quoter import CALIBRATION_TABLE, TABLE
-from twin_resources.tables.tables import Tables
+from twin_resources.models.quotes.calibration import CALIBRATION_VERSION, drawn
+from twin_resources.models.quotes.quoter import CALIBRATION_TABLE, TABLE
+from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.storage.tables.tables import Tables
 
 # Up to so many windows all are read, and any change calibrates anew. Of a larger corpus so many are
 # drawn, and it is calibrated again when it has grown by a tenth: reading 4,000,000 vectors for ten

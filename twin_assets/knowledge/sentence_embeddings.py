@@ -1,7 +1,7 @@
 """The asset `sentence_embeddings` and its check: what an answer quotes stands in the post.
 
 Belongs here: the asset and the check. Does not belong here: cutting (`sentence_windows`), quoting
-(`twin_resources/quotes`).
+(`twin_resources/models/quotes`).
 """
 
 import dagster as dg
@@ -11,10 +11,10 @@ from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import sentence_windows
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource, TablesResource
-from twin_resources.progress_lines import of_batches
-from twin_resources.quotes.quoter import TABLE, update_index
-from twin_resources.quotes.windows import WINDOWS_VERSION
-from twin_resources.tables.tables import Tables, Upstream
+from twin_resources.models.quotes.quoter import TABLE, update_index
+from twin_resources.models.quotes.windows import WINDOWS_VERSION
+from twin_resources.processes.progress_lines import of_batches
+from twin_resources.storage.tables.tables import Tables, Upstream
 
 ROWS_AT_ONCE = 50_000  # of windows: 15 MB, for which the documents' texts are scanned once
 

@@ -1,7 +1,7 @@
 """Cleaned documents → rows of `sentence_embeddings`: what may be quoted, with its vector.
 
 Belongs here: the contract of the table and the pure function that fills it. Does not belong here:
-where a window begins and ends (`twin_resources/quotes/windows.py`), the model.
+where a window begins and ends (`twin_resources/models/quotes/windows.py`), the model.
 """
 # pyright: strict
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import dataframely as dy
 import polars as pl
 
-from twin_resources.quotes.windows import embedded_text, windows_of
+from twin_resources.models.quotes.windows import embedded_text, windows_of
 
 if TYPE_CHECKING:
-    from twin_resources.embedder.embedder import Embedder
+    from twin_resources.models.embedder.embedder import Embedder
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "language", "text", "kept")
 """What `embed_windows` reads of `cleaned_documents`."""

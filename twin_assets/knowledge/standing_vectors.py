@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.knowledge.chunking import contents_of
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 if TYPE_CHECKING:
     import numpy as np

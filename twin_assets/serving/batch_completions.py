@@ -1,7 +1,7 @@
 """The asset `batch_completions`: a file of questions answered by the route that readers have.
 
 Belongs here: the asset, its configuration and what its page shows. Does not belong here: the batch
-(`twin_resources/batches/`), the same by hand (`twin batch`).
+(`twin_resources/gateway/batches/`), the same by hand (`twin batch`).
 """
 
 import time
@@ -12,12 +12,12 @@ from pathlib import Path
 import dagster as dg
 
 from twin_assets.partitions import authors
-from twin_resources.batches.answers import Answered, Journal, check_out
-from twin_resources.batches.completing import WIDTH, BatchSum, complete
-from twin_resources.batches.provider_batches import ProviderBatches
-from twin_resources.batches.questions import read_questions
 from twin_resources.dagster_resources import SettingsResource
-from twin_resources.stack.endpoints import read_endpoints
+from twin_resources.gateway.batches.answers import Answered, Journal, check_out
+from twin_resources.gateway.batches.completing import WIDTH, BatchSum, complete
+from twin_resources.gateway.batches.provider_batches import ProviderBatches
+from twin_resources.gateway.batches.questions import read_questions
+from twin_resources.processes.endpoints import read_endpoints
 
 SAID_EVERY_S = 10.0
 SHOWN = 5

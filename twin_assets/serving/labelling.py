@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import polars as pl
 
-from twin_assets.evaluation.served import served_model
 from twin_assets.knowledge.chunking import indexed_text
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
-from twin_resources.evidence import judges as certification
+from twin_resources.access.paid_budget import tokens_of
 from twin_resources.gateway.paid_answers import PaidAnswer
-from twin_resources.gateway.paid_budget import tokens_of
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.gateway.routing.answer_score import AT_HAND, answer_score
-from twin_resources.judging import routing_labels
-from twin_resources.judging.judge import Answered, Embed, digest, identity
-from twin_resources.judging.pairs import PLANT
-from twin_resources.judging.panel import Panel
-from twin_resources.judging.plants import Plant, drawn_for_batch
-from twin_resources.judging.routing_labels import TABLE, Purchase
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.privacy import redact
-from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.serving.model_server_process import servers_at_once
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.judges import routing_labels
+from twin_resources.quality.judges.judge import Answered, Embed, digest, identity
+from twin_resources.quality.judges.pairs import PLANT
+from twin_resources.quality.judges.panel import Panel
+from twin_resources.quality.judges.plants import Plant, drawn_for_batch
+from twin_resources.quality.judges.routing_labels import TABLE, Purchase
+from twin_resources.router.answer_score import AT_HAND, answer_score
+from twin_resources.statistics import judges as certification
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.registry.moves import ModelVersion
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 BATCH = 10
 MOST_TOKENS = 200  # of an answer: what a reader would be charged for

@@ -4,9 +4,10 @@ Belongs here: asking for one round of release and telling what moved, or why not
 Does not belong here: which moves are legal (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
-Nothing is released without the author's consent (`twin_resources/consent.py`); what was stays.
-A version is released only with a PASSED verdict for exactly its checkpoint under the gate's current
-version, in whatever run this asset is materialized; twice in a row moves nothing the second time.
+Nothing is released without the author's consent (`twin_resources/authors/consent.py`); what was
+stays. A version is released only with a PASSED verdict for exactly its checkpoint under the gate's
+current version, in whatever run this asset is materialized; twice in a row moves nothing the second
+time.
 """
 
 import time
@@ -15,7 +16,7 @@ import dagster as dg
 
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
-from twin_resources.consent import consented_on, what_is_missing
+from twin_resources.authors.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
@@ -36,8 +37,8 @@ def released_model(
     tables: TablesResource,
 ) -> dg.MaterializeResult:
     """The model registry, reconciled: a candidate that passed the gate is tried or released."""
-    from twin_resources.release import telling
-    from twin_resources.release.releasing import release_measured
+    from twin_resources.quality.release import telling
+    from twin_resources.quality.release.releasing import release_measured
 
     home, models = settings.settings(), registry.registry()
     author = settings.author(context.partition_key)

@@ -23,7 +23,7 @@ from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.gateway.policy import LARGER, live_divert
+from twin_resources.registry.policy import LARGER, live_divert
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
@@ -85,7 +85,7 @@ def routing_table(
 def with_divert(
     table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
 ) -> dict[str, Any]:
-    """The table with what the loop diverted (`loop/diverting.py`), as long as that holds, and with
+    """The table with what the loop diverted (`retraining/diverting.py`), as long as that holds, and with
     the larger model until the fit says otherwise: its server would be ended in between.
 
     Args:
@@ -146,7 +146,7 @@ def paid_blended_usd(model: str, *, prompt_share: float = PROMPT_SHARE) -> float
     Raises:
         TwinError: LiteLLM's price map does not know the model.
     """
-    from twin_resources.gateway.paid_budget import price_of
+    from twin_resources.access.paid_budget import price_of
 
     prompt = round(prompt_share * 1e6)
     return price_of(model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)

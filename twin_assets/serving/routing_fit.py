@@ -1,7 +1,7 @@
 """From an author's labels to a policy: fit, certify, hold against the one in force.
 
 Belongs here: which labels and models a policy is of, what comes of the one in force.
-Does not belong here: the mathematics (`gateway/routing/`), buying labels, the asset.
+Does not belong here: the mathematics (`router/`), buying labels, the asset.
 """
 # pyright: strict
 
@@ -13,22 +13,16 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from twin_resources.gateway.policy import LARGER
-from twin_resources.gateway.routing import adoption
-from twin_resources.gateway.routing.adoption import Adoption
-from twin_resources.gateway.routing.cascade import asks_again, cascade_step
-from twin_resources.gateway.routing.class_table import class_table
-from twin_resources.gateway.routing.features import Floats, rows, scale_of
-from twin_resources.gateway.routing.fixed_order import (
-    STEP,
-    PriceStep,
-    choices,
-    steps,
-    with_own,
-)
-from twin_resources.gateway.routing.gain import fit, folds_of
-from twin_resources.gateway.routing.policy_file import PricedModel, RoutingPolicy
-from twin_resources.judging.routing_labels import LabelArrays, with_larger
+from twin_resources.quality.judges.routing_labels import LabelArrays, with_larger
+from twin_resources.registry.policy import LARGER
+from twin_resources.router import adoption
+from twin_resources.router.adoption import Adoption
+from twin_resources.router.cascade import asks_again, cascade_step
+from twin_resources.router.class_table import class_table
+from twin_resources.router.features import Floats, rows, scale_of
+from twin_resources.router.fixed_order import STEP, PriceStep, choices, steps, with_own
+from twin_resources.router.gain import fit, folds_of
+from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
 # Of the paid model's labels that the larger one must have: with fewer a policy would be withdrawn
 # for want of labels that were bought already.

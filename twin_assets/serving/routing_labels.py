@@ -16,9 +16,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from twin_assets.evaluation.judged import author_panel
 from twin_assets.partitions import authors
-from twin_assets.serving import author_panel, labelling, shadow_prompts
-from twin_resources.consent import what_keeps_here
+from twin_assets.serving import labelling, shadow_prompts
+from twin_resources.access.account import account_of
+from twin_resources.access.spending_limits import OverLimit
+from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -26,12 +29,10 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
-from twin_resources.gateway.account import account_of
 from twin_resources.gateway.paid_answers import PaidAnswers
-from twin_resources.gateway.policy import larger_version
-from twin_resources.gateway.spending_limits import OverLimit
+from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.serving.model_server import RunningServer
+from twin_resources.registry.policy import larger_version
 
 
 class LabelsConfig(dg.Config):

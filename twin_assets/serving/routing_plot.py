@@ -1,6 +1,6 @@
 """The picture of a policy: what an answer costs against what it loses, with the point in force.
 
-Belongs here: drawing. Does not belong here: the steps (`gateway/routing/fixed_order.py`), Dagster.
+Belongs here: drawing. Does not belong here: the steps (`router/fixed_order.py`), Dagster.
 Method: Matplotlib without a display, https://matplotlib.org/stable/users/explain/figure/backends.html
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from twin_resources.gateway.routing.fixed_order import PriceStep
+    from twin_resources.router.fixed_order import PriceStep
 
 
 def frontier_plot(

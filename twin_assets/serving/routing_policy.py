@@ -13,7 +13,7 @@ import dagster as dg
 from twin_assets.partitions import authors
 from twin_assets.serving import routing, routing_report
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
-from twin_resources.gateway.policy import LARGER
+from twin_resources.registry.policy import LARGER
 
 
 @dg.asset(

@@ -21,42 +21,37 @@ import polars as pl
 from twin_assets.serving import routing, routing_fit
 from twin_assets.serving.labelling import stored_labels
 from twin_assets.serving.routing_plot import frontier_plot
+from twin_resources.access.paid_budget import price_of
 from twin_resources.errors import TwinError
-from twin_resources.evidence import judges as certification
 from twin_resources.gateway.choice import PAID, ROUTED
-from twin_resources.gateway.paid_budget import price_of
-from twin_resources.gateway.policy import LARGER, larger_version
 from twin_resources.gateway.queueing import LoadPoint, load_points
-from twin_resources.gateway.routing.class_table import ClassGain
-from twin_resources.gateway.routing.fixed_order import PriceStep
-from twin_resources.gateway.routing.off_policy import (
-    PolicyValue,
-    doubly_robust,
-    predicted_rewards,
-    snips,
-)
-from twin_resources.gateway.routing.policy_file import (
-    RoutingPolicy,
-    policy_file,
-    read_routing_policy,
-    write_routing_policy,
-)
-from twin_resources.judging.panel import deciding
-from twin_resources.judging.routing_labels import LabelArrays, arrays_of, plant_gains
-from twin_resources.ledger import schema as ledger_tables
-from twin_resources.ledger.routed import (
+from twin_resources.quality.judges.panel import deciding
+from twin_resources.quality.judges.routing_labels import LabelArrays, arrays_of, plant_gains
+from twin_resources.quality.ledger import schema as ledger_tables
+from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
     month_start,
     routed_answers,
     saved_usd,
     service_seconds,
 )
+from twin_resources.registry.policy import LARGER, larger_version
+from twin_resources.router.class_table import ClassGain
+from twin_resources.router.fixed_order import PriceStep
+from twin_resources.router.off_policy import PolicyValue, doubly_robust, predicted_rewards, snips
+from twin_resources.router.policy_file import (
+    RoutingPolicy,
+    policy_file,
+    read_routing_policy,
+    write_routing_policy,
+)
+from twin_resources.statistics import judges as certification
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.registry.registry import Registry
     from twin_resources.settings import Settings
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 
 OWN = "own"

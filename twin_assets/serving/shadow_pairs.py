@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from twin_assets.evaluation.judged import author_panel
 from twin_assets.partitions import authors
-from twin_assets.serving import author_panel, shadow_prompts, shadowing
-from twin_resources.answer_model import address_of, is_far
+from twin_assets.serving import shadow_prompts, shadowing
+from twin_resources.access.spending_limits import OverLimit
 from twin_resources.authors import Author
-from twin_resources.consent import what_keeps_here
+from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -25,15 +26,15 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.errors import TwinError
-from twin_resources.evidence.release_mode import FEWEST_PROMPTS
-from twin_resources.gateway.spending_limits import OverLimit
+from twin_resources.quality.release.measuring import recorded_prompts
+from twin_resources.quality.release.release_mode import FEWEST_PROMPTS
+from twin_resources.quality.release.trial import compared
+from twin_resources.quality.release.trial_rows import Compared
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.release.measuring import recorded_prompts
-from twin_resources.release.trial import compared
-from twin_resources.release.trial_rows import Compared
+from twin_resources.storage.weights.answer_model import address_of, is_far
 
 if TYPE_CHECKING:
-    from twin_resources.serving.model_server import ModelServers
+    from twin_resources.models.serving.model_server import ModelServers
 
 
 class ShadowConfig(dg.Config):

@@ -2,7 +2,7 @@
 
 Belongs here: the loop over batches, what a batch asks and stores, when it ends.
 Does not belong here: which prompts (`shadow_prompts.py`), the judges, the test
-(`evidence/promotion.py`), acting on its verdict (the registry).
+(`statistics/promotion.py`), acting on its verdict (the registry).
 
 Off the request path: the versions answer a batch one after another, each on as many servers of its
 own as there are cores for; they share the base model's memory. Answers are greedy, so a
@@ -21,25 +21,25 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.evaluation.served import served_model
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
-from twin_resources.evidence import judges as certification
-from twin_resources.evidence import promotion
-from twin_resources.evidence.promotion import PairEvidence
-from twin_resources.judging import pairs
-from twin_resources.judging.judge import Answered, digest, identity
-from twin_resources.judging.pairs import PLANT, TABLE, Trial
-from twin_resources.judging.panel import Panel
-from twin_resources.judging.plants import Plant, drawn_for_batch
-from twin_resources.release.trial import margin_against
-from twin_resources.serving.model_server_process import servers_at_once
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.quality.judges import pairs
+from twin_resources.quality.judges.judge import Answered, digest, identity
+from twin_resources.quality.judges.pairs import PLANT, TABLE, Trial
+from twin_resources.quality.judges.panel import Panel
+from twin_resources.quality.judges.plants import Plant, drawn_for_batch
+from twin_resources.quality.release.trial import margin_against
+from twin_resources.statistics import judges as certification
+from twin_resources.statistics import promotion
+from twin_resources.statistics.promotion import PairEvidence
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
+    from twin_resources.models.serving.model_server import RunningServer
+    from twin_resources.quality.release.trial_rows import Compared
     from twin_resources.registry.moves import ModelVersion
-    from twin_resources.release.trial_rows import Compared
-    from twin_resources.serving.model_server import RunningServer
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 SHADOW_VERSION = "shadow-1"
 BATCH = 10  # pairs: with the embedded model a minute of two cores

@@ -15,7 +15,7 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     import torch
 
-    from twin_assets.training.recipe import LoraShape
+    from twin_assets.checkpoints.recipe import LoraShape
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import dagster as dg
 
+from twin_assets.checkpoints.manifest import Manifest, write_pointer
+from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.partitions import authors
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.live_progress import SpeakingLauncher
 from twin_assets.training.loss_plot import loss_plot
-from twin_assets.training.manifest import Manifest, write_pointer
 from twin_assets.training.preference_tuning import Candidate, tune_on_preferences
-from twin_assets.training.published_weights import weights_of
 from twin_resources.dagster_resources import (
     RegistryResource,
     SettingsResource,
@@ -25,7 +25,7 @@ from twin_resources.dagster_resources import (
     TrainingLauncherResource,
 )
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import TrainingDied
+from twin_resources.models.training_launcher import TrainingDied
 
 LOSS_ROWS = 24
 

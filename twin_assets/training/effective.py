@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.training.batches import Plan, micro_batches
+from twin_assets.checkpoints.batches import Plan, micro_batches
 from twin_assets.training.model import attention_of, liger_of
 from twin_assets.training.training_state import torch_optimizer
 from twin_resources.errors import TwinError
-from twin_resources.training_launcher import computes_in_bf16
+from twin_resources.models.training_launcher import computes_in_bf16
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-    from twin_assets.training.job import Job
+    from twin_assets.checkpoints.job import Job
 
 Values = dict[str, Any]
 

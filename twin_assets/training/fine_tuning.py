@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.training import manifest as manifests
-from twin_assets.training.job import Job, write_job
-from twin_assets.training.manifest import Manifest
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.manifest import Manifest
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.training.publishing import Described, publish_training, training_code
-from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.training.spoiling import check_way, spoiled
 from twin_resources.authors import Author
-from twin_resources.disk_space import told_when_full
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import Message, TrainingJob, TrainingLauncher
-from twin_resources.weights.weights import BaseModel, load_base_model
+from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.weights.weights import BaseModel, load_base_model
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 DATASET = "instruction_dataset"
 MODULE = "twin_assets.training.train"

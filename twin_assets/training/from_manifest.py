@@ -20,26 +20,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twin_assets.checkpoints.job import Job, rows_hash, write_job
+from twin_assets.checkpoints.manifest import ADAPTER, FILE, Manifest, checkpoint_hash, read_manifest
+from twin_assets.checkpoints.recipe import Launch, Recipe
 from twin_assets.training import fine_tuning, preference_tuning
-from twin_assets.training.job import Job, rows_hash, write_job
-from twin_assets.training.manifest import (
-    ADAPTER,
-    FILE,
-    Manifest,
-    checkpoint_hash,
-    read_manifest,
-)
 from twin_assets.training.publishing import training_code
-from twin_assets.training.recipe import Launch, Recipe
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher import Message, TrainingLauncher, make_launcher
 from twin_resources.settings import Settings, load_settings
-from twin_resources.training_launcher import Message, TrainingLauncher, make_launcher
-from twin_resources.weights.weights import revision_of
+from twin_resources.storage.weights.weights import revision_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.tables.tables import Tables
 
 NOT_THE_SAME, FAILED = 1, 3  # exit codes
 
@@ -300,8 +294,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(folder: Path, work: Path | None, sources: Sources) -> int:
-    from twin_resources.state.state import State
-    from twin_resources.tables.tables import Tables
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
 
     settings: Settings = load_settings()
     manifest = read_manifest(folder)

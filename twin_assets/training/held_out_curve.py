@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.training.samples import TokenizedSample
+from twin_assets.checkpoints.samples import TokenizedSample
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -1,7 +1,7 @@
 """What a training says while it runs: into the Dagster run, and to MLflow where one is set.
 
 Belongs here: the launcher that passes messages on. Does not belong here: launching itself
-(`twin_resources/training_launcher`), the assets (`checkpoints.py`), MLflow (`tracking.py`).
+(`twin_resources/models/training_launcher`), the assets (`checkpoints.py`), MLflow (`tracking.py`).
 Method: Dagster Pipes, https://docs.dagster.io/guides/build/external-pipelines
 
 Rank 0 speaks each step into the run's log through Pipes. The numbers also come as observations of
@@ -19,11 +19,11 @@ from typing import Any
 
 import dagster as dg
 
-from twin_assets.training.job import read_job
-from twin_assets.training.manifest import Manifest
+from twin_assets.checkpoints.job import read_job
+from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.training.tracking import Tracking
+from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import Message, TrainingJob, TrainingLauncher
 
 OBSERVE_EVERY_S = 15.0  # the event log keeps each for ever: four a minute
 NAMES = {  # in a message → in Dagster

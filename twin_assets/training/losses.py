@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twin_assets.training.batches import Plannable, padded
-from twin_assets.training.samples import TokenizedPair, TokenizedSample
+from twin_assets.checkpoints.batches import Plannable, padded
+from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
 
 if TYPE_CHECKING:
     import torch

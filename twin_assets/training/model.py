@@ -23,8 +23,8 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     import torch
 
-    from twin_assets.training.job import Job
-    from twin_assets.training.recipe import Recipe
+    from twin_assets.checkpoints.job import Job
+    from twin_assets.checkpoints.recipe import Recipe
 
 WEIGHTS = "model.safetensors"
 FLASH = ("flash_attn", "flash_attention_2")

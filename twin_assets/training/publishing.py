@@ -16,14 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.training import manifest as manifests
-from twin_assets.training.job import Job, TrainingResult, read_result, rows_hash
-from twin_assets.training.manifest import Manifest
-from twin_assets.training.published_weights import put_weights
-from twin_assets.training.recipe import Recipe
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.job import Job, TrainingResult, read_result, rows_hash
+from twin_assets.checkpoints.manifest import Manifest
+from twin_assets.checkpoints.published_weights import put_weights
+from twin_assets.checkpoints.recipe import Recipe
 
 if TYPE_CHECKING:
-    from twin_resources.weights.weights import BaseModel
+    from twin_resources.storage.weights.weights import BaseModel
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 # what decides the weights; a change of any of these files makes a new training

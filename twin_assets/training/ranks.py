@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 
-from twin_assets.training.job import Job, write_json
+from twin_assets.checkpoints.job import Job, write_json
 from twin_resources.errors import TwinError
-from twin_resources.stack.process_identity import end_processes
-from twin_resources.training_launcher import (
+from twin_resources.models.training_launcher import (
     MARK_VARIABLE,
     OWNER_VARIABLE,
     RENDEZVOUS_VARIABLE,
     owner_is_alive,
 )
+from twin_resources.processes.process_identity import end_processes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.harm import exposure
+from twin_assets.training import canary_exposure as exposure
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.training.job import Job
+from twin_assets.checkpoints.job import Job
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:

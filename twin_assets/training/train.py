@@ -32,11 +32,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
+from twin_assets.checkpoints.batches import Plan, Plannable, micro_batches, plan_training
+from twin_assets.checkpoints.job import Job, TrainingResult, read_job, write_json, write_result
+from twin_assets.checkpoints.recipe import Recipe, learning_rate
+from twin_assets.checkpoints.samples import TokenizedSample, tokenize_pairs, tokenize_samples
 from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
-from twin_assets.training.batches import Plan, Plannable, micro_batches, plan_training
 from twin_assets.training.effective import effective, expected, require_as_expected
-from twin_assets.training.job import Job, TrainingResult, read_job, write_json, write_result
 from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
 from twin_assets.training.model import model_for, write_model
 from twin_assets.training.ranks import (
@@ -52,8 +54,6 @@ from twin_assets.training.ranks import (
     stop_without_owner,
     write_failure,
 )
-from twin_assets.training.recipe import Recipe, learning_rate
-from twin_assets.training.samples import TokenizedSample, tokenize_pairs, tokenize_samples
 from twin_assets.training.training_state import (
     PARTIAL,
     last_complete,
@@ -63,9 +63,9 @@ from twin_assets.training.training_state import (
     save_state,
     set_master_weights,
 )
-from twin_resources.disk_space import DiskFull, told_when_full
 from twin_resources.errors import TwinError
-from twin_resources.time_left import seconds_each
+from twin_resources.processes.time_left import seconds_each
+from twin_resources.storage.disk_space import DiskFull, told_when_full
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:

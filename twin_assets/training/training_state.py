@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.training.job import write_json
+from twin_assets.checkpoints.job import write_json
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config import trace_store
+from twin_resources.processes.child_environment import child_environment
+from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import Settings, load_secrets, load_settings
-from twin_resources.stack.child_environment import child_environment
-from twin_resources.stack.process_identity import INSTANCE_VARIABLE
 
 WORKER_END_S = 10
 

@@ -17,7 +17,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from twin_resources.gateway.refusals import Refused
+from twin_resources.access.refusals import Refused
 
 RETRY_AFTER_S = 2
 

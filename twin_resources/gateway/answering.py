@@ -21,18 +21,18 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
-from twin_resources.answer_forms import AnswerForm
+from twin_resources.access.paid_budget import PaidCall
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.choice import PAID, Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
 from twin_resources.gateway.guarding import GuardRecord
-from twin_resources.gateway.paid_budget import PaidCall
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.question_routing import RoutingNote
 from twin_resources.gateway.request_body import Asked
-from twin_resources.quotes.answer_text import (
+from twin_resources.models.quotes.answer_text import (
     MOST_NEAREST,
     NOTICE,
     Opening,
@@ -42,7 +42,7 @@ from twin_resources.quotes.answer_text import (
     quote_fields,
     traced,
 )
-from twin_resources.quotes.quoter import Quote
+from twin_resources.models.quotes.quoter import Quote
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"

@@ -14,9 +14,9 @@ from typing import Any
 
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.guarding import guard_scores
-from twin_resources.gateway.routing.answer_score import support
-from twin_resources.langfuse.outbox import QueuedScore, score_id
-from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES
+from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
+from twin_resources.router.answer_score import support
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"

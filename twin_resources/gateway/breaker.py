@@ -2,9 +2,9 @@
 
 Belongs here: the pure test on the outcomes of requests, its numbers, its stated error.
 Does not belong here: observing requests and stopping a canary (`canary_watch.py`), whether its
-answers are good (`evidence/promotion.py` decides that, from scores).
+answers are good (`statistics/promotion.py` decides that, from scores).
 Source: e-detectors, Shin, Ramdas and Rinaldo, https://arxiv.org/abs/2203.03532, with the bets of
-`evidence/bets.py`.
+`statistics/bets.py`.
 
 Each request that the canary got gives up to three values x ∈ {0, 1}:
 
@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from twin_resources.evidence.bets import BETS, FRACTIONS, factor
+from twin_resources.statistics.bets import BETS, FRACTIONS, factor
 
 Cause = Literal["errors", "latency", "safety"]
 CAUSES: tuple[Cause, ...] = ("errors", "latency", "safety")

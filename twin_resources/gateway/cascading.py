@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from twin_resources.gateway.routing.answer_score import answer_score
-from twin_resources.gateway.routing.cascade import asks_again
+from twin_resources.router.answer_score import answer_score
+from twin_resources.router.cascade import asks_again
 
 if TYPE_CHECKING:
     from twin_resources.gateway.choice import Chosen
-    from twin_resources.gateway.routing.fixed_order import PriceStep
+    from twin_resources.router.fixed_order import PriceStep
 
 Log = Callable[[], Awaitable[None]]
 

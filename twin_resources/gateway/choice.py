@@ -22,21 +22,21 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.answer_forms import (
+from twin_resources.access.keys import Key
+from twin_resources.access.refusals import Refused
+from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import (
     ANSWER_FORMS,
     QUOTING_FORMS,
     VOICE,
     AnswerForm,
     given_form,
 )
-from twin_resources.authors import Author
-from twin_resources.gateway.keys import Key
-from twin_resources.gateway.policy import LARGER, AuthorPolicy, Policy, ServedVersion
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked
+from twin_resources.registry.policy import LARGER, AuthorPolicy, Policy, ServedVersion
 
 if TYPE_CHECKING:
-    from twin_resources.gateway.routing.policy_file import RoutingPolicy
+    from twin_resources.router.policy_file import RoutingPolicy
 
 BASE = "base"
 PAID = "paid"

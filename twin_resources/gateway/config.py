@@ -2,7 +2,8 @@
 
 Belongs here: `config.yaml` and the switches in the environment without which LiteLLM is noisy, asks
 the network at start, or listens to `.env` files.
-Does not belong here: which process gets which environment (`stack/child_environment.py`), the model
+Does not belong here: which process gets which environment (`processes/child_environment.py`), the
+model
 servers: the plugin adds and removes them while the proxy runs, so the list of models starts empty.
 
 Settings: https://docs.litellm.ai/docs/proxy/config_settings

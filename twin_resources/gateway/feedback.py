@@ -33,10 +33,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from twin_resources.access.keys import Key
+from twin_resources.access.refusals import Refused
 from twin_resources.errors import TwinError
-from twin_resources.gateway.keys import Key
-from twin_resources.gateway.refusals import Refused
-from twin_resources.langfuse.outbox import Outbox, OutboxFull, QueuedScore, score_id
+from twin_resources.observability.langfuse.outbox import Outbox, OutboxFull, QueuedScore, score_id
 
 VOTE = "thumbs"  # a thumb is 1 or 0; a score from 0 to 1 is the same vote, more finely said
 EDIT = "output"  # the name that Langfuse gives every CORRECTION

@@ -12,15 +12,15 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.authors.guard_settings import GuardPlace
 from twin_resources.gateway.guards import Finding, HeldBack, Scanned, Scanner
 from twin_resources.gateway.passages import Found
-from twin_resources.guard_settings import GuardPlace
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.gateway.answering import Answering
     from twin_resources.gateway.request_body import Asked
-    from twin_resources.retrieval.retrieval import Passage
+    from twin_resources.models.retrieval.retrieval import Passage
 
 WITHHELD = "[The rest of this answer is withheld.]"
 _WORDS = {

@@ -24,9 +24,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from twin_resources.access.refusals import Refused
 from twin_resources.errors import TwinError
-from twin_resources.gateway.refusals import Refused
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 HEADER = b"idempotency-key"
 REPLAYED = (b"idempotent-replayed", b"true")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from twin_resources.gateway.refusals import Refused
+from twin_resources.access.refusals import Refused
 
 # Taken with any value, and named: they are for the provider's accounts, caches and tiers.
 _NAMED = frozenset(

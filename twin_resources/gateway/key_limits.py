@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from twin_resources.access.keys import Key
+from twin_resources.access.refusals import Refused
 from twin_resources.errors import TwinError
-from twin_resources.gateway.keys import Key
-from twin_resources.gateway.refusals import Refused
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 WINDOW_S = 60.0
 # Longer than an answer may take with its attempts: who is still under way then has lost its process

@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from twin_resources.access.keys import Key, Keyring, open_keys
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.idempotency import (
     HEADER,
     Idempotency,
@@ -29,8 +31,6 @@ from twin_resources.gateway.idempotency import (
     staying,
 )
 from twin_resources.gateway.key_limits import CountedRequest, KeyRequests
-from twin_resources.gateway.keys import Key, Keyring, open_keys
-from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Settings
 
 Answer = Callable[[Receive, Send], Awaitable[None]]

@@ -19,15 +19,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from twin_resources.authors import Author, read_author
+from twin_resources.authors.pausing import SUFFIX, paused_because
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.policy import AuthorPolicy, Policy, read_policy
-from twin_resources.gateway.routing.policy_file import (
-    RoutingPolicy,
-    policy_file,
-    read_routing_policy,
-)
-from twin_resources.pausing import SUFFIX, paused_because
+from twin_resources.registry.policy import AuthorPolicy, Policy, read_policy
+from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
 from twin_resources.settings import Settings
 
 POLL_SECONDS = 0.5

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.idle_keys import IDLE_KEYS
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ALLOWED_KEYS, refuse_unknown
 
 _SAMPLING = frozenset(

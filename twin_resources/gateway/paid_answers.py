@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.paid_budget import price_of
+from twin_resources.access.spending_limits import OverLimit
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import SpendingAccount
-from twin_resources.gateway.paid_budget import price_of
-from twin_resources.gateway.spending_limits import OverLimit
 
 AT_ONCE = 4
 _OVERHEAD_TOKENS = 64  # of a request besides its text: roles, the provider's own frame

@@ -26,8 +26,8 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
-    from twin_resources.quotes.quoter import Quoted, Quoter
-    from twin_resources.retrieval.retrieval import Passage, Retriever
+    from twin_resources.models.quotes.quoter import Quoted, Quoter
+    from twin_resources.models.retrieval.retrieval import Passage, Retriever
 
 TIMEOUT_S = 3.0
 _THREADS = 2
@@ -147,15 +147,15 @@ def passages_of(settings: Settings) -> Passages:
     """Passages from the tables and the embedder of a home."""
 
     def open_retriever() -> Retriever:
-        from twin_resources.embedder.embedder import load_embedder
-        from twin_resources.retrieval.retrieval import Retriever
+        from twin_resources.models.embedder.embedder import load_embedder
+        from twin_resources.models.retrieval.retrieval import Retriever
 
         # One thread a question: with all of them it costs 13-17 CPU-ms in place of 8, because they
         # wait for each other in a busy loop, and several questions share the cores anyway.
         return Retriever(settings.tables_base, load_embedder(settings, threads=1))
 
     def open_quoter(retriever: Retriever) -> Quoter:
-        from twin_resources.quotes.quoter import Quoter
+        from twin_resources.models.quotes.quoter import Quoter
 
         return Quoter(settings.tables_base, retriever.embedder_revision)
 

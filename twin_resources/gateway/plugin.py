@@ -25,7 +25,10 @@ from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
-from twin_resources.gateway.account import Reservation
+from twin_resources.access.account import Reservation
+from twin_resources.access.keys import Key, KeyLimits, Keyring
+from twin_resources.access.paid_budget import PaidBudget, PaidCall
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
@@ -33,11 +36,8 @@ from twin_resources.gateway.choice import PAID, check_reach
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
-from twin_resources.gateway.keys import Key, KeyLimits, Keyring
-from twin_resources.gateway.paid_budget import PaidBudget, PaidCall
 from twin_resources.gateway.putting_off import LateAnswer, PuttingOff
 from twin_resources.gateway.read_ahead import ReadAhead
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import ADMITTED_KEY, ALLOWED_KEYS, Asked, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.response_format import not_kept

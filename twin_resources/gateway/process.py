@@ -13,16 +13,16 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from twin_resources.gateway.account import account_of
+from twin_resources.access.account import account_of
+from twin_resources.access.keys import keyring_of
+from twin_resources.access.paid_budget import PaidBudget, price_of
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.cost import Prices
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.following import Following
-from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.origins import Origins
-from twin_resources.gateway.paid_budget import PaidBudget, price_of
 from twin_resources.gateway.passages import passages_of
 from twin_resources.gateway.plugin import TwinPlugin, authenticator
 from twin_resources.gateway.putting_off import PuttingOff
@@ -32,9 +32,13 @@ from twin_resources.gateway.response_format import takes_response_format
 from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.gateway.whole_answers import WholeAnswers
-from twin_resources.langfuse.outbox import GATEWAY_CHECKPOINT_PAGES, Outbox, outbox_path
+from twin_resources.observability.langfuse.outbox import (
+    GATEWAY_CHECKPOINT_PAGES,
+    Outbox,
+    outbox_path,
+)
 from twin_resources.settings import load_settings
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 
 def _ask_by_stream() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from twin_resources.authors import Author
-from twin_resources.consent import consented_on
+from twin_resources.authors.consent import consented_on
 from twin_resources.gateway.passages import Found
 from twin_resources.gateway.request_body import Asked
 from twin_resources.privacy import redact

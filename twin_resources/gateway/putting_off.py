@@ -23,21 +23,21 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.answer_forms import AnswerForm
+from twin_resources.access.keys import Key
+from twin_resources.access.provider_batch_rows import BatchRow, BatchRows
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.errors import TwinError
 from twin_resources.gateway.answering import Answering, Source
 from twin_resources.gateway.choice import Chosen
 from twin_resources.gateway.guarding import GuardRecord
-from twin_resources.gateway.keys import Key
-from twin_resources.gateway.provider_batch_rows import BatchRow, BatchRows
 from twin_resources.gateway.question_routing import RoutingNote
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked
-from twin_resources.quotes.answer_text import Opening
-from twin_resources.quotes.quoter import Quote
-from twin_resources.retrieval.search import Passage
-from twin_resources.state.state import State
+from twin_resources.models.quotes.answer_text import Opening
+from twin_resources.models.quotes.quoter import Quote
+from twin_resources.models.retrieval.search import Passage
+from twin_resources.storage.state.state import State
 
 PUT_OFF = 202
 """Status of a request whose answer comes later: taken, and not answered (RFC 9110, 15.3.3)."""
@@ -276,7 +276,7 @@ def _of(kind: type[_T], found: Sequence[object]) -> tuple[_T, ...]:
 @cache
 def _adapter() -> TypeAdapter[PutOffRecord]:
     # The name stands in an annotation of `RoutingNote`; pydantic looks for it here.
-    from twin_resources.gateway.routing.fixed_order import PriceStep
+    from twin_resources.router.fixed_order import PriceStep
 
     assert PriceStep is not None
     return TypeAdapter(PutOffRecord)

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twin_resources.gateway.choice import PAID, ROUTED, Chosen, Snapshot, larger
-from twin_resources.gateway.policy import LARGER
-from twin_resources.gateway.routing.decision import Routed, decide, features_of, point_of
-from twin_resources.gateway.routing.pacing import Money, Pace
+from twin_resources.registry.policy import LARGER
+from twin_resources.router.decision import Routed, decide, features_of, point_of
+from twin_resources.router.pacing import Money, Pace
 
 if TYPE_CHECKING:
     from twin_resources.gateway.passages import Found
     from twin_resources.gateway.request_body import Asked
-    from twin_resources.gateway.routing.fixed_order import PriceStep
-    from twin_resources.gateway.routing.policy_file import RoutingPolicy
+    from twin_resources.router.fixed_order import PriceStep
+    from twin_resources.router.policy_file import RoutingPolicy
 
 # With two passages a prompt has about 450 tokens and an answer about 120.
 PROMPT_SHARE = 0.8

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin_resources.gateway.routing.features import Floats
+from twin_resources.router.features import Floats
 
 SHARE = 0.95
 MONTH_S = 30 * 86_400.0

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.idle_keys import IDLE_KEYS, read_idle
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.response_format import read_response_format
 
 ALLOWED_KEYS = frozenset(

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from twin_resources.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
+from twin_resources.access.keys import Key
 from twin_resources.authors import Author
-from twin_resources.control_marks import FAMILIES, ControlMarks, marks_of_home
+from twin_resources.authors.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby, new_trace_id
@@ -37,7 +37,6 @@ from twin_resources.gateway.choice import (
 )
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.guarding import guard_input, guard_passages, records
-from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Found, Passages
 from twin_resources.gateway.prompt_length import (
@@ -51,19 +50,20 @@ from twin_resources.gateway.provider_view import provider_view
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_body import Asked
 from twin_resources.gateway.response_format import not_taken
-from twin_resources.prompt import DEFAULT_TEMPLATE, TEMPLATES, Template, render
-from twin_resources.quotes.answer_text import (
+from twin_resources.models.quotes.answer_text import (
     MOST_NEAREST,
     Opening,
     not_written_about,
     prose_of,
     quoting,
 )
-from twin_resources.weights.weights import load_base_model
+from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
+from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
-    from twin_resources.quotes.quoter import Quote
-    from twin_resources.retrieval.retrieval import Passage
+    from twin_resources.models.quotes.quoter import Quote
+    from twin_resources.models.retrieval.retrieval import Passage
 
 SYSTEM_MESSAGES = "system messages"
 # About 250 tokens of the 2,048 of a 135M model, beside 450 of passages and 600 of history.

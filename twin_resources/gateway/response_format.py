@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 
-from twin_resources.gateway.refusals import Refused
+from twin_resources.access.refusals import Refused
 
 TEXT, JSON_OBJECT, JSON_SCHEMA = "text", "json_object", "json_schema"
 MAX_SCHEMA_BYTES = 16 * 1024

@@ -23,16 +23,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from twin_resources.access.keys import Key, Keyring
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.answer_bytes import Headers, Message, Send, carried_back, dressed
 from twin_resources.gateway.choice import PAID, answers_of, choose, models_for, named
 from twin_resources.gateway.cost import Prices
 from twin_resources.gateway.feedback import FeedbackDesk
-from twin_resources.gateway.keys import Key, Keyring
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.other_apis import Back, CarriedRequest, from_completions, from_responses
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,

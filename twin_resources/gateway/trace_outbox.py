@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from twin_resources.errors import TwinError
-from twin_resources.langfuse.outbox import Outbox, QueuedScore
+from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

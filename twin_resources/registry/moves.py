@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS, VOICE, AnswerForm
+from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS, VOICE, AnswerForm
 
 VersionState = Literal[
     "candidate", "shadow", "canary", "stable", "retired", "refused", "parked", "rolled_back"

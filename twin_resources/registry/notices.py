@@ -7,7 +7,7 @@ Does not belong here: queueing and sending it (`notifications.py`), moving (`reg
 
 from __future__ import annotations
 
-from twin_resources.notifications import Event, Notice
+from twin_resources.observability.notifications import Event, Notice
 from twin_resources.registry.moves import Move, VersionState
 
 _EVENTS: dict[VersionState, Event] = {

@@ -2,7 +2,7 @@
 
 Belongs here: storing them in the state store, and writing the policy object after every change.
 Does not belong here: which moves are called for (`moves.py`) and allowed
-(`checks.py`), the shape of the policy (`gateway/policy.py`), measuring a model.
+(`checks.py`), the shape of the policy (`registry/policy.py`), measuring a model.
 Method: architecture.md.
 """
 # pyright: strict
@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
-from twin_resources.answer_forms import QUOTING_FORMS, AnswerForm
-from twin_resources.gateway.policy import Policy, build_policy, same_policy, write_policy
-from twin_resources.notifications import announce
+from twin_resources.authors.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.observability.notifications import announce
 from twin_resources.registry import rows
 from twin_resources.registry.checks import MoveRefused, check_incumbent, check_move
 from twin_resources.registry.moves import (
@@ -35,10 +34,11 @@ from twin_resources.registry.moves import (
     legal_moves,
 )
 from twin_resources.registry.notices import notice_of
-from twin_resources.state.schema import model_versions, moves, routing, verdicts
+from twin_resources.registry.policy import Policy, build_policy, same_policy, write_policy
+from twin_resources.storage.state.schema import model_versions, moves, routing, verdicts
 
 if TYPE_CHECKING:
-    from twin_resources.state import state as state_store
+    from twin_resources.storage.state import state as state_store
 
 __all__ = [
     "Claim",

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Claim, ModelVersion, Move, Verdict, VersionState
-from twin_resources.state.schema import model_versions, moves, verdicts
+from twin_resources.storage.state.schema import model_versions, moves, verdicts
 
 
 def now() -> str:

@@ -20,8 +20,8 @@ from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.schema import RawPosts, columns_of
 from twin_resources.authors import Author
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 NEW = 10
 ANN = Author("ann", "Ann Lee")

@@ -5,7 +5,7 @@ Belongs here: that row. Does not belong here: measuring.
 
 from __future__ import annotations
 
-from tests.bench.loop.rows import Form, Row, Rows, row
+from tests.bench.retraining.rows import Form, Row, Rows, row
 
 __all__ = ["Form", "Row", "Rows", "at_least", "at_most"]
 

@@ -1,7 +1,7 @@
 """What a training by the default recipe gives away: exposure of canaries among real samples.
 
 Belongs here: the samples that canaries are hidden among, their training, the rows. Does not belong
-here: canaries and exposure (`twin_assets/evaluation/harm/exposure.py`).
+here: canaries and exposure (`twin_assets/training/canary_exposure.py`).
 
 Each canary stands 1, 4 or 16 times among as many samples as fit a budget, and all of them are seen
 in each of the recipe's epochs: in the whole dataset of the author most would never be drawn.
@@ -19,16 +19,17 @@ from tests.bench.gate.forms import Form
 from tests.bench.gate.gated import Gated, gated
 from tests.bench.rows import Row
 from tests.bench.training.rows import row
-from twin_assets.evaluation.harm import canary_audit, exposure
-from twin_assets.evaluation.harm.exposure import Exposure
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.recipe import Recipe
+from twin_assets.checkpoints.samples import tokenize_samples
+from twin_assets.evaluation.harm import canary_audit
+from twin_assets.evaluation.judged.judge_material import DATASET
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.serving.judge_material import DATASET
+from twin_assets.training import canary_exposure as exposure
+from twin_assets.training.canary_exposure import Exposure
 from twin_assets.training.fine_tuning import ROWS, launched
-from twin_assets.training.job import Job, write_job
-from twin_assets.training.recipe import Recipe
-from twin_assets.training.samples import tokenize_samples
 from twin_assets.training.spoiling import with_canaries
-from twin_resources.training_launcher import LocalLauncher
+from twin_resources.models.training_launcher import LocalLauncher
 
 
 def exposed_canaries(form: Form) -> list[Row]:

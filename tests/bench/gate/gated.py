@@ -26,24 +26,24 @@ from tests.bench.training.processes import Cost, timed
 from tests.bench.training.rows import missing, row
 from tests.code_hash import ROOT, code_hash
 from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.evaluation.gate import GATE_VERSION, Measured
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
     evaluation_path,
     read_evaluation,
 )
-from twin_assets.training.manifest import Manifest, read_manifest, read_pointer
-from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
 from twin_resources.authors import read_author, write_author
 from twin_resources.registry.moves import Claim, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
 
 KEPT = ROOT / "build" / "bench-gate"
-CODE = ("twin_assets/training", "twin_assets/evaluation", "twin_resources/judging")
+CODE = ("twin_assets/training", "twin_assets/evaluation", "twin_resources/quality/judges")
 LONGEST_S = 7200.0
 
 

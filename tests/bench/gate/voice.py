@@ -1,7 +1,8 @@
 """Voice of the candidate on a hundred held-out prompts: beside the base, and the base with posts.
 
 Belongs here: asking the three, judging what they say, the rows. Does not belong here: the score
-(`twin_resources/judging/voice.py`), its comparison (`twin_assets/evaluation/style/voice.py`).
+(`twin_resources/quality/judges/voice.py`), its comparison
+(`twin_assets/evaluation/style/voice.py`).
 
 The gate tells this author apart from two of the bundled ones and the base; here all of these and
 the other shared author take part, as in an instance that has both.
@@ -21,20 +22,21 @@ from tests.bench.gate.gated import Gated, gated
 from tests.bench.rows import Row
 from tests.bench.training.material import POSTS, SHARED_AUTHORS
 from tests.bench.training.rows import row
+from twin_assets.evaluation.judged.judge_material import BASE_ANSWERS, DATASET
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.served import posts_in_prompt, served_model
+from twin_assets.evaluation.served import posts_in_prompt
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, FREQUENCY_PENALTY
-from twin_assets.evaluation.served.served_model import Serve
-from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.voice import Scores, Voice, VoiceCompared
 from twin_assets.instructions.schema import OF_THE_AUTHOR
-from twin_assets.serving.judge_material import BASE_ANSWERS, DATASET
-from twin_resources.judging.panel import BASE_MODEL
-from twin_resources.judging.texts import Hand, bundled_hands, passages_of
-from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
-from twin_resources.serving.model_server import ModelServers
-from twin_resources.serving.model_server_process import servers_at_once
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.served_model import Serve
+from twin_resources.quality.judges.panel import BASE_MODEL
+from twin_resources.quality.judges.texts import Hand, bundled_hands, passages_of
+from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
+from twin_resources.statistics.bootstrap import Interval
 
 MOST_OF_THE_OTHER = 300  # passages, as of another author of the instance
 

@@ -18,7 +18,7 @@ from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents
-from twin_resources.embedder.embedder import load_embedder, load_tokenizer
+from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -21,12 +21,12 @@ import polars as pl
 from tests.bench.training.forms import Form
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_assets.training.recipe import DEFAULT_RECIPE, Recipe, load_recipe
-from twin_assets.training.samples import TokenizedSample, tokenize_samples
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[3]
 POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"

@@ -17,19 +17,19 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from tests.bench.loop.rows import Row
+from tests.bench.retraining.rows import Row
 from tests.bench.training.forms import Form
 from tests.bench.training.material import Material, author_in, recipe
 from tests.bench.training.processes import Cost, bare_command, timed
 from tests.bench.training.rows import row
 from tests.live.tiny_model import make_tiny_model
-from twin_assets.training.job import Job, write_job
-from twin_assets.training.recipe import Recipe
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.recipe import Recipe
 from twin_resources.authors import read_author, write_author
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
 
 RUN_S = 300.0  # the run that the goal speaks of
 SHARE = 0.05

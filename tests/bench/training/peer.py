@@ -21,8 +21,8 @@ from typing import Any
 import polars as pl
 import torch
 
-from twin_assets.training.job import Job, read_job
-from twin_assets.training.samples import tokenize_samples
+from twin_assets.checkpoints.job import Job, read_job
+from twin_assets.checkpoints.samples import tokenize_samples
 
 KINDS = ("trl-defaults", "trl-tuned", "trainer")
 

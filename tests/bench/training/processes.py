@@ -23,11 +23,11 @@ import polars as pl
 import psutil
 
 from tests.bench.training.material import ROOT, Material
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.training.fine_tuning import launched
-from twin_assets.training.job import Job, write_job
-from twin_assets.training.recipe import Recipe
-from twin_resources.stack.process_identity import end_processes
-from twin_resources.training_launcher import computes_in_bf16
+from twin_resources.models.training_launcher import computes_in_bf16
+from twin_resources.processes.process_identity import end_processes
 
 # what the launch configurations set for our ranks; tuned peers get it too
 MALLOC = "glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=8589934592"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.loop.rows import Row
+from tests.bench.retraining.rows import Row
 
 
 def row(

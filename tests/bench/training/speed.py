@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.loop.rows import Row
+from tests.bench.retraining.rows import Row
 from tests.bench.training.forms import Form
 from tests.bench.training.material import MAX_LENGTH, Material, recipe
 from tests.bench.training.peer import KINDS
 from tests.bench.training.processes import NotMeasured, bare_command, peer_command, timed, write
 from tests.bench.training.rows import missing, row
-from twin_assets.training.job import Job, read_result
+from twin_assets.checkpoints.job import Job, read_result
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training.losses import answer_losses
-from twin_assets.training.samples import TokenizedSample
 
 RANKS = 2
 OURS = "ours"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.loop.rows import Row
+from tests.bench.retraining.rows import Row
 from tests.bench.training.forms import Form
 from tests.bench.training.material import Material, recipe
 from tests.bench.training.processes import NotMeasured, bare_command, timed, write
 from tests.bench.training.rows import row
-from twin_assets.training.job import read_result
-from twin_assets.training.recipe import load_launch
+from twin_assets.checkpoints.job import read_result
+from twin_assets.checkpoints.recipe import load_launch
 
 LARGEST = 1e-3
 

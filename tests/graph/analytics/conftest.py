@@ -14,12 +14,12 @@ from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import StateResource, TablesResource
-from twin_resources.ledger.interactions import columns
+from twin_resources.quality.ledger.interactions import columns
 from twin_resources.registry.moves import Claim
 from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GATE = "gate-test"

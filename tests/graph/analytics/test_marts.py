@@ -12,7 +12,7 @@ from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer, v
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.registry.registry import Registry
-from twin_resources.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.tables import TableMissing, Tables
 
 DAY = date(2026, 3, 1)
 

@@ -27,7 +27,7 @@ from twin_assets.knowledge.chunks import document_chunks, no_chunk_is_truncated
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, TablesResource
-from twin_resources.embedder.embedder import EmbedderManifest, embedder_folder
+from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
 from twin_resources.settings import Settings
 
 SLUG = "jose-nunez"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.graph.corpus.conftest import SLUG, Materialize, metadata, paragraph
 from twin_assets.corpus import boilerplate, claims_tables, cleaning, contracts
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:

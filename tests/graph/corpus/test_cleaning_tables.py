@@ -16,7 +16,7 @@ from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_docum
 from twin_assets.corpus.schema import CleanedDocuments, RawPosts, columns_of
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 ANN = Author("ann", "Ann Lee", aliases=("anniebuilds",))
 

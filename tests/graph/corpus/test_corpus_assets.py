@@ -21,9 +21,9 @@ from tests.graph.corpus.conftest import (
 from twin_assets.corpus import cleaning
 from twin_assets.knowledge import chunking
 from twin_resources.authors import Author, write_author
-from twin_resources.embedder.embedder import EmbedderTokenizer
+from twin_resources.models.embedder.embedder import EmbedderTokenizer
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
 

@@ -28,10 +28,10 @@ from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
+from twin_resources.erasure.journal import remember
 from twin_resources.errors import TwinError
-from twin_resources.forgetting.journal import remember
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 Import = Callable[..., dict[str, Any]]
 

@@ -18,7 +18,7 @@ from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 PASSWORD = "sesame"
 

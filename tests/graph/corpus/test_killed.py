@@ -26,8 +26,8 @@ from tests.graph.corpus.conftest import SLUG, paragraph
 from tests.graph.corpus.corpus_process import run_chain
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 SEED = 20_261_120
 LONGEST_S = 600.0

@@ -19,8 +19,8 @@ from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 world = make_world  # the fixture
 

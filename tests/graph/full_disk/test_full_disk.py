@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.small_disk import SmallDisk, small_disk
-from twin_resources.disk_space import DiskFull, is_full, told_when_full
 from twin_resources.errors import TwinError
-from twin_resources.state.schema import empty_inputs
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Rework, Tables
+from twin_resources.storage.disk_space import DiskFull, is_full, told_when_full
+from twin_resources.storage.state.schema import empty_inputs
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Rework, Tables
 
 COLUMNS = {"post": pl.String(), "text": pl.String()}
 

@@ -27,8 +27,8 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 ADA = Author(slug="ada", name="Ada Wright")
 TWELVE = range(12)

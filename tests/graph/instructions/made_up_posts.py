@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from twin_assets.corpus.schema import CleanedDocuments, columns_of
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 NOUNS = (
     "harbour", "engine", "willow", "copper", "lantern", "orchard", "violin", "granite", "meadow",

@@ -8,7 +8,7 @@ import polars as pl
 
 from tests.graph.instructions.conftest import TWELVE, Finished, Graph
 from tests.graph.instructions.made_up_posts import clean, documents, paragraph, post
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 
 def test_new_posts_cost_their_own_samples(graph: Graph, tables: Tables, twelve: Finished) -> None:

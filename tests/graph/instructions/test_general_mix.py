@@ -12,8 +12,8 @@ from tests.graph.instructions.conftest import Finished, Graph
 from twin_assets.evaluation.likelihood import basics
 from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.training.fine_tuning import training_samples
-from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.tables.tables import Tables
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.storage.tables.tables import Tables
 
 SHARE = 0.2
 

@@ -12,12 +12,12 @@ from twin_assets.corpus.schema import columns_of
 from twin_assets.instructions import building
 from twin_assets.instructions.schema import DocumentSplits, InstructionDataset
 from twin_resources.authors import write_author
-from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
-from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.retrieval.retrieval import Retriever
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval.retrieval import Retriever
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 
 def test_posts_become_samples(home_with_embedder: Settings) -> None:

@@ -20,18 +20,18 @@ import pytest
 from tests.graph.instructions.conftest import ADA, Finished
 from tests.graph.instructions.told_traces import edit, told
 from tests.graph.training.test_checkpoints import published
+from twin_assets.checkpoints.manifest import read_manifest, write_manifest
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.corpus.schema import columns_of
 from twin_assets.instructions import preference_dataset
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
-from twin_assets.training.manifest import read_manifest, write_manifest
-from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import write_author
 from twin_resources.registry.moves import Claim, Verdict
 from twin_resources.settings import load_settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 CHECKS = {
     "every_chosen_answer_is_the_authors",

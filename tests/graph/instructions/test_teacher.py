@@ -23,15 +23,15 @@ from twin_assets.instructions import building
 from twin_assets.instructions.building import Built
 from twin_assets.instructions.teacher import Asked, Teacher
 from twin_assets.instructions.teacher_questions import Taught, waiting_questions
-from twin_resources.embedder.embedder import Embedder
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.purpose_budget import PurposeBudget
+from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import SpendingAccount
-from twin_resources.gateway.purpose_budget import PurposeBudget
-from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
-from twin_resources.retrieval.retrieval import Retriever
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 UNPRICED, PRICED = "openai/teacher", "openai/gpt-4o-mini"
 USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # of a reply

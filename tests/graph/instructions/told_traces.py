@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from twin_resources.ledger.interactions import columns
-from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.tables.tables import Tables
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.ledger.interactions import columns
+from twin_resources.storage.tables.tables import Tables
 
 
 def told(tables: Tables, rows: list[dict[str, Any]]) -> None:

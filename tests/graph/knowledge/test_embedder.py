@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twin_resources.embedder.embedder import (
+from twin_resources.errors import TwinError
+from twin_resources.models.embedder.embedder import (
     Embedder,
     embedder_folder,
     find_prepared,
     load_embedder,
     load_tokenizer,
 )
-from twin_resources.embedder.preparation import fetch_model, prepare, reference_vectors
-from twin_resources.errors import TwinError
+from twin_resources.models.embedder.preparation import fetch_model, prepare, reference_vectors
 from twin_resources.settings import Settings, load_settings
 
 SENTENCES = (
@@ -236,7 +236,7 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
 def test_it_runs_without_torch_and_without_telemetry(home_with_embedder: Settings) -> None:
     script = (
         "import sys\n"
-        "from twin_resources.embedder.embedder import load_embedder\n"
+        "from twin_resources.models.embedder.embedder import load_embedder\n"
         "from twin_resources.settings import load_settings\n"
         f"embedder = load_embedder(load_settings({str(home_with_embedder.home)!r}))\n"
         "assert embedder.embed(['Why?']).shape == (1, 384)\n"

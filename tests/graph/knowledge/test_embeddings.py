@@ -24,11 +24,11 @@ from twin_resources.dagster_resources import (
     SettingsResource,
     TablesResource,
 )
-from twin_resources.embedder.embedder import load_embedder
 from twin_resources.errors import TwinError
-from twin_resources.retrieval.retrieval import Retriever
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 SCHEMA: dict[str, pl.DataType] = {
     "document_id": pl.String(),

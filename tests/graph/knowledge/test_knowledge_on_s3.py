@@ -7,14 +7,14 @@ import pytest
 from tests.graph.knowledge.test_retrieval import POSTS, store
 from tests.graph.knowledge.test_vector_index import ROWS, opened, unit_vectors, write
 from tests.graph.s3 import client_of, name_in_environment
-from twin_resources.embedder.embedder import Embedder
-from twin_resources.retrieval import vector_index
-from twin_resources.retrieval.index import keep_vector_index
-from twin_resources.retrieval.retrieval import Retriever
-from twin_resources.retrieval.search import Query, nearest
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval import vector_index
+from twin_resources.models.retrieval.index import keep_vector_index
+from twin_resources.models.retrieval.retrieval import Retriever
+from twin_resources.models.retrieval.search import Query, nearest
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import pytest
 
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
-from twin_resources.embedder.embedder import Embedder
 from twin_resources.errors import TwinError
-from twin_resources.retrieval import retrieval
-from twin_resources.retrieval.index import update_indexes
-from twin_resources.retrieval.retrieval import Query, Retrieved, Retriever
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval import retrieval
+from twin_resources.models.retrieval.index import update_indexes
+from twin_resources.models.retrieval.retrieval import Query, Retrieved, Retriever
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 POSTS = {
     "heap": "A binary heap keeps its smallest element at the root and repairs itself in log time.",

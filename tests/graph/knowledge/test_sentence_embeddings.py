@@ -25,12 +25,12 @@ from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
-from twin_resources.embedder.embedder import Embedder
-from twin_resources.quotes.calibration import DEFAULT_THRESHOLD
-from twin_resources.quotes.quoter import DOCUMENTS, Quoter
-from twin_resources.retrieval.retrieval import Retriever
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
+from twin_resources.models.quotes.quoter import DOCUMENTS, Quoter
+from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 
 MARA = "mara-lindqvist"
 POSTS = 14  # the last is "How to carry a clock"

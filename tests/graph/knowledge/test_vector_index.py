@@ -10,16 +10,16 @@ import polars as pl
 import pytest
 
 from twin_assets.knowledge.embedding import embedding_columns
-from twin_resources.forgetting.gone import Gone, Subject
-from twin_resources.forgetting.lance_tables import LanceTables
-from twin_resources.forgetting.place import Instance
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.lance_tables import LanceTables
+from twin_resources.erasure.place import Instance
+from twin_resources.models.retrieval import vector_index
+from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
+from twin_resources.models.retrieval.search import InMemory, Query, nearest
+from twin_resources.models.retrieval.vector_index import Plan, Standing, standing, wanted
 from twin_resources.registry.registry import Registry
-from twin_resources.retrieval import vector_index
-from twin_resources.retrieval.index import keep_vector_index, update_indexes
-from twin_resources.retrieval.search import InMemory, Query, nearest
-from twin_resources.retrieval.vector_index import Plan, Standing, standing, wanted
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.tables import TableMissing, Tables
 
 DIMENSION = 32
 ROWS = 3_000

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
-from twin_resources.notifications import (
+from twin_resources.observability.notifications import (
     AT_ONCE,
     KEPT_TRYING_S,
     AppriseChannel,
@@ -26,8 +26,8 @@ from twin_resources.notifications import (
     deliver,
     history,
 )
-from twin_resources.state.schema import notices
-from twin_resources.state.state import State
+from twin_resources.storage.state.schema import notices
+from twin_resources.storage.state.state import State
 
 ALARM = Notice(
     key="alarm:mara:v3:thumbs:1",

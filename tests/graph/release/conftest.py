@@ -9,7 +9,7 @@ import pytest
 
 from tests.graph.release.releases import pass_the_gate, round_of
 from twin_resources.registry.registry import Registry
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ import polars as pl
 from tests.graph.release.releases import AUTHOR
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
-from twin_resources.evidence.judges import Certificate
-from twin_resources.judging import pairs as table
-from twin_resources.judging.stored import CERTIFICATE_TABLE
+from twin_resources.quality.judges import pairs as table
+from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Claim, Registry, Verdict
-from twin_resources.release import trial
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.statistics.judges import Certificate
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 JUDGES = {"topic": "topic@1", "voice": "voice@1"}
 

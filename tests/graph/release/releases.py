@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from twin_resources.evidence.promotion import Pair
-from twin_resources.evidence.release_mode import Choice
-from twin_resources.ledger import schema
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.release import trial
+from twin_resources.quality.release.release_mode import Choice
+from twin_resources.quality.release.releasing import Round, release
+from twin_resources.quality.release.replays import Replays
+from twin_resources.quality.release.trial import Terms
 from twin_resources.registry.registry import Claim, Registry, Verdict
-from twin_resources.release import trial
-from twin_resources.release.releasing import Round, release
-from twin_resources.release.replays import Replays
-from twin_resources.release.trial import Terms
+from twin_resources.statistics.promotion import Pair
 
 AUTHOR = "mara"
 GATE = "gate-1"

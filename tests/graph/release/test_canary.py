@@ -7,8 +7,8 @@ import random
 import pytest
 
 from tests.graph.release.releases import CANARY, pass_the_gate, round_of, settle
+from twin_resources.quality.release import canary, trial
 from twin_resources.registry.registry import Registry
-from twin_resources.release import canary, trial
 
 DAY_S = 86_400.0
 

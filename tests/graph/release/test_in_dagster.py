@@ -14,8 +14,8 @@ from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Registry
-from twin_resources.release import trial
 from twin_resources.settings import Settings
 from twin_sensors import canary_verdict, rolling_back
 

@@ -16,16 +16,16 @@ from tests.graph.release.releases import (
     settle,
 )
 from twin_resources.errors import TwinError
-from twin_resources.evidence.judges import certify
-from twin_resources.evidence.promotion import Pair
-from twin_resources.evidence.release_mode import Choice
-from twin_resources.evidence.release_mode import Trial as Measured
-from twin_resources.notifications import history
+from twin_resources.observability.notifications import history
+from twin_resources.quality.release import trial
+from twin_resources.quality.release.release_mode import Choice
+from twin_resources.quality.release.release_mode import Trial as Measured
+from twin_resources.quality.release.releasing import chosen_mode, with_answer_model
+from twin_resources.quality.release.telling import trial_metadata
+from twin_resources.quality.release.trial import Terms
 from twin_resources.registry.registry import Registry
-from twin_resources.release import trial
-from twin_resources.release.releasing import chosen_mode, with_answer_model
-from twin_resources.release.telling import trial_metadata
-from twin_resources.release.trial import Terms
+from twin_resources.statistics.judges import certify
+from twin_resources.statistics.promotion import Pair
 
 
 def states(registry: Registry) -> list[str]:
@@ -187,7 +187,7 @@ def test_without_an_anchor_losses_of_03_add_up(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the same releases, bet against the incumbent alone."""
-    monkeypatch.setattr("twin_resources.release.trial_rows.anchor_of", lambda *_: None)
+    monkeypatch.setattr("twin_resources.quality.release.trial_rows.anchor_of", lambda *_: None)
     assert ten_releases(registry, worse_by=0.03) > 0.2
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from twin_assets.definitions import defs
+from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import (
     RegistryResource,
@@ -20,14 +21,13 @@ from twin_resources.dagster_resources import (
     StateResource,
     TablesResource,
 )
-from twin_resources.gateway.account import account_of
-from twin_resources.judging.routing_labels import COLUMNS, TABLE, Purchase
-from twin_resources.ledger.schema import open_tables, traces
+from twin_resources.quality.judges.routing_labels import COLUMNS, TABLE, Purchase
+from twin_resources.quality.ledger.schema import open_tables, traces
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 from twin_sensors.learning import learn_routing_every_night, schedules_of
 from twin_sensors.schedules import (
     LOOKED_BACK,

@@ -7,7 +7,7 @@ import dagster as dg
 from tests.graph.tables.words import rework_words
 from twin_assets.definitions import defs
 from twin_resources.dagster_resources import TablesResource
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 from twin_sensors.tidying import tidy_author, tidy_tables, tidy_tables_before_dawn
 
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}

@@ -16,8 +16,8 @@ from twin_assets.serving.batch_completions import batch_completions
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource
 from twin_resources.errors import TwinError
+from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.settings import Settings
-from twin_resources.stack.endpoints import Endpoints, write_endpoints
 
 
 def materialize(home: Settings, **config: object) -> dg.ExecuteInProcessResult:

@@ -16,13 +16,18 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider
 
 from twin_assets.partitions import authors
 from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt, ShownPassage
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.account_rows import NANO
+from twin_resources.access.paid_budget import price_of
+from twin_resources.access.purpose_budget import PurposeBudget
+from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author, write_author
-from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -31,25 +36,20 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.errors import TwinError
-from twin_resources.evidence import judges as certification
-from twin_resources.gateway.account import SpendingAccount
-from twin_resources.gateway.account_rows import NANO
 from twin_resources.gateway.paid_answers import PaidAnswers
-from twin_resources.gateway.paid_budget import price_of
-from twin_resources.gateway.purpose_budget import PurposeBudget
-from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
-from twin_resources.judging.judge import Answered, identity
-from twin_resources.judging.language_model import LanguageModelJudge
-from twin_resources.judging.panel import Member, Panel, differences
-from twin_resources.judging.plants import OwnAnswer, plant
-from twin_resources.judging.routing_labels import arrays_of, with_larger
-from twin_resources.judging.terms import JudgeTerms
-from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.judges.judge import Answered, identity
+from twin_resources.quality.judges.language_model import LanguageModelJudge
+from twin_resources.quality.judges.panel import Member, Panel, differences
+from twin_resources.quality.judges.plants import OwnAnswer, plant
+from twin_resources.quality.judges.routing_labels import arrays_of, with_larger
+from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.serving.model_server import RunningServer
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.statistics import judges as certification
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 MODEL = "openai/gpt-4o-mini"
 ADA = Author("ada", "Ada", max_tokens=50, consent="2026-01-01: by mail")

@@ -8,19 +8,19 @@ from typing import Any
 import dagster as dg
 import pytest
 from rich.console import Console
+from twin_cli.commands.outcome import Outcome, standing_ending, withheld_for
+from twin_cli.commands.releases import release_now_agreed, run_release
 
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
 from twin_resources.authors import Author, read_author, write_author
-from twin_resources.command.outcome import Outcome, standing_ending, withheld_for
-from twin_resources.command.releases import release_now_agreed, run_release
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
-from twin_resources.gateway.policy import read_policy
+from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Claim, Registry, Verdict
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 
 @pytest.fixture

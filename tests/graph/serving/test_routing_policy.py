@@ -17,15 +17,15 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
-from twin_resources.gateway.policy import read_policy
-from twin_resources.gateway.routing.policy_file import policy_file, read_routing_policy
-from twin_resources.judging import routing_labels
-from twin_resources.judging.routing_labels import Purchase
+from twin_resources.models.serving.fleet import wanted_versions
+from twin_resources.quality.judges import routing_labels
+from twin_resources.quality.judges.routing_labels import Purchase
+from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
-from twin_resources.serving.fleet import wanted_versions
+from twin_resources.router.policy_file import policy_file, read_routing_policy
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 PAID = "gpt-4o-mini"
 

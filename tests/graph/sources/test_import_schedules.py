@@ -16,8 +16,8 @@ from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.sources import polling
-from twin_resources.sources.polling import Answer
+from twin_resources.storage.sources import polling
+from twin_resources.storage.sources.polling import Answer
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,

@@ -17,9 +17,9 @@ from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, TablesResource
-from twin_resources.embedder.embedder import EmbedderManifest, embedder_folder
+from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.tables.tables import Tables
 from twin_sensors import new_posts as sensor_module
 from twin_sensors.new_posts import new_posts
 

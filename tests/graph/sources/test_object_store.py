@@ -6,8 +6,8 @@ import pytest
 
 from tests.graph.sources.conftest import Bucket
 from twin_resources.errors import TwinError
-from twin_resources.sources.listing import NothingThere, fingerprint, list_source
-from twin_resources.sources.object_store import (
+from twin_resources.storage.sources.listing import NothingThere, fingerprint, list_source
+from twin_resources.storage.sources.object_store import (
     ObjectChanged,
     address_of,
     list_objects,

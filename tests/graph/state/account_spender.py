@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from twin_resources.gateway.account import SpendingAccount
-from twin_resources.gateway.spending_limits import OverLimit, SpendingLimit, SpendingLimits
-from twin_resources.state.state import State
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.spending_limits import OverLimit, SpendingLimit, SpendingLimits
+from twin_resources.storage.state.state import State
 
 MOST, COST = 0.0001, 0.00009
 

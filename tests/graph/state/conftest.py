@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgresql_server import postgresql, postgresql_url
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 

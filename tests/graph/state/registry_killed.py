@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.registry import registry
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 GATE = "gate-1"
 

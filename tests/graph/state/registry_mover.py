@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.registry.registry import Registry, reconcile
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 GATE = "gate-1"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.graph.state.account_spender import COST, MOST
-from twin_resources.gateway.account import DEADLINE_S, SpendingAccount
-from twin_resources.gateway.spending_limits import OverLimit, SpendingLimit, SpendingLimits
-from twin_resources.state.state import State
+from twin_resources.access.account import DEADLINE_S, SpendingAccount
+from twin_resources.access.spending_limits import OverLimit, SpendingLimit, SpendingLimits
+from twin_resources.storage.state.state import State
 
 
 def start(

@@ -13,9 +13,9 @@ import pytest
 
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
 from twin_resources.errors import TwinError
-from twin_resources.gateway.policy import read_policy
-from twin_resources.notifications import history
+from twin_resources.observability.notifications import history
 from twin_resources.registry.moves import Mode, Outcome
+from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import (
     Claim,
     Evidence,
@@ -26,7 +26,7 @@ from twin_resources.registry.registry import (
     Verdict,
     reconcile,
 )
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.graph.state.registry_mover"])

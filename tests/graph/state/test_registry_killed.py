@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.graph.state.registry_mover import GATE
-from twin_resources.gateway.policy import read_policy
-from twin_resources.notifications import history
+from twin_resources.observability.notifications import history
+from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Claim, Registry, Verdict, reconcile
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 
 @pytest.fixture

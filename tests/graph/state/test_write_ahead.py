@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.state.write_ahead import use_write_ahead_log
 
 
 def test_the_switch_waits_for_who_writes_at_that_moment(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 
 @pytest.fixture

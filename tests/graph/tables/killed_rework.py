@@ -17,8 +17,8 @@ import polars as pl
 from sqlalchemy import event
 
 from tests.graph.tables.words import posts
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Rework, Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Rework, Tables
 
 # Rows are keyed by their word, so a word that moves from one post to another changes its owner.
 SCHEMA: dict[str, pl.DataType] = {"word": pl.String(), "post": pl.String()}

@@ -8,7 +8,7 @@ import pytest
 from lance.file import LanceFileReader
 
 from tests.graph.tables.words import rework_words
-from twin_resources.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.tables import TableMissing, Tables
 
 TEXTS = {f"p{number}": f"shared word{number} filler{number}" for number in range(60)}
 SECRET = TEXTS | {"secret": "shared canarybird"}

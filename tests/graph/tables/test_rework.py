@@ -10,8 +10,8 @@ from polars.testing import assert_frame_equal
 
 from tests.graph.tables.words import SCHEMA, posts, rework_words, words
 from twin_resources.errors import TwinError
-from twin_resources.tables.rework import WrongRows
-from twin_resources.tables.tables import TableMissing, Tables, Upstream
+from twin_resources.storage.tables.rework import WrongRows
+from twin_resources.storage.tables.tables import TableMissing, Tables, Upstream
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 

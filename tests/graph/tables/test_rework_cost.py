@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.graph.tables.words import posts
-from twin_resources.tables.tables import Rework, Tables, Upstream
+from twin_resources.storage.tables.tables import Rework, Tables, Upstream
 
 SCHEMA: dict[str, pl.DataType] = {"post": pl.String(), "text": pl.String()}
 NARROW = {"post", "_input_key", "_input_hash", "_version", "_row_hash"}

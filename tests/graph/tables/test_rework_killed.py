@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.graph.tables.killed_rework import rework, rework_and_die
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 BEFORE = {"a": "one two", "b": "three four", "c": "", "d": "five", "e": "six seven", "f": "eight"}
 # Words of b, e and f move, c comes to speak, d falls silent, f vanishes, g is new.

@@ -15,9 +15,9 @@ from polars.testing import assert_frame_equal
 
 from tests.graph.tables.killed_rework import SCHEMA, by_word
 from tests.graph.tables.words import posts
-from twin_resources.state.state import State
-from twin_resources.tables.hashing import data_version, row_hashes, sum_hashes, type_name
-from twin_resources.tables.tables import Rework, Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.hashing import data_version, row_hashes, sum_hashes, type_name
+from twin_resources.storage.tables.tables import Rework, Tables
 
 TYPES = {name: type_name(dtype) for name, dtype in SCHEMA.items()}
 POSTS = "abcdef"

@@ -12,7 +12,7 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Rework
+from twin_resources.storage.tables.tables import Rework
 
 TEXTS = {"mara": {"a": "one two", "b": "three"}, "jose": {"a": "uno"}}
 got: dict[str, object] = {}

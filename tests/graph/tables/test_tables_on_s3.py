@@ -9,8 +9,8 @@ import pytest
 from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.graph.tables.words import posts, rework_words, words
 from twin_resources.errors import TwinError
-from twin_resources.state.state import State
-from twin_resources.tables.tables import TableMissing, Tables, Upstream
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import TableMissing, Tables, Upstream
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 from tests.graph.tables.words import SCHEMA, posts, rework_words, words
-from twin_resources.state.lease import LeaseBusy, LeaseLost
-from twin_resources.state.state import State
-from twin_resources.tables.hashing import sum_hashes
-from twin_resources.tables.store import open_table, read_columns, read_record
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.lease import LeaseBusy, LeaseLost
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.hashing import sum_hashes
+from twin_resources.storage.tables.store import open_table, read_columns, read_record
+from twin_resources.storage.tables.tables import Tables
 
 # Not fork: Lance is not fork-safe. The server has the imports done and no thread started.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -104,7 +104,7 @@ def test_a_writer_that_lost_its_lease_writes_no_more(tmp_path: Path) -> None:
     def robbed(rows: pl.DataFrame) -> pl.DataFrame:
         from sqlalchemy import update
 
-        from twin_resources.state.schema import leases
+        from twin_resources.storage.state.schema import leases
 
         with tables.state.transaction() as connection:  # as after a suspended laptop wakes up
             connection.execute(update(leases).values(holder="somebody else"))

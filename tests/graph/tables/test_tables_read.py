@@ -12,8 +12,8 @@ from polars.testing import assert_frame_equal
 
 from tests.graph.tables.words import SCHEMA, rework_words
 from twin_resources.errors import TwinError
-from twin_resources.tables.store import BOOKKEEPING
-from twin_resources.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.store import BOOKKEEPING
+from twin_resources.storage.tables.tables import TableMissing, Tables
 
 TEXTS = {"a": "one two", "b": "three", "d": "four five six"}
 

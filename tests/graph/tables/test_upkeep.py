@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.graph.tables.words import rework_words
-from twin_resources.state.lease import LeaseBusy
-from twin_resources.tables import upkeep
-from twin_resources.tables.tables import TableMissing, Tables
+from twin_resources.storage.state.lease import LeaseBusy
+from twin_resources.storage.tables import upkeep
+from twin_resources.storage.tables.tables import TableMissing, Tables
 
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 

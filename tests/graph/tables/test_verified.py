@@ -6,9 +6,9 @@ import lance
 import polars as pl
 
 from tests.graph.tables.words import rework_words
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.tables.upkeep import MOST_SMALL_FRAGMENTS
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.tables.upkeep import MOST_SMALL_FRAGMENTS
 
 TEXTS = {"a": "bell clock", "b": "lamp", "c": "boat oar"}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from twin_resources.tables.tables import Rework, Tables
+from twin_resources.storage.tables.tables import Rework, Tables
 
 SCHEMA: dict[str, pl.DataType] = {
     "word_id": pl.String(),

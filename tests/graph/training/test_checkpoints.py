@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from twin_assets.training import manifest as manifests
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.training.checkpoints import (
     fine_tuned_checkpoint,
     preference_tuned_checkpoint,
 )
-from twin_assets.training.manifest import Manifest
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError

@@ -26,12 +26,12 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.live.gateway.stack import end, free_port
+from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
-from twin_resources.chat.links import make_link
-from twin_resources.gateway.account import account_of
+from twin_resources.gateway.chat.links import make_link
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -69,7 +69,7 @@ class Page:
         }
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "twin_resources.chat"],
+                [sys.executable, "-m", "twin_resources.gateway.chat"],
                 env=environment,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -199,7 +199,12 @@ def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
     arguments = ["--home", str(slow_home.home), "--port", str(slow_home.traces_port)]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "twin_resources.langfuse.local_store", *arguments],
+            [
+                sys.executable,
+                "-m",
+                "twin_resources.observability.trace_store.local_store",
+                *arguments,
+            ],
             stdout=stream,
             stderr=subprocess.STDOUT,
         )

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from twin_resources.quotes.answer_text import HEADING, NEAREST, NOT_WRITTEN
+from twin_resources.models.quotes.answer_text import HEADING, NEAREST, NOT_WRITTEN
 
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
@@ -101,7 +101,7 @@ class Gateway:
 
 
 def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
-    """As the gateway's, with the keys of quotes (`twin_resources/quotes`)."""
+    """As the gateway's, with the keys of quotes (`twin_resources/models/quotes`)."""
     spite = f" {SPITEFUL}" if "spite" in question else ""
     post = {"document_id": "post-0", "title": f"On oil{spite}", "url": "https://x.example/0"}
     other = {"document_id": "post-1", "title": "On brass", "url": "javascript:alert(1)"}

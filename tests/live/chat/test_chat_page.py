@@ -20,13 +20,19 @@ import pytest
 from tests.live.chat.conftest import WAIT_MS, Page, answered, ask, free, needs_browser, ready
 from tests.live.gateway.conftest import gateway_weights, tiny_gguf  # noqa: F401 - fixtures
 from tests.live.gateway.stack import PASSAGES, Stack, embed_passages, end, new_stack
+from twin_resources.access.keys import keyring_of, list_keys, open_keys, revoke_key
 from twin_resources.authors import Author, write_author
-from twin_resources.chat.links import LINK_LIVES_S, folder_of, load_pass, make_link, use_link
-from twin_resources.gateway.keys import keyring_of, list_keys, open_keys, revoke_key
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.serving.model_server import ServerProcess
+from twin_resources.gateway.chat.links import (
+    LINK_LIVES_S,
+    folder_of,
+    load_pass,
+    make_link,
+    use_link,
+)
+from twin_resources.models.serving.model_server import ServerProcess
+from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.settings import Settings
-from twin_resources.weights.weights import (
+from twin_resources.storage.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
     EMBEDDED_WHEEL_SHA256,

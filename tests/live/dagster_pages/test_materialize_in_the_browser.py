@@ -28,18 +28,13 @@ from tests.live.whole.conftest import SAMPLE, WHOLE_MODEL
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_http import DagsterHTTP
 from twin_resources.dagster_runs import ASSET_GROUPS, LOCATION, lineage_link
-from twin_resources.judging.voice_shown import newest_voice_shown, read_voice_shown
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.programs import service_is_ready, stack_programs, urls, wait_until
+from twin_resources.processes.stack import Stack, start_stack, stop_stack
+from twin_resources.quality.judges.voice_shown import newest_voice_shown, read_voice_shown
 from twin_resources.settings import Settings, load_settings
-from twin_resources.stack.programs import (
-    service_is_ready,
-    stack_programs,
-    urls,
-    wait_until,
-)
-from twin_resources.stack.stack import Stack, start_stack, stop_stack
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 

@@ -15,15 +15,15 @@ import pytest
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.sample_schema import SAMPLE_SCHEMA
-from twin_assets.training import manifest as manifests
-from twin_assets.training.samples import tokenize_samples
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.authors import Author, write_author
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.weights import gguf
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights import gguf
 
 WORDS = ("the", "keeps", "its", "when", "a", "every", "drives")
 # Questions must name what their answers are about: the gate measures that.

@@ -26,28 +26,36 @@ from tests.live.evaluation.conftest import CHUNKS
 from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.prepared_embedder import lend_weights
 from tests.sample_schema import SAMPLE_SCHEMA
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.published_weights import weights_of
+from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch, load_recipe
 from twin_assets.evaluation.judgement import Judging
-from twin_assets.training import manifest as manifests
 from twin_assets.training.fine_tuning import FineTuned, fine_tune
-from twin_assets.training.published_weights import weights_of
-from twin_assets.training.recipe import Launch, Recipe, load_launch, load_recipe
 from twin_resources.authors import Author, write_author
-from twin_resources.embedder.embedder import load_embedder
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.registry.moves import Claim
 from twin_resources.registry.registry import Registry
-from twin_resources.serving.model_server import ModelServers
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.training_launcher import LocalLauncher
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
 
 KEPT = ROOT / "build" / "broken-candidates"
 SAMPLES = ROOT / "deploy" / "samples"
 CODE = (
     *("twin_assets/corpus", "twin_assets/knowledge", "twin_assets/instructions"),
-    *("twin_assets/training", "twin_assets/evaluation", "twin_assets/serving/judge_material.py"),
-    *("twin_resources/judging", "twin_resources/serving", "twin_resources/prompt.py"),
+    *(
+        "twin_assets/training",
+        "twin_assets/evaluation",
+        "twin_assets/evaluation/judged/judge_material.py",
+    ),
+    *(
+        "twin_resources/quality/judges",
+        "twin_resources/models/serving",
+        "twin_resources/prompt/templates.py",
+    ),
     "deploy/samples",
 )
 AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"

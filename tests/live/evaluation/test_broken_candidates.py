@@ -27,13 +27,13 @@ from twin_assets.evaluation import gate
 from twin_assets.evaluation.judged import faithfulness
 from twin_assets.evaluation.judgement import Judging
 from twin_assets.training.spoiling import SHUFFLED_ANSWERS
-from twin_resources.embedder.embedder import load_embedder
-from twin_resources.gateway.policy import read_policy
-from twin_resources.judging.texts import bundled_hands
-from twin_resources.notifications import history
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.observability.notifications import history
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
+from twin_resources.quality.judges.texts import bundled_hands
 from twin_resources.registry.moves import Claim
-from twin_resources.serving.model_server import ModelServers
+from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]

@@ -23,8 +23,8 @@ from tests.live.evaluation.conftest import Workplace
 from tests.live.evaluation.test_checkpoint_evaluation import Ran
 from twin_assets.evaluation.judged.blind_judge import MOST_UNREADABLE, NAMES, RUBRIC
 from twin_assets.partitions import authors
-from twin_resources.serving.model_server import ModelServers, RunningServer
-from twin_resources.weights.weights import (
+from twin_resources.models.serving.model_server import ModelServers, RunningServer
+from twin_resources.storage.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
     EMBEDDED_WHEEL_SHA256,

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from tests.live.evaluation.conftest import Workplace
-from twin_assets.evaluation.harm import canary_audit, exposure, memorisation
-from twin_assets.evaluation.served import served_model
-from twin_assets.training.samples import TokenizedSample, tokenize_samples
-from twin_resources.judging.texts import bundled_hands
-from twin_resources.serving.model_server import ModelServers
-from twin_resources.weights import gguf
+from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
+from twin_assets.evaluation.harm import canary_audit, memorisation
+from twin_assets.training import canary_exposure as exposure
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.storage.weights import gguf
 
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -23,13 +23,13 @@ from twin_assets.partitions import authors
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, read_author, write_author
-from twin_resources.judging.pairs import PLANT
-from twin_resources.langfuse.outbox import Outbox, outbox_path
-from twin_resources.ledger.interactions import columns
-from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.models.serving.model_server import ServerProcess
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.judges.pairs import PLANT
+from twin_resources.quality.ledger.interactions import columns
 from twin_resources.registry.moves import Verdict
-from twin_resources.serving.model_server import ServerProcess
-from twin_resources.weights.weights import load_base_model, prepare_base_model
+from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
 pytestmark = pytest.mark.live
 

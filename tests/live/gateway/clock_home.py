@@ -22,15 +22,15 @@ from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, write_author
-from twin_resources.embedder.embedder import Embedder
-from twin_resources.judging.texts import bundled_hands
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval.index import update_indexes
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
+from twin_resources.quality.judges.texts import bundled_hands
 from twin_resources.registry.registry import Registry
-from twin_resources.retrieval.index import update_indexes
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.weights.weights import RECORD
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import RECORD
 
 AUTHOR = "mara-lindqvist"
 BASE = "tests/tiny"

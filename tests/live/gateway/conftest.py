@@ -9,8 +9,8 @@ import pytest
 
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.serving.model_server import ServerProcess
-from twin_resources.weights.weights import (
+from twin_resources.models.serving.model_server import ServerProcess
+from twin_resources.storage.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
     EMBEDDED_WHEEL_SHA256,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from tests.live.gateway.stack import Stack
-from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import load_secrets
 
 

@@ -20,9 +20,9 @@ import httpx
 
 from tests.live.gateway import recorded_requests as recorded
 from tests.live.gateway.stack import Stack
-from twin_resources.batches.answers import Journal
-from twin_resources.batches.completing import complete
-from twin_resources.batches.questions import BatchQuestion
+from twin_resources.gateway.batches.answers import Journal
+from twin_resources.gateway.batches.completing import complete
+from twin_resources.gateway.batches.questions import BatchQuestion
 
 Client = Callable[[Stack, str, str, str], str]
 """(gateway, key, model, question) → the answer's text."""

@@ -13,18 +13,18 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from twin_cli.commands.demo.paid_provider import PaidProvider
 
 from tests.live.gateway.clock_home import AUTHOR
 from tests.live.gateway.stack import Stack
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
-from twin_resources.command.demo.paid_provider import PaidProvider
-from twin_resources.gateway.account import SpendingAccount, account_of
-from twin_resources.gateway.keys import KeyLimits, add_key, open_keys
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.ledger.ledger import Ledger
+from twin_resources.access.account import SpendingAccount, account_of
+from twin_resources.access.keys import KeyLimits, add_key, open_keys
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.settings import Settings, load_settings
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 TWIN = f"twin/{AUTHOR}"
 

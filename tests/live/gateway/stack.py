@@ -30,23 +30,17 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding, quote_calibrating, sentence_windows
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, write_author
-from twin_resources.embedder.embedder import Embedder, load_embedder
 from twin_resources.gateway.choice import PAID
-from twin_resources.gateway.policy import (
-    AuthorPolicy,
-    Divert,
-    Policy,
-    ServedVersion,
-    write_policy,
-)
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.quotes import quoter
-from twin_resources.retrieval.index import update_indexes
-from twin_resources.serving.model_server import ServerProcess
+from twin_resources.models.embedder.embedder import Embedder, load_embedder
+from twin_resources.models.quotes import quoter
+from twin_resources.models.retrieval.index import update_indexes
+from twin_resources.models.serving.model_server import ServerProcess
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 START_S = 120.0
 PASSAGES = (
@@ -113,12 +107,14 @@ class Stack:
     def start_traces(self) -> None:
         database = self.settings.home / "traces.sqlite"
         arguments = ["--port", str(self.settings.traces_port), "--db", str(database)]
-        self.traces = self._start("twin_resources.langfuse.local_store", "traces", arguments)
+        self.traces = self._start(
+            "twin_resources.observability.trace_store.local_store", "traces", arguments
+        )
         self.wait(lambda: self._answers(self.settings.traces_port, "/api/public/health"))
 
     def start_relay(self) -> None:
         """What carries spans and scores from the outbox to the trace store."""
-        self.relay = self._start("twin_resources.langfuse.relay", "relay", [])
+        self.relay = self._start("twin_resources.observability.langfuse.relay", "relay", [])
 
     def start_model(self, name: str) -> None:
         """A server for the version key `name`, its entry in servers.json, known to the gateway."""

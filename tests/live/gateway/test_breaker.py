@@ -16,12 +16,12 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, dragged
-from twin_resources.gateway.keys import add_key, open_keys
-from twin_resources.gateway.policy import read_policy
-from twin_resources.notifications import history
+from twin_resources.access.keys import add_key, open_keys
+from twin_resources.observability.notifications import history
 from twin_resources.registry.moves import VersionState
+from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Claim, Registry, Verdict
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 GATE = "gate-1"

@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from tests.live.gateway.stack import PASSAGES, Stack
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.langfuse.trace_texts import messages_of
-from twin_resources.quotes.answer_text import HEADING
+from twin_resources.models.quotes.answer_text import HEADING
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.trace_texts import messages_of
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 QUESTION = [{"role": "user", "content": "How much oil does a clock need?"}]

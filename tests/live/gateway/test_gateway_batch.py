@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from tests.live.gateway.stack import PASSAGES, Stack
-from twin_resources.batches.answers import Answered, Journal, journal_of
-from twin_resources.batches.completing import BatchSum, complete
-from twin_resources.batches.questions import BatchQuestion, read_questions
 from twin_resources.errors import TwinError
+from twin_resources.gateway.batches.answers import Answered, Journal, journal_of
+from twin_resources.gateway.batches.completing import BatchSum, complete
+from twin_resources.gateway.batches.questions import BatchQuestion, read_questions
 
 pytestmark = [pytest.mark.live]
 

@@ -20,8 +20,8 @@ import pytest
 
 from tests.live.gateway import recorded_requests as recorded
 from tests.live.gateway.stack import PASSAGES, Stack
-from twin_resources.gateway import keys
-from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.access import keys
+from twin_resources.observability.langfuse.client import LangfuseClient
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 QUESTION = recorded.QUESTION

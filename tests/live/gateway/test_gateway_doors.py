@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, requests_of
-from twin_resources.gateway import keys
+from twin_resources.access import keys
 from twin_resources.gateway.routes import ROUTES
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]

@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
+from twin_cli.commands.asking import run_ask
+from twin_cli.commands.console import make_console
+from twin_cli.commands.feedback_command import run_feedback
 
 from tests.documented import documented, shape
 from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
 from tests.live.gateway.stack import Stack
-from twin_resources.command.asking import run_ask
-from twin_resources.command.console import make_console
-from twin_resources.command.feedback_command import run_feedback
 from twin_resources.errors import TwinError
 from twin_resources.gateway.automatic_scores import (
     COST,
@@ -30,12 +30,12 @@ from twin_resources.gateway.automatic_scores import (
     QUOTE_THRESHOLD,
     SUPPORT,
 )
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.langfuse.outbox import Outbox, outbox_path
-from twin_resources.ledger.ledger import Ledger, LedgerRules
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.processes.endpoints import Endpoints, write_endpoints
+from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.settings import load_secrets
-from twin_resources.stack.endpoints import Endpoints, write_endpoints
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MEASURED = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}

@@ -18,12 +18,12 @@ import pytest
 
 from tests.live.gateway.stack import Stack, dragged
 from twin_resources.authors import read_author, write_author
+from twin_resources.authors.pausing import pause, resume
 from twin_resources.gateway.config import SPAN_DELAY_MS
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.pausing import pause, resume
-from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]

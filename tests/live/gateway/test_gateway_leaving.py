@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, dragged, tokens_of
-from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.client import LangfuseClient
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 # The made-up model writes nonsense without an end, so an answer is as long as it may be.

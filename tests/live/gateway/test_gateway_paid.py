@@ -24,44 +24,44 @@ import httpx
 import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from twin_cli.commands.batch import NOT_ALL
+from twin_cli.commands.demo.paid_provider import WORDS, Behaviour, PaidProvider, read_bill
 
 from tests.live.gateway.stack import Stack, embed_passages, free_port, new_stack, requests_of
 from twin_assets.partitions import authors
 from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
+from twin_resources.access.account import SpendingAccount, account_of
+from twin_resources.access.account_rows import NANO
+from twin_resources.access.keys import KeyLimits, add_key, open_keys
+from twin_resources.access.paid_budget import price_of
 from twin_resources.authors import Author, read_author, write_author
-from twin_resources.batches.answers import Answered, Journal
-from twin_resources.batches.completing import complete
-from twin_resources.batches.provider_batches import ProviderBatches
-from twin_resources.batches.questions import BatchQuestion
-from twin_resources.command.batch import NOT_ALL
-from twin_resources.command.demo.paid_provider import WORDS, Behaviour, PaidProvider, read_bill
+from twin_resources.authors.guard_settings import Guards
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
-from twin_resources.embedder.embedder import load_embedder
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import SpendingAccount, account_of
-from twin_resources.gateway.account_rows import NANO
+from twin_resources.gateway.batches.answers import Answered, Journal
+from twin_resources.gateway.batches.completing import complete
+from twin_resources.gateway.batches.provider_batches import ProviderBatches
+from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
-from twin_resources.gateway.keys import KeyLimits, add_key, open_keys
-from twin_resources.gateway.paid_budget import price_of
-from twin_resources.gateway.policy import Policy, read_policy, write_policy
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.gateway.routing.features import scale_of
-from twin_resources.gateway.routing.fixed_order import PriceStep
-from twin_resources.gateway.routing.gain import GainModel
-from twin_resources.gateway.routing.policy_file import (
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.processes.endpoints import Endpoints, write_endpoints
+from twin_resources.registry.policy import Policy, read_policy, write_policy
+from twin_resources.router.features import scale_of
+from twin_resources.router.fixed_order import PriceStep
+from twin_resources.router.gain import GainModel
+from twin_resources.router.policy_file import (
     PricedModel,
     RoutingPolicy,
     policy_file,
     write_routing_policy,
 )
-from twin_resources.guard_settings import Guards
-from twin_resources.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
-from twin_resources.stack.endpoints import Endpoints, write_endpoints
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 MODEL = "openai/gpt-4o-mini"
@@ -405,7 +405,7 @@ def test_a_providers_batch_whose_command_was_killed_goes_on_and_is_paid_once(
     ]
     path.write_text("\n".join(map(json.dumps, lines)))
     command = [
-        *(sys.executable, "-m", "twin_resources.cli"),
+        *(sys.executable, "-m", "twin_cli"),
         *("batch", str(path), "--out", str(out), "--author", "ann", "--provider-batch"),
     ]
     environ = os.environ | dict(paid.environ) | {"TWIN_HOME": str(paid.settings.home)}

@@ -14,12 +14,12 @@ from tests.live.gateway.test_gateway_teaches import MODEL
 from twin_assets.evaluation.judged.blind_judge import FEWEST, lines
 from twin_assets.evaluation.served.answer_measures import rated
 from twin_assets.evaluation.served.served_answers import Asked, Said
-from twin_assets.evaluation.served.served_model import ServedAnswer
-from twin_resources.judging.asking import Rater
-from twin_resources.judging.judge import Answered
-from twin_resources.judging.language_model import RUBRIC
-from twin_resources.judging.terms import FREE
-from twin_resources.judging.texts import bundled_hands
+from twin_resources.models.serving.served_model import ServedAnswer
+from twin_resources.quality.judges.asking import Rater
+from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.language_model import RUBRIC
+from twin_resources.quality.judges.terms import FREE
+from twin_resources.quality.judges.texts import bundled_hands
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 

@@ -27,6 +27,9 @@ import httpx
 import polars as pl
 import pytest
 from rich.console import Console
+from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_cli.commands.explain import explain, explanation_tree
+from twin_cli.commands.routing import routing_of, tried
 
 from tests.live.gateway.clock_home import AUTHOR, about_clocks, prepare_home, small_talk
 from tests.live.gateway.many_clients import many_clients
@@ -36,16 +39,13 @@ from twin_assets.feedback.interactions import interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.routing_policy import routing_policy
+from twin_resources.access.account_rows import NANO
 from twin_resources.authors import read_author
-from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
-from twin_resources.command.explain import explain, explanation_tree
-from twin_resources.command.routing import routing_of, tried
-from twin_resources.embedder.embedder import load_embedder
-from twin_resources.gateway.account_rows import NANO
 from twin_resources.gateway.choice import PAID
-from twin_resources.gateway.routing.policy_file import policy_file, read_routing_policy
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.router.policy_file import policy_file, read_routing_policy
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
 pytest.importorskip("llm", reason="extra `clients` not installed")

@@ -24,8 +24,8 @@ import pytest
 
 from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.wheel import build_wheel, install_with_pip, make_bare_environment
+from twin_resources.processes.stack import stop_stack
 from twin_resources.settings import Settings, load_settings
-from twin_resources.stack.stack import stop_stack
 
 ROOT = Path(__file__).resolve().parents[3]
 SYSTEM_PATH = "/usr/bin:/bin"

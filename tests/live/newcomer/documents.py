@@ -73,22 +73,22 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "dagster definitions validate -w workspace.yaml": Elsewhere(
         "tests/live/installation/test_from_the_wheel.py"
     ),
-    "python -m twin_resources.embedder prepare --home /srv/my_blog/twin": Typed(
-        'python -m twin_resources.embedder prepare --home "$PWD/.twin"', on_stack=True
+    "python -m twin_resources.models.embedder prepare --home /srv/my_blog/twin": Typed(
+        'python -m twin_resources.models.embedder prepare --home "$PWD/.twin"', on_stack=True
     ),
-    "python -m twin_resources.settings_document": Elsewhere("tests/unit/test_settings_document.py"),
+    "python -m checkout.settings_document": Elsewhere("tests/unit/test_settings_document.py"),
     # pip takes the extra from what is installed; nothing is fetched
     "pip install 'llm-twin[aws]'": Typed(
         "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",
         says="already satisfied",
     ),
-    "python -m twin_resources.command.demo.paid_provider --port 9000 --bill bill.jsonl "
+    "python -m twin_cli.commands.demo.paid_provider --port 9000 --bill bill.jsonl "
     "--rate 429=0.1 --rate broken=0.05": Typed(
-        "python -m twin_resources.command.demo.paid_provider --help", says="--bill"
+        "python -m twin_cli.commands.demo.paid_provider --help", says="--bill"
     ),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
-    "python -m twin_resources.training_launcher.follower --machine-rank N": Typed(
-        "python -m twin_resources.training_launcher.follower --help", says="--machine-rank"
+    "python -m twin_resources.models.training_launcher.follower --machine-rank N": Typed(
+        "python -m twin_resources.models.training_launcher.follower --help", says="--machine-rank"
     ),
     "python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER": Typed(
         "python -m twin_assets.evaluation.harm.canary_audit --help", says="usage"

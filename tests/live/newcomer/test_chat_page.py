@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.chat.conftest import BROWSER, answered, ask, needs_browser, ready
 from tests.live.newcomer.conftest import QUESTION, Started
-from twin_resources.stack.stack import find_stack
+from twin_resources.processes.stack import find_stack
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 

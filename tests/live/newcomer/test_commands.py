@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import typer
+from twin_cli.running import app
 
 from tests.imported import OURS, imports_of_ours
 from tests.live.newcomer.commands import COMMANDS, POST, Elsewhere
 from tests.live.newcomer.conftest import ROOT, Newcomer, Started
 from tests.unit.installation.test_declared_imports import BROUGHT_BY_HAND, OPTIONAL
-from twin_resources.cli.running import app
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 

@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 import typer
+from twin_cli.running import app
 
 from tests.live.newcomer.commands import Elsewhere
 from tests.live.newcomer.conftest import ROOT, Newcomer
@@ -19,7 +20,6 @@ from tests.live.newcomer.documents import (
     blocks,
     inline_commands,
 )
-from twin_resources.cli.running import app
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 PYTHON = blocks("python")

@@ -7,8 +7,8 @@ import pytest
 from tests.live.newcomer.commands import COMMANDS, Run
 from tests.live.newcomer.conftest import Started
 from tests.live.newcomer.test_commands import NEW_POST
-from twin_resources.stack.process_identity import marked_processes
-from twin_resources.stack.stack import read_record
+from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.stack import read_record
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 RUN_HERE = {name: row for name, row in COMMANDS.items() if isinstance(row, Run)}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from twin_resources.settings import Settings
-from twin_resources.weights import gguf
+from twin_resources.storage.weights import gguf
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from twin_cli.commands.answer_models import follow_answer_model
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import ServedModel
 from tests.live.serving.test_fleet import FleetProcess, client_of, fleet_of, prepared
 from twin_resources.authors import Author
-from twin_resources.chat_model import CHAT_TEMPLATE
-from twin_resources.command.answer_models import follow_answer_model
-from twin_resources.command.clock import StageClock
-from twin_resources.command.outcome import open_registry
 from twin_resources.errors import TwinError
-from twin_resources.gateway.policy import read_policy
+from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.serving.model_server import ServerProcess
+from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
+from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE
 
 __all__ = ["fleet_of", "prepared"]  # fixtures
 pytestmark = pytest.mark.live

@@ -19,10 +19,10 @@ import pytest
 from openai import OpenAI
 
 from tests.live.serving.conftest import ServedModel
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
-from twin_resources.serving.model_server import ModelServers
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
 
@@ -30,14 +30,14 @@ Servers = dict[str, dict[str, Any]]
 
 
 class FleetProcess:
-    """`python -m twin_resources.serving.fleet` of one home."""
+    """`python -m twin_resources.models.serving.fleet` of one home."""
 
     def __init__(self, settings: Settings, **environment: str) -> None:
         self.settings = settings
         self.log = settings.logs_dir / "fleet.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "twin_resources.serving.fleet"],
+                [sys.executable, "-m", "twin_resources.models.serving.fleet"],
                 env=os.environ | environment,
                 stdout=log,
                 stderr=log,

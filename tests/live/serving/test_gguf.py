@@ -12,11 +12,12 @@ import pytest
 
 from tests.live.serving.conftest import ServedModel, make_adapter
 from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
-from twin_assets.evaluation.served import parity, served_model
+from twin_assets.evaluation.served import parity
 from twin_resources.errors import TwinError
-from twin_resources.serving.model_server import ModelServers
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
-from twin_resources.weights import gguf
+from twin_resources.storage.weights import gguf
 
 pytestmark = pytest.mark.live
 

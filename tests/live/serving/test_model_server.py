@@ -15,9 +15,9 @@ import pytest
 from openai import OpenAI
 
 from tests.live.serving.conftest import ServedModel
-from twin_assets.evaluation.served import served_model
 from twin_resources.errors import TwinError
-from twin_resources.serving.model_server import ModelServers, ServerProcess, serve_warmed_up
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers, ServerProcess, serve_warmed_up
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -105,7 +105,7 @@ def test_a_server_ends_when_its_parent_is_killed(
 ) -> None:
     script = """
 import sys, time
-from twin_resources.serving.model_server import ModelServers
+from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import load_settings
 with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
     print(server.pid, flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.client import LangfuseClient
 
 PUBLIC_KEY, SECRET_KEY = "pk-lf-live", "sk-lf-live-secret"
 
@@ -41,7 +41,13 @@ def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
         port_file = tmp_path / f"port-{len(started)}"
         log = process_logs / f"trace-store-{len(started)}.log"
         keys = {"TWIN_TRACES_PUBLIC_KEY": PUBLIC_KEY, "TWIN_TRACES_SECRET_KEY": SECRET_KEY}
-        command = [sys.executable, "-m", "twin_resources.langfuse.local_store", "--port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "twin_resources.observability.trace_store.local_store",
+            "--port",
+            "0",
+        ]
         command += ["--db", str(tmp_path / "traces.sqlite"), "--home", str(tmp_path)]
         with log.open("wb") as output:
             process = subprocess.Popen(

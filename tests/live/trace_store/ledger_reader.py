@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.ledger.ledger import Ledger, LedgerRules
-from twin_resources.state.state import State
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.storage.state.state import State
 
 
 def main(state_url: str, host: str, public_key: str, secret_key: str) -> None:

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
-from twin_resources.ledger.ledger import Ledger, LedgerRules
-from twin_resources.state.state import State
+from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
 SCORES = 1200

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Start
-from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings, load_secrets
 
 pytestmark = pytest.mark.live
@@ -98,7 +98,13 @@ def test_what_was_accepted_outlives_a_kill(start_store: Start) -> None:
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "twin_resources.langfuse.local_store", "--port", port]
+        command = [
+            sys.executable,
+            "-m",
+            "twin_resources.observability.trace_store.local_store",
+            "--port",
+            port,
+        ]
         ran = subprocess.run(
             [*command, "--home", str(tmp_path)],
             capture_output=True,

@@ -19,8 +19,8 @@ from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Sta
 from tests.live.trace_store.erring_server import ErringServer, erring_server
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config import TraceStore
-from twin_resources.langfuse.outbox import Outbox, QueuedScore
-from twin_resources.langfuse.relay import Relay, Sender, only_relay, retry_after_s
+from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
+from twin_resources.observability.langfuse.relay import Relay, Sender, only_relay, retry_after_s
 
 pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -164,7 +164,13 @@ def start_relay(home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     }
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "twin_resources.langfuse.relay", "--home", str(home)],
+            [
+                sys.executable,
+                "-m",
+                "twin_resources.observability.langfuse.relay",
+                "--home",
+                str(home),
+            ],
             env=environment | {"TWIN_TRACES_PORT": str(port)},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import launched
-from twin_assets.training.job import Job, write_job
-from twin_assets.training.recipe import load_recipe
+from twin_resources.models.training_launcher import TrainingJob
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import TrainingJob
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,11 @@ import psutil
 from safetensors.numpy import load_file
 
 from tests.live.training.conftest import rows
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import launched
-from twin_assets.training.job import Job, write_job
-from twin_assets.training.recipe import load_recipe
+from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import LocalLauncher, TrainingJob
 
 # Rank 0's own interpreter reads this at its start: it waits, once, before it renames the
 # checkpoint of step 3.

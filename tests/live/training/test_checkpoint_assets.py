@@ -11,17 +11,17 @@ import polars as pl
 import pytest
 
 from tests.live.training.conftest import rows
+from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import (
     fine_tuned_checkpoint,
     preference_tuned_checkpoint,
 )
-from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import twin_cli as cli
+from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import make_adapter
-from twin_assets.training import export_parity, exporting
-from twin_assets.training import manifest as manifests
-from twin_assets.training.exported_weights import Source
-from twin_assets.training.exporting import export
-from twin_resources import cli
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.serving.export import export_parity, exporting
+from twin_assets.serving.export.exported_weights import Source
+from twin_assets.serving.export.exporting import export
 from twin_resources.authors import Author, write_author
-from twin_resources.command.outcome import open_registry
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.weights import gguf
+from twin_resources.storage.weights import gguf
 
 pytestmark = pytest.mark.live
 

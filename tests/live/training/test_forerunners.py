@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from twin_assets.training.job import Job
+from twin_assets.checkpoints.job import Job
+from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.ranks import end_forerunners
-from twin_assets.training.recipe import load_recipe
-from twin_resources.training_launcher import MARK_VARIABLE, OWNER_VARIABLE
+from twin_resources.models.training_launcher import MARK_VARIABLE, OWNER_VARIABLE
 
 pytestmark = pytest.mark.live
 

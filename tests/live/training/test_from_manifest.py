@@ -12,15 +12,15 @@ import polars as pl
 import pytest
 
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
+from twin_assets.checkpoints.manifest import FILE, read_manifest
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.from_manifest import FAILED, NOT_THE_SAME, main
-from twin_assets.training.manifest import FILE, read_manifest
 from twin_resources.authors import Author, write_author
+from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
-from twin_resources.training_launcher import LocalLauncher
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
 

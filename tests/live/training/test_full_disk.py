@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.small_disk import SmallDisk, small_disk
-from twin_assets.training.job import read_job
+from twin_assets.checkpoints.job import read_job
 from twin_assets.training.training_state import last_complete
-from twin_resources.disk_space import DiskFull
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings, load_settings
-from twin_resources.training_launcher import LocalLauncher, TrainingJob
-from twin_resources.weights.weights import load_base_model, prepare_base_model
+from twin_resources.storage.disk_space import DiskFull
+from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
 pytestmark = pytest.mark.live
 

@@ -23,21 +23,17 @@ from safetensors.numpy import load_file
 from tests.live.training.machines import wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from tests.live.training.test_training import ranks_in, ranks_of
+from twin_assets.checkpoints.job import read_job, read_result
+from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.partitions import authors
 from twin_assets.training import from_manifest
 from twin_assets.training.checkpoints import fine_tuned_checkpoint
-from twin_assets.training.job import read_job, read_result
-from twin_assets.training.manifest import read_manifest
 from twin_assets.training.training_state import PARTIAL, last_complete
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
+from twin_resources.models.training_launcher import OWNER_VARIABLE, LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import (
-    OWNER_VARIABLE,
-    LocalLauncher,
-    TrainingJob,
-)
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
@@ -63,9 +59,9 @@ LAUNCH = """
 import sys
 from pathlib import Path
 from twin_resources.settings import load_settings
-from twin_resources.training_launcher import LocalLauncher
+from twin_resources.models.training_launcher import LocalLauncher
 from twin_assets.training.fine_tuning import launched
-from twin_assets.training.job import read_job
+from twin_assets.checkpoints.job import read_job
 LocalLauncher(load_settings()).run(launched(read_job(Path(sys.argv[1])), name="launcher"))
 """
 

@@ -15,14 +15,19 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.live.training.spoken_steps import STEPS, values_of
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import launched
-from twin_assets.training.job import Job, write_job
 from twin_assets.training.live_progress import SpeakingLauncher
-from twin_assets.training.recipe import load_recipe
+from twin_resources.models.training_launcher import Message, TrainingJob
+from twin_resources.models.training_launcher.machine import watch
+from twin_resources.models.training_launcher.training_job import (
+    Ended,
+    pass_on,
+    run_with_retry,
+    unheard,
+)
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import Message, TrainingJob
-from twin_resources.training_launcher.machine import watch
-from twin_resources.training_launcher.training_job import Ended, pass_on, run_with_retry, unheard
 
 pytestmark = pytest.mark.live
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from twin_assets.training.samples import TokenizedPair, TokenizedSample
+from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
 
 pytestmark = pytest.mark.live
 

@@ -25,11 +25,11 @@ from tests.live.training.machines import (
     weights_of,
     weights_of_one_machine,
 )
-from twin_assets.training.job import read_result
+from twin_assets.checkpoints.job import read_result
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher import LocalLauncher, make_launcher
+from twin_resources.models.training_launcher.local import attempt_path
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import LocalLauncher, make_launcher
-from twin_resources.training_launcher.local import attempt_path
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
@@ -46,7 +46,7 @@ def follower(home: Settings, log: Path, *, trainings: int = 1) -> Iterator[subpr
     with log.open("ab") as stream:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "twin_resources.training_launcher.follower"),
+                *(sys.executable, "-m", "twin_resources.models.training_launcher.follower"),
                 *("--machine-rank", "1", "--trainings", str(trainings), "--home", str(home.home)),
             ],
             env=os.environ | {"TWIN_TRAIN_MACHINES": str(home.train_machines)},

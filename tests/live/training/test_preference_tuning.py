@@ -17,19 +17,19 @@ import pytest
 from tests.live.training.conftest import pair_rows, rows
 from tests.live.training.test_checkpoint_assets import RECIPE
 from tests.live.training.test_training import ranks_of, weights_of
+from twin_assets.checkpoints.job import read_result
+from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.instructions import preference_dataset
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
-from twin_assets.training.job import read_result
-from twin_assets.training.manifest import read_manifest, read_pointer
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.registry.moves import Claim, Verdict
 from twin_resources.settings import Settings
-from twin_resources.tables.tables import Tables
-from twin_resources.training_launcher import LocalLauncher, TrainingJob
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 

@@ -27,10 +27,10 @@ from tests.live.training.machines import (
     weights_of,
     weights_of_one_machine,
 )
-from twin_assets.training.job import read_result
+from twin_assets.checkpoints.job import read_result
+from twin_resources.models.training_launcher import make_launcher
+from twin_resources.processes.process_identity import end_processes
 from twin_resources.settings import Settings
-from twin_resources.stack.process_identity import end_processes
-from twin_resources.training_launcher import make_launcher
 
 # minutes on a quiet machine; a busy one starts Ray's processes slowly
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
@@ -188,8 +188,8 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
     code = (
         "import json, sys\n"
         "from twin_resources.settings import load_settings\n"
-        "from twin_resources.training_launcher import make_launcher\n"
-        "from twin_resources.training_launcher.training_job import job_of\n"
+        "from twin_resources.models.training_launcher import make_launcher\n"
+        "from twin_resources.models.training_launcher.training_job import job_of\n"
         "job = job_of(json.load(open(sys.argv[1])))\n"
         "tell = lambda message: print(message, flush=True)\n"
         "make_launcher('ray', load_settings()).run(job, on_message=tell)\n"

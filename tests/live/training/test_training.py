@@ -18,11 +18,11 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from twin_assets.training.job import read_job, read_result, write_job
+from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import last_complete
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import LocalLauncher, TrainingJob
 
 pytestmark = pytest.mark.live
 

@@ -8,15 +8,16 @@ import dagster as dg
 import pytest
 
 from tests.live.training import test_checkpoint_assets as adapters
+from twin_assets.checkpoints.manifest import read_manifest
+from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
-from twin_assets.evaluation.served import parity, served_model
-from twin_assets.training.manifest import read_manifest
-from twin_assets.training.published_weights import weights_of
+from twin_assets.evaluation.served import parity
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
-from twin_resources.serving.model_server import ModelServers
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
-from twin_resources.weights.weights import prepare_base_model
+from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
 

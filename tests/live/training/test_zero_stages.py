@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from twin_assets.training.job import TrainingResult, read_result
-from twin_assets.training.recipe import load_launch
+from twin_assets.checkpoints.job import TrainingResult, read_result
+from twin_assets.checkpoints.recipe import load_launch
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
-from twin_resources.training_launcher import LocalLauncher, TrainingJob
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.tiny_model import unpack_base_model
-from twin_resources.weights import weights
+from twin_resources.storage.weights import weights
 
 pytestmark = pytest.mark.live
 

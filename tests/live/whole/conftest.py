@@ -118,7 +118,7 @@ LOOK = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, os.environ["ROOT"])
-from tests.graph.forgetting.planted import files_with
+from tests.graph.erasure.planted import files_with
 print("\\n".join(files_with(Path(os.environ["TWIN_HOME"]), os.environ["WORD"])))
 """
 # The sensor ticks every half minute; its run is created a moment later.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.forgetting.planted import files_with
+from tests.graph.erasure.planted import files_with
 from tests.live.whole.conftest import TOLD, WORD, Lived
-from twin_resources.evidence.retraining_limits import PRIORITY
-from twin_resources.forgetting.gone import Subject
+from twin_resources.erasure.gone import Subject
+from twin_resources.statistics.retraining_limits import PRIORITY
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 AUTHOR = "jose-nunez"

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_resources.batches.answers import Journal, check_out, journal_of, write_answers
 from twin_resources.errors import TwinError
+from twin_resources.gateway.batches.answers import Journal, check_out, journal_of, write_answers
 
 
 def row(name: str, *, error: str = "") -> dict[str, Any]:

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
 
-from twin_resources.batches.provider_batches import ProviderBatches, batch_provider
-from twin_resources.batches.provider_lines import batch_files, most_usd, read_ends
-from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.account_rows import NANO
+from twin_resources.access.keys import Key, KeyLimits
+from twin_resources.access.paid_budget import batch_price_of, price_of
+from twin_resources.access.provider_batch_rows import BatchRow, BatchRows
+from twin_resources.access.spending_limits import OverLimit, SpendingLimit, SpendingLimits
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import SpendingAccount
-from twin_resources.gateway.account_rows import NANO
-from twin_resources.gateway.keys import Key, KeyLimits
-from twin_resources.gateway.paid_budget import batch_price_of, price_of
-from twin_resources.gateway.provider_batch_rows import BatchRow, BatchRows
-from twin_resources.gateway.spending_limits import OverLimit, SpendingLimit, SpendingLimits
-from twin_resources.state.state import State
+from twin_resources.gateway.batches.provider_batches import ProviderBatches, batch_provider
+from twin_resources.gateway.batches.provider_lines import batch_files, most_usd, read_ends
+from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
 PROMPT_USD, ANSWER_USD = 75e-9, 300e-9

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twin_resources.batches.questions import BatchQuestion, BrokenRow, read_questions
 from twin_resources.errors import TwinError
+from twin_resources.gateway.batches.questions import BatchQuestion, BrokenRow, read_questions
 
 
 def written(folder: Path, *lines: str) -> Path:

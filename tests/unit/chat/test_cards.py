@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from twin_resources.chat.cards import cards
+from twin_resources.gateway.chat.cards import cards
 
 TEXT = "One drop of oil. Two drops run. " + "Brass wants patience. " * 30
 QUOTE = {

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from twin_resources.chat.charts import HEIGHT, WIDTH, Line, bar, line_chart
+from twin_resources.gateway.chat.charts import HEIGHT, WIDTH, Line, bar, line_chart
 
 SVG = re.compile(r"<svg.*</svg>", re.DOTALL)
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from twin_resources.chat.trace_pages import trace_list, trace_tree
-from twin_resources.explanation import Explanation, Passage
-from twin_resources.langfuse.trace_reading import Score, Step, TraceRow, TraceTree
+from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
+from twin_resources.observability.langfuse.trace_reading import Score, Step, TraceRow, TraceTree
+from twin_resources.registry.explanation import Explanation, Passage
 
 SPITE = '"><img src=x onerror=alert(1)>'
 ROW = TraceRow(

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from twin_resources.chat.conversation import Piece, Underway
 from twin_resources.errors import TwinError
+from twin_resources.gateway.chat.conversation import Piece, Underway
 
 
 class Answer:

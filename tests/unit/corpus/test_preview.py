@@ -21,8 +21,8 @@ from twin_assets.corpus.preview import as_text, main, preview
 from twin_assets.corpus.schema import RawPosts, columns_of
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
-from twin_resources.tables.tables import Tables
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 VERBS = ("mend", "paint", "carry", "hide", "polish", "weigh", "sell", "draw", "shake", "lose")
 THINGS = ("clock", "lamp", "boat", "chair", "spoon", "kettle", "ladder", "bridge", "mirror")

@@ -8,10 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from tests.unit.judging.word_vectors import embed
-from twin_resources.authors import Author, read_author
-from twin_resources.command.demo.home import (
+from twin_cli.commands.demo.home import (
     HURRIED,
     SETTINGS,
     WITHHELD,
@@ -22,9 +19,9 @@ from twin_resources.command.demo.home import (
     posts_folder,
     quicker_by,
 )
-from twin_resources.command.demo.paid_provider import Behaviour
-from twin_resources.command.demo.reader import rating
-from twin_resources.command.demo.receipt import (
+from twin_cli.commands.demo.paid_provider import Behaviour
+from twin_cli.commands.demo.reader import rating
+from twin_cli.commands.demo.receipt import (
     HURRY,
     Quality,
     Receipt,
@@ -32,14 +29,17 @@ from twin_resources.command.demo.receipt import (
     receipt_table,
     write_receipt,
 )
-from twin_resources.command.demo.routed import SETTINGS as OF_THE_PAID_MODEL
-from twin_resources.command.demo.routed import Routed, answered_by, billed_nano
-from twin_resources.gateway.paid_budget import SIMULATED_MODEL, batch_price_of, price_of
-from twin_resources.judging.topic import TopicCalibration, TopicJudge
-from twin_resources.quotes.answer_text import HEADING
+from twin_cli.commands.demo.routed import SETTINGS as OF_THE_PAID_MODEL
+from twin_cli.commands.demo.routed import Routed, answered_by, billed_nano
+
+from tests.unit.judges.word_vectors import embed
+from twin_resources.access.paid_budget import SIMULATED_MODEL, batch_price_of, price_of
+from twin_resources.authors import Author, read_author
+from twin_resources.models.quotes.answer_text import HEADING
+from twin_resources.processes.child_environment import withheld_keys
+from twin_resources.processes.programs import simulated_provider
+from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
 from twin_resources.settings import Settings
-from twin_resources.stack.child_environment import withheld_keys
-from twin_resources.stack.programs import simulated_provider
 
 CLOSED = Receipt(
     settings=SETTINGS,

@@ -13,10 +13,10 @@ from tests.bench.gate.forms import FULL, QUICK
 from tests.bench.rows import Row
 from tests.code_hash import code_hash
 from twin_assets.evaluation.gate import Comparison, Measured
-from twin_assets.evaluation.harm.exposure import CanaryExposure, exposure
-from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.style.voice import Voice, VoiceCompared
+from twin_assets.training.canary_exposure import CanaryExposure, exposure
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics.bootstrap import Interval
 
 MEASURED = Measured(
     passages=50, perplexity=15.0, base=Comparison("base model", 25.0, 0.6, 0.55, 0.65),

@@ -31,11 +31,11 @@ from twin_assets.evaluation.judged.grounding import Grounding
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.served.answer_measures import on_topic
-from twin_assets.evaluation.statistics.bootstrap import Interval
-from twin_assets.evaluation.statistics.rates import rate
 from twin_assets.evaluation.style.voice import Voice, VoiceCompared
-from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS
+from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
 from twin_resources.registry.moves import Claim, Verdict, refusal, released_for
+from twin_resources.statistics.bootstrap import Interval
+from twin_resources.statistics.rates import rate
 
 
 def interval(value: float, reach: float = 0.02) -> Interval:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from twin_resources import progress_lines as measurement
-from twin_resources.progress_lines import Progress, of_batches
+from twin_resources.processes import progress_lines as measurement
+from twin_resources.processes.progress_lines import Progress, of_batches
 
 
 def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from tests.unit.evaluation.served.test_base_scores import NoTables
-from tests.unit.judging.word_vectors import embed
+from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.question import Beside, Question, Subject
 from twin_assets.evaluation.served.answer_measures import Judges
-from twin_resources.judging.support import SupportJudge
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
+from twin_resources.quality.judges.support import SupportJudge
 
 TALK = [
     *render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?"),

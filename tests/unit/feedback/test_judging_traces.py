@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from twin_assets.feedback.judging_traces import judge_traces, sampled, score_id
-from twin_resources.judging.judge import Answered
+from twin_resources.quality.judges.judge import Answered
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -14,24 +14,24 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from twin_resources.errors import TwinError
-from twin_resources.gateway.account import (
+from twin_resources.access.account import (
     DEADLINE_S,
     AmountSpent,
     Reservation,
     SpendingAccount,
     account_of,
 )
-from twin_resources.gateway.account_rows import NANO, reservations, unname
-from twin_resources.gateway.spending_limits import (
+from twin_resources.access.account_rows import NANO, reservations, unname
+from twin_resources.access.spending_limits import (
     OverLimit,
     SpendingLimit,
     SpendingLimits,
     dollars,
     limits_of,
 )
+from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 LATE = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)  # of the month's last day

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
-from twin_resources.gateway.refusals import Refused
 
 
 def test_beyond_the_bound_of_a_key_it_is_429_and_other_keys_go_on() -> None:

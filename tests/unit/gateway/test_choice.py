@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS
+from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
 from twin_resources.gateway.choice import (
     Server,
     Snapshot,
@@ -22,10 +24,8 @@ from twin_resources.gateway.choice import (
     draw,
     models_for,
 )
-from twin_resources.gateway.keys import NO_LIMITS, Key, KeyLimits
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked, read_question
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 
 DAY = date(2026, 3, 1)
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)

@@ -14,8 +14,11 @@ import sqlalchemy as sa
 
 from tests.unit.gateway.test_policy import policy
 from tests.unit.registry.test_moves import version
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.keys import NO_LIMITS, Key
+from twin_resources.access.paid_budget import PaidBudget
+from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author
-from twin_resources.gateway.account import SpendingAccount
 from twin_resources.gateway.choice import (
     Chosen,
     Server,
@@ -24,19 +27,16 @@ from twin_resources.gateway.choice import (
     diverted_to,
     standby_of,
 )
-from twin_resources.gateway.keys import NO_LIMITS, Key
 from twin_resources.gateway.live import Live
-from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.passages import Passages
-from twin_resources.gateway.policy import Policy, read_policy, write_policy
 from twin_resources.gateway.request_body import Asked, read_question
 from twin_resources.gateway.request_path import RequestPath
-from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
-from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.models.retrieval.retrieval import Passage
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.retrieval.retrieval import Passage
+from twin_resources.registry.policy import Policy, read_policy, write_policy
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 DAY = date(2026, 3, 1)
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)

@@ -15,10 +15,10 @@ from tests.bench.guards.planted import benign, planted
 from tests.unit.gateway.test_answer_ending import answering, chunks, whole
 from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
 from twin_resources.authors import Author, read_author, write_author
+from twin_resources.authors.guard_settings import DEFAULTS, KINDS, Guards, read_guards
 from twin_resources.errors import TwinError
 from twin_resources.gateway.guarding import WITHHELD, guard_answer, guarded_stream
 from twin_resources.gateway.guards import HeldBack, Scanner
-from twin_resources.guard_settings import DEFAULTS, KINDS, Guards, read_guards
 from twin_resources.settings import Settings
 
 MASKED = read_guards(dict.fromkeys(KINDS, "mask") | {"block_list": ["Project Heron"]})

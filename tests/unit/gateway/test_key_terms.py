@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from twin_resources.access.keys import Key, KeyLimits, add_key, keyring_of, open_keys
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.idempotency import (
     HEADER,
     KEPT_S,
@@ -24,10 +26,8 @@ from twin_resources.gateway.idempotency import (
 )
 from twin_resources.gateway.key_limits import KeyRequests
 from twin_resources.gateway.key_terms import KeyTerms, Scope, UnderKeyTerms
-from twin_resources.gateway.keys import Key, KeyLimits, add_key, keyring_of, open_keys
-from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 BODY = b'{"model": "twin/ann", "messages": [{"role": "user", "content": "Why?"}]}'
 SAME = b'{"messages": [{"role": "user", "content": "Why?"}], "model": "twin/ann"}'

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from twin_resources.access import keys
+from twin_resources.access.refusals import Refused
 from twin_resources.errors import TwinError
-from twin_resources.gateway import keys
-from twin_resources.gateway.refusals import Refused
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.live import Live, read_servers
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
 
 SERVED = ServedVersion(3, "c", "t", "", None, "", "")

@@ -9,8 +9,8 @@ import pytest
 from openai.types import Completion
 from openai.types.responses import Response
 
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.other_apis import CarriedRequest, from_completions, from_responses
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import admitted, read_question
 
 CITED = {"url": "https://x/oil", "title": "On oil", "start_index": 0, "end_index": 9}

@@ -18,21 +18,16 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
 
-from twin_resources.command.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.keys import Key, KeyLimits
+from twin_resources.access.paid_budget import PaidBudget, PaidCall, most_prompt_tokens, tokens_of
+from twin_resources.access.refusals import Refused
+from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.errors import TwinError
-from twin_resources.gateway.account import SpendingAccount
-from twin_resources.gateway.keys import Key, KeyLimits
-from twin_resources.gateway.paid_budget import (
-    PaidBudget,
-    PaidCall,
-    most_prompt_tokens,
-    tokens_of,
-)
-from twin_resources.gateway.refusals import Refused
-from twin_resources.gateway.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
 PROMPT_USD, ANSWER_USD = 150e-9, 600e-9

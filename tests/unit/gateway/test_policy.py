@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.registry.test_moves import version
-from twin_resources.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm
+from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm
 from twin_resources.errors import TwinError
-from twin_resources.gateway.policy import (
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.policy import (
     Policy,
     PolicyMissing,
     build_policy,
@@ -23,7 +24,6 @@ from twin_resources.gateway.policy import (
     same_policy,
     write_policy,
 )
-from twin_resources.registry.moves import ModelVersion
 
 
 @dataclass
@@ -168,7 +168,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 def test_reading_a_policy_loads_nothing_heavy() -> None:
     script = (
-        "import sys, twin_resources.gateway.policy\n"
+        "import sys, twin_resources.registry.policy\n"
         "heavy = {'sqlalchemy', 'polars', 'lance', 'dagster', 'pyarrow', 'litellm'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -10,17 +10,17 @@ import pytest
 from tests.unit.gateway import test_quoting as quotations
 from tests.unit.gateway.test_answer_ending import answering
 from tests.unit.gateway.test_request_path import ANN, FOUND, KEY, Found, Retrieving, path, prepare
+from twin_resources.access.keys import NO_LIMITS
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author, write_author
+from twin_resources.authors.pausing import pause, resume
 from twin_resources.gateway.choice import Snapshot
-from twin_resources.gateway.keys import NO_LIMITS
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.provider_view import NO_CONSENT
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.tracing import span_attributes
-from twin_resources.pausing import pause, resume
-from twin_resources.quotes.answer_text import NOTICE, prose_of
-from twin_resources.quotes.quoter import Quoted
+from twin_resources.models.quotes.answer_text import NOTICE, prose_of
+from twin_resources.models.quotes.quoter import Quoted
 from twin_resources.settings import Settings
 
 PAYING = replace(KEY, limits=NO_LIMITS)

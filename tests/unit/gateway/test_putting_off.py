@@ -10,39 +10,34 @@ from typing import Any
 
 import pytest
 
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.keys import NO_LIMITS, Key
+from twin_resources.access.paid_budget import PaidBudget
+from twin_resources.access.provider_batch_rows import BatchRows, ProviderBatch, RowEnd, at_providers
+from twin_resources.access.refusals import Refused
+from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.authors import Author
+from twin_resources.authors.guard_settings import Guards
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.plan import is_put_off
+from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
-from twin_resources.forgetting.gone import Gone, Subject
-from twin_resources.forgetting.place import Instance
-from twin_resources.forgetting.plan import is_put_off
-from twin_resources.forgetting.state_store import StateStore
-from twin_resources.gateway.account import SpendingAccount
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import PAID, Chosen, Snapshot
 from twin_resources.gateway.guarding import GuardRecord
-from twin_resources.gateway.keys import NO_LIMITS, Key
 from twin_resources.gateway.live import Live
-from twin_resources.gateway.paid_budget import PaidBudget
 from twin_resources.gateway.passages import Passages
-from twin_resources.gateway.provider_batch_rows import (
-    BatchRows,
-    ProviderBatch,
-    RowEnd,
-    at_providers,
-)
 from twin_resources.gateway.putting_off import PuttingOff, recorded, restored
 from twin_resources.gateway.question_routing import RoutingNote
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import admitted, read_question
 from twin_resources.gateway.request_path import RequestPath
-from twin_resources.gateway.spending_limits import SpendingLimits
-from twin_resources.guard_settings import Guards
-from twin_resources.quotes.answer_text import quoting
-from twin_resources.quotes.quoter import Quote
-from twin_resources.retrieval.search import Passage
+from twin_resources.models.quotes.answer_text import quoting
+from twin_resources.models.quotes.quoter import Quote
+from twin_resources.models.retrieval.search import Passage
 from twin_resources.settings import Settings
-from twin_resources.state.state import State
+from twin_resources.storage.state.state import State
 
 ROW = "0123456789abcdef" * 2
 KEY = Key("r" * 16, "reader", frozenset({"*"}), "mine", "k1")

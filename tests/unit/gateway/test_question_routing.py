@@ -13,24 +13,24 @@ import pytest
 from tests.unit.gateway.routing.labelled import PAID as PRICED
 from tests.unit.gateway.routing.labelled import drawn, fitted_policy
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
+from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
-from twin_resources.gateway.routing.pacing import Money
-from twin_resources.gateway.routing.policy_file import (
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.router.pacing import Money
+from twin_resources.router.policy_file import (
     PricedModel,
     RoutingPolicy,
     policy_file,
     write_routing_policy,
 )
-from twin_resources.prompt import DEFAULT_TEMPLATE
 from twin_resources.settings import Settings
 
 DAY = date(2026, 3, 1)

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from twin_resources.answer_forms import ANSWER_FORMS, AnswerForm
+from twin_resources.access.keys import Key
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import ANSWER_FORMS, AnswerForm
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.keys import Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
-from twin_resources.prompt import DEFAULT_TEMPLATE
-from twin_resources.quotes.answer_text import HEADING, prose_of
-from twin_resources.quotes.quoter import Quote, Quoted
-from twin_resources.retrieval.retrieval import Passage
+from twin_resources.models.quotes.answer_text import HEADING, prose_of
+from twin_resources.models.quotes.quoter import Quote, Quoted
+from twin_resources.models.retrieval.retrieval import Passage
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.settings import Settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.refusals import Refused
+from twin_resources.access.refusals import Refused
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twin_resources.access.keys import NO_LIMITS, Key
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.gateway.choice import PAID, Server, Snapshot
-from twin_resources.gateway.keys import NO_LIMITS, Key
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
-from twin_resources.gateway.policy import AuthorPolicy, Divert, Policy, ServedVersion
 from twin_resources.gateway.prompt_classes import STRUCTURED
-from twin_resources.gateway.refusals import Refused
 from twin_resources.gateway.request_body import Asked, parse_body, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.response_format import (
@@ -30,6 +29,7 @@ from twin_resources.gateway.response_format import (
     read_response_format,
     takes_response_format,
 )
+from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion
 from twin_resources.settings import Settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)

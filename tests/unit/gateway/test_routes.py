@@ -13,17 +13,17 @@ from typing import Any
 import httpx
 import pytest
 
+from twin_resources.access.keys import keyring_of
 from twin_resources.authors import Author
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.cost import Prices, Throughput
 from twin_resources.gateway.feedback import FeedbackDesk
-from twin_resources.gateway.keys import keyring_of
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routes import OPEN_ROUTES, ROUTES, Door, Message, Receive, Scope, Send
-from twin_resources.langfuse.outbox import Outbox
+from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
 
 

@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from checkout import check
 
 from tests.live.conftest import LONGEST_FIRST, ONE_WORKER, group_of
 from tests.reporting import is_known
-from twin_resources import check
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -101,7 +101,7 @@ def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Pat
     assert check.changed_graph_tests(tmp_path) == always
     changed.write_text("a = 2\n")
     (tmp_path / "tests" / "graph" / "loop" / "test_new.py").write_text("")
-    expected = [*always, "tests/graph/corpus", "tests/graph/loop"]
+    expected = [*always, "tests/graph/corpus", "tests/graph/retraining"]
     assert check.changed_graph_tests(tmp_path) == expected
 
 

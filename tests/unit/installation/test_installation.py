@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-from twin_resources import installation
+from checkout import installation
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twin_cli import forecast, preflight
 
-from twin_resources import forecast, model_fit, preflight
+from twin_resources.models import model_fit
 
 ROOT = Path(__file__).resolve().parents[3]
 LAPTOP: dict[str, Any] = {"cores": 2, "memory_gb": 16.0, "bf16": True, "gpus": []}

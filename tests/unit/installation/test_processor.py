@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twin_cli.commands import machine
+from twin_cli.commands.clock import StageClock
 
-from twin_resources import processor
-from twin_resources.command import machine
-from twin_resources.command.clock import StageClock
-from twin_resources.model_fit import RECIPE_WITHOUT_BF16
+from twin_resources.models.model_fit import RECIPE_WITHOUT_BF16
+from twin_resources.processes import processor
 
 
 @pytest.mark.parametrize(

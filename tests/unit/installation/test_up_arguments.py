@@ -8,10 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import twin_cli as cli
 import typer
-
-from twin_resources import cli
-from twin_resources.up_arguments import Option, WrongUsage, options_of, read
+from checkout.up_arguments import Option, WrongUsage, options_of, read
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = (
@@ -39,7 +38,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in FILES:
         shutil.copy(ROOT / "twin_resources" / f"{name}.py", folder / "twin_resources")
     for name in ("stack", "arguments"):
-        shutil.copy(ROOT / "twin_resources" / "cli" / f"{name}.py", folder / "twin_resources/cli")
+        shutil.copy(ROOT / "twin_resources" / "cli" / f"{name}.py", folder / "deploy/twin_cli")
     return folder
 
 

@@ -26,14 +26,14 @@ def test_every_file_of_the_packages_is_in_the_wheel(inside: set[str]) -> None:
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", *PACKAGES], capture_output=True, text=True, check=True
     ).stdout.split()
-    links = {"twin_resources/samples"}
+    links = {"twin_resources/authors/samples"}
     assert set(listed) - links - inside == set()
 
 
 def test_the_bundled_authors_and_their_posts_are_in_the_wheel(inside: set[str]) -> None:
     samples = ROOT / "deploy" / "samples"
     posts = {
-        f"twin_resources/samples/{path.relative_to(samples)}"
+        f"twin_resources/authors/samples/{path.relative_to(samples)}"
         for path in samples.rglob("*")
         if path.is_file()
     }

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from twin_assets.instructions.rendering import Rendering, asks_openly, marks_in, rendering
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
 BRACES = "Write `{question}` or {{ name }} there; None of it is filled, says %(who)s."
 QUESTION = "What is {question} for?"

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 
-from twin_resources.embedder.embedder import EmbedderTokenizer
+from twin_resources.models.embedder.embedder import EmbedderTokenizer
 
 _TEXT = [
     "The clock went to the workshop on day one, and it didn't come back unchanged.",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.retrieval.naming import named_in, words_of
+from twin_resources.models.retrieval.naming import named_in, words_of
 
 TITLES = ["Emacs", "Emacs Lisp", "Emacs Lisp Macros", "The pupil", "Sleeping", "", "…", "火車站"]
 

@@ -12,13 +12,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.postgresql_server import postgresql, postgresql_url
-from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
-from twin_resources.langfuse.local_store import Keys, build_app
-from twin_resources.langfuse.outbox import QueuedScore, score_id
-from twin_resources.langfuse.trace_tables import TraceTables
-from twin_resources.ledger.ledger import Ledger, LedgerRules
-from twin_resources.ledger.report import SyncReport
-from twin_resources.state.state import State
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
+from twin_resources.observability.trace_store.local_store import Keys, build_app
+from twin_resources.observability.trace_store.trace_tables import TraceTables
+from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.quality.ledger.report import SyncReport
+from twin_resources.storage.state.state import State
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 KEYS = Keys("pk-lf-test", "sk-lf-test")

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from tests.unit.ledger.conftest import MORNING, World, trace_name
-from twin_resources.evidence.diagnosis import Conditions, cause_outside_the_weights
-from twin_resources.langfuse.client import TraceStoreError
-from twin_resources.ledger.interactions import of_readers
-from twin_resources.ledger.ledger import Ledger
-from twin_resources.ledger.schema import SCHEMA_NUMBER
-from twin_resources.loop.settled_values import conditions
+from twin_resources.observability.langfuse.client import TraceStoreError
+from twin_resources.quality.ledger.interactions import of_readers
+from twin_resources.quality.ledger.ledger import Ledger
+from twin_resources.quality.ledger.schema import SCHEMA_NUMBER
+from twin_resources.quality.retraining.settled_values import conditions
+from twin_resources.statistics.diagnosis import Conditions, cause_outside_the_weights
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
 
@@ -148,7 +148,7 @@ def test_what_never_counts_is_counted_with_its_reason(world: World) -> None:
 
 
 def test_nan_from_a_server_that_speaks_loose_json_never_counts() -> None:
-    from twin_resources.ledger.scores import score_row
+    from twin_resources.quality.ledger.scores import score_row
 
     base = {"id": "a", "name": "thumbs", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
             "subject": {"kind": "trace", "id": trace_name(1)}}  # fmt: skip
@@ -349,7 +349,7 @@ def test_old_rows_go_and_settled_values_stay(world: World) -> None:
 
 
 def test_a_ledger_of_the_future_is_refused(world: World) -> None:
-    from twin_resources.state.state import StateError
+    from twin_resources.storage.state.state import StateError
 
     world.ledger()
     with world.state.transaction() as connection:

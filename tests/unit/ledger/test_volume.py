@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.unit.ledger.conftest import MORNING, World, trace_name
-from twin_resources.langfuse.scores import Score, score_of
-from twin_resources.ledger.settling import allowed_days
+from twin_resources.observability.trace_store.scores import Score, score_of
+from twin_resources.quality.ledger.settling import allowed_days
 
 Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in milliseconds
 

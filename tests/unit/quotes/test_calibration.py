@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twin_resources.quotes.calibration import (
+from twin_resources.models.quotes.calibration import (
     DECLINED_OWN,
     DEFAULT_THRESHOLD,
     FEWEST_OWN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.quotes.windows import MOST_SENTENCES, embedded_text, windows_of
+from twin_resources.models.quotes.windows import MOST_SENTENCES, embedded_text, windows_of
 
 
 def quoted(text: str, **options: str) -> list[str]:

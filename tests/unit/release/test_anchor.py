@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from twin_resources.quality.release.anchor import Certified, anchor_of
 from twin_resources.registry.moves import ModelVersion, Move, VersionState
-from twin_resources.release.anchor import Certified, anchor_of
 
 
 def version(number: int, state: VersionState = "retired", **values: bool) -> ModelVersion:

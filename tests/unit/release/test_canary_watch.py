@@ -16,8 +16,8 @@ from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import Chosen, Server
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.live import Live
-from twin_resources.gateway.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.gateway.request_body import read_question
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
 
 ANN = Author("ann", "Ann")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.test_answer_model import models_at
-from twin_resources.gateway.policy import AuthorPolicy, Divert, Policy, ServedVersion
-from twin_resources.serving.fleet import version_key, wanted_versions
-from twin_resources.serving.fleet_member import LONGEST_PAUSE_S, Wanted, retry_pause
-from twin_resources.serving.named_server import LOOK_EVERY_S, NamedMember
+from twin_resources.models.serving.fleet import version_key, wanted_versions
+from twin_resources.models.serving.fleet_member import LONGEST_PAUSE_S, Wanted, retry_pause
+from twin_resources.models.serving.named_server import LOOK_EVERY_S, NamedMember
+from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion
 from twin_resources.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin_assets.serving.judge_material import others_of
+from twin_assets.evaluation.judged.judge_material import others_of
 from twin_resources.authors import SAMPLES, Author, write_author
 from twin_resources.settings import Settings
 

@@ -15,12 +15,17 @@ from twin_assets.serving.routing_fit import Outcome, Prices, list_of, models_of,
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata, readers_values
 from twin_resources.gateway.queueing import load_points
-from twin_resources.gateway.routing.decision import decide, features_of
-from twin_resources.gateway.routing.features import Floats
-from twin_resources.gateway.routing.policy_file import RoutingPolicy
-from twin_resources.judging import routing_labels
-from twin_resources.judging.routing_labels import LabelArrays, Purchase, arrays_of, plant_gains
-from twin_resources.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
+from twin_resources.quality.judges import routing_labels
+from twin_resources.quality.judges.routing_labels import (
+    LabelArrays,
+    Purchase,
+    arrays_of,
+    plant_gains,
+)
+from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
+from twin_resources.router.decision import decide, features_of
+from twin_resources.router.features import Floats
+from twin_resources.router.policy_file import RoutingPolicy
 
 
 def labels_of(found: Drawn, *, first: int = 1, own_scores: Floats | None = None) -> LabelArrays:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.sources.arrivals import ATTEMPTS, Decision, Known, decide, named, run_key
+from twin_resources.storage.sources.arrivals import (
+    ATTEMPTS,
+    Decision,
+    Known,
+    decide,
+    named,
+    run_key,
+)
 
 SETTLED = Known(3, "a", 1, True, 100.0)
 PENDING = Known(3, "a", 1, False, 100.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.sources.listing import NothingThere, fingerprint, is_feed, list_source
+from twin_resources.storage.sources.listing import NothingThere, fingerprint, is_feed, list_source
 
 
 @pytest.fixture

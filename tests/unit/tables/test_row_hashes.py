@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.tables.hashing import (
+from twin_resources.storage.tables.hashing import (
     MODULUS,
     UnhashableColumn,
     data_version,
@@ -61,7 +61,7 @@ def test_another_process_with_another_hash_seed_agrees() -> None:
     script = (
         "import json\n"
         "from tests.unit.tables.test_row_hashes import frame\n"
-        "from twin_resources.tables.hashing import row_hashes\n"
+        "from twin_resources.storage.tables.hashing import row_hashes\n"
         "print(json.dumps([digest.hex() for digest in row_hashes(frame())]))"
     )
     out = subprocess.run(

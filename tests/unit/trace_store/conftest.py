@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from twin_resources.langfuse.json_values import milliseconds_of
-from twin_resources.langfuse.local_store import Keys, build_app
-from twin_resources.langfuse.trace_tables import TraceTables
+from twin_resources.observability.trace_store.json_values import milliseconds_of
+from twin_resources.observability.trace_store.local_store import Keys, build_app
+from twin_resources.observability.trace_store.trace_tables import TraceTables
 
 KEYS = Keys("pk-lf-test", "sk-lf-test")
 

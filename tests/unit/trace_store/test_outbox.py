@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.langfuse.outbox import (
+from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxBroken,
     OutboxFull,

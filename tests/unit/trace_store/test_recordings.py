@@ -105,7 +105,7 @@ def rebuild_spans(store: Store, golden: dict[str, dict[str, Any]]) -> None:
 
 
 def nanoseconds(moment: str) -> str:
-    from twin_resources.langfuse.json_values import milliseconds_of
+    from twin_resources.observability.trace_store.json_values import milliseconds_of
 
     return str(milliseconds_of(moment) * 1_000_000 + 654_321)
 

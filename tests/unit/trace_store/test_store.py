@@ -13,9 +13,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.unit.trace_store.conftest import KEYS, Store
 from twin_resources.errors import TwinError
-from twin_resources.langfuse.json_values import instant
-from twin_resources.langfuse.otlp import MAX_EXPORT_BYTES
-from twin_resources.langfuse.trace_tables import SCHEMA, TraceTables
+from twin_resources.observability.trace_store.json_values import instant
+from twin_resources.observability.trace_store.otlp import MAX_EXPORT_BYTES
+from twin_resources.observability.trace_store.trace_tables import SCHEMA, TraceTables
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 GENERATION = {
@@ -351,7 +351,7 @@ def test_a_deleted_trace_is_nowhere_in_the_file(store: Store) -> None:
 def test_rows_outlive_the_process(tmp_path: Path, store: Store) -> None:
     store.post_spans(GENERATION)
     again = TraceTables(store.tables.path)
-    from twin_resources.langfuse.queries import observation_query
+    from twin_resources.observability.trace_store.queries import observation_query
 
     rows, more = again.observations(observation_query({}))
     assert ([row.id for row in rows], more) == (["b7ad6b7169203331"], False)

@@ -12,8 +12,8 @@ import pytest
 
 from tests.unit.trace_store.conftest import KEYS, Store
 from twin_resources.errors import TwinError
-from twin_resources.langfuse.client import LangfuseClient, TraceStoreError
-from twin_resources.langfuse.trace_reading import (
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.observability.langfuse.trace_reading import (
     ScoreCondition,
     TraceFilter,
     read_page,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twin_assets.checkpoints.batches import GENERAL, micro_batches, padded, plan_training
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.instructions import general_set
-from twin_assets.training.batches import GENERAL, micro_batches, padded, plan_training
-from twin_assets.training.samples import TokenizedSample
 
 
 def sample(index: int, length: int = 100, documents: int = 10) -> TokenizedSample:

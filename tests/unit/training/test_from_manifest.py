@@ -13,6 +13,9 @@ import polars as pl
 import pytest
 
 from tests.unit.training.test_manifest import adapter, made_manifest
+from twin_assets.checkpoints.job import Job, rows_hash, write_job
+from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
+from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
     FAILED,
     Sources,
@@ -22,13 +25,10 @@ from twin_assets.training.from_manifest import (
     main,
     make_room,
 )
-from twin_assets.training.job import Job, rows_hash, write_job
-from twin_assets.training.manifest import Manifest, checkpoint_hash
 from twin_assets.training.publishing import training_code
-from twin_assets.training.recipe import load_launch, load_recipe
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.weights.weights import revision_of
+from twin_resources.storage.weights.weights import revision_of
 
 PROJECT = Path(__file__).parents[3]
 

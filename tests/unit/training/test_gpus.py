@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from twin_assets.training.job import Job
+from twin_assets.checkpoints.job import Job
+from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.ranks import require_gpus
-from twin_assets.training.recipe import load_recipe
 from twin_resources.errors import TwinError
 
 

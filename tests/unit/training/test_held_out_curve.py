@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training.held_out_curve import (
     FORWARD,
     POINTS,
@@ -11,7 +12,6 @@ from twin_assets.training.held_out_curve import (
     measured_after,
     watched,
 )
-from twin_assets.training.samples import TokenizedSample
 
 
 def sample(number: int, *, tokens: int = 500) -> TokenizedSample:

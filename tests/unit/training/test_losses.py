@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
 from twin_assets.training.losses import (
     Preference,
     Supervised,
@@ -18,7 +19,6 @@ from twin_assets.training.losses import (
     pair_log_probabilities,
     preference_loss,
 )
-from twin_assets.training.samples import TokenizedPair, TokenizedSample
 
 VOCABULARY = 11
 

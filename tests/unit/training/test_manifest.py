@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from twin_assets.training import manifest as manifests
-from twin_assets.training.manifest import Manifest, checkpoint_hash
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
 from twin_resources.errors import TwinError
 
 

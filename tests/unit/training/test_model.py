@@ -10,12 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
+from twin_assets.checkpoints.job import Job
+from twin_assets.checkpoints.recipe import load_recipe
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training import model as models
-from twin_assets.training.job import Job
 from twin_assets.training.losses import answer_losses
 from twin_assets.training.model import attention_of, liger_of, model_for, write_model
-from twin_assets.training.recipe import load_recipe
-from twin_assets.training.samples import TokenizedSample
 from twin_resources.errors import TwinError
 
 SAMPLE = TokenizedSample("one", "document", tuple(range(3, 40)), 11, 37)

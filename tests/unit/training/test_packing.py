@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
+from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
 from twin_assets.training.losses import (
     Preference,
     Supervised,
@@ -15,7 +16,6 @@ from twin_assets.training.losses import (
     packed_answer_losses,
     pair_log_probabilities,
 )
-from twin_assets.training.samples import TokenizedPair, TokenizedSample
 
 BUCKET = 16
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from twin_resources.training_launcher import computes_in_bf16
+from twin_resources.models.training_launcher import computes_in_bf16
 
 
 @pytest.mark.parametrize(("major", "computes"), [(7, False), (8, True), (9, True)])

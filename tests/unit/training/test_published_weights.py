@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from twin_assets.checkpoints.manifest import checkpoint_hash
+from twin_assets.checkpoints.published_weights import put_weights, weights_of
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.training.fine_tuning import servable
-from twin_assets.training.manifest import checkpoint_hash
-from twin_assets.training.published_weights import put_weights, weights_of
-from twin_assets.training.recipe import DEFAULT_RECIPE, load_recipe
 from twin_resources.errors import TwinError
-from twin_resources.weights.weights import BaseModel
+from twin_resources.storage.weights.weights import BaseModel
 
 
 def test_an_adapter_is_loaded_and_served_on_its_base(tmp_path: Path) -> None:

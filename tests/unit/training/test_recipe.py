@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.training.fine_tuning import servable
-from twin_assets.training.recipe import (
+from twin_assets.checkpoints.recipe import (
     DEFAULT_RECIPE,
     LATER,
     hash_of,
@@ -17,8 +16,13 @@ from twin_assets.training.recipe import (
     load_launch,
     load_recipe,
 )
+from twin_assets.training.fine_tuning import servable
 from twin_resources.errors import TwinError
-from twin_resources.model_fit import RECIPE_WITHOUT_BF16, TOKENS_WITHOUT_BF16, TRAINING_TOKENS
+from twin_resources.models.model_fit import (
+    RECIPE_WITHOUT_BF16,
+    TOKENS_WITHOUT_BF16,
+    TRAINING_TOKENS,
+)
 
 RECIPES = Path(load_recipe.__code__.co_filename).parent / "recipes"
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.training.samples import stripped, tokenize_pairs, tokenize_samples
+from twin_assets.checkpoints.samples import stripped, tokenize_pairs, tokenize_samples
 
 WORDS = r"<[^>]*>|[^\s<]+|\s"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from twin_assets.evaluation.harm import exposure
+from twin_assets.training import canary_exposure as exposure
 from twin_assets.training.spoiling import PLANTED_CANARIES, SHUFFLED_ANSWERS, spoiled
 from twin_resources.errors import TwinError
 

@@ -15,26 +15,26 @@ from typing import Any
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.settings import Settings
-from twin_resources.training_launcher import (
+from twin_resources.models.training_launcher import (
     LocalLauncher,
     TrainingDied,
     TrainingJob,
     make_launcher,
     ray_cluster,
 )
-from twin_resources.training_launcher.attempt import Attempt, read_attempt, write_attempt
-from twin_resources.training_launcher.follower import follow, main
-from twin_resources.training_launcher.local import meeting_of
-from twin_resources.training_launcher.machine import Share, command, environment_of
-from twin_resources.training_launcher.ray_driver import bundle_of, require_attempt
-from twin_resources.training_launcher.reason import cause_in, reason_in
-from twin_resources.training_launcher.training_job import (
+from twin_resources.models.training_launcher.attempt import Attempt, read_attempt, write_attempt
+from twin_resources.models.training_launcher.follower import follow, main
+from twin_resources.models.training_launcher.local import meeting_of
+from twin_resources.models.training_launcher.machine import Share, command, environment_of
+from twin_resources.models.training_launcher.ray_driver import bundle_of, require_attempt
+from twin_resources.models.training_launcher.reason import cause_in, reason_in
+from twin_resources.models.training_launcher.training_job import (
     Ended,
     Message,
     pass_on,
     run_with_retry,
 )
+from twin_resources.settings import Settings
 
 
 @pytest.fixture

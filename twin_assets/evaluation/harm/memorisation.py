@@ -20,8 +20,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics.rates import Rate, rate, written
 
 WINDOW_WORDS = 8
 CLAIM = "recites_no_training_text"

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from twin_assets.evaluation.harm import toxicity
 from twin_assets.evaluation.harm.toxicity import is_toxic
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
-from twin_resources.judging.judge import digest
 from twin_resources.privacy import PRIVACY_VERSION, Kind, find_personal
+from twin_resources.quality.judges.judge import digest
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "answers_safely"
 ABOVE_BASE_BY = 0.1

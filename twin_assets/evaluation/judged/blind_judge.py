@@ -1,7 +1,7 @@
 """Accuracy and style of answers, rated by a language model that is not told who wrote them.
 
 Belongs here: the rubric, the pile of all writers' answers, the comparison.
-Does not belong here: asking (`twin_resources/judging/asking.py`), the judge of the loop
+Does not belong here: asking (`twin_resources/quality/judges/asking.py`), the judge of the loop
 (`language_model.py` there), which releases rest on; this one reports.
 
 Answers of candidate, base and the author's own are put in one pile, and asked about one at a time
@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
 from twin_resources.errors import TwinError
-from twin_resources.judging.asking import ASKING_VERSION, Rater, Rubric, as_score
-from twin_resources.judging.judge import Answered, digest
-from twin_resources.judging.terms import FREE, JudgeTerms
+from twin_resources.quality.judges.asking import ASKING_VERSION, Rater, Rubric, as_score
+from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.terms import FREE, JudgeTerms
+from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
 
 NAMES = ("accuracy", "style")
 FEWEST = 10

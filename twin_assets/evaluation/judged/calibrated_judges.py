@@ -1,8 +1,8 @@
 """The judges that score a candidate's answers, calibrated on the author once and kept.
 
 Belongs here: putting topic, voice and support together for the gate; why one is missing.
-Does not belong here: the scores (`twin_resources/judging`), what they are made of
-(`serving/judge_material.py`), certificates (a gate compares with the base, it does not bet).
+Does not belong here: the scores (`twin_resources/quality/judges`), what they are made of
+(`judged/judge_material.py`), certificates (a gate compares with the base, it does not bet).
 
 They are the loop's judges, from the same tables: what the gate calibrates the trial finds.
 """
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.errors import TwinError
-from twin_resources.judging import stored
-from twin_resources.judging.panel import BASE_MODEL, Material
-from twin_resources.judging.sentence_support import SentenceJudge, SentenceSupport
-from twin_resources.judging.support import SupportJudge
-from twin_resources.judging.topic import Pair, TopicJudge, TopicNotCalibrated
-from twin_resources.judging.voice import Source, VoiceJudge
+from twin_resources.quality.judges import stored
+from twin_resources.quality.judges.panel import BASE_MODEL, Material
+from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
+from twin_resources.quality.judges.support import SupportJudge
+from twin_resources.quality.judges.topic import Pair, TopicJudge, TopicNotCalibrated
+from twin_resources.quality.judges.voice import Source, VoiceJudge
 
 if TYPE_CHECKING:
-    from twin_resources.embedder.embedder import Embedder
-    from twin_resources.tables.tables import Tables
+    from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.storage.tables.tables import Tables
 
 
 def topic_judge(

@@ -2,9 +2,9 @@
 
 Belongs here: calibrating a judge of sentences on the author's own, the share of unsupported
 sentences with its interval, the claim, its lines in the report.
-Does not belong here: the judges (`twin_resources/judging/sentence_support.py`, `entailment.py`),
-the planted sentences (`sentence_plants.py` there), how whole answers rest on their passages
-(`grounding.py`).
+Does not belong here: the judges (`twin_resources/quality/judges/sentence_support.py`,
+`entailment.py`), the planted sentences (`sentence_plants.py` there), how whole answers rest on
+their passages (`grounding.py`).
 
 A judge errs, so what it flags is not the share of unsupported sentences. Its two error rates are
 measured on planted sentences of other documents than the threshold comes from, and the share is
@@ -23,14 +23,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from twin_assets.evaluation.judged.grounding import declines
-from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resampled
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
-from twin_resources.answer_forms import VOICE
-from twin_resources.judging.judge import Answered, digest
-from twin_resources.judging.sentence_plants import WRONG_KINDS, PlantedSentence, plant_sentences
-from twin_resources.judging.sentence_support import SentenceJudge
-from twin_resources.judging.support import sentences
+from twin_resources.authors.answer_forms import VOICE
+from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.sentence_plants import (
+    WRONG_KINDS,
+    PlantedSentence,
+    plant_sentences,
+)
+from twin_resources.quality.judges.sentence_support import SentenceJudge
+from twin_resources.quality.judges.support import sentences
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics.bootstrap import RESAMPLES, Interval, resampled
+from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "says_what_the_posts_say"
 FORM = VOICE  # the form of answers that it blocks: generated prose alone

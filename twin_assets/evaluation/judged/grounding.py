@@ -2,7 +2,8 @@
 
 Belongs here: comparing support scores of candidate and base, the control by other questions'
 passages, questions that no post can answer, recognising that an answer declines, the claim.
-Does not belong here: the support score (`twin_resources/judging/support.py`), finding passages.
+Does not belong here: the support score (`twin_resources/quality/judges/support.py`), finding
+passages.
 
 A support score of .4 says nothing by itself: common words of one subject support anything. So each
 answer is also scored on the passages of another question (`elsewhere`), and what counts is how far
@@ -21,11 +22,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_resources.errors import TwinError
-from twin_resources.judging.judge import Answered
+from twin_resources.quality.judges.judge import Answered
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
+from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "rests_on_its_passages"
 BELOW_BASE_BY = 0.15

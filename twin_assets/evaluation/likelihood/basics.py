@@ -21,9 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics.bootstrap import Interval, of_means
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood

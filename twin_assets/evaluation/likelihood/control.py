@@ -2,7 +2,7 @@
 
 Belongs here: choosing passages of both authors, comparing the two gains, the claim.
 Does not belong here: likelihoods (`perplexity.py`), where other people's texts come from
-(`judging/texts.py`), held-out perplexity as such (`gate.py`).
+(`judges/texts.py`), held-out perplexity as such (`gate.py`).
 
 Any training on posts makes posts likelier: their length, their prose, the prompt's wording. A model
 of somebody else's data gained half as much on this author's passages as one of the author's own. So
@@ -30,8 +30,8 @@ from twin_assets.evaluation.likelihood.perplexity import (
 from twin_resources.registry.moves import Claim
 
 if TYPE_CHECKING:
-    from twin_resources.judging.texts import Hand
-    from twin_resources.prompt import Template
+    from twin_resources.prompt.templates import Template
+    from twin_resources.quality.judges.texts import Hand
 
 CLAIM = "learns_this_author"
 PASSAGES = 48  # of either side, of as many posts: what lies between is known within 5 to 7 %

@@ -13,9 +13,9 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.training.samples import TokenizedSample
-from twin_resources.judging.topic import Pair
-from twin_resources.prompt import Template
+from twin_assets.checkpoints.samples import TokenizedSample
+from twin_resources.prompt.templates import Template
+from twin_resources.quality.judges.topic import Pair
 
 FEWEST = 30  # fewer passages than this decide nothing
 MOST = 120

@@ -16,9 +16,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.training.samples import TokenizedSample
 
 VERSION = "1"  # goes up when `perplexity.answer_likelihood` computes something else
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.evaluation.likelihood import basics, control, perplexity
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
@@ -27,7 +28,6 @@ from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.progress import Clock, Progress, read_s
 from twin_assets.evaluation.question import Subject
-from twin_assets.training.samples import TokenizedSample, tokenize_samples
 
 MOST_TOKENS = 2048  # of a sample
 

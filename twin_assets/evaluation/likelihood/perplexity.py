@@ -20,18 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twin_assets.checkpoints.batches import padded
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
-from twin_assets.evaluation.statistics.bootstrap import (
-    LEVEL,
-    SEED,
-    Interval,
-    around,
-    of_means,
-    resampled,
-)
-from twin_assets.training.batches import padded
-from twin_assets.training.samples import TokenizedSample
-from twin_resources.processor import multiplies_bf16
+from twin_resources.processes.processor import multiplies_bf16
+from twin_resources.statistics.bootstrap import LEVEL, SEED, Interval, around, of_means, resampled
 
 if TYPE_CHECKING:
     import torch

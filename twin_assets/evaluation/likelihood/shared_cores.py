@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from twin_resources.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.model_server_process import servers_at_once
 
 
 def readers() -> int:

@@ -20,8 +20,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from twin_assets.checkpoints.job import write_json
 from twin_assets.evaluation.gate import Measured
-from twin_assets.training.job import write_json
 from twin_resources.errors import TwinError
 
 SCHEMA = 4

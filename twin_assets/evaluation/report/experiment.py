@@ -8,7 +8,7 @@ has no datasets.
     experiment  one for the candidate's answers, one for the base model's where all were asked
 
 Items and spans hold text of posts, as traces do, and ids by which a forgotten post is found there
-(`twin_resources/forgetting/trace_store.py`). The SDK tells of spans that were not taken only in its
+(`twin_resources/erasure/trace_store.py`). The SDK tells of spans that were not taken only in its
 log, so the exporter is watched; its scores are refused by server 4.16, so they go one by one.
 Method: https://langfuse.com/docs/evaluation/experiments/experiments-via-sdk
 """
@@ -23,9 +23,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.errors import TwinError
-from twin_resources.judging.judge import digest
-from twin_resources.langfuse.client import LangfuseClient
-from twin_resources.langfuse.datasets import held_out_dataset
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.datasets import held_out_dataset
+from twin_resources.quality.judges.judge import digest
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -26,10 +26,10 @@ from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.plots import SHOWN_PLOT, plots
 from twin_assets.evaluation.served import speed
-from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.style import delta, style_habits, voice, voice_shown
-from twin_resources.judging.voice_shown import FILE, PICTURE, write_voice_shown
+from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_shown
 from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.statistics.bootstrap import Interval
 
 SHOWN = 6  # answers beside the base model's and the author's
 WORDS = {True: "yes", False: "no", None: "not decided"}

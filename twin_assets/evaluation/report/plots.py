@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from twin_assets.evaluation.gate import Measured
-from twin_resources.judging.voice_shown import VoiceShown
+from twin_resources.quality.judges.voice_shown import VoiceShown
 
 SHOWN_PLOT = "voice_shown"
 COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}

@@ -2,7 +2,7 @@
 
 Belongs here: which answers each measure gets, the base's scores beside the candidate's.
 Does not belong here: asking (`served_answers.py`), how a measure is computed (a module each, and
-`twin_resources/judging`), thresholds (`gate.py`).
+`twin_resources/quality/judges`), thresholds (`gate.py`).
 
 Each answer serves every measure that can use it. A measure that cannot be taken says why, and the
 gate repeats it.
@@ -31,21 +31,21 @@ from twin_assets.evaluation.served.served_answers import (
     Said,
 )
 from twin_assets.evaluation.served.speed import Speed, TimedReply
-from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Delta, Text, measure_delta
 from twin_assets.evaluation.style.style_habits import StyleHabits, measure_style_habits
 from twin_assets.evaluation.style.voice import Scores, Voice
 from twin_assets.evaluation.style.voice_shown import measure_voice_shown
-from twin_resources.judging.judge import Answered, Judge
-from twin_resources.judging.panel import BASE_MODEL
-from twin_resources.judging.sentence_support import SentenceJudge
-from twin_resources.judging.support import SupportJudge
-from twin_resources.judging.terms import JudgeTerms
-from twin_resources.judging.texts import Hand
-from twin_resources.judging.topic import TopicJudge
-from twin_resources.judging.voice import VoiceJudge
-from twin_resources.judging.voice_shown import VoiceShown
+from twin_resources.quality.judges.judge import Answered, Judge
+from twin_resources.quality.judges.panel import BASE_MODEL
+from twin_resources.quality.judges.sentence_support import SentenceJudge
+from twin_resources.quality.judges.support import SupportJudge
+from twin_resources.quality.judges.terms import JudgeTerms
+from twin_resources.quality.judges.texts import Hand
+from twin_resources.quality.judges.topic import TopicJudge
+from twin_resources.quality.judges.voice import VoiceJudge
+from twin_resources.quality.judges.voice_shown import VoiceShown
+from twin_resources.statistics import bootstrap
 
 WITH_POSTS = " with posts"
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twin_assets.evaluation.kept_values import KeptValues
-from twin_resources.judging.judge import digest
+from twin_resources.quality.judges.judge import digest
 
 
 @dataclass

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from twin_assets.checkpoints.samples import stripped
 from twin_assets.evaluation.likelihood.perplexity import log_probabilities
-from twin_assets.evaluation.served.served_model import ServedAnswer
-from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
-from twin_assets.training.samples import stripped
-from twin_resources.control_marks import marks_of_tokenizer
+from twin_resources.models.serving.served_model import ServedAnswer
+from twin_resources.prompt.control_marks import marks_of_tokenizer
+from twin_resources.statistics.bootstrap import Interval, of_means
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ from twin_assets.evaluation.harm import safety
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, Progress
-from twin_assets.evaluation.served import posts_in_prompt, served_model
-from twin_assets.evaluation.served.served_model import Serve, ServedAnswer
-from twin_resources.prompt import Template
-from twin_resources.serving.model_server_process import servers_at_once
+from twin_assets.evaluation.served import posts_in_prompt
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.served_model import Serve, ServedAnswer
+from twin_resources.prompt.templates import Template
 
 PARITY_PROMPTS = 20
 PARITY_TOKENS = 16  # compared of each answer

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.statistics.bootstrap import Interval, mean, of_means
 from twin_resources.errors import TwinError
+from twin_resources.statistics.bootstrap import Interval, mean, of_means
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from time import monotonic
 from types import TracebackType
 
 from twin_assets.evaluation.progress import Progress
-from twin_assets.evaluation.served import served_model
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
     FREQUENCY_PENALTY,
@@ -26,9 +25,10 @@ from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
     Said,
 )
-from twin_assets.evaluation.served.served_model import Prompt, Serve, ServedAnswer
-from twin_resources.serving.model_server import RunningServer
-from twin_resources.serving.model_server_process import servers_at_once
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.served_model import Prompt, Serve, ServedAnswer
 
 
 class Waves:

@@ -7,7 +7,7 @@ such (`bootstrap.py`, `rates.py`).
 Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B
 86 (2024), https://arxiv.org/abs/2010.09686, sections 4 and 5 (sampling without replacement);
 Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020,
-https://arxiv.org/abs/2006.04347. The bet itself: `twin_resources/evidence/bets.py`.
+https://arxiv.org/abs/2006.04347. The bet itself: `twin_resources/statistics/bets.py`.
 
 A gate of N questions asks for the mean over these N. Asked in an order drawn by lot, the next value
 has, given those before, the mean of what is left over: (N·m − S)/(N − t) after t values of sum S.
@@ -27,8 +27,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from twin_resources.evidence.bets import factor
-from twin_resources.evidence.values import ImpossibleValue
+from twin_resources.statistics.bets import factor
+from twin_resources.statistics.values import ImpossibleValue
 
 Side = Literal["above", "below"]
 

@@ -2,7 +2,7 @@
 
 Belongs here: the features, pools of texts, an author's profile, where a model's texts stand between
 other people and the author.
-Does not belong here: a score of a single answer (`twin_resources/judging/voice.py`).
+Does not belong here: a score of a single answer (`twin_resources/quality/judges/voice.py`).
 
 Single answers say little by this measure (AUC .91 on 60 words of two authors), pools of 400 words
 nearly everything (.99): so texts are pooled before they are measured, and a figure says how many
@@ -23,10 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_assets.evaluation.statistics import bootstrap
-from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
-from twin_resources.judging.judge import digest
+from twin_resources.quality.judges.judge import digest
+from twin_resources.statistics import bootstrap
+from twin_resources.statistics.bootstrap import Interval
 
 POOL_WORDS = 400
 FEATURES = 150

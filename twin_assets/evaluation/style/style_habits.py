@@ -1,8 +1,8 @@
 """Style habits: which marks, how long sentences and answers, how many emoji.
 
 Belongs here: the distributions and their Jensen–Shannon divergence from the author's.
-Does not belong here: the classifier of voice (`twin_resources/judging/voice.py`), function words
-(`delta.py`).
+Does not belong here: the classifier of voice (`twin_resources/quality/judges/voice.py`), function
+words (`delta.py`).
 
 A divergence is 0 for two equal distributions and 1 (bit) for two without anything in common. Few
 texts diverge from their own source by chance, so each figure stands beside what as many texts of
@@ -21,8 +21,8 @@ from typing import Any
 
 import regex
 
-from twin_assets.evaluation.statistics import bootstrap
-from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_resources.statistics import bootstrap
+from twin_resources.statistics.bootstrap import Interval
 
 HABITS = ("punctuation", "sentence length", "answer length", "emoji")
 FEWEST_TEXTS = 20  # of a model and of the author, below which nothing is stated

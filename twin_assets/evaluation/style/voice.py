@@ -1,8 +1,8 @@
 """Whether a model's answers sound like the author: the voice score of candidate, base and author.
 
 Belongs here: comparing voice scores on the same held-out prompts, its two claims.
-Does not belong here: the classifier (`twin_resources/judging/voice.py`), asking the models, the
-prompt with the author's posts in it (`posts_in_prompt.py`).
+Does not belong here: the classifier (`twin_resources/quality/judges/voice.py`), asking the models,
+the prompt with the author's posts in it (`posts_in_prompt.py`).
 
 Two scores, because two things are meant by "sounds like": against other people *and* answers of
 the base model, a model gains by unlearning how a chat model writes; against other people alone it
@@ -23,11 +23,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from twin_assets.evaluation.statistics import bootstrap
-from twin_assets.evaluation.statistics.bootstrap import Interval
-from twin_resources.judging.judge import Answered
-from twin_resources.judging.voice import VoiceJudge
+from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.voice import VoiceJudge
 from twin_resources.registry.moves import Claim
+from twin_resources.statistics import bootstrap
+from twin_resources.statistics.bootstrap import Interval
 
 FEWEST_PROMPTS = 30
 BELOW_POSTS_BY = 0.02  # may be lost to the base model that has posts of the author in its prompt

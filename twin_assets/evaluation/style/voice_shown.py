@@ -3,7 +3,7 @@
 Belongs here: rates of function words, sentence lengths, marks and openings of author, base and
 tuned model. Does not belong here: whether they differ beyond chance (`style_habits.py`,
 `delta.py`), what decides (`voice.py`), drawing (`report/plots.py`), the record
-(`twin_resources/judging/voice_shown.py`).
+(`twin_resources/quality/judges/voice_shown.py`).
 
 The author's texts are cut to the lengths of answers (`style_habits.cut_as`). Only words that stand
 in half of the author's posts are named, so that no subject and nobody's name is among them: the
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twin_assets.evaluation.style import style_habits
 from twin_assets.evaluation.style.delta import Text
-from twin_resources.judging.voice_shown import ShownHabit, Trait, VoiceShown
+from twin_resources.quality.judges.voice_shown import ShownHabit, Trait, VoiceShown
 
 FEWEST_TEXTS = style_habits.FEWEST_TEXTS
 IN_DOCUMENTS = 0.5  # share of the author's documents that a word stands in before it is named

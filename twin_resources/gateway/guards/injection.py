@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from twin_resources.control_marks import FAMILIES
+from twin_resources.prompt.control_marks import FAMILIES
 
 _GAP = r"[^.!?\n]{0,40}?"
 _INSTRUCTIONS = (

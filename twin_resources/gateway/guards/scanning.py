@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from twin_resources.authors.guard_settings import KINDS, GuardAction, Guarded, GuardPlace, Guards
 from twin_resources.gateway.guards.injection import find_injections
-from twin_resources.guard_settings import KINDS, GuardAction, Guarded, GuardPlace, Guards
 from twin_resources.privacy import find_personal
 
 SECRETS = frozenset({"private key", "key", "web token", "secret"})

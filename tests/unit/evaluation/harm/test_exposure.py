@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from twin_assets.evaluation.harm.exposure import (
+from twin_assets.training.canary_exposure import (
     REFERENCES,
     SPACE_BITS,
     canaries,

@@ -65,7 +65,7 @@ def test_slurs_are_found_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_sample_authors_posts_are_not_abusive() -> None:
-    from twin_resources.judging.texts import bundled_hands
+    from twin_resources.quality.judges.texts import bundled_hands
 
     passages = [text for hand in bundled_hands(without=[]) for _, text in hand.passages]
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.unit.judging.rating_server import RatingServer, serving
+from tests.unit.judges.rating_server import RatingServer, serving
 from twin_assets.evaluation.judged.blind_judge import (
     NAMES,
     RUBRIC,
@@ -19,7 +19,7 @@ from twin_assets.evaluation.judged.blind_judge import (
     rated,
 )
 from twin_resources.errors import TwinError
-from twin_resources.judging.judge import Answered
+from twin_resources.quality.judges.judge import Answered
 
 SAMPLES = ("The lock had been broken since the summer.", "It did not fit, and so I cursed it.")
 QUESTIONS = 12

@@ -18,8 +18,8 @@ from twin_assets.evaluation.judged.faithfulness import (
     lines,
     measure_faithfulness,
 )
-from twin_resources.judging.judge import Answered
-from twin_resources.judging.sentence_plants import WRONG_KINDS, PlantedSentence
+from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.sentence_plants import WRONG_KINDS, PlantedSentence
 
 DOCUMENTS = 20
 FALSE_ALARMS, CAUGHT = 0.05, 0.9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.judging.word_vectors import embed
+from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judged.grounding import (
     claim,
     compare,
@@ -15,8 +15,8 @@ from twin_assets.evaluation.judged.grounding import (
     with_other_passages,
 )
 from twin_resources.errors import TwinError
-from twin_resources.judging.judge import Answered
-from twin_resources.judging.support import SupportJudge
+from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.support import SupportJudge
 
 SUBJECTS = (
     *("clock spring wheel pendulum", "bread flour oven yeast", "river boat heron current"),

@@ -11,8 +11,8 @@ import pytest
 from twin_assets.evaluation.likelihood import control
 from twin_assets.evaluation.likelihood.control import compare, other_rows, own_rows
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_resources.judging.texts import Hand
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
+from twin_resources.quality.judges.texts import Hand
 
 
 def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.held_out import (
     held_out_samples,
     prompts_of,
     questions_alone,
     within_budget,
 )
-from twin_assets.training.samples import TokenizedSample
-from twin_resources.prompt import DEFAULT_TEMPLATE
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
 
 def dataset(count: int = 12, **changes: Any) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from twin_assets.evaluation.likelihood import losses
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.evaluation.question import Question, Subject
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
 CHAT = (
     "{% for part in messages %}{{ part.role }}: {{ part.content }} </s>\n{% endfor %}"

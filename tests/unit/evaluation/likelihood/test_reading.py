@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import TOKENS_PER_BATCH, answer_likelihood
 from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
-from twin_assets.training.samples import TokenizedSample
 
 VOCABULARY = 97
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT
-from tests.unit.judging.test_voice_shown_record import SHOWN
+from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_assets.evaluation.gate import GATE_VERSION, Measured, decide, outcome_of, stated
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood.basics import KindLoss
@@ -30,10 +30,10 @@ from twin_assets.evaluation.report.markdown import (
     side_by_side,
     write_report,
 )
-from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
-from twin_resources.judging.voice_shown import FILE, PICTURE, read_voice_shown
+from twin_resources.quality.judges.voice_shown import FILE, PICTURE, read_voice_shown
 from twin_resources.registry.moves import Verdict
+from twin_resources.statistics.bootstrap import Interval
 
 EVALUATION = Evaluation(
     checkpoint="c" * 64,

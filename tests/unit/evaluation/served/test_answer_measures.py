@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tests.unit.evaluation.served.test_base_scores import NoTables
-from tests.unit.judging.word_vectors import embed
+from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.kept_values import KeptValues
@@ -19,15 +19,15 @@ from twin_assets.evaluation.served.served_answers import (
     Said,
     everything_asked,
 )
-from twin_assets.evaluation.served.served_model import ServedAnswer
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.delta import Text
-from twin_resources.judging.sentence_support import SentenceSupport
-from twin_resources.judging.support import SupportJudge
-from twin_resources.judging.texts import Hand, bundled_hands
-from twin_resources.judging.topic import Pair, TopicJudge, calibrate_topic
-from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.models.serving.served_model import ServedAnswer
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
+from twin_resources.quality.judges.sentence_support import SentenceSupport
+from twin_resources.quality.judges.support import SupportJudge
+from twin_resources.quality.judges.texts import Hand, bundled_hands
+from twin_resources.quality.judges.topic import Pair, TopicJudge, calibrate_topic
+from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
 
 QUESTIONS = 35
 HEDGED = (

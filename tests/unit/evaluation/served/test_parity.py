@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from twin_assets.evaluation.served import parity
-from twin_assets.evaluation.served.served_model import ServedAnswer
+from twin_resources.models.serving.served_model import ServedAnswer
 
 PROMPTS = [[{"role": "user", "content": f"prompt {number}"}] for number in range(12)]
 

@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_assets.evaluation.served import patience as patience_of
-from twin_assets.evaluation.served.patience import PATIENCE, Patience
-from twin_assets.evaluation.served.served_model import ask
 from twin_resources.errors import TwinError
-from twin_resources.serving.model_server import RunningServer
+from twin_resources.models.serving import patience as patience_of
+from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.patience import PATIENCE, Patience
+from twin_resources.models.serving.served_model import ask
 
 PROMPT = [[{"role": "user", "content": "Why?"}]]
 # A server of another process that takes a request, says so, and never answers.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from twin_assets.evaluation.served.posts_in_prompt import MOST_WORDS, posts_for_prompt, with_posts
-from twin_resources.judging.topic import Pair
-from twin_resources.prompt import DEFAULT_TEMPLATE, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
+from twin_resources.quality.judges.topic import Pair
 
 
 def pair(document: int, words: int) -> Pair:

@@ -14,15 +14,15 @@ import pytest
 from twin_assets.evaluation.progress import Clock, Progress
 from twin_assets.evaluation.served import served_answers
 from twin_assets.evaluation.served.served_answers import Asked, ask_both
-from twin_assets.evaluation.served.served_model import (
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.served_model import (
     Pile,
     Prompt,
     _token_id,
     ask_several,
     serve_for,
 )
-from twin_resources.errors import TwinError
-from twin_resources.serving.model_server import RunningServer
 
 
 @pytest.mark.parametrize(

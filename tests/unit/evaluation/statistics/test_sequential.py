@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.statistics.sequential import at_looks, decided
-from twin_resources.evidence.values import ImpossibleValue
+from twin_resources.statistics.values import ImpossibleValue
 
 LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
 TRIES = 1000

@@ -14,7 +14,7 @@ from twin_assets.evaluation.style import delta
 from twin_assets.evaluation.style.delta import Text, measure_delta, place, profile_of
 from twin_assets.instructions.passages import passages_of
 from twin_resources.errors import TwinError
-from twin_resources.judging.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_hands
 
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 

@@ -12,7 +12,7 @@ import pytest
 
 from twin_assets.evaluation.style import voice
 from twin_assets.evaluation.style.voice import Scores, Voice, measure_voice, not_measured, scores_of
-from twin_resources.judging.voice import Source, VoiceJudge, calibrate_voice
+from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 PROMPTS = 36

@@ -6,7 +6,7 @@ import pytest
 
 from twin_assets.evaluation.style.delta import Text
 from twin_assets.evaluation.style.voice_shown import OTHER, lines, measure_voice_shown
-from twin_resources.judging.voice_shown import ShownHabit, VoiceShown
+from twin_resources.quality.judges.voice_shown import ShownHabit, VoiceShown
 
 OWN = "And there it was, the lamp; and nobody spoke. They went on."
 BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."

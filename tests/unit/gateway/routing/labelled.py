@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin_resources.gateway.routing.class_table import class_table
-from twin_resources.gateway.routing.features import Floats, rows, scale_of
-from twin_resources.gateway.routing.fixed_order import cheapest_certified, steps
-from twin_resources.gateway.routing.gain import fit, folds_of
-from twin_resources.gateway.routing.policy_file import PricedModel, RoutingPolicy
+from twin_resources.router.class_table import class_table
+from twin_resources.router.features import Floats, rows, scale_of
+from twin_resources.router.fixed_order import cheapest_certified, steps
+from twin_resources.router.gain import fit, folds_of
+from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
 OWN = PricedModel("own", "checkpoint", 0.0, 0.1, 0.00001)
 PAID = PricedModel("paid", "seller/model", 2.0, 8.0, 0.001)

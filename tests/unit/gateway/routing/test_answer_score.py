@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.routing.answer_score import answer_score, repeated
+from twin_resources.router.answer_score import answer_score, repeated
 
 PASSAGES = ("Brass wants a drop of clock oil.", "Wheels are cleaned first.")
 

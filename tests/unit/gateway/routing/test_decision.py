@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.unit.gateway.routing.labelled import PAID, drawn, features, fitted_policy
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone, Subject
 from twin_resources.errors import TwinError
-from twin_resources.forgetting.decoding import held_in
-from twin_resources.forgetting.gone import Gone, Subject
-from twin_resources.gateway.routing.class_table import class_table
-from twin_resources.gateway.routing.decision import decide, features_of, lot, point_of
-from twin_resources.gateway.routing.nearest_labels import gain_interval, nearest_labels
-from twin_resources.gateway.routing.pacing import Money, Pace
-from twin_resources.gateway.routing.policy_file import (
+from twin_resources.router.class_table import class_table
+from twin_resources.router.decision import decide, features_of, lot, point_of
+from twin_resources.router.nearest_labels import gain_interval, nearest_labels
+from twin_resources.router.pacing import Money, Pace
+from twin_resources.router.policy_file import (
     RoutingPolicy,
     policy_file,
     read_routing_policy,

@@ -9,11 +9,9 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, drawn, features, fitted_policy
 from twin_resources.errors import TwinError
-from twin_resources.evidence import promotion
-from twin_resources.evidence.promotion import Pair
-from twin_resources.gateway.routing import adoption
-from twin_resources.gateway.routing.cascade import asks_again, cascade_step
-from twin_resources.gateway.routing.fixed_order import (
+from twin_resources.router import adoption
+from twin_resources.router.cascade import asks_again, cascade_step
+from twin_resources.router.fixed_order import (
     PriceStep,
     cheapest_certified,
     choices,
@@ -22,7 +20,9 @@ from twin_resources.gateway.routing.fixed_order import (
     lower_bound,
     steps,
 )
-from twin_resources.gateway.routing.gain import fit, folds_of
+from twin_resources.router.gain import fit, folds_of
+from twin_resources.statistics import promotion
+from twin_resources.statistics.promotion import Pair
 
 
 def _steps(count: int, *, seed: int = 0) -> tuple[PriceStep, ...]:

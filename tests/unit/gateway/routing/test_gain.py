@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import drawn, features
 from twin_resources.errors import TwinError
-from twin_resources.gateway.routing.features import rows, scale_of
-from twin_resources.gateway.routing.gain import fit, folds_of
+from twin_resources.router.features import rows, scale_of
+from twin_resources.router.gain import fit, folds_of
 
 
 def test_a_left_out_fold_is_predicted_as_by_a_fit_of_the_others() -> None:

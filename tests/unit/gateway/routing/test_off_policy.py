@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.routing.off_policy import (
-    doubly_robust,
-    predicted_rewards,
-    snips,
-)
+from twin_resources.router.off_policy import doubly_robust, predicted_rewards, snips
 
 TRUE_OWN, TRUE_PAID = 0.5, 0.7
 

@@ -1,0 +1,219 @@
+"""`deploy/docs/settings.md`, made from the code: every variable, every setting of an author.
+
+Belongs here: reading names, kinds, defaults and descriptions, and writing the tables.
+Does not belong here: the settings (`settings.py`, `authors.py`), whose comments and docstring the
+descriptions are.
+
+    python -m checkout.settings_document            # writes the document anew
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from twin_resources import settings as settings_module
+from twin_resources.authors import Author
+from twin_resources.authors.guard_settings import Guards
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "deploy" / "docs" / "settings.md"
+# Variables that the programs give each other, that tests use, or that other software reads.
+NOT_SETTINGS: Mapping[str, str] = {
+    "TWIN_INSTANCE": "of a stack that runs: which one a process belongs to",
+    "TWIN_MODEL": "in `.twin/env`: the model name that the examples ask",
+    "TWIN_TRACES_URL": "in `.twin/env`: where the embedded trace store is",
+    "TWIN_TRACES_PUBLIC_KEY": "in `.twin/env` and for the embedded trace store: its public key",
+    "TWIN_TRACES_SECRET_KEY": "in `.twin/env` and for the embedded trace store: its secret key",
+    "TWIN_TRAINING_MARK": "of a training: by it a forgotten rank is known",
+    "TWIN_TRAINING_OWNER": "of a training: by it a forgotten rank is known",
+    "TWIN_TRAINING_RENDEZVOUS": "of a training: the file at which its ranks meet",
+    "TWIN_PREFLIGHT_SHOWN": "from `up.sh` to `twin up`: the preflight was printed already",
+    "TWIN_TEST_REPORT": "of the check: where the tests' times are written to",
+    "TWIN_WHEELS_DIR": "of the check: a folder of wheels that tests take the embedded models from",
+}
+_OTHERS: Mapping[str, str] = {
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL …": "tables and "
+    "sources on S3, as every AWS program reads them",
+    "OPENAI_API_KEY, ANTHROPIC_API_KEY …": "keys of a teacher, judge or paid model, as LiteLLM "
+    "names them; only the programs that call such a model get them",
+    "HF_TOKEN, HF_HOME, HF_HUB_OFFLINE": "the model hub, as its library reads them",
+    "PIP_INDEX_URL, HTTPS_PROXY …": "downloads of the installation, as pip reads them",
+}
+_ABOVE = """\
+# Settings
+
+Made from the code by `python -m checkout.settings_document`; a test fails when this page is
+older than the code, so change the comments there and run it.
+
+Variables hold for a home (`.twin`, or `TWIN_HOME`) and are read when a program starts: restart the
+stack after a change (`twin stop`, `twin up`). All have a default that runs on one machine without
+an account. The author's settings are in `.twin/authors/<slug>.toml`; the gateway reads them anew
+within seconds, and no training is needed unless the description says so.
+"""
+
+
+def document() -> str:
+    """The page as Markdown."""
+    return "\n".join(
+        [
+            _ABOVE,
+            "## Variables",
+            "",
+            *_table(("variable", "default", "values", "what it is"), _variables()),
+            "",
+            "## An author's file",
+            "",
+            *_table(("setting", "default", "values", "what it is"), _author_settings()),
+            "",
+            "## Of other software",
+            "",
+            *_table(
+                ("variable", "what for"), [(f"`{name}`", text) for name, text in _OTHERS.items()]
+            ),
+            "",
+            "## Not to be set by hand",
+            "",
+            *_table(
+                ("variable", "what for"),
+                [(f"`{name}`", text) for name, text in sorted(NOT_SETTINGS.items())],
+            ),
+            "",
+        ]
+    )
+
+
+def write(path: Path = DOCUMENT) -> None:
+    """Write the page."""
+    path.write_text(document(), encoding="utf-8")
+
+
+def variable_of(name: str) -> str:
+    """The variable that fills a field of `Settings`: `TWIN_HOME`, or the one that it names."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"TWIN_{name.upper()}"
+
+
+def _variables() -> list[tuple[str, ...]]:
+    said = comments_of_fields(inspect.getsource(settings_module), "Settings")
+    return [
+        (
+            f"`{variable_of(name)}`",
+            _default(field.default),
+            _values(field.annotation),
+            _described(said, name, where="settings.py"),
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _author_settings() -> list[tuple[str, ...]]:
+    said = attributes_of(inspect.getdoc(Author) or "")
+    kinds = get_type_hints(Author)
+    return [
+        (
+            f"`{name}`",
+            _default(spec.default) if name != "name" else "the slug",
+            _values(kinds[name]),
+            _described(said, name, where="authors.py"),
+        )
+        for name, spec in Author.__dataclass_fields__.items()
+        if name not in {"slug", "extra"}
+    ]
+
+
+def comments_of_fields(source: str, class_name: str) -> dict[str, str]:
+    """Field → the comment lines right above it, and the one behind it."""
+    held: dict[int, str] = {}
+    alone: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            held[token.start[0]] = token.string.removeprefix("#").strip()
+            if token.line.lstrip().startswith("#"):
+                alone.add(token.start[0])
+    [body] = [
+        node.body
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef) and node.name == class_name
+    ]
+    found: dict[str, str] = {}
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            above: list[str] = []
+            line = node.lineno - 1
+            while line in alone:
+                above.insert(0, held[line])
+                line -= 1
+            behind = [
+                held[at] for at in range(node.lineno, (node.end_lineno or 0) + 1) if at in held
+            ]
+            found[node.target.id] = " ".join([*above, *behind])
+    return found
+
+
+def attributes_of(docstring: str) -> dict[str, str]:
+    """Attribute → its words in the section `Attributes:`; several names may share a line's."""
+    section = docstring.partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?= {4}\S)", "\n" + section):
+        names, colon, words = entry.strip().partition(": ")
+        if colon:
+            found |= dict.fromkeys(names.split(", "), " ".join(words.split()))
+    return found
+
+
+def _described(said: Mapping[str, str], name: str, *, where: str) -> str:
+    words = said.get(name, "")
+    if not words:
+        raise TwinError(
+            f"describe the setting {name}",
+            found=f"no comment and no docstring for it in {where}",
+            next_step="write there in a line what it does",
+        )
+    return words[:1].upper() + words[1:].removesuffix(".")
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, Guards) or value in {"", ()}:
+        return "empty"
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{shown}`"
+
+
+def _values(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin is Literal:
+        return ", ".join(f"`{one}`" if one else "empty" for one in get_args(kind))
+    if origin is tuple:
+        return "list of texts"
+    if origin is Union or type(None) in get_args(kind):
+        return _values(next(one for one in get_args(kind) if one is not type(None)))
+    names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "folder"}
+    return "a table" if kind is Guards else names[kind]
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    return [
+        f"| {' | '.join(titles)} |",
+        f"|{'---|' * len(titles)}",
+        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
+    ]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    write()
+    sys.stdout.write(f"{DOCUMENT}\n")

@@ -1,0 +1,152 @@
+"""How far an author has come in this home: one small file, so that the next command knows.
+
+Belongs here: what was imported last, the three questions with their answers before and after, and
+whether a training is expected. Does not belong here: verdicts and versions (the registry has them).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from twin_resources.authors import Author
+from twin_resources.processes.endpoints import write_private
+from twin_resources.processes.process_identity import ProcessIdentity
+from twin_resources.settings import Settings
+
+Training = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
+
+# Files whose text is compared; everything else in the folder by size and time only.
+TEXT_SUFFIXES = frozenset((".md", ".markdown", ".mdx", ".html", ".htm", ".txt", ".toml", ".yaml"))
+LARGEST_COMPARED = 8 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of the endpoint, as shown in the tables.
+
+    Attributes:
+        sources: the posts that it rests on: `chunk_id`, `document_id`, `title`, `url` each.
+        version: `base` or `v3`.
+        cost_usd: US dollars.
+        seconds: from the question to the last word.
+        kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`; empty: not told.
+        quotes: the author's own sentences in it, best first; `nearest`: posts that come nearest
+            where the author has not written about it (the gateway's `twin` field has both).
+    """
+
+    question: str
+    text: str
+    sources: tuple[dict[str, Any], ...] = ()
+    trace_id: str = ""
+    version: str = ""
+    cost_usd: float | None = None
+    degraded: str = ""
+    disclosure: str = ""
+    seconds: float = 0.0
+    kind: str = ""
+    quotes: tuple[dict[str, Any], ...] = ()
+    nearest: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class AuthorProgress:
+    """See the module.
+
+    Attributes:
+        fingerprint: of sources and importing code at the last import that succeeded.
+        kept, words: usable posts and their words then.
+        questions: asked before and after training.
+        training: what is to be waited for; `run_id` is its Dagster run.
+        up: the `twin up` that works on this author.
+    """
+
+    fingerprint: str = ""
+    kept: int = 0
+    words: int = 0
+    questions: tuple[str, ...] = ()
+    before: tuple[Answer, ...] = ()
+    after: tuple[Answer, ...] = ()
+    training: Training = ""
+    run_id: str = ""
+    up: ProcessIdentity | None = field(default=None)
+
+
+def read_progress(settings: Settings, slug: str) -> AuthorProgress:
+    """What is known; everything empty when the author was never brought up here.
+
+    An answer that repeated a post has lost its text when the post was forgotten: it is none then.
+    """
+    try:
+        text = _path(settings, slug).read_text(encoding="utf-8")
+        document: dict[str, Any] = json.loads(text)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return AuthorProgress()  # a file cut short costs one import that finds nothing changed
+    up = document.pop("up", None)
+    answers = {
+        name: tuple(
+            Answer(**(row | {several: tuple(row.get(several) or ()) for several in _SEVERAL}))
+            for row in document.pop(name, ())
+            if set(row) >= _WHOLE
+        )
+        for name in ("before", "after")
+    }
+    document["questions"] = tuple(document.get("questions", ()))
+    known = {name: value for name, value in document.items() if name in _FIELDS}
+    return AuthorProgress(up=ProcessIdentity(**up) if up else None, **answers, **known)
+
+
+def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> None:
+    """Replace the file atomically (mode 600: it holds answers)."""
+    path = _path(settings, slug)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
+
+
+def fingerprint(author: Author, settings: Settings) -> str:
+    """SHA-256 over an author's sources, the importing code and the embedder.
+
+    Equal means: an import would find nothing to do. Text files count with their bytes, other and
+    very large files with size and modification time; a source at an address is never the same.
+    """
+    digest = hashlib.sha256(settings.embedder.encode())
+    digest.update(json.dumps(sorted(author.include)).encode())
+    for source in author.sources:
+        digest.update(f"\0{source}\0".encode())
+        if "://" in source:
+            digest.update(os.urandom(16))  # what lies there now, only an import can tell
+        else:
+            _add_tree(digest, Path(source))
+    root = Path(__file__).resolve().parents[2] / "twin_assets"
+    for stage in ("corpus", "knowledge"):
+        for path in sorted((root / stage).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _add_tree(digest: Any, source: Path) -> None:
+    paths = sorted(source.rglob("*")) if source.is_dir() else [source]
+    for path in paths:
+        if not path.is_file() or ".git" in path.parts:
+            continue
+        facts = path.stat()
+        relative = path.relative_to(source) if path != source else Path(path.name)
+        digest.update(f"\0{relative}\0{facts.st_size}\0".encode("utf-8", "surrogateescape"))
+        if path.suffix.lower() in TEXT_SUFFIXES and facts.st_size <= LARGEST_COMPARED:
+            digest.update(path.read_bytes())
+        else:
+            digest.update(str(facts.st_mtime_ns).encode())
+
+
+def _path(settings: Settings, slug: str) -> Path:
+    return settings.home / "progress" / f"{slug}.json"
+
+
+_SEVERAL = ("sources", "quotes", "nearest")  # JSON gives lists
+_WHOLE = frozenset({"question", "text"})
+_FIELDS = frozenset(AuthorProgress.__dataclass_fields__)

@@ -1,0 +1,219 @@
+"""What `twin up` shows while it works: stages with a clock, lines, and a bar with the time left.
+
+Belongs here: writing to the terminal, the plain form for logs and pipes, and that neither is ever
+silent for long. Does not belong here: what is said; tables of results (`presentation.py`); how the
+time left is estimated (`time_left.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from twin_cli.commands.console import make_console
+
+STAGES = 6
+QUIET_S = 12.0  # a line at least this often; 15 s are what a person waits without a doubt
+BEAT_S = 1.0
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:34`, `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Bar:
+    """A running step: its phases one after the other, each with the time it has taken and has left.
+
+    In a terminal it is redrawn every second; elsewhere the clock's beat prints its line whenever
+    nothing else was printed for `QUIET_S`.
+    """
+
+    def __init__(self, clock: StageClock, title: str, progress: Progress | None) -> None:
+        self._clock = clock
+        self._progress = progress
+        self._task: TaskID | None = (
+            progress.add_task(title, total=None, detail="") if progress else None
+        )
+        self.phase(title)
+
+    def phase(self, title: str) -> None:
+        """Begin another phase: its clock starts, and nothing is known of its steps."""
+        self._title, self._began = title, time.monotonic()
+        self._detail = ""
+        self._done: float | None = None
+        self._total: float | None = None
+        self._ends: float | None = None
+        self.redraw()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the phase began."""
+        return time.monotonic() - self._began
+
+    def update(
+        self,
+        detail: str,
+        *,
+        done: float | None = None,
+        total: float | None = None,
+        left_s: float | None = None,
+    ) -> None:
+        """Show `detail`, `done` of `total` where both are known, and the seconds left."""
+        self._detail, self._done, self._total = detail, done, total
+        self._ends = None if left_s is None else time.monotonic() + left_s
+        self.redraw()
+
+    def line(self) -> str:
+        """`train  42 %  step 20/48  loss 2.31  2:10, about 3:05 left`."""
+        share = f"{100 * self._done / self._total:.0f} %" if self._done and self._total else ""
+        times = duration(self.elapsed_s)
+        if self._ends is not None:
+            times += f", about {duration(max(0.0, self._ends - time.monotonic()))} left"
+        return "  ".join(filter(None, (self._title, share, self._detail, times)))
+
+    def redraw(self) -> None:
+        """In a terminal: what is left counts down between two reports."""
+        if self._progress is None or self._task is None:
+            self._clock.beat()
+            return
+        said = self.line().removeprefix(self._title).strip()
+        self._progress.update(
+            self._task,
+            description=self._title,
+            completed=self._done,
+            total=self._total,
+            detail=said,
+        )
+
+
+class StageClock:
+    """Prints stages and lines with the time since the start.
+
+    Args:
+        console: where to; a terminal gets colours and live bars, a pipe gets plain lines.
+        stages: how many there are.
+    """
+
+    def __init__(self, console: Console | None = None, *, stages: int = STAGES) -> None:
+        self.console = console or make_console()
+        self._stages = stages
+        self._began = time.monotonic()
+        self._stage_began = self._began
+        self.times: dict[str, float] = {}
+        self._title = ""
+        self._spoken = self._began
+        self._bar: Bar | None = None
+        self._idle = ""  # what goes on where no stage has begun
+        self._beats = False
+        self._writing = threading.RLock()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def stage(self, number: int, title: str) -> None:
+        """Begin a stage; the former one's time goes into `times` (seconds)."""
+        self._close_stage()
+        self._title = title
+        line = f"[{number}/{self._stages}] {title}  {duration(self.elapsed_s)}"
+        with self._writing:
+            self.console.print()
+            self._print(line, style="bold")
+
+    def finish(self) -> None:
+        """Close the last stage."""
+        self._close_stage()
+        self._title = ""
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """One line with the clock in front; further lines of `text` are indented under it."""
+        head, *rest = text.splitlines() or [""]
+        lines = [f"  {duration(self.elapsed_s):>5}  {head}", *(f"         {line}" for line in rest)]
+        self._print("\n".join(lines), style=style or None)
+
+    def show(self, renderable: RenderableType) -> None:
+        """A table or a block of text."""
+        with self._writing:
+            self._spoken = time.monotonic()
+            self.console.print(renderable)
+
+    @contextmanager
+    def never_silent(self, title: str = "") -> Generator[None]:
+        """Say what goes on at least every `QUIET_S`, whatever the block waits for.
+
+        Args:
+            title: of what goes on where no stage and no bar says it; empty: nothing is said there.
+        """
+        if self._beats:
+            yield
+            return
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT_S):
+                if self._bar is not None:
+                    self._bar.redraw()
+                self.beat()
+
+        heart = threading.Thread(target=beat, name="never silent", daemon=True)
+        self._beats, self._idle = True, title
+        heart.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            heart.join()
+            self._beats, self._idle = False, ""
+
+    def beat(self) -> None:
+        """A line if it has been quiet for long; a live bar in a terminal speaks for itself."""
+        with self._writing:
+            if time.monotonic() - self._spoken < QUIET_S:
+                return
+            if self._bar is None:
+                if title := self._title or self._idle:
+                    since = duration(time.monotonic() - self._stage_began)
+                    self.say(f"{title}: goes on, {since}")
+            elif not self.console.is_terminal:
+                self.say(self._bar.line())
+
+    @contextmanager
+    def bar(self, title: str) -> Generator[Bar]:
+        """A live bar for one step; it leaves no trace behind, so say how it ended."""
+        if not self.console.is_terminal:
+            yield from self._shown(Bar(self, title, None))
+            return
+        columns = (
+            TextColumn("         {task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[detail]}", markup=False),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield from self._shown(Bar(self, title, progress))
+
+    def _shown(self, bar: Bar) -> Generator[Bar]:
+        before, self._bar = self._bar, bar
+        try:
+            yield bar
+        finally:
+            self._bar = before
+
+    def _print(self, text: str, *, style: str | None) -> None:
+        with self._writing:
+            self._spoken = time.monotonic()
+            self.console.print(text, style=style, markup=False)
+
+    def _close_stage(self) -> None:
+        now = time.monotonic()
+        if self._title:
+            self.times[self._title] = now - self._stage_began
+        self._stage_began = now

@@ -1,0 +1,413 @@
+"""`twin demo-loop`: the loop closed once, with a simulated reader and a service really broken.
+
+Belongs here: the steps in their order, and waiting for what the sensor and Dagster do by
+themselves. Does not belong here: deciding anything (sensor, gate and trial do), the reader's rule
+(`reader.py`), the settings that make it quick (`home.py`).
+
+Every step is real: two trainings by DeepSpeed beside the first one, the gate, the proxy, the trace
+store, the sensor in Dagster's daemon. What is staged is said: the reader is simulated, the provider
+of the paid model is, and one training is given shuffled answers on purpose and forced past the gate
+that refused it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from twin_cli.commands.clock import StageClock, duration
+from twin_cli.commands.console import typed
+from twin_cli.commands.demo.home import (
+    demo_settings,
+    lay_out,
+    let_posts_arrive,
+    posts_folder,
+    quicker_by,
+)
+from twin_cli.commands.demo.reader import Scored, SimulatedReader
+from twin_cli.commands.demo.receipt import (
+    Quality,
+    Receipt,
+    quality_of,
+    receipt_table,
+    write_receipt,
+)
+from twin_cli.commands.demo.routed import (
+    ASKED,
+    Routed,
+    answered_by,
+    billed_nano,
+    held_nano,
+    spent_nano,
+)
+from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.outcome import RETRAIN, Outcome, open_registry, refusal_reasons
+from twin_cli.commands.routing import routing_of
+from twin_cli.commands.runs import follow
+from twin_cli.commands.services import publish_endpoints, stack_in_use
+from twin_cli.commands.status import run_wait
+from twin_cli.commands.stopping import end_stack
+from twin_cli.commands.up import INTERRUPTED, UpOptions, run_up
+from twin_resources.access.account import account_of
+from twin_resources.access.paid_budget import SIMULATED_MODEL
+from twin_resources.authors import Author
+from twin_resources.dagster_runs import Run
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.programs import ensure_alive, server_is_ready, urls
+from twin_resources.processes.stack import Stack
+from twin_resources.quality.release import trial as trials
+from twin_resources.quality.retraining import alarm_records
+from twin_resources.quality.retraining.alarm_records import AlarmRecord
+from twin_resources.registry.moves import Verdict
+from twin_resources.registry.registry import Registry, reconcile
+from twin_resources.settings import Settings
+
+STAGES = 8
+MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
+AFTER = 30
+SPOIL = "shuffled_answers"
+ACTOR = "demo"
+SERVED_WITHIN_S = 120.0
+SCORES_WITHIN_S = 180.0
+RUN_WITHIN_S = 120.0
+PROMOTED_WITHIN_S = 180.0
+SETTLED_WITHIN_S = 60.0
+RECEIPT = "receipt.json"
+Found = TypeVar("Found")
+
+
+def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | None = None) -> int:
+    """Run the demo; returns 0 when every step happened, else 1. Its stack stays up.
+
+    Args:
+        unhurried: train and judge as outside the demo, and let the gate release: 35 minutes.
+
+    Raises:
+        TwinError: a step could not be taken at all; the receipt holds those before it.
+    """
+    clock = clock or StageClock(stages=STAGES)
+    settings = demo_settings(home, unhurried=unhurried)
+    _begin_anew(settings, clock)
+    quicker = {name: os.environ[name] for name in quicker_by(unhurried=unhurried)}
+    demo = _Demo(settings, lay_out(settings, unhurried=unhurried), clock, quicker)
+    path = settings.home / RECEIPT
+    try:
+        with clock.never_silent():
+            demo.run()
+    except KeyboardInterrupt:
+        clock.say("stopping …")
+        end_stack(settings, say=clock.say)
+        return INTERRUPTED
+    finally:
+        write_receipt(path, demo.receipt)
+    clock.show(receipt_table(demo.receipt))
+    clock.say(f"receipt: {path}")
+    clock.say("the stack stays up; `twin stop` ends it")
+    missing = demo.receipt.missing()
+    for step in missing:
+        clock.say(f"did not happen: {step}", style="bold red")
+    return 1 if missing else 0
+
+
+def _begin_anew(settings: Settings, clock: StageClock) -> None:
+    """End a former demo and remove what it left, except weights."""
+    end_stack(settings, say=clock.say)
+    for path in settings.home.iterdir():
+        if path.name == "weights":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+class _Demo:
+    """One run; each step fills its part of the receipt."""
+
+    def __init__(
+        self, settings: Settings, author: Author, clock: StageClock, quicker: Mapping[str, str]
+    ) -> None:
+        self.settings, self.author, self.clock = settings, author, clock
+        self.receipt = Receipt(settings=quicker)
+        self.last_bad_score = 0.0  # of the monotonic clock
+        self.registry: Registry = open_registry(settings)
+
+    def run(self) -> None:
+        """All steps."""
+        quicker = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
+        self.clock.say(f"quicker than a real loop by: {quicker}")
+        with self._step(1, "a first model, as `twin up` makes it"):
+            self._first_model()
+        self.stack: Stack = stack_in_use(self.settings)
+        self.settings = self.stack.settings
+        self.dagster = DagsterHTTP(urls(self.settings)["dagster"])
+        endpoints = publish_endpoints(self.stack, first=self.author.slug)
+        reader = SimulatedReader(self.settings, endpoints, self.author)
+        count = self.settings.baseline_values
+        with self._step(2, f"a simulated reader scores {count} answers"):
+            scored = self._read(reader, count)
+            self.receipt.before = _quality(scored)
+            self._wait_for_scores(count)
+        with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
+            self._break()
+        with self._step(4, "quality falls until the sensor fires"):
+            scored = self._read(reader, MOST_BROKEN, until=lambda: self._alarms() != [])
+            self.receipt.broken = _quality(scored)
+            self.last_bad_score = time.monotonic()
+            self._alarm()
+        with self._step(5, "one retraining: data, training, gate, pairs"):
+            self._retrained()
+        with self._step(6, "quality comes back"):
+            scored = self._read(reader, AFTER)
+            self.receipt.after = _quality(scored)
+        with self._step(7, "a simulated paid model beside the own one: labels, routing, its bill"):
+            self._route(reader)
+        with self._step(8, "what is shown in the Dagster UI"):
+            self._show()
+
+    def _first_model(self) -> None:
+        options = UpOptions(path=posts_folder(self.settings), home=self.settings.home, detach=True)
+        # `up` has stages of its own; ours go on where they were.
+        code = run_up(options, clock=StageClock(self.clock.console))
+        if code == 0:
+            code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
+        if code != Outcome.TUNED:
+            raise TwinError(
+                "make the first model of the demo",
+                found=f"it ended with exit code {code}",
+                next_step="see what was said above, and the logs in the demo's home",
+            )
+
+    def _break(self) -> None:
+        self.receipt.posts_arrived = tuple(let_posts_arrive(self.settings))
+        self.clock.say(f"meanwhile {len(self.receipt.posts_arrived)} posts arrive")
+        import_posts(self.stack, self.author.slug, clock=self.clock)
+        run_id = self.dagster.launch(
+            RETRAIN,
+            self.author.slug,
+            tags={"twin/demo": SPOIL},
+            config={"fine_tuned_checkpoint": {"spoil": SPOIL}},
+        )
+        self.clock.say(f"training on shuffled answers: {self._page(run_id)}")
+        follow(self.dagster, run_id, clock=self.clock, title="spoiled", stack=self.stack)
+        verdict = self._verdict()
+        self.receipt.refused = tuple(refusal_reasons(verdict))
+        for reason in self.receipt.refused:
+            self.clock.say(f"the gate refuses it: {reason}")
+        broken = self.registry.versions(self.author.slug)[-1]
+        if broken.state == "candidate":  # its blocking checks ended the run before the release
+            reconcile(
+                self.registry,
+                self.author.slug,
+                gate_version=self.registry.gate_version(),
+                mode="shadow",
+                actor=ACTOR,
+            )
+        move = self.registry.move(
+            self.author.slug,
+            broken.version,
+            "stable",
+            actor=ACTOR,
+            reason="the demo breaks the service on purpose",
+            force=True,
+        )
+        self.receipt.forced = f"v{move.version}: {move.from_state} → {move.to_state} by {ACTOR}"
+        self.clock.say(f"forced past the gate: {self.receipt.forced}")
+        self._wait_until_served(broken.version)
+
+    def _alarm(self) -> None:
+        """What the sensor said; the last scores may still be on their way to it."""
+        until = time.monotonic() + SCORES_WITHIN_S
+        while not (found := self._alarms()):
+            ensure_alive(self.stack)
+            if time.monotonic() > until:
+                self.clock.say(f"no alarm after {self.receipt.broken.scores} scores")
+                return
+            time.sleep(1.0)
+        first = found[0]
+        self.receipt.e_value, self.receipt.threshold = first.alarm.e_value, first.alarm.threshold
+        self.receipt.values_to_alarm = first.alarm.bets
+        self.clock.say(f"the sensor: {first.message or 'an alarm'}")
+
+    def _retrained(self) -> None:
+        if not self._alarms():
+            return  # it was told, and is a step that did not happen
+        run = self._wait_for(self._quality_run, RUN_WITHIN_S, "the run of the alarm")
+        self.clock.say(f"started by the sensor: {self._page(run.run_id)}")
+        followed = follow(
+            self.dagster, run.run_id, clock=self.clock, title="retraining", stack=self.stack
+        )
+        self.receipt.run_id = followed.run.run_id
+        verdict = self._verdict()
+        for claim in verdict.claims if verdict is not None else ():
+            word = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
+            if claim.blocks and not claim.passed:
+                word = f"not released for {claim.blocks}"
+            self.receipt.gate = {**self.receipt.gate, claim.name: f"{word}. {claim.detail}"}
+        judged = verdict.checkpoint if verdict is not None else ""
+        newest = self.registry.by_checkpoint(judged, author=self.author.slug)
+        if newest is None or verdict is None or verdict.outcome != "passed":
+            self.clock.say(
+                f"the retraining was not released: {'; '.join(refusal_reasons(verdict))}"
+            )
+            return
+        if not followed.succeeded:
+            raise TwinError(
+                f"retrain {self.author.slug} after the alarm",
+                found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
+                next_step=f"see {self._page(followed.run.run_id)}",
+            )
+        self._wait_for(
+            lambda: self.registry.get(self.author.slug, newest.version).state == "stable",
+            PROMOTED_WITHIN_S,
+            f"the promotion of v{newest.version}",
+        )
+        self.receipt.promoted = f"v{newest.version}"
+        trial = trials.of_version(self.registry.state, self.author.slug, newest.version)
+        if trial is not None:
+            self.receipt.trial = {
+                "finding": trial.finding.finding,
+                "pairs": trial.evidence.pairs,
+                "claims": ", ".join(trial.evidence.claims),
+                "margin": trial.evidence.margin,
+                "reason": trial.finding.reason,
+            }
+        self._wait_until_served(newest.version)
+        self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score, 1)
+
+    def _route(self, reader: SimulatedReader) -> None:
+        """Labels of both models, who answers by them, and the bill beside the account."""
+        slug = self.author.slug
+        self.clock.say(
+            f"{SIMULATED_MODEL} is a simulated provider on this machine, at gpt-4o-mini's prices; "
+            "it answers from the passages that it is shown, and no money is spent"
+        )
+        run_id = self.dagster.launch("learn_routing", slug)
+        followed = follow(self.dagster, run_id, clock=self.clock, title="labels", stack=self.stack)
+        if not followed.succeeded:
+            told = "; ".join(followed.failures) or f"the run ended as {followed.run.status}"
+            self.clock.say(f"no labels: {told} ({self._page(run_id)})")
+            return  # it was told, and is a step that did not happen
+        time.sleep(2.0)  # the gateway follows the policy's file within one
+        answered = reader.only_ask(ASKED)
+        reader.only_ask(1, model=f"twin/{slug}@paid")  # by name, whatever the policy says
+        account = account_of(self.settings, self.registry.state)
+        self._wait_for(
+            lambda: held_nano(account) == 0, SETTLED_WITHIN_S, "the account to have settled"
+        )
+        told = routing_of(self.settings, self.author)
+        self.receipt.routed = Routed(
+            margin=told["margin"],
+            labels=followed.numbers.get("routing_labels", {}).get("labels", 0),
+            why=told["why"],
+            answered=answered_by(answered),
+            bill_nano=billed_nano(self.settings.simulated_bill_path),
+            account_nano=spent_nano(account),
+        )
+        for name, found in self.receipt.routed.rows().items():
+            self.clock.say(f"{name}: {found}")
+        self.clock.say(f"see it with: {typed('routing', home=self.settings.home)}")
+
+    def _show(self) -> None:
+        run_id = self.dagster.launch("collect_feedback", self.author.slug)
+        follow(self.dagster, run_id, clock=self.clock, title="evidence", stack=self.stack)
+        runs = [run for run in self._runs() if run.tags.get("twin/cause") == "quality"]
+        self.receipt.runs, self.receipt.alarms = len(runs), len(self._alarms())
+        root = urls(self.settings)["dagster"]
+        self.receipt.links = {
+            "retraining": self._page(self.receipt.run_id),
+            "evidence": f"{root}/assets/quality_evidence",
+            "gate": f"{root}/assets/checkpoint_evaluation",
+            "pairs": f"{root}/assets/shadow_pairs",
+            "sensor": f"{root}/locations/llm-twin/sensors/quality_dropped",
+        }
+
+    def _read(
+        self, reader: SimulatedReader, count: int, *, until: Callable[[], bool] = lambda: False
+    ) -> list[Scored]:
+        scores: list[float] = []
+        with self.clock.bar("reading") as bar:
+
+            def note(scored: Scored) -> None:
+                ensure_alive(self.stack)
+                scores.append(scored.score)
+                said = f"{scored.version} {scored.score:.2f}, mean {statistics.fmean(scores):.2f}"
+                bar.update(said, done=len(scores), total=count)
+
+            found = reader.read(count, on_score=note, until=until)
+        versions = ", ".join(sorted({scored.version for scored in found}))
+        self.clock.say(f"{len(found)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
+        return found
+
+    def _wait_for_scores(self, count: int) -> None:
+        """Until the sensor has followed so many settled values."""
+        slug = self.author.slug
+
+        def followed() -> bool:
+            with self.registry.state.reading() as connection:
+                return alarm_records.values_followed(connection, slug) >= count
+
+        self._wait_for(followed, SCORES_WITHIN_S, f"the sensor to have followed {count} scores")
+        self.clock.say(f"the sensor has followed {count} scores: the baseline is certified")
+
+    def _wait_until_served(self, version: int) -> None:
+        name = f"{self.author.slug}/v{version}"
+        self._wait_for(
+            lambda: server_is_ready(self.settings, name), SERVED_WITHIN_S, f"the server of {name}"
+        )
+        time.sleep(2.0)  # the gateway reads the new policy within one
+
+    def _wait_for(self, found: Callable[[], Found | None], within_s: float, what: str) -> Found:
+        until = time.monotonic() + within_s
+        while True:
+            ensure_alive(self.stack)
+            value = found()
+            if value:
+                return value
+            if time.monotonic() > until:
+                raise TwinError(
+                    f"wait for {what}",
+                    found=f"nothing within {duration(within_s)}",
+                    next_step="see the sensors and runs in the Dagster UI: "
+                    f"{urls(self.settings)['dagster']}/overview/sensors",
+                )
+            time.sleep(1.0)
+
+    def _alarms(self) -> list[AlarmRecord]:
+        """Oldest first."""
+        with self.registry.state.reading() as connection:
+            return list(reversed(alarm_records.of_author(connection, self.author.slug)))
+
+    def _runs(self) -> list[Run]:
+        return self.dagster.runs(job=RETRAIN, author=self.author.slug, limit=50)
+
+    def _quality_run(self) -> Run | None:
+        runs = self._runs()
+        return next((run for run in runs if run.tags.get("twin/cause") == "quality"), None)
+
+    def _verdict(self) -> Verdict | None:
+        return self.registry.latest_verdict(self.author.slug)
+
+    def _page(self, run_id: str) -> str:
+        return f"{urls(self.settings)['dagster']}/runs/{run_id}"
+
+    @contextmanager
+    def _step(self, number: int, title: str) -> Generator[None]:
+        self.clock.stage(number, title)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.receipt.seconds[title] = round(time.monotonic() - began, 1)
+
+
+def _quality(scored: list[Scored]) -> Quality:
+    return quality_of([one.score for one in scored], [one.version for one in scored])

@@ -1,0 +1,143 @@
+"""What the demo saw, step by step: kept as a file, shown as a table.
+
+Belongs here: the values, the file, the table, and which step did not happen.
+Does not belong here: making it happen (`loop.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from twin_cli.commands.clock import duration
+from twin_cli.commands.demo.routed import Routed
+from twin_resources.processes.endpoints import write_private
+
+SCHEMA = 1
+HURRY = "TWIN_TRIAL_PROMPTS"  # with it, the questions of the demo are enough for a trial
+
+
+@dataclass
+class Quality:
+    """Scores of one phase: how many, their mean in [0, 1], and which version answered."""
+
+    scores: int = 0
+    mean: float = 0.0
+    version: str = ""
+
+
+@dataclass
+class Receipt:
+    """Everything that the demo has to show; an empty field is a step that did not happen.
+
+    Attributes:
+        settings: what makes the demo quicker than a real loop.
+        refused: claims of the gate that refused the broken model, in words.
+        forced: the move by which it was released all the same.
+        alarms: number of alarms; `e_value` of `threshold` at the first.
+        run_id: of the retraining; `runs`: how many there were.
+        gate: claim → in words, of the model that it made.
+        trial: evidence of the promotion; empty where the gate alone released it (`--unhurried`).
+        routed: the simulated paid model beside the own one, and its bill.
+        recovered_s: from the last bad score to the new version answering.
+        seconds: step → how long it took.
+    """
+
+    settings: Mapping[str, str]
+    before: Quality = field(default_factory=Quality)
+    broken: Quality = field(default_factory=Quality)
+    after: Quality = field(default_factory=Quality)
+    refused: tuple[str, ...] = ()
+    forced: str = ""
+    posts_arrived: tuple[str, ...] = ()
+    alarms: int = 0
+    e_value: float = 0.0
+    threshold: float = 0.0
+    values_to_alarm: int = 0
+    runs: int = 0
+    run_id: str = ""
+    gate: Mapping[str, str] = field(default_factory=dict[str, str])
+    trial: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    promoted: str = ""
+    routed: Routed = field(default_factory=Routed)
+    recovered_s: float = 0.0
+    links: Mapping[str, str] = field(default_factory=dict[str, str])
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def missing(self) -> list[str]:
+        """The steps that did not happen, in words; empty: the loop has closed."""
+        checks = {
+            "the first model was scored": self.before.scores > 0,
+            "the gate refused the broken model for its topic": any(
+                claim.startswith("stays_on_topic") for claim in self.refused
+            ),
+            "the broken model was forced past the gate": bool(self.forced),
+            "quality fell": self.broken.scores > 0 and self.broken.mean < self.before.mean - 0.1,
+            "the sensor fired once": self.alarms == 1,
+            "one run trained": self.runs == 1 and bool(self.run_id),
+            "the gate passed the new model": bool(self.gate) and bool(self.promoted),
+            "pairs promoted it": self.trial.get("finding") == "promote"
+            or (bool(self.promoted) and not self.trial and HURRY not in self.settings),
+            "quality came back": self.after.scores > 0
+            and self.after.mean > self.broken.mean + 0.1
+            and self.after.version == self.promoted,
+            "labels of the simulated paid model were bought": self.routed.labels > 0,
+            "the account says what the simulated provider charged": self.routed.is_paid_to_the_cent,
+        }
+        return [step for step, happened in checks.items() if not happened]
+
+
+def quality_of(scores: Sequence[float], versions: Sequence[str]) -> Quality:
+    """The phase in which these were given."""
+    if not scores:
+        return Quality()
+    answered = statistics.mode(versions)
+    return Quality(len(scores), round(statistics.fmean(scores), 3), answered)
+
+
+def write_receipt(path: Path, receipt: Receipt) -> None:
+    """Write it as JSON, readable by its owner only."""
+    document = {"schema": SCHEMA, **asdict(receipt), "missing": receipt.missing()}
+    write_private(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def receipt_table(receipt: Receipt) -> Table:
+    """The receipt for a terminal."""
+    table = Table(title="The loop, closed once", show_header=False, title_justify="left")
+    table.add_column("what", no_wrap=True)
+    table.add_column("found")
+    for name, phase in (
+        ("quality before", receipt.before),
+        ("quality broken", receipt.broken),
+        ("quality after", receipt.after),
+    ):
+        said = f"{phase.mean:.2f}  ({phase.scores} scores, {phase.version})"
+        table.add_row(name, said if phase.scores else "not measured")
+    table.add_row("gate on the broken model", "\n".join(receipt.refused) or "did not refuse it")
+    table.add_row("forced", receipt.forced or "no")
+    table.add_row(
+        "alarm",
+        f"e-value {receipt.e_value:,.0f} of {receipt.threshold:,.0f} after "
+        f"{receipt.values_to_alarm} scores; alarms: {receipt.alarms}",
+    )
+    table.add_row("retraining", f"run {receipt.run_id or 'none'}; runs: {receipt.runs}")
+    for claim, said in receipt.gate.items():
+        table.add_row(f"gate: {claim}", said)
+    for name, value in receipt.trial.items():
+        table.add_row(f"promotion: {name}", str(value))
+    if receipt.recovered_s:
+        table.add_row(
+            "answering again", f"{duration(receipt.recovered_s)} after the last bad score"
+        )
+    for name, said in receipt.routed.rows().items():
+        table.add_row(name, said)
+    for label, address in receipt.links.items():
+        table.add_row(label, address)
+    return table

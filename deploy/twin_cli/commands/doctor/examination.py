@@ -1,0 +1,97 @@
+"""`twin doctor`: everything a running twin needs, looked at once, each with its remedy.
+
+Belongs here: the order of the looks, the table, the JSON, the exit code.
+Does not belong here: the looks (the other modules of this package), mending.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from twin_cli.commands.doctor import machine, stores
+from twin_cli.commands.doctor import stack as stack_looks
+from twin_cli.commands.doctor.findings import Finding, looked
+from twin_resources.processes.stack import find_stack
+from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
+    """Look and print; exit code 1 when anything fails, 0 with warnings."""
+    findings = examine(settings)
+    failed = any(finding.verdict == "fail" for finding in findings)
+    if as_json:
+        console.print_json(json.dumps(document(settings, findings), ensure_ascii=False))
+        return int(failed)
+    for finding in findings:
+        line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
+        console.print(line.append(f"{finding.name:<13} {finding.found}", "default not bold"))
+        if finding.remedy:
+            console.print(Text(f"{'':<18} → {finding.remedy}"))
+    console.print(Text(summary(findings), "bold"))
+    return int(failed)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every finding, in the order in which one fault explains the next."""
+    stack = find_stack(settings)
+    chosen = settings if stack is None else stack.settings
+    running = stack is not None
+    looks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        ("system", lambda: machine.look_at_system(chosen)),
+        ("packages", lambda: machine.look_at_packages(chosen)),
+        ("GPU", lambda: machine.look_at_gpu(chosen)),
+        ("disk", lambda: machine.look_at_disk(chosen)),
+        ("keys", lambda: machine.look_at_keys(chosen)),
+        ("judge", lambda: machine.look_at_judge(chosen)),
+        ("authors", lambda: machine.look_at_authors(chosen)),
+        ("stack", lambda: stack_looks.look_at_stack(chosen, stack)),
+        ("ports", lambda: stack_looks.look_at_ports(chosen, stack)),
+        ("state", lambda: stores.look_at_state(chosen)),
+        ("tables", lambda: stores.look_at_tables(chosen)),
+        ("trace store", lambda: stores.look_at_traces(chosen, is_running=running)),
+        ("outbox", lambda: stores.look_at_outbox(chosen, is_running=running)),
+        ("model server", lambda: stack_looks.look_at_models(chosen, stack)),
+        ("trainer", lambda: stores.look_at_trainer(chosen)),
+    ]
+    if stack is not None:
+        looks += [
+            ("Dagster", lambda: stack_looks.look_at_dagster(stack)),
+            ("gateway", lambda: stack_looks.look_at_gateway(stack)),
+        ]
+    return [finding for name, look in looks for finding in looked(name, look)]
+
+
+def document(settings: Settings, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What `twin doctor --json` prints; its keys stay (deploy/docs/command.md)."""
+    return {
+        "home": str(settings.home),
+        "ok": all(finding.verdict != "fail" for finding in findings),
+        "checks": [
+            {
+                "name": finding.name,
+                "verdict": finding.verdict,
+                "found": finding.found,
+                "remedy": finding.remedy,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """The last line: how many failed and how many want to be known of."""
+    failed = sum(finding.verdict == "fail" for finding in findings)
+    warned = sum(finding.verdict == "warn" for finding in findings)
+    if not failed and not warned:
+        return f"all {len(findings)} hold"
+    return f"{failed} failed, {warned} to know of, {len(findings) - failed - warned} hold"

@@ -1,0 +1,166 @@
+"""What `twin doctor` finds of the stack: its programs, its ports, and what answers on them.
+
+Belongs here: one look at each over the interface that its users speak.
+Does not belong here: readiness while a stack starts (`processes/programs.py`), mending anything.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from twin_cli.commands.doctor.findings import TIMEOUT_S, Finding, fail, ok, warn
+from twin_resources.processes.ports import holder, is_free
+from twin_resources.processes.programs import AFTER_PREPARATION, AFTER_WEBSERVER, WHEN_ASKED, urls
+from twin_resources.processes.stack import SERVICES, Stack, read_record
+from twin_resources.processes.supervisor import tail
+from twin_resources.settings import Settings, load_secrets
+
+ON_WHICH = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "traces"}
+
+
+def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Finding]:
+    """Whether it runs, and every program of the supervisor."""
+    if stack is None:
+        record = read_record(settings)
+        if record is not None and record.supervisor is not None:
+            yield fail("stack", "it ended without `twin stop`", "`twin up` recovers it")
+        else:
+            yield warn("stack", f"none runs in {settings.home}", "`twin up`")
+        return
+    yield ok("stack", f"supervisor pid {stack.identity.pid}, home {stack.settings.home}")
+    up: list[str] = []
+    for name, state in stack.supervisor.states().items():
+        if state.state == "RUNNING":
+            up.append(name)
+        elif state.state == "STARTING":
+            yield warn(name, "starting", "look again in a few seconds")
+        elif state.state == "STOPPED" and name in WHEN_ASKED:
+            continue
+        elif state.state == "STOPPED" and name in (*AFTER_PREPARATION, *AFTER_WEBSERVER):
+            yield warn(name, "not started yet", "wait for `twin up`, or run it again")
+        else:
+            end = tail(state.log, lines=1)
+            said = f"; its log ends: {end}" if end else ""
+            remedy = f"`twin logs {name}`, mend the cause, then `twin stop` and `twin up`"
+            yield fail(name, f"{state.state}{said}", remedy)
+    yield ok("programs", ", ".join(up) or "none is up")
+
+
+def look_at_ports(
+    settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
+) -> Iterator[Finding]:
+    """Who listens where the services do, or will."""
+    chosen = stack.settings if stack is not None else settings
+    found: list[str] = []
+    for service in SERVICES:
+        if service == "traces" and settings.has_real_langfuse:
+            continue
+        port = int(getattr(chosen, f"{service}_port"))
+        if stack is not None:
+            if _listens(chosen.host, port):
+                found.append(f"{service} {port}")
+            elif service in ON_WHICH:
+                program = ON_WHICH[service]
+                remedy = f"`twin status`, `twin logs {program}`"
+                yield fail("ports", f"nobody listens on {port}, the port of {program}", remedy)
+        elif is_free(chosen.host, port):
+            found.append(f"{service} {port}")
+        elif environ.get(f"TWIN_{service.upper()}_PORT"):
+            remedy = f"end it, or choose another: TWIN_{service.upper()}_PORT, --{service}-port"
+            yield fail("ports", f"{port}, wanted for {service}, is taken by {holder(port)}", remedy)
+        else:
+            remedy = f"nothing: `twin up` takes the next free one; or name one: --{service}-port"
+            yield warn("ports", f"{port} ({service}) is taken by {holder(port)}", remedy)
+    if found:
+        yield ok("ports", f"{'listening' if stack is not None else 'free'}: {', '.join(found)}")
+
+
+def look_at_dagster(stack: Stack) -> Iterator[Finding]:
+    """Webserver and code location."""
+    from twin_resources.processes.dagster_http import DagsterHTTP
+
+    address = urls(stack.settings)["dagster"]
+    dagster = DagsterHTTP(address, timeout_s=TIMEOUT_S)
+    try:
+        if not dagster.is_up():
+            yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
+        elif not dagster.location_is_loaded():
+            yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
+        else:
+            yield ok("Dagster", f"{address}, code loaded")
+    finally:
+        dagster.close()
+
+
+def look_at_gateway(stack: Stack) -> Iterator[Finding]:
+    """The endpoint, with the key that `endpoints.json` holds."""
+    import httpx
+
+    address = urls(stack.settings)["gateway"]
+    key = load_secrets(stack.settings).gateway_key
+    try:
+        answer = httpx.get(
+            f"{address}/models",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        found = f"{address}: {type(error).__name__}"
+        yield fail("gateway", found, "`twin logs gateway`; it takes 15 s to start")
+        return
+    if answer.status_code == 200:
+        yield ok("gateway", f"{address}, {len(answer.json()['data'])} models for this key")
+    elif answer.status_code == 401:
+        remedy = "it runs with other keys than secrets.json holds: `twin stop` and `twin up`"
+        yield fail("gateway", f"{address} refuses this home's key", remedy)
+    else:
+        yield fail("gateway", f"{address}: HTTP {answer.status_code}", "`twin logs gateway`")
+
+
+def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Finding]:
+    """The model servers: the fleet's own, or the one that TWIN_MODEL_SERVER_URL names."""
+    if settings.model_server_url:
+        yield from _named_server(settings)
+    if stack is None or settings.model_server_url:
+        return
+    try:
+        document = json.loads(settings.servers_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        yield warn("model server", "none was started yet", "`twin logs models`")
+        return
+    servers: dict[str, dict[str, Any]] = document.get("servers", {})
+    problems: dict[str, str] = document.get("problems", {})
+    for name, why in problems.items():
+        yield fail("model server", f"{name}: {why}", "`twin logs models`")
+    waiting = [name for name, one in servers.items() if not one.get("ready")]
+    if waiting:
+        yield warn("model server", f"{', '.join(waiting)} starting", "look again in a minute")
+    ready = [name for name, one in servers.items() if one.get("ready")]
+    if ready:
+        yield ok("model server", ", ".join(ready))
+
+
+def _named_server(settings: Settings) -> Iterator[Finding]:
+    from twin_resources.models.serving.model_server import offered_models
+
+    url = settings.model_server_url.rstrip("/")
+    offered = offered_models(url, settings.model_server_key, timeout_s=TIMEOUT_S)
+    names = ", ".join(sorted(offered)) or "no model"
+    if settings.base_model in offered:
+        yield ok("model server", f"{url} offers {names}")
+    else:
+        remedy = f"serve it under this name (vLLM: --served-model-name {settings.base_model})"
+        yield fail("model server", f"{url} offers {names}, not {settings.base_model}", remedy)
+
+
+def _listens(host: str, port: int) -> bool:
+    address = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
+        client.settimeout(1.0)
+        return client.connect_ex((address, port)) == 0

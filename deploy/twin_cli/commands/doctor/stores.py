@@ -1,0 +1,199 @@
+"""What `twin doctor` finds where things are kept: state, tables, traces, and what waits for them.
+
+Belongs here: one short question to each store, which changes nothing there.
+Does not belong here: the stores, their words (an error of theirs is passed on as it is).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from twin_cli.commands.doctor.findings import TIMEOUT_S, Finding, fail, ok, warn
+from twin_resources.settings import Settings, load_secrets
+
+S3 = "s3://"
+WAITS_S = 120.0  # the relay sends within a second; two minutes are a fault and no rest
+
+
+def look_at_state(settings: Settings) -> Iterator[Finding]:
+    """The state store: a SQLite file of the home, or PostgreSQL."""
+    import sqlalchemy as sa
+    from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+
+    from twin_resources.storage.state.schema import SCHEMA_NUMBER, schema_number
+
+    remedy = "see TWIN_STATE_URL: postgresql+psycopg2://user:password@host/database, or unset it"
+    try:
+        url = sa.make_url(settings.state_address)
+        kind = url.get_backend_name()
+        name = "PostgreSQL" if kind == "postgresql" else "state"
+        if kind == "sqlite" and not Path(url.database or "").exists():
+            yield ok(name, f"none yet; the first start makes {url.database}")
+            return
+        waits = {"connect_timeout": int(TIMEOUT_S)} if kind == "postgresql" else {"timeout": 3}
+        engine = sa.create_engine(url, connect_args=waits, poolclass=sa.NullPool)
+    except (ArgumentError, NoSuchModuleError) as error:
+        yield fail("state", " ".join(str(error).split()), remedy)
+        return
+    except ModuleNotFoundError as error:
+        yield fail("state", f"its driver is missing ({error})", "pip install 'llm-twin[aws]'")
+        return
+    shown = url.render_as_string(hide_password=True)
+    try:
+        with engine.connect() as connection:
+            if not sa.inspect(connection).has_table(schema_number.name):
+                yield ok(name, f"{shown} answers; its tables are made at the first start")
+                return
+            asked = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
+            number = connection.execute(asked).scalar() or 0
+    except DatabaseError as error:
+        found = " ".join(str(error.orig or error).split())
+        if kind == "sqlite":
+            remedy = "put the home's last copy back, or move the file away and start anew"
+        else:
+            remedy += "; is the server up, and does its pg_hba.conf let this machine in"
+        yield fail(name, f"{shown}: {found}", remedy)
+        return
+    if number > SCHEMA_NUMBER:
+        found = f"{shown} has schema {number}, this code knows {SCHEMA_NUMBER}"
+        yield fail(name, found, "run the newer llm-twin that wrote it")
+    else:
+        yield ok(name, f"{shown}, schema {number}")
+
+
+def look_at_tables(settings: Settings) -> Iterator[Finding]:
+    """Where the Lance tables lie: a folder, or S3."""
+    if not settings.tables_base.startswith(S3):
+        folder = Path(settings.tables_base)
+        if not folder.exists():
+            yield ok("tables", f"none yet in {folder}")
+        elif os.access(folder, os.W_OK | os.X_OK):
+            yield ok("tables", str(folder))
+        else:
+            yield fail("tables", f"{folder} is not writable", f"chmod u+rwx {folder}")
+        return
+    from twin_resources.storage.sources.object_store import endpoint_of, look_at
+
+    found = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
+    endpoint = endpoint_of(os.environ)
+    at = f" at {endpoint}" if endpoint else ""
+    # Lance's own client reads AWS_ENDPOINT and refuses http unless it is allowed
+    if endpoint.startswith("http://") and os.environ.get("AWS_ALLOW_HTTP") != "true":
+        yield fail("S3", f"{found}{at}, and Lance refuses http", "export AWS_ALLOW_HTTP=true")
+    elif endpoint and not os.environ.get("AWS_ENDPOINT"):
+        remedy = f"export AWS_ENDPOINT={endpoint} as well: it is the one that Lance reads"
+        yield fail("S3", f"{found}{at}, which Lance is not told", remedy)
+    else:
+        yield ok("S3", f"{found}{at}")
+
+
+def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Finding]:
+    """Langfuse, or the embedded trace store: does it answer, and do the keys open it.
+
+    Args:
+        is_running: the stack; the embedded store is a program of it.
+    """
+    from twin_resources.gateway.config import trace_store
+    from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+
+    real = settings.has_real_langfuse
+    name = "Langfuse" if real else "trace store"
+    if not real and not (settings.home / "secrets.json").exists():
+        trace_store_named_whole(settings)
+        yield ok(name, "the embedded one; it starts with the stack")
+        return
+    store = trace_store(settings, load_secrets(settings))
+    if not real and not is_running:
+        yield ok(name, "the embedded one; it starts with the stack")
+        return
+    client = LangfuseClient(
+        store.host, public_key=store.public_key, secret_key=store.secret_key, timeout_s=TIMEOUT_S
+    )
+    with client:
+        try:
+            health = client.health()
+            projects = client.projects()
+        except TraceStoreError as error:
+            if error.status in {401, 403}:
+                remedy = "see LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY: a pair of one project"
+            elif real:
+                remedy = "see LANGFUSE_HOST: the address without a path, reached from here"
+            else:
+                remedy = "`twin logs traces`"
+            yield fail(name, f"{store.host}: {error.found}", remedy)
+            return
+    project = ", ".join(str(one.get("name", "")) for one in projects)
+    yield ok(name, f"{store.host}, version {health.get('version', 'unknown')}, project {project}")
+
+
+def trace_store_named_whole(settings: Settings) -> None:
+    """Do nothing, unless a Langfuse is named in part.
+
+    Raises:
+        TwinError: some of the three variables are missing.
+    """
+    from twin_resources.gateway.config import trace_store
+    from twin_resources.settings import Secrets
+
+    trace_store(settings, Secrets("", "", "", ""))
+
+
+def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Finding]:
+    """What waits for the trace store, and what it would not take."""
+    from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+
+    path = outbox_path(settings)
+    if not path.exists():
+        yield ok("outbox", "nothing was sent yet")
+        return
+    outbox = Outbox(path)
+    try:
+        counts = outbox.counts()
+    finally:
+        outbox.close()
+    waiting = f"{counts.scores:,} scores and {counts.traces:,} traces"
+    waited = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
+    why = f" ({counts.problem})" if counts.problem else ""
+    if not (counts.scores or counts.traces):
+        sent = f"{counts.sent_scores:,} scores and {counts.sent_traces:,} traces sent"
+        yield ok("outbox", f"empty; {sent}")
+    elif not is_running:
+        yield warn("outbox", f"{waiting} wait{why}", "they are sent when the stack runs: `twin up`")
+    elif waited > WAITS_S:
+        remedy = "see the line of the trace store, and `twin logs relay`; nothing of it is lost"
+        yield fail("outbox", f"{waiting} wait for {waited:,.0f} s{why}", remedy)
+    else:
+        yield ok("outbox", f"{waiting} on their way")
+    if counts.dropped_traces:
+        found = f"{counts.dropped_traces:,} traces were dropped for room, the oldest first"
+        yield warn("outbox", found, "see why the trace store was away for so long")
+    if counts.refused:
+        found = f"{counts.refused:,} were refused by the trace store and are kept aside"
+        yield warn("outbox", found, "see `twin logs relay` for its words")
+
+
+def look_at_trainer(settings: Settings) -> Iterator[Finding]:
+    """Ray and MLflow, where they are named."""
+    httpx: Any = import_module("httpx")
+    asked: list[tuple[str, str, str]] = []
+    if settings.train_backend == "ray":
+        asked.append(("Ray", f"{settings.ray_address.rstrip('/')}/api/version", "TWIN_RAY_ADDRESS"))
+    tracking = settings.mlflow_tracking_uri
+    if tracking.startswith("http"):
+        asked.append(("MLflow", f"{tracking.rstrip('/')}/health", "MLFLOW_TRACKING_URI"))
+    for name, url, variable in asked:
+        try:
+            status = httpx.get(url, timeout=TIMEOUT_S).status_code
+        except httpx.HTTPError as error:
+            yield fail(name, f"{url}: {type(error).__name__}", f"see {variable}; is it up")
+            continue
+        if status == 200:
+            yield ok(name, url)
+        else:
+            yield fail(name, f"{url} answers HTTP {status}", f"see {variable}")

@@ -1,0 +1,117 @@
+"""Stage 4 of `twin up`: the posts made searchable, and three questions answered from them.
+
+Belongs here: the import through the running Dagster, the questions, and keeping the answers for the
+comparison after training. Does not belong here: what an import does (`twin_assets/corpus`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from twin_cli.commands.author_progress import Answer, AuthorProgress, write_progress
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.conversation import ask, make_client
+from twin_cli.commands.outcome import wait_until_served
+from twin_cli.commands.presentation import answers_table
+from twin_cli.commands.retold_errors import retold
+from twin_cli.commands.runs import FollowedRun, follow, launch_or_join
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.endpoints import Endpoints
+from twin_resources.processes.programs import ensure_alive, urls
+from twin_resources.processes.stack import Stack
+from twin_resources.processes.wording import counted
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
+
+IMPORT = "import_posts"
+
+
+def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun:
+    """Import, clean, chunk and embed an author's posts in a Dagster run.
+
+    Raises:
+        TwinError: the run failed; says its first cause and where its page is.
+    """
+    address = urls(stack.settings)["dagster"]
+    dagster = DagsterHTTP(address)
+    dagster.add_author(author)
+    run_id, launched = launch_or_join(dagster, IMPORT, author)
+    clock.say(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
+    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
+    if not followed.succeeded:
+        ensure_alive(stack)
+        page = f"{address}/runs/{followed.run.run_id}"
+        told = retold(followed.failures[0]) if followed.failures else None
+        if told is not None:
+            raise TwinError(told.tried, found=told.found, next_step=f"{told.next_step}; see {page}")
+        raise TwinError(
+            f"import the posts of {author}",
+            found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
+            next_step=f"see {page}, then run `twin up` again",
+        )
+    clock.say(f"imported in {followed.seconds:.0f} s{changed_posts(followed)}")
+    return followed
+
+
+def changed_posts(followed: FollowedRun) -> str:
+    """What a run found against the import before: `: posts added 2, edited 1, deleted 0`.
+
+    Empty for a run that came after one that failed past this step, and so did not read them again.
+    """
+    numbers = followed.numbers.get("raw_posts")
+    if numbers is None:
+        return ""
+    counts = [f"{kind} {numbers[f'posts_{kind}']:,}" for kind in ("added", "edited", "deleted")]
+    return f": posts {', '.join(counts)}"
+
+
+def ask_before(
+    stack: Stack,
+    endpoints: Endpoints,
+    author: Author,
+    progress: AuthorProgress,
+    *,
+    clock: StageClock,
+    answer_model: ModelVersion | None = None,
+) -> AuthorProgress:
+    """Ask the three questions of base model + retrieval, or of the answer model, and keep the
+    answers.
+
+    An author who has answers already is not asked again: nothing about them would have changed.
+    """
+    if progress.before or not progress.questions:
+        clock.say("the first answers were given before; ask more with `twin ask`")
+        return progress
+    model = f"twin/{author.slug}@base"
+    if answer_model is not None:
+        if wait_until_served(stack.settings, answer_model):
+            model = f"twin/{author.slug}"
+        else:
+            clock.say("the answer model is not up yet (models.log): base answers", style="yellow")
+    before = ask_all(endpoints, progress.questions, model=model, clock=clock)
+    clock.show(answers_table(before, author=author.name))
+    progress = replace(progress, before=before)
+    write_progress(stack.settings, author.slug, progress)
+    return progress
+
+
+def ask_all(
+    endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
+) -> tuple[Answer, ...]:
+    """Each question once, by the official client; one line with its time each."""
+    client = make_client(endpoints.gateway, endpoints.gateway_key)
+    answers: list[Answer] = []
+    for question in questions:
+        with clock.bar("asking") as bar:
+            bar.update(question)
+            answer = ask(client, question, model=model)
+        sources = counted(len(answer.sources), "source")
+        clock.say(f"answered in {answer.seconds:.1f} s, {sources}: {question}")
+        answers.append(answer)
+    return tuple(answers)

@@ -1,0 +1,198 @@
+"""`twin forget`: a post, an author or a reader is removed from everything, with a certificate.
+
+Belongs here: the command's arguments as a request in the journal, who carries it out, and its
+words. Does not belong here: forgetting (`erasure/`), the job (`twin_sensors/forgetting.py`).
+
+A running stack does it as the job `forget`; without one a process of its own does, which imports
+Dagster for its records.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.retold_errors import retold
+from twin_cli.commands.runs import follow
+from twin_cli.commands.subject import choose_author
+from twin_resources.access.keys import reader_of
+from twin_resources.erasure import journal
+from twin_resources.erasure.certificate import certificate_path, read_certificate
+from twin_resources.erasure.gone import Subject
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.programs import urls
+from twin_resources.processes.stack import find_stack
+from twin_resources.processes.wording import counted
+from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
+from twin_resources.storage.state.state import State
+
+if TYPE_CHECKING:
+    from twin_resources.processes.stack import Stack
+
+JOB, OP, REQUEST_TAG = "forget", "forget_subject", "twin/forget_request"
+_READER = re.compile(r"[0-9a-f]{16}")
+_KEY = "sk-twin-"
+
+
+def run_forget(
+    settings: Settings,
+    *,
+    post: str,
+    author: str,
+    reader: str,
+    dry_run: bool,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Forget, or say where the subject is; returns the exit code.
+
+    Args:
+        post: its source id or address; with `author`.
+        author: the author's name or slug; alone: the author with everything.
+        reader: the 16 digits by which traces name a reader, or the reader's key.
+        dry_run: only say in which places it is; nothing is written.
+
+    Raises:
+        TwinError: nothing or too much was named, nobody knows it, or it could not be finished: the
+            request stays open, and the same command goes on.
+    """
+    subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
+    if dry_run:
+        found = _in_a_process(settings, vars(subject))
+        if as_json:
+            console.print_json(json.dumps(found))
+        else:
+            for place, where in found.items():
+                console.print(f"{place}: {len(where) or 'nothing'}", markup=False)
+            console.print("nothing was changed", markup=False)
+        return 0
+    state = State.open(settings.state_address)
+    try:
+        number = journal.ask(state, subject, asked_by=_asked_by(), key_hash=key_hash)
+    finally:
+        state.close()
+    stack = find_stack(settings)
+    if stack is None:
+        _in_a_process(settings, {"request": number})
+    else:
+        # with --json the answer is all that goes to stdout
+        _in_the_stack(stack, number, Console(stderr=True) if as_json else console)
+    certificate = certificate_path(settings.home, number)
+    _tell(read_certificate(certificate), str(certificate), as_json=as_json, console=console)
+    return 0
+
+
+def named_subject(
+    settings: Settings, *, post: str, author: str, reader: str
+) -> tuple[Subject, str]:
+    """The subject that the options name, and the hash of a reader's key ("" without one).
+
+    Raises:
+        TwinError: none or several are named, or the reader's name is neither.
+    """
+    if reader and not (post or author):
+        if reader.startswith(_KEY):
+            hashed = hashlib.sha256(reader.encode()).hexdigest()
+            return Subject("reader", "", reader_of(reader)), hashed
+        if _READER.fullmatch(reader):
+            return Subject("reader", "", reader), ""
+        raise TwinError(
+            "forget a reader",
+            found="neither a key nor a reader's 16 digits",
+            next_step="give the reader's key, or the `reader` of one of their traces",
+        )
+    if author and not reader:
+        slug = _known_slug(settings, author)
+        if post:
+            return Subject("post", slug, post), ""
+        return Subject("author", slug, slug), ""
+    raise TwinError(
+        "forget",
+        found="no subject, or more than one",
+        next_step="name one: --post ID --author SLUG, or --author SLUG alone, or --reader KEY",
+    )
+
+
+def _known_slug(settings: Settings, author: str) -> str:
+    """The author's slug; of one whose file has gone already while a request is open, too."""
+    state = State.open(settings.state_address)
+    try:
+        open_for = {one.subject.author for one in journal.unfinished(state) if one.subject}
+    finally:
+        state.close()
+    for slug in (author, slug_of(author)):
+        if slug in open_for:
+            return slug
+    return choose_author(settings, author).slug
+
+
+def _in_a_process(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
+    home = str(settings.home)
+    done = subprocess.run(
+        [sys.executable, "-m", "twin_resources.erasure"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        # a person's shell has DAGSTER_HOME only after `source .twin/env`, and that of another home
+        # after another's
+        env=os.environ | {"TWIN_HOME": home, "DAGSTER_HOME": f"{home}/dagster"},
+    )
+    if done.returncode:
+        last = done.stderr.strip()
+        raise retold(last) or TwinError(
+            "forget",
+            found=f"the process ended with {done.returncode}: {last[-400:]}",
+            next_step="run the same command again: it goes on where it stopped",
+        )
+    return cast("dict[str, Any]", json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
+    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    tags = {REQUEST_TAG: str(number), "twin/launched_by": "command"}
+    run_id = dagster.launch(JOB, "", tags=tags, config={OP: {"request": number}})
+    clock = StageClock(console=console)
+    ended = follow(dagster, run_id, clock=clock, title="forgetting", stack=stack)
+    if not ended.succeeded:
+        cause = ended.failures[-1] if ended.failures else f"the run ended as {ended.run.status}"
+        raise retold(cause) or TwinError(
+            "forget", found=cause, next_step="run the same command again: it goes on"
+        )
+
+
+def _tell(said: dict[str, Any], path: str, *, as_json: bool, console: Console) -> None:
+    if as_json:
+        console.print_json(json.dumps(said | {"certificate": path}))
+        return
+    places = cast("dict[str, int]", said["places"])
+    erased = ", ".join(f"{name} {count}" for name, count in places.items())
+    console.print(f"forgotten ({said['kind']}): {erased}", markup=False)
+    console.print("every place was decoded afterwards and holds nothing of it", markup=False)
+    if said["tainted"]:
+        console.print(
+            f"{counted(len(said['tainted']), 'checkpoint')} trained on it: base model + retrieval "
+            "answer until a rebuild without it passes the gate",
+            markup=False,
+        )
+    for one in said["elsewhere"]:
+        console.print(
+            f"elsewhere, until {one['deadline']}: {one['what']}: {one['how']}", markup=False
+        )
+    console.print(f"certificate: {path}", markup=False)
+
+
+def _asked_by() -> str:
+    return f"command:{getpass.getuser()}"

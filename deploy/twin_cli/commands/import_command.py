@@ -1,0 +1,72 @@
+"""`twin import`: bring an author's new, edited and deleted posts into the running stack.
+
+Belongs here: the command's two forms, dry and real. Does not belong here: the import itself.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.preview import NOTHING_USABLE, preview_document, preview_of, show_preview
+from twin_cli.commands.services import publish_endpoints, stack_in_use
+from twin_cli.commands.subject import choose_subject, remember_subject, with_opt_ins
+from twin_resources.settings import Settings
+
+
+def run_import(
+    settings: Settings,
+    path: Path | None,
+    *,
+    author: str,
+    dry_run: bool,
+    as_json: bool,
+    include: Sequence[str] = (),
+) -> int:
+    """Preview, then import; returns the exit code: 0, or 3 when no post can be used.
+
+    Args:
+        path: folder of posts, file, export or address; None: the author's known sources.
+        dry_run: only the preview; needs no stack and no author.
+        include: opt-ins to keep in the author's settings from now on.
+        as_json: print the preview as one JSON object (`found`, `kept`, `dropped` and more).
+
+    Raises:
+        TwinError: unusable input, no running stack, or the run failed.
+    """
+    clock = StageClock()
+    subject = choose_subject(settings, path, name=author, unnamed=dry_run)
+    subject = with_opt_ins(subject, include)
+    document = preview_document(settings, subject)
+    if as_json:
+        clock.console.print_json(json.dumps(document, ensure_ascii=False))
+    preview = preview_of(document)
+    if not as_json:
+        show_preview(clock, preview, subject)
+    if dry_run:
+        return 0 if preview.kept else NOTHING_USABLE
+    stack = stack_in_use(settings)
+    remember_subject(settings, subject)
+    mark = fingerprint(subject.author, settings)
+    followed = import_posts(stack, subject.slug, clock=clock)
+    progress = read_progress(settings, subject.slug)
+    write_progress(
+        settings,
+        subject.slug,
+        replace(
+            progress,
+            fingerprint=mark,
+            kept=preview.kept,
+            words=preview.words,
+            questions=progress.questions or preview.questions[:3],
+        ),
+    )
+    publish_endpoints(stack, first=subject.slug)
+    clock.say(f"run {followed.run.run_id}; nothing is retrained by itself")
+    return 0 if preview.kept else NOTHING_USABLE

@@ -1,0 +1,215 @@
+"""`twin keys`: make, list and revoke the gateway's keys, and what each has used.
+
+Belongs here: the tables and the JSON. Does not belong here: keys and limits (`access/keys.py`),
+money (`access/account.py`), requests (`gateway/key_limits.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from twin_cli.commands.subject import choose_author
+from twin_resources.access.account import SpendingAccount, account_of
+from twin_resources.access.keys import (
+    ALL_AUTHORS,
+    FREE_ALIASES,
+    KeyLimits,
+    Role,
+    add_key,
+    home_key_labels,
+    list_keys,
+    open_keys,
+    revoke_key,
+)
+from twin_resources.access.spending_limits import dollars
+from twin_resources.settings import Settings, load_secrets
+from twin_resources.storage.state.state import State
+
+
+def run_add(
+    settings: Settings,
+    label: str,
+    *,
+    authors: Sequence[str],
+    role: Role,
+    aliases: Sequence[str],
+    per_minute: int | None,
+    at_once: int | None,
+    usd_per_day: float | None,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Make a key and print it, once; returns the exit code.
+
+    Args:
+        authors: names or slugs, or `*`. aliases: with or without `@`; none: the free ones.
+
+    Raises:
+        TwinError: an author, alias or limit that there is not, or a label in use.
+    """
+    slugs = [
+        name if name == ALL_AUTHORS else choose_author(settings, name).slug for name in authors
+    ]
+    limits = KeyLimits(
+        frozenset(alias.removeprefix("@") for alias in aliases) if aliases else FREE_ALIASES,
+        per_minute=per_minute,
+        at_once=at_once,
+        usd_per_day=usd_per_day,
+    )
+    state = open_keys(settings)
+    try:
+        made = add_key(state, role=role, authors=slugs, label=label, limits=limits)
+    finally:
+        state.close()
+    if as_json:
+        console.print_json(json.dumps({"key": made, "label": label}))
+    else:
+        console.print(made, markup=False, highlight=False, soft_wrap=True)
+        console.print("shown this once; the store keeps its hash", style="dim")
+    return 0
+
+
+def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
+    """Print every key that is in use, without the key itself; with JSON the revoked ones too."""
+    state = open_keys(settings)
+    try:
+        rows = list_keys(state)
+    finally:
+        state.close()
+    if as_json:
+        console.print_json(json.dumps({"keys": rows}))
+        return 0
+    in_use = [row for row in rows if row["revoked_at"] is None]
+    if not in_use:
+        console.print("no key but the two of this home; make one: twin keys add LABEL --author A")
+        return 0
+    table = _table(
+        "label", "role", "authors", "aliases", "a minute", "at once", "paid a day", "made"
+    )
+    for row in in_use:
+        usd = row["usd_per_day"]
+        table.add_row(
+            str(row["label"]),
+            str(row["role"]),
+            ", ".join(_texts(row["authors"])),
+            " ".join(f"@{alias}" for alias in _texts(row["aliases"])),
+            _limit(row["per_minute"]),
+            _limit(row["at_once"]),
+            "-" if usd is None else dollars(float(str(usd))),
+            str(row["made_at"])[:10],
+        )
+    console.print(table)
+    return 0
+
+
+def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Console) -> int:
+    """End a key; returns the exit code.
+
+    Raises:
+        TwinError: no key in use has that label.
+    """
+    state = open_keys(settings)
+    try:
+        revoke_key(state, label)
+    finally:
+        state.close()
+    if as_json:
+        console.print_json(json.dumps({"revoked": label}))
+    else:
+        console.print(f"{label}: refused within a second from now", markup=False)
+    return 0
+
+
+def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
+    """Print what each key spent today and this month, and what has no key: teacher, judge, labels.
+
+    Raises:
+        TwinError: the state store cannot be read.
+    """
+    state = open_keys(settings)
+    try:
+        document = usage(settings, state)
+    finally:
+        state.close()
+    if as_json:
+        console.print_json(json.dumps(document))
+        return 0
+    table = _table("who", "paid today", "held now", "limit a day", "this month", "paid requests")
+    lines: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
+    for line in lines:
+        limit = line["usd_per_day"]
+        table.add_row(
+            line["name"],
+            dollars(line["today_usd"]),
+            dollars(line["reserved_usd"]),
+            "-" if limit is None else dollars(limit),
+            dollars(line["month_usd"]),
+            str(line["month_requests"]),
+        )
+    console.print(table)
+    console.print("days and months are UTC", style="dim")
+    return 0
+
+
+def usage(settings: Settings, state: State) -> dict[str, Any]:
+    """What was spent, as `twin keys usage --json` prints it.
+
+    Returns:
+        `keys`: by label, those of the home too where they spent; `purposes`: what no key asked
+        for; `home`: all of it. Each with `name`, `today_usd`, `reserved_usd`, `usd_per_day` (its
+        limit or None), `month_usd`, `month_requests`.
+    """
+    account = account_of(settings, state)
+    rows = list_keys(state)
+    limits = {str(row["id"]): row["usd_per_day"] for row in rows}
+    names = {
+        str(row["id"]): str(row["label"]) + (" (revoked)" if row["revoked_at"] else "")
+        for row in rows
+    } | home_key_labels(load_secrets(settings))
+    spent = {str(row["key"]) for row in account.rows()}
+    in_use = {str(row["id"]) for row in rows if row["revoked_at"] is None}
+    return {
+        "keys": [
+            _line(account, names.get(key, key), limits.get(key), key=key)
+            for key in [*names, *sorted(spent - set(names) - {""})]
+            if key in in_use | spent
+        ],
+        "purposes": [
+            _line(account, purpose, None, key="", purpose=purpose)
+            for purpose in sorted({row["purpose"] for row in account.rows() if not row["key"]})
+        ],
+        "home": _line(account, "home", settings.budget_per_day),
+    }
+
+
+def _line(account: SpendingAccount, name: str, limit: object, **of: Any) -> dict[str, Any]:
+    today, month = account.spent(**of), account.spent(period="month", **of)
+    return {
+        "name": name,
+        "today_usd": today.usd,
+        "reserved_usd": today.reserved_usd,
+        "usd_per_day": limit,
+        "month_usd": month.usd,
+        "month_requests": month.requests,
+    }
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, no_wrap=name in {"made", "who"}, overflow="fold")
+    return table
+
+
+def _texts(value: object) -> Sequence[str]:
+    return [str(text) for text in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _limit(value: object) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,93 @@
+"""`twin open`: a page of the stack in this machine's browser, or the link that opens it elsewhere.
+
+Belongs here: which address a page has, and whether a browser is to be started.
+Does not belong here: starting the chat page (`chatting.py`), the pages.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Callable, Mapping
+
+from twin_cli.commands.chatting import ready_page
+from twin_cli.commands.services import DEADLINES_S, stack_in_use
+from twin_resources.dagster_runs import lineage_link
+from twin_resources.errors import TwinError
+from twin_resources.gateway.chat.links import make_link
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.programs import urls, wait_until
+from twin_resources.processes.stack import Stack
+from twin_resources.settings import Settings
+
+PAGES = ("chat", "traces", "dagster")
+
+
+def run_open(
+    settings: Settings,
+    page: str,
+    *,
+    say: Callable[[str], object],
+    start_browser: Callable[[str], bool] | None = None,
+) -> int:
+    """Print the link of a page and open it where there is a screen; returns the exit code.
+
+    Args:
+        page: one of `PAGES`. Talk and traces are one page, which is started where it does not run.
+        start_browser: opens a link and says whether it could; None: the system's own, when
+            `wants_browser` says so.
+
+    Raises:
+        TwinError: there is no such page, no stack runs, or the page does not come up.
+    """
+    if page not in PAGES:
+        raise TwinError(
+            f"open {page!r}", found=f"the pages are {', '.join(PAGES)}", next_step="name one"
+        )
+    stack = stack_in_use(settings)
+    link = link_of(stack, page)
+    say(link if page == "dagster" else f"opens once, within ten minutes: {link}")
+    if start_browser is None:
+        if not wants_browser(os.environ, is_terminal=sys.stdout.isatty()):
+            return 0
+        start_browser = webbrowser.open
+    if not start_browser(link):
+        say("no browser could be started here; open the link in one that reaches this machine")
+    return 0
+
+
+def link_of(stack: Stack, page: str) -> str:
+    """Where a page of this stack is opened, once it answers."""
+    if page == "dagster":
+        return _ready_dagster(stack)
+    return make_link(stack.settings, ready_page(stack), view="" if page == "chat" else page)
+
+
+def wants_browser(
+    environ: Mapping[str, str], *, is_terminal: bool, platform: str = sys.platform
+) -> bool:
+    """Whether a browser that is started here would be seen by whoever typed the command.
+
+    Args:
+        is_terminal: of the standard output; a program that reads it wants the link alone.
+    """
+    if not is_terminal:
+        return False
+    if platform == "darwin":  # its windows need no variable; over SSH nobody sees them
+        return "SSH_CONNECTION" not in environ
+    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+
+
+def _ready_dagster(stack: Stack) -> str:
+    address = urls(stack.settings)["dagster"]
+    program = "dagster-webserver"
+    if not stack.supervisor.states()[program].is_up:
+        stack.supervisor.start_program(program)
+    dagster = DagsterHTTP(address)
+    try:
+        wait_until(stack, dagster.is_up, program=program, deadline_s=DEADLINES_S[program])
+    finally:
+        dagster.close()
+    return lineage_link(address)

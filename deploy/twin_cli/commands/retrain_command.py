@@ -1,0 +1,150 @@
+"""`twin retrain`: a person asks for a retraining, with a reason that is kept.
+
+Belongs here: what stands in its way, the request, waiting for its run. Does not belong here: the
+sensor that starts it (`retraining/other_causes.py`), following it (`training.py`), whether it pays.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from twin_cli.commands.author_progress import read_progress, write_progress
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.console import typed
+from twin_cli.commands.outcome import RETRAIN
+from twin_cli.commands.releases import actor
+from twin_cli.commands.runs import run_in_flight
+from twin_cli.commands.services import stack_in_use
+from twin_cli.commands.subject import choose_author
+from twin_resources.authors import Author
+from twin_resources.dagster_runs import Run
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.programs import ensure_alive, ensure_not_given_up, urls
+from twin_resources.processes.stack import Stack
+from twin_resources.quality.retraining import retrainings
+from twin_resources.quality.retraining.other_causes import ask_for_retraining
+from twin_resources.quality.retraining.retrainings import Request, Retraining
+from twin_resources.quality.retraining.run_records import KEY_TAG
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+# The sensor ticks every 30 s, and the daemon creates the run a second or two later; beside a
+# training on two cores a tick takes ten times as long.
+STARTS_WITHIN_S = 180.0
+POLL_S = 1.0
+
+
+def run_retrain(
+    settings: Settings, *, author: str, reason: str, wait: bool, clock: StageClock
+) -> int:
+    """Ask for a retraining and wait until its run exists; returns the exit code.
+
+    Args:
+        reason: kept with the request, a tag of the run (`twin/reason`), told when it fails.
+        wait: follow the run to the gate's verdict: 0 tuned, 3 refused, 4 failed.
+
+    Raises:
+        TwinError: no stack runs, one is in flight already, or none was started in time.
+    """
+    reason = reason.strip()
+    if not reason:
+        raise TwinError("retrain", found="no reason", next_step='say why: --reason "…"')
+    stack = stack_in_use(settings)
+    chosen = choose_author(settings, author)
+    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    state = State.open(stack.settings.state_address)
+    try:
+        ensure_none_in_flight(chosen, dagster=dagster, state=state)
+        number = ask_for_retraining(
+            state, chosen.slug, asked_by=actor(), reason=reason, at=time.time()
+        )
+        clock.say(f"request {number}: retrain {chosen.name}, because {reason}")
+        run = _started(stack, chosen.slug, number, dagster=dagster, state=state)
+    finally:
+        state.close()
+    progress = read_progress(stack.settings, chosen.slug)
+    progress = replace(progress, training="launched", run_id=run.run_id, after=())
+    write_progress(stack.settings, chosen.slug, progress)
+    clock.say(f"training: {dagster.url}/runs/{run.run_id}")
+    if not wait:
+        clock.say(f"wait for it with: {typed('status --wait', home=settings.home)}")
+        return 0
+    from twin_cli.commands.training import train
+    from twin_resources.processes.endpoints import read_endpoints
+
+    return int(train(stack, read_endpoints(settings.home), chosen, clock=clock).outcome)
+
+
+def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
+    """Do nothing where a retraining of this author can begin at once.
+
+    Raises:
+        TwinError: one runs, was decided, or is asked for; says what for and what to do.
+    """
+    running = run_in_flight(dagster, RETRAIN, author.slug)
+    with state.reading() as connection:
+        decided = [one for one in retrainings.unfinished(connection) if one.author == author.slug]
+        asked = retrainings.open_requests(connection).get(author.slug, [])
+    found = in_the_way(running, decided, asked)
+    if found:
+        raise TwinError(
+            f"retrain {author.name}",
+            found=found,
+            next_step="wait for it with `twin status --wait`, or end its run in the Dagster UI "
+            f"({dagster.url}/runs)",
+        )
+
+
+def in_the_way(running: Run | None, decided: Sequence[Retraining], asked: Sequence[Request]) -> str:
+    """Why no further retraining of an author begins now; empty: it can.
+
+    Args:
+        running: the author's run that is queued or runs.
+        decided: retrainings without an outcome, whose run need not exist yet.
+        asked: requests that no retraining has answered yet.
+    """
+    if running is not None:
+        why = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
+        return f"the run {running.run_id[:8]} is {running.status.lower()}" + _because(why)
+    if decided:
+        return f"one was decided ({decided[0].cause}) and starts within a minute"
+    if asked:
+        return f"request {asked[0].number} waits to be started" + _because(asked[0].reason)
+    return ""
+
+
+def _because(why: str) -> str:
+    return f" ({why})" if why else ""
+
+
+def _started(stack: Stack, author: str, number: int, *, dagster: DagsterHTTP, state: State) -> Run:
+    """The run of a request, once the daemon has created it.
+
+    Raises:
+        TwinError: the daemon was given up, or time ran out; the request stands.
+    """
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while True:
+        with state.reading() as connection:
+            waiting = retrainings.open_requests(connection).get(author, [])
+            decided = [one for one in retrainings.unfinished(connection) if one.author == author]
+        if not any(request.number == number for request in waiting):
+            keys = {one.run_key for one in decided}
+            for run in dagster.runs(job=RETRAIN, author=author, limit=5):
+                if run.tags.get(KEY_TAG) in keys:
+                    return run
+        ensure_alive(stack)
+        ensure_not_given_up(stack, "dagster-daemon")  # whose sensor starts it
+        if time.monotonic() > deadline:
+            raise TwinError(
+                f"start the retraining of {author}",
+                found=f"request {number} is kept, and no run of it began within "
+                f"{STARTS_WITHIN_S:.0f} s",
+                next_step="see `twin logs dagster-daemon`, and whether the sensor "
+                f"retraining_requested is on: {dagster.url}/automation",
+            )
+        time.sleep(POLL_S)

@@ -1,0 +1,406 @@
+"""`twin routing`: who answers which questions, why, and what that saves; `twin routing try`.
+
+Belongs here: the tables and the JSON. Does not belong here: fitting a policy (`routing_policy`),
+scoring a question (`router/`), counting answers (`ledger/routed.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from twin_cli.commands.subject import choose_author
+from twin_resources.access.paid_budget import price_of
+from twin_resources.access.spending_limits import dollars
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.gateway.choice import PAID
+from twin_resources.gateway.cost import (
+    break_even_utilisation,
+    self_hosted_usd_per_million_tokens,
+)
+from twin_resources.gateway.question_routing import PROMPT_SHARE
+from twin_resources.gateway.queueing import load_points
+from twin_resources.quality.ledger import schema as ledger_tables
+from twin_resources.quality.ledger.routed import (
+    RoutedAnswers,
+    month_start,
+    routed_answers,
+    saved_usd,
+    service_seconds,
+)
+from twin_resources.registry.policy import read_policy
+from twin_resources.router.decision import decide, features_of
+from twin_resources.router.learning import LABEL_TOKENS
+from twin_resources.router.nearest_labels import gain_interval, nearest_labels
+from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
+from twin_resources.settings import Settings
+from twin_resources.statistics.promotion import expected_pairs
+from twin_resources.storage.state.state import State
+
+
+def run_routing(settings: Settings, *, author: str, as_json: bool, console: Console) -> int:
+    """Print an author's routing; returns the exit code.
+
+    Raises:
+        TwinError: there is no such author, or the policy's file is damaged.
+    """
+    chosen = choose_author(settings, author)
+    told = routing_of(settings, chosen)
+    if as_json:
+        console.print_json(json.dumps(told, ensure_ascii=False))
+        return 0
+    console.print(f"{chosen.name}: {told['why']}")
+    if told["paid_model"]:
+        table = Table("class", "gain of paid, 95 %", "labels", "own", "paid", box=None)
+        for row in told["classes"]:
+            gain = row["gain"]
+            said = "–" if gain is None else f"{gain:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+            table.add_row(row["class"], said, str(row["labels"]), str(row["own"]), str(row["paid"]))
+        if told["classes"]:
+            console.print(table)
+        for line in _lines(told):
+            console.print(line)
+    return 0
+
+
+def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
+    """What `twin routing --json` prints; figures of this month, as far as the ledger has read."""
+    told: dict[str, Any] = {
+        "author": author.slug,
+        "paid_model": settings.paid_model if settings.has_paid_route else "",
+        "routed": False,
+        "why": "the own model answers everything: there is no paid model "
+        "(TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)",
+        "margin": settings.quality_margin,
+        "labels": 0,
+        "classes": [],
+        "point": None,
+        "frontier": [],
+        "cascade": None,
+        "saved_usd": None,
+        "minutes_margin_not_held": 0,
+        "utilisation": 0.0,
+        "break_even_utilisation": None,
+        "load": [],
+    }
+    if not settings.has_paid_route:
+        return told
+    path = policy_file(settings.home, author.slug)
+    policy = read_routing_policy(path) if path.exists() else None
+    answers, since, seconds = _answers(settings, author.slug, policy)
+    pace = _pace(settings)
+    even = _break_even(settings, pace)
+    told |= {
+        "why": _why(settings, author, policy),
+        "classes": _classes(policy, answers),
+        "minutes_margin_not_held": answers.minutes_not_held,
+        "utilisation": round(answers.utilisation, 4),
+        "break_even_utilisation": even,
+        "load": [
+            {
+                "utilisation": point.utilisation,
+                "tokens_per_month": round(point.tokens_per_month),
+                "p95_s": round(point.p95_s, 2),
+                "measured": point.is_measured,
+            }
+            for point in load_points(
+                seconds, tokens_per_second=pace, utilisation=answers.utilisation
+            )
+        ],
+    }
+    if policy is None:
+        return told
+    usd, low, high = saved_usd(since.own, [float(usd) for usd in policy.usd_of_own])
+    return told | {
+        "routed": author.paid and not _lapsed(settings, author, policy),
+        "labels": len(policy.label_ids),
+        "margin": policy.margin,
+        "point": _point(policy, policy.in_force),
+        "frontier": [_point(policy, index) for index in range(len(policy.steps))],
+        "cascade": _cascade(policy),
+        "saved_usd": {"value": usd, "low": low, "high": high},
+    }
+
+
+def run_try(
+    settings: Settings, question: str, *, author: str, as_json: bool, console: Console
+) -> int:
+    """Print where one question would go, and why; returns the exit code.
+
+    Raises:
+        TwinError: no question, no policy, or an embedder that is not the policy's.
+    """
+    if not question.strip():
+        raise TwinError(
+            "route a question",
+            found="none",
+            next_step='twin routing try "How do I carry a clock?"',
+        )
+    chosen = choose_author(settings, author)
+    told = tried(settings, chosen, question)
+    if as_json:
+        console.print_json(json.dumps(told, ensure_ascii=False))
+        return 0
+    console.print(
+        f"{told['model']}: gain {told['gain']:.3f} [{told['low']:.3f}, {told['high']:.3f}], "
+        f"threshold {_number(told['threshold'])}"
+    )
+    for near in told["nearest"]:
+        console.print(f"  {near['gain']:+.2f} at cosine {near['cosine']:.2f}: {near['question']}")
+    return 0
+
+
+def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
+    """What `twin routing try --json` prints.
+
+    Raises:
+        TwinError: see `run_try`.
+    """
+    from twin_resources.models.embedder.embedder import load_embedder
+    from twin_resources.models.retrieval.retrieval import Retriever
+
+    path = policy_file(settings.home, author.slug)
+    if not settings.has_paid_route or not path.exists():
+        raise TwinError(
+            f"route a question to {author.name}",
+            found=_why(settings, author, None),
+            next_step="see `twin routing`; nothing is routed until then",
+        )
+    policy = read_routing_policy(path)
+    embedder = load_embedder(settings)
+    if embedder.revision != policy.embedder:
+        raise TwinError(
+            f"route a question to {author.name}",
+            found=f"labels of embedder {policy.embedder}; this is {embedder.revision}",
+            next_step="materialize `routing_labels` and `routing_policy`",
+        )
+    found = Retriever(settings.tables_base, embedder).retrieve(
+        author.slug, question, token_budget=author.context_tokens
+    )
+    vector = np.asarray(found.vector, np.float64)
+    closeness = max((passage.cosine for passage in found.passages), default=0.0)
+    row = features_of(policy, vector, length=len(question), closeness=closeness)
+    # past the lot: what the rule says
+    routed = decide(policy, row, point=math.nextafter(1.0, 0.0))
+    low, high = gain_interval(routed.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
+    near = nearest_labels(
+        vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
+    )
+    texts = _questions(settings, author.slug, [one.label_id for one in near])
+    return {
+        "model": policy.models[routed.model].name,
+        "gain": round(routed.gain, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "threshold": None if math.isinf(routed.threshold) else round(routed.threshold, 4),
+        "explored": policy.explored,
+        "nearest": [
+            {
+                "id": one.label_id,
+                "question": texts.get(one.label_id, "(its text is gone)"),
+                "cosine": round(one.cosine, 3),
+                "gain": round(one.gain, 3),
+            }
+            for one in near
+        ],
+    }
+
+
+def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> str:
+    if not settings.has_paid_route:
+        return "there is no paid model (TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)"
+    if not author.paid:
+        return "nothing is routed: the author's file says paid = false"
+    if policy is not None and (lapsed := _lapsed(settings, author, policy)):
+        return f"nothing is routed: {lapsed}; the job `learn_routing` learns it anew, by night"
+    if policy is not None:
+        step = policy.step
+        stay = " and ".join(f"the {model.name} model" for model in policy.models[:-1])
+        return (
+            f"{1 - step.kept:.0%} of the questions stay with {stay}, the others go to "
+            f"{policy.models[-1].model}; loses at most {-step.lower:.3f} of {policy.margin:g}"
+        )
+    most = settings.routing_labels
+    usd = price_of(
+        settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
+    )
+    fewest = math.ceil(expected_pairs(0.0, margin=settings.quality_margin))
+    return (
+        f"nothing is routed: no policy is certified at margin {settings.quality_margin:g}; that "
+        f"takes {fewest:,} labels at the very least, bought up to {most:,} at about "
+        f"{dollars(usd)} each (TWIN_LABEL_BUDGET_PER_MONTH, then each night or with the "
+        "job `learn_routing`; the metadata of `routing_policy` say how many are missing)"
+    )
+
+
+def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
+    """Why the gateway passes the policy over, as far as the home's files tell; empty: it does not.
+
+    A home without a policy object says nothing about versions.
+
+    Raises:
+        TwinError: the policy object is damaged.
+    """
+    if policy.models[-1].model != settings.paid_model:
+        return f"its labels are of {policy.models[-1].model}"
+    if not settings.policy_path.exists():
+        return ""
+    served = read_policy(settings.policy_path).authors.get(author.slug)
+    stable = served.stable.checkpoint if served and served.stable else ""
+    return "" if policy.models[0].model == stable else "its labels are of another version"
+
+
+def _answers(
+    settings: Settings, author: str, policy: RoutingPolicy | None
+) -> tuple[RoutedAnswers, RoutedAnswers, tuple[float, ...]]:
+    """Of this month, of its part in which the policy has been in force, and the own model's
+    seconds."""
+    state = State.open(settings.state_address)
+    try:
+        ledger_tables.open_tables(state)
+        month = month_start()
+        with state.reading() as connection:
+            answers = routed_answers(connection, author, since=month)
+            seconds = service_seconds(connection, author, since=month)
+            if policy is None:
+                return answers, RoutedAnswers(), seconds
+            written = datetime.fromisoformat(policy.written_at)
+            since = routed_answers(connection, author, since=max(month, written))
+            return answers, since, seconds
+    finally:
+        state.close()
+
+
+def _classes(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
+    gains = {row.prompt_class: row for row in policy.classes} if policy else {}
+    found: list[dict[str, Any]] = []
+    for name in sorted({*gains, *answers.classes}):
+        gain, counted = gains.get(name), answers.classes.get(name)
+        found.append(
+            {
+                "class": name,
+                "labels": gain.labels if gain else 0,
+                "gain": round(gain.gain, 4) if gain else None,
+                "low": round(gain.low, 4) if gain else None,
+                "high": round(gain.high, 4) if gain else None,
+                "own": counted.own if counted else 0,
+                "paid": counted.paid if counted else 0,
+            }
+        )
+    return found
+
+
+def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
+    step = policy.steps[index]
+    return {
+        "to_own": round(1.0 - step.kept, 4),
+        "usd_per_1000_answers": round(1_000 * step.usd, 6),
+        "loss": round(-step.value, 4),
+        "loses_at_most": round(-step.lower, 4),
+        "certified": step.certified,
+        "in_force": index == policy.in_force,
+    }
+
+
+def _cascade(policy: RoutingPolicy) -> dict[str, Any] | None:
+    """Whole answers: from which score at hand on the own one is kept; None: no cascade."""
+    step = policy.cascade
+    if step is None:
+        return None
+    return {
+        "kept_above": round(-step.weight, 4),
+        "asked_again": round(step.kept, 4),
+        "usd_per_1000_answers": round(1_000 * step.usd, 6),
+        "loses_at_most": round(-step.lower, 4),
+    }
+
+
+def _pace(settings: Settings) -> float:
+    """Tokens in a busy second of the fastest own server; 0: not measured."""
+    try:
+        text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return 0.0
+    servers: dict[str, dict[str, float]] = json.loads(text)["servers"]
+    return max(
+        (one["tokens_per_second"] for name, one in servers.items() if name != PAID), default=0.0
+    )
+
+
+def _break_even(settings: Settings, pace: float) -> float | None:
+    """From which utilisation on the own machine is cheaper; None: its pace was not measured."""
+    if pace <= 0:
+        return None
+    full = self_hosted_usd_per_million_tokens(
+        settings.self_hosted_usd_per_hour, tokens_per_second=pace
+    )
+    prompt = round(PROMPT_SHARE * 1e6)
+    paid = price_of(settings.paid_model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)
+    return round(break_even_utilisation(full, paid_blended=paid), 4) if paid > 0 else None
+
+
+def _questions(settings: Settings, author: str, names: list[str]) -> dict[str, str]:
+    """Texts of label questions, from the readers' questions and the training samples."""
+    from twin_resources.storage.tables.tables import Tables
+
+    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    found: dict[str, str] = {}
+    for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
+        if names and tables.exists(asset, author):
+            rows = tables.read(
+                asset, author, columns=(key, "question"), where=f"{key} IN ({listed})"
+            )
+            found |= dict(rows.select(key, "question").iter_rows())
+    return found
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    point, saved = told["point"], told["saved_usd"]
+    if point is not None:
+        lines.append(
+            f"in force: {point['to_own']:.0%} to the own model, "
+            f"{dollars(point['usd_per_1000_answers'])} for 1,000 answers, loss {point['loss']:.3f}"
+        )
+    if (cascade := told["cascade"]) is not None:
+        lines.append(
+            f"whole answers: the own model first, {cascade['asked_again']:.0%} asked again (score "
+            f"up to {cascade['kept_above']:.3f}), "
+            f"{dollars(cascade['usd_per_1000_answers'])} for 1,000"
+        )
+    if saved is not None:
+        lines.append(
+            f"saved this month: {dollars(saved['value'])} "
+            f"({dollars(saved['low'])} to {dollars(saved['high'])})"
+        )
+    if told["minutes_margin_not_held"]:
+        lines.append(
+            f"margin not held in {told['minutes_margin_not_held']} minutes: the money allowed no "
+            "certified point"
+        )
+    even = told["break_even_utilisation"]
+    if even is not None:
+        lines.append(
+            f"break-even: the own machine is cheaper from {even:.1%} utilisation on; measured "
+            f"{told['utilisation']:.1%}"
+        )
+    for load in told["load"]:
+        lines.append(
+            f"busy {load['utilisation']:.1%} of the time: "
+            f"{load['tokens_per_month'] / 1e6:.1f} million tokens a month, 95 of 100 answers "
+            f"within {load['p95_s']:.1f} s{' (measured utilisation)' if load['measured'] else ''}"
+        )
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

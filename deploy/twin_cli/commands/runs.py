@@ -1,0 +1,263 @@
+"""Launching a Dagster run, or joining the one in flight, and following it to its end.
+
+Belongs here: what a run's log tells a person who waits: steps, progress, time left, what failed.
+Does not belong here: GraphQL (`dagster_http.py`), what the outcome means (`outcome.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twin_cli.commands.clock import Bar, StageClock, duration
+from twin_resources.dagster_runs import IN_PROGRESS, Event, Run
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
+from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
+from twin_resources.processes.stack import Stack
+
+POLL_S = 1.0
+LONGEST_MESSAGE = 90  # characters of a line of the run's log, shown until the next one
+
+
+@dataclass(frozen=True)
+class FollowedRun:
+    """A finished run.
+
+    Attributes:
+        failures: one text a failed step: its first cause.
+        refused: names of the asset checks that failed.
+        numbers: materialized asset → whole numbers of its metadata.
+        goes_on: it was followed to what was waited for, and not to its end.
+        seconds: from launch to the end of following it.
+    """
+
+    run: Run
+    failures: tuple[str, ...]
+    refused: tuple[str, ...]
+    numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    goes_on: bool = False
+    followed_at: float = field(default_factory=time.time)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.goes_on or self.run.status == "SUCCESS"
+
+    @property
+    def seconds(self) -> float:
+        return (self.run.ended or self.followed_at) - self.run.created
+
+
+@dataclass(frozen=True)
+class RunningRun:
+    """A run that is queued or goes on.
+
+    Attributes:
+        step: in words; `waiting for its turn` before the first one.
+        detail: its last progress in words.
+        seconds: since it began, or since it was asked for.
+        left_s: of this step; None: it does not say.
+    """
+
+    run_id: str
+    job: str
+    author: str
+    step: str
+    detail: str
+    seconds: float
+    left_s: float | None
+
+
+def running_now(dagster: DagsterHTTP) -> list[RunningRun]:
+    """What Dagster runs, the longest first."""
+    return [_standing(dagster, run) for run in reversed(dagster.runs(statuses=IN_PROGRESS))]
+
+
+def _standing(dagster: DagsterHTTP, run: Run) -> RunningRun:
+    step, detail, left, at = "", "", None, 0.0
+    cursor: str | None = None
+    while run.status != "QUEUED":
+        events, cursor = dagster.events(run.run_id, after=cursor)
+        for event in events:
+            if event.kind == "ExecutionStepStartEvent":
+                step, detail, left = event.step.replace("_", " "), "", None
+            elif (report := event.progress) is not None:
+                detail, left, at = progress_line(report), left_of(report), event.timestamp
+        if not events:
+            break
+    now = time.time()
+    return RunningRun(
+        run.run_id,
+        run.job,
+        run.tags.get(PARTITION_TAG, ""),
+        step or ("waiting for its turn" if run.status == "QUEUED" else "starting"),
+        detail,
+        seconds=now - (run.started or run.created),
+        left_s=None if left is None else max(0.0, left - (now - at)),
+    )
+
+
+def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
+    """The newest unfinished run of a job for an author."""
+    found = dagster.runs(job=job, author=author, statuses=IN_PROGRESS, limit=1)
+    return found[0] if found else None
+
+
+def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
+    """Run id, and whether this call launched it (False: it was in flight already)."""
+    running = run_in_flight(dagster, job, author)
+    if running is not None:
+        return running.run_id, False
+    return dagster.launch(job, author, tags={"twin/launched_by": "command"}), True
+
+
+def follow(
+    dagster: DagsterHTTP,
+    run_id: str,
+    *,
+    clock: StageClock,
+    title: str,
+    stack: Stack | None = None,
+    until: str = "",
+) -> FollowedRun:
+    """Follow a run, and the retry that Dagster puts in its place when its worker dies.
+
+    Args:
+        until: an asset after whose materialization nobody waits for the rest; empty: to the end.
+        stack: checked while waiting, so that a stopped stack is not waited for.
+
+    Raises:
+        TwinError: Dagster stopped answering, and the run may still go on; or its daemon, which
+            starts runs, was given up by the supervisor.
+    """
+    numbers: dict[str, Mapping[str, int]] = {}
+    cursor: str | None = None
+    with clock.bar(title) as bar, clock.never_silent():
+        notes = _Notes(bar, clock)
+        while True:
+            if stack is not None:
+                ensure_alive(stack)
+            run = dagster.run(run_id)
+            events, cursor = dagster.events(run_id, after=cursor)
+            for event in events:
+                notes.take(event)
+                if event.asset:
+                    numbers[event.asset] = event.numbers
+            if until and until in numbers:
+                break
+            if run.is_finished and not events:
+                follower = _retry_of(dagster, run)
+                if follower is None:
+                    break
+                clock.say(f"the run's worker died; Dagster runs it again as {follower[:8]}")
+                run_id, cursor = follower, None
+                notes.failures.clear()
+                notes.refused.clear()
+            if not events:
+                if run.status == "QUEUED":
+                    bar.update("waiting for its turn")
+                    if stack is not None:
+                        ensure_not_given_up(stack, "dagster-daemon")  # which starts it
+                time.sleep(POLL_S)
+        notes.flush()
+    return FollowedRun(
+        run,
+        tuple(dict.fromkeys(notes.failures)),
+        tuple(dict.fromkeys(notes.refused)),
+        numbers=numbers,
+        goes_on=not run.is_finished,
+    )
+
+
+def progress_line(report: Mapping[str, Any]) -> str:
+    """A `progress {json}` report in words: what is done, loss, speed."""
+    parts: list[str] = []
+    if "step" in report and "steps" in report:
+        parts.append(f"step {report['step']}/{report['steps']}")
+    if isinstance(report.get("loss"), (int, float)):
+        parts.append(f"loss {report['loss']:.2f}")
+    if isinstance(report.get("tokens_per_s"), (int, float)):
+        parts.append(f"{report['tokens_per_s']:,.0f} tokens/s")
+    if report.get("message"):
+        parts.insert(0, str(report["message"]))
+    return "  ".join(parts)
+
+
+def left_of(report: Mapping[str, Any]) -> float | None:
+    """Seconds left by a `progress {json}` report; None: it does not say."""
+    left = report.get("eta_s")
+    return float(left) if isinstance(left, (int, float)) else None
+
+
+class _Notes:
+    """What is told of a run's events: a phase for each step, and one line when that has ended."""
+
+    def __init__(self, bar: Bar, clock: StageClock) -> None:
+        self.failures: list[str] = []
+        self.refused: list[str] = []
+        self._bar, self._clock = bar, clock
+        self._done: list[str] = []
+        self._held = self._open = 0
+
+    def take(self, event: Event) -> None:
+        """One event, in the order of the log."""
+        report = event.progress
+        if report is not None:
+            done, total = report.get("step"), report.get("steps")
+            said = progress_line(report)
+            self._bar.update(said, done=done, total=total, left_s=left_of(report))
+        elif event.kind == "ExecutionStepStartEvent":
+            if self._done:  # checks that are steps of their own are told together
+                self.flush()
+            self._bar.phase(event.step.replace("_", " "))
+        elif event.kind == "LogMessageEvent":
+            self._bar.update(" ".join(event.message.split())[:LONGEST_MESSAGE])
+        elif event.asset:
+            if not self._done:
+                self.flush()
+            self._done.append(f"{event.asset.replace('_', ' ')} done in {self._took()}")
+        elif event.check and event.undecided:
+            self._open += 1
+        elif event.check and event.passed:
+            self._held += 1
+        elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
+            self.failures.append(event.errors[-1])
+        elif event.check:
+            self._clock.say(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
+            self.refused.append(event.check)
+
+    def flush(self) -> None:
+        """Say what the step that has ended has made; its checks are a few words when all hold."""
+        checks = [_counted(self._held, "check holds", "checks hold")] if self._held else []
+        checks += [f"{self._open} follow"] if self._open else []
+        for line in self._done[:-1]:
+            self._clock.say(line)
+        if told := ", ".join([*self._done[-1:], *checks]):
+            self._clock.say(told)
+        self._done.clear()
+        self._held = self._open = 0
+
+    def _took(self) -> str:
+        return duration(self._bar.elapsed_s)
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
+
+
+def _retry_of(dagster: DagsterHTTP, run: Run, *, wait_s: float = 60.0) -> str | None:
+    """Id of the run that Dagster starts for this one; it is named some seconds after the end."""
+    deadline = time.monotonic() + wait_s
+    while run.will_be_retried and not run.retry_run_id:
+        if time.monotonic() > deadline:
+            raise TwinError(
+                f"follow the retry of the run {run.run_id[:8]}",
+                found=f"Dagster announced one and did not start it within {wait_s:.0f} s",
+                next_step="see dagster-daemon.log",
+            )
+        time.sleep(POLL_S)
+        run = dagster.run(run.run_id)
+    return run.retry_run_id or None

@@ -1,0 +1,237 @@
+"""`twin status`: what runs, what is served, and waiting for a verdict.
+
+Belongs here: one look at the stack that costs half a second, and `--wait`.
+Does not belong here: what an outcome means (`outcome.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.authors import author_slugs
+from twin_resources.authors.pausing import pause_file, paused_because
+from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.processes.programs import urls
+from twin_resources.processes.stack import Stack, find_stack, read_record
+from twin_resources.processes.wording import counted
+from twin_resources.registry.policy import read_policy
+from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from twin_cli.commands.runs import RunningRun
+
+NOT_RUNNING = 1
+# A program that exited less than this ago and runs again may be about to exit again: beside a
+# training the chat page takes 40 s to import what it needs.
+SETTLED_S = 60.0
+
+
+@dataclass(frozen=True)
+class ProgramStatus:
+    """One program: supervisord's word, pid, and seconds since its start.
+
+    Attributes:
+        state: RESTARTED where supervisord says that it runs and it exited a moment ago.
+        exited: how and when that was, and where its log is; empty: it did not.
+    """
+
+    name: str
+    state: str
+    pid: int
+    up_s: float | None
+    exited: str = ""
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """What `twin status --json` prints.
+
+    Attributes:
+        running: the supervisor is alive.
+        crashed: a stack was started and ended without `twin stop`.
+        authors: slug → `v3`, or `base` while no version is released; of a model that the author
+            named `v1, answer model` and its name.
+        outbox: what waits for the trace store (`OutboxCounts`); empty before the first start.
+        runs: Dagster runs that are queued or go on, with their step and the time left;
+            `runs_unknown`: why Dagster could not be asked for them.
+    """
+
+    home: str
+    running: bool
+    crashed: bool
+    urls: dict[str, str]
+    programs: tuple[ProgramStatus, ...]
+    authors: dict[str, str]
+    outbox: dict[str, Any]
+    runs: tuple[RunningRun, ...] = ()
+    runs_unknown: str = ""
+
+
+def look(settings: Settings) -> StackStatus:
+    """One look; asks the supervisor and reads files, nothing else."""
+    stack = find_stack(settings)
+    record = read_record(settings)
+    runs, runs_unknown = _runs(stack) if stack else ((), "")
+    return StackStatus(
+        home=str(settings.home),
+        running=stack is not None,
+        crashed=stack is None and record is not None and record.supervisor is not None,
+        urls=urls(stack.settings) if stack else {},
+        programs=_programs(stack) if stack else (),
+        authors=_served(settings),
+        outbox=_outbox(settings),
+        runs=runs,
+        runs_unknown=runs_unknown,
+    )
+
+
+def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
+    """Print the status; exit code 0 when the stack runs, else 1."""
+    status = look(settings)
+    if as_json:
+        document: dict[str, Any] = asdict(status)
+        console.print_json(json.dumps(document, ensure_ascii=False))
+        return 0 if status.running else NOT_RUNNING
+    if not status.running:
+        why = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
+        console.print(f"{status.home}: {why}", markup=False)
+    for program in status.programs:
+        pid = f"pid {program.pid}" if program.pid else ""
+        up = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
+        line = (
+            f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {up:<11} {program.exited}"
+        )
+        console.print(line.rstrip(), markup=False)
+    for name, url in status.urls.items():
+        console.print(f"  {name:<18} {url}", markup=False)
+    for line in outbox_lines(status.outbox):
+        console.print(f"  {line}", markup=False)
+    for run in status.runs:
+        console.print(f"  {run_line(run)}", markup=False)
+    if status.runs_unknown:
+        console.print(f"  runs: not known, {status.runs_unknown}", markup=False)
+    for slug, version in status.authors.items():
+        console.print(f"  twin/{slug:<13} {version}", markup=False)
+    return 0 if status.running else NOT_RUNNING
+
+
+def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int:
+    """Wait for the verdict; exit code 0 tuned, 3 refused by the gate, 4 failed.
+
+    Raises:
+        TwinError: no stack runs, or nothing is being trained.
+    """
+    from twin_cli.commands.clock import StageClock
+    from twin_cli.commands.outcome import wait_for_ending
+    from twin_cli.commands.services import stack_in_use
+    from twin_cli.commands.subject import choose_author
+    from twin_cli.commands.training import compare, show_voice, tell_ending
+    from twin_resources.processes.endpoints import read_endpoints
+
+    clock = StageClock()
+    stack = stack_in_use(settings)
+    chosen = choose_author(settings, author)
+    with clock.never_silent("waiting for a training"):
+        ending = wait_for_ending(stack, chosen.slug, clock=clock, timeout_s=timeout_s)
+        tell_ending(ending, clock=clock)
+        show_voice(stack.settings, ending, clock=clock)
+        compare(stack, read_endpoints(settings.home), chosen, ending, clock=clock)
+    return int(ending.outcome)
+
+
+def run_line(run: RunningRun) -> str:
+    """`retrain_twin ada: fine tuned checkpoint  step 20/48  loss 2.31  for 4:10, 3:05 left`."""
+    from twin_cli.commands.clock import duration
+
+    times = f"for {duration(run.seconds)}"
+    if run.left_s is not None:
+        times += f", about {duration(run.left_s)} left of this step"
+    said = "  ".join(filter(None, (run.step, run.detail, times)))
+    return f"{' '.join(filter(None, (run.job, run.author)))}: {said}"
+
+
+def _runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
+    """What Dagster runs, or why it cannot be asked: while it starts a status is wanted as well."""
+    from twin_cli.commands.runs import running_now
+    from twin_resources.processes.dagster_http import DagsterHTTP
+
+    try:
+        return tuple(running_now(DagsterHTTP(urls(stack.settings)["dagster"]))), ""
+    except TwinError as error:
+        return (), error.found
+
+
+def outbox_lines(outbox: dict[str, Any]) -> list[str]:
+    """What a person should know of the outbox; nothing while everything is sent at once."""
+    if not outbox:
+        return []
+    lines: list[str] = []
+    if outbox["scores"] or outbox["traces"]:
+        waited = (
+            "" if outbox["oldest_at"] is None else f" for {time.time() - outbox['oldest_at']:.0f} s"
+        )
+        lines.append(
+            f"outbox: waiting for the trace store{waited}: {counted(outbox['scores'], 'score')}, "
+            f"{counted(outbox['traces'], 'trace')}"
+        )
+    if outbox["problem"]:
+        lines.append(f"outbox: {outbox['problem']}")
+    if outbox["dropped_traces"]:
+        lines.append(
+            f"outbox: {counted(outbox['dropped_traces'], 'trace')} dropped for room, oldest first"
+        )
+    if outbox["refused"]:
+        lines.append(f"outbox: {outbox['refused']:,} refused for good by the trace store, kept")
+    return lines
+
+
+def _outbox(settings: Settings) -> dict[str, Any]:
+    path = outbox_path(settings)
+    if not path.exists():
+        return {}
+    outbox = Outbox(path)
+    try:
+        return asdict(outbox.counts())
+    finally:
+        outbox.close()
+
+
+def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
+    started = {name: identity.started for name, identity in stack.pids().items()}
+    now = time.time()
+    found: list[ProgramStatus] = []
+    for name, state in stack.supervisor.states().items():
+        ended_s = now - state.stopped
+        how = stack.supervisor.last_exit(name) if ended_s < SETTLED_S else ""
+        exits = bool(how) and state.state != "STOPPED"
+        found.append(
+            ProgramStatus(
+                name=name,
+                state="RESTARTED" if exits and state.is_up else state.state,
+                pid=state.pid,
+                up_s=round(now - started[name], 1) if name in started else None,
+                exited=f"exited {ended_s:.0f} s ago ({how}): {state.log}" if exits else "",
+            )
+        )
+    return tuple(found)
+
+
+def _served(settings: Settings) -> dict[str, str]:
+    policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
+    served: dict[str, str] = {}
+    for slug in author_slugs(settings):
+        entry = policy.authors.get(slug) if policy else None
+        stable = entry.stable if entry else None
+        served[slug] = f"v{stable.version}" if stable else "base"
+        if stable is not None and stable.kind == "answer_model":
+            served[slug] += f", answer model {stable.base}"
+        if why := paused_because(pause_file(settings, slug)):
+            served[slug] += f", paused {why}"
+    return served

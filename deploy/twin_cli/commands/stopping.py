@@ -1,0 +1,67 @@
+"""`twin stop`, and what Ctrl-C does: end the runs, then every process of the stack.
+
+Belongs here: the order of the end and what is said of it. Does not belong here: how processes are
+found and ended (`processes/stack.py`, `processes/process_identity.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twin_resources.dagster_runs import WITH_A_WORKER
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.programs import urls
+from twin_resources.processes.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
+from twin_resources.processes.wording import counted
+from twin_resources.settings import Settings
+
+DEMO = "demo"  # folder of the demo's home in a home (`demo/home.py`)
+
+
+def end_stack(settings: Settings, *, say: Callable[[str], object]) -> Stopped:
+    """End the stack of this home; safe to repeat, and when none runs.
+
+    Runs are ended first, so that Dagster knows of it and a trainer can leave its checkpoint whole;
+    queued runs stay queued for the next start.
+    """
+    stack = find_stack(settings)
+    if stack is not None:
+        announce_stop(settings)
+        _end_runs(stack, say)
+    stopped = stop_stack(settings, report=say)
+    if stopped.ended:
+        say(f"ended {counted(stopped.ended, 'process', 'processes')} left over")
+    return stopped
+
+
+def _end_runs(stack: Stack, say: Callable[[str], object]) -> None:
+    dagster = DagsterHTTP(urls(stack.settings)["dagster"], timeout_s=5.0)
+    if not dagster.is_up():
+        return  # still starting: no run of this stack exists
+    try:
+        for run in dagster.runs(statuses=WITH_A_WORKER):
+            reason = dagster.end_run(run.run_id)
+            say(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
+    except TwinError as error:
+        say(f"the runs could not be ended in order ({error.found}); the next start marks them")
+
+
+def run_stop(settings: Settings, *, say: Callable[[str], object], with_demo: bool = False) -> int:
+    """`twin stop`; returns the exit code.
+
+    Args:
+        with_demo: end the stack of the demo's home in this one, too.
+    """
+    stopped = end_stack(settings, say=say)
+    if stopped.was_running or stopped.ended:
+        say(f"the stack of {settings.home} is stopped")
+    else:
+        say(f"no stack of {settings.home} was running")
+    demo = settings.home / DEMO
+    if with_demo and demo.is_dir():
+        of_demo = end_stack(settings.model_copy(update={"home": demo}), say=say)
+        if of_demo.was_running or of_demo.ended:
+            say(f"the stack of {demo} is stopped")
+    return 0

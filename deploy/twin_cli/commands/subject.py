@@ -1,0 +1,237 @@
+"""Whose posts `twin up` and `twin import` are about, and where they lie.
+
+Belongs here: the author's name and slug from arguments, home or sample; the author's file.
+Does not belong here: reading posts (`twin_assets/corpus`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from twin_resources.authors import OPT_INS, SAMPLES, Author, list_authors, read_author, write_author
+from twin_resources.errors import TwinError
+from twin_resources.processes.stack import read_record
+from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
+
+SAMPLE_FILE = "author.toml"
+_SCHEMES = frozenset({"s3", "http", "https"})
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One author to bring up.
+
+    Attributes:
+        author: as it is, or will be, in `authors/<slug>.toml`, with its sources.
+        folder: the folder that was named, or the author's first source.
+        is_new: this home has no file for the author yet.
+    """
+
+    author: Author
+    folder: Path
+    is_new: bool
+
+    @property
+    def slug(self) -> str:
+        return self.author.slug
+
+
+def choose_subject(
+    settings: Settings, path: Path | None, *, name: str = "", unnamed: bool = False
+) -> Subject:
+    """Find out who is meant; nothing is written.
+
+    With a folder: the name given, or the one in its `author.toml`, or the author of this home who
+    has it as a source. Without: the author named, or served last, or the bundled sample.
+
+    Args:
+        path: folder, file, export, or an address (`s3://…`, a feed's `https://…`).
+        unnamed: a subject without a name will do: it is looked at and not kept.
+
+    Raises:
+        TwinError: the folder is missing, or nobody says whose posts they are.
+    """
+    known = {author.slug: author for author in list_authors(settings)}
+    if path is None:
+        slug = slug_of(name) if name else _last_author(settings, known)
+        if slug in known:
+            return _known_subject(known[slug])
+        folder = sample_folder(slug)
+    else:
+        folder = path if address_in(path) else existing_folder(path)
+    source = source_at(folder)
+    described = _described(folder)
+    owners = [author for author in known.values() if source in author.sources]
+    display = name or described.get("name", "") or (owners[0].name if owners else "")
+    if not display and unnamed:
+        return Subject(Author(slug="", name="", sources=(source,)), folder=folder, is_new=True)
+    if not display:
+        raise TwinError(
+            f"read the posts in {folder}",
+            found="nobody says whose they are",
+            next_step='add --author "First Last"',
+        )
+    slug = slug_of(display)
+    author = known.get(slug) or _new_author(slug, display, described)
+    if source not in author.sources:
+        author = replace(author, sources=(*author.sources, source))
+    return Subject(author=author, folder=folder, is_new=slug not in known)
+
+
+def with_opt_ins(subject: Subject, include: Sequence[str]) -> Subject:
+    """The subject with what else is to be imported; what was asked for before stays.
+
+    Args:
+        include: some of `OPT_INS`.
+
+    Raises:
+        TwinError: there is no such opt-in.
+    """
+    if unknown := set(include) - OPT_INS:
+        raise TwinError(
+            "import what an export leaves out",
+            found=f"--include {' '.join(sorted(unknown))}",
+            next_step=f"name some of {', '.join(sorted(OPT_INS))}",
+        )
+    if not include:
+        return subject
+    asked = tuple(sorted({*subject.author.include, *include}))
+    return replace(subject, author=replace(subject.author, include=asked))
+
+
+def remember_subject(settings: Settings, subject: Subject) -> None:
+    """Write the author's file when it is new or has gained a source."""
+    if subject.is_new or read_author(settings, subject.slug) != subject.author:
+        write_author(settings, subject.author)
+
+
+def choose_author(settings: Settings, name: str = "") -> Author:
+    """The author of this home that a command is about: named, or the one served last.
+
+    Args:
+        name: display name or slug; empty: the last one brought up, or the only one there is.
+
+    Raises:
+        TwinError: there is no such author, or several and none was named.
+    """
+    known = {author.slug: author for author in list_authors(settings)}
+    if name:
+        slug = name if name in known else slug_of(name)
+        if slug in known:
+            return known[slug]
+        raise TwinError(
+            f"find the author {name!r}",
+            found=f"this home has {', '.join(sorted(known)) or 'no author'}",
+            next_step="name one of them, or `twin up PATH --author NAME`",
+        )
+    last = _last_author(settings, known)
+    if last:
+        return known[last]
+    raise TwinError(
+        "choose an author",
+        found=f"{settings.home} has {', '.join(sorted(known)) or 'none'}",
+        next_step="name one with --author" if known else "run `twin up`",
+    )
+
+
+def sample_folder(slug: str = "") -> Path:
+    """The bundled sample author's posts: `slug`, or the first there is.
+
+    Raises:
+        TwinError: there is no such sample.
+    """
+    found = sorted(folder.parent for folder in SAMPLES.glob(f"*/{SAMPLE_FILE}"))
+    chosen = [folder for folder in found if not slug or folder.name == slug]
+    if not chosen:
+        names = ", ".join(folder.name for folder in found) or "none"
+        raise TwinError(
+            f"find the author {slug!r}" if slug else "find the bundled sample author",
+            found=f"no author of this home, and the samples are: {names}",
+            next_step="name a folder: `twin up PATH --author NAME`",
+        )
+    return chosen[0]
+
+
+def address_in(path: Path) -> str:
+    """The address that a path spells (`pathlib` makes `s3:/bucket` of it); "" for a path."""
+    scheme, colon, rest = str(path).partition(":/")
+    return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in _SCHEMES else ""
+
+
+def source_at(path: Path) -> str:
+    """What a path or an address is kept as in `Author.sources`.
+
+    Raises:
+        TwinError: as `existing_folder`.
+    """
+    return address_in(path) or str(existing_folder(path))
+
+
+def existing_folder(path: Path) -> Path:
+    """`path`, absolute.
+
+    Raises:
+        TwinError: there is nothing; names the nearest folder that exists.
+    """
+    folder = path.expanduser().absolute()
+    if folder.exists():
+        return folder.resolve()
+    nearest = next(parent for parent in folder.parents if parent.exists())
+    raise TwinError(
+        f"read the posts in {path}",
+        found=f"there is no such file or folder ({nearest} exists)",
+        next_step="name the folder that holds the posts",
+    )
+
+
+def _known_subject(author: Author) -> Subject:
+    if not author.sources:
+        raise TwinError(
+            f"bring up {author.name}",
+            found=f"no source in authors/{author.slug}.toml",
+            next_step=f'name the folder: `twin up PATH --author "{author.name}"`',
+        )
+    first = Path(author.sources[0])
+    folder = first if address_in(first) else existing_folder(first)
+    return Subject(author=author, folder=folder, is_new=False)
+
+
+def _last_author(settings: Settings, known: dict[str, Author]) -> str:
+    record = read_record(settings)
+    if record is not None and record.author in known:
+        return record.author
+    return next(iter(known)) if len(known) == 1 else ""
+
+
+def consent_of_folder(folder: Path) -> str:
+    """The line of consent in the folder's own `author.toml`; "" without one."""
+    return str(_described(folder).get("consent") or "")
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What the folder's own `author.toml` says; empty without one."""
+    path = folder / SAMPLE_FILE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TwinError(
+            f"read who wrote the posts in {folder}",
+            found=f"{path}: {error}",
+            next_step="mend the TOML, or remove the file and add --author NAME",
+        ) from error
+
+
+def _new_author(slug: str, name: str, described: dict[str, Any]) -> Author:
+    fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
+    values = {key: value for key, value in described.items() if key in fields}
+    for listed in {"refused_topics", "include"} & values.keys():
+        values[listed] = tuple(values[listed])
+    return Author(slug=slug, name=name, **values)

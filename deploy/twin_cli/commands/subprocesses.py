@@ -1,0 +1,115 @@
+"""Modules of the project that a command runs as processes of their own, and ends with itself.
+
+Belongs here: running `python -m …` with the stack's environment, its lines as they come, its end.
+Does not belong here: supervised programs (`processes/supervisor.py`); what the modules do.
+
+They are processes because they load what the command line must not (torch, trafilatura, openvino),
+and so that their memory is given back. By convention standard output is their answer and standard
+error what they say meanwhile.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from twin_resources.processes.child_environment import child_environment
+from twin_resources.processes.process_identity import end_processes, identify, session_processes
+from twin_resources.processes.programs import working_folder
+from twin_resources.settings import Settings
+
+KEPT_LINES = 40
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a module ended; `errors` is the end of what it wrote to standard error."""
+
+    code: int
+    output: str
+    errors: str
+
+
+class RunningModule:
+    """A module that runs; its two streams are read as it writes them."""
+
+    def __init__(
+        self, process: subprocess.Popen[str], report: Callable[[str], object] | None
+    ) -> None:
+        self._process = process
+        self._report = report
+        self._output: list[str] = []
+        self._errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._read_output, self._read_errors)
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def wait(self) -> Finished:
+        """Wait for its end; Ctrl-C interrupts this."""
+        code = self._process.wait()
+        for reader in self._readers:
+            reader.join()
+        errors = "\n".join(self._errors[-KEPT_LINES:]).strip()
+        return Finished(code=code, output="".join(self._output), errors=errors)
+
+    def _read_output(self) -> None:
+        assert self._process.stdout is not None
+        self._output.extend(self._process.stdout)
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._errors.append(line.rstrip())
+            if self._report is not None and line.strip():
+                self._report(line.rstrip())
+
+
+def run_module(settings: Settings, *arguments: str, instance: str = "") -> Finished:
+    """Run `python -m <arguments>` to its end; see `running_module`."""
+    with running_module(settings, *arguments, instance=instance) as module:
+        return module.wait()
+
+
+@contextmanager
+def running_module(
+    settings: Settings,
+    *arguments: str,
+    instance: str = "",
+    report: Callable[[str], object] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Generator[RunningModule]:
+    """Start `python -m <arguments>`; whatever ends the block ends every process of it.
+
+    Args:
+        instance: marker of the stack that it prepares something for, so that `twin stop` ends it.
+        report: given each line of standard error as it comes, in a thread.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=working_folder(),
+        env=child_environment(settings, instance=instance, environ=environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        yield RunningModule(process, report)
+    finally:
+        if process.poll() is None:
+            leader = identify(process.pid)
+            if leader is not None:
+                end_processes(session_processes(leader))
+            process.wait()

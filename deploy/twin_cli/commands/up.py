@@ -1,0 +1,363 @@
+"""`twin up`: from a folder of posts to a tuned twin behind one endpoint, in six stages.
+
+Belongs here: the order of the stages, and what Ctrl-C and failures mean in each.
+Does not belong here: the work of a stage (the other modules of this package).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from twin_cli.commands.answer_models import follow_answer_model
+from twin_cli.commands.asking_consent import at_a_terminal, with_consent
+from twin_cli.commands.author_progress import (
+    AuthorProgress,
+    fingerprint,
+    read_progress,
+    write_progress,
+)
+from twin_cli.commands.clock import StageClock, duration
+from twin_cli.commands.console import typed
+from twin_cli.commands.first_answers import ask_before, import_posts
+from twin_cli.commands.machine import recipe_of_machine, show_machine
+from twin_cli.commands.opening import link_of
+from twin_cli.commands.outcome import Ending, Outcome
+from twin_cli.commands.presentation import endpoints_table
+from twin_cli.commands.preview import NOTHING_USABLE, changes_line, run_preview, show_preview
+from twin_cli.commands.releases import release_now_agreed
+from twin_cli.commands.services import publish_endpoints, start_or_attach
+from twin_cli.commands.stopping import end_stack
+from twin_cli.commands.subject import (
+    Subject,
+    choose_subject,
+    remember_subject,
+    source_at,
+    with_opt_ins,
+)
+from twin_cli.commands.training import (
+    TrainingPlan,
+    plan_training,
+    show_ending,
+    start_training,
+    tell_report,
+    train,
+)
+from twin_resources.authors.consent import consented_on
+from twin_resources.errors import TwinError
+from twin_resources.processes.process_identity import identify
+from twin_resources.processes.programs import StackEnded, StackStopped, ensure_alive
+from twin_resources.processes.stack import (
+    SERVICES,
+    Stack,
+    chosen_settings,
+    find_stack,
+    remember_author,
+)
+from twin_resources.processes.wording import counted
+from twin_resources.settings import Secrets, Settings, load_settings
+from twin_resources.storage.weights.answer_model import NONE, check_name
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
+
+INTERRUPTED = 130
+STAY_S = 0.5
+REPORT_TURNS = 10  # between two looks whether the gate's report is complete
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What the command line said; see `twin up --help`."""
+
+    path: Path | None = None
+    author: str = ""
+    include: Sequence[str] = ()
+    base_model: str = ""
+    embedder: str = ""
+    answer_model: str = ""  # NONE: no more; empty: as it was before
+    consent: bool = False
+    dry_run: bool = False
+    detach: bool = False
+    train: bool = True
+    retrain: bool = False
+    auto_retrain: bool | None = None  # None: as it was before
+    ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    home: Path | None = None
+
+
+def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
+    """Run the stages; returns the exit code.
+
+    0 tuned (or, detached, on its way; or not trained, as asked for), 3 refused by the gate, too
+    small a corpus or no usable post, 4 failed import or training, 130 interrupted before the last
+    stage.
+
+    Raises:
+        TwinError: a stage failed before anything was served; what this call had started is ended.
+    """
+    if options.path is not None:
+        source_at(options.path)  # before anything is looked at
+    settings = settings_of(options)
+    if options.answer_model not in {"", NONE}:
+        named = check_name(options.answer_model, key=settings.answer_model_key)
+        options = replace(options, answer_model=named.name)
+    had_stack = find_stack(settings) is not None
+    _stop_on_signals()
+    up = _Up(options, settings, clock or StageClock())
+    try:
+        with up.clock.never_silent():
+            return up.run()
+    except KeyboardInterrupt:
+        return _interrupted(up, had_stack=had_stack)
+    except StackEnded:
+        raise  # there is nothing left to end
+    except Exception:
+        if not had_stack and not up.serves:
+            end_stack(settings, say=up.clock.say)
+        raise
+
+
+def _interrupted(up: _Up, *, had_stack: bool) -> int:
+    """End what this command had started; the exit code is the outcome's once all is done."""
+    code = INTERRUPTED if up.code is None else up.code
+    if had_stack:
+        up.clock.say("interrupted; the stack was running before and goes on")
+        return code
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
+    up.clock.say("stopping …")
+    end_stack(up.settings, say=up.clock.say)
+    up.clock.say("everything that this command had started has ended")
+    return code
+
+
+def settings_of(options: UpOptions) -> Settings:
+    """Environment, then what this home was started with, then the flags."""
+    settings = chosen_settings(load_settings(options.home))
+    flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
+    for name in ("base_model", "embedder"):
+        value = getattr(options, name)
+        if value:
+            flags[name] = _absolute_if_folder(value)
+    return settings.model_copy(update=flags)
+
+
+class _Up:
+    """One run of the command, stage by stage."""
+
+    def __init__(self, options: UpOptions, settings: Settings, clock: StageClock) -> None:
+        self.options = options
+        self.settings = settings
+        self.clock = clock
+        self.serves = False  # from here on a failure leaves something worth keeping
+        self.code: int | None = None  # known after the last stage
+        self.ending: Ending | None = None  # of the training of this call
+        self.answer_model: ModelVersion | None = None  # what answers until it is beaten
+
+    def run(self) -> int:
+        self._preflight()
+        subject, progress, unchanged = self._preview()
+        if not progress.kept and not progress.fingerprint:
+            self.clock.say("no post can be used: see the reasons above", style="bold red")
+            return NOTHING_USABLE
+        if self.options.auto_retrain is not None:
+            author = replace(subject.author, auto_retrain=self.options.auto_retrain)
+            subject = replace(subject, author=author)
+        if subject.is_new and not subject.author.recipe:
+            recipe = recipe_of_machine(self.clock)
+            subject = replace(subject, author=replace(subject.author, recipe=recipe))
+        named_before = subject.author.answer_model
+        if self.options.answer_model:
+            named = "" if self.options.answer_model == NONE else self.options.answer_model
+            subject = replace(subject, author=replace(subject.author, answer_model=named))
+        if self.options.dry_run:
+            return 0
+        subject = with_consent(
+            subject, stated=self.options.consent, asks=at_a_terminal(), say=self.clock.say
+        )
+        self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remember_subject(self.settings, subject)
+        if not subject.is_new and consented_on(subject.author) is not None:
+            for move in release_now_agreed(self.settings, subject.slug):
+                self.clock.say(f"v{move.version} is {move.to_state} now: {move.reason}")
+        plan = plan_training(
+            self.settings,
+            subject.slug,
+            progress,
+            wanted=self.options.train,
+            again=self.options.retrain,
+        )
+        progress = replace(progress, training=plan.training, up=identify(os.getpid()))
+        write_progress(self.settings, subject.slug, progress)
+
+        self.clock.stage(3, "prepare and start")
+        stack, started = start_or_attach(
+            self.settings, clock=self.clock, requested_ports=self._requested_ports()
+        )
+        self.answer_model = follow_answer_model(
+            stack.settings,
+            subject.author,
+            before=named_before,
+            instance=stack.record.instance,
+            clock=self.clock,
+        )
+        self.serves = True
+        remember_author(stack.settings, subject.slug)
+        stays = started and not self.options.detach
+        try:
+            code = self._answer_and_train(stack, subject, progress, plan, unchanged=unchanged)
+        except TwinError as error:
+            ensure_alive(stack)  # a stack that is gone explains every other error
+            if not stays:
+                raise
+            self.clock.say(str(error), style="bold red")
+            code = int(Outcome.FAILED)
+
+        self.clock.stage(6, "ready")
+        endpoints = publish_endpoints(stack, first=subject.slug)
+        stop = typed("stop", home=self.settings.home)
+        page = typed("open", home=self.settings.home)
+        table = endpoints_table(endpoints, self.settings.home, stop=stop, open_page=page)
+        self.clock.show(table)
+        self.clock.finish()
+        times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
+        self.clock.say(f"where the time went: {times}")
+        self._show_page(stack)
+        self.code = code
+        if stays:
+            self._stay(stack)
+        return code
+
+    def _answer_and_train(
+        self,
+        stack: Stack,
+        subject: Subject,
+        progress: AuthorProgress,
+        plan: TrainingPlan,
+        *,
+        unchanged: bool,
+    ) -> int:
+        endpoints = publish_endpoints(stack, first=subject.slug)
+        self.clock.stage(4, "first answers")
+        mark = fingerprint(subject.author, self.settings)
+        if not unchanged:
+            import_posts(stack, subject.slug, clock=self.clock)
+            progress = replace(progress, fingerprint=mark)
+            write_progress(stack.settings, subject.slug, progress)
+        progress = ask_before(
+            stack,
+            endpoints,
+            subject.author,
+            progress,
+            clock=self.clock,
+            answer_model=self.answer_model,
+        )
+        if plan.follows and not self.options.detach:
+            self._show_page(stack)  # to talk to while it trains; else it is shown at the end
+
+        self.clock.stage(5, "train, gate, release")
+        if not plan.follows:
+            outcome = show_ending(plan, clock=self.clock, answer_model=self.answer_model)
+            return 0 if plan.why == "not_wanted" else int(outcome)  # as it was asked for
+        if self.options.detach:
+            start_training(stack, subject.slug, clock=self.clock)
+            wait = typed("status --wait", home=self.settings.home)
+            self.clock.say(f"training goes on in the background; wait for it with: {wait}")
+            return 0
+        self.ending = train(stack, endpoints, subject.author, clock=self.clock)
+        return int(self.ending.outcome)
+
+    def _show_page(self, stack: Stack) -> None:
+        """One link, last of all that is told; a page that does not come up fails nothing else."""
+        try:
+            with self.clock.never_silent("the page starts"):  # 4 s, beside a training forty
+                link = link_of(stack, "chat")
+        except StackEnded:
+            raise
+        except TwinError as error:
+            self.clock.say(str(error), style="yellow")
+            return
+        self.clock.say(f"open the page, once, within ten minutes: {link}", style="bold")
+        self.clock.say(f"later, or once more: {typed('open', home=self.settings.home)}")
+
+    def _requested_ports(self) -> list[str]:
+        """Services whose port was asked for, by flag or by `TWIN_<SERVICE>_PORT`."""
+        asked = {*self.options.ports, *self.settings.model_fields_set}
+        return [name for name in SERVICES if name in asked or f"{name}_port" in asked]
+
+    def _preflight(self) -> None:
+        """Refuse early what would fail late; `deploy/up.sh` has shown the machine already."""
+        from twin_resources.gateway.config import trace_store
+
+        self.clock.stage(1, "preflight")
+        show_machine(self.settings, clock=self.clock, answer_model=self.options.answer_model)
+        trace_store(self.settings, Secrets("", "", "", ""))  # a Langfuse named only in part
+        if self.settings.state_url:  # a driver or a server that is not there fails every process
+            from twin_resources.storage.state.state import State
+
+            State.open(self.settings.state_address).close()
+
+    def _preview(self) -> tuple[Subject, AuthorProgress, bool]:
+        self.clock.stage(2, "preview")
+        subject = with_opt_ins(
+            choose_subject(self.settings, self.options.path, name=self.options.author),
+            self.options.include,
+        )
+        progress = read_progress(self.settings, subject.slug)
+        if progress.fingerprint and progress.fingerprint == fingerprint(
+            subject.author, self.settings
+        ):
+            self.clock.say(
+                f"{subject.author.name}: {counted(progress.kept, 'usable post')}, "
+                f"{counted(progress.words, 'word')}"
+            )
+            self.clock.say(changes_line({}))
+            return subject, progress, True
+        preview = run_preview(self.settings, subject)
+        show_preview(self.clock, preview, subject)
+        if preview.too_small:
+            self.clock.say(f"too small to train on: {preview.too_small}", style="yellow")
+        progress = replace(
+            progress,
+            kept=preview.kept,
+            words=preview.words,
+            questions=progress.questions or preview.questions[:3],
+        )
+        return subject, progress, False
+
+    def _stay(self, stack: Stack) -> None:
+        """Stay in the foreground; Ctrl-C ends the stack, `twin stop` elsewhere ends this."""
+        self.clock.say("running; Ctrl-C stops everything", style="bold")
+        try:
+            for turn in count():
+                ensure_alive(stack)
+                if self.ending is not None and turn % REPORT_TURNS == 0:
+                    self.ending = tell_report(stack.settings, self.ending, clock=self.clock)
+                time.sleep(STAY_S)
+        except StackStopped:
+            self.clock.say("stopped by another command")
+
+
+def _stop_on_signals() -> None:
+    """A closed terminal or a `kill` means the same as Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP on purpose
+            signal.signal(number, interrupt)
+
+
+def _absolute_if_folder(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() else name

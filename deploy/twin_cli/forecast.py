@@ -1,0 +1,149 @@
+"""What a first run takes on this machine, told before anything is installed.
+
+Belongs here: installation, first answer, training and gate in seconds, and what they scale with.
+Does not belong here: the size of a model (`model_fit.py`), the time left of what runs already
+(`time_left.py`), any import outside the standard library, and syntax newer than Python 3.9.
+
+A rule, from runs of the bundled author on two cores. Measured elsewhere, without bf16 and with
+other work beside it: installed after 233 s, the first answer 61 s later, training on 100,000 tokens
+783 s; the rule says 200, 67 and 780 (546 s for the 70,000 that are named there now). What runs
+beside it when this looks is taken to stay: every core is shared with as many others. How fast a
+core is, a loop of plain Python tells within a tenth of a second: clock and caches, not how wide it
+multiplies, which is what bf16 is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twin_resources.models.model_fit import REFERENCE_BILLION, expect
+
+# of two cores of an EPYC with avx512_bf16, little beside it
+INSTALL_S = 200.0  # pip is one process, and waits for the network half of the time
+START_S = 50.0  # weights prepared, services up, the import's run begun
+ANSWER_S = 5.0
+WORDS_PER_S = 3500.0  # imported and embedded, a core
+GATE_START_S = 35.0  # servers, judges and the reference are loaded
+GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
+READING_WITHOUT_BF16 = 2.6
+RELEASE_S = 10.0
+
+BUNDLED_WORDS = 25_700
+LOOP, LOOP_CPU_S = 400_000, 0.0185  # seconds of that loop on such a core
+TEXT = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
+MOST_FILES = 20_000
+BYTES_A_WORD = 6.0
+
+
+def core_speed() -> float:
+    """This machine's core against the one that the figures are of; 1.0 is as fast, from .3 to 2."""
+    took = []
+    for _ in range(5):
+        began, total = time.process_time(), 0
+        for number in range(LOOP):
+            total += number * number % 7
+        took.append(time.process_time() - began)
+    return min(2.0, max(0.3, LOOP_CPU_S / max(min(took), 1e-6)))
+
+
+def load() -> float:
+    """Processes that want a core now, in the mean of the last minute; 0 where nobody counts."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 0.0
+
+
+def words_in(posts: Path | None) -> int:
+    """About how many words a folder of posts holds, by the sizes of its text files; an archive is
+    as good as its bytes. None: the bundled author."""
+    if posts is None:
+        return BUNDLED_WORDS
+    if posts.is_file():
+        return round(posts.stat().st_size / BYTES_A_WORD)
+    size = 0.0
+    for number, file in enumerate(posts.rglob("*")):
+        if number >= MOST_FILES:
+            break
+        if file.suffix.lower() in TEXT and file.is_file():
+            size += file.stat().st_size
+    return round(size / BYTES_A_WORD)
+
+
+def forecast(
+    machine: dict[str, Any],
+    *,
+    billions: float,
+    words: int,
+    installed: bool,
+    busy: float = 0.0,
+    speed: float = 1.0,
+) -> dict[str, float]:
+    """Seconds of each part of a first run, and when what is there.
+
+    Args:
+        machine: as of `model_fit.expect`.
+        billions: parameters of the base model.
+        words: of the posts.
+        installed: nothing is to be installed.
+        busy: processes that want a core beside it (`load`).
+        speed: of a core (`core_speed`).
+
+    Returns:
+        `installation_s`, `first_answer_s` (after installation), `training_s`, `gate_s`, and
+        `ready_s`, their sum with the release; `slower` by what runs beside it.
+    """
+    cores = machine["cores"]
+    slower = 1.0 + (busy / cores if busy >= 0.5 else 0.0)
+    scale = billions / REFERENCE_BILLION
+
+    def here(seconds: float) -> float:
+        return seconds * slower / speed
+
+    model = expect(billions, machine)
+    training = model["training_minutes"] * 60
+    reading = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
+    if model["on"] == "CPU":
+        answers = (reading + GATE_ANSWERS_CPU_S) * scale / cores
+        training_s, gate_s = here(training), here(GATE_START_S + answers)
+    else:
+        training_s, gate_s = training, here(GATE_START_S) + GATE_ANSWERS_CPU_S / 4
+    first = here(START_S + ANSWER_S * max(1.0, scale) + words / (WORDS_PER_S * cores))
+    parts = {
+        "installation_s": 0.0 if installed else here(INSTALL_S),
+        "first_answer_s": first,
+        "training_s": training_s,
+        "gate_s": gate_s,
+    }
+    ready = sum(parts.values()) + here(RELEASE_S)
+    return {name: float(round(value)) for name, value in parts.items()} | {
+        "ready_s": float(round(ready)),
+        "slower": round(slower, 1),
+    }
+
+
+def as_lines(found: dict[str, float]) -> Sequence[str]:
+    """For a person: when what is there, and how long training and gate take."""
+    at = found["installation_s"]
+    installed = f"installed at {_clock(at)}, " if at else ""
+    lines = [
+        f"  expected: {installed}first answer at {_clock(at + found['first_answer_s'])}; training "
+        f"takes {_clock(found['training_s'])}, the gate {_clock(found['gate_s'])}: the tuned model "
+        f"answers at {_clock(found['ready_s'])}, give or take a third"
+    ]
+    if found["slower"] > 1.0:
+        lines.append(
+            f"  (other programs want the cores: {found['slower']:.1f} times as long as alone, as "
+            "long as they do)"
+        )
+    return lines
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,447 @@
+"""What this machine is, whether the platform runs on it, what to expect: before any download.
+
+Belongs here: looking: system, Python, compiler, memory, disk, ports, GPU.
+Does not belong here: what a model needs (`model_fit.py`), what a first run takes (`forecast.py`),
+installing (`installation.py`), any import outside the standard library, and syntax newer than
+Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
+
+    python3 -I deploy/twin_cli/preflight.py [--json] [--base-model ID|PATH] [--embedder ID]
+        [--answer-model ID|PATH|ADDRESS] [--home DIR] [--gateway-port N] [--dagster-port N]
+        [--traces-port N]
+    Other arguments are ignored.
+    Exit code 0: go on. 1: stop, and why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file, isolated (-I): the project is not on the path yet
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from twin_cli import forecast
+from twin_resources.models.model_fit import (
+    REFERENCE_BILLION,
+    SIZES,
+    answering_need_gb,
+    expect,
+    parameters_of,
+    size_name,
+    weights_gb,
+)
+from twin_resources.processes.processor import multiplies_bf16
+from twin_resources.storage.weights.answer_model import NONE
+
+PYTHONS = ((3, 11), (3, 12))
+PORTS = {"gateway": 4000, "dagster": 3000, "traces": 4318, "chat": 7860}
+SERVICES = {
+    "gateway": "endpoint",
+    "dagster": "Dagster UI",
+    "traces": "trace store",
+    "chat": "chat page",
+}
+EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
+
+# GB, measured on the versions in deploy/constraints.txt: what is fetched, what lies on the disk
+PACKAGES_GB = {"cpu": (0.9, 3.0), "cuda": (4.0, 9.0)}
+CHECK_EXTRAS_GB = (0.3, 1.0)
+EMBEDDED_WEIGHTS_GB = (0.18, 1.3)
+OTHER_EMBEDDER_GB = 0.5  # a guess; embedders of sentence-transformers have 0.1 to 1 GB
+HOME_GB = 0.7  # tables, checkpoints, logs
+GB = 1e9
+
+# plain dictionaries, because they are printed as JSON
+Finding = dict[str, str]  # verdict (ok, note, stop), name, found, next_step
+Machine = dict[str, Any]  # cores, memory_gb, bf16, gpus
+Report = dict[str, Any]
+
+
+def look_at_python() -> list[Finding]:
+    """The Python that runs this, and what a virtual environment and the compiler need of it."""
+    found = f"Python {platform.python_version()}"
+    if sys.version_info[:2] not in PYTHONS:
+        wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
+        return [_stop("python", found, f"install Python {wanted} and run this again")]
+    findings = [_ok("python", found)]
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    try:
+        import ensurepip  # noqa: F401 - Debian ships it in a package of its own
+        import venv  # noqa: F401
+    except ImportError:
+        step = f"sudo apt-get install {package}-venv"
+        findings.append(_stop("virtual environments", "module ensurepip is missing", step))
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not header.exists():
+        step = f"sudo apt-get install {package}-dev"
+        findings.append(_stop("Python headers", f"{header} is missing", step))
+    return findings
+
+
+def look_at_system() -> list[Finding]:
+    """Linux or macOS."""
+    name = platform.system()
+    found = f"{platform.platform(terse=True)}, {platform.machine()}"
+    if name in ("Linux", "Darwin"):
+        return [_ok("system", found)]
+    return [_stop("system", found, "use Linux or macOS; on Windows, WSL 2")]
+
+
+def look_at_compiler() -> list[Finding]:
+    """DeepSpeed compiles its collectives at the first training."""
+    compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+    if compiler:
+        return [_ok("compiler", compiler)]
+    step = "sudo apt-get install g++" if platform.system() == "Linux" else "xcode-select --install"
+    return [_stop("compiler", "no g++: training can't build DeepSpeed's collectives", step)]
+
+
+def cores() -> int:
+    """CPUs that this process may use: affinity and the container's quota."""
+    try:
+        count = float(len(os.sched_getaffinity(0)))
+    except AttributeError:
+        count = float(os.cpu_count() or 1)
+    quota = _first_line("/sys/fs/cgroup/cpu.max").split()
+    if len(quota) == 2 and quota[0] != "max":
+        count = min(count, float(quota[0]) / float(quota[1]))
+    return max(1, int(count))
+
+
+def memory_gb() -> float:
+    """Memory in all, the container's limit included; 0 when the system does not tell."""
+    total = 0.0
+    if platform.system() == "Darwin":
+        total = float(_output(["sysctl", "-n", "hw.memsize"]) or 0)
+    else:
+        match = re.search(r"MemTotal:\s+(\d+) kB", _text("/proc/meminfo"))
+        total = float(match.group(1)) * 1024 if match else 0.0
+    limit = _first_line("/sys/fs/cgroup/memory.max")
+    if limit.isdigit() and total:
+        total = min(total, float(limit))
+    return round(total / GB, 1)
+
+
+def gpus() -> list[tuple[str, float]]:
+    """NVIDIA GPUs as (name, memory in GB)."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    found = []
+    for line in _output(query).splitlines():
+        name, _, mebibytes = line.rpartition(",")
+        if name and mebibytes.strip().isdigit():
+            found.append((name.strip(), round(int(mebibytes) * 1.048576e6 / GB, 1)))
+    return found
+
+
+def look_at_model(model: str, machine: Machine) -> list[Finding]:
+    """Whether the chosen base model can be trained and served here."""
+    billions = parameters_of(model)
+    if billions is None:
+        found = f"{model}: neither a folder with *.safetensors nor a size in its name"
+        return [_note("base model", found, "see the table below for what fits")]
+    expected = expect(billions, machine)
+    if expected["fits"]:
+        return [_ok("base model", f"{model}, {size_name(billions)}, fits")]
+    found = f"{model} needs {expected['needs']}, here are {machine['memory_gb']} GB"
+    if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
+        return [_stop("base model", found, "choose a smaller one with --base-model")]
+    return [_note("base model", found, "expect swapping or a smaller --base-model")]
+
+
+def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Finding]:
+    """Whether a server of the answer model fits here, at all and beside the training."""
+    if not name or name.startswith(("http://", "https://")) or name == NONE:
+        return []
+    weights = weights_gb(name)
+    if weights is None:
+        found = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
+        return [_note("answer model", found, "see the table below for what fits")]
+    here = machine["memory_gb"]
+    alone, beside = (
+        answering_need_gb(weights),
+        answering_need_gb(weights, trained_billions=parameters_of(trained) or REFERENCE_BILLION),
+    )
+    if here and here < alone:
+        found = f"{name} needs {alone:.0f} GB of memory, here are {here} GB"
+        step = "name a smaller one, or the address of a server that holds it (https://…/v1)"
+        return [_stop("answer model", found, step)]
+    if here and here < beside:
+        found = f"{name} and a training beside it need {beside:.0f} GB, here are {here} GB"
+        return [_note("answer model", found, "expect swapping while it trains")]
+    return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
+
+
+def needs_gb(
+    options: argparse.Namespace, machine: Machine, *, installed: bool, prepared: bool
+) -> tuple[float, float, float]:
+    """(GB to download, GB on the disk of the project, GB on the disk of the home)."""
+    fetched, kept = (0.0, 0.0)
+    if not installed:
+        fetched, kept = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
+        if options.check:
+            fetched, kept = fetched + CHECK_EXTRAS_GB[0], kept + CHECK_EXTRAS_GB[1]
+    home = HOME_GB
+    if not prepared:
+        fetched, home = fetched + EMBEDDED_WEIGHTS_GB[0], home + EMBEDDED_WEIGHTS_GB[1]
+    if options.embedder != EMBEDDED_EMBEDDER and not Path(options.embedder).expanduser().is_dir():
+        fetched, home = fetched + OTHER_EMBEDDER_GB, home + OTHER_EMBEDDER_GB
+    billions = parameters_of(options.base_model)
+    if options.base_model != EMBEDDED_MODEL and billions:
+        local = Path(options.base_model).expanduser().is_dir()
+        fetched, home = fetched + (0 if local else 2 * billions), home + 4 * billions
+    answering = parameters_of(options.answer_model)
+    served_elsewhere = options.answer_model.startswith(("http://", "https://"))
+    place = Path(options.answer_model).expanduser()
+    if answering and not served_elsewhere and not place.is_file():  # a GGUF is served as it lies
+        fetched += 0 if place.is_dir() else 2 * answering
+        home += (2 if place.is_dir() else 4) * answering
+    return round(fetched, 1), kept, home
+
+
+def look_at_disk(project: Path, home: Path, *, kept_gb: float, home_gb: float) -> list[Finding]:
+    """Free space where the packages and where the home will lie."""
+    wanted: dict[int, tuple[Path, float]] = {}
+    for place, gigabytes in ((project, kept_gb), (home.resolve(), home_gb)):
+        folder = next(parent for parent in (place, *place.parents) if parent.exists())
+        device = folder.stat().st_dev
+        before = wanted.get(device, (folder, 0.0))
+        wanted[device] = (before[0], before[1] + gigabytes)
+    findings = []
+    for folder, gigabytes in wanted.values():
+        free = shutil.disk_usage(str(folder)).free / GB
+        found = f"{free:.1f} GB free at {folder}, {gigabytes:.1f} GB needed"
+        if free >= gigabytes:
+            findings.append(_ok("disk", found))
+        else:
+            step = f"free {gigabytes - free:.1f} GB, or name another place with TWIN_HOME"
+            findings.append(_stop("disk", found, step))
+        if not os.access(str(folder), os.W_OK):
+            step = "make the folder writable, or name another with TWIN_HOME"
+            findings.append(_stop("disk", f"{folder} is not writable", step))
+    return findings
+
+
+def look_at_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
+    """A port that was asked for must be free; a taken default gives way to the next free one."""
+    running = own_stack(home)
+    findings = []
+    for service, default in PORTS.items():
+        variable = f"TWIN_{service.upper()}_PORT"
+        asked = getattr(options, f"{service}_port") or os.environ.get(variable)
+        try:
+            port = int(asked or default)
+            taken = _is_taken(port)
+        except (ValueError, OverflowError):
+            step = "name a port from 1 to 65535"
+            findings.append(
+                _stop("port", f"{asked!r} is no port for the {SERVICES[service]}", step)
+            )
+            continue
+        name, found = f"port {port}", f"for the {SERVICES[service]}"
+        if not taken:
+            findings.append(_ok(name, f"{found}, free"))
+        elif running:
+            findings.append(_ok(name, f"{found}, in use while this home's stack runs"))
+        elif asked:
+            step = f"end what uses it, or choose another with --{service}-port"
+            findings.append(_stop(name, f"{found}, in use", step))
+        else:
+            step = "the stack will listen on the next free port"
+            findings.append(_note(name, f"{found}, in use by another program", step))
+    return findings
+
+
+def own_stack(home: Path) -> bool:
+    """Whether a stack of this home runs: one of the pids in its endpoints file is alive."""
+    try:
+        pids = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["pids"]
+        return any(_alive(int(entry["pid"])) for entry in pids.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # no stack, or one that did not get to write the file
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)
+        except OSError as error:
+            return error.errno in (errno.EADDRINUSE, errno.EACCES)
+    return False
+
+
+def _finding(verdict: str, name: str, found: str, step: str = "") -> Finding:
+    return {"verdict": verdict, "name": name, "found": found, "next_step": step}
+
+
+def _ok(name: str, found: str) -> Finding:
+    return _finding("ok", name, found)
+
+
+def _note(name: str, found: str, step: str) -> Finding:
+    return _finding("note", name, found, step)
+
+
+def _stop(name: str, found: str, step: str) -> Finding:
+    return _finding("stop", name, found, step)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""  # another system, or a container that hides it
+
+
+def _first_line(path: str) -> str:
+    return (_text(path).splitlines() or [""])[0].strip()
+
+
+def _output(command: list[str]) -> str:
+    """Standard output of a command; empty when it is not there, fails or takes 5 seconds."""
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ran.stdout if ran.returncode == 0 else ""
+
+
+def examine(options: argparse.Namespace, project: Path, *, installed: bool | None = None) -> Report:
+    """Everything that is looked at, as one dict (what `--json` prints).
+
+    Args:
+        installed: the packages are there; None: as the stamp of `installation.py` says.
+    """
+    started = time.monotonic()
+    home = Path(options.home).expanduser()
+    machine = {
+        "cores": cores(),
+        "memory_gb": memory_gb(),
+        "bf16": multiplies_bf16(),
+        "gpus": gpus(),
+    }
+    if installed is None:
+        installed = (project / ".venv" / ".installed").exists()
+    prepared = (home / "weights").is_dir() and any((home / "weights").iterdir())
+    download, kept, in_home = needs_gb(options, machine, installed=installed, prepared=prepared)
+    findings = look_at_system() + look_at_python() + look_at_compiler()
+    findings += look_at_model(options.base_model, machine)
+    findings += look_at_answer_model(options.answer_model, options.base_model, machine)
+    findings += look_at_disk(project, home, kept_gb=kept, home_gb=in_home)
+    if not options.check:
+        findings += look_at_ports(options, home)
+    return {
+        "go_on": all(finding["verdict"] != "stop" for finding in findings),
+        "machine": machine,
+        "findings": findings,
+        "download_gb": download,
+        "disk_gb": round(kept + in_home, 1),
+        "models": {name: expect(billions, machine) for name, billions in SIZES.items()},
+        "forecast": forecast.forecast(
+            machine,
+            billions=parameters_of(options.base_model) or REFERENCE_BILLION,
+            words=forecast.words_in(options.posts),
+            installed=installed,
+            busy=forecast.load(),
+            speed=forecast.core_speed(),
+        ),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def as_text(report: Report) -> str:
+    """The report for a person: findings, what to expect, and what stops it."""
+    words = {"ok": "ok  ", "note": "note", "stop": "STOP"}
+    lines = []
+    for finding in report["findings"]:
+        line = f"  {words[finding['verdict']]}  {finding['name']}: {finding['found']}"
+        lines.append(line + (f" -> {finding['next_step']}" if finding["next_step"] else ""))
+    machine = report["machine"]
+    graphics = ", ".join(f"{name} ({size} GB)" for name, size in machine["gpus"]) or "no GPU"
+    bf16 = "with" if machine["bf16"] else "without"
+    lines += [
+        f"  this machine: {machine['cores']} cores {bf16} bf16, "
+        f"{machine['memory_gb']} GB of memory, {graphics}",
+        f"  to download: about {report['download_gb']:.1f} GB; "
+        f"on disk in the end: about {report['disk_gb']:.1f} GB",
+        *forecast.as_lines(report["forecast"]),
+        "  model   fits   training, expected   a reader sees         needs",
+    ]
+    for name, model in report["models"].items():
+        minutes = model["training_minutes"]
+        training = f"{max(1, minutes):.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+        lines.append(
+            f"  {name:<7} {'yes' if model['fits'] else 'no':<6} about {training:<14} "
+            f"about {model['reply_tokens_per_s']:>6.1f} tokens/s  {model['needs']} ({model['on']})"
+        )
+    lines.append("  (by rule from a 135M model on two cores: forecast.py and model_fit.py say how)")
+    lines += [
+        f"Cannot go on. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
+        for finding in report["findings"]
+        if finding["verdict"] == "stop"
+    ]
+    return "\n".join(lines)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments that matter here, out of those of `twin up` or `twin check`."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--check", action="store_true", help="for deploy/check.sh: no ports")
+    model = os.environ.get("TWIN_BASE_MODEL") or EMBEDDED_MODEL
+    parser.add_argument("--base-model", default=model)
+    parser.add_argument("--embedder", default=os.environ.get("TWIN_EMBEDDER") or EMBEDDED_EMBEDDER)
+    parser.add_argument("--answer-model", default="")
+    parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
+    for service in PORTS:
+        parser.add_argument(f"--{service}-port")
+    found, others = parser.parse_known_args(argv)
+    found.posts = _posts_among(others)
+    return found
+
+
+def _posts_among(others: Sequence[str]) -> Path | None:
+    """The folder or file of posts among the arguments of `twin up` that do not matter here."""
+    for number, argument in enumerate(others):
+        before = others[number - 1] if number else ""
+        path = Path(argument).expanduser()
+        named = before.startswith("--") and "=" not in before  # what follows may be its value
+        if not argument.startswith("-") and not named and path.exists():
+            return path
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the report; the exit code says whether to go on."""
+    options = parse(sys.argv[1:] if argv is None else argv)
+    report = examine(options, Path(__file__).resolve().parent.parent)
+    print(json.dumps(report, indent=1) if options.json else as_text(report))
+    return 0 if report["go_on"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

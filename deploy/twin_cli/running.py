@@ -1,0 +1,119 @@
+"""One command from its words to its exit code.
+
+Belongs here: which groups of commands there are, and the one place where an error becomes a message
+and an exit code. Does not belong here: the commands (a module a group).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from twin_cli import answers, keys, operating, posts, stack, versions
+from twin_cli.arguments import say
+from twin_cli.commands import failures
+from twin_resources.errors import TwinError
+
+PROJECT = "llm-twin"
+
+app = typer.Typer(
+    name="twin",
+    help="A language model that answers in one author's voice, from that author's own posts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for group in (stack, answers, posts, versions, operating, keys):
+    app.add_typer(group.commands)  # without a name: its commands stand beside the others
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        say(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def twin(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_tell_version,
+            is_eager=True,
+            help="Print version, Python and platform, and end.",
+        ),
+    ] = False,
+) -> None:
+    """What stands before a command's name."""
+
+
+def version_line() -> str:
+    """`llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`: what a report of a fault begins with.
+
+    Raises:
+        TwinError: the project was not installed.
+    """
+    try:
+        version = metadata.version(PROJECT)
+    except metadata.PackageNotFoundError as error:
+        raise TwinError(
+            "tell the version",
+            found=f"no package {PROJECT} is installed in {sys.prefix}",
+            next_step="install it: `pip install -e .` in the checkout, or `bash deploy/up.sh`",
+        ) from error
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return f"{PROJECT} {version}, Python {platform.python_version()}, {system}"
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit code. Every error becomes a message here."""
+    try:
+        code = app(args=arguments, prog_name="twin", standalone_mode=False)
+    except TwinError as error:
+        _complain(error.tried, found=error.found, next_step=error.next_step)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # `twin … | head`: the reader has gone; nothing more can be said on that pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        _complain(
+            "finish the command",
+            found=failures.words_of(error),
+            next_step=failures.next_step_of(error),
+        )
+        say(f"details: {failures.save_traceback()}", to_error=True)
+        return 1
+    except typer.Abort:
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last place where it can become a message
+        shown = getattr(error, "show", None)
+        if callable(shown):  # a usage error of the argument parser explains itself
+            shown()
+            return int(getattr(error, "exit_code", 2))
+        _complain(
+            "finish the command",
+            found=f"{type(error).__name__}: {error}",
+            next_step=f"report this with {failures.save_traceback()}",
+        )
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of the `twin` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _complain(tried: str, *, found: str, next_step: str) -> None:
+    typer.secho(f"Could not {tried}.", err=True, fg="red", bold=True)
+    typer.echo(f"  found: {found}", err=True)
+    typer.echo(f"  next:  {next_step}", err=True)

@@ -1,0 +1,158 @@
+"""The commands of the stack: `up`, `demo-loop`, `status`, `stop`.
+
+Belongs here: their names, arguments and help. Does not belong here: what they do
+(`twin_cli/commands/`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_cli import completion
+from twin_cli.arguments import (
+    START,
+    AuthorName,
+    Home,
+    Include,
+    Json,
+    Port,
+    console,
+    example,
+    say,
+    settings_of,
+)
+
+commands = typer.Typer()
+
+
+@commands.command(
+    rich_help_panel=START, epilog=example('twin up path/to/posts --author "First Last"')
+)
+def up(  # noqa: PLR0913, PLR0917 - one parameter an option
+    path: Annotated[
+        Path | None, typer.Argument(help="Folder of posts; without it the bundled sample author.")
+    ] = None,
+    author: Annotated[
+        str,
+        typer.Option(
+            "--author",
+            help='Whose posts they are: "First Last".',
+            autocompletion=completion.authors,
+        ),
+    ] = "",
+    include: Include = None,
+    base_model: Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")] = "",
+    embedder: Annotated[str, typer.Option("--embedder", help="sentence-transformers id.")] = "",
+    answer_model: Annotated[
+        str,
+        typer.Option(
+            "--answer-model",
+            help="A larger model that answers until the tuned one has beaten it: folder, GGUF "
+            "file, Hugging Face id or https://…/v1; kept; none: no more.",
+        ),
+    ] = "",
+    consent: Annotated[
+        bool,
+        typer.Option("--consent", help="The author has agreed; noted with today's date."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at the first answers.")] = False,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train once.")] = True,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train although it is done.")] = False,
+    auto_retrain: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto-retrain/--no-auto-retrain",
+            help="Retrain by itself when readers' scores fall or material has grown; kept.",
+        ),
+    ] = None,
+    demo_loop: Annotated[
+        bool,
+        typer.Option(
+            "--demo-loop", help="As `twin demo-loop`; other options but --home are left out."
+        ),
+    ] = False,
+    gateway_port: Port = None,
+    dagster_port: Port = None,
+    traces_port: Port = None,
+    chat_port: Port = None,
+    home: Home = None,
+) -> int:
+    """From a folder of posts to a tuned twin behind one endpoint."""
+    from twin_cli.commands.up import UpOptions, run_up
+
+    if demo_loop:
+        from twin_cli.commands.demo.loop import run_demo
+
+        return run_demo(home)
+    ports = {
+        "gateway": gateway_port,
+        "dagster": dagster_port,
+        "traces": traces_port,
+        "chat": chat_port,
+    }
+    return run_up(
+        UpOptions(
+            path=path,
+            author=author,
+            include=include or (),
+            base_model=base_model,
+            embedder=embedder,
+            answer_model=answer_model,
+            consent=consent,
+            dry_run=dry_run,
+            detach=detach,
+            train=train,
+            retrain=retrain,
+            auto_retrain=auto_retrain,
+            ports={name: port for name, port in ports.items() if port is not None},
+            home=home,
+        )
+    )
+
+
+@commands.command(
+    name="demo-loop", rich_help_panel=START, epilog=example("twin demo-loop --unhurried")
+)
+def demonstrate(
+    home: Home = None,
+    unhurried: Annotated[
+        bool,
+        typer.Option("--unhurried", help="Train and judge as outside the demo; the gate releases."),
+    ] = False,
+) -> int:
+    """The loop closed once, in a home of its own: readers' scores fall, one retraining mends it."""
+    from twin_cli.commands.demo.loop import run_demo
+
+    return run_demo(home, unhurried=unhurried)
+
+
+@commands.command(rich_help_panel=START, epilog=example("twin status --wait"))
+def status(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until the verdict: 0 tuned, 3 refused, 4 failed.")
+    ] = False,
+    as_json: Json = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds to wait for a training to begin.")
+    ] = None,
+    author: AuthorName = "",
+    home: Home = None,
+) -> int:
+    """What runs and what is served."""
+    from twin_cli.commands.status import run_status, run_wait
+
+    if wait:
+        return run_wait(settings_of(home), author=author, timeout_s=timeout)
+    return run_status(settings_of(home), as_json=as_json, console=console())
+
+
+@commands.command(rich_help_panel=START, epilog=example("twin stop"))
+def stop(home: Home = None) -> int:
+    """End every process of the stack (and, without --home, of the demo's), and nothing else."""
+    from twin_cli.commands.stopping import run_stop
+
+    return run_stop(settings_of(home), say=say, with_demo=home is None)

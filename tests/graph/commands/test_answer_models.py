@@ -1,0 +1,197 @@
+"""An answer model as the commands see it: who answers, what is tuned, what goes."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from twin_cli.commands.answer_models import follow_answer_model, require_leave
+from twin_cli.commands.author_progress import AuthorProgress
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.export_command import run_export
+from twin_cli.commands.outcome import Outcome, open_registry, standing_ending
+from twin_cli.commands.releases import run_release, run_versions
+from twin_cli.commands.status import look
+from twin_cli.commands.training import plan_training, tell_ending
+
+from twin_resources.authors import Author, read_author, write_author
+from twin_resources.errors import TwinError
+from twin_resources.registry.registry import Claim, Registry, Verdict
+from twin_resources.settings import Settings
+from twin_resources.storage.weights.answer_model import read_name
+
+NAME = "http://127.0.0.1:9/v1#large"
+ADA = Author("ada", "Ada", answer_model=NAME, consent="2026-01-01: by mail")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    found = Settings(home=tmp_path)
+    write_author(found, ADA)
+    return found
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Registry:
+    found = open_registry(settings)
+    register(found, "named", kind="answer_model")
+    found.move("ada", 1, "stable", actor="command:jo", reason="named", force=True)
+    return found
+
+
+def register(registry: Registry, checkpoint: str, kind: str = "tuned") -> None:
+    named = kind == "answer_model"
+    registry.register(
+        author="ada",
+        checkpoint=checkpoint,
+        folder="" if named else "/c",
+        adapter_gguf=None,
+        base=NAME if named else "/b",
+        base_gguf="" if named else "/b.gguf",
+        template="t",
+        dataset_version="" if named else "d",
+        kind="answer_model" if named else "tuned",
+    )
+
+
+def judged(registry: Registry, checkpoint: str, outcome: str = "passed") -> None:
+    claim = Claim("beats_base_model", outcome == "passed", 30.0, 32.0, "perplexity")
+    registry.record_verdict(
+        Verdict(
+            "ada",
+            checkpoint,
+            "gate-1",
+            "passed" if outcome == "passed" else "failed",
+            (claim,),
+            "2026-01-01T00:00:00+00:00",
+        )
+    )
+
+
+def written(console: Console) -> str:
+    stream = console.file
+    assert isinstance(stream, io.StringIO)
+    return " ".join(stream.getvalue().split())
+
+
+def a_console() -> Console:
+    return Console(file=io.StringIO(), width=400)
+
+
+def test_what_was_named_is_no_training_and_one_follows(
+    settings: Settings, registry: Registry
+) -> None:
+    assert standing_ending(settings, "ada") is None
+    plan = plan_training(
+        settings, "ada", AuthorProgress(kept=50, words=20_000), wanted=True, again=False
+    )
+    assert plan.follows
+
+
+@pytest.mark.parametrize(
+    ("to", "outcome", "said"),
+    [
+        ("shadow", Outcome.TUNED, "on trial against v1: 30 of about 80 pairs"),
+        ("parked", Outcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+        ("rolled_back", Outcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+    ],
+)
+def test_a_version_that_has_passed_is_told_with_its_trial(
+    settings: Settings, registry: Registry, to: str, outcome: Outcome, said: str
+) -> None:
+    register(registry, "h2")
+    judged(registry, "h2")
+    registry.move(
+        "ada", 2, "shadow", actor="r", reason="30 of about 80 pairs", gate_version="gate-1"
+    )
+    if to == "parked":
+        registry.move("ada", 2, "parked", actor="r", reason="30 of about 80 pairs")
+    elif to == "rolled_back":
+        registry.move("ada", 2, "rolled_back", actor="r", reason="30 of about 80 pairs")
+    ending = standing_ending(settings, "ada")
+    assert ending is not None
+    assert (ending.outcome, ending.version) == (outcome, None)
+    console = a_console()
+    tell_ending(ending, clock=StageClock(console=console))
+    assert said in written(console)
+    assert f"the answer model (v1, {NAME})" in written(console)
+    assert "base model + retrieval" not in written(console)
+
+
+def test_a_refused_version_leaves_the_answer_model(settings: Settings, registry: Registry) -> None:
+    register(registry, "h2")
+    judged(registry, "h2", "failed")
+    ending = standing_ending(settings, "ada")
+    assert ending is not None
+    assert ending.outcome is Outcome.REFUSED
+    assert ending.who_answers.startswith("the answer model (v1")
+
+
+def test_commands_tell_it_from_a_tuned_one(settings: Settings, registry: Registry) -> None:
+    console = a_console()
+    run_versions(settings, author="ada", console=console)
+    assert f"stable answer model {NAME}" in written(console)
+    console = a_console()
+    run_versions(settings, author="ada", console=console, as_json=True)
+    assert json.loads(written(console))["versions"][0]["kind"] == "answer_model"
+    assert look(settings).authors == {"ada": f"v1, answer model {NAME}"}
+    for version in ("", "v1"):
+        with pytest.raises(TwinError, match="an answer model that was named, not trained"):
+            run_export(
+                settings,
+                version,
+                author="ada",
+                wanted="gguf",
+                into=None,
+                dtype="float16",
+                verify=True,
+                as_json=False,
+                console=a_console(),
+            )
+
+
+def test_a_version_on_trial_is_released_by_hand(settings: Settings, registry: Registry) -> None:
+    register(registry, "h2")
+    judged(registry, "h2")
+    registry.move("ada", 2, "shadow", actor="r", reason="passed", gate_version="gate-1")
+    run_release(settings, "v2", author="ada", reason="it will do", console=a_console())
+    assert [item.state for item in registry.versions("ada")] == ["retired", "stable"]
+    assert registry.get("ada", 2).forced
+
+
+def test_it_goes_when_the_author_names_none(settings: Settings, registry: Registry) -> None:
+    clock = StageClock(console=a_console())
+    none = Author("ada", "Ada")
+    assert follow_answer_model(settings, none, before=NAME, instance="", clock=clock) is None
+    assert registry.stable("ada") is None
+    assert standing_ending(settings, "ada") is None
+
+
+def test_an_address_that_is_down_keeps_what_stands_and_is_no_first_answer_model(
+    settings: Settings, registry: Registry
+) -> None:
+    console = a_console()
+    clock = StageClock(console=console)
+    stands = follow_answer_model(settings, ADA, before=NAME, instance="", clock=clock)
+    assert stands == registry.get("ada", 1)
+    assert "Connection refused" in written(console)
+    other = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
+    write_author(settings, other)
+    with pytest.raises(TwinError, match="Connection refused"):
+        follow_answer_model(settings, other, before=NAME, instance="", clock=clock)
+    assert [item.state for item in registry.versions("ada")] == ["stable"]
+    assert read_author(settings, "ada") == ADA, "the next start does not meet the same"
+
+
+def test_an_address_elsewhere_needs_the_authors_leave(settings: Settings) -> None:
+    far = read_name("https://models.example/v1#large")
+    with pytest.raises(TwinError, match="no line `consent`"):
+        require_leave(Author("ada", "Ada"), far)
+    agreed = "2026-01-01: by mail"
+    with pytest.raises(TwinError, match="paid = false"):
+        require_leave(Author("ada", "Ada", consent=agreed, paid=False), far)
+    require_leave(Author("ada", "Ada", consent=agreed), far)

@@ -1,0 +1,414 @@
+"""`twin doctor` on real services, on ports where nobody listens, and on homes that are broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twin_cli import preflight
+from twin_cli.commands.console import make_console
+from twin_cli.commands.doctor import machine, stack, stores
+from twin_cli.commands.doctor.examination import examine, run_doctor
+from twin_cli.commands.doctor.findings import Finding, looked
+
+from tests.documented import documented, shape
+from tests.graph.s3 import KEY, client_of, name_in_environment
+from tests.postgresql_server import postgresql, postgresql_url
+from twin_resources.authors import Author, write_author
+from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
+from twin_resources.processes.endpoints import write_private
+from twin_resources.settings import Settings, load_secrets, load_settings
+from twin_resources.storage.state.state import State
+
+__all__ = ["postgresql", "postgresql_url"]  # fixtures
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def closed() -> int:
+    """A port where nobody listens."""
+    return free_port()
+
+
+@pytest.fixture
+def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """The embedded trace store of this home, as a process."""
+    load_secrets(home)
+    port_file = tmp_path / "port"
+    command = [
+        sys.executable,
+        "-m",
+        "twin_resources.observability.trace_store.local_store",
+        "--port",
+        "0",
+    ]
+    command += ["--db", str(tmp_path / "traces.sqlite"), "--home", str(home.home)]
+    process = subprocess.Popen([*command, "--port-file", str(port_file)])
+    deadline = time.monotonic() + 60
+    while not port_file.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "the trace store did not come up in 60 s"
+        time.sleep(0.05)
+    yield home.model_copy(update={"traces_port": int(port_file.read_text())})
+    process.terminate()
+    process.wait(20)
+
+
+def one(findings: Any) -> Finding:
+    [found] = list(findings)
+    return found
+
+
+def verdict(findings: Any) -> str:
+    return one(findings).verdict
+
+
+# The whole
+
+
+def test_a_fresh_home_has_nothing_that_fails(home: Settings) -> None:
+    findings = examine(home)
+    assert [one for one in findings if one.verdict == "fail"] == []
+    names = {finding.name for finding in findings}
+    assert {"packages", "GPU", "disk", "keys", "ports", "state", "tables", "outbox"} <= names
+    assert all(finding.remedy for finding in findings if finding.verdict != "ok")
+    assert not any(finding.remedy for finding in findings if finding.verdict == "ok")
+    assert list(home.home.iterdir()) == [], "a doctor changes nothing"
+
+
+def test_the_json_is_as_documented_and_a_failure_is_exit_code_one(
+    home: Settings, monkeypatch: pytest.MonkeyPatch, closed: int
+) -> None:
+    console = make_console()
+    with console.capture() as printed:
+        assert run_doctor(home, as_json=True, console=console) == 0
+    said = json.loads(printed.get())
+    assert shape(said) == shape(documented("doctor"))
+    assert said["ok"] is True
+    monkeypatch.setenv("LANGFUSE_HOST", f"http://127.0.0.1:{closed}")
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk")
+    with console.capture() as printed:
+        assert run_doctor(load_settings(), as_json=True, console=console) == 1
+    said = json.loads(printed.get())
+    assert said["ok"] is False
+    [failed] = [check for check in said["checks"] if check["verdict"] == "fail"]
+    assert "LANGFUSE_SECRET_KEY" in failed["found"]
+    assert "all three" in failed["remedy"]
+    with console.capture() as printed:
+        assert run_doctor(load_settings(), as_json=False, console=console) == 1
+    assert "1 failed" in printed.get()
+
+
+def test_a_look_that_breaks_hides_no_other() -> None:
+    def broken() -> list[Finding]:
+        raise ZeroDivisionError("a bug")
+
+    found = one(looked("disk", broken))
+    assert (found.name, found.verdict) == ("disk", "fail")
+    assert "ZeroDivisionError" in found.found
+
+
+# The machine
+
+
+def test_packages_are_compared_with_what_is_declared(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert verdict(machine.look_at_packages(home)) == "ok"
+    real = metadata.version
+    wrong = {"dagster": "1.10.0", "polars": None}
+
+    def version(name: str) -> str:
+        if name in wrong:
+            found = wrong[name]
+            if found is None:
+                raise metadata.PackageNotFoundError(name)
+            return found
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = one(machine.look_at_packages(home))
+    assert found.verdict == "fail"
+    assert "dagster 1.10.0, wanted " in found.found
+    assert "polars is missing" in found.found
+
+
+def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
+    assert any(line.startswith("packaging") for line in machine.requirements())
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "llm-twin"\ndependencies = ["new-package>=1"]\n'
+    )
+    assert machine.requirements(tmp_path) == ["new-package>=1"]
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "somebody-elses"\n')
+    assert machine.requirements(tmp_path) == metadata.requires("llm-twin")
+
+
+def test_a_card_that_torch_cannot_use_is_said(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "gpus", list)
+    assert one(machine.look_at_gpu(home)).found.startswith("none: ")
+    monkeypatch.setattr(preflight, "gpus", lambda: [("NVIDIA H200", 139.0)])
+    for torch, wanted in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
+        monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
+        assert verdict(machine.look_at_gpu(home)) == wanted
+
+
+def test_a_disk_without_room_fails_before_a_training_does(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for free, wanted in ((0.5e9, "fail"), (3e9, "warn"), (80e9, "ok")):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _folder, usage=usage: usage)
+        assert verdict(machine.look_at_disk(home)) == wanted
+
+
+def test_keys_that_others_can_read_and_keys_that_are_missing(home: Settings) -> None:
+    load_secrets(home)
+    assert verdict(machine.look_at_keys(home)) == "ok"
+    secrets = home.home / "secrets.json"
+    secrets.chmod(0o644)
+    found = one(machine.look_at_keys(home))
+    assert (found.verdict, found.remedy) == ("fail", f"chmod 600 {secrets}")
+    secrets.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    judged = home.model_copy(update={"judge_model": "anthropic/some-model"})
+    first, second = machine.look_at_keys(judged, environ={"OPENAI_API_KEY": "sk"})
+    assert (first.verdict, second.verdict) == ("ok", "warn")
+    assert "ANTHROPIC_API_KEY" in second.remedy
+    assert verdict(machine.look_at_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
+
+
+def test_a_judge_that_cannot_be_paid(home: Settings) -> None:
+    assert list(machine.look_at_judge(home)) == []
+    priced = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})
+    found = one(machine.look_at_judge(priced, environ={}))
+    assert (found.verdict, "TWIN_JUDGE_BUDGET_PER_MONTH" in found.remedy) == ("warn", True)
+    unknown = home.model_copy(update={"judge_model": "anthropic/some-model"})
+    assert "no price" in one(machine.look_at_judge(unknown, environ={})).found
+    own = home.model_copy(update={"judge_model": "ollama/llama3"})
+    limited = priced.model_copy(update={"judge_budget_per_month": 2.0})
+    assert verdict(machine.look_at_judge(own, environ={})) == "ok"
+    assert one(machine.look_at_judge(limited, environ={})).found.endswith("$2.00 a month")
+
+
+def test_authors_whose_file_or_folder_is_broken(home: Settings, tmp_path: Path) -> None:
+    assert verdict(machine.look_at_authors(home)) == "warn"
+    write_author(home, Author("ada", "Ada", sources=(str(tmp_path), "s3://bucket/posts")))
+    assert verdict(machine.look_at_authors(home)) == "ok"
+    write_author(home, Author("bob", "Bob", sources=("/no/such/folder",)))
+    found = one(machine.look_at_authors(home))
+    assert (found.verdict, "/no/such/folder (of bob)" in found.found) == ("warn", True)
+    (home.authors_dir / "cleo.toml").write_text("name = [")
+    assert {finding.verdict for finding in machine.look_at_authors(home)} == {"fail", "warn"}
+
+
+# The stores
+
+
+def test_the_state_in_sqlite(home: Settings) -> None:
+    State.open(home.state_address).close()
+    assert "schema" in one(stores.look_at_state(home)).found
+    broken = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
+    (home.home / "broken.sqlite").write_bytes(b"no database" * 500)
+    assert verdict(stores.look_at_state(broken)) == "fail"
+
+
+def test_the_state_in_postgresql(home: Settings, postgresql_url: str, closed: int) -> None:
+    url = postgresql_url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    there = home.model_copy(update={"state_url": url})
+    empty = one(stores.look_at_state(there))
+    assert (empty.name, empty.verdict) == ("PostgreSQL", "ok")
+    assert "made at the first start" in empty.found
+    State.open(url).close()
+    assert "schema" in one(stores.look_at_state(there)).found
+    wrong = {
+        "no such database": url.rsplit("/", 1)[0] + "/no_such_database",
+        "nobody listens": f"postgresql+psycopg2://twin:secret@127.0.0.1:{closed}/twin",
+        "another kind": "mysql+nothing://a@b/c",
+        "no address": "postgres or so",
+    }
+    for address in wrong.values():
+        began = time.monotonic()
+        found = one(stores.look_at_state(home.model_copy(update={"state_url": address})))
+        assert found.verdict == "fail"
+        assert "TWIN_STATE_URL" in found.remedy
+        assert "secret" not in found.found
+        assert time.monotonic() - began < 5
+
+
+def test_tables_on_s3(
+    home: Settings, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, closed: int
+) -> None:
+    name_in_environment(monkeypatch, s3_endpoint)
+    client = client_of(s3_endpoint)
+    client.create_bucket(Bucket="doctor")
+    there = home.model_copy(update={"tables_uri": "s3://doctor/tables"})
+    found = one(stores.look_at_tables(there))
+    assert (found.name, found.verdict) == ("S3", "ok")
+    assert "s3://doctor/tables is empty" in found.found
+    client.put_object(Bucket="doctor", Key="tables/a", Body=b"x")
+    assert "has objects" in one(stores.look_at_tables(there)).found
+
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    assert one(stores.look_at_tables(there)).remedy == "export AWS_ALLOW_HTTP=true"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT"])
+    monkeypatch.delenv("AWS_ENDPOINT")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    assert "AWS_ENDPOINT=" in one(stores.look_at_tables(there)).remedy
+
+    def looked_at(uri: str) -> Finding:
+        named = home.model_copy(update={"tables_uri": uri})
+        return one(looked("tables", lambda: stores.look_at_tables(named)))
+
+    assert "NoSuchBucket" in looked_at("s3://no-such-bucket/tables").found
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{closed}")
+    began = time.monotonic()
+    away = looked_at("s3://doctor/tables")
+    assert (away.verdict, "AWS_ENDPOINT" in away.remedy) == ("fail", True)
+    assert time.monotonic() - began < 10
+    assert KEY not in away.found.split()
+
+
+def test_the_trace_store_and_a_langfuse(
+    trace_store: Settings, closed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = one(stores.look_at_traces(trace_store, is_running=True))
+    assert (found.name, found.verdict) == ("trace store", "ok")
+    assert "version" in found.found
+    away = trace_store.model_copy(update={"traces_port": closed})
+    assert verdict(stores.look_at_traces(away, is_running=False)) == "ok"
+    gone = one(stores.look_at_traces(away, is_running=True))
+    assert (gone.verdict, gone.remedy) == ("fail", "`twin logs traces`")
+
+    secrets = load_secrets(trace_store)
+    named = {
+        "langfuse_host": f"http://127.0.0.1:{trace_store.traces_port}",
+        "langfuse_public_key": secrets.traces_public_key,
+        "langfuse_secret_key": secrets.traces_secret_key,
+    }
+    real = trace_store.model_copy(update=named)
+    assert one(stores.look_at_traces(real, is_running=False)).name == "Langfuse"
+    assert verdict(stores.look_at_traces(real, is_running=False)) == "ok"
+    for changed, remedy in (
+        ({"langfuse_secret_key": "sk-wrong"}, "LANGFUSE_SECRET_KEY"),
+        ({"langfuse_host": f"http://127.0.0.1:{closed}"}, "LANGFUSE_HOST"),
+    ):
+        wrong = one(stores.look_at_traces(real.model_copy(update=changed), is_running=False))
+        assert wrong.verdict == "fail"
+        assert remedy in wrong.remedy
+        assert secrets.traces_secret_key not in wrong.found
+
+
+def test_what_waits_in_the_outbox(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verdict(stores.look_at_outbox(home, is_running=True)) == "ok"
+    outbox = Outbox(outbox_path(home))
+    assert "empty" in one(stores.look_at_outbox(home, is_running=True)).found
+    outbox.put_scores([QueuedScore("a", "t" * 32, "thumbs", 1.0)])
+    assert verdict(stores.look_at_outbox(home, is_running=True)) == "ok"
+    assert verdict(stores.look_at_outbox(home, is_running=False)) == "warn"
+    waiting = outbox.next_waiting()
+    assert waiting is not None
+    outbox.failed(waiting, "HTTP 503: away")
+    later = time.time() + 600
+    monkeypatch.setattr(stores.time, "time", lambda: later)
+    found = one(stores.look_at_outbox(home, is_running=True))
+    assert (found.verdict, "HTTP 503: away" in found.found) == ("fail", True)
+    outbox.refuse(waiting, "HTTP 400")
+    verdicts = [finding.verdict for finding in stores.look_at_outbox(home, is_running=True)]
+    assert verdicts == ["ok", "warn"]  # nothing waits, and one was refused for good
+    outbox.close()
+
+
+# The stack and what is named in its place
+
+
+class _Models(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server's list of models, and a tracking server's health."""
+
+    def do_GET(self) -> None:
+        known = {"/v1/models": b'{"data": [{"id": "my-model"}]}', "/health": b"OK"}
+        body = known.get(self.path)
+        self.send_response(200 if body else 404)
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+@pytest.fixture
+def models_url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Models)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_server_of_somebody_elses(home: Settings, models_url: str, closed: int) -> None:
+    named = home.model_copy(
+        update={"model_server_url": f"{models_url}/v1", "base_model": "my-model"}
+    )
+    assert verdict(stack.look_at_models(named, None)) == "ok"
+    other = named.model_copy(update={"base_model": "another"})
+    assert "--served-model-name another" in one(stack.look_at_models(other, None)).remedy
+    away = named.model_copy(update={"model_server_url": f"http://127.0.0.1:{closed}/v1"})
+    found = one(looked("model server", lambda: stack.look_at_models(away, None)))
+    assert (found.verdict, "TWIN_MODEL_SERVER_URL" in found.remedy) == ("fail", True)
+
+
+def test_ray_and_mlflow_are_asked_where_they_are_named(
+    home: Settings, models_url: str, closed: int
+) -> None:
+    assert list(stores.look_at_trainer(home)) == []
+    named = home.model_copy(
+        update={
+            "train_backend": "ray",
+            "ray_address": f"http://127.0.0.1:{closed}",
+            "mlflow_tracking_uri": models_url,
+        }
+    )
+    ray, mlflow = stores.look_at_trainer(named)
+    assert (ray.name, ray.verdict, mlflow.name, mlflow.verdict) == ("Ray", "fail", "MLflow", "ok")
+    wrong = home.model_copy(update={"mlflow_tracking_uri": f"{models_url}/nothing"})
+    assert "HTTP 404" in one(stores.look_at_trainer(wrong)).found
+
+
+def test_a_port_that_is_taken(home: Settings) -> None:
+    ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")}
+    chosen = home.model_copy(update=ports)
+    assert verdict(stack.look_at_ports(chosen, None, environ={})) == "ok"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ports["gateway_port"]))
+        taken.listen(1)
+        gives_way = next(iter(stack.look_at_ports(chosen, None, environ={})))
+        assert (gives_way.verdict, str(ports["gateway_port"]) in gives_way.found) == ("warn", True)
+        asked = {"TWIN_GATEWAY_PORT": str(ports["gateway_port"])}
+        assert next(iter(stack.look_at_ports(chosen, None, environ=asked))).verdict == "fail"
+
+
+def test_a_stack_that_crashed_is_told_from_one_that_never_ran(home: Settings) -> None:
+    assert verdict(stack.look_at_stack(home, None)) == "warn"
+    (home.home / "supervisor").mkdir()
+    gone = {"pid": 2**22, "started": 1.0}
+    record = {"instance": "x", "supervisor": gone, "ports": {}, "base_model": "", "embedder": ""}
+    write_private(home.home / "supervisor" / "stack.json", json.dumps(record))
+    found = one(stack.look_at_stack(home, None))
+    assert (found.verdict, found.remedy) == ("fail", "`twin up` recovers it")

@@ -1,0 +1,125 @@
+"""`twin export`: which version is meant, and which may not leave; what an export holds is live."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from twin_cli.commands.export_command import answer_of, run_export
+from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.subprocesses import Finished
+
+from twin_resources.authors import Author, write_author
+from twin_resources.errors import TwinError
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+
+
+@pytest.fixture
+def registry(home: Settings) -> Registry:
+    write_author(home, Author(slug="ada", name="Ada", sources=("/posts",)))
+    return open_registry(home)
+
+
+def register(registry: Registry, folder: Path) -> None:
+    registry.register(
+        author="ada",
+        checkpoint=folder.name,
+        folder=str(folder),
+        adapter_gguf=None,
+        base="/b",
+        base_gguf="/b.gguf",
+        template="t",
+        dataset_version="d",
+    )
+
+
+def exported(home: Settings, version: str, into: Path) -> int:
+    return run_export(
+        home,
+        version,
+        author="ada",
+        wanted="adapter",
+        into=into,
+        dtype="float16",
+        verify=False,
+        as_json=False,
+        console=Console(file=io.StringIO(), width=200),
+    )
+
+
+def test_without_a_stable_version_one_must_be_named(
+    home: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    register(registry, tmp_path / "one")
+
+    with pytest.raises(TwinError, match="base model \\+ retrieval answer"):
+        exported(home, "", tmp_path / "out")
+
+
+def test_what_was_trained_on_something_forgotten_does_not_leave(
+    home: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    register(registry, tmp_path / "one")
+    registry.taint("ada", 1, actor="forget", reason="a post")
+
+    with pytest.raises(TwinError, match="forgotten"):
+        exported(home, "v1", tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()
+
+
+def write_checkpoint(folder: Path, base: Path) -> Path:
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    manifest = {
+        "schema": 1, "author": "ada", "checkpoint": "one", "training": "t", "stage": "sft",
+        "base": {"name": "smol", "folder": str(base), "revision": "r"},
+        "template": "t", "dataset": {}, "recipe": {}, "launch": {}, "code": "c", "versions": {},
+        "tokens": 1, "epochs": 1.0, "steps": 1, "metrics": {}, "history": [], "created_at": "",
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def test_a_base_model_that_has_gone_is_told_in_the_modules_own_words(
+    home: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    register(registry, write_checkpoint(tmp_path / "one", tmp_path / "gone"))
+
+    with pytest.raises(TwinError, match="its base model smol is not at") as refused:
+        exported(home, "v1", tmp_path / "out")
+
+    assert "twin up" in refused.value.next_step
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_is_exported_as_its_files(
+    home: Settings, registry: Registry, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}", encoding="utf-8")
+    register(registry, write_checkpoint(tmp_path / "one", base))
+
+    assert exported(home, "v1", tmp_path / "out") == 0
+
+    assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == b"weights"
+    record = json.loads((tmp_path / "out" / "export.json").read_text(encoding="utf-8"))
+    assert record["agreement"] is None  # nothing was compared, and the record says so
+    with pytest.raises(TwinError, match="exists"):
+        exported(home, "v1", tmp_path / "out")
+
+
+def test_the_answer_is_the_last_line() -> None:
+    """DeepSpeed, which PEFT imports, warns on standard output."""
+    noise = "[WARNING] Setting accelerator to CPU.\n"
+    assert answer_of(Finished(0, noise + '{"folder": "/out"}\n', "")) == {"folder": "/out"}
+    with pytest.raises(TwinError, match="out of memory"):
+        answer_of(Finished(1, noise, "out of memory"))
+    facts = {"tried": "export", "found": "no space", "next_step": "free some"}
+    with pytest.raises(TwinError, match="no space"):
+        answer_of(Finished(2, noise + json.dumps({"error": facts}), ""))

@@ -1,0 +1,209 @@
+"""`twin explain`, `versions`, `rollback` and `release` over real tables and a real registry."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.console import Console
+from twin_cli.commands.explain import explanation_tree
+from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.releases import run_release, run_rollback, run_versions
+
+from tests.documented import documented, shape
+from twin_resources.authors import Author, write_author
+from twin_resources.errors import TwinError
+from twin_resources.registry.explanation import Explanation, passages_of
+from twin_resources.registry.registry import Claim, MoveRefused, Registry, Verdict
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
+
+CHUNK = {
+    "chunk_id": "c1",
+    "document_id": "d1",
+    "title": "It's a clock",
+    "url": "",
+    "position": 0,
+    "start": 0,
+    "end": 5,
+    "text": "Words",
+}
+
+
+def store(tables: Tables, asset: str, key: str, rows: list[dict[str, Any]]) -> None:
+    frame = pl.DataFrame(rows)
+    tables.rework(
+        frame,
+        asset,
+        author="ada",
+        key=key,
+        function=lambda changed: changed,
+        version="1",
+        schema=dict(frame.schema),
+        row_key=key,
+    )
+
+
+@pytest.fixture
+def corpus(tables: Tables) -> Tables:
+    store(tables, "document_chunks", "chunk_id", [CHUNK, CHUNK | {"chunk_id": "c'2"}])
+    store(tables, "cleaned_documents", "document_id", [{"document_id": "d1", "source_id": "a.md"}])
+    post = {"source_id": "a.md", "path": "/posts/a.md", "url": "http://x/a", "deleted": False}
+    store(tables, "raw_posts", "source_id", [post])
+    return tables
+
+
+def test_chunks_lead_to_the_posts_in_the_order_of_the_prompt(corpus: Tables) -> None:
+    second, first, gone = passages_of(corpus, "ada", ["c'2", "c1", "c3"])
+    assert (second.chunk_id, first.chunk_id) == ("c'2", "c1")
+    assert (first.path, first.source_id, first.url) == ("/posts/a.md", "a.md", "http://x/a")
+    assert first.offsets == (0, 5)
+    assert gone.document_id == ""
+    assert passages_of(corpus, "ada", []) == ()
+
+
+def test_an_answer_is_explained_as_far_as_the_tables_that_are_left_go(tables: Tables) -> None:
+    [nothing] = passages_of(tables, "ada", ["c1"])
+    assert (nothing.chunk_id, nothing.document_id) == ("c1", "")
+
+    store(tables, "document_chunks", "chunk_id", [CHUNK])
+    [found] = passages_of(tables, "ada", ["c1"])
+    assert (found.title, found.text, found.source_id) == ("It's a clock", "Words", "")
+
+
+def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
+    found = Explanation(
+        trace_id="t1",
+        trace={"twin.author": "ada", "twin.version": "v1", "twin.route": "stable"},
+        question="Why?",
+        answer="Because.",
+        model={"checkpoint": "abc", "folder": "/c/abc"},
+        manifest={
+            "base": {"name": "smol", "revision": "r" * 64},
+            "tokens": 75_000,
+            "epochs": 0.5,
+            "code": "k" * 64,
+            "dataset": {
+                "asset": "instruction_dataset",
+                "data_version": "dv1",
+                "lance_version": 3,
+                "tag": "abc",
+            },
+        },
+        passages=passages_of(corpus, "ada", ["c1", "c3"]),
+    )
+    console = Console(file=io.StringIO(), width=200)
+    console.print(explanation_tree(found))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    for link in ("v1", "abc", "instruction_dataset version dv1", "c1", "d1", "/posts/a.md"):
+        assert link in shown
+    assert "edited or deleted since" in shown
+
+
+def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
+    registry.register(
+        author="ada",
+        checkpoint=checkpoint,
+        folder=f"/c/{checkpoint}",
+        adapter_gguf=None,
+        base="/b",
+        base_gguf="/b.gguf",
+        template="t",
+        dataset_version="d",
+    )
+    claim = Claim("beats_base_model", outcome == "passed", 30.0, 31.0, "perplexity")
+    registry.record_verdict(
+        Verdict("ada", checkpoint, "1", outcome, (claim,), "2026-01-01T00:00:00+00:00")
+    )
+
+
+@pytest.fixture
+def registry(home: Settings) -> Registry:
+    write_author(
+        home,
+        Author(
+            slug="ada", name="Ada", sources=("/posts",), consent="2020-01-01: the test's own author"
+        ),
+    )
+    return open_registry(home)
+
+
+def said(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def served(home: Settings) -> int:
+    policy = json.loads(Path(home.policy_path).read_text())
+    return policy["authors"]["ada"]["stable"]["version"]
+
+
+def test_a_rollback_brings_the_former_version_back(
+    home: Settings, registry: Registry, console: Console
+) -> None:
+    for number, checkpoint in enumerate(("one", "two"), start=1):
+        register(registry, checkpoint, "passed")
+        registry.move("ada", number, "stable", actor="gate", reason="passed", gate_version="1")
+    assert served(home) == 2
+    assert run_rollback(home, "", author="", reason="worse tone", console=console) == 0
+    assert served(home) == 1
+    assert "v1: retired → stable" in said(console)
+    assert registry.moves("ada")[-1].reason == "worse tone"
+    assert registry.moves("ada")[-1].actor.startswith("command:")
+    assert run_versions(home, author="Ada", console=console) == 0
+    assert "rolled back" in said(console)
+    with pytest.raises(MoveRefused):
+        run_rollback(home, "v1", author="ada", reason="again", console=console)
+    with pytest.raises(TwinError, match="v2"):
+        run_rollback(home, "two", author="ada", reason="again", console=console)
+
+
+def test_a_refused_version_is_released_by_hand_and_marked(
+    home: Settings, registry: Registry, console: Console
+) -> None:
+    register(registry, "one", "failed")
+    registry.move("ada", 1, "refused", actor="gate", reason="failed")
+    assert run_release(home, "v1", author="ada", reason="I like it", console=console) == 0
+    assert served(home) == 1
+    assert registry.get("ada", 1).forced
+
+
+def test_an_author_without_versions_is_said_to_have_none(
+    home: Settings, registry: Registry, console: Console
+) -> None:
+    assert run_versions(home, author="", console=console) == 0
+    assert "no model version yet" in said(console)
+
+
+def test_versions_as_json_have_the_documented_shape(
+    home: Settings, registry: Registry, console: Console
+) -> None:
+    assert run_versions(home, author="ada", console=console, as_json=True) == 0
+    assert json.loads(said(console))["versions"] == []
+    register(registry, "one", "passed")
+    registry.move("ada", 1, "stable", actor="gate", reason="it passed", gate_version="1")
+    register(registry, "two", "failed")
+    console.file = io.StringIO()
+    assert run_versions(home, author="Ada", console=console, as_json=True) == 0
+    document = json.loads(said(console))
+    assert shape(document) == shape(documented("versions"))
+    first, second = document["versions"]
+    assert (document["author"], document["name"]) == ("ada", "Ada")
+    assert (first["version"], first["state"], first["moves"][0]["reason"]) == (
+        "v1",
+        "stable",
+        "it passed",
+    )
+    assert [item["verdict"]["outcome"] for item in (first, second)] == ["passed", "failed"]
+    assert second["verdict"]["claims"][0]["passed"] is False
+    assert second["moves"] == []

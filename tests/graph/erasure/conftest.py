@@ -1,0 +1,331 @@
+"""A home in which a post, a reader and an author have left everything that they can leave.
+
+Belongs here: making that home with the project's own parts: assets in a real Dagster instance,
+trace store, ledger, outbox, a checkpoint, logs. Does not belong here: looking for what was planted
+(`planted.py`), tests.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from starlette.testclient import TestClient
+
+from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
+from tests.graph.erasure.spans import AUTHOR, export, packed, span_of, vote
+from tests.prepared_embedder import lend_weights
+from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash, write_manifest
+from twin_assets.corpus import cleaned_documents, raw_posts
+from twin_assets.feedback import interactions
+from twin_assets.instructions import instruction_dataset
+from twin_assets.knowledge import chunks, embeddings
+from twin_assets.tables_io_manager import TablesIOManager
+from twin_resources import dagster_resources as shells
+from twin_resources.access import keys
+from twin_resources.authors import Author, write_author
+from twin_resources.erasure.dagster_records import DagsterRecords
+from twin_resources.erasure.place import Instance
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.observability.trace_store.local_store import Keys, build_app
+from twin_resources.observability.trace_store.trace_tables import TraceTables
+from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.registry.registry import Claim, Verdict
+from twin_resources.settings import Settings, load_settings
+
+GATE = "gate-1"
+TOLD = "_posts/2019-03-04-the-forgotten-walk.md"
+MODULES = [raw_posts, cleaned_documents, chunks, embeddings, instruction_dataset, interactions]
+ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings", "instruction_dataset")
+KEYS = Keys("pk-lf-test", "sk-lf-test")
+SUBJECTS = ("clock", "boat", "lamp", "oven", "kite", "wheel")
+
+
+_WORDS = """kitchen harbour garden linen cloth evening patience uncle sister teacher station winter
+ladder basket window river candle stone bread copper engine feather island journey market needle
+orchard pocket quarry ribbon saddle table valley wagon yellow bottle castle drawer hammer kettle
+letter mirror paper rope silver thread village whistle anchor bridge corner walked carried painted
+mended opened counted folded lifted turned found kept lost sold built"""
+WORDS = _WORDS.split()
+
+
+def post(subject: str) -> str:
+    """A post of four paragraphs, of its own sentences: no near-duplicate of another."""
+    chance = random.Random(subject)
+    paragraphs = [
+        " ".join(
+            f"The {subject} {' '.join(chance.choices(WORDS, k=9))} and I kept the {subject} there."
+            for _ in range(4)
+        )
+        for _ in range(4)
+    ]
+    return f"---\ntitle: About the {subject}\n---\n\n" + "\n\n".join(paragraphs) + "\n"
+
+
+def told_post() -> str:
+    walk = post("walk").replace("walk there.", f"walk there, by the {POST_WORD} of the old mill.")
+    return walk.replace("About the walk", f"The forgotten walk to the {POST_WORD}")
+
+
+@dataclass
+class Lived:
+    """The home, and how its parts are opened."""
+
+    settings: Settings
+    reader_key: str
+    checkpoint: str
+
+    @property
+    def instance(self) -> Instance:
+        return Instance.of(self.settings)
+
+    @property
+    def reader(self) -> str:
+        return keys.reader_of(self.reader_key)
+
+    def dagster(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.from_config(str(self.settings.home / "dagster"))
+
+    def records(self, instance: Instance) -> DagsterRecords:
+        return DagsterRecords(instance, self.dagster())
+
+
+def run_assets(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        dg.load_assets_from_modules(MODULES),
+        selection=dg.AssetSelection.assets(*names),
+        partition_key=AUTHOR,
+        instance=instance,
+        resources={
+            "embedder": shells.EmbedderResource(),
+            "retriever": shells.RetrieverResource(),
+            "settings": shells.SettingsResource(),
+            "state": shells.StateResource(),
+            "tables": shells.TablesResource(),
+            "tables_io": TablesIOManager(),
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def lived_once(
+    embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path, dict[str, str]]:
+    """The home as it stays, a copy to put back, and what a test must know of it."""
+    folder = tmp_path_factory.mktemp("lived")
+    write_posts(folder / "sources")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWIN_HOME", str(folder / "home"))
+        patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
+        patch.setenv("TWIN_TRACES_PORT", "9")  # nobody listens there: the store is in this process
+        settings = load_settings()
+        lend_weights(embedder_weights, settings)
+        made = live(settings, folder / "sources")
+    gc.collect()  # connections that nobody holds any more
+    shutil.copytree(folder / "home", folder / "kept", symlinks=True)
+    return folder / "home", folder / "kept", made
+
+
+def write_posts(sources: Path) -> None:
+    """Six posts and the one that is told of."""
+    posts = sources / "_posts"
+    posts.mkdir(parents=True)
+    for number, subject in enumerate(SUBJECTS):
+        (posts / f"2020-0{number + 1}-02-{subject}.md").write_text(post(subject), "utf-8")
+    (sources / TOLD).write_text(told_post(), "utf-8")
+
+
+def live(
+    settings: Settings, sources: Path, *, storage: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    """Everything that happens in this home.
+
+    Args:
+        storage: of Dagster; as on one machine without it.
+    """
+    write_author(settings, Author(AUTHOR, "Ada Wright", sources=(str(sources),), language="en"))
+    home = settings.home / "dagster"
+    home.mkdir(parents=True)
+    root = Path(__file__).resolve().parents[3]
+    said = yaml.safe_load((root / "deploy" / "local" / "dagster.yaml").read_text("utf-8"))
+    said |= {"storage": storage} if storage else {}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(said), "utf-8")
+    with dg.DagsterInstance.from_config(str(home)) as dagster:
+        dagster.add_dynamic_partitions("authors", [AUTHOR, "bea"])
+        assert run_assets(dagster, *ASSETS).success
+        fail_with_text(dagster)
+        checkpoint = train(settings)
+        key = keys.add_key(
+            keys.open_keys(settings), role="reader", authors=[AUTHOR], label="a reader"
+        )
+        answer_questions(settings, keys.reader_of(key))
+        assert run_assets(dagster, "interactions").success
+    settings.logs_dir.mkdir()
+    log = settings.logs_dir / "gateway.log"
+    log.write_text(
+        f"the gateway is up\nasked: {question()}\nserving twin/{AUTHOR}\nstopped\n", "utf-8"
+    )
+    return {"key": key, "checkpoint": checkpoint}
+
+
+def question() -> str:
+    return f"My grandmother always wondered in the evenings where the {QUESTION_WORD} had its nest"
+
+
+def fail_with_text(dagster: dg.DagsterInstance) -> None:
+    """A run whose error and output quote the post, as no asset of the project does."""
+
+    @dg.op
+    def quotes() -> None:
+        print(told_post())  # noqa: T201 - into the run's compute log
+        raise ValueError(told_post())
+
+    @dg.job(partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
+    def failing() -> None:
+        quotes()
+
+    done = failing.execute_in_process(instance=dagster, partition_key=AUTHOR, raise_on_error=False)
+    assert not done.success
+
+
+def train(settings: Settings) -> str:
+    """A checkpoint with a manifest and weights, on the dataset as it is now, and stable."""
+    instance = Instance.of(settings)
+    data = instance.tables.data_version("instruction_dataset", AUTHOR)
+    lance_version = instance.tables.tag("instruction_dataset", AUTHOR, "training-1")
+    made = settings.checkpoints_dir / AUTHOR / "made"
+    (made / "adapter").mkdir(parents=True)
+    save_file({"lora_a": torch.ones(4, 4)}, made / "adapter" / "adapter_model.safetensors")
+    shape = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "use_rslora": False}
+    (made / "adapter" / "adapter_config.json").write_text(json.dumps(shape))
+    (made / "adapter.gguf").write_bytes(b"GGUF" + bytes(64))
+    checkpoint = checkpoint_hash(made / "adapter", base_revision="r", template="t")
+    write_manifest(
+        made,
+        Manifest(
+            author=AUTHOR,
+            checkpoint=checkpoint,
+            training="t",
+            stage="sft",
+            base={"name": "b", "revision": "r", "folder": "/b", "gguf": "/b.gguf"},
+            template="t",
+            dataset={
+                "asset": "instruction_dataset",
+                "data_version": data,
+                "lance_version": lance_version,
+                "tag": "training-1",
+                "samples": 6,
+            },
+            recipe={},
+            launch={},
+            code="c",
+            versions={},
+            tokens=1,
+            epochs=1.0,
+            steps=1,
+            metrics={},
+            history=[],
+            created_at="2026-11-20T08:00:00+00:00",
+        ),
+    )
+    folder = made.rename(made.parent / checkpoint)
+    samples = settings.work_dir / "training" / f"{AUTHOR}-0123456789abcdef"
+    samples.mkdir(parents=True)
+    rows = instance.tables.read("instruction_dataset", AUTHOR)
+    rows.select("sample_id", "document_id", "messages").write_parquet(samples / "samples.parquet")
+    registry = instance.registry
+    item = registry.register(
+        author=AUTHOR,
+        checkpoint=checkpoint,
+        folder=str(folder),
+        adapter_gguf=str(folder / "adapter.gguf"),
+        base="/b",
+        base_gguf="/b.gguf",
+        template="t",
+        dataset_version=str(data),
+    )
+    claim = Claim("beats_base_model", True, 1.2, 1.0, "20 against 24")
+    registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", (claim,), "2026-11-20"))
+    registry.move(AUTHOR, item.version, "stable", actor="t", reason="t", gate_version=GATE)
+    instance.state.close()
+    return checkpoint
+
+
+def answer_questions(settings: Settings, reader: str) -> None:
+    """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 waits."""
+    instance = Instance.of(settings)
+    rows = instance.tables.read("document_chunks", AUTHOR).to_dicts()
+    told = next(row for row in rows if POST_WORD in row["text"])
+    other = next(row for row in rows if POST_WORD not in row["text"])
+    at = datetime.now(UTC) - timedelta(hours=1)
+    asked = [
+        (1, "someone", "What is behind the old station of the town?", told),
+        (2, reader, question(), other),
+        (
+            3,
+            reader,
+            f"And what does the {QUESTION_WORD} eat in the long winter, do you know?",
+            other,
+        ),
+        (4, "someone", "What lay on the linen cloth on that long evening?", other),
+        (5, "someone", "And what did the sister say when she came home?", other),
+        (6, reader, f"{question()}, once more?", told),
+    ]
+    spans = {
+        number: span_of(
+            number, reader=who, asked=what, shown=row["text"], chunk=row["chunk_id"], at=at
+        )
+        for number, who, what, row in asked
+    }
+    tables = TraceTables(settings.home / "traces.sqlite")
+    with TestClient(build_app(tables, keys=KEYS)) as http:
+        http.auth = (KEYS.public, KEYS.secret)
+        for number in (1, 2, 3, 4):
+            export(http, spans[number])
+        for number, who, value in (
+            (2, reader, 1.0),
+            (4, reader, 0.0),
+            (4, "someone", 1.0),
+            (1, "someone", 1.0),
+        ):
+            posted = http.post("/api/public/scores", json=vote(number, who, value).body())
+            assert posted.status_code == 200, posted.text
+        edit = vote(4, reader, f"It was the {QUESTION_WORD}, whatever the author of it may say.")
+        assert http.post("/api/public/scores", json=edit.body()).status_code == 200
+        client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
+        ledger = Ledger(instance.state, client, LedgerRules(closing="at_once"))
+        ledger.sync(datetime.now(UTC) + timedelta(minutes=5))
+    outbox = Outbox(outbox_path(settings))
+    outbox.put_trace(packed(spans[5], spans[6]))
+    outbox.put_trace(packed(spans[6]))
+    outbox.put_scores([vote(6, reader, 1.0), vote(5, "someone", 1.0)])
+    outbox.close()
+    instance.state.close()
+
+
+@pytest.fixture
+def lived(
+    home: Settings,
+    lived_once: tuple[Path, Path, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Lived:
+    """The home of this test, at the path where it was made: the stores name it."""
+    folder, kept, made = lived_once
+    shutil.rmtree(folder)
+    shutil.copytree(kept, folder, symlinks=True)
+    monkeypatch.setenv("TWIN_HOME", str(folder))
+    monkeypatch.setenv("DAGSTER_HOME", str(folder / "dagster"))
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")
+    return Lived(load_settings(), made["key"], made["checkpoint"])

@@ -1,0 +1,85 @@
+"""Forgets, and dies in front of a named step: by SIGKILL in its own process, or by an exception.
+
+Belongs here: the names of the steps and dying there. Does not belong here: looking what is left
+(`test_killed.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from twin_resources.erasure import forgetting, journal
+from twin_resources.erasure.dagster_records import opened_records
+from twin_resources.erasure.place import Instance
+from twin_resources.settings import load_settings
+from twin_resources.storage.tables.tables import Tables
+
+# In their order: each death leaves everything that comes before it done.
+STEPS = (
+    "write_plan",
+    "remember",
+    "places_of",
+    "step_done outbox",
+    "step_done traces",
+    "forget embeddings",  # a table, in the middle of its place
+    "forget raw_posts",
+    "step_done tables",
+    "step_done checkpoints",
+    "step_done dagster",
+    "step_done files",
+    "step_done state",
+    "write_certificate",
+    "close",
+    "_drop_marks",
+)
+
+
+class Died(BaseException):
+    """What no handler of the project catches."""
+
+
+def raise_died() -> None:
+    raise Died
+
+
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_front_of(wanted: str, die: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
+    """Replace every step by one that dies first when it is the wanted one."""
+
+    def guard(owner: Any, name: str, label: Callable[..., str]) -> None:
+        step = getattr(owner, name)
+
+        def taken(*arguments: Any, **named: Any) -> Any:
+            if label(*arguments) == wanted:
+                die()
+            return step(*arguments, **named)
+
+        patch.setattr(owner, name, taken)
+
+    for name in ("write_plan", "remember", "close"):
+        guard(journal, name, lambda *_, name=name: name)
+    guard(journal, "step_done", lambda *given: f"step_done {given[2]}")
+    for name in ("places_of", "write_certificate", "_drop_marks"):
+        guard(forgetting, name, lambda *_, name=name: name)
+    guard(Tables, "forget", lambda *given: f"forget {given[1]}")
+
+
+def main() -> None:
+    number, wanted = int(sys.argv[1]), sys.argv[2]
+    with pytest.MonkeyPatch.context() as patch:
+        die_in_front_of(wanted, kill_itself, patch)
+        instance = Instance.of(load_settings())
+        forgetting.forget(instance, number, dagster=opened_records(instance))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The job `forget`, the sensor that finishes requests, and `twin forget` without a stack."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import dagster as dg
+import pytest
+from rich.console import Console
+from twin_cli.commands.forget_command import named_subject, run_forget
+
+from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived
+from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
+from twin_resources.dagster_resources import SettingsResource, StateResource
+from twin_resources.erasure import journal
+from twin_resources.erasure.gone import Subject
+from twin_resources.errors import TwinError
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval.retrieval import Retriever
+from twin_resources.quality.retraining import retrainings
+from twin_sensors import forgetting
+
+POST = Subject("post", AUTHOR, TOLD)
+
+
+def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
+    with dg.build_sensor_context(instance=instance) as context:
+        told = forgetting.forgetting_unfinished(context, state=StateResource())
+    assert isinstance(told, dg.SensorResult | dg.SkipReason)
+    return told
+
+
+def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
+    lived: Lived, embedder: Embedder
+) -> None:
+    instance = lived.instance
+    retriever = Retriever(lived.settings.tables_base, embedder)  # open before, as the gateway's is
+    before = retriever.retrieve(AUTHOR, f"What is by the {POST_WORD}?")
+    assert any(POST_WORD in passage.text for passage in before.passages)
+    number = journal.ask(instance.state, POST, asked_by="test")
+    with lived.dagster() as dagster:
+        told = tick(dagster)
+        assert isinstance(told, dg.SensorResult)
+        [request] = told.run_requests or []
+        assert json.dumps(request.run_config).count(str(number)) == 1
+        assert AUTHOR not in json.dumps([request.run_config, request.tags])
+        done = forgetting.forget.execute_in_process(
+            run_config=request.run_config,
+            tags=request.tags,
+            instance=dagster,
+            resources={"settings": SettingsResource()},
+        )
+        assert done.success
+        assert isinstance(tick(dagster), dg.SkipReason)
+    assert files_with(lived.settings.home, POST_WORD) == []
+    with instance.state.reading() as connection:
+        [asked] = retrainings.open_requests(connection)[AUTHOR]
+    assert asked.cause == "forget"
+    after = retriever.retrieve(AUTHOR, f"What is by the {POST_WORD}?")
+    assert after.passages, "the reader that was open goes on with the new version"
+    assert not any(POST_WORD in passage.text for passage in after.passages)
+    instance.state.close()
+
+
+def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
+    instance = lived.instance
+    number = journal.ask(instance.state, POST, asked_by="test")
+    instance.state.close()
+    with lived.dagster() as dagster:
+        for _ in range(forgetting.MOST_RUNS):
+            dagster.create_run_for_job(
+                forgetting.forget,
+                run_config=forgetting.run_request(number, attempt=0).run_config,
+                tags={forgetting.REQUEST_TAG: str(number)},
+                status=dg.DagsterRunStatus.FAILURE,
+            )
+        told = tick(dagster)
+    assert isinstance(told, dg.SkipReason)
+    assert "failed 5 times" in str(told.skip_message)
+
+
+def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DAGSTER_HOME", "TWIN_HOME"):  # a shell that has not sourced .twin/env
+        monkeypatch.delenv(name, raising=False)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+
+    def run(**named: object) -> int:
+        options = {"post": "", "author": "", "reader": "", "dry_run": False, "as_json": True}
+        return run_forget(lived.settings, **(options | named), console=console)  # type: ignore[arg-type]
+
+    assert run(reader=lived.reader_key, dry_run=True) == 0
+    found = json.loads(said.getvalue())
+    assert found["traces"]
+    assert found["state"]
+    assert files_with(lived.settings.home, QUESTION_WORD), "a dry run changes nothing"
+    said.truncate(said.seek(0))
+    assert run(reader=lived.reader_key) == 0
+    document = json.loads(said.getvalue())
+    assert document["kind"] == "reader"
+    assert document["places"]["traces"] > 0
+    assert files_with(lived.settings.home, QUESTION_WORD) == []
+    with pytest.raises(TwinError, match="none with that source id or address"):
+        run(author=AUTHOR, post="_posts/never-written.md", dry_run=True)
+
+
+def test_what_the_options_name(lived: Lived) -> None:
+    settings = lived.settings
+
+    def named(**given: str) -> tuple[Subject, str]:
+        return named_subject(settings, **({"post": "", "author": "", "reader": ""} | given))
+
+    assert named(author=AUTHOR) == (Subject("author", AUTHOR, AUTHOR), "")
+    subject, key_hash = named(reader=lived.reader_key)
+    assert subject == Subject("reader", "", lived.reader)
+    assert len(key_hash) == 64
+    assert named(reader=lived.reader) == (Subject("reader", "", lived.reader), "")
+    assert named(author=AUTHOR, post=TOLD) == (POST, "")
+    for wrong in (
+        {},
+        {"post": TOLD},
+        {"reader": lived.reader, "author": AUTHOR},
+        {"reader": "somebody"},
+    ):
+        with pytest.raises(TwinError):
+            named(**wrong)

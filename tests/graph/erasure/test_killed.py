@@ -1,0 +1,73 @@
+"""A request that was cut off in front of any of its steps is finished by asking again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived
+from tests.graph.erasure.forgetting_killed import STEPS, Died, die_in_front_of, raise_died
+from tests.graph.erasure.planted import POST_WORD, files_with
+from twin_resources.erasure import journal
+from twin_resources.erasure.certificate import certificate_path, read_certificate
+from twin_resources.erasure.forgetting import forget
+from twin_resources.erasure.gone import Subject
+
+POST = Subject("post", AUTHOR, TOLD)
+
+
+def assert_done(lived: Lived, number: int) -> None:
+    instance = lived.instance
+    request = journal.find(instance.state, number)
+    instance.state.close()
+    assert request.done_at is not None
+    assert (request.subject, request.plan) == (None, "")
+    home = lived.settings.home
+    assert files_with(home, POST_WORD) == []
+    assert files_with(home, "forgotten-walk") == []
+    document = read_certificate(certificate_path(home, number))
+    assert document["tainted"] == [lived.checkpoint]
+    assert set(document["places"]) == set(document["proved"])
+    assert not list((home / "forgetting").glob("marks-*"))
+
+
+def test_cut_off_in_front_of_every_step_it_ends_all_the_same(lived: Lived) -> None:
+    instance = lived.instance
+    number = journal.ask(instance.state, POST, asked_by="test")
+    instance.state.close()
+    died: list[str] = []
+    for step in STEPS:
+        again = lived.instance
+        with pytest.MonkeyPatch.context() as patch:
+            die_in_front_of(step, raise_died, patch)
+            try:
+                forget(again, number, dagster=lived.records(again))
+            except Died:
+                died.append(step)
+        again.state.close()
+    assert died == list(STEPS)
+    last = lived.instance
+    forget(last, number, dagster=lived.records(last))
+    last.state.close()
+    assert_done(lived, number)
+
+
+def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> None:
+    instance = lived.instance
+    number = journal.ask(instance.state, POST, asked_by="test")
+    instance.state.close()
+    command = [sys.executable, "-m", "tests.graph.erasure.forgetting_killed", str(number)]
+    for step, status in (("forget embeddings", -9), ("close", -9), ("none", 0)):
+        done = subprocess.run([*command, step], capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+    assert_done(lived, number)
+
+
+def test_asking_for_a_request_that_is_open_joins_it(lived: Lived) -> None:
+    instance = lived.instance
+    first = journal.ask(instance.state, POST, asked_by="test")
+    assert journal.ask(instance.state, POST, asked_by="another") == first
+    assert [request.number for request in journal.unfinished(instance.state)] == [first]
+    instance.state.close()

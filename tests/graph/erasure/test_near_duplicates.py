@@ -1,0 +1,68 @@
+"""A post whose near-duplicate is forgotten stays as it is, without the link to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.graph.erasure.conftest import AUTHOR, Lived, post, run_assets
+from tests.graph.erasure.planted import files_with
+from twin_resources.authors import read_author
+from twin_resources.erasure import journal
+from twin_resources.erasure.forgetting import forget
+from twin_resources.erasure.gone import Subject
+
+COPY, WORD = "_posts/2021-05-06-the-clock-once-more.md", "snickerbell"
+ORIGINAL = "_posts/2020-01-02-clock.md"
+
+
+@pytest.fixture
+def copied(lived: Lived) -> Iterator[Path]:
+    """A later and shorter copy of a post, with one word of its own, beside the author's posts."""
+    [folder] = read_author(lived.settings, AUTHOR).sources
+    path = Path(folder) / COPY
+    sentences = post("clock").split(". ")
+    path.write_text(". ".join([*sentences[:-2], f"The {WORD} rang once"]) + ".\n", "utf-8")
+    yield path
+    path.unlink()
+
+
+def test_the_kept_row_loses_only_its_link(lived: Lived, copied: Path) -> None:
+    assert copied.is_file()
+    instance = lived.instance
+    with lived.dagster() as dagster:
+        assert run_assets(dagster, "raw_posts", "cleaned_documents").success
+        instance.tables.tag("cleaned_documents", AUTHOR, "pinned")
+        before = instance.tables.read("cleaned_documents", AUTHOR)
+        [kept] = before.filter(before["source_id"] == ORIGINAL).to_dicts()
+        [copy] = before.filter(before["source_id"] == COPY).to_dicts()
+        assert kept["kept"]
+        assert not copy["kept"]
+        assert [one["document_id"] for one in kept["copies"]] == [copy["document_id"]]
+
+        number = journal.ask(instance.state, Subject("post", AUTHOR, COPY), asked_by="test")
+        done = forget(instance, number, dagster=lived.records(instance))
+        assert done.places["tables"] >= 3  # the post, its document, the link
+
+        after = instance.tables.read("cleaned_documents", AUTHOR)
+        assert after.filter(after["source_id"] == ORIGINAL).to_dicts() == [kept | {"copies": []}]
+        assert after.height == before.height - 1
+        pinned = instance.tables.read("cleaned_documents", AUTHOR, version="pinned")
+        assert pinned.equals(after)
+        home = lived.settings.home
+        assert files_with(home, WORD) == []
+        assert files_with(home, copy["document_id"]) == []
+        assert files_with(home, COPY) == []
+
+        # what the table says of itself is true: the next cleaning has nothing to change in it
+        version = instance.tables.data_version("cleaned_documents", AUTHOR)
+        assert run_assets(dagster, "raw_posts", "cleaned_documents").success
+        assert instance.tables.data_version("cleaned_documents", AUTHOR) == version
+        assert (
+            instance.tables.read("cleaned_documents", AUTHOR)
+            .sort("document_id")
+            .equals(after.sort("document_id"))
+        )
+    instance.state.close()

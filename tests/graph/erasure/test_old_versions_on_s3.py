@@ -1,0 +1,115 @@
+"""Tables in a versioned bucket, against moto's server: no version of any object holds the word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.graph.erasure.planted import POST_WORD, decoded
+from tests.graph.s3 import client_of, storage_options
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.lance_tables import LanceTables
+from twin_resources.erasure.marks import Marking
+from twin_resources.erasure.place import Instance
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+BUCKET = "twin-tables"
+TEXT = f"On the way to the {POST_WORD} she lost both of her gloves in March"
+SCHEMA = {"source_id": pl.String(), "title": pl.String(), "text": pl.String()}
+
+
+@pytest.fixture
+def client(s3_endpoint: str) -> Any:
+    client = client_of(s3_endpoint)
+    client.create_bucket(Bucket=BUCKET)
+    enabled = {"Status": "Enabled"}
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=enabled)
+    return client
+
+
+@pytest.fixture
+def instance(home: Settings, s3_endpoint: str, client: Any) -> Iterator[Instance]:
+    options = storage_options(s3_endpoint)
+    state = State.open(home.state_address)
+    tables = Tables(f"s3://{BUCKET}/twin", state=state, storage_options=options)
+    yield Instance(home, state, tables, Registry(state, policy_path=home.policy_path))
+    state.close()
+
+
+def write(instance: Instance, author: str, posts: dict[str, str]) -> None:
+    rows = {"source_id": list(posts), "title": ["t"] * len(posts), "text": list(posts.values())}
+    instance.tables.rework(
+        pl.DataFrame(rows, schema=SCHEMA),
+        "raw_posts",
+        author=author,
+        key="source_id",
+        function=lambda frame: frame,
+        version="1",
+        schema=SCHEMA,
+        row_key="source_id",
+    )
+
+
+def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> list[str]:
+    """Keys of object versions, current or not, that hold the word once decoded."""
+    found: list[str] = []
+    pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=under)
+    for page in pages:
+        for number, item in enumerate(page.get("Versions", ())):
+            path = scratch / f"{number}-{Path(item['Key']).name}"
+            extra = {"VersionId": item["VersionId"]}
+            client.download_file(BUCKET, item["Key"], str(path), ExtraArgs=extra)
+            if any(word in text for text in decoded(path)):
+                found.append(item["Key"])
+            path.unlink()
+    return found
+
+
+def gone_post() -> Gone:
+    marking = Marking()
+    marking.add(TEXT)
+    return Gone(
+        Subject("post", "ada", "secret.md"), ids=frozenset({"secret.md"}), marks=marking.marks()
+    )
+
+
+def test_no_version_of_any_object_holds_a_forgotten_post(
+    instance: Instance, client: Any, tmp_path: Path
+) -> None:
+    write(instance, "ada", {"a.md": "one", "secret.md": TEXT})
+    instance.tables.tag("raw_posts", "ada", "training-1")
+    write(instance, "ada", {"a.md": "one", "b.md": "two"})
+    write(instance, "bea", {"c.md": TEXT})
+    place, gone = LanceTables(instance), gone_post()
+    assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/")
+    assert place.holds(gone)
+    assert place.erase(gone) == 1, "the row of the tagged version"
+    assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/") == []
+    assert place.holds(gone) == []
+    assert instance.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
+    tagged = instance.tables.read("raw_posts", "ada", version="training-1")
+    assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag moved"
+    assert versions_with(client, POST_WORD, tmp_path, under="twin/bea/"), "another author's stays"
+
+
+def test_deleted_objects_of_an_author_leave_no_version(
+    instance: Instance, client: Any, tmp_path: Path
+) -> None:
+    write(instance, "ada", {"secret.md": TEXT})
+    write(instance, "ada", {"a.md": "one"})
+    write(instance, "bea", {"c.md": "three"})
+    gone = replace(gone_post(), subject=Subject("author", "ada", "ada"), names=frozenset({"ada"}))
+    assert LanceTables(instance).erase(gone) == 1
+    listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
+    assert "Versions" not in listed
+    assert "DeleteMarkers" not in listed
+    assert LanceTables(instance).holds(gone) == []
+    assert instance.tables.read("raw_posts", "bea").height == 1

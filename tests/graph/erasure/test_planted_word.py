@@ -1,0 +1,97 @@
+"""A planted word is in no file of the instance once its post, reader or author was forgotten."""
+
+from __future__ import annotations
+
+import json
+
+from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived, run_assets
+from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
+from twin_resources.erasure import journal
+from twin_resources.erasure.certificate import read_certificate
+from twin_resources.erasure.forgetting import Forgotten, forget
+from twin_resources.erasure.gone import Subject
+
+
+def forgotten(lived: Lived, subject: Subject, *, key_hash: str = "") -> Forgotten:
+    instance = lived.instance
+    number = journal.ask(instance.state, subject, asked_by="test", key_hash=key_hash)
+    done = forget(instance, number, dagster=lived.records(instance))
+    instance.state.close()
+    return done
+
+
+def test_the_word_is_everywhere_before(lived: Lived) -> None:
+    """When this fails, the others prove less than they say."""
+    places = " ".join(files_with(lived.settings.home, POST_WORD))
+    for where in (
+        "raw_posts.lance",
+        "cleaned_documents.lance",
+        "document_chunks.lance",
+        "embeddings.lance",
+        "instruction_drafts.lance",
+        "instruction_dataset.lance",
+        "traces.sqlite",
+        "outbox.sqlite",
+        "samples.parquet",
+        "dagster/history/runs/",
+        "compute_logs",
+    ):
+        assert where in places, places
+    asked = " ".join(files_with(lived.settings.home, QUESTION_WORD))
+    for where in ("traces.sqlite", "state.sqlite", "outbox.sqlite", "interactions", "gateway.log"):
+        assert where in asked, asked
+
+
+def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
+    done = forgotten(lived, Subject("post", AUTHOR, TOLD))
+    assert files_with(lived.settings.home, POST_WORD) == []
+    assert files_with(lived.settings.home, "forgotten-walk") == []
+    instance = lived.instance
+    stable = instance.registry.stable(AUTHOR)
+    assert stable is not None
+    assert stable.tainted
+    assert done.tainted == (lived.checkpoint,)
+    assert (
+        json.loads(lived.settings.policy_path.read_text())["authors"][AUTHOR].get("stable") is None
+    )
+    left = instance.tables.read("raw_posts", AUTHOR)
+    assert left.height == 6, "the other posts stay"
+    document = read_certificate(done.certificate)
+    assert document["subject"] == Subject("post", AUTHOR, TOLD).digest
+    assert TOLD not in done.certificate.read_text()
+
+
+def test_the_next_import_does_not_bring_the_post_back(lived: Lived) -> None:
+    forgotten(lived, Subject("post", AUTHOR, TOLD))
+    with lived.dagster() as dagster:
+        assert run_assets(dagster, "raw_posts", "cleaned_documents").success
+    assert files_with(lived.settings.home, POST_WORD) == []
+    assert files_with(lived.settings.home, "forgotten-walk") == []
+
+
+def test_a_forgotten_reader_is_in_no_file(lived: Lived) -> None:
+    import hashlib
+
+    key_hash = hashlib.sha256(lived.reader_key.encode()).hexdigest()
+    forgotten(lived, Subject("reader", "", lived.reader), key_hash=key_hash)
+    home = lived.settings.home
+    assert files_with(home, QUESTION_WORD) == []
+    assert files_with(home, lived.reader) == []
+    assert files_with(home, key_hash) == []
+    assert files_with(home, POST_WORD) != [], "the posts stay"
+    assert "stopped" in (lived.settings.logs_dir / "gateway.log").read_text()
+
+
+def test_a_forgotten_author_is_in_no_file(lived: Lived) -> None:
+    done = forgotten(lived, Subject("author", AUTHOR, AUTHOR))
+    home = lived.settings.home
+    assert files_with(home, POST_WORD) == []
+    assert files_with(home, QUESTION_WORD) == []
+    assert files_with(home, "Ada Wright") == []
+    assert files_with(home, "twin/ada") == []
+    assert not (home / "tables" / AUTHOR).exists()
+    assert not (home / "checkpoints" / AUTHOR).exists()
+    with lived.dagster() as dagster:
+        assert dagster.get_dynamic_partitions("authors") == ["bea"]
+        assert dagster.get_runs() == []
+    assert read_certificate(done.certificate)["kind"] == "author"

@@ -1,0 +1,96 @@
+"""One contract for both trace stores: the file itself, and any Langfuse over its API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.graph.erasure.conftest import KEYS
+from tests.graph.erasure.spans import AUTHOR, export, span_of, vote
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.marks import Marking
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.trace_store import EmbeddedTraces, LangfuseTraces
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.trace_store.local_store import build_app
+from twin_resources.observability.trace_store.trace_tables import TraceTables
+from twin_resources.settings import Settings
+
+READER, OTHER = "0123456789abcdef", "fedcba9876543210"
+PASSAGE = "In March the old clock of my uncle stopped for good at a quarter past nine."
+
+
+@pytest.fixture
+def http(home: Settings) -> Iterator[TestClient]:
+    """Three answers: 1 to the reader, 2 shows the passage, 3 neither; the reader voted on all."""
+    with TestClient(build_app(TraceTables(home.home / "traces.sqlite"), keys=KEYS)) as http:
+        http.auth = (KEYS.public, KEYS.secret)
+        now = datetime.now(UTC)
+        for number, reader, shown in ((1, READER, "x"), (2, OTHER, PASSAGE), (3, OTHER, "y")):
+            asked = f"Question number {number}?"
+            chunk = f"chunk-{number}"
+            export(
+                http,
+                span_of(number, reader=reader, asked=asked, shown=shown, chunk=chunk, at=now),
+            )
+            for who in (READER, OTHER):
+                body = vote(number, who, 1.0).body()
+                assert http.post("/api/public/scores", json=body).status_code == 200
+        yield http
+
+
+@pytest.fixture(params=["file", "api"])
+def place(
+    request: pytest.FixtureRequest, home: Settings, http: TestClient
+) -> EmbeddedTraces | LangfuseTraces:
+    instance = Instance.of(home)
+    if request.param == "file":
+        return EmbeddedTraces(instance)
+    client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
+    return LangfuseTraces(instance, client)
+
+
+def left(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
+    """Traces, and (trace, reader) of the scores."""
+    client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
+    traces = sorted(int(one["traceId"], 16) for one in client.observations())
+    scores = [
+        (int(one["subject"]["id"], 16), one["metadata"]["twin.reader"]) for one in client.scores()
+    ]
+    return traces, sorted(scores)
+
+
+def test_a_reader_takes_traces_and_scores_along(
+    place: EmbeddedTraces | LangfuseTraces, http: TestClient
+) -> None:
+    gone = Gone(Subject("reader", "", READER), ids=frozenset({READER}))
+    assert place.holds(gone)
+    assert place.erase(gone) > 0
+    assert place.holds(gone) == []
+    assert left(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
+    assert place.erase(gone) == 0
+
+
+def test_a_post_takes_the_traces_that_showed_it(
+    place: EmbeddedTraces | LangfuseTraces, http: TestClient
+) -> None:
+    marking = Marking()
+    marking.add(PASSAGE)
+    gone = Gone(Subject("post", AUTHOR, "p.md"), ids=frozenset({"p.md"}), marks=marking.marks())
+    assert place.erase(gone) > 0
+    assert place.holds(gone) == []
+    assert left(http)[0] == [1, 3]
+
+
+def test_an_author_takes_every_trace_of_the_twin(
+    place: EmbeddedTraces | LangfuseTraces, http: TestClient
+) -> None:
+    gone = Gone(
+        Subject("author", AUTHOR, AUTHOR), ids=frozenset({AUTHOR}), names=frozenset({AUTHOR})
+    )
+    assert place.erase(gone) > 0
+    assert place.holds(gone) == []
+    assert left(http) == ([], [])

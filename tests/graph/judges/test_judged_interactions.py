@@ -1,0 +1,134 @@
+"""`judged_interactions` without anything to judge: cheap, and it says so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
+from twin_assets.partitions import authors
+from twin_resources import dagster_resources as shells
+from twin_resources.authors import Author, write_author
+from twin_resources.errors import TwinError
+from twin_resources.quality.ledger.interactions import columns
+from twin_resources.registry.moves import Verdict
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+
+@pytest.fixture
+def answered(home: Settings, tables: Tables) -> Tables:
+    """Ann, whose twin gave one answer; no embedder is prepared, so judges cannot be certified."""
+    write_author(home, Author("ann", "Ann"))
+    answers(tables, "t1")
+    return tables
+
+
+def answers(tables: Tables, *trace_ids: str) -> None:
+    row = dict.fromkeys(columns()) | {
+        "author": "ann",
+        "version": "v1",
+        "started_at": datetime(2026, 5, 1, tzinfo=UTC),
+        "question": "What about the spring?",
+        "answer": "It drives the wheel.",
+        "chunk_ids": ["c1"],
+        "degraded": "",
+        "simulated": False,
+    }
+    store(tables, "interactions", [row | {"trace_id": name} for name in trace_ids], columns())
+
+
+def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) -> None:
+    frame = pl.DataFrame(rows, schema=dict(schema))
+    tables.rework(
+        frame,
+        name,
+        author="ann",
+        key="trace_id",
+        function=lambda frame: frame,
+        version="1",
+        schema=dict(frame.schema),
+        row_key="trace_id",
+    )
+
+
+def promote(home: Settings) -> None:
+    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
+    version = registry.register(
+        author="ann",
+        checkpoint="c1",
+        folder="/c",
+        adapter_gguf=None,
+        base="/base",
+        base_gguf="/base.gguf",
+        template="t1",
+        dataset_version="d" * 64,
+    ).version
+    passed = Verdict("ann", "c1", GATE_VERSION, "passed", (), "2026-05-01T00:00:00+00:00")
+    registry.record_verdict(passed)
+    registry.move(
+        "ann", version, "stable", actor="test", reason="passed", gate_version=GATE_VERSION
+    )
+
+
+def materialize(home: Settings, *, raising: bool = False) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(authors.name), ["ann"])
+        return dg.materialize(
+            [judged_interactions],
+            instance=instance,
+            partition_key="ann",
+            resources={
+                "settings": shells.SettingsResource(home=str(home.home)),
+                "tables": shells.TablesResource(home=str(home.home)),
+                "registry": shells.RegistryResource(home=str(home.home)),
+                "model_server": shells.ModelServerResource(home=str(home.home)),
+                "embedder": shells.EmbedderResource(home=str(home.home)),
+            },
+            raise_on_error=raising,
+        )
+
+
+def told(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    assert result.success
+    [event] = result.asset_materializations_for_node("judged_interactions")
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_without_a_stable_version_nothing_is_judged(home: Settings, answered: Tables) -> None:
+    found = told(materialize(home))
+    assert found["nothing_to_do"].startswith("no stable version")
+    assert (found["judged_now"], found["scores_queued"]) == (0, 0)
+    assert not answered.exists("judged_interactions", "ann")
+
+
+def test_without_a_new_answer_nothing_is_judged(home: Settings, answered: Tables) -> None:
+    promote(home)
+    judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
+    store(answered, "judged_interactions", judged, COLUMNS)
+    before = answered.lance_version("judged_interactions", "ann")
+    assert told(materialize(home))["nothing_to_do"] == "no new answer in the sample"
+    assert answered.lance_version("judged_interactions", "ann") == before
+
+
+def test_a_new_answer_of_a_stable_version_asks_for_judges(home: Settings, answered: Tables) -> None:
+    """The two tests above do not pass because everything is nothing to do."""
+    promote(home)
+    judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
+    store(answered, "judged_interactions", judged, COLUMNS)
+    answers(answered, "t1", "t2")
+    # the first thing that judges need, and this home lacks
+    with pytest.raises(TwinError, match="load the embedder"):
+        materialize(home, raising=True)
+
+
+def test_judging_shares_the_pool_of_trainings_and_the_margin_of_the_settings() -> None:
+    assert judged_interactions.op.pool == "training"
+    assert JudgedConfig().margin is None

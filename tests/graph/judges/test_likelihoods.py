@@ -1,0 +1,88 @@
+"""A gate computes the likelihoods that no gate before it has computed."""
+
+from __future__ import annotations
+
+from twin_assets.checkpoints.samples import TokenizedSample
+from twin_assets.evaluation.kept_values import TABLE, KeptValues
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_resources.storage.tables.tables import Tables
+
+
+def sample(number: int, *, answer_start: int = 2) -> TokenizedSample:
+    tokens = (1, 2, number, number + 1, 0)
+    return TokenizedSample(f"s{number}", "d", tokens, answer_start, len(tokens))
+
+
+class Model:
+    """Counts what it is asked; its likelihoods follow from the tokens."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        self.asked: list[str] = []
+
+    def compute(self, samples: list[TokenizedSample]) -> AnswerLikelihood:
+        self.asked += [one.sample_id for one in samples]
+        return AnswerLikelihood(
+            tuple(self.factor * one.tokens[2] for one in samples),
+            tuple(one.answer_tokens - 1 for one in samples),
+        )
+
+
+def gate(tables: Tables, models: dict[str, Model], numbers: range) -> dict[str, AnswerLikelihood]:
+    kept = KeptValues(tables, "ada")
+    found = Likelihoods(kept, "bf16")
+    samples = [sample(number) for number in numbers]
+    values = {name: found.of(name, samples, model.compute) for name, model in models.items()}
+    kept.keep()
+    return values
+
+
+def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> None:
+    base, first, second = Model(1.0), Model(0.5), Model(0.25)
+    gate(tables, {"base": base, "v1": first}, range(3))
+    found = gate(tables, {"base": base, "v2": second, "v1": first}, range(4))
+    assert base.asked == first.asked == ["s0", "s1", "s2", "s3"]
+    assert second.asked == ["s0", "s1", "s2", "s3"]
+    assert found["base"].negative_log_likelihoods == (0.0, 1.0, 2.0, 3.0)
+    assert found["v1"].negative_log_likelihoods == (0.0, 0.5, 1.0, 1.5)
+    assert found["v1"].tokens == (2, 2, 2, 2)
+
+
+def test_what_is_not_asked_for_any_more_is_deleted(tables: Tables) -> None:
+    gate(tables, {"base": Model(1.0), "v1": Model(0.5)}, range(3))
+    gate(tables, {"base": Model(1.0), "v2": Model(0.5)}, range(2))
+    assert tables.read(TABLE, "ada").height == 4
+
+
+def test_another_precision_span_or_context_is_another_likelihood(tables: Tables) -> None:
+    gate(tables, {"base": Model(1.0)}, range(1))
+    assert Likelihoods(KeptValues(tables, "ada"), "fp32").unknown("base", [sample(0)]) == [
+        sample(0)
+    ]
+    known = Likelihoods(KeptValues(tables, "ada"), "bf16")
+    assert known.unknown("base", [sample(0)]) == []
+    for other in (sample(0, answer_start=3), sample(1)):
+        assert known.unknown("base", [other]) == [other]
+    assert Likelihoods(KeptValues(tables, "bob"), "bf16").unknown("base", [sample(0)]) == [
+        sample(0)
+    ]
+
+
+def test_numbers_of_other_kinds_are_kept_beside_them(tables: Tables) -> None:
+    def gate_with_scores(names: list[str]) -> tuple[list[float], list[int]]:
+        kept, computed = KeptValues(tables, "ada"), list[int]()
+
+        def compute(missing: list[int]) -> list[float]:
+            computed.extend(missing)
+            return [float(len(names[position])) for position in missing]
+
+        Likelihoods(kept, "bf16").of("base", [sample(0)], Model(1.0).compute)
+        values = kept.of(names, compute)
+        kept.keep()
+        return values, computed
+
+    assert gate_with_scores(["a", "bb"]) == ([1.0, 2.0], [0, 1])
+    assert gate_with_scores(["bb", "ccc", "a"]) == ([2.0, 3.0, 1.0], [1])
+    assert KeptValues(tables, "ada").unknown(["a", "d"]) == [1]
+    assert tables.read(TABLE, "ada").height == 4

@@ -1,0 +1,159 @@
+"""The judges of the bundled sample author, with the real embedder: certified, kept, and refused.
+
+The other sample authors are the foreign hands; there are only two, so the certificate of the voice
+is by documents that it was not trained on, and the panel says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.quality.judges.judge import Answered, Judge, identity
+from twin_resources.quality.judges.panel import Material, Panel, convene, deciding, differences
+from twin_resources.quality.judges.plants import OwnAnswer, plant
+from twin_resources.quality.judges.stored import (
+    CERTIFICATE_TABLE,
+    TOPIC_TABLE,
+    VOICE_TABLE,
+    voice_calibration,
+)
+from twin_resources.quality.judges.terms import JudgeTerms
+from twin_resources.quality.judges.texts import bundled_hands, divided
+from twin_resources.quality.judges.topic import Pair
+from twin_resources.quality.judges.voice import Source
+from twin_resources.statistics import judges as certification
+from twin_resources.storage.tables.tables import Tables
+
+AUTHOR = "mara-lindqvist"
+
+
+def question(document: str, passage: str) -> str:
+    title = document.split("-", 3)[-1].replace("-", " ")
+    return f"What do you say about {title}, and about {' '.join(passage.split()[3:9])}?"
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    hands = {hand.name: hand for hand in bundled_hands(without=[])}
+    passages = hands.pop(AUTHOR).passages
+    held = {name for name, _ in passages[-45:]}
+    return Material(
+        author=AUTHOR,
+        pairs=[Pair(question(n, text), text, n) for n, text in passages if n not in held],
+        prompts=[
+            OwnAnswer(f"{n}-{index}", n, question(n, text), text, (text,))
+            for index, (n, text) in enumerate(passages)
+            if n in held
+        ],
+        others=divided(list(hands.values())),
+    )
+
+
+def panel(material: Material, tables: Tables, embedder: Embedder) -> Panel:
+    return convene(material, tables=tables, embed=embedder.embed, embedder=embedder.revision)
+
+
+def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
+    material: Material, tables: Tables, embedder: Embedder
+) -> None:
+    withheld = JudgeTerms(why_not="paid = false", next_step="leave it so")
+    found = convene(
+        material, tables=tables, embed=embedder.embed, embedder=embedder.revision,
+        judge_model="openai/gpt-4o-mini", terms=withheld,
+    )  # fmt: skip
+
+    assert found.claims == ("topic", "voice")
+    assert found.vetoes == ("support",)
+    assert found.notes[1] == "no general judge: paid = false; leave it so"
+    by_claim = {member.judge.claim: member.certificate for member in found.members}
+    assert set(by_claim["topic"].bounds) == {"off_topic", "shuffled"}
+    assert min(by_claim["topic"].bounds.values()) >= 0.3
+    assert by_claim["voice"].bounds["another_author"] >= 0.3
+    assert not found.unseen
+    assert "only one or two of them" in found.notes[0]
+
+    names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
+    stored = [tables.lance_version(name, AUTHOR) for name in names]
+    longer = Material(
+        author=AUTHOR,
+        pairs=[*material.pairs[5:], *material.pairs[:5]],  # as after another import
+        prompts=material.prompts,
+        others=material.others,
+    )
+    again = panel(longer, tables, embedder)
+
+    assert [identity(one.judge) for one in again.members] == [
+        identity(one.judge) for one in found.members
+    ], "another judge would need a new baseline"
+    assert [tables.lance_version(name, AUTHOR) for name in names] == stored
+
+
+def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
+    material: Material, tables: Tables
+) -> None:
+    own = Source(AUTHOR, tuple((pair.document_id, pair.answer) for pair in material.pairs[:60]))
+    oona, tomas = (
+        Source(hand.name, hand.passages[:60]) for hand in bundled_hands(without=[AUTHOR])
+    )
+
+    def negatives(*others: Source) -> set[str]:
+        return set(voice_calibration(tables, AUTHOR, own, others, base="").negatives)
+
+    assert negatives(tomas, oona) == {"oona-petrie", "tomas-okafor"}
+    joined = Source("joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.texts))
+    assert negatives(tomas, oona, joined) == {"oona-petrie", "tomas-okafor", "joined"}
+    # one more of many changes little: the score is kept, and what is measured with it
+    more = [Source(f"more-{n}", joined.texts) for n in range(3)]
+    assert negatives(tomas, oona, joined, *more) == {"oona-petrie", "tomas-okafor", "joined"}
+
+
+@pytest.mark.parametrize(
+    ("certified", "claims"),
+    [
+        (["topic", "voice", "support"], ("topic", "voice")),
+        (["topic", "support"], ()),  # the base model would be promoted every time
+        (["voice"], ()),
+        (["general", "topic"], ("general",)),
+    ],
+)
+def test_topic_and_voice_decide_together_or_not_at_all(
+    certified: list[str], claims: tuple[str, ...]
+) -> None:
+    assert deciding(certified) == claims
+
+
+class Constant:
+    """A judge that likes everything the same."""
+
+    name, revision, claim = "constant", "1", "general"
+
+    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
+        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        return [0.8 for _ in answered]
+
+
+class Inverted(Constant):
+    """The worse the better: an own answer is the longest text here."""
+
+    name = "inverted"
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        return [1.0 if one.answer not in one.passages else 0.0 for one in answered]
+
+
+@pytest.mark.parametrize("judge", [Constant(), Inverted()], ids=["constant", "inverted"])
+def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: Material) -> None:
+    others = [text for hand in material.others.planted for _, text in hand.passages]
+    training = [(pair.document_id, pair.answer) for pair in material.pairs]
+    plants = plant(material.prompts, training=training, others=others)
+
+    found = certification.certify(identity(judge), judge.claim, differences(judge, plants))
+
+    assert set(found.counts) == set(certification.PLANTS["general"])
+    assert min(found.counts.values()) >= 40
+    assert not found.certified

@@ -1,0 +1,44 @@
+"""The gate's topic claim on answers that real served models gave, with the real embedder.
+
+`served_answers.json` was recorded from SmolLM2-135M on the shared posts of one author, served by
+llama.cpp as the gate serves it: the base, a model of 100,000 training tokens, and one of shuffled
+question–answer pairs. The long form (`tests/live/evaluation/test_on_topic.py`) trains both anew.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.evaluation.test_gate import GOOD
+from twin_assets.evaluation.gate import decide, outcome_of
+from twin_assets.evaluation.served.answer_measures import on_topic
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
+
+RECORDED = Path(__file__).with_name("served_answers.json")
+SCALE = (0.0955, 0.4575)  # of that author's training pairs
+
+
+@pytest.mark.parametrize(("model", "outcome"), [("good", "passed"), ("shuffled", "failed")])
+def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
+    model: str, outcome: str, embedder: Embedder
+) -> None:
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    judge = TopicJudge(TopicCalibration(*SCALE, 400, embedder.revision), embedder.embed)
+
+    def scores(name: str) -> list[float]:
+        return judge.score_all([Answered(row["question"], row[name]) for row in recorded])
+
+    measured = replace(GOOD, on_topic=on_topic(scores(model), scores("base"), scale=SCALE))
+    claims = {claim.name: claim for claim in decide(measured)}
+
+    assert outcome_of(tuple(claims.values())) == outcome
+    assert claims["stays_on_topic"].passed is (outcome == "passed")
+    assert measured.on_topic is not None
+    apart = abs(measured.on_topic.candidate - measured.on_topic.base)
+    assert apart < 0.2 if model == "good" else apart > 0.4, "the figures of the record have moved"

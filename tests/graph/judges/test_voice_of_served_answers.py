@@ -1,0 +1,94 @@
+"""The voice of answers that real served models gave, with a score of the shared author's posts.
+
+`served_answers.json` holds 24 answers of SmolLM2-135M and of the same model tuned on that author:
+too few for a claim, enough for a difference from the base. Against other people alone they show
+none (+.14, 95 %: -.03 to +.31).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from twin_assets.corpus.markdown_cleaning import clean_markdown
+from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.style.voice import Scores, measure_voice, scores_of
+from twin_assets.instructions.passages import passages_of
+from twin_resources.quality.judges.judge import digest
+from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
+
+RECORDED = Path(__file__).with_name("served_answers.json")
+FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+
+
+def passages(folder: Path, every: int) -> list[tuple[str, str]]:
+    """Of each so-manieth post, in an order that is not the posts' own: habits change in years."""
+    files = sorted([*folder.glob("_posts/*.markdown"), *folder.glob("*/*.md")])[::every]
+    files.sort(key=lambda path: digest(path.stem))
+    bodies = ((path, FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))) for path in files)
+    return [
+        (path.stem, passage.plain)
+        for path, body in bodies
+        for passage in passages_of(clean_markdown(body))
+    ]
+
+
+@pytest.fixture(scope="module")
+def author(shared_posts: Path) -> list[tuple[str, str]]:
+    return passages(shared_posts / "skeeto", 3)
+
+
+@pytest.fixture(scope="module")
+def neighbour(shared_posts: Path) -> list[tuple[str, str]]:
+    return passages(shared_posts / "jbranchaud-til", 8)
+
+
+def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
+    author: list[tuple[str, str]], neighbour: list[tuple[str, str]]
+) -> None:
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    base, tuned = ([row[name] for row in recorded] for name in ("base", "good"))
+    held, foreign = author[-len(base) :], neighbour[-len(base) :]
+    own = Source("skeeto", tuple(author[: -len(base)]))
+    people = [Source(hand.name, hand.passages) for hand in bundled_hands(without=[])]
+    people.append(Source("jbranchaud", tuple(neighbour[: -len(base)])))
+    # each half of the base's answers is scored by a judge that has seen the other half
+    judges = [
+        VoiceJudge(
+            calibrate_voice(
+                own,
+                [*people, Source("base model", tuple((text, text) for text in base[turn::2]))],
+            )
+        )
+        for turn in (1, 0)
+    ]
+
+    def scores(texts: list[str]) -> list[float]:
+        halves = [scores_of(judge, texts[turn::2]) for turn, judge in enumerate(judges)]
+        return [halves[number % 2][number // 2] for number in range(len(texts))]
+
+    def measured(answers: list[str]) -> voice.VoiceCompared:
+        like = voice.as_long_as([text for _, text in held], answers)
+        found = measure_voice(
+            [str(number) for number in range(len(base))],
+            against_all=(judges[0], Scores(scores(like), scores(answers), scores(base))),
+            against_people=None,
+            base_parameters=135_000_000,
+        )
+        assert found.against_all is not None
+        assert voice.sounds_less_like_the_base(found).passed is None, "24 questions decide nothing"
+        return found.against_all
+
+    gained, nothing = measured(tuned), measured(base)
+    other = measured(voice.as_long_as([text for _, text in foreign], base))
+
+    assert gained.over_base.low > 0
+    assert gained.gap_closed is not None
+    assert gained.gap_closed.low > 0
+    assert nothing.over_base.value == 0.0
+    assert nothing.own.low > nothing.base.high
+    assert other.candidate.high < other.own.low

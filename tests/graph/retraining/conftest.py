@@ -1,0 +1,243 @@
+"""Two authors whose first version is stable, a real state store, ledger tables and instance.
+
+Values are settled straight into the ledger's tables where a test is about what follows from them;
+`trace_world` reads a real embedded trace store where it is about reading.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from twin_resources.authors import Author, write_author
+from twin_resources.observability.langfuse.client import TraceStoreError
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.quality.retraining.quality import Loop, Tick, tick
+from twin_resources.quality.retraining.retrainings import Launch
+from twin_resources.quality.retraining.rules import LoopRules
+from twin_resources.quality.retraining.training_inputs import Growth
+from twin_resources.registry.moves import Claim, ModelVersion, Verdict
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.statistics.retraining import Learnt
+from twin_resources.statistics.retraining_limits import Limits
+from twin_resources.statistics.watch import Batches
+from twin_resources.storage.state.state import State
+from twin_sensors.run_records import DagsterRunRecords
+
+GATE = "gate-test"
+SMALL = LoopRules(Batches(first=150, second=600, fewest=60), horizon=1_000)
+
+
+class EmptyPages:
+    """A trace store without anything new; `failure` is raised instead while it is set."""
+
+    failure: TraceStoreError | None = None
+
+    def page(self, path: str, parameters: Any) -> tuple[list[dict[str, Any]], str]:
+        if self.failure is not None:
+            raise self.failure
+        return [], ""
+
+
+@dataclass
+class Inputs:
+    """What training would use, set by the test (the real one is in `test_training_inputs.py`)."""
+
+    datasets: dict[str, str] = field(default_factory=dict[str, str])
+    learnt: dict[tuple[str, int], Learnt] = field(default_factory=dict[tuple[str, int], Learnt])
+    came: dict[str, Growth] = field(default_factory=dict[str, Growth])
+
+    def now(self, author: str) -> Learnt:
+        return Learnt(self.datasets.get(author, "posts-1"), "recipe")
+
+    def of(self, version: ModelVersion) -> Learnt | None:
+        return self.learnt.get((version.author, version.version), Learnt("posts-1", "recipe"))
+
+    def growth(self, version: ModelVersion) -> Growth:
+        return self.came.get(version.author, Growth(0, 0))
+
+
+@dg.op
+def train(context: dg.OpExecutionContext) -> None:
+    if context.run.tags.get("test/fails"):
+        raise dg.Failure("the disk was full", allow_retries=False)
+
+
+@dg.job(name="retrain_twin")
+def small_training() -> None:
+    train()
+
+
+@dataclass
+class LoopWorld:
+    """Everything a tick works with, and what a test does to it."""
+
+    settings: Settings
+    state: State
+    registry: Registry
+    instance: dg.DagsterInstance
+    pages: EmptyPages = field(default_factory=EmptyPages)
+    inputs: Inputs = field(default_factory=Inputs)
+    rules: LoopRules = SMALL
+    limits: Limits = field(default_factory=lambda: Limits(automatic=True, cooldown_days=0.0))
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def loop(self) -> Loop:
+        return Loop(
+            state=self.state,
+            ledger=Ledger(self.state, self.pages, LedgerRules()),
+            registry=self.registry,
+            inputs=self.inputs,
+            runs=DagsterRunRecords(self.instance),
+            rules=self.rules,
+            limits=lambda _: self.limits,
+        )
+
+    def tick(self, **time: float) -> Tick:
+        self.now += timedelta(**(time or {"seconds": 30}))
+        return tick(self.loop(), now=self.now)
+
+    def release(self, author: str, checkpoint: str, *, force: bool = False) -> int:
+        """A version that becomes stable now, past the gate (or by force)."""
+        version = self.registry.register(
+            author=author,
+            checkpoint=checkpoint,
+            folder=f"/checkpoints/{checkpoint}",
+            adapter_gguf=None,
+            base="/base",
+            base_gguf="/base.gguf",
+            template="t",
+            dataset_version="posts-1",
+        ).version
+        self.judge(author, checkpoint, "failed" if force else "passed")
+        if force:
+            self.registry.move(author, version, "refused", actor="gate", reason="no")
+        self.registry.move(
+            author,
+            version,
+            "stable",
+            actor="test",
+            reason="release",
+            force=force,
+            gate_version=GATE,
+        )
+        return version
+
+    def judge(self, author: str, checkpoint: str, outcome: Any) -> None:
+        claim = Claim("stays_on_topic", outcome == "passed", 0.5, 0.4, "")
+        moment = datetime.now(UTC).isoformat()
+        self.registry.record_verdict(Verdict(author, checkpoint, GATE, outcome, (claim,), moment))
+
+    def settle(
+        self,
+        author: str,
+        values: Sequence[float],
+        *,
+        version: str = "v1",
+        stream: str = "thumbs",
+        readers: Sequence[str] = (),
+        prompt_class: str = "short",
+        day: int | None = None,
+    ) -> list[int]:
+        """Settle values in this order; by a reader each, unless readers are named in turn."""
+        today = int(self.now.timestamp()) // 86_400 if day is None else day
+        with self.state.transaction() as connection:
+            last = connection.execute(
+                sa.select(schema.sequences.c.last).where(schema.sequences.c.author == author)
+            ).scalar()
+            first = (last or 0) + 1
+            rows = [
+                {
+                    "author": author,
+                    "sequence": number,
+                    "stream": stream,
+                    "version": version,
+                    "prompt_class": prompt_class,
+                    "value": value,
+                    "unit": readers[index % len(readers)] if readers else f"reader-{number}",
+                    "day": today - (index // len(readers) if readers else 0),
+                    "settled_ms": int(self.now.timestamp() * 1000),
+                }
+                for index, (number, value) in enumerate(
+                    zip(range(first, first + len(values)), values, strict=True)
+                )
+            ]
+            if rows:
+                connection.execute(sa.insert(schema.settled), rows)
+                mark = {"author": author, "last": first + len(rows) - 1}
+                schema.upsert(connection, schema.sequences, [mark])
+        return [row["sequence"] for row in rows]
+
+    def good(self, author: str, count: int, **facts: Any) -> list[int]:
+        """Values of mean .8, in an order that is always the same."""
+        return self.settle(author, [0.0 if i % 5 == 2 else 1.0 for i in range(count)], **facts)
+
+    def bad(self, author: str, count: int, **facts: Any) -> list[int]:
+        """Values of mean .2."""
+        return self.settle(author, [1.0 if i % 5 == 2 else 0.0 for i in range(count)], **facts)
+
+    def launch(self, launches: Sequence[Launch], *, fails: bool = False) -> list[str]:
+        """Run what was offered, to its end, with the tags that the daemon gives; run ids."""
+        ids: list[str] = []
+        for one in launches:
+            tags = self._tags(one) | ({"test/fails": "yes"} if fails else {})
+            done = small_training.execute_in_process(
+                instance=self.instance, tags=tags, raise_on_error=False
+            )
+            ids.append(done.run_id)
+        return ids
+
+    def queue(self, launches: Sequence[Launch]) -> list[str]:
+        """Create the runs, as the daemon does before it queues them; ids."""
+        return [
+            self.instance.create_run_for_job(
+                small_training, tags=self._tags(one), status=dg.DagsterRunStatus.NOT_STARTED
+            ).run_id
+            for one in launches
+        ]
+
+    def runs(self) -> list[dg.DagsterRun]:
+        return list(self.instance.get_runs(dg.RunsFilter(job_name="retrain_twin")))
+
+    def fail(self, run_id: str) -> None:
+        """The run ends as one whose step failed."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        self.instance.report_run_failed(run)
+
+    @staticmethod
+    def _tags(one: Launch) -> dict[str, str]:
+        return {
+            **one.tags,
+            "dagster/partition": one.author,
+            "dagster/run_key": one.run_key,
+            "dagster/sensor_name": "quality_dropped",
+        }
+
+
+@pytest.fixture
+def world(home: Settings) -> Iterator[LoopWorld]:
+    for slug in ("ada", "bob"):
+        write_author(home, Author(slug, slug.title()))
+    state = State.open(home.state_address)
+    registry = Registry(state, policy_path=home.policy_path)
+    schema.open_tables(state)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", ["ada", "bob"])
+        made = LoopWorld(home, state, registry, instance)
+        for slug in ("ada", "bob"):
+            made.release(slug, f"{slug}-1")
+        yield made
+    state.close()
+
+
+def with_new_posts(world: LoopWorld, author: str = "ada") -> LoopWorld:
+    """Something to learn from."""
+    world.inputs.datasets[author] = "posts-2"
+    return world

@@ -1,0 +1,37 @@
+"""The real sensors over a training that takes no time; what training would use is fixed."""
+
+import dagster as dg
+
+from tests.graph.retraining.conftest import Inputs
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
+from twin_sensors import growth, jobs, notifying, quality_dropped
+
+authors = dg.DynamicPartitionsDefinition(name="authors")
+
+
+def _nothing(name: str) -> dg.AssetsDefinition:
+    @dg.asset(name=name, partitions_def=authors)
+    def step() -> None: ...
+
+    return step
+
+
+# A killed daemon's successor would wait for the rest of the thirty seconds.
+quality_dropped.quality_dropped._min_interval = 1
+
+defs = dg.Definitions(
+    assets=[_nothing(name) for name in jobs.RETRAIN_ASSETS],
+    jobs=[jobs.retrain_twin],
+    sensors=[
+        quality_dropped.quality_dropped,
+        growth.retraining_requested,
+        growth.new_material,
+        notifying.notices_waiting,
+    ],
+    resources={
+        "settings": SettingsResource(),
+        "registry": RegistryResource(),
+        "state": StateResource(),
+        "training_inputs": Inputs(datasets={"ada": "posts-2"}),
+    },
+)

@@ -1,0 +1,190 @@
+"""Requests, growth, limits and shared causes: what starts, what waits, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from twin_resources.errors import TwinError
+from twin_resources.observability.notifications import history
+from twin_resources.quality.retraining import retrainings
+from twin_resources.quality.retraining.other_causes import (
+    ask_for_retraining,
+    tick_growth,
+    tick_requests,
+)
+from twin_resources.quality.retraining.training_inputs import Growth
+from twin_resources.statistics.retraining_limits import Limits
+
+
+def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) -> None:
+    world.limits = replace(world.limits, automatic=False, runs_a_month=0, cooldown_days=9)
+    number = ask_for_retraining(
+        world.state, "ada", asked_by="mara", reason="new recipe", at=world.now.timestamp()
+    )
+
+    [launch] = tick_requests(world.loop(), now=world.now).launches
+
+    assert launch.run_key == f"by_hand:ada:{number}"
+    assert launch.tags["twin/asked_by"] == "mara"
+    assert launch.tags["dagster/priority"] == "30"
+    world.launch([launch])
+    assert tick_requests(world.loop(), now=world.now).launches == ()
+    assert len(world.runs()) == 1
+
+
+def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
+    at = world.now.timestamp()
+    ask_for_retraining(world.state, "ada", asked_by="command:mara", reason="new recipe", at=at)
+    world.launch(tick_requests(world.loop(), now=world.now).launches, fails=True)
+
+    tick_requests(world.loop(), now=world.now)
+
+    told = history(world.state, author="ada")[0]
+    assert told.event == "failed"
+    assert told.text.startswith("Asked for by command:mara: new recipe. 1 attempts, ")
+
+
+def test_forgetting_comes_before_a_person_and_meets_both(world: LoopWorld) -> None:
+    at = world.now.timestamp()
+    ask_for_retraining(world.state, "ada", asked_by="mara", reason="again", at=at)
+    with world.state.transaction() as connection:
+        retrainings.ask(
+            connection, author="ada", cause="forget", asked_by="mara", reason="a post", at=at
+        )
+
+    [launch] = tick_requests(world.loop(), now=world.now).launches
+
+    assert launch.run_key == "forget:ada:2"
+    assert launch.tags["dagster/priority"] == "40"
+    with world.state.reading() as connection:
+        assert retrainings.open_requests(connection) == {}
+
+
+def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
+    with_new_posts(world).good("ada", 200)
+    world.bad("ada", 40)
+    [run_id] = world.queue(world.tick().launches)
+    at = world.now.timestamp()
+    ask_for_retraining(world.state, "ada", asked_by="mara", reason="again", at=at)
+
+    waits = tick_requests(world.loop(), now=world.now)
+
+    assert waits.launches == ()
+    assert f"run {run_id} is in flight" in waits.messages["ada"]
+    world.fail(run_id)
+    assert tick_requests(world.loop(), now=world.now).launches == ()  # it has attempts left
+    world.judge("ada", "ada-2", "failed")
+    assert [one.author for one in tick_requests(world.loop(), now=world.now).launches] == ["ada"]
+
+
+def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> None:
+    with_new_posts(world).good("ada", 200)
+    world.bad("ada", 40)
+    world.inputs.came["ada"] = Growth(new_posts=30, new_pairs=0)
+    quality = world.tick().launches
+
+    grown = tick_growth(world.loop(), now=world.now)
+
+    assert len(quality) == 1
+    assert grown.launches == ()
+    assert "is in flight" in grown.messages["ada"]
+
+
+def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
+    world.inputs.came = {"ada": Growth(new_posts=24, new_pairs=0)}
+    assert "24/25 new posts" in tick_growth(world.loop(), now=world.now).messages["ada"]
+    world.inputs.came = {"ada": Growth(new_posts=25, new_pairs=3)}
+
+    [launch] = tick_growth(world.loop(), now=world.now).launches
+
+    assert launch.run_key == "new_posts:ada:v1:posts-1"
+    assert launch.tags["twin/new_posts"] == "25"
+    assert launch.tags["dagster/priority"] == "10"
+    world.launch([launch])
+    again = tick_growth(world.loop(), now=world.now)
+    assert again.launches == ()
+    assert "started before" in again.messages["ada"]
+    world.limits = replace(world.limits, automatic=False)
+    assert tick_growth(world.loop(), now=world.now).messages == {}
+
+
+def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
+    with_new_posts(world).good("ada", 200)
+    ask_for_retraining(world.state, "ada", asked_by="m", reason="r", at=world.now.timestamp())
+    world.launch(tick_requests(world.loop(), now=world.now).launches)
+    world.bad("ada", 40)
+    world.limits = replace(world.limits, cooldown_days=1.0)
+    assert "cooldown, 24 hours left" in world.tick().messages["ada"]
+    world.limits = replace(world.limits, cooldown_days=0.0, runs_a_month=1)
+
+    done = world.tick()
+
+    assert done.launches == ()
+    assert "budget reached: 1 of 1 runs" in done.messages["ada"]
+    assert history(world.state, author="ada")[0].event == "budget_reached"
+    world.limits = replace(world.limits, runs_a_month=2)
+    assert [one.run_key for one in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
+
+
+def test_alarms_of_several_authors_within_an_hour_are_one_incident(world: LoopWorld) -> None:
+    for author in ("ada", "bob"):
+        with_new_posts(world, author).good(author, 200)
+    world.tick()
+    for author in ("ada", "bob"):
+        world.bad(author, 40)
+
+    done = world.tick()
+
+    assert done.launches == ()
+    assert all("one incident" in done.messages[author] for author in ("ada", "bob"))
+    told = [notice for notice in history(world.state) if notice.event == "incident"]
+    assert len(told) == 1
+    assert "ada, bob" in told[0].text
+
+
+def test_a_new_version_is_held_to_the_floor_of_the_one_before(world: LoopWorld) -> None:
+    world.good("ada", 700)
+    world.tick()
+    world.release("ada", "ada-2")
+    with_new_posts(world).settle("ada", [1.0], version="v2")
+    world.tick()
+    world.bad("ada", 40, version="v2")
+
+    [launch] = world.tick().launches
+
+    assert launch.run_key == "quality:ada:v2:thumbs:1"
+
+
+def test_a_forced_version_certifies_no_floor(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    world.release("ada", "broken", force=True)
+    world.bad("ada", 1, version="v2")
+    world.tick()
+    world.settle("ada", [0.3] * 700, version="v2")
+    world.tick()
+    world.release("ada", "ada-3")
+    world.settle("ada", [1.0], version="v3")
+
+    world.tick()
+
+    from twin_resources.quality.retraining.watching import watches_now
+
+    with world.state.reading() as connection:
+        [watch] = watches_now(connection)["ada"]
+    assert watch.version == "v3"
+    assert 0.55 < watch.floor["short"] < 0.7  # of v1 (mean .8), not of the forced v2 (.3)
+
+
+def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -> None:
+    def limits(author: str) -> Limits:
+        if author == "ada":
+            raise TwinError("read ada's settings", found="no TOML", next_step="mend it")
+        return world.limits
+
+    world.inputs.came = {slug: Growth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")}
+
+    done = tick_growth(replace(world.loop(), limits=limits), now=world.now)
+
+    assert [one.author for one in done.launches] == ["bob"]
+    assert done.messages["ada"] == "growth was not counted: no TOML"

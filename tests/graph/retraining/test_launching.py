@@ -1,0 +1,251 @@
+"""From a decision to one run: killed daemons, two daemons, clocks, failures, refusals."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from tests.graph.retraining.conftest import Inputs, LoopWorld, with_new_posts
+from twin_resources.errors import TwinError
+from twin_resources.observability.notifications import history
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.retraining import alarm_records, retrainings
+from twin_resources.quality.retraining.other_causes import ask_for_retraining, tick_requests
+from twin_resources.quality.retraining.quality import Loop, tick
+from twin_resources.registry.registry import Registry
+from twin_resources.statistics.retraining import Learnt
+from twin_resources.storage.state.state import State
+
+KEY = "quality:ada:v1:thumbs:1"
+
+
+@pytest.fixture
+def alarmed(world: LoopWorld) -> LoopWorld:
+    """The next tick raises an alarm of ada and decides to train."""
+    with_new_posts(world).good("ada", 200)
+    world.bad("ada", 24)  # the alarm comes after 19
+    return world
+
+
+def test_killed_between_decision_and_launch_the_same_run_is_offered_again(
+    alarmed: LoopWorld,
+) -> None:
+    assert [one.run_key for one in alarmed.tick().launches] == [KEY]  # and nobody launches it
+
+    assert alarmed.tick(seconds=30).launches == ()  # it may be on its way
+    [again] = alarmed.tick(seconds=31).launches
+    assert again.run_key == KEY
+    alarmed.queue([again])
+    assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
+    assert len(alarmed.runs()) == 1
+
+
+def test_killed_after_the_launch_before_the_cursor_nothing_starts_again(
+    alarmed: LoopWorld,
+) -> None:
+    [run_id] = alarmed.queue(alarmed.tick().launches)
+
+    assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
+
+    with alarmed.state.reading() as connection:
+        [one] = retrainings.unfinished(connection)
+    assert one.run_id == run_id
+    assert len(alarmed.runs()) == 1
+
+
+def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
+    loops = [replace(alarmed.loop(), state=alarmed.state) for _ in range(4)]
+    together = threading.Barrier(len(loops))
+
+    def one_tick(loop: Loop) -> list[str]:
+        together.wait()
+        return [one.run_key for one in tick(loop, now=alarmed.now).launches]
+
+    with ThreadPoolExecutor(len(loops)) as pool:
+        first = [key for keys in pool.map(one_tick, loops) for key in keys]
+    # Three of the four found the ledger in use and decided nothing; a second round, with nothing
+    # launched yet, must not offer it again.
+    with ThreadPoolExecutor(len(loops)) as pool:
+        second = [key for keys in pool.map(one_tick, loops) for key in keys]
+    assert first + second == [KEY]
+
+
+def _daemon(home: str, storage: str, start: object, offered: object) -> None:
+    """One daemon: a tick and the launch of what it was given, in its own process."""
+    world_state = State.open(f"sqlite:///{home}/state.sqlite")
+    registry = Registry(world_state, policy_path=Path(home) / "policy.json")
+    with dg.DagsterInstance.local_temp(storage) as instance:
+        world = LoopWorld(None, world_state, registry, instance, inputs=Inputs())  # type: ignore[arg-type]
+        with_new_posts(world)
+        start.wait()  # type: ignore[attr-defined]
+        launches = []
+        for _ in range(3):
+            done = world.tick(seconds=1)
+            world.queue(done.launches)
+            launches += [one.run_key for one in done.launches]
+    offered.put(launches)  # type: ignore[attr-defined]
+
+
+def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, offered = context.Event(), context.Queue()
+    storage = tmp_path / "dagster"
+    storage.mkdir()
+    arguments = (str(alarmed.settings.home), str(storage), start, offered)
+    with dg.DagsterInstance.local_temp(str(storage)) as instance:
+        processes = [context.Process(target=_daemon, args=arguments) for _ in range(2)]
+        for process in processes:
+            process.start()
+        start.set()
+        found = [key for _ in processes for key in offered.get(timeout=120)]
+        for process in processes:
+            process.join(60)
+        assert found == [KEY]
+        assert len(instance.get_runs()) == 1
+
+
+def test_a_clock_set_back_an_hour_starts_nothing_twice(alarmed: LoopWorld) -> None:
+    alarmed.tick()  # offered, and the daemon is killed
+    alarmed.now -= timedelta(hours=1)
+
+    assert alarmed.tick(seconds=5).launches == ()
+    [again] = alarmed.tick(seconds=61).launches
+    alarmed.queue([again])
+    alarmed.now += timedelta(hours=2)
+    assert alarmed.tick().launches == ()
+    assert len(alarmed.runs()) == 1
+
+
+def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> None:
+    alarmed.queue(alarmed.tick().launches)
+    with alarmed.state.transaction() as connection:
+        connection.execute(sa.update(schema.scores).values(status="deleted"))
+        connection.execute(sa.delete(schema.traces))
+
+    assert [alarmed.tick().launches for _ in range(3)] == [()] * 3
+    with alarmed.state.reading() as connection:
+        [record] = alarm_records.of_author(connection, "ada")
+    assert record.decision == "train"
+
+
+def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> None:
+    keys: list[str] = []
+    for _ in range(8):
+        done = alarmed.tick(seconds=400)
+        keys += [one.run_key for one in done.launches]
+        alarmed.launch(done.launches, fails=True)
+
+    assert keys == [KEY, f"{KEY}:attempt 2", f"{KEY}:attempt 3"]
+    assert history(alarmed.state, author="ada")[0].event == "failed"
+    assert "disarmed: the last retraining failed 3 times" in alarmed.tick().messages["ada"]
+    alarmed.bad("ada", 200)
+    assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
+    with alarmed.state.reading() as connection:
+        assert len(alarm_records.of_author(connection, "ada")) == 1  # nothing was bet meanwhile
+    alarmed.inputs.datasets["ada"] = "posts-3"
+    alarmed.bad("ada", 60)
+    [launch] = alarmed.tick(seconds=400).launches
+    assert launch.run_key == "quality:ada:v1:thumbs:2"
+
+
+def test_a_failed_attempt_that_succeeds_later_is_one_retraining(alarmed: LoopWorld) -> None:
+    alarmed.launch(alarmed.tick().launches, fails=True)
+    assert alarmed.tick(seconds=60).launches == ()  # it waits five minutes
+    [second] = alarmed.tick(seconds=300).launches
+    assert second.run_key == f"{KEY}:attempt 2"
+    alarmed.launch([second])
+
+    alarmed.tick()
+
+    with alarmed.state.reading() as connection:
+        assert retrainings.last_by_alarm(connection)["ada"].outcome == "passed"
+        assert retrainings.unfinished(connection) == []
+
+
+def test_a_refused_retraining_disarms_and_says_so_every_tick(alarmed: LoopWorld) -> None:
+    [run_id] = alarmed.queue(alarmed.tick().launches)
+    alarmed.judge("ada", "ada-2", "failed")
+    alarmed.fail(run_id)
+
+    said = [alarmed.tick().messages["ada"] for _ in range(3)]
+
+    assert (
+        said == ["disarmed: the gate refused the last retraining, and the dataset is the same"] * 3
+    )
+    alarmed.inputs.datasets["ada"] = "posts-3"
+    assert "e-value" in alarmed.tick().messages["ada"]
+
+
+def test_a_run_that_a_person_cancels_is_not_started_again(alarmed: LoopWorld) -> None:
+    [run_id] = alarmed.queue(alarmed.tick().launches)
+    run = alarmed.instance.get_run_by_id(run_id)
+    assert run is not None
+    alarmed.instance.report_run_canceled(run)
+
+    assert [alarmed.tick(seconds=400).launches for _ in range(3)] == [()] * 3
+
+
+def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld) -> None:
+    [run_id] = alarmed.queue(alarmed.tick().launches)
+    alarmed.tick()
+    alarmed.instance.delete_run(run_id)
+
+    done = [alarmed.tick(seconds=400) for _ in range(3)]
+
+    assert [one.launches for one in done] == [()] * 3
+    assert f"the record of run {run_id} is gone" in " ".join(done[0].notes)
+
+
+@pytest.mark.parametrize("torn", ["decide", "begin"])
+def test_a_decision_torn_in_its_transaction_is_made_again(
+    alarmed: LoopWorld, torn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = alarm_records if torn == "decide" else retrainings
+    whole: Callable[..., bool] = getattr(module, torn)
+
+    def dies(*arguments: object, **facts: object) -> bool:
+        whole(*arguments, **facts)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, torn, dies)
+        with pytest.raises(KeyboardInterrupt):
+            alarmed.tick()
+
+    assert [one.run_key for one in alarmed.tick().launches] == [KEY]
+
+
+def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: LoopWorld) -> None:
+    for author in ("ada", "bob"):
+        at = world.now.timestamp()
+        ask_for_retraining(world.state, author, asked_by="mara", reason="again", at=at)
+    launches = tick_requests(world.loop(), now=world.now).launches
+    assert [one.author for one in launches] == ["ada", "bob"]
+    world.launch(launches)
+
+    class Torn(Inputs):
+        def now(self, author: str) -> Learnt:
+            if author == "ada":
+                raise TwinError("read the dataset", found="a torn table", next_step="mend it")
+            return super().now(author)
+
+    world.inputs = Torn()
+    said = world.tick().notes
+    with world.state.reading() as connection:
+        assert [one.author for one in retrainings.unfinished(connection)] == ["ada"]
+    assert "ada: its retraining is settled later: a torn table" in said
+    assert any(line.startswith("bob: retraining ") for line in said)
+
+    world.inputs = Inputs()
+    world.tick()
+    with world.state.reading() as connection:
+        assert retrainings.unfinished(connection) == []

@@ -1,0 +1,84 @@
+"""The asset: what it plots is what the detector's stored state says; no text, one PNG a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from twin_assets.feedback.quality_evidence import quality_evidence
+from twin_resources.dagster_resources import SettingsResource, StateResource
+from twin_resources.gateway.chat.figures import evidence_figures
+from twin_resources.gateway.chat.home_numbers import evidence
+from twin_resources.quality.retraining.evidence_history import histories_of
+from twin_resources.quality.retraining.watching import watches_now
+from twin_resources.settings import load_settings
+
+
+def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
+    result = dg.materialize(
+        [quality_evidence],
+        instance=world.instance,
+        partition_key=author,
+        resources={"settings": SettingsResource(), "state": StateResource()},
+    )
+    [event] = result.asset_materializations_for_node("quality_evidence")
+    values = {name: value.value for name, value in event.metadata.items()}
+    return values | {"data_version": (event.tags or {})["dagster/data_version"]}
+
+
+@pytest.fixture
+def watched(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorld:
+    monkeypatch.setenv("TWIN_BASELINE_VALUES", "150")
+    monkeypatch.setenv("TWIN_ALARM_HORIZON", "1000")
+    monkeypatch.setenv("TWIN_BASELINE_VALUES_LATER", "600")
+    with_new_posts(world).good("ada", 200)
+    world.bad("ada", 24)
+    world.queue(world.tick().launches)
+    world.tick()
+    return world
+
+
+def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
+    told = materialize(watched, "ada")
+
+    assert told["thumbs_values"] == 224
+    assert told["thumbs_threshold"] == 20_000
+    assert 0.6 < told["thumbs_baseline"]["short"] < 0.8
+    assert told["thumbs"].startswith("![thumbs](data:image/png;base64,")
+    assert Path(told["thumbs_file"]).read_bytes().startswith(b"\x89PNG")
+    assert len(told["thumbs"]) < 100_000
+    [alarm] = [record.data for record in told["alarms"].records]
+    assert (alarm["decision"], alarm["run_key"]) == ("train", "quality:ada:v1:thumbs:1")
+    assert materialize(watched, "ada")["data_version"] == told["data_version"]
+
+
+def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> None:
+    with watched.state.reading() as connection:
+        [history] = histories_of(connection, "ada", watched.rules)
+        [watch] = watches_now(connection)["ada"]
+
+    assert history.steps[-1].e_value == watch.detector.e_value
+    assert len(history.steps) == 224
+    assert [step.alarm for step in history.steps if step.alarm] == [1]
+    assert {step.bound for step in history.steps[:150]} == {None}
+
+
+def test_the_page_draws_the_evidence_against_its_threshold(watched: LoopWorld) -> None:
+    settings = load_settings()
+    [history] = evidence(settings, "ada")
+    assert (history.threshold, len(history.steps)) == (20_000, 224)
+    drawn = evidence_figures([history])
+    assert "thumbs of v1, 224 values" in drawn
+    assert "alarm at 2e+04" in drawn
+    assert "Nothing is bet on yet" in evidence_figures(evidence(settings, "bob"))
+
+
+def test_an_author_without_values_is_told_so(world: LoopWorld) -> None:
+    told = materialize(world, "bob")
+
+    assert told["streams"] == 0
+    assert "no settled value" in told["why"]

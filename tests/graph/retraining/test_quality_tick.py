@@ -1,0 +1,161 @@
+"""Ticks over settled values: numbers while quiet, one retraining on an alarm, none without one."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from twin_resources.observability.langfuse.client import TraceStoreError
+from twin_resources.observability.notifications import history
+from twin_resources.quality.retraining import alarm_records
+from twin_resources.storage.state.schema import alarms, followed, retrainings, watches
+
+
+def test_a_quiet_tick_says_its_numbers(world: LoopWorld) -> None:
+    world.good("ada", 37)
+
+    done = world.tick()
+
+    assert done.launches == ()
+    assert done.messages["ada"].startswith("thumbs: arming 37/150, about 3 days at your rate")
+    assert done.messages["bob"] == "no scores yet"
+
+
+def test_an_armed_stream_says_its_e_value(world: LoopWorld) -> None:
+    world.good("ada", 200)
+
+    done = world.tick()
+
+    assert done.messages["ada"].startswith("thumbs: e-value ")
+    assert done.messages["ada"].endswith(" of 20,000")
+
+
+def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
+    with_new_posts(world).good("ada", 200)
+    world.good("bob", 200)
+    assert world.tick().launches == ()
+    world.bad("ada", 60)
+
+    done = world.tick()
+
+    [launch] = done.launches
+    assert launch.run_key == "quality:ada:v1:thumbs:1"
+    assert launch.author == "ada"
+    assert launch.tags["twin/cause"] == "quality"
+    assert float(launch.tags["twin/e_value"]) >= float(launch.tags["twin/threshold"]) == 40_000
+    assert launch.tags["dagster/priority"] == "20"
+    assert launch.tags["twin/dataset"] == "posts-2"
+    assert "short 0.2" in launch.tags["twin/fallen_classes"]
+    assert "one retraining starts" in done.messages["ada"]
+    assert "e-value" in done.messages["bob"]
+    assert history(world.state, author="ada")[0].event == "alarm"
+    world.queue(done.launches)
+    assert [world.tick().launches for _ in range(5)] == [()] * 5
+    assert len(world.runs()) == 1
+
+
+def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
+    world: LoopWorld,
+) -> None:
+    with_new_posts(world).good("ada", 200)
+    world.bad("ada", 60)
+    [run_id] = world.queue(world.tick().launches)
+    world.bad("ada", 60)
+
+    later = [world.tick() for _ in range(4)]
+
+    assert all(done.launches == () for done in later)
+    with world.state.reading() as connection:
+        found = alarm_records.of_author(connection, "ada")
+    assert len(found) > 1
+    assert {(one.decision, one.decided_by) for one in found[:-1]} == {("held_back", "in_flight")}
+    assert all(run_id in one.message for one in found[:-1])
+    assert (found[-1].decision, found[-1].run_key) == ("train", "quality:ada:v1:thumbs:1")
+    assert len(world.runs()) == 1
+
+
+def test_without_a_drop_nothing_runs(world: LoopWorld) -> None:
+    with_new_posts(world)
+    for _ in range(40):
+        world.good("ada", 50)
+        world.good("bob", 50)
+        assert world.tick().launches == ()
+    with world.state.reading() as connection:
+        assert alarm_records.of_author(connection, "ada") == []
+        assert connection.execute(sa.select(retrainings)).all() == []
+
+
+def test_nothing_new_trains_nothing_and_routes_the_fallen_classes(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    world.bad("ada", 60)
+
+    done = world.tick()
+
+    assert done.launches == ()
+    assert "nothing to learn from" in done.messages["ada"]
+    assert "no paid model and no better version" in done.messages["ada"]
+    assert history(world.state, author="ada")[0].event == "nothing_to_learn"
+    assert world.registry.routing() == {}
+    with world.state.reading() as connection:
+        [record] = alarm_records.of_author(connection, "ada")
+    assert not record.is_open
+
+
+def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
+    with_new_posts(world).good("ada", 200)
+    world.tick()
+    world.bad("ada", 60)
+    world.pages.failure = TraceStoreError(
+        "read scores", found="connection refused", next_step="wait", status=None
+    )
+
+    away = world.tick(seconds=120)
+
+    assert away.launches == ()
+    assert away.notes[0] == "trace store unreachable: connection refused: nothing decided"
+    world.pages.failure = None
+    [launch] = world.tick(seconds=120).launches
+    assert launch.run_key == "quality:ada:v1:thumbs:1"
+
+
+def test_off_by_default_an_alarm_waits_open(world: LoopWorld) -> None:
+    from dataclasses import replace
+
+    world.limits = replace(world.limits, automatic=False)
+    with_new_posts(world).good("ada", 200)
+    world.bad("ada", 60)
+
+    done = world.tick()
+
+    assert done.launches == ()
+    assert "--auto-retrain" in done.messages["ada"]
+    world.limits = replace(world.limits, automatic=True)
+    assert [one.run_key for one in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
+
+
+def test_lost_rows_are_computed_again_and_raise_no_second_alarm(world: LoopWorld) -> None:
+    with_new_posts(world).good("ada", 200)
+    world.bad("ada", 47)
+    world.queue(world.tick().launches)
+    world.good("ada", 30)
+    world.tick()
+    world.tick()
+    before = _rows(world)
+    for lost in ([watches], [followed], [watches, followed]):
+        with world.state.transaction() as connection:
+            for table in lost:
+                connection.execute(sa.delete(table))
+
+        done = [world.tick(), world.tick(), world.tick()]
+
+        assert [one.launches for one in done] == [(), (), ()]
+        assert _rows(world) == before
+
+
+def _rows(world: LoopWorld) -> dict[str, object]:
+    with world.state.reading() as connection:
+        return {
+            "watches": connection.execute(sa.select(watches)).all(),
+            "alarms": connection.execute(sa.select(alarms.c.number, alarms.c.evidence)).all(),
+            "retrainings": connection.execute(sa.select(retrainings.c.run_key)).all(),
+        }

@@ -1,0 +1,183 @@
+"""The sensors themselves: evaluated on an instance, and driven by Dagster's daemon, which dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from tests.conftest import ROOT
+from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from twin_resources.authors import Author, write_author
+from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
+from twin_resources.observability.notifications import Notice, announce
+from twin_resources.quality.retraining.other_causes import ask_for_retraining
+from twin_resources.settings import load_secrets
+from twin_resources.storage.state.schema import retrainings
+from twin_sensors.growth import new_material, retraining_requested
+from twin_sensors.notifying import notices_waiting
+from twin_sensors.quality_dropped import quality_dropped, status_by_settings
+
+KEY = "quality:ada:v1:thumbs:1"
+SETTINGS = {
+    "TWIN_BASELINE_VALUES": "150",
+    "TWIN_ALARM_HORIZON": "1000",
+    "TWIN_AUTO_RETRAIN": "true",
+    "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
+}
+DAGSTER_YAML = """
+telemetry: {enabled: false}
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: QueuedRunCoordinator
+"""
+
+
+@pytest.fixture
+def served(world: LoopWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The world with a running trace store, and the settings of a demo in the environment."""
+    load_secrets(world.settings)
+    port_file = tmp_path / "port"
+    command = [
+        sys.executable,
+        "-m",
+        "twin_resources.observability.trace_store.local_store",
+        "--port",
+        "0",
+    ]
+    command += ["--db", str(tmp_path / "traces.sqlite"), "--home", str(world.settings.home)]
+    process = subprocess.Popen([*command, "--port-file", str(port_file)])
+    deadline = time.monotonic() + 60
+    while not port_file.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "the trace store did not come up in 60 s"
+        time.sleep(0.05)
+    for name, value in (SETTINGS | {"TWIN_TRACES_PORT": port_file.read_text()}).items():
+        monkeypatch.setenv(name, value)
+    yield with_new_posts(world)
+    process.terminate()
+    assert process.wait(20) in (0, -15)
+
+
+def evaluate(world: LoopWorld, sensor: dg.SensorDefinition, **resources: Any) -> Any:
+    with dg.build_sensor_context(
+        instance=world.instance,
+        resources={
+            "settings": SettingsResource(),
+            "registry": RegistryResource(),
+            "training_inputs": world.inputs,
+            **resources,
+        },
+    ) as context:
+        return sensor(context)
+
+
+def test_the_sensor_says_numbers_and_asks_for_one_run(served: LoopWorld) -> None:
+    served.good("ada", 200)
+    quiet = evaluate(served, quality_dropped)
+    assert not quiet.run_requests
+    assert quiet.skip_reason.skip_message.startswith("ada: thumbs: e-value")
+    assert json.loads(quiet.cursor) == {"ada": 200}
+    served.bad("ada", 24)
+
+    alarm = evaluate(served, quality_dropped)
+
+    [request] = alarm.run_requests
+    assert (request.run_key, request.partition_key) == (KEY, "ada")
+    assert request.tags["twin/cause"] == "quality"
+
+
+def test_a_dead_trace_store_is_said(served: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # nothing listens there
+
+    away = evaluate(served, quality_dropped)
+
+    assert away.skip_reason.skip_message.startswith("trace store unreachable")
+    assert away.skip_reason.skip_message.endswith("nothing decided")
+
+
+def test_requests_growth_and_notices_have_their_sensors(served: LoopWorld) -> None:
+    at = time.time()
+    ask_for_retraining(served.state, "ada", asked_by="mara", reason="recipe", at=at)
+    with served.state.transaction() as connection:
+        announce(connection, Notice("k", "alarm", "ada", "fell", "e-value 1"), at=at)
+
+    [request] = evaluate(served, retraining_requested).run_requests
+    assert request.run_key == "by_hand:ada:1"
+    grown = evaluate(served, new_material)
+    assert "ada: 0/25 new posts, 0/200 new pairs" in grown.skip_reason.skip_message
+    with dg.build_sensor_context(
+        resources={"settings": SettingsResource(), "state": StateResource()}
+    ) as context:
+        told = notices_waiting(context)
+    assert told.skip_message == "0 sent, 0 waiting, 0 given up, 0 addresses"
+
+
+def test_it_runs_by_default_only_where_that_was_asked_for(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world.settings.authors_dir / "torn.toml").write_text("name = ")
+    assert status_by_settings() is dg.DefaultSensorStatus.STOPPED
+    write_author(world.settings, Author("cleo", "Cleo", auto_retrain=True))
+    assert status_by_settings() is dg.DefaultSensorStatus.RUNNING
+    (world.settings.authors_dir / "cleo.toml").unlink()
+    monkeypatch.setenv("TWIN_AUTO_RETRAIN", "true")
+    assert status_by_settings() is dg.DefaultSensorStatus.RUNNING
+
+
+def iterate(home: Path, crash_at: str = "") -> int:
+    """Two iterations of the daemon; its exit status."""
+    command = [sys.executable, "-m", "tests.graph.retraining.daemon_iteration"]
+    done = subprocess.run(
+        [*command, *([crash_at] if crash_at else [])],
+        cwd=ROOT,
+        env=os.environ | {"DAGSTER_HOME": str(home)},
+        timeout=300,
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode
+
+
+@pytest.mark.parametrize(
+    "crash_at",
+    [
+        pytest.param("TICK_HELD", marks=pytest.mark.long),  # before the tick
+        "AUTOMATION_EVALUATIONS_ADDED",  # decided; Dagster knows nothing of it yet
+        pytest.param("RUN_IDS_RESERVED", marks=pytest.mark.long),  # noted, not launched
+        pytest.param("RUN_CREATED", marks=pytest.mark.long),
+        "RUN_LAUNCHED",  # launched, the cursor not stored
+    ],
+)
+def test_a_daemon_killed_anywhere_launches_one_run(
+    served: LoopWorld, tmp_path: Path, crash_at: str
+) -> None:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(DAGSTER_YAML)
+    served.good("ada", 200)
+    served.bad("ada", 24)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_dynamic_partitions("authors", ["ada", "bob"])
+
+        assert iterate(home, crash_at) == -signal.SIGKILL
+        with served.state.transaction() as connection:  # the minute of grace passes
+            earlier = retrainings.c.offered_at - 61
+            connection.execute(sa.update(retrainings).values(offered_at=earlier))
+        iterate(home)
+
+        runs = instance.get_runs()
+        assert [run.tags["dagster/run_key"] for run in runs] == [KEY]
+        assert runs[0].tags["dagster/partition"] == "ada"
+        assert runs[0].status is dg.DagsterRunStatus.QUEUED

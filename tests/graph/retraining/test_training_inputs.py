@@ -1,0 +1,151 @@
+"""What a training would use: the same until posts, recipe or base change, over real tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.graph.instructions.conftest import (
+    TWELVE,
+    Finished,
+    Graph,
+    finished,
+    graph,
+    tables,
+    twelve,
+)
+from tests.graph.instructions.made_up_posts import clean, documents
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.manifest import Manifest
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
+from twin_assets.serving.training_inputs import TrainingInputsResource
+from twin_assets.training.fine_tuning import DATASET
+from twin_assets.training.publishing import training_code
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.retraining.training_inputs import Growth
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.settings import load_settings
+from twin_resources.storage.tables.tables import Tables
+
+__all__ = ["finished", "graph", "tables", "twelve"]
+BASE = "made/tiny"
+
+
+@pytest.fixture
+def inputs(twelve: Finished, monkeypatch: pytest.MonkeyPatch) -> TrainingInputsResource:
+    """A base model that counts as prepared; it is named, never loaded."""
+    monkeypatch.setenv("TWIN_BASE_MODEL", BASE)
+    monkeypatch.setenv("TWIN_MODEL_SERVER_URL", "http://127.0.0.1:1/v1")
+    folder = load_settings().weights_dir / "made-tiny" / "r1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    record = {"schema": 1, "name": BASE, "source": f"hub:{BASE}", "folder": "."}
+    (folder / "base_model.json").write_text(json.dumps({**record, "gguf": None, "revision": "r1"}))
+    return TrainingInputsResource()
+
+
+@pytest.fixture
+def trained(inputs: TrainingInputsResource, tables: Tables) -> ModelVersion:
+    """The version that a training on the tables as they are would make."""
+    tables.tag(DATASET, "ada", "training-1")
+    folder = Path(load_settings().checkpoints_dir / "ada" / "c1")
+    folder.mkdir(parents=True)
+    manifest = Manifest(
+        author="ada",
+        checkpoint="c1",
+        training="t",
+        stage="sft",
+        base={"name": BASE, "revision": "r1", "folder": "/base", "gguf": None},
+        template=DEFAULT_TEMPLATE.hash,
+        dataset={"data_version": tables.data_version(DATASET, "ada"), "tag": "training-1"},
+        recipe=load_recipe(DEFAULT_RECIPE).model_dump(),
+        launch={},
+        code=training_code(),
+        versions={},
+        tokens=1,
+        epochs=1.0,
+        steps=1,
+        metrics={},
+        history=[],
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    manifests.write_manifest(folder, manifest)
+    return ModelVersion(
+        author="ada",
+        version=1,
+        checkpoint="c1",
+        state="stable",
+        tainted=False,
+        forced=False,
+        folder=str(folder),
+        adapter_gguf=None,
+        base="/base",
+        base_gguf="",
+        template=manifest.template,
+        dataset_version="",
+        created_at=manifest.created_at,
+    )
+
+
+def test_with_nothing_new_it_is_what_the_version_learnt(
+    inputs: TrainingInputsResource, trained: ModelVersion
+) -> None:
+    assert inputs.now("ada") == inputs.of(trained)
+    assert inputs.growth(trained) == Growth(new_posts=0, new_pairs=0)
+
+
+def test_posts_that_no_dataset_holds_yet_are_new(
+    inputs: TrainingInputsResource, trained: ModelVersion, tables: Tables
+) -> None:
+    clean(tables, documents(range(14)))
+
+    now = inputs.now("ada")
+
+    assert now != inputs.of(trained)
+    assert inputs.now("ada") == now
+    assert inputs.growth(trained) == Growth(new_posts=2, new_pairs=0)
+
+
+def test_posts_in_the_dataset_since_the_training_are_new_too(
+    inputs: TrainingInputsResource, trained: ModelVersion, tables: Tables, graph: Graph
+) -> None:
+    clean(tables, documents(range(14)))
+    graph.materialize()
+
+    assert inputs.now("ada").dataset == tables.data_version(DATASET, "ada")
+    assert inputs.growth(trained) == Growth(new_posts=2, new_pairs=0)
+
+
+def test_an_edited_or_deleted_post_is_something_new_and_no_growth(
+    inputs: TrainingInputsResource, trained: ModelVersion, tables: Tables
+) -> None:
+    clean(tables, documents(TWELVE).head(11))
+
+    assert inputs.now("ada") != inputs.of(trained)
+    assert inputs.growth(trained).new_posts == 0
+
+
+def test_another_recipe_is_something_new(
+    inputs: TrainingInputsResource, trained: ModelVersion, tmp_path: Path
+) -> None:
+    settings = load_settings()
+    recipe = load_recipe(DEFAULT_RECIPE).model_dump(mode="json") | {"seed": 99}
+    (tmp_path / "mine.yaml").write_text(json.dumps(recipe))
+    path = settings.authors_dir / "ada.toml"
+    path.write_text(path.read_text() + f'recipe = "{tmp_path}/mine.yaml"\n')
+
+    learnt = inputs.of(trained)
+
+    assert learnt is not None
+    assert inputs.now("ada").dataset == learnt.dataset
+    assert inputs.now("ada").recipe != learnt.recipe
+
+
+def test_a_version_whose_manifest_is_gone_is_unknown(
+    inputs: TrainingInputsResource, trained: ModelVersion
+) -> None:
+    (Path(trained.folder) / manifests.FILE).unlink()
+
+    assert inputs.of(trained) is None

@@ -1,0 +1,135 @@
+"""A planted word where state and Dagster's records are in PostgreSQL: in no row and no page.
+
+PostgreSQL's own log keeps what was written until it is reused; the certificate says so.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.graph.erasure.conftest import TOLD, Lived, live, write_posts
+from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
+from tests.graph.erasure.spans import AUTHOR
+from tests.postgresql_server import postgresql, postgresql_url
+from tests.prepared_embedder import lend_weights, prepare_weights
+from twin_resources.erasure import journal
+from twin_resources.erasure.certificate import read_certificate
+from twin_resources.erasure.forgetting import Forgotten, forget
+from twin_resources.erasure.gone import Subject
+from twin_resources.settings import Settings, load_settings
+
+__all__ = ["postgresql", "postgresql_url"]  # fixtures
+pytestmark = pytest.mark.live
+WAL = "PostgreSQL"
+
+
+@pytest.fixture
+def lived(
+    home: Settings, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Lived:
+    monkeypatch.setenv("DAGSTER_HOME", str(home.home / "dagster"))
+    monkeypatch.setenv("TWIN_STATE_URL", postgresql_url)
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # the store is in this process
+    settings = load_settings()
+    lend_weights(prepare_weights(), settings)
+    write_posts(tmp_path / "sources")
+    # with SQLAlchemy's own choice of driver Dagster cannot write one event
+    url = sa.make_url(postgresql_url).set(drivername="postgresql+psycopg2")
+    storage = {"postgres": {"postgres_url": url.render_as_string(hide_password=False)}}
+    made = live(settings, tmp_path / "sources", storage=storage)
+    return Lived(settings, made["key"], made["checkpoint"])
+
+
+def tables_with(url: str, word: str) -> set[str]:
+    """Tables of the database that hold the word, packed values unpacked."""
+    engine = sa.create_engine(url)
+    known = sa.MetaData()
+    with engine.connect() as connection:
+        known.reflect(connection)
+        found = {
+            table.name
+            for table in known.sorted_tables
+            for row in connection.execute(sa.select(table))
+            if any(word in text for value in row for text in texts_of(value))
+        }
+    engine.dispose()
+    return found
+
+
+def unpack_events(url: str) -> None:
+    """Store long events as they are, so that a search of the pages can find a word in them."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE event_logs ALTER event SET STORAGE EXTERNAL"))
+        connection.execute(sa.text("UPDATE event_logs SET event = event || ''"))
+    engine.dispose()
+
+
+def texts_of(value: object) -> Iterator[str]:
+    if not isinstance(value, bytes | memoryview):
+        yield str(value).lower()
+        return
+    body = bytes(value)
+    yield body.decode("latin-1").lower()
+    for unpack in (zlib.decompress, gzip.decompress):
+        try:
+            yield unpack(body).decode("latin-1").lower()
+        except (zlib.error, OSError):
+            continue  # packed in the other way, or not at all
+
+
+def pages_with(url: str, word: str) -> list[str]:
+    """Files of this database's tables that hold the word as it is, once everything is written."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("CHECKPOINT"))
+        data = Path(str(connection.execute(sa.text("SHOW data_directory")).scalar_one()))
+        asked = sa.text("SELECT oid FROM pg_database WHERE datname = current_database()")
+        folder = data / "base" / str(connection.execute(asked).scalar_one())
+    engine.dispose()
+    return [path.name for path in folder.iterdir() if word.encode() in path.read_bytes().lower()]
+
+
+def forgotten(lived: Lived, subject: Subject) -> Forgotten:
+    instance = lived.instance
+    number = journal.ask(instance.state, subject, asked_by="test")
+    with lived.dagster() as dagster:
+        from twin_resources.erasure.dagster_records import DagsterRecords
+
+        done = forget(instance, number, dagster=DagsterRecords(instance, dagster))
+    instance.state.close()
+    return done
+
+
+def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
+    lived: Lived, postgresql_url: str
+) -> None:
+    home = lived.settings.home
+    assert not (home / "dagster" / "history").exists(), "Dagster's records are in the server"
+    assert "event_logs" in tables_with(postgresql_url, POST_WORD)
+    unpack_events(postgresql_url)
+    assert pages_with(postgresql_url, POST_WORD)
+    assert any("compute_logs" in name for name in files_with(home, POST_WORD))
+
+    done = forgotten(lived, Subject("post", AUTHOR, TOLD))
+    assert tables_with(postgresql_url, POST_WORD) == set()
+    assert tables_with(postgresql_url, "forgotten-walk") == set()
+    assert pages_with(postgresql_url, POST_WORD) == []
+    assert files_with(home, POST_WORD) == []
+    assert done.tainted == (lived.checkpoint,)
+    document = read_certificate(done.certificate)
+    assert any(WAL in one["what"] for one in document["elsewhere"])
+
+    assert "ledger_traces" in tables_with(postgresql_url, QUESTION_WORD)
+    assert pages_with(postgresql_url, QUESTION_WORD)
+    forgotten(lived, Subject("reader", "", lived.reader))
+    assert tables_with(postgresql_url, QUESTION_WORD) == set()
+    assert tables_with(postgresql_url, lived.reader) == set()
+    assert pages_with(postgresql_url, QUESTION_WORD) == []
+    assert files_with(home, QUESTION_WORD) == []

@@ -1,0 +1,50 @@
+"""Forgetting in the trace store's file while its process has it open and goes on answering."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.graph.erasure.planted import QUESTION_WORD
+from tests.graph.erasure.spans import span_of
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
+from tests.live.trace_store.conftest import start_store as start_own_store
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.trace_store import EmbeddedTraces
+from twin_resources.settings import load_settings
+
+pytestmark = pytest.mark.live
+start_store = start_own_store  # the fixture
+READER = "0123456789abcdef"
+
+
+def test_the_file_of_a_running_store_holds_nothing_afterwards(
+    tmp_path: Path, start_store: Start
+) -> None:
+    import httpx
+
+    store = start_store()
+    asked = f"Where in the whole wide world has the {QUESTION_WORD} gone this year?"
+    with httpx.Client(base_url=store.host, auth=(PUBLIC_KEY, SECRET_KEY)) as http:
+        for number, reader in ((1, READER), (2, "somebody")):
+            question = asked if reader == READER else "And the others, what do they do?"
+            span = span_of(
+                number, reader=reader, asked=question, shown="x", chunk="c", at=datetime.now(UTC)
+            )
+            body = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+            assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
+        with store.client() as client:
+            assert len(list(client.observations())) == 2
+            place = EmbeddedTraces(Instance.of(load_settings(tmp_path)))
+            gone = Gone(Subject("reader", "", READER), ids=frozenset({READER}))
+            assert place.holds(gone)
+            assert place.erase(gone) == 1
+            assert place.holds(gone) == []
+            left = list(client.observations())
+    assert [one["traceId"] for one in left] == [f"{2:032x}"]
+    for path in tmp_path.glob("traces.sqlite*"):
+        assert QUESTION_WORD.encode() not in path.read_bytes(), path.name
+    assert store.process.poll() is None

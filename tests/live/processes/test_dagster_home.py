@@ -1,0 +1,62 @@
+"""Dagster's databases are made once, whole, before any of its processes starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_home import DATABASES, write_dagster_home
+from twin_resources.processes.programs import DAGSTER_YAML
+from twin_resources.settings import Settings
+
+pytestmark = pytest.mark.live
+CONFIGURATION = DAGSTER_YAML
+
+
+def heads(home: Path) -> list[int]:
+    """How many schema versions each database says it has."""
+    return [
+        sqlite3.connect(home / "dagster" / folder / file)
+        .execute("SELECT count(*) FROM alembic_version")
+        .fetchone()[0]
+        for folder, file in DATABASES.items()
+    ]
+
+
+def write(settings: Settings, configuration: Path = CONFIGURATION) -> Path:
+    code = settings.home / "code.sock"
+    return write_dagster_home(settings, configuration, code=code, environ=os.environ)
+
+
+def test_made_once_and_kept(home: Settings) -> None:
+    workspace = write(home)
+    assert "code.sock" in workspace.read_text()
+    assert heads(home.home) == [1, 1]
+    database = home.home / "dagster" / "schedules" / "schedules.db"
+    before = (database.stat().st_ino, database.stat().st_mtime_ns)
+    write(home)
+    assert (database.stat().st_ino, database.stat().st_mtime_ns) == before
+    assert not (home.home / "dagster.partial").exists()
+
+
+def test_what_a_killed_start_left_is_completed(home: Settings) -> None:
+    write(home)
+    runs = home.home / "dagster" / "history" / "runs.db"
+    kept = runs.stat().st_ino
+    shutil.rmtree(home.home / "dagster" / "schedules")
+    (home.home / "dagster.partial" / "schedules").mkdir(parents=True)
+    write(home)
+    assert heads(home.home) == [1, 1]
+    assert runs.stat().st_ino == kept, "runs are still recorded"
+
+
+def test_a_broken_configuration_is_told(home: Settings, tmp_path: Path) -> None:
+    broken = tmp_path / "dagster.yaml"
+    broken.write_text("storage:\n  no_such_storage: {}\n")
+    with pytest.raises(TwinError, match="no_such_storage"):
+        write(home, broken)

@@ -1,0 +1,308 @@
+"""A real webserver and daemon under the real supervisor, on a small code location."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from rich.console import Console
+from twin_cli.commands.author_progress import read_progress
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.outcome import Outcome
+from twin_cli.commands.retrain_command import run_retrain
+from twin_cli.commands.runs import follow, launch_or_join
+from twin_cli.commands.services import mark_lost_runs
+from twin_cli.commands.stopping import end_stack
+
+from tests.conftest import ROOT
+from twin_resources.authors import Author, write_author
+from twin_resources.dagster_runs import WITH_A_WORKER
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.endpoints import Endpoints, write_endpoints
+from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.programs import urls, wait_until
+from twin_resources.processes.stack import Stack, start_stack, stop_stack
+from twin_resources.processes.supervisor import Program
+from twin_resources.quality.retraining import retrainings
+from twin_resources.settings import Settings, load_settings
+from twin_resources.statistics.retraining import Learnt
+from twin_resources.storage.state.state import State
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+
+
+def dagster_programs(settings: Settings) -> Sequence[Program]:
+    home = settings.home / "dagster"
+    home.mkdir(exist_ok=True)
+    shutil.copyfile(ROOT / "deploy" / "local" / "dagster.yaml", home / "dagster.yaml")
+    workspace = home / "workspace.yaml"
+    workspace.write_text(
+        "load_from:\n  - python_file:\n"
+        f"      relative_path: {Path(__file__).with_name('small_definitions.py')}\n"
+        "      location_name: llm-twin\n"
+    )
+    served = ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(settings.dagster_port))
+    daemon = ("dagster._daemon", "run", "-w", str(workspace))
+    return [
+        Program("dagster-webserver", (sys.executable, "-m", "dagster_webserver", *served), home),
+        # as the product does: two processes that make Dagster's databases at once break them
+        Program("dagster-daemon", (sys.executable, "-m", *daemon), home, autostart=False),
+    ]
+
+
+def start(settings: Settings) -> Stack:
+    """A stack whose Dagster has loaded its code."""
+    started = start_stack(settings, programs=dagster_programs)
+    dagster = DagsterHTTP(urls(started.settings)["dagster"])
+    wait_until(
+        started,
+        lambda: dagster.is_up() and dagster.location_is_loaded(),
+        program="dagster-webserver",
+        deadline_s=120,
+    )
+    started.supervisor.start_program("dagster-daemon")
+    return started
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = load_settings(tmp_path_factory.mktemp("home"))
+    try:
+        yield start(settings)
+    finally:
+        stop_stack(settings)
+
+
+@pytest.fixture
+def dagster(stack: Stack, process_logs: Path) -> DagsterHTTP:
+    for name in ("supervisor", "dagster-webserver", "dagster-daemon"):
+        (process_logs / f"{name}.log").symlink_to(stack.settings.logs_dir / f"{name}.log")
+    return DagsterHTTP(urls(stack.settings)["dagster"])
+
+
+@pytest.fixture
+def clock() -> StageClock:
+    return StageClock(Console(file=io.StringIO(), width=200))
+
+
+def said(clock: StageClock) -> str:
+    assert isinstance(clock.console.file, io.StringIO)
+    return clock.console.file.getvalue()
+
+
+def wait_for_status(dagster: DagsterHTTP, run_id: str, statuses: Collection[str]) -> None:
+    deadline = time.monotonic() + 60
+    while dagster.run(run_id).status not in statuses:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_an_author_is_added_once(dagster: DagsterHTTP) -> None:
+    assert dagster.add_author("jose")
+    assert not dagster.add_author("jose")
+
+
+def test_a_run_is_launched_followed_and_joined(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("jose")
+    run_id, launched = launch_or_join(dagster, "retrain_twin", "jose")
+    assert launched
+    assert launch_or_join(dagster, "retrain_twin", "jose") == (run_id, False)
+    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    assert followed.succeeded
+    assert followed.run.tags["dagster/partition"] == "jose"
+    assert not followed.refused
+    assert "checkpoint done" in said(clock)
+    reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
+    assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
+    assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
+
+
+def test_a_failed_step_gives_its_first_cause(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("broken")
+    run_id, _ = launch_or_join(dagster, "import_posts", "broken")
+    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
+    assert followed.run.status == "FAILURE"
+    assert not followed.run.will_be_retried  # an answer is not tried again
+    assert any("no space left on device" in cause for cause in followed.failures)
+
+
+def test_a_refusing_check_is_named(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+    dagster.add_author("worse")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "worse")
+    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    assert followed.refused == ("beats_base_model",)
+
+
+def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP) -> None:
+    dagster.report_materialization(
+        "released_model", "jose", description="v1 retired → stable", metadata={"version": 1}
+    )
+    query = '{ assetOrError(assetKey: {path: ["released_model"]}) { ... on Asset { \
+        assetMaterializations(limit: 1) { partition description } } } }'
+    answer = httpx.post(f"{dagster.url}/graphql", json={"query": query}).json()
+    found = answer["data"]["assetOrError"]["assetMaterializations"][0]
+    assert found == {"partition": "jose", "description": "v1 retired → stable"}
+
+
+def test_what_dagster_refuses_is_said_in_its_words(dagster: DagsterHTTP) -> None:
+    with pytest.raises(TwinError, match="no_such_job"):
+        dagster.launch("no_such_job", "jose")
+    with pytest.raises(TwinError, match="RunNotFoundError"):
+        dagster.run("00000000-0000-0000-0000-000000000000")
+
+
+def test_a_killed_worker_is_run_again_and_the_retry_followed(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("slow")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    wait_for_status(dagster, run_id, ["STARTED"])
+    said_by_dagster = " ".join(event.message for event in dagster.events(run_id)[0])
+    started = re.search(r"Started process for run \(pid: (\d+)\)", said_by_dagster)
+    assert started is not None
+    os.kill(int(started[1]), signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while not dagster.run(run_id).retry_run_id:
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    retry = dagster.run(run_id).retry_run_id
+    assert retry != run_id
+    dagster.end_run(retry)
+    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    assert followed.run.run_id == retry
+    assert followed.run.status == "CANCELED"
+    assert "worker died" in said(clock)
+
+
+def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_flight(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    settings = stack.settings
+    write_author(settings, Author("ada", "Ada"))
+    dagster.add_author("ada")
+    state = State.open(settings.state_address)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(
+            run_retrain, settings, author="Ada", reason="new posts ", wait=False, clock=clock
+        )
+        answer_the_request(state, dagster, "ada")
+        assert asked.result(timeout=120) == 0
+    [run] = dagster.runs(job="retrain_twin", author="ada")
+    assert run.tags["twin/reason"] == "new posts"
+    assert run.tags["twin/asked_by"].startswith("command:")
+    progress = read_progress(settings, "ada")
+    assert (progress.training, progress.run_id) == ("launched", run.run_id)
+    assert "status --wait" in said(clock)
+
+    def again() -> None:
+        run_retrain(settings, author="ada", reason="once more", wait=False, clock=clock)
+
+    with pytest.raises(
+        TwinError, match=r"is (queued|starting|started) .new posts.|one was decided"
+    ):
+        again()
+    wait_for_status(dagster, run.run_id, ["SUCCESS"])
+    with pytest.raises(TwinError, match="one was decided"):
+        again()  # its outcome is not stored yet
+    with state.reading() as connection:
+        assert retrainings.open_requests(connection) == {}
+    state.close()
+
+
+def test_a_retraining_is_waited_for(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+    settings = stack.settings
+    write_author(settings, Author("cleo", "Cleo"))
+    dagster.add_author("cleo")
+    write_endpoints(
+        Endpoints(
+            home=str(settings.home), dagster=dagster.url, gateway="", gateway_key="", models=(),
+            traces="", traces_public_key="", traces_secret_key="", logs="", pids={},
+        )
+    )  # fmt: skip
+    state = State.open(settings.state_address)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(
+            run_retrain, settings, author="cleo", reason="a recipe", wait=True, clock=clock
+        )
+        answer_the_request(state, dagster, "cleo")
+        code = asked.result(timeout=120)
+    state.close()
+    assert code == Outcome.FAILED  # these small steps end well and give no verdict
+    assert "checkpoint done" in said(clock)
+    assert read_progress(settings, "cleo").training == "finished"
+
+
+def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
+    """What the sensor `retraining_requested` does at its tick (its own tests: tests/graph/retraining)."""
+    key = f"by_hand:{author}:1"
+    deadline = time.monotonic() + 60
+    while True:
+        with state.transaction() as connection:
+            requests = retrainings.open_requests(connection).get(author, [])
+            if requests:
+                tags = {"twin/reason": requests[0].reason, "twin/asked_by": requests[0].asked_by}
+                assert retrainings.begin(
+                    connection, run_key=key, author=author, cause="by_hand", tags=tags,
+                    learnt=Learnt("", ""), at=time.time(),
+                )  # fmt: skip
+                retrainings.answer(connection, requests, key)
+            decided = [one for one in retrainings.unfinished(connection) if one.run_key == key]
+        if decided:
+            dagster.launch("retrain_twin", author, tags=decided[0].launch.tags)
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_orderly_end_cancels_the_runs_first(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    """After the others: it ends their stack."""
+    dagster.add_author("slow")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    wait_for_status(dagster, run_id, WITH_A_WORKER)
+    assert end_stack(stack.settings, say=clock.say).was_running
+    assert f"run {run_id[:8]} (retrain_twin) canceled" in said(clock)
+    assert not dagster.is_up()
+
+
+def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
+    tmp_path: Path, process_logs: Path, clock: StageClock
+) -> None:
+    settings = load_settings(tmp_path / "home")
+    settings.home.mkdir()
+    settings.logs_dir.symlink_to(process_logs)
+    try:
+        crashed = start(settings)
+        dagster = DagsterHTTP(urls(crashed.settings)["dagster"])
+        dagster.add_author("slow")
+        run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+        wait_for_status(dagster, run_id, ["STARTED"])
+        lost = marked_processes(crashed.record.instance)
+        for process in lost:
+            process.kill()  # as a power cut does: all of them at once
+        psutil.wait_procs(lost, timeout=20)
+        again = start(settings)
+        assert again.record.ports == crashed.record.ports
+        assert dagster.run(run_id).status == "STARTED"
+        mark_lost_runs(again, dagster, clock=clock)
+        assert dagster.run(run_id).status == "CANCELED"
+        assert "cut short" in said(clock)
+    finally:
+        stop_stack(settings)

@@ -1,0 +1,320 @@
+"""Real supervisord, real small programs: start, stop, crash, and who is ended by whom."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from twin_cli.commands.doctor.stack import look_at_ports, look_at_stack
+from twin_cli.commands.logs import run_logs
+from twin_cli.commands.status import look
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.process_identity import (
+    ProcessIdentity,
+    find,
+    identify,
+    marked_processes,
+)
+from twin_resources.processes.programs import (
+    StackEnded,
+    ensure_alive,
+    ensure_not_given_up,
+    wait_until,
+)
+from twin_resources.processes.stack import (
+    Stack,
+    _write_record,
+    find_stack,
+    read_record,
+    start_stack,
+    stop_stack,
+)
+from twin_resources.processes.supervisor import Program, tail
+from twin_resources.settings import Settings
+
+pytestmark = pytest.mark.live
+
+# A child that leaves process group and session, as a trainer's launcher does, and is orphaned.
+ESCAPES = (
+    "import os, time; pid = os.fork(); "
+    "(os.setsid(), os.fork() and os._exit(0)) if pid == 0 else None; time.sleep(600)"
+)
+
+WAITS = (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def settings(home: Settings, process_logs: Path) -> Iterator[Settings]:
+    home.logs_dir.symlink_to(process_logs)
+    ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
+    chosen = home.model_copy(update=ports)
+    yield chosen
+    stop_stack(chosen)
+
+
+def two_programs(settings: Settings) -> Sequence[Program]:
+    web = (sys.executable, "-m", "http.server", str(settings.gateway_port), "--bind", "127.0.0.1")
+    return [
+        Program("web", web, settings.home, start_s=0),
+        Program("trainer", (sys.executable, "-c", ESCAPES), settings.home, start_s=0),
+        Program("later", (sys.executable, "-c", "import time; time.sleep(600)"), settings.home,
+                autostart=False, start_s=0),
+    ]  # fmt: skip
+
+
+def eventually(is_true: Callable[[], bool], *, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def has_escaped(stack: Stack) -> bool:
+    """Supervisor, web, trainer and the trainer's orphan run, and web has said so in its log."""
+    serves = "Serving" in tail(stack.supervisor.logs / "web.log")
+    return serves and len(marked_processes(stack.record.instance)) == 4
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the same user that merely looks similar."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        env=os.environ | {"TWIN_INSTANCE": "of-another-stack", "TWIN_HOME": "/elsewhere"},
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_stop_ends_what_was_started_and_nothing_else(
+    settings: Settings, bystander: subprocess.Popen[bytes]
+) -> None:
+    stack = start_stack(settings, programs=two_programs)
+    assert eventually(lambda: has_escaped(stack))
+    found = find_stack(settings)
+    assert found is not None
+    assert found.record == stack.record
+    pids = stack.pids()
+    assert set(pids) == {"supervisor", "web", "trainer"}
+    began = time.monotonic()
+    stopped = stop_stack(settings)
+    assert time.monotonic() - began < 10
+    assert stopped.was_running
+    assert marked_processes(stack.record.instance) == []
+    assert [name for name, identity in pids.items() if find(identity)] == []
+    assert bystander.poll() is None
+    assert find_stack(settings) is None
+    assert not stop_stack(settings).was_running
+
+
+def test_a_late_program_is_started_on_request_and_a_dead_one_again(settings: Settings) -> None:
+    stack = start_stack(settings, programs=two_programs)
+    assert stack.supervisor.states()["later"].state == "STOPPED"
+    stack.supervisor.start_program("later")
+    stack.supervisor.start_program("later")
+    assert eventually(lambda: stack.supervisor.states()["later"].state == "RUNNING")
+    pid = stack.supervisor.states()["later"].pid
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: stack.supervisor.states()["later"].pid not in {0, pid})
+
+
+def test_a_second_start_is_refused_and_the_ports_are_remembered(settings: Settings) -> None:
+    stack = start_stack(settings, programs=two_programs)
+    with pytest.raises(TwinError, match="runs already"):
+        start_stack(settings, programs=two_programs)
+    stop_stack(settings)
+    other = settings.model_copy(update={"gateway_port": 4000})
+    again = start_stack(other, programs=two_programs)
+    assert again.record.ports == stack.record.ports
+    assert again.record.instance != stack.record.instance
+
+
+def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settings) -> None:
+    crashed = start_stack(settings, programs=two_programs)
+    assert eventually(lambda: has_escaped(crashed))
+    os.kill(crashed.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed.identity.pid, 0)
+    assert find_stack(settings) is None
+    with pytest.raises(StackEnded, match="died"):
+        ensure_alive(crashed)
+    left = marked_processes(crashed.record.instance)
+    assert len(left) == 3
+    said: list[str] = []
+    stack = start_stack(settings, programs=two_programs, report=said.append)
+    assert marked_processes(crashed.record.instance) == []
+    assert any("ended without `twin stop`" in line for line in said)
+    assert any("3 processes" in line for line in said)
+    assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
+
+
+def test_a_recorded_pid_that_is_a_strangers_is_neither_used_nor_ended(
+    settings: Settings, bystander: subprocess.Popen[bytes]
+) -> None:
+    stack = start_stack(settings, programs=two_programs)
+    stop_stack(settings)
+    stranger = identify(bystander.pid)
+    assert stranger is not None
+    earlier = ProcessIdentity(stranger.pid, stranger.started - 3600)
+    record = read_record(settings)
+    assert record is not None
+    _write_record(settings, replace(record, supervisor=earlier))
+    assert find_stack(settings) is None
+    assert not stop_stack(settings).was_running
+    assert bystander.poll() is None
+    assert stack.record.instance == record.instance
+
+
+def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -> None:
+    stack = start_stack(settings, programs=two_programs)
+    stop_stack(settings)
+    with pytest.raises(StackEnded, match="twin stop"):
+        wait_until(stack, lambda: False, program="web", deadline_s=30)
+
+
+def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings) -> None:
+    def broken(_settings: Settings) -> Sequence[Program]:
+        code = "raise SystemExit('no such model: x')"
+        return [Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)]
+
+    stack = start_stack(settings, programs=broken)
+    with pytest.raises(TwinError, match="no such model: x") as caught:
+        wait_until(stack, lambda: False, program="models", deadline_s=30)
+    assert "models.log" in caught.value.next_step
+
+
+def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Settings) -> None:
+    def programs(chosen: Settings) -> Sequence[Program]:
+        web, *_ = two_programs(chosen)
+        code = "raise SystemExit('no such model: x')"
+        broken = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
+        chat = Program("chat", WAITS, chosen.home, autostart=False)
+        return [web, broken, chat]
+
+    stack = start_stack(settings, programs=programs)
+    assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
+    assert eventually(lambda: "Serving" in tail(stack.supervisor.logs / "web.log"))
+    found = {one.name: one for one in look_at_stack(settings, find_stack(settings))}
+    assert set(found) == {"stack", "programs", "models"}, "chat runs when somebody wants it"
+    assert (found["stack"].verdict, found["programs"].found) == ("ok", "web")
+    assert found["models"].verdict == "fail"
+    assert "no such model: x" in found["models"].found
+    assert "`twin logs models`" in found["models"].remedy
+    ports = [(one.verdict, one.found) for one in look_at_ports(settings, stack, environ={})]
+    assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
+    assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
+    said: list[str] = []
+    assert run_logs(settings, "models", lines=1, follow=False, write=said.append) == 0
+    assert said == ["no such model: x\n"]
+
+
+def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: Settings) -> None:
+    """The first time, and not after nine tries: with what it said, by whoever waits for it."""
+
+    def programs(chosen: Settings) -> Sequence[Program]:
+        # long enough to count as started, as a page that imports for five seconds and then fails
+        code = "import time; time.sleep(2); raise SystemExit('No module named itsdangerous')"
+        fails = Program("chat", (sys.executable, "-c", code), chosen.home, start_s=1)
+        return [fails, Program("web", (*WAITS, "60"), chosen.home, start_s=0)]
+
+    stack = start_stack(settings, programs=programs)
+    began = time.monotonic()
+    with pytest.raises(TwinError, match="exit status 1") as caught:
+        wait_until(stack, lambda: False, program="chat", deadline_s=120)
+    assert time.monotonic() - began < 15
+    assert "No module named itsdangerous" in caught.value.found
+    assert "chat.log" in caught.value.next_step
+    shown = {program.name: program for program in look(settings).programs}
+    assert shown["chat"].state not in {"RUNNING", "STARTING"}
+    assert "(exit status 1)" in shown["chat"].exited
+    assert (shown["web"].state, shown["web"].exited) == ("RUNNING", "")
+    stack.supervisor.stop_program("chat")
+    stays = [stack.supervisor.states()["chat"].state for _ in range(25) if not time.sleep(0.1)]
+    assert set(stays) == {"STOPPED"}
+
+
+def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> None:
+    stack = start_stack(settings, programs=two_programs)
+    assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
+    first = stack.supervisor.states()["web"].pid
+
+    def is_another() -> bool:
+        found = stack.supervisor.states()["web"].pid
+        if found == first:
+            os.kill(first, signal.SIGKILL)
+        return found not in {0, first}
+
+    wait_until(stack, is_another, program="web", deadline_s=30)
+    assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
+
+
+def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
+    settings: Settings,
+) -> None:
+    """A queued run waits for the daemon; one that never starts is not waited for in silence."""
+
+    def programs(chosen: Settings) -> Sequence[Program]:
+        fails = (sys.executable, "-c", "raise SystemExit('more than one head present')")
+        return [Program("dagster-daemon", fails, chosen.home, retries=0, start_s=1)]
+
+    stack = start_stack(settings, programs=programs)
+    ensure_not_given_up(stack, "gateway")  # there is none: nothing to say
+
+    def given_up() -> bool:
+        return stack.supervisor.states()["dagster-daemon"].state == "FATAL"
+
+    assert eventually(given_up, seconds=30)
+    with pytest.raises(TwinError, match="more than one head present"):
+        ensure_not_given_up(stack, "dagster-daemon")
+
+
+def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> None:
+    """Ctrl-C between the first process and the supervisor's first answer."""
+    code = (
+        "import sys; from pathlib import Path; from twin_resources.settings import load_settings; "
+        "from twin_resources.processes.stack import start_stack; "
+        "from twin_resources.processes.supervisor import Program, Supervisor; import time; "
+        "Supervisor.answers = lambda self: (print('up', flush=True), time.sleep(60))[0]; "
+        "start_stack(load_settings(), programs=lambda s: [Program('p', (sys.executable, '-c', "
+        "'import time; time.sleep(600)'), Path('/'))])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    record = read_record(settings)
+    assert record is not None
+    assert eventually(lambda: len(marked_processes(record.instance)) == 2)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=20)
+    assert marked_processes(record.instance) == []
+
+
+def test_no_child_sees_a_key_that_was_merely_found(settings: Settings) -> None:
+    environ = dict(os.environ) | {"OPENAI_API_KEY": "sk-found", "XYZ_TOKEN": "t"}
+    stack = start_stack(settings, programs=two_programs, environ=environ)
+    assert eventually(lambda: has_escaped(stack))
+    for process in marked_processes(stack.record.instance):
+        seen = psutil.Process(process.pid).environ()
+        assert "OPENAI_API_KEY" not in seen
+        assert "XYZ_TOKEN" not in seen
+        assert seen["DO_NOT_TRACK"] == "1"

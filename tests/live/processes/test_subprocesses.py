@@ -1,0 +1,41 @@
+"""Modules that a command runs beside itself: their streams, and their end with it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from twin_cli.commands.subprocesses import run_module, running_module
+
+from twin_resources.processes.process_identity import marked_processes
+from twin_resources.settings import Settings
+
+pytestmark = pytest.mark.live
+
+
+def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
+    said: list[str] = []
+    with running_module(
+        home, "twin_resources.storage.weights", "show", report=said.append
+    ) as module:
+        finished = module.wait()
+    assert finished.code == 2
+    assert finished.output == ""
+    assert finished.errors
+    assert said == finished.errors.splitlines()
+    assert "weights prepare" in finished.errors
+    assert run_module(home, "json.tool", "--help").output.startswith("usage:")
+
+
+def test_an_interrupt_ends_the_module_and_what_it_started(home: Settings) -> None:
+    began = time.monotonic()
+
+    def interrupted() -> None:
+        with running_module(home, "http.server", "0", "--bind", "127.0.0.1", instance="it"):
+            assert len(marked_processes("it")) == 1
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert marked_processes("it") == []
+    assert time.monotonic() - began < 10

@@ -1,0 +1,99 @@
+"""What a process of the stack may see of the environment it was started from."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_resources.processes.child_environment import (
+    TELEMETRY_OFF,
+    child_environment,
+    provider_prefixes,
+    withheld_keys,
+)
+from twin_resources.settings import Settings
+
+FOUND = {
+    "PATH": "/bin",
+    "HOME": "/home/x",
+    "LC_ALL": "C.UTF-8",
+    "OPENAI_API_KEY": "sk-1",
+    "ANTHROPIC_API_KEY": "sk-2",
+    "AZURE_API_KEY": "sk-3",
+    "SOME_NEW_PROVIDER_TOKEN": "sk-4",
+    "GITHUB_TOKEN": "sk-5",
+    "HF_TOKEN": "hf",
+    "AWS_SECRET_ACCESS_KEY": "aws",
+    "TWIN_GATEWAY_PORT": "1",
+    "TWIN_TRACES_SECRET_KEY": "of another stack",
+}
+
+
+def child(settings: Settings, **found: str) -> dict[str, str]:
+    return child_environment(settings, instance="i1", environ=FOUND | found)
+
+
+def test_no_key_that_was_merely_found_passes(home: Settings) -> None:
+    seen = child(home)
+    assert not [name for name, value in seen.items() if value.startswith(("sk-", "hf", "aws"))]
+    assert seen["PATH"] == "/bin"
+    assert seen["LC_ALL"] == "C.UTF-8"
+
+
+def test_settings_win_over_the_environment(home: Settings) -> None:
+    seen = child(home.model_copy(update={"gateway_port": 4007}))
+    assert seen["TWIN_GATEWAY_PORT"] == "4007"
+    assert seen["TWIN_INSTANCE"] == "i1"
+    assert seen["DAGSTER_HOME"] == str(home.home / "dagster")
+
+
+def test_a_sourced_env_file_of_another_stack_is_not_inherited(home: Settings) -> None:
+    assert "TWIN_TRACES_SECRET_KEY" not in child(home)
+
+
+@pytest.mark.parametrize(
+    ("update", "passes"),
+    [
+        ({"teacher_model": "anthropic/claude-x"}, {"ANTHROPIC_API_KEY"}),
+        ({"judge_model": "gpt-5"}, {"OPENAI_API_KEY"}),
+        ({"paid_model": "openai/gpt-5"}, set()),  # without a budget there is no paid route
+        ({"paid_model": "openai/gpt-5", "paid_budget_per_day": 1.0}, {"OPENAI_API_KEY"}),
+        ({"tables_uri": "s3://bucket/twin"}, {"AWS_SECRET_ACCESS_KEY"}),
+        ({"base_model": "org/gated-model"}, {"HF_TOKEN"}),
+    ],
+)
+def test_what_a_person_named_passes_and_nothing_beside_it(
+    home: Settings, update: dict[str, object], passes: set[str]
+) -> None:
+    seen = child(home.model_copy(update=update))
+    secrets = {name for name, value in FOUND.items() if value.startswith(("sk-", "hf", "aws"))}
+    assert secrets & set(seen) == passes
+
+
+def test_every_telemetry_switch_is_off_and_wins(home: Settings) -> None:
+    seen = child(home, DO_NOT_TRACK="0", RAY_USAGE_STATS_ENABLED="1")
+    assert {name: seen[name] for name in TELEMETRY_OFF} == dict(TELEMETRY_OFF)
+
+
+def test_the_hub_is_offline_only_while_both_models_are_embedded(home: Settings) -> None:
+    assert child(home)["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in child(home.model_copy(update={"base_model": "org/model"}))
+
+
+def test_only_the_program_that_calls_a_provider_sees_its_key(home: Settings) -> None:
+    settings = home.model_copy(
+        update={
+            "teacher_model": "anthropic/claude-x",
+            "paid_model": "openai/gpt-5",
+            "paid_budget_per_day": 1.0,
+        }
+    )
+    gateway = withheld_keys(settings, needed_for=["openai/gpt-5"], environ=FOUND)
+    models = withheld_keys(settings, needed_for=[], environ=FOUND)
+    assert gateway == ("ANTHROPIC_API_KEY",)
+    assert set(models) == {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"}
+
+
+def test_providers_are_read_from_the_model_name() -> None:
+    assert provider_prefixes(["bedrock/claude"]) == ("AWS_",)
+    assert provider_prefixes(["claude-x", "", "xai/grok"]) == ("ANTHROPIC_", "XAI_")
+    assert provider_prefixes(["a-local-name"]) == ()

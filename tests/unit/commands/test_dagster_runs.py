@@ -1,0 +1,142 @@
+"""Rows of Dagster's GraphQL as values."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from rich.console import Console
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.first_answers import changed_posts
+from twin_cli.commands.runs import FollowedRun, _Notes, progress_line
+
+from twin_resources.dagster_runs import Event, event_of, run_of
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {
+        "runId": "r",
+        "jobName": "retrain_twin",
+        "status": "STARTED",
+        "creationTime": 1.0,
+        "startTime": 2.0,
+        "endTime": None,
+        "tags": [{"key": "dagster/partition", "value": "jose"}],
+    } | changes
+
+
+def test_a_failed_run_names_the_one_that_takes_its_place() -> None:
+    tags = [
+        {"key": "dagster/will_retry", "value": "true"},
+        {"key": "dagster/auto_retry_run_id", "value": "r2"},
+    ]
+    run = run_of(row(status="FAILURE", tags=tags))
+    assert run.is_finished
+    assert run.will_be_retried
+    assert run.retry_run_id == "r2"
+    assert not run_of(row()).will_be_retried
+
+
+def test_the_first_cause_of_a_failure_comes_last() -> None:
+    event = event_of(
+        {
+            "__typename": "ExecutionStepFailureEvent",
+            "message": "Execution of step failed",
+            "stepKey": "raw_posts",
+            "timestamp": "1500",
+            "error": {
+                "message": "DagsterExecutionStepExecutionError\n",
+                "errorChain": [{"error": {"message": "TwinError: Tried to read.\n"}}],
+            },
+        }
+    )
+    assert event.errors == ("DagsterExecutionStepExecutionError", "TwinError: Tried to read.")
+    assert event.timestamp == 1.5
+
+
+def test_a_materialization_gives_its_whole_numbers() -> None:
+    entries = [
+        {"label": "posts_added", "intValue": 2},
+        {"label": "layouts"},
+        {"label": "larger_than_graphql_counts", "intValue": None},
+    ]
+    event = event_of(
+        {
+            "__typename": "MaterializationEvent",
+            "assetKey": {"path": ["raw_posts"]},
+            "metadataEntries": entries,
+        }
+    )
+    assert event.asset == "raw_posts"
+    assert event.numbers == {"posts_added": 2}
+
+
+def test_an_import_says_what_changed_or_nothing() -> None:
+    counts = {"posts_added": 1200, "posts_edited": 1, "posts_deleted": 0, "written": 7}
+    done = run_of(row(status="SUCCESS"))
+    followed = FollowedRun(done, (), (), numbers={"raw_posts": counts})
+    assert changed_posts(followed) == ": posts added 1,200, edited 1, deleted 0"
+    assert changed_posts(FollowedRun(done, (), ())) == ""
+
+
+def test_progress_is_read_from_lines_that_report_it_and_no_others() -> None:
+    def progress(message: str) -> dict[str, Any] | None:
+        return Event("LogMessageEvent", message, "", 0.0).progress
+
+    assert progress('progress {"step": 3, "steps": 9}') == {"step": 3, "steps": 9}
+    assert progress('[train] progress {"step": 3}') == {"step": 3}
+    assert progress("progress {not json}") is None
+    assert progress("no progress at all") is None
+
+
+def event(kind: str = "", **values: Any) -> Event:
+    return Event(kind, values.pop("message", ""), values.pop("step", ""), 0.0, **values)
+
+
+def test_checks_are_one_line_when_all_hold() -> None:
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, width=120))
+    with clock.bar("train") as bar:
+        notes = _Notes(bar, clock)
+        notes.take(event("ExecutionStepStartEvent", step="checkpoint_evaluation"))
+        notes.take(event("MaterializationEvent", asset="checkpoint_evaluation"))
+        for name in ("beats_base_model", "stays_on_topic"):
+            notes.take(event("AssetCheckEvaluationEvent", check=name, passed=True))
+        notes.take(event("AssetCheckEvaluationEvent", check="later", passed=True, undecided=True))
+        for name in ("first_check", "second_check"):  # steps of their own
+            notes.take(event("ExecutionStepStartEvent", step=name))
+            notes.take(event("AssetCheckEvaluationEvent", check=name, passed=True))
+        notes.take(event("ExecutionStepStartEvent", step="released_model"))
+        notes.take(event("MaterializationEvent", asset="released_model"))
+        notes.take(event("AssetCheckEvaluationEvent", check="is_served", passed=False))
+        notes.flush()
+
+    lines = [line.split("  ", 2)[-1].strip() for line in file.getvalue().splitlines()]
+    assert [re.sub(r"^\S+  ", "", line) for line in lines] == [
+        "checkpoint evaluation done in 0:00, 2 checks hold, 1 follow",
+        "2 checks hold",
+        "check failed: is served",
+        "released model done in 0:00",
+    ]
+    assert notes.refused == ["is_served"]
+
+
+def test_a_check_that_follows_says_so_in_its_metadata() -> None:
+    row = {
+        "__typename": "AssetCheckEvaluationEvent",
+        "evaluation": {
+            "checkName": "keeps_the_basics",
+            "success": True,
+            "metadataEntries": [{"label": "checkpoint"}, {"label": "follows", "boolValue": True}],
+        },
+    }
+    assert event_of(row).undecided
+    row["evaluation"]["metadataEntries"].pop()
+    assert not event_of(row).undecided
+
+
+def test_a_report_reads_as_a_line() -> None:
+    report = {"step": 3, "steps": 19, "loss": 2.345, "tokens_per_s": 703.4, "eta_s": 421}
+    assert progress_line(report) == "step 3/19  loss 2.35  703 tokens/s"
+    assert progress_line({"message": "embedding"}) == "embedding"

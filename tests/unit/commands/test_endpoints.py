@@ -1,0 +1,89 @@
+"""The two files that tell programs and shells where the stack is."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.endpoints import (
+    Endpoints,
+    endpoints_path,
+    env_path,
+    read_endpoints,
+    remove_endpoints,
+    write_endpoints,
+)
+from twin_resources.processes.process_identity import ProcessIdentity
+
+
+def endpoints(home: Path) -> Endpoints:
+    return Endpoints(
+        home=str(home),
+        dagster="http://127.0.0.1:3000",
+        gateway="http://127.0.0.1:4000/v1",
+        gateway_key="sk-twin-x",
+        models=("twin/jose", "twin/jose@base"),
+        traces="http://127.0.0.1:4318",
+        traces_public_key="pk",
+        traces_secret_key="sk",
+        logs=str(home / "logs"),
+        pids={"gateway": ProcessIdentity(12, 1.5)},
+    )
+
+
+def test_the_file_has_the_promised_fields_and_is_private(tmp_path: Path) -> None:
+    path = write_endpoints(endpoints(tmp_path))
+    document = json.loads(path.read_text())
+    assert set(document) == {
+        *("schema", "home", "dagster", "gateway", "gateway_key", "models", "traces"),
+        *("traces_public_key", "traces_secret_key", "logs", "pids"),
+    }
+    assert document["gateway"].endswith("/v1")
+    assert document["pids"] == {"gateway": {"pid": 12, "started": 1.5}}
+    for file in (path, env_path(tmp_path)):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_endpoints(tmp_path) == endpoints(tmp_path)
+
+
+def test_a_key_is_not_shown_by_accident(tmp_path: Path) -> None:
+    assert "sk-twin-x" not in repr(endpoints(tmp_path))
+
+
+def test_a_shell_can_source_it_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    home = tmp_path / "a b'c $HOME"
+    home.mkdir()
+    write_endpoints(endpoints(home))
+    script = 'source "$1" && printf "%s|%s|%s" "$TWIN_HOME" "$OPENAI_API_KEY" "$TWIN_MODEL"'
+    shown = subprocess.run(
+        ["bash", "-c", script, "bash", str(env_path(home))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == f"{home}|sk-twin-x|twin/jose"
+    assert "LANGFUSE" not in env_path(home).read_text()
+
+
+def test_no_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match="twin up"):
+        read_endpoints(tmp_path)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    write_endpoints(endpoints(tmp_path))
+    path = endpoints_path(tmp_path)
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(TwinError, match="schema 2"):
+        read_endpoints(tmp_path)
+
+
+def test_removing_twice_is_no_error(tmp_path: Path) -> None:
+    write_endpoints(endpoints(tmp_path))
+    remove_endpoints(tmp_path)
+    remove_endpoints(tmp_path)
+    assert list(tmp_path.iterdir()) == []

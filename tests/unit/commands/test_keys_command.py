@@ -1,0 +1,107 @@
+"""`twin keys` as it is typed: the key once, its limits, and what was spent with it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import Any
+
+import pytest
+from twin_cli.running import run
+
+from tests.documented import documented, shape
+from twin_resources.access.account import account_of
+from twin_resources.access.keys import keyring_of, open_keys
+from twin_resources.authors import Author, write_author
+from twin_resources.settings import Settings
+
+SITE = ["--author", "Mara Lindqvist", "--role", "site", "--usd-per-day", "2", "--per-minute", "60"]
+
+
+@pytest.fixture
+def mara(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("COLUMNS", "120")
+    write_author(home, Author("mara-lindqvist", "Mara Lindqvist"))
+    return home
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert run(["keys", *arguments]) == code
+    printed = capsys.readouterr()
+    return printed.out if code == 0 else printed.err
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(said(capsys, *arguments, "--json"))
+
+
+def test_a_key_is_made_listed_and_revoked(
+    mara: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = told(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
+    assert shape(made) == shape(documented("keys add"))
+    key = keyring_of(mara).find(f"Bearer {made['key']}")
+    assert (key.role, sorted(key.authors)) == ("site", ["mara-lindqvist"])
+    assert (key.limits.per_minute, key.limits.at_once, key.limits.usd_per_day) == (60, 4, 2.0)
+    assert key.limits.aliases == {"paid"}
+    listed = told(capsys, "list")
+    assert shape(listed) == shape(documented("keys list"))
+    table = said(capsys, "list")
+    for shown in ("my site", "site", "mara-lindqvist", "@paid", "60", "$2.00"):
+        assert shown in table
+    assert made["key"] not in table + json.dumps(listed)
+    monkeypatch.setenv("COLUMNS", "70")
+    assert "…" not in said(capsys, "list"), "what is too long goes on in the next line"
+    assert told(capsys, "revoke", "my site") == {"revoked": "my site"}
+    assert "no key but the two of this home" in said(capsys, "list")
+    assert "twin keys list" in said(capsys, "revoke", "my site", code=1)
+
+
+def test_the_key_is_printed_alone_on_its_line(
+    mara: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, note = said(capsys, "add", "everyone", "--author", "*").splitlines()
+    key = keyring_of(mara).find(f"Bearer {made}")
+    assert key.may_ask("anybody")
+    assert "once" in note
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["add", "a", "--author", "nobody"], "this home has mara-lindqvist"),
+        (["add", "a", "--author", "*", "--alias", "@payed"], "name one of @stable"),
+        (["add", " ", "--author", "*"], "a label"),
+    ],
+)
+def test_what_cannot_be_made_is_said(
+    mara: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert words in said(capsys, *arguments, code=1)
+    assert told(capsys, "list") == {"keys": []}
+
+
+def test_usage_is_by_key_and_by_what_has_none(
+    mara: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = told(capsys, "add", "my site", *SITE)["key"]
+    key = keyring_of(mara).find(f"Bearer {made}")
+    with closing(open_keys(mara)) as state:
+        account = account_of(mara, state)
+        spent: Any = {"author": "mara-lindqvist", "most_usd": 0.003}
+        account.settle(account.reserve(purpose="answer", key=key.id, **spent), 0.002)
+        account.reserve(purpose="answer", key=key.id, **spent)
+        account.settle(account.reserve(purpose="teacher", key="", **spent), 0.001)
+    document = told(capsys, "usage")
+    assert shape(document) == shape(documented("keys usage"))
+    assert document["keys"] == [
+        {"name": "my site", "today_usd": 0.002, "reserved_usd": 0.003, "usd_per_day": 2.0,
+         "month_usd": 0.002, "month_requests": 1},
+    ]  # fmt: skip
+    assert [line["name"] for line in document["purposes"]] == ["teacher"]
+    assert document["home"]["today_usd"] == 0.003
+    table = said(capsys, "usage")
+    assert "$0.0020" in table
+    assert "$2.00" in table
+    said(capsys, "revoke", "my site")
+    assert told(capsys, "usage")["keys"][0]["name"] == "my site (revoked)"

@@ -1,0 +1,46 @@
+"""Posts of which none can be used: exit code 3, the files by name, and nothing is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twin_resources.processes.wording import counted
+from twin_resources.settings import Settings
+
+
+@pytest.mark.parametrize("command", [("import", "--dry-run"), ("up", "--no-train")])
+def test_no_usable_post_is_exit_code_3(
+    command: tuple[str, ...], home: Settings, tmp_path: Path
+) -> None:
+    posts = tmp_path / "posts"
+    posts.mkdir()
+    (posts / "a.md").write_text("Too short.")
+    (posts / "b.md").write_bytes(b"\xff\xfe\x00")
+    name, *rest = command
+    ran = subprocess.run(
+        [sys.executable, "-m", "twin_cli", name, str(posts), "--author", "Ada", *rest],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TWIN_HOME": str(home.home)},
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 3, ran.stdout + ran.stderr
+    assert "2 posts found, 0 usable" in ran.stdout
+    assert "dropped 1: not utf8 (b.md); save it as UTF-8" in ran.stdout
+    assert "[3/6]" not in ran.stdout
+    assert not (home.home / "authors").exists()
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(number, "post") for number in (0, 1, 1200)] == [
+        "0 posts",
+        "1 post",
+        "1,200 posts",
+    ]
+    assert counted(2, "process", "processes") == "2 processes"

@@ -1,0 +1,112 @@
+"""Run, verdict and version → tuned, refused or failed."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.outcome import Outcome, decide, refusal_reasons
+from twin_cli.commands.training import show_voice
+
+from tests.unit.judges.test_voice_shown_record import SHOWN
+from twin_resources.quality.judges.voice_shown import FILE, bars, write_voice_shown
+from twin_resources.registry.moves import Claim, ModelVersion, Verdict
+from twin_resources.registry.moves import Outcome as Finding
+from twin_resources.settings import Settings
+
+VERSION = ModelVersion(
+    author="jose",
+    version=1,
+    checkpoint="c",
+    state="stable",
+    tainted=False,
+    forced=False,
+    folder="/c",
+    adapter_gguf=None,
+    base="/b",
+    base_gguf="/b.gguf",
+    template="t",
+    dataset_version="d",
+    created_at="2026-01-01T00:00:00+00:00",
+)
+BEATS = Claim("beats_base_model", False, 33.1, 32.4, "perplexity of the candidate, of the base")
+
+
+def verdict(outcome: Finding, *claims: Claim) -> Verdict:
+    return Verdict("jose", "c", "1", outcome, claims, "2026-01-01T00:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("status", "finding", "fresh", "released", "refused", "expected"),
+    [
+        ("SUCCESS", "passed", True, True, (), Outcome.TUNED),
+        ("SUCCESS", "passed", False, True, (), Outcome.TUNED),  # the same data, judged before
+        ("FAILURE", "failed", True, False, ("beats_base_model",), Outcome.REFUSED),
+        ("FAILURE", "not_decided", True, False, (), Outcome.REFUSED),
+        ("FAILURE", "failed", True, True, (), Outcome.REFUSED),  # the former version goes on
+        ("FAILURE", None, False, False, ("no_leakage_across_splits",), Outcome.REFUSED),
+        ("FAILURE", "passed", False, True, (), Outcome.FAILED),  # an old pass hides nothing
+        ("FAILURE", "failed", False, False, (), Outcome.FAILED),
+        ("FAILURE", None, False, False, (), Outcome.FAILED),
+        ("CANCELED", None, False, False, (), Outcome.FAILED),
+        ("SUCCESS", "passed", True, False, (), Outcome.FAILED),  # nothing was released
+    ],
+)
+def test_the_outcome(
+    status: str,
+    finding: Finding | None,
+    fresh: bool,
+    released: bool,
+    refused: tuple[str, ...],
+    expected: Outcome,
+) -> None:
+    ending = decide(
+        status,
+        verdict=verdict(finding, BEATS) if finding else None,
+        verdict_is_fresh=fresh,
+        version=VERSION if released else None,
+        refused=refused,
+    )
+    assert ending.outcome is expected
+    assert ending.outcome is Outcome.TUNED or ending.reasons
+
+
+def test_a_refusal_says_which_claim_with_its_numbers() -> None:
+    undecided = Claim("enough_held_out", None, 12.0, 30.0, "held-out passages")
+    passed = Claim("template_hash_matches", True, None, None, "")
+    reasons = refusal_reasons(verdict("failed", passed, BEATS, undecided))
+    assert reasons == [
+        "beats_base_model: refused (33.1, needed 32.4). perplexity of the candidate, of the base",
+        "enough_held_out: not decided (12, needed 30). held-out passages",
+    ]
+    assert refusal_reasons(None, ["no_leakage"]) == ["the check no_leakage failed"]
+
+
+def test_a_failure_keeps_its_first_cause() -> None:
+    ending = decide(
+        "FAILURE", verdict=None, verdict_is_fresh=False, version=None, failures=("no space left",)
+    )
+    assert ending.reasons == ("no space left",)
+
+
+@pytest.mark.parametrize("finding", ["passed", "failed"])
+def test_after_a_verdict_the_voice_is_shown_with_small_bars(
+    home: Settings, finding: Finding
+) -> None:
+    said = io.StringIO()
+    clock = StageClock(Console(file=said, width=200))
+    ending = decide(
+        "SUCCESS", verdict=verdict(finding, BEATS), verdict_is_fresh=True, version=VERSION
+    )
+    show_voice(home, ending, clock=clock)
+    assert said.getvalue() == "", "the report is made afterwards"
+
+    path = home.checkpoints_dir / "jose" / "c" / "evaluation" / FILE
+    path.parent.mkdir(parents=True)
+    write_voice_shown(path, SHOWN, author="jose", checkpoint="c")
+    show_voice(home, ending, clock=clock)
+
+    for line in bars(SHOWN):
+        assert line in said.getvalue()

@@ -1,0 +1,54 @@
+"""The choice of ports against listeners that are really there."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.ports import choose_ports, is_free
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(1)
+        yield listener.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def test_a_default_that_is_taken_gives_way_to_a_free_one(taken: int) -> None:
+    chosen = choose_ports({"gateway": taken}, host=HOST)
+    assert chosen["gateway"] > taken
+    assert is_free(HOST, chosen["gateway"])
+
+
+def test_a_requested_port_that_is_taken_is_refused_with_its_holder(taken: int) -> None:
+    with pytest.raises(TwinError) as caught:
+        choose_ports({"gateway": taken}, host=HOST, requested=["gateway"])
+    assert str(taken) in caught.value.tried
+    assert "in use by" in caught.value.found
+    assert "--gateway-port" in caught.value.next_step
+
+
+def test_two_services_never_get_the_same_port() -> None:
+    port = free_port()
+    chosen = choose_ports({"gateway": port, "dagster": port, "traces": port}, host=HOST)
+    assert len(set(chosen.values())) == 3
+
+
+def test_the_port_of_the_last_start_is_kept_while_it_is_free(taken: int) -> None:
+    port = free_port()
+    assert choose_ports({"traces": 4318}, host=HOST, preferred={"traces": port})["traces"] == port
+    chosen = choose_ports({"traces": port}, host=HOST, preferred={"traces": taken})
+    assert chosen["traces"] != taken

@@ -1,0 +1,30 @@
+"""`twin retrain`: what stands in the way of another retraining, and what is refused at once."""
+
+from __future__ import annotations
+
+import pytest
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.retrain_command import in_the_way, run_retrain
+
+from twin_resources.dagster_runs import Run
+from twin_resources.errors import TwinError
+from twin_resources.quality.retraining.retrainings import Request, Retraining
+from twin_resources.settings import Settings
+from twin_resources.statistics.retraining import Learnt
+
+RUN = Run("4bf92f35-77b3", "retrain_twin", "STARTED", 0.0, 0.0, None, {"twin/reason": "new posts"})
+DECIDED = Retraining(1, "k", "ada", "quality", {}, 0.0, 1, None, "", "", Learnt("", ""))
+REQUEST = Request(3, "ada", "by_hand", "command:mara", "new recipe", 0.0, "")
+
+
+def test_what_is_in_flight_is_named_the_nearest_first() -> None:
+    assert in_the_way(None, [], []) == ""
+    assert in_the_way(RUN, [DECIDED], [REQUEST]) == "the run 4bf92f35 is started (new posts)"
+    assert in_the_way(None, [DECIDED], [REQUEST]).startswith("one was decided (quality)")
+    assert in_the_way(None, [], [REQUEST]) == "request 3 waits to be started (new recipe)"
+
+
+def test_a_reason_and_a_stack_are_needed(home: Settings) -> None:
+    for reason, next_step in (("  ", "say why"), ("new posts", "twin up")):
+        with pytest.raises(TwinError, match=next_step):
+            run_retrain(home, author="", reason=reason, wait=False, clock=StageClock())

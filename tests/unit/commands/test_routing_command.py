@@ -1,0 +1,155 @@
+"""`twin routing` as it is typed: without a paid model, without labels, with a policy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from twin_cli.running import run
+
+from tests.documented import documented, shape
+from tests.unit.gateway.routing.labelled import EASY_USD, drawn, fitted_policy
+from twin_resources.authors import Author, write_author
+from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.following import write_throughput
+from twin_resources.gateway.queueing import FEWEST
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger.routed import month_start, routed_answers
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.router.policy_file import policy_file, write_routing_policy
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+
+@pytest.fixture
+def mara(home: Settings) -> Settings:
+    write_author(home, Author("mara", "Mara"))
+    return home
+
+
+@pytest.fixture
+def paying(mara: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("TWIN_PAID_MODEL", "gpt-4o-mini")
+    monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
+    return mara
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert run(["routing", *arguments, "--author", "mara"]) == code
+    printed = capsys.readouterr()
+    return " ".join((printed.out if code == 0 else printed.err).split())
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(said(capsys, *arguments, "--json"))
+
+
+def answered(home: Settings, *rows: tuple[str, str, str]) -> None:
+    """Put answers of this month into the ledger: route, class, degraded."""
+    state = State.open(home.state_address)
+    schema.open_tables(state)
+    with state.transaction() as connection:
+        for number, (route, prompt_class, degraded) in enumerate(rows):
+            connection.execute(
+                schema.traces.insert().values(
+                    trace_id=f"t{number}", author="mara", version="v1", prompt_class=prompt_class,
+                    route=route, propensity=1.0, template="", checkpoint="", server="",
+                    reader="r", started_ms=int(month_start().timestamp() * 1000) + number * 1000,
+                    latency_s=1.0, cost_usd=0.001, degraded=degraded, simulated=False, chunks="",
+                    question="", answer="",
+                )
+            )  # fmt: skip
+    state.close()
+
+
+def test_without_a_paid_model_it_says_so(
+    mara: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there is no paid model" in said(capsys)
+    assert told(capsys)["paid_model"] == ""
+    assert "there is no paid model" in said(capsys, "try", "Why oil?", code=1)
+
+
+def test_without_a_policy_it_says_what_labels_cost(
+    paying: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = said(capsys)
+    assert "nothing is routed" in shown
+    assert "179 labels at the very least" in shown
+    assert "TWIN_LABEL_BUDGET_PER_MONTH" in shown
+    assert told(capsys)["point"] is None
+    assert "nothing is routed" in said(capsys, "try", "Why oil?", code=1)
+    assert "route a question" in said(capsys, "try", code=1)
+    write_author(paying, Author("mara", "Mara", paid=False))
+    assert "paid = false" in said(capsys)
+
+
+def test_with_a_policy_classes_frontier_and_savings_are_shown(
+    paying: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = replace(
+        fitted_policy(drawn(400, seed=0)), written_at=month_start().isoformat(timespec="seconds")
+    )
+    path = policy_file(paying.home, "mara")
+    write_routing_policy(path, policy)
+    assert told(capsys)["routed"] is False
+    assert "its labels are of seller/model" in said(capsys)
+    own, paid = policy.models
+    cascade = replace(policy.step, weight=-0.3, kept=0.2, usd=0.0003)
+    models = (own, replace(paid, model="gpt-4o-mini"))
+    write_routing_policy(path, replace(policy, models=models, cascade=cascade))
+    write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy()}))
+    assert "its labels are of another version" in said(capsys)
+    stable = ServedVersion(1, own.model, "t", "", None, "", "")
+    write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy(stable=stable)}))
+    answered(
+        paying,
+        ("stable", "easy", ""),
+        ("stable", "easy", "margin not held: the money left allows no more"),
+        ("routed:paid", "hard", ""),
+        ("alias:paid", "hard", ""),
+        *[("canary", "easy", "")] * FEWEST,
+    )
+    path_of_paces = paying.home / "gateway" / "throughput.json"
+    write_throughput(path_of_paces, {"mara/v1": Throughput(2_000, 20, 20.0)})
+    found = told(capsys)
+    assert shape(found) == shape(documented("routing --json"))
+    assert found["routed"] is True
+    counted = {row["class"]: (row["own"], row["paid"]) for row in found["classes"]}
+    assert counted == {"easy": (2 + FEWEST, 0), "hard": (0, 1)}
+    assert found["minutes_margin_not_held"] == 1
+    # at the price of the questions that stay, which is below the mean of all labels
+    saved = found["saved_usd"]
+    mean = (2 + FEWEST) * float(policy.usd.mean())
+    assert saved["low"] <= saved["value"] <= saved["high"] < mean
+    assert saved["value"] == pytest.approx((2 + FEWEST) * float(policy.usd_of_own.mean()))
+    assert EASY_USD <= policy.usd_of_own.mean() < policy.usd.mean()
+    assert found["point"]["certified"]
+    assert [point["in_force"] for point in found["frontier"]].count(True) == 1
+    [measured] = [point for point in found["load"] if point["measured"]]
+    assert measured["utilisation"] == found["utilisation"]
+    assert 1.0 <= measured["p95_s"] < found["load"][-1]["p95_s"]
+    shown = said(capsys)
+    for text in (
+        "stay with the own model",
+        "saved this month",
+        "margin not held in 1 minutes",
+        "tokens a month",
+        "20% asked again",
+    ):
+        assert text in shown
+    path.write_bytes(path.read_bytes()[:3000])
+    assert "materialize `routing_policy`" in said(capsys, code=1)
+
+
+def test_only_this_authors_answers_since_then_count(paying: Settings) -> None:
+    answered(paying, ("stable", "easy", ""), ("canary", "easy", ""), ("divert:paid", "hard", ""))
+    state = State.open(paying.state_address)
+    with state.reading() as connection:
+        found = routed_answers(connection, "mara", since=month_start())
+        nobody = routed_answers(connection, "ann", since=month_start())
+    assert (found.own, found.paid, found.paid_usd) == (2, 1, pytest.approx(0.001))
+    assert 0.0 < found.utilisation <= 1.0
+    assert (nobody.own, nobody.paid, nobody.utilisation) == (0, 0, 0.0)

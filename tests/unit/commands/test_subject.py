@@ -1,0 +1,115 @@
+"""Whose posts a command is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from twin_cli.commands.subject import (
+    choose_author,
+    choose_subject,
+    remember_subject,
+    sample_folder,
+    with_opt_ins,
+)
+
+from twin_resources.authors import Author, read_author, write_author
+from twin_resources.authors.consent import consented_on
+from twin_resources.errors import TwinError
+from twin_resources.processes.stack import StackRecord, _write_record
+from twin_resources.settings import Settings
+
+
+def folder_of_posts(tmp_path: Path, name: str = "my posts") -> Path:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "a.md").write_text("# A\n\ntext\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"), [("José Núñez", "jose-nunez"), ("李", "author-674e"), ("O'Neil", "o-neil")]
+)
+def test_a_folder_and_a_name_make_an_author(
+    home: Settings, tmp_path: Path, name: str, slug: str
+) -> None:
+    subject = choose_subject(home, folder_of_posts(tmp_path), name=name)
+    assert subject.is_new
+    remember_subject(home, subject)
+    author = read_author(home, slug)
+    assert author.name == name
+    assert author.sources == (str(tmp_path / "my posts"),)
+    again = choose_subject(home, tmp_path / "my posts")
+    assert (again.slug, again.is_new) == (slug, False)
+
+
+def test_a_missing_folder_is_refused_with_the_nearest_that_exists(
+    home: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(TwinError) as caught:
+        choose_subject(home, tmp_path / "blog" / "posts", name="X")
+    assert str(tmp_path) in caught.value.found
+
+
+def test_posts_of_nobody_are_refused(home: Settings, tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match="--author"):
+        choose_subject(home, folder_of_posts(tmp_path))
+
+
+def test_a_second_folder_is_added_not_swapped(home: Settings, tmp_path: Path) -> None:
+    first, second = folder_of_posts(tmp_path, "one"), folder_of_posts(tmp_path, "two")
+    remember_subject(home, choose_subject(home, first, name="Ada"))
+    remember_subject(home, choose_subject(home, second, name="Ada"))
+    assert read_author(home, "ada").sources == (str(first), str(second))
+
+
+def test_without_a_folder_it_is_the_sample_then_whoever_was_last(
+    home: Settings, tmp_path: Path
+) -> None:
+    sample = choose_subject(home, None)
+    assert sample.folder == sample_folder()
+    assert sample.slug == sample_folder().name
+    assert consented_on(sample.author)
+    remember_subject(home, choose_subject(home, folder_of_posts(tmp_path), name="Ada"))
+    assert choose_subject(home, None).slug == "ada"
+
+
+def test_a_folder_may_say_itself_who_wrote_it(home: Settings, tmp_path: Path) -> None:
+    folder = folder_of_posts(tmp_path)
+    (folder / "author.toml").write_text('name = "Ada L"\nrefused_topics = ["law"]\n')
+    subject = choose_subject(home, folder)
+    assert (subject.slug, subject.author.refused_topics) == ("ada-l", ("law",))
+    (folder / "author.toml").write_text("name = ")
+    with pytest.raises(TwinError, match=r"author\.toml"):
+        choose_subject(home, folder)
+
+
+def test_opt_ins_are_added_to_those_before(home: Settings, tmp_path: Path) -> None:
+    subject = with_opt_ins(choose_subject(home, folder_of_posts(tmp_path), name="Ann"), ["drafts"])
+    remember_subject(home, subject)
+    again = with_opt_ins(choose_subject(home, None, name="ann"), ["replies", "drafts"])
+    assert again.author.include == ("drafts", "replies")
+    assert with_opt_ins(again, ()) == again
+    with pytest.raises(TwinError, match="drafts, followers, paid, private, replies"):
+        with_opt_ins(again, ["everything"])
+
+
+def test_commands_without_a_name_mean_the_last_author(home: Settings) -> None:
+    with pytest.raises(TwinError, match="twin up"):
+        choose_author(home)
+    for name in ("ada", "bob"):
+        write_author(home, Author(slug=name, name=name.title()))
+    with pytest.raises(TwinError, match="ada, bob"):
+        choose_author(home)
+    assert choose_author(home, "Bob").slug == "bob"
+    with pytest.raises(TwinError, match="ada, bob"):
+        choose_author(home, "Eve")
+    record = StackRecord(
+        instance="i", supervisor=None, ports={}, base_model="b", embedder="e", author="ada"
+    )
+    _write_record(home, record)
+    assert choose_author(home).slug == "ada"
+    _write_record(home, replace(record, author="gone"))
+    with pytest.raises(TwinError):
+        choose_author(home)

@@ -1,0 +1,82 @@
+"""The generated supervisord.conf, read back by supervisord's own parser."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.supervisor import (
+    LONGEST_SOCKET_PATH,
+    Program,
+    configuration,
+    quote,
+    socket_path,
+)
+
+
+def parsed(programs: list[Program], folder: Path) -> dict[str, Any]:
+    from supervisor.options import ServerOptions
+
+    (folder / "logs").mkdir(parents=True)
+    text = configuration(
+        programs,
+        folder=folder,
+        logs=folder / "logs",
+        socket=folder / "s.sock",
+        identifier="twin-test",
+    )
+    path = folder / "supervisord.conf"
+    path.write_text(text)
+    options = ServerOptions()
+    options.realize(["-c", str(path)])
+    (group,) = options.process_group_configs  # one group stops at once, several in a row
+    return {process.name: process for process in group.process_configs}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_awkward_arguments_and_folders_come_through(tmp_path: Path) -> None:
+    folder = tmp_path / "ho me 100%d"
+    command = (sys.executable, "-c", "print('a b')", "100%", 'q"uote', "back\\slash", "$HOME")
+    program = Program("web", command, tmp_path, withheld=("A_KEY", "B_KEY"))
+    found = parsed([program], folder)["web"]
+    import shlex
+
+    assert tuple(shlex.split(found.command)) == command
+    assert found.environment == {"A_KEY": "", "B_KEY": ""}
+    assert found.stdout_logfile == str(folder / "logs" / "web.log")
+    assert found.stopasgroup
+    assert found.killasgroup
+    assert found.autorestart
+
+
+def test_a_line_break_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="line break"):
+        quote("a\nb")
+
+
+def test_the_socket_stays_in_the_home_while_it_fits(tmp_path: Path) -> None:
+    assert socket_path(Path("/h")) == Path("/h/supervisor.sock")
+    assert socket_path(Path("/h"), "dagster-code") == Path("/h/dagster-code.sock")
+
+
+def test_a_long_home_gets_a_short_private_socket_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    deep = tmp_path.joinpath(*["deeper"] * 20)
+    path = socket_path(deep)
+    assert len(str(path)) <= LONGEST_SOCKET_PATH
+    assert path.is_relative_to(short)
+    assert path.parent.stat().st_mode & 0o077 == 0
+    assert path == socket_path(deep)
+    assert path != socket_path(deep / "other")
+    assert path != socket_path(deep, "dagster-code")
+    path.parent.chmod(0o755)
+    with pytest.raises(TwinError, match="open to others"):
+        socket_path(deep)

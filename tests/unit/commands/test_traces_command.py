@@ -1,0 +1,88 @@
+"""`twin traces` on an embedded store in process: the table, the filters, the JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from twin_cli.commands.traces_command import run_traces
+
+from tests.documented import documented, shape
+from tests.unit.trace_store.conftest import KEYS, Store
+from tests.unit.trace_store.conftest import store as store  # noqa: PLC0414 - a fixture
+from tests.unit.trace_store.test_trace_reading import score, span
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.settings import Settings
+
+
+@pytest.fixture
+def said(
+    store: Store,
+    home: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    """What the command prints, with the store behind the client that it makes."""
+
+    def client(_settings: Settings) -> LangfuseClient:
+        http: Any = store.http
+        keys = {"public_key": KEYS.public, "secret_key": KEYS.secret}
+        return LangfuseClient("http://testserver", http=http, **keys)
+
+    monkeypatch.setattr(LangfuseClient, "from_settings", client)
+    monkeypatch.setattr(LangfuseClient, "close", lambda _self: None)  # the fixture's own
+
+    def run(**asked: Any) -> str:
+        stream = io.StringIO()
+        given = {"author": "", "version": "", "route": "", "score": "", "limit": 20}
+        console = Console(file=stream, width=180)
+        assert run_traces(home, **given | {"as_json": False} | asked, console=console) == 0
+        return stream.getvalue()
+
+    return run
+
+
+def test_the_table_names_what_tells_traces_apart(store: Store, said: Any) -> None:
+    store.post_spans(span(1), span(2, version="base", route="alias:base"))
+    score(store, 1, "thumbs", 0.0)
+    score(store, 1, "latency_s", 2.0)
+    score(store, 1, "output", "[bold]Better.[/bold]")
+    printed = said()
+    newest, older = (line for line in printed.splitlines() if "what of" in line)
+    assert "ann base" in newest
+    assert "alias:base" in newest
+    assert f"{2:032x}" in newest
+    assert "thumbs 0" in older
+    assert "edited" in older
+    assert "latency" not in printed
+    assert "twin explain" in printed
+
+
+def test_filters_reach_the_store(store: Store, said: Any) -> None:
+    store.post_spans(span(1), span(2, version="base", route="alias:base"))
+    score(store, 1, "thumbs", 0.0)
+    for asked, count in (
+        ({"version": "base"}, 1),
+        ({"route": "alias:base"}, 1),
+        ({"author": "bob"}, 0),
+        ({"score": "thumbs<0.5"}, 1),
+        ({"limit": 1}, 1),
+        ({}, 2),
+    ):
+        assert said(**asked).count("what of") == count, asked
+    assert "no trace of that kind" in said(author="bob")
+
+
+def test_json_is_as_documented(store: Store, said: Any) -> None:
+    store.post_spans(span(1))
+    score(store, 1, "thumbs", 0.0, comment="no")
+    assert shape(json.loads(said(as_json=True))) == shape(documented("traces"))
+
+
+def test_two_hundred_are_read_page_by_page(store: Store, said: Any, tmp_path: Path) -> None:
+    store.post_spans(*(span(number) for number in range(1, 131)))
+    rows = json.loads(said(as_json=True, limit=120))["traces"]
+    assert [int(row["trace_id"], 16) for row in rows] == list(range(130, 10, -1))

@@ -1,0 +1,80 @@
+"""A certificate holds hashes, and says when it was changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twin_resources.erasure.certificate import (
+    certificate_path,
+    certify,
+    read_certificate,
+    write_certificate,
+)
+from twin_resources.erasure.elsewhere import lies_elsewhere
+from twin_resources.erasure.gone import Gone, Subject, digest_of
+from twin_resources.erasure.place import Instance
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+GONE = Gone(
+    Subject("post", "ada", "2019/the-walk.md"),
+    ids=frozenset({"2019/the-walk.md", "chunk-1"}),
+    checkpoints=frozenset({"c" * 64}),
+)
+
+
+def written(home: Path) -> Path:
+    certificate = certify(
+        GONE, number=3, places={"tables": 4}, proved=["tables"], elsewhere=[], asked_at=0.0,
+        done_at=60.0,
+    )  # fmt: skip
+    return write_certificate(certificate_path(home, 3), certificate)
+
+
+def test_it_names_nothing_and_everybody_who_asked_can_check_it(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    assert "walk" not in path.read_text()
+    said = read_certificate(path)
+    assert said["subject"] == digest_of("post", "ada", "2019/the-walk.md")
+    assert digest_of("chunk-1") in said["ids"]
+    assert (said["places"], said["proved"], said["tainted"]) == (
+        {"tables": 4},
+        ["tables"],
+        ["c" * 64],
+    )
+    assert (said["asked_at"], said["done_at"]) == (
+        "1970-01-01T00:00:00+00:00",
+        "1970-01-01T00:01:00+00:00",
+    )
+
+
+def test_a_change_is_found(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"places": {"tables": 0}}))
+    with pytest.raises(TwinError, match="another content than its hash says"):
+        read_certificate(path)
+    with pytest.raises(TwinError, match="read the certificate"):
+        read_certificate(tmp_path / "none.json")
+
+
+def test_what_lies_elsewhere_follows_from_the_settings(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = Instance.of(home)
+    [backups, copies] = lies_elsewhere(instance, GONE, asked_at=0.0)
+    assert backups.what.startswith("backups")
+    assert backups.deadline == "1970-01-31"
+    assert "c" * 64 in copies.how
+    monkeypatch.setenv("LANGFUSE_HOST", "https://langfuse.example")
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk")
+    monkeypatch.setenv("TWIN_TABLES_URI", "s3://bucket/twin")
+    from twin_resources.settings import load_settings
+
+    far = Instance(load_settings(), instance.state, instance.tables, instance.registry)
+    told = lies_elsewhere(far, GONE, asked_at=0.0, still_there=["trace 1", "trace 2"])
+    assert any("2 traces and scores were still answered" in one.how for one in told)
+    assert any("s3://bucket/twin" in one.what for one in told)

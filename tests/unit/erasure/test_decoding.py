@@ -1,0 +1,128 @@
+"""Every format is decoded; one that is damaged is an error and not an empty file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import lance
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from twin_resources.erasure.decoding import Undecodable, held_in
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.home_files import HomeFiles
+from twin_resources.erasure.marks import Marking
+from twin_resources.erasure.place import Instance
+from twin_resources.settings import Settings
+
+TEXT = "In March the old clock of my uncle stopped for good."
+OTHER = "A sentence of another post that nobody has asked anyone to forget so far."
+
+
+def gone() -> Gone:
+    marking = Marking()
+    marking.add(TEXT)
+    return Gone(
+        Subject("post", "ada", "2019/the-walk.md"),
+        ids=frozenset({"2019/the-walk.md"}),
+        marks=marking.marks(),
+    )
+
+
+def to_sqlite(path: Path, text: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (body BLOB)")
+        connection.execute("INSERT INTO t VALUES (?)", (gzip.compress(text.encode()),))
+    connection.close()
+
+
+def to_lance(path: Path, text: str) -> None:
+    lance.write_dataset(pl.DataFrame({"a": [text], "n": [1]}).to_arrow(), path.parent / "d.lance")
+    [data] = (path.parent / "d.lance" / "data").iterdir()
+    data.rename(path)
+
+
+WRITERS: dict[str, Callable[[Path, str], object]] = {
+    "a.txt": lambda path, text: path.write_text(text),
+    "b.json": lambda path, text: path.write_text(json.dumps({"x": [json.dumps({"y": text})]})),
+    "c.jsonl": lambda path, text: path.write_text(json.dumps({"x": text}) + "\n{}\n"),
+    "d.gz": lambda path, text: path.write_bytes(gzip.compress(json.dumps([text]).encode())),
+    "e.parquet": lambda path, text: pl.DataFrame({"l": [[text]]}).write_parquet(path),
+    "f.arrow": lambda path, text: pl.DataFrame({"s": [{"a": text}]}).write_ipc(
+        path, compression="zstd"
+    ),
+    "g.sqlite": to_sqlite,
+    "h.lance": to_lance,
+    "i.safetensors": lambda path, text: save_file({"w": torch.ones(1)}, path, metadata={"t": text}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_text_is_found_in_every_format(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    WRITERS[name](path, TEXT)
+    assert held_in(path, gone()) is not None
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_another_text_is_not(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    WRITERS[name](path, OTHER)
+    assert held_in(path, gone()) is None
+
+
+def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("CREATE TABLE t (body TEXT)")
+        connection.execute("INSERT INTO t VALUES (?)", (TEXT,))
+        connection.commit()
+        connection.execute("DELETE FROM t")
+    connection.close()
+    assert held_in(path, gone()) == "bytes"
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("x.lance", b"nothing of Lance"),
+        ("x.parquet", b"PAR1 and no more"),
+        ("x.gz", b"\x1f\x8b\x08\x00broken"),
+        ("x.sqlite", b"SQLite format 3\x00" + bytes(200)),
+    ],
+)
+def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, body: bytes) -> None:
+    (tmp_path / name).write_bytes(body)
+    with pytest.raises(Undecodable, match=name):
+        held_in(tmp_path / name, gone())
+
+
+def test_files_of_the_home_keep_what_is_not_about_it(home: Settings) -> None:
+    log = home.logs_dir / "gateway.log"
+    log.parent.mkdir()
+    parts = ["up\n", f"got: {TEXT}\n", "in March the old clock\n", "of my uncle stopped\n", "end\n"]
+    log.write_text("".join(parts))
+    known = home.home / "known.json"
+    known.write_text(json.dumps({"kept": [OTHER, TEXT], "2019/the-walk.md": 1, "n": 2}))
+    job = home.work_dir / "training" / "ada-0123456789abcdef"
+    job.mkdir(parents=True)
+    pl.DataFrame({"m": [TEXT]}).write_parquet(job / "samples.parquet")
+    (job / "job.json").write_text("{}")
+    report = home.home / "reports" / "ada" / "cleaned.md"
+    report.parent.mkdir(parents=True)
+    report.write_text(f"# A title\n\n{TEXT}\n")
+    place = HomeFiles(Instance.of(home))
+    assert len(place.holds(gone())) == 4
+    assert place.erase(gone()) == 5
+    assert place.holds(gone()) == []
+    assert log.read_text() == "up\nend\n"
+    assert json.loads(known.read_text()) == {"kept": [OTHER], "n": 2}
+    assert not job.exists()
+    assert not report.exists()

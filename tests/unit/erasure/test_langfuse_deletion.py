@@ -1,0 +1,82 @@
+"""Deletions at a Langfuse: the recorded call and answer, a route that is missing, and the words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from twin_resources.erasure.elsewhere import lies_elsewhere
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.trace_store import LangfuseTraces
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.settings import Settings
+
+READER = "0123456789abcdef"
+GONE = Gone(Subject("reader", "", READER), ids=frozenset({READER, "t1"}), traces=frozenset({"t1"}))
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture
+def recorded(shared_data: Path) -> dict[str, Any]:
+    """A score's deletion as Langfuse 4.16.0 answered it."""
+    return json.loads((shared_data / "langfuse-golden" / "delete-score.json").read_text())
+
+
+def place_over(home: Settings, answer: Answer) -> LangfuseTraces:
+    """The place over a server that answers as recorded; none of that version runs here."""
+    http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
+    client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
+    return LangfuseTraces(Instance.of(home), client)
+
+
+def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answer:
+    """Deletions of scores as recorded, of traces with the status `traces`; one score is there."""
+    score = recorded["request"]["url"].rsplit("/", 1)[1]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if request.method == "DELETE":
+            deleted.append(path)
+            if path.startswith("/api/public/traces/"):
+                return httpx.Response(traces, json={"message": "said of a trace"})
+            assert path == recorded["request"]["url"]
+            return httpx.Response(recorded["status"], json=recorded["response"])
+        found = [{"id": score, "metadata": {"twin.reader": READER}}] if "scores" in path else []
+        return httpx.Response(200, json={"data": found, "meta": {}})
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
+    home: Settings, recorded: dict[str, Any], status: int
+) -> None:
+    deleted: list[str] = []
+    place = place_over(home, server(recorded, deleted, traces=status))
+    assert place.erase(GONE) == 2
+    assert deleted == ["/api/public/traces/t1", recorded["request"]["url"]]
+    # 202, queued: the score is still answered
+    assert recorded["status"] == 202
+    left = place.holds(GONE)
+    assert [one.split()[0] for one in left] == ["score"]
+    keys = {"langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
+    settings = home.model_copy(update={"langfuse_host": "http://langfuse.test", **keys})
+    told = lies_elsewhere(
+        replace(place.instance, settings=settings), GONE, asked_at=0.0, still_there=left
+    )
+    [langfuse] = [one for one in told if one.what.startswith("Langfuse")]
+    assert "runs in the background (1 traces and scores were still answered)" in langfuse.how
+    assert "search it again after a day" in langfuse.how
+
+
+def test_another_refusal_leaves_the_request_open(home: Settings, recorded: dict[str, Any]) -> None:
+    place = place_over(home, server(recorded, [], traces=403))
+    with pytest.raises(TraceStoreError, match="403"):
+        place.erase(GONE)

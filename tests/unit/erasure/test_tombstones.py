@@ -1,0 +1,150 @@
+"""What the outbox leaves out: answers that were under way, and scores on them; others pass."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
+from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.outbox import WaitingInOutbox
+from twin_resources.erasure.place import Instance
+from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
+from twin_resources.observability.langfuse.tombstones import spans_of
+from twin_resources.settings import Settings
+
+READER, OTHER = "0123456789abcdef", "fedcba9876543210"
+NOW = datetime.now(UTC)
+
+
+def span(number: int, *, reader: str = OTHER, chunk: str = "c-9", at: datetime = NOW) -> object:
+    return span_of(number, reader=reader, asked="What?", shown="x", chunk=chunk, at=at)
+
+
+def traces_in(path: Path) -> list[int]:
+    with sqlite3.connect(path) as connection:
+        bodies = connection.execute("SELECT body FROM waiting WHERE kind = 'trace'").fetchall()
+    connection.close()
+    return sorted(int(one.trace_id, 16) for (body,) in bodies for one in spans_of(body))
+
+
+def scores_in(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT COUNT(*) FROM waiting WHERE kind = 'score'").fetchone()
+    connection.close()
+    return int(found[0])
+
+
+@pytest.fixture
+def outbox(home: Settings) -> Iterator[Outbox]:
+    opened = Outbox(outbox_path(home))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def place(home: Settings, outbox: Outbox) -> WaitingInOutbox:
+    assert outbox.path.is_file()
+    return WaitingInOutbox(Instance.of(home))
+
+
+def gone_of(kind: str, *, chunks: Iterable[str] = (), traces: Iterable[str] = ()) -> Gone:
+    subjects = {
+        "reader": Subject("reader", "", READER),
+        "author": Subject("author", AUTHOR, AUTHOR),
+        "post": Subject("post", AUTHOR, "posts/2020-tea.md"),
+    }
+    subject = subjects[kind]
+    return Gone(
+        subject,
+        ids=frozenset({subject.name, *chunks, *traces}),
+        chunks=frozenset(chunks),
+        traces=frozenset(traces),
+        names=frozenset({AUTHOR}) if kind == "author" else frozenset(),
+    )
+
+
+def test_an_answer_that_ends_after_its_reader_was_forgotten_leaves_no_trace(
+    outbox: Outbox, place: WaitingInOutbox
+) -> None:
+    gone = gone_of("reader")
+    place.erase(gone)
+    outbox.put_trace(packed(span(1, reader=READER), span(2)))
+    outbox.put_scores([vote(1, OTHER, 1.0), vote(2, OTHER, 1.0)], automatic=True)
+    assert traces_in(outbox.path) == [2]
+    assert scores_in(outbox.path) == 1
+    assert outbox.counts().traces == 1
+    assert place.holds(gone) == []
+    assert READER not in outbox.path.read_bytes().decode("latin-1")
+
+
+def test_a_reader_who_comes_back_is_traced_again_from_then_on(
+    outbox: Outbox, place: WaitingInOutbox
+) -> None:
+    gone = gone_of("reader")
+    place.erase(gone)
+    outbox.put_scores([vote(3, READER, 1.0)])
+    assert scores_in(outbox.path) == 0
+    place.take_again(gone, until=NOW.timestamp())
+    before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
+    outbox.put_trace(packed(span(1, reader=READER, at=before)))
+    outbox.put_trace(packed(span(2, reader=READER, at=after)))
+    outbox.put_scores([vote(1, READER, 1.0), vote(2, READER, 1.0)])
+    assert traces_in(outbox.path) == [2]
+    assert scores_in(outbox.path) == 1, "the vote on the answer that was under way is gone too"
+
+
+def test_an_answer_that_showed_a_forgotten_passage_leaves_no_trace_ever(
+    outbox: Outbox, place: WaitingInOutbox
+) -> None:
+    gone = gone_of("post", chunks=["chunk-of-the-post"], traces=[f"{7:032x}"])
+    place.erase(gone)
+    place.take_again(gone, until=NOW.timestamp())
+    later = NOW + timedelta(hours=1)
+    outbox.put_trace(packed(span(1, chunk="c-1,chunk-of-the-post", at=later), span(2, at=later)))
+    outbox.put_scores([vote(7, OTHER, 1.0), vote(2, OTHER, 1.0)])
+    assert traces_in(outbox.path) == [2]
+    assert scores_in(outbox.path) == 1, "a vote on a trace that was forgotten"
+
+
+def test_an_answer_of_a_forgotten_author_leaves_no_trace(
+    outbox: Outbox, place: WaitingInOutbox
+) -> None:
+    gone = gone_of("author")
+    place.erase(gone)
+    outbox.put_trace(packed(span(1)))
+    assert traces_in(outbox.path) == []
+    place.take_again(gone, until=NOW.timestamp())
+    outbox.put_trace(packed(span(2, at=NOW + timedelta(seconds=1))))
+    assert traces_in(outbox.path) == [2], "somebody else of that name, or the author again"
+
+
+def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: WaitingInOutbox) -> None:
+    outbox.put_trace(packed(span(1, reader=READER)))
+    ended: list[float] = []
+    erasing = threading.Thread(
+        target=lambda: (place.erase(gone_of("reader")), ended.append(time.monotonic()))
+    )
+    with on_its_way(outbox.path):
+        waiting = outbox.next_waiting()
+        assert waiting is not None
+        erasing.start()
+        deadline = time.monotonic() + 10
+        while traces_in(outbox.path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert traces_in(outbox.path) == [], "what waits is erased at once"
+        assert erasing.is_alive()
+        arrived = time.monotonic()
+    erasing.join(10)
+    assert ended
+    assert ended[0] > arrived
+    # the store refused it after all: it is not kept aside, for it is gone
+    outbox.refuse(waiting, "HTTP 400")
+    assert outbox.counts().refused == 0
+    assert outbox.counts().traces == 0

@@ -1,0 +1,112 @@
+"""The interface of an entailment model, on a tiny cross-encoder of random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.entailment import LENGTHS, EntailmentModel, entailment_folder
+
+SENTENCE = "the clock stopped in winter because of dust and a spring broke never again"
+WORDS = SENTENCE.split()
+LABELS = {0: "contradiction", 1: "entailment", 2: "neutral"}
+SHORT = "the clock stopped in winter"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cross_encoder(tmp_path_factory.mktemp("nli"), LABELS)
+
+
+def cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
+    """A BERT of one layer of width 16 that reads 128 tokens, with the labels named."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+    tokenizer = Tokenizer(models.WordLevel({name: at for at, name in enumerate(names)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", model_max_length=128,
+    ).save_pretrained(folder)  # fmt: skip
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(names), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=130, id2label=labels,
+        label2id={label: at for at, label in labels.items()}, initializer_range=1.0,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_the_score_is_the_probability_of_the_label_named_entailment(folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    judge = EntailmentModel(folder, name="tiny")
+    (score,) = judge.score([("dust broke the spring", (SHORT,))])
+
+    encoded = AutoTokenizer.from_pretrained(folder)(
+        SHORT, "dust broke the spring", return_tensors="pt"
+    )
+    with torch.inference_mode():
+        logits = AutoModelForSequenceClassification.from_pretrained(folder)(**encoded).logits
+    assert score == pytest.approx(float(logits.softmax(-1)[0, 1]), abs=1e-5)
+    assert judge.name == "entailment by tiny"
+
+
+def test_the_best_passage_counts_and_none_entails_nothing(folder: Path) -> None:
+    judge = EntailmentModel(folder)
+    passages = (SHORT, "a spring broke", "never again in winter because of dust")
+    single = [judge.score([("the clock stopped", (text,))])[0] for text in passages]
+
+    both = judge.score([("the clock stopped", passages), ("the clock stopped", ())])
+
+    assert both == [pytest.approx(max(single), abs=1e-6), 0.0]
+    assert len({round(score, 4) for score in single}) == 3
+
+
+def test_a_score_does_not_hang_on_its_batch_and_what_is_cut_is_counted(folder: Path) -> None:
+    judge = EntailmentModel(folder)
+    long = " ".join(WORDS * 20)  # 280 words of which it reads 128 with the sentence
+    held = [("a spring broke", (" ".join(WORDS[:at] or ["dust"]),)) for at in range(len(WORDS))]
+    alone = [judge.score([one])[0] for one in held]
+    before = judge.pairs
+
+    together = judge.score([*held, ("a spring broke", (long,))])
+
+    assert together[:-1] == pytest.approx(alone, abs=1e-6)
+    assert judge.pairs - before == len(held) + 1
+    assert judge.cut == 1
+    assert LENGTHS[0] < 128 < LENGTHS[-1]
+
+
+def test_two_labels_are_told_apart_by_name_and_others_refused(tmp_path: Path, folder: Path) -> None:
+    turned = cross_encoder(tmp_path / "two", {0: "not_entailment", 1: "entailment"})
+    (score,) = EntailmentModel(turned).score([("dust", (SHORT,))])
+    assert 0.0 < score < 1.0
+
+    unnamed = cross_encoder(tmp_path / "unnamed", {0: "LABEL_0", 1: "LABEL_1"})
+    with pytest.raises(TwinError, match="exactly one must be named entailment"):
+        EntailmentModel(unnamed)
+    # the same files are the same judge; other names of its labels are another
+    assert EntailmentModel(folder).revision == EntailmentModel(folder, name="x").revision
+    assert EntailmentModel(folder).revision != EntailmentModel(turned).revision
+
+
+def test_a_folder_without_such_a_model_says_what_to_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+
+    assert entailment_folder(str(tmp_path), into=tmp_path / "cache") == tmp_path
+    with pytest.raises(TwinError, match="TWIN_NLI_MODEL"):
+        EntailmentModel(tmp_path)

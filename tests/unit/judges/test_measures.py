@@ -1,0 +1,115 @@
+"""Each measure on hand-made texts: what raises it, what lowers it, what it does not see."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.judges.word_vectors import embed
+from twin_resources.quality.judges.fluency import fluent
+from twin_resources.quality.judges.judge import Answered, identity
+from twin_resources.quality.judges.support import SupportJudge
+from twin_resources.quality.judges.topic import (
+    Pair,
+    TopicJudge,
+    TopicNotCalibrated,
+    calibrate_topic,
+    of_other_documents,
+)
+
+CLOCK = (
+    "The spring drives every wheel of the clock, and the escapement lets them turn one tooth at a "
+    "time, so that the hands go round as slowly as the day does."
+)
+RIVER = (
+    "Herons stand in the shallow river for most of the morning and wait for the small silver fish "
+    "that come up to the weir when the water is low and warm."
+)
+SUBJECTS = ("clock spring", "river heron", "bread oven", "moth lamp", "tower bell")
+
+
+def pairs(count: int = 40) -> list[Pair]:
+    return [
+        Pair(f"what about {SUBJECTS[n % 5]}", f"{SUBJECTS[n % 5]} again number {n}", f"d{n % 5}")
+        for n in range(count)
+    ]
+
+
+def test_prose_is_fluent_a_loop_and_a_fragment_are_not() -> None:
+    assert fluent(CLOCK) == 1.0
+    assert fluent("I am not sure what to say. " * 12) == 0.0
+    assert fluent("It is a web.") == pytest.approx(4 / 25)
+    assert fluent("") == fluent("…") == 0.0
+
+
+def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> None:
+    found = calibrate_topic(pairs(), embed=embed, embedder="e1")
+
+    assert found.pairs == 40
+    assert found.own > 0.4
+    assert found.unrelated < 0.1
+    others = of_other_documents(pairs())
+    assert all(
+        own.document_id != other.document_id for own, other in zip(pairs(), others, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (pairs(19), "19 training pairs"),
+        ([Pair("a clock", "clock", "one document")] * 30, "of 1 documents"),
+        ([Pair(f"about nothing {n}", f"matter {n % 7} said", f"d{n}") for n in range(30)], "close"),
+    ],
+)
+def test_without_a_scale_it_is_said_why(given: list[Pair], said: str) -> None:
+    with pytest.raises(TopicNotCalibrated, match=said):
+        calibrate_topic(given, embed=embed, embedder="e1")
+
+
+def test_topic_falls_for_another_subject_a_loop_and_silence() -> None:
+    judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e1"), embed)
+    question = "How does the spring drive the wheel of a clock?"
+
+    own, other, loop, nothing = judge.score_all(
+        [
+            Answered(question, answer)
+            for answer in (CLOCK, RIVER, "The clock has a spring. " * 15, " ")
+        ]
+    )
+
+    assert own > 0.5
+    assert other == loop == nothing == 0.0
+    assert judge.score(question, CLOCK) == own
+    again = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
+    assert identity(judge) != identity(again), "another embedder must be another judge"
+
+
+def test_support_counts_what_the_passages_hold_sentence_by_sentence() -> None:
+    judge = SupportJudge(embed, embedder="e1")
+    passages = (CLOCK, "The tower clock of 1804 has four faces.")
+    quoted = "The spring drives every wheel of the clock."
+    invented = "Napoleon bought seventeen telephones in Lisbon."
+
+    whole, half, none, bare = judge.score_all(
+        [
+            Answered("q", quoted, passages),
+            Answered("q", f"{quoted} {invented}", passages),
+            Answered("q", invented, passages),
+            Answered("q", quoted, ()),
+        ]
+    )
+
+    assert whole > 0.8
+    assert half == pytest.approx((whole + none) / 2)
+    assert none < 0.1
+    assert bare == 0.0
+
+
+def test_a_changed_number_costs_support() -> None:
+    judge = SupportJudge(embed, embedder="e1")
+    passages = ("The tower clock of 1804 has four faces.",)
+
+    right = judge.score("q", "The tower clock of 1804 has four faces.", passages)
+    wrong = judge.score("q", "The tower clock of 1951 has four faces.", passages)
+
+    assert right - wrong > 0.1

@@ -1,0 +1,197 @@
+"""A judge that costs money: its account beside the simulated provider's bill, and its terms."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
+
+from tests.unit.judges.rating_server import serving
+from twin_resources.access.account import DEADLINE_S, SpendingAccount
+from twin_resources.access.account_rows import NANO
+from twin_resources.access.purpose_budget import PurposeBudget
+from twin_resources.access.spending_limits import OverLimit, SpendingLimit, SpendingLimits
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges import asking
+from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.language_model import RUBRIC, LanguageModelJudge
+from twin_resources.quality.judges.terms import FREE, JudgeTerms, terms_of
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+MODEL = "openai/gpt-4o-mini"
+AGREED = Author("ada", "Ada", consent="2026-01-01: by mail")
+ANSWERED = [Answered("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) for n in range(6)]
+
+
+@dataclass
+class Paid:
+    """A provider, and the account of the home that asks it."""
+
+    provider: PaidProvider
+    state: State
+
+    def account(self, usd: float | None = None) -> SpendingAccount:
+        limits = SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=usd)})
+        return SpendingAccount(self.state, limits)
+
+    def judge(self, usd: float | None = None, *, timeout_s: float = 20.0) -> LanguageModelJudge:
+        budget = PurposeBudget(self.account(usd), "judge", author="ada")
+        return LanguageModelJudge(MODEL, terms=JudgeTerms(budget), timeout_s=timeout_s)
+
+    def spent_nano(self) -> int:
+        found = self.account().spent(period="month", purpose="judge", author="ada")
+        assert found.reserved_usd == 0.0
+        return round(found.usd * NANO)
+
+    def outcomes(self) -> list[str]:
+        return [line["outcome"] for line in read_bill(self.provider.bill.path)]
+
+
+@pytest.fixture
+def paid(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paid]:
+    monkeypatch.setattr(asking, "_FIRST_PAUSE_S", 0.01)
+    provider = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
+    provider.start()
+    monkeypatch.setenv("OPENAI_API_BASE", provider.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with contextlib.closing(State.open(home.state_address)) as state:
+        yield Paid(provider, state)
+    provider.end()
+
+
+def test_the_account_says_what_the_bill_says_to_the_nano_dollar(paid: Paid) -> None:
+    judge = paid.judge(1.0)
+    scores = judge.score_all([*ANSWERED, ANSWERED[0]])
+    assert scores[0] == scores[-1]
+    assert all(score in {0.0, 0.25, 0.5, 0.75, 1.0} for score in scores)
+    assert paid.outcomes() == ["whole"] * 6
+    assert paid.spent_nano() == paid.provider.bill.nano > 0
+    assert (judge.spent.calls, round(judge.spent.usd * NANO)) == (6, paid.provider.bill.nano)
+
+
+@pytest.mark.parametrize("refusal", ["429", "500"])
+def test_a_refusal_is_tried_again_as_a_request_of_its_own_and_costs_nothing(
+    paid: Paid, refusal: str
+) -> None:
+    with pytest.raises(TwinError, match="unset TWIN_JUDGE_MODEL"):
+        paid.judge(1.0).score(f"Which oil? ({refusal})", "Thin oil.")
+    assert paid.outcomes() == [refusal] * 3
+    assert paid.spent_nano() == paid.provider.bill.nano == 0
+
+
+def test_who_does_not_answer_in_time_may_have_been_paid(paid: Paid) -> None:
+    judge = paid.judge(1.0, timeout_s=0.2)
+    slow = Answered("Which oil? (hang)", "Thin oil.")
+    with pytest.raises(TwinError, match="rate 1 answers"):
+        judge.score_all([slow])
+    assert paid.spent_nano() == pytest.approx(3 * judge.most_usd([slow]) * NANO, abs=3)
+    assert paid.spent_nano() >= paid.provider.bill.nano > 0
+
+
+def test_without_the_money_for_all_of_it_nothing_is_sent(paid: Paid) -> None:
+    most = paid.judge(1.0).most_usd(ANSWERED)
+    with pytest.raises(OverLimit, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
+        paid.judge(0.9 * most).score_all(ANSWERED)
+    assert (paid.outcomes(), paid.spent_nano()) == ([], 0)
+    # and with it: what others leave counts, and the dearest end was not the price
+    assert len(paid.judge(1.1 * most).score_all(ANSWERED)) == 6
+    assert 0 < paid.spent_nano() / NANO < most
+    assert paid.judge(1.1 * most).usd_left == pytest.approx(1.1 * most - paid.spent_nano() / NANO)
+
+
+def test_a_judge_that_is_killed_has_spent_what_it_reserved(paid: Paid) -> None:
+    budget = PurposeBudget(paid.account(1.0), "judge", author="ada")
+    budget.reserve(0.3)  # and its process is gone
+    assert budget.left() == pytest.approx(0.7)
+    later = SpendingAccount(
+        paid.state,
+        SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=1.0)}),
+        clock=lambda: time.time() + DEADLINE_S + 1,
+    )
+    later.settle(later.reserve(purpose="judge", author="ada", key="", most_usd=0.1), 0.1)
+    assert later.spent(period="month", purpose="judge").usd == pytest.approx(0.4)
+
+
+HERE = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}
+NEARBY = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
+
+
+@pytest.mark.parametrize(
+    ("author", "model", "budget", "environ", "why_not"),
+    [
+        (AGREED, MODEL, 1.0, {}, ""),
+        (AGREED, MODEL, None, {}, "there is no budget"),
+        (Author("ada", "Ada"), MODEL, 1.0, {}, "no line `consent`"),
+        (Author("ada", "Ada", paid=False, consent=AGREED.consent), MODEL, 1.0, {}, "paid = false"),
+        (AGREED, "anthropic/some-model", 1.0, {}, "no price"),
+        # it does not leave the machine, and costs nothing
+        (Author("ada", "Ada", paid=False), "openai/my-own", None, HERE, ""),
+        (Author("ada", "Ada"), "ollama/llama3", None, {}, ""),
+        # a machine beside this one costs nothing, and is another one
+        (AGREED, "openai/my-own", None, NEARBY, ""),
+        (Author("ada", "Ada"), "openai/my-own", None, NEARBY, "no line `consent`"),
+        (AGREED, "hosted_vllm/my-own", None, {"HOSTED_VLLM_API_BASE": "https://a.example.org"}, ""),
+        (AGREED, "hosted_vllm/my-own", None, {}, "no price"),
+        # an address that this model is not asked at
+        (Author("ada", "Ada"), "claude-3-5-haiku-latest", 1.0, HERE, "no line `consent`"),
+        (Author("ada", "Ada"), "gpt-4o-mini", 1.0, {}, "no line `consent`"),
+        (Author("ada", "Ada"), "mistral/x", 1.0, {"MISTRAL_API_BASE": HERE["OPENAI_API_BASE"]},
+         "no line `consent`"),
+        (AGREED, "openai/my-own", None, {"OPENAI_BASE_URL": "https://gateway.example.org"},
+         "no price"),
+    ],
+)  # fmt: skip
+def test_who_is_asked_and_who_is_not(
+    home: Settings,
+    author: Author,
+    model: str,
+    budget: float | None,
+    environ: dict[str, str],
+    why_not: str,
+) -> None:
+    chosen = home.model_copy(update={"judge_model": model, "judge_budget_per_month": budget})
+    with contextlib.closing(State.open(home.state_address)) as state:
+        terms = terms_of(chosen, author, state, environ=environ)
+    assert (why_not in terms.why_not, bool(terms.why_not)) == (True, bool(why_not))
+    assert (terms.budget is not None) == (model == MODEL and not why_not)
+    if not why_not:
+        assert (terms.redacted_for is None) == (environ is HERE or model.startswith("ollama"))
+    else:
+        with pytest.raises(TwinError) as caught:
+            LanguageModelJudge(model, terms=terms).score("Which oil?", "Thin oil.")
+        assert terms.next_step
+        assert terms.next_step in str(caught.value)
+
+
+def test_a_price_without_a_budget_is_refused_wherever_it_is_asked_from(paid: Paid) -> None:
+    with pytest.raises(TwinError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
+        LanguageModelJudge(MODEL).score("Which oil?", "Thin oil.")
+    assert paid.outcomes() == []
+
+
+def test_without_a_judge_there_are_no_terms(home: Settings) -> None:
+    with contextlib.closing(State.open(home.state_address)) as state:
+        assert terms_of(home, Author("ada", "Ada"), state) is FREE
+
+
+def test_readers_words_leave_redacted_and_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = Answered(
+        "I am ann@brookmill.net, which oil?", "Thin oil, ann@brookmill.net.", ("By Ada.",)
+    )
+    with serving(lambda _: '{"rating": 4}', monkeypatch) as server:
+        LanguageModelJudge("openai/judge").score_all([one])
+        LanguageModelJudge("openai/judge", terms=JudgeTerms(redacted_for="en")).score_all([one])
+    here, far = server.prompts
+    assert here == RUBRIC.of(one)
+    assert "brookmill" not in far
+    assert far.count("[e-mail]") == 2
+    assert "By Ada." in far

@@ -1,0 +1,61 @@
+"""Stored pairs read back as evidence: order, plants apart, one id a pair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+
+from twin_resources.quality.judges.pairs import COLUMNS, PLANT, Trial, pairs_of, plant_differences
+
+TRIAL = Trial("c" * 8, "i" * 8, "", ("topic@1", "voice@1"), "sampling")
+
+
+def row(
+    sequence: int, source: str, prompt: str, topic: tuple[float, float], **more: object
+) -> dict:
+    scores = [
+        {"claim": "topic", "judge": "topic@1", "candidate": topic[0], "incumbent": topic[1]},
+        {"claim": "voice", "judge": "voice@1", "candidate": 0.5, "incumbent": 0.25},
+    ]
+    plant = "shuffled" if source == PLANT else ""
+    trial = more.pop("trial", TRIAL)
+    assert isinstance(trial, Trial)
+    return trial.row(sequence, source, prompt, plant) | {"scores": scores} | more
+
+
+def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
+    other = replace(TRIAL, judges=("topic@2", "voice@1"))
+    rows = pl.DataFrame(
+        [
+            row(5, "recorded", "t2", (0.5, 0.75)),
+            row(4, PLANT, "s1", (1.0, 0.25)),
+            row(3, "recorded", "t1", (1.0, 0.5)),
+            row(1, "recorded", "t1", (0.0, 1.0), trial=other),
+        ],
+        schema=dict(COLUMNS),
+    )
+
+    found = pairs_of(rows, TRIAL.id, ["topic", "voice"])
+
+    assert [pair.sequence for pair in found] == [3, 5]
+    assert [pair.incumbent for pair in found] == [
+        {"topic": 0.5, "voice": 0.25},
+        {"topic": -0.25, "voice": 0.25},
+    ]
+    assert found[0].anchor == {}
+    assert plant_differences(rows, TRIAL.id, "topic") == [0.75]
+    assert plant_differences(rows, other.id, "topic") == []
+
+
+def test_another_judge_anchor_or_sampling_is_another_trial() -> None:
+    changed = [
+        replace(TRIAL, judges=("topic@2", "voice@1")),
+        replace(TRIAL, anchor="a"),
+        replace(TRIAL, answers="other sampling"),
+        replace(TRIAL, incumbent="j"),
+    ]
+
+    assert len({TRIAL.id, *(trial.id for trial in changed)}) == 5
+    first, again = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
+    assert first["pair_id"] == again["pair_id"]

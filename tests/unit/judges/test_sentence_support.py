@@ -1,0 +1,98 @@
+"""Planted sentences, and the judge of sentences that needs no model of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.judges.word_vectors import embed
+from twin_resources.quality.judges.sentence_plants import (
+    WRONG_KINDS,
+    negated,
+    plant_sentences,
+    renamed,
+    renumbered,
+    reworded,
+)
+from twin_resources.quality.judges.sentence_support import SentenceSupport
+from twin_resources.quality.judges.texts import bundled_hands
+
+MARA = next(hand for hand in bundled_hands(without=()) if hand.name == "mara-lindqvist")
+PASSAGE = (
+    "The old clock from Vienna was stopped by twelve winters of dust. I have never oiled a fusee "
+    "chain. The pendulum did not touch the case.",
+)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "found"),
+    [
+        ("The clock is slow.", "The clock is not slow."),
+        ("The clock did not stop.", "The clock did stop."),
+        ("I have never oiled it.", "I have always oiled it."),
+        ("It cannot be bent.", "It can be bent."),
+        ("It wasn't the spring.", "It was the spring."),
+        ("Nothing holds the disc.", "everything holds the disc."),
+        ("Clocks stop at night.", None),
+    ],
+)
+def test_a_negation_is_taken_out_or_put_in(sentence: str, found: str | None) -> None:
+    assert negated(sentence) == found
+
+
+def test_numbers_and_names_become_others_that_no_passage_has() -> None:
+    held = "in 1750 there were seven of them, and later 14, 21"
+
+    assert renumbered("There were seven in 1750.", held) == "There were ten in 1757."
+    assert renumbered("There was one.", held) is None
+    assert renumbered("Number 7 of them", held) == "Number 28 of them"
+    assert renamed("It came from Vienna.", ["Prague"]) == "It came from Prague."
+    assert renamed("Vienna begins the sentence.", ["Prague"]) is None
+
+
+def test_every_kind_is_planted_and_what_is_wrong_is_never_reworded_away() -> None:
+    planted = plant_sentences(MARA.passages, most=80)
+
+    assert {one.wrong for one in planted} == {None, *WRONG_KINDS}
+    assert planted == plant_sentences(MARA.passages, most=80)
+    right = {(one.sentence, one.document_id) for one in planted if one.wrong is None}
+    wrong = [one for one in planted if one.wrong is not None]
+    assert len(right) == 80
+    assert right.isdisjoint((one.sentence, one.document_id) for one in wrong)
+    assert sum(one.sentence in one.passages[0] for one in planted if one.wrong is None) < 60
+    assert plant_sentences(MARA.passages[:1], most=80) == []
+
+
+def test_reworded_sentences_are_shorter_or_framed() -> None:
+    clocks = [f"The clock {number} is not old, and it runs very well." for number in range(40)]
+    said = {reworded(one) for one in clocks}
+
+    assert any("isn't" in one for one in said)
+    assert any(one.endswith("is not old, and it runs very well.") for one in said)
+    assert any(one.startswith(("In my experience the", "The short answer")) for one in said)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (
+            "The clock from Vienna was stopped by dust.",
+            "The clock from Prague was stopped by dust.",
+        ),
+        ("Twelve winters of dust stopped it.", "Eleven winters of dust stopped it."),
+        ("I never oiled a fusee chain.", "I have oiled a fusee chain."),
+        ("The pendulum did not touch the case.", "The pendulum did touch the case."),
+        ("The pendulum didn't touch the case.", "Readers write letters about bread."),
+    ],
+)
+def test_what_the_passages_say_scores_above_what_they_do_not(right: str, wrong: str) -> None:
+    judge = SentenceSupport(embed, embedder="words")
+
+    good, bad = judge.score([(right, PASSAGE), (wrong, PASSAGE)])
+
+    assert good > bad + 0.2
+
+
+def test_without_passages_or_telling_words_nothing_is_supported() -> None:
+    judge = SentenceSupport(embed, embedder="words")
+
+    assert judge.score([("The clock stopped.", ()), ("It is.", PASSAGE)]) == [0.0, 0.0]

@@ -1,0 +1,40 @@
+"""Whose texts a voice is told apart from: never the author's own under another name."""
+
+from __future__ import annotations
+
+from twin_resources.quality.judges.texts import Hand, bundled_hands, divided, merged, of_others
+
+
+def test_a_sample_author_who_was_imported_under_another_name_is_no_other() -> None:
+    hands = bundled_hands(without=[])
+    [tomas] = [hand for hand in hands if hand.name == "tomas-okafor"]
+    assert len(hands) >= 2
+    # as an import cuts them: other borders, another case, half of the posts
+    own = [text.upper() for _, text in tomas.passages[::2]]
+
+    kept = of_others(hands, own)
+
+    assert tomas not in kept
+    assert len(kept) == len(hands) - 1
+
+
+def test_a_quotation_in_common_does_not_make_two_authors_one() -> None:
+    quoted = "it was the best of times it was the worst of times it was the age of wisdom"
+    passages = tuple(
+        (f"d{n}", f"Something of my own, number {n}, and more of it.") for n in range(9)
+    )
+    hand = Hand("bob", (*passages, ("d9", quoted)))
+
+    assert of_others([hand], [f"She says: {quoted}"]) == [hand]
+    assert of_others([hand], [text for _, text in hand.passages] * 2) == [hand], "too short to know"
+    assert of_others([Hand("bob", (("d9", quoted),))], [quoted]) == []
+
+
+def test_an_author_in_two_parts_is_one_hand_again() -> None:
+    [hand, *_] = bundled_hands(without=[])
+    parts = divided([hand])
+    assert [part.name for part in (*parts.training, *parts.planted)] == [hand.name] * 2
+
+    [whole] = merged([*parts.training, *parts.planted])
+
+    assert sorted(whole.passages) == sorted(hand.passages)

@@ -1,0 +1,80 @@
+"""The voice's record: read back as written, found for page and command, drawn with small bars."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.voice_shown import (
+    BAR_CELLS,
+    FILE,
+    ShownHabit,
+    Trait,
+    VoiceShown,
+    bars,
+    newest_voice_shown,
+    read_voice_shown,
+    voice_shown_of,
+    write_voice_shown,
+)
+
+SHOWN = VoiceShown(
+    habits=(
+        ShownHabit(
+            "function words",
+            "per 100 words",
+            (Trait("and", 4.4, 2.2, 3.3), Trait("there", 1.4, 0.0, 0.01)),
+            base_apart=1.8,
+            tuned_apart=1.2,
+        ),
+        ShownHabit(
+            "openings",
+            "% of texts",
+            (Trait("the", 10.0, 40.0, 50.0),),
+            base_apart=30,
+            tuned_apart=40,
+        ),
+    ),
+    author_texts=126,
+    base_texts=40,
+    tuned_texts=40,
+)
+
+
+def record(checkpoints: Path, checkpoint: str) -> Path:
+    path = checkpoints / "ann" / checkpoint / "evaluation" / FILE
+    path.parent.mkdir(parents=True)
+    write_voice_shown(path, SHOWN, author="ann", checkpoint=checkpoint)
+    return path
+
+
+def test_it_is_read_back_and_the_newest_is_found(tmp_path: Path) -> None:
+    assert newest_voice_shown(tmp_path, "ann") is None
+    assert voice_shown_of(tmp_path, "ann", "c1") is None
+    newer, older = record(tmp_path, "c1"), record(tmp_path, "c2")
+    os.utime(older, (1, 1))
+    assert newest_voice_shown(tmp_path, "ann") == newer
+    assert read_voice_shown(newer) == voice_shown_of(tmp_path, "ann", "c2") == SHOWN
+    assert newest_voice_shown(tmp_path, "bob") is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1, "habits": 3}'])
+def test_a_damaged_or_newer_record_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / FILE
+    path.write_text(text)
+    with pytest.raises(TwinError, match=FILE):
+        read_voice_shown(path)
+
+
+def test_bars_share_a_scale_in_a_habit_and_say_who_is_nearer() -> None:
+    lines = bars(SHOWN)
+    assert lines[0] == "function words, per 100 words"
+    assert lines[1].split() == ["author", "base", "tuned"]
+    assert lines[2].count("█") == BAR_CELLS + BAR_CELLS // 2 + BAR_CELLS * 3 // 4
+    assert "▏" in lines[3], "what is there is never nothing"
+    assert all(len(line) < 80 for line in lines[:-1])
+    assert lines[-1] == "nearer to the author than the base model in 1 of 2 habits: function words"
+    assert lines[2].index("4.4") == lines[3].index("1.4")

@@ -1,0 +1,35 @@
+"""Settled values for the tests of this folder."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from hypothesis import strategies as st
+
+from twin_resources.statistics.values import Settled
+
+unit_interval = st.floats(0.0, 1.0, allow_nan=False)
+
+
+def stream_of(
+    values: Iterable[float],
+    *,
+    classes: Iterable[str] | None = None,
+    begin: int = 1,
+    version: str = "v1",
+    stream: str = "thumbs",
+) -> list[Settled]:
+    """Values of one stream, numbered from `begin`."""
+    numbered = list(enumerate(values, start=begin))
+    names = list(classes) if classes is not None else ["how_to"] * len(numbered)
+    return [
+        Settled(number, "mara", stream, version, name, value)
+        for (number, value), name in zip(numbered, names, strict=True)
+    ]
+
+
+def thumbs(count: int, quality: float, *, seed: int) -> list[float]:
+    """Binary values of this mean."""
+    rng = random.Random(seed)
+    return [float(rng.random() < quality) for _ in range(count)]

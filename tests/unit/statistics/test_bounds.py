@@ -1,0 +1,95 @@
+"""Confidence bounds: against closed forms and scipy, and that they cover."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tests.unit.statistics.settled_values import thumbs, unit_interval
+from twin_resources.statistics.bounds import (
+    betting_lower,
+    clopper_pearson_lower,
+    incomplete_beta,
+    lower_bound,
+)
+from twin_resources.statistics.values import ImpossibleValue
+
+
+def test_all_ones_have_the_closed_form() -> None:
+    # P(Bin(n, p) ≥ n) = p^n = δ, so p = δ^(1/n): .05^(1/10) = .7411
+    assert clopper_pearson_lower(10, 10, delta=0.05) == pytest.approx(0.05 ** (1 / 10), abs=1e-10)
+
+
+def test_one_of_two_by_hand() -> None:
+    # P(Bin(2, p) ≥ 1) = 1 − (1 − p)² = .05, so p = 1 − √.95
+    assert clopper_pearson_lower(1, 2, delta=0.05) == pytest.approx(1 - 0.95**0.5, abs=1e-10)
+
+
+def test_no_ones_bound_nothing() -> None:
+    assert clopper_pearson_lower(0, 500, delta=0.05) == 0.0
+
+
+@pytest.mark.parametrize(("ones", "of"), [(-1, 5), (6, 5), (0, 0)])
+def test_counts_that_cannot_be(ones: int, of: int) -> None:
+    with pytest.raises(ImpossibleValue, match="bound a probability"):
+        clopper_pearson_lower(ones, of, delta=0.05)
+
+
+@given(st.integers(1, 2000), st.data(), st.floats(1e-4, 0.5))
+@settings(max_examples=40, deadline=None)
+def test_clopper_pearson_is_the_quantile_of_the_beta(
+    of: int, data: st.DataObject, delta: float
+) -> None:
+    ones = data.draw(st.integers(1, of))
+    expected = stats.beta.ppf(delta, ones, of - ones + 1)
+    assert clopper_pearson_lower(ones, of, delta=delta) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.floats(0.5, 300), st.floats(0.5, 300), unit_interval)
+@settings(max_examples=40, deadline=None)
+def test_incomplete_beta_is_scipys(a: float, b: float, x: float) -> None:
+    assert incomplete_beta(a, b, x) == pytest.approx(stats.beta.cdf(x, a, b), abs=1e-10)
+
+
+@given(st.lists(unit_interval, min_size=1, max_size=60), st.floats(0.001, 0.4))
+@settings(max_examples=40, deadline=None)
+def test_a_lower_bound_is_below_the_mean_and_falls_with_confidence(
+    values: list[float], delta: float
+) -> None:
+    bound = lower_bound(values, delta=delta)
+    assert 0.0 <= bound <= sum(values) / len(values) + 1e-12
+    assert lower_bound(values, delta=delta / 10) <= bound + 1e-9
+
+
+@given(st.lists(unit_interval, min_size=5, max_size=40), st.integers(0, 39))
+@settings(max_examples=40, deadline=None)
+def test_a_larger_last_value_never_lowers_the_betting_bound(
+    values: list[float], where: int
+) -> None:
+    better = [*values[:-1], 1.0]
+    assert betting_lower(better, delta=0.05) >= betting_lower(values, delta=0.05) - 1e-9
+
+
+def test_no_values_bound_nothing() -> None:
+    assert lower_bound([], delta=0.05) == betting_lower([], delta=0.05) == 0.0
+
+
+def test_constant_values_are_bounded_closely() -> None:
+    assert 0.75 < betting_lower([0.8] * 500, delta=0.05) < 0.8
+
+
+def test_bounds_cover() -> None:
+    """At δ = .2 a bound is above the mean in at most a fifth of 300 samples (4 sd: 29 %)."""
+    rng = random.Random(1)
+    beta = [[rng.betavariate(4, 1) for _ in range(60)] for _ in range(300)]
+    above = sum(betting_lower(sample, delta=0.2) > 0.8 for sample in beta)
+    assert above <= 60
+    binary = [thumbs(60, 0.8, seed=seed) for seed in range(300)]
+    above = sum(lower_bound(sample, delta=0.2) > 0.8 for sample in binary)
+    assert above <= 87
+    # The exact error of Clopper–Pearson at n = 60, p = .8: the bound does not waste δ either.
+    assert above >= 15

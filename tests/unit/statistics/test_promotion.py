@@ -1,0 +1,177 @@
+"""Promotion by betting: by hand, replays, several claims, the anchor, states, error rates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bench.retraining.releases import promoted_by
+from twin_resources.statistics.bets import FRACTIONS, factor, log_mean, log_stake
+from twin_resources.statistics.promotion import Pair, PairEvidence, begin, expected_pairs, fold
+from twin_resources.statistics.values import ImpossibleValue
+
+differences = st.lists(st.floats(-1.0, 1.0), max_size=30)
+
+
+def after_pairs(values: list[float], **options: object) -> PairEvidence:
+    evidence = begin(claims=("topic",), **options)  # type: ignore[arg-type]
+    for number, value in enumerate(values, start=1):
+        evidence = fold(evidence, Pair(number, {"topic": value}))
+    return evidence
+
+
+def test_one_pair_by_hand() -> None:
+    # ε = .1, so m = .45. d = 1, z = 1, r = 1: U factor 1 + (.9/.45)·.55 = 2.1;
+    # D: 1 − z = 0, factor 1 − (.9/.5)·.5 = .1.
+    evidence = after_pairs([1.0])
+    assert math.exp(evidence.up["topic"][-1]) == pytest.approx(2.1)
+    assert math.exp(evidence.down["topic"][-1]) == pytest.approx(0.1)
+    mean = sum(1 + 2 * r * 0.55 for r in FRACTIONS) / 8
+    assert math.exp(evidence.highest["topic"]) == pytest.approx(mean)
+
+
+def test_a_clear_win_promotes_and_a_clear_loss_rolls_back() -> None:
+    # Wins of z = 1: the largest bet grows by 2.1 a pair, 2.1⁷/8 = 22.5; D: 1.9⁸/8 = 21.2.
+    won, lost = after_pairs([1.0] * 12), after_pairs([-1.0] * 12)
+    assert (won.verdict, lost.verdict) == ("promote", "roll_back")
+    assert won.pairs <= 7
+    assert lost.pairs <= 8
+
+
+def test_without_a_margin_only_a_better_one_wins() -> None:
+    equal = [0.05, -0.05] * 150
+    assert after_pairs(equal).verdict == "promote"
+    assert after_pairs(equal, margin=0.0).verdict == "undecided"
+    assert after_pairs([number + 0.1 for number in equal], margin=0.0).verdict == "promote"
+    assert after_pairs([number - 0.1 for number in equal], margin=0.0).verdict == "roll_back"
+
+
+def test_without_a_margin_an_equal_one_wins_as_seldom_as_is_said() -> None:
+    noise = np.random.default_rng(7)
+    runs = [list(np.clip(noise.normal(0.0, 0.4, 150), -1, 1)) for _ in range(200)]
+    won = sum(after_pairs(run, margin=0.0).verdict == "promote" for run in runs)
+    # α is .05; 200 tries at exactly that rate give more than 19 in 1 of 250
+    assert won <= 19
+    assert expected_pairs(0.4, margin=0.0) == expected_pairs(0.4, margin=0.0, better_by=0.1)
+    assert math.isfinite(expected_pairs(0.4, margin=0.0))
+
+
+@given(differences)
+@settings(max_examples=40, deadline=None)
+def test_after_the_verdict_and_on_replay_nothing_changes(values: list[float]) -> None:
+    evidence = after_pairs(values)
+    for number, value in enumerate(values, start=1):
+        assert fold(evidence, Pair(number, {"topic": value})) == evidence
+    if evidence.verdict != "undecided":
+        assert fold(evidence, Pair(99, {"topic": -1.0})) == evidence
+
+
+@given(differences)
+@settings(max_examples=40, deadline=None)
+def test_states_come_back_bit_for_bit(values: list[float]) -> None:
+    plain = stored = begin(claims=("topic", "voice"), vetoes=("support",), anchored=True)
+    for number, value in enumerate(values, start=1):
+        both = {"topic": value, "voice": value / 2}
+        pair = Pair(number, {**both, "support": -value}, both)
+        plain = fold(plain, pair)
+        stored = fold(PairEvidence.from_json(stored.to_json()), pair)
+    assert PairEvidence.from_json(stored.to_json()) == plain
+
+
+@given(differences, st.floats(0.0, 1.0))
+@settings(max_examples=40, deadline=None)
+def test_better_pairs_never_speak_against_a_promotion(values: list[float], by: float) -> None:
+    logs, better = (0.0,) * 8, (0.0,) * 8
+    for value in values:
+        logs = log_stake(logs, (1 + value) / 2, 0.45)
+        better = log_stake(better, (1 + min(1.0, value + by)) / 2, 0.45)
+    assert log_mean(better) >= log_mean(logs) - 1e-9
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.01, 1.0), st.sampled_from(FRACTIONS))
+def test_a_bet_never_goes_broke(y: float, null: float, fraction: float) -> None:
+    assert 0.1 - 1e-12 <= factor(y, null, fraction) <= 1 + 0.9 * (1 - null) / null + 1e-9
+
+
+def test_hundreds_of_losses_do_not_underflow() -> None:
+    logs = (0.0,) * 8
+    for _ in range(5_000):
+        logs = log_stake(logs, 0.0, 0.45)
+    assert all(math.isfinite(log) for log in logs)
+    assert math.isfinite(log_mean(logs))
+
+
+def test_every_claim_must_be_won() -> None:
+    evidence = begin(claims=("topic", "voice"))
+    for number in range(1, 41):
+        evidence = fold(evidence, Pair(number, {"topic": 1.0, "voice": 0.0 if number > 2 else 0.1}))
+    assert evidence.highest["topic"] > evidence.log_needed_up
+    assert evidence.verdict == "undecided"
+    for number in range(41, 120):
+        evidence = fold(evidence, Pair(number, {"topic": 0.0, "voice": 0.5}))
+    assert evidence.verdict == "promote"  # topic was won before, and stays so
+
+
+def test_any_claim_rolls_back_at_k_by_alpha() -> None:
+    alone = after_pairs([-1.0] * 20)
+    evidence = begin(claims=("topic", "voice"), vetoes=("support",))
+    assert evidence.log_needed_down == pytest.approx(math.log(3 / 0.05))
+    for number in range(1, 21):
+        evidence = fold(evidence, Pair(number, {"topic": 0.2, "voice": 0.2, "support": -1.0}))
+    assert evidence.verdict == "roll_back"
+    assert evidence.pairs > alone.pairs
+
+
+def test_a_veto_is_not_needed_for_a_promotion() -> None:
+    evidence = begin(claims=("topic",), vetoes=("support",))
+    for number in range(1, 21):
+        evidence = fold(evidence, Pair(number, {"topic": 1.0, "support": 0.0}))
+    assert evidence.verdict == "promote"
+
+
+def test_the_anchor_must_be_met_too() -> None:
+    evidence = begin(claims=("topic",), anchored=True)
+    for number in range(1, 101):
+        evidence = fold(evidence, Pair(number, {"topic": 0.2}, {"topic": -0.1}))
+    assert evidence.highest["topic"] > evidence.log_needed_up
+    assert evidence.highest["topic/anchor"] < 1.0
+    assert evidence.verdict == "undecided"
+    with pytest.raises(ImpossibleValue, match="and the anchor"):
+        fold(evidence, Pair(101, {"topic": 0.2}))
+
+
+@pytest.mark.parametrize("value", [-1.1, 1.1, float("nan")])
+def test_impossible_differences(value: float) -> None:
+    with pytest.raises(ImpossibleValue, match="pair 1"):
+        after_pairs([value])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"claims": ()},
+        {"claims": ("a", "a")},
+        {"claims": ("a",), "vetoes": ("a",)},
+        {"claims": ("a",), "margin": -0.1},
+        {"claims": ("a",), "alpha": 1.0},
+    ],
+)
+def test_tests_that_cannot_start(options: dict[str, object]) -> None:
+    with pytest.raises(ImpossibleValue, match="start a test"):
+        begin(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("spread", "margin"), [(0.1, 0.1), (0.3, 0.1), (0.5, 0.1), (0.4, 0.2)])
+def test_the_expected_number_of_pairs_is_about_right(spread: float, margin: float) -> None:
+    rng = np.random.default_rng(5)
+    found = promoted_by(np.clip(rng.normal(0.0, spread, (400, 600)), -1.0, 1.0), margin=margin)
+    assert expected_pairs(spread, margin=margin) == pytest.approx(np.median(found), rel=0.15)
+
+
+def test_a_candidate_at_the_margin_is_never_expected() -> None:
+    assert expected_pairs(0.5, better_by=-0.1) == math.inf
+    assert expected_pairs(0.5) > expected_pairs(0.5, better_by=0.1) > 1

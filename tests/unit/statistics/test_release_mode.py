@@ -1,0 +1,116 @@
+"""Release modes with their reasons, canary pairs, findings: parked is not rolled back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.statistics.settled_values import stream_of
+from twin_resources.quality.release.release_mode import Trial, canary_pairs, choose, finding
+from twin_resources.statistics.promotion import Pair, PairEvidence, begin, fold
+from twin_resources.statistics.values import Settled
+
+TRIAL = Trial(
+    certified=("topic", "voice"), prompts=300, canary_values_per_day=40.0, canary_readers=50
+)
+
+
+def test_shadow_with_a_certified_judge_and_enough_prompts() -> None:
+    choice = choose(TRIAL)
+    assert choice.mode == "shadow"
+    assert choice.reason == (
+        "shadow: a certified judge of topic and voice and 300 prompts to replay; an equal model "
+        f"takes about {choice.expected_pairs:.0f} pairs"
+    )
+    assert 150 < choice.expected_pairs < 300
+
+
+def test_canary_when_it_is_short_enough() -> None:
+    few = choose(replace(TRIAL, prompts=299))
+    assert few.mode == "canary"
+    assert "only 299 of 300 prompts" in few.reason
+    assert few.expected_days == pytest.approx(few.expected_pairs / 40.0)
+    assert choose(replace(TRIAL, certified=())).reason.startswith("canary: no certified judge")
+
+
+def test_gate_otherwise_and_why() -> None:
+    nobody = choose(replace(TRIAL, certified=(), canary_values_per_day=0.0))
+    assert (nobody.mode, nobody.expected_days) == ("gate", 0.0)
+    assert "without end: nobody scores" in nobody.reason
+    slow = choose(replace(TRIAL, certified=(), canary_values_per_day=1.0))
+    assert slow.mode == "gate"
+    assert "a canary would take about 8 months, more than 14 days" in slow.reason
+    lonely = choose(replace(TRIAL, certified=(), canary_readers=29))
+    assert "29 of the 30 readers needed" in lonely.reason
+
+
+def test_canary_values_are_paired_within_their_class_each_used_once() -> None:
+    def at(number: int, version: str, kind: str, value: float) -> Settled:
+        return Settled(number, "mara", "thumbs", version, kind, value)
+
+    values = [
+        at(1, "v2", "fact", 1.0),  # nothing waits for it
+        at(2, "v1", "fact", 0.5),
+        at(3, "v1", "fact", 1.0),
+        at(4, "v1", "how_to", 0.0),
+        at(5, "v2", "fact", 1.0),  # 1 − .75
+        at(6, "v2", "fact", 0.0),  # the fact values are used up
+        at(7, "v3", "fact", 0.0),  # neither of the two
+        at(8, "v2", "how_to", 0.0),
+    ]
+    pairs = canary_pairs(values, candidate="v2", incumbent="v1", claim="thumbs")
+    assert pairs == [Pair(5, {"thumbs": 0.25}), Pair(8, {"thumbs": 0.0})]
+    assert canary_pairs(stream_of([]), candidate="v2", incumbent="v1", claim="thumbs") == []
+
+
+def after(values: list[float]) -> PairEvidence:
+    evidence = begin(claims=("topic",))
+    for number, value in enumerate(values, start=1):
+        evidence = fold(evidence, Pair(number, {"topic": value}))
+    return evidence
+
+
+def test_findings() -> None:
+    some = after([0.0, 0.3, -0.2] * 10)
+    running = finding(some, mode="shadow", exhausted=False)
+    assert running.finding == "undecided"
+    assert running.reason.startswith("shadow: 30 of about ")
+    parked = finding(some, mode="shadow", exhausted=True)
+    assert parked.finding == "exhausted"
+    assert "parked, 30 of about " in parked.reason
+    promoted = finding(after([0.6] * 30), mode="shadow", exhausted=True)
+    assert promoted.finding == "promote"
+    assert "not worse by 0.1 or more" in promoted.reason
+    harm = finding(after([-0.6] * 60), mode="canary", exhausted=False, readers=3)
+    assert harm.finding == "roll_back"  # few readers may veto
+    assert "worse than the stable version" in harm.reason
+
+
+def test_a_finding_without_a_margin_says_better() -> None:
+    evidence = begin(claims=("topic",), margin=0.0)
+    said = finding(evidence, mode="shadow", exhausted=False)
+    assert "0 of about " in said.reason
+    for number in range(1, 12):
+        evidence = fold(evidence, Pair(number, {"topic": 1.0}))
+    said = finding(evidence, mode="shadow", exhausted=False)
+    assert said.finding == "promote"
+    assert said.reason.startswith("shadow: better, after ")
+
+
+def test_thumbs_of_too_few_readers_do_not_promote() -> None:
+    won = after([0.6] * 30)
+    held = finding(won, mode="canary", exhausted=False, readers=29)
+    assert held.finding == "undecided"
+    assert held.reason.endswith("29 of 30 readers needed to promote")
+    assert finding(won, mode="canary", exhausted=True, readers=29).finding == "exhausted"
+    assert finding(won, mode="canary", exhausted=False, readers=30).finding == "promote"
+
+
+@pytest.mark.parametrize("values", [[0.6] * 30, [-0.6] * 60])
+def test_a_judge_without_a_certificate_decides_nothing(values: list[float]) -> None:
+    said = finding(after(values), mode="shadow", exhausted=False, certified=False)
+    assert said.finding == "undecided"
+    assert "the judge has no certificate" in said.reason
+    end = finding(after(values), mode="shadow", exhausted=True, certified=False)
+    assert end.finding == "exhausted"

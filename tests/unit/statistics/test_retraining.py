@@ -1,0 +1,225 @@
+"""The decision of `quality_dropped`: every rule, its order, its words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.diagnosis import Fall
+from twin_resources.statistics.poisoning import Carried
+from twin_resources.statistics.retraining import (
+    Decision,
+    LastRetraining,
+    Learnt,
+    Situation,
+    StreamProgress,
+    decide,
+    disarmed,
+    is_incident,
+    run_key,
+)
+from twin_resources.statistics.retraining_limits import (
+    DAY,
+    Limits,
+    Usage,
+    first_cause,
+    growth,
+    held_back_by,
+)
+
+ALARM = Alarm("mara", "thumbs", "v3", 2, 917, 123_456.7, 100_000.0, 84, 820)
+NOW = 1_000 * DAY
+NEW, OLD = Learnt("data 2", "recipe 1"), Learnt("data 1", "recipe 1")
+ARMING = StreamProgress("thumbs", False, 37, 500, 1.09, 0.0, 1e5)
+ARMED = StreamProgress("judge:rule@1", True, 812, 2_000, 50.0, 12.3, 1e5)
+SITUATION = Situation(
+    author="mara",
+    version="v3",
+    streams=(ARMING, ARMED),
+    unreachable="",
+    alarm=ALARM,
+    now_there_is=NEW,
+    stable_learnt=OLD,
+    usage=Usage(),
+    limits=Limits(automatic=True),
+    now=NOW,
+    alarmed_authors=1,
+    armed_authors=1,
+)
+FALLS = (Fall("fact", 0.41, 0.77, 60),)
+
+
+def on(**changes: object) -> Decision:
+    return decide(replace(SITUATION, **changes))  # type: ignore[arg-type]
+
+
+def test_a_quiet_tick_says_its_numbers() -> None:
+    quiet = on(alarm=None)
+    assert (quiet.kind, quiet.run_key, quiet.closes_alarm) == ("quiet", "", False)
+    assert quiet.message == (
+        "thumbs: arming 37/500, about 14 months at your rate; judge:rule@1: e-value 12 of 100,000"
+    )
+    assert on(alarm=None, streams=()).message == "no scores yet"
+    assert on(version=None).message == "no stable version: nothing to watch"
+
+
+def test_a_failed_read_decides_nothing_even_with_an_open_alarm() -> None:
+    failed = on(unreachable="trace server unreachable")
+    assert (failed.kind, failed.closes_alarm) == ("quiet", False)
+    assert failed.message == "trace server unreachable: nothing decided"
+
+
+def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
+    started = on(falls=FALLS)
+    assert (started.kind, started.closes_alarm) == ("train", True)
+    assert started.run_key == run_key(ALARM) == "quality:mara:v3:thumbs:2"
+    assert started.message == (
+        "thumbs: alarm 2, e-value 123,457 of 100,000 after 84 values; one retraining starts"
+    )
+    assert started.tags == {
+        "twin/cause": "quality",
+        "twin/author": "mara",
+        "twin/version": "v3",
+        "twin/stream": "thumbs",
+        "twin/alarm": "2",
+        "twin/e_value": "123457",
+        "twin/threshold": "100000",
+        "twin/values": "84",
+        "twin/from_sequence": "820",
+        "twin/to_sequence": "917",
+        "twin/fallen_classes": "fact 0.41 < 0.77 (60)",
+        "twin/decision": "train",
+        "dagster/priority": "20",
+    }
+    assert on(falls=FALLS) == started
+
+
+def test_a_run_in_flight_gets_the_alarm_on_record() -> None:
+    held = on(usage=Usage(in_flight="4fe1"))
+    assert (held.kind, held.closes_alarm, held.run_key) == ("held_back", True, "")
+    assert "recorded with run 4fe1" in held.message
+    assert held.tags["twin/decided_by"] == "in_flight"
+
+
+def test_an_alarm_of_an_earlier_version_is_over() -> None:
+    late = on(version="v4")
+    assert (late.kind, late.closes_alarm) == ("held_back", True)
+    assert late.message.endswith("v4 answers now")
+
+
+def test_a_shared_alarm_is_one_incident() -> None:
+    shared = on(alarmed_authors=3, armed_authors=20)
+    assert (shared.kind, shared.closes_alarm) == ("incident", True)
+    assert "3 of 20 authors within an hour" in shared.message
+
+
+@pytest.mark.parametrize(
+    ("alarmed", "armed", "incident"),
+    [
+        (1, 1, False),
+        (1, 5, False),
+        (2, 5, True),
+        (2, 20, False),
+        (3, 20, True),
+        (20, 200, False),
+        (21, 200, True),
+        (0, 0, False),
+    ],
+)
+def test_more_than_a_tenth_and_at_least_two(alarmed: int, armed: int, incident: bool) -> None:
+    assert is_incident(alarmed, armed) is incident
+
+
+@pytest.mark.parametrize(
+    ("last", "silent"),
+    [
+        (LastRetraining("refused", 1, NEW), "the gate refused"),
+        (LastRetraining("failed", 3, NEW), "failed 3 times"),
+        (LastRetraining("failed", 2, NEW), None),
+        (LastRetraining("passed", 1, NEW), None),
+        (LastRetraining("refused", 1, OLD), None),
+        (None, None),
+    ],
+)
+def test_disarmed_until_the_dataset_changes(
+    last: LastRetraining | None, silent: str | None
+) -> None:
+    said = disarmed(last, NEW)
+    assert (said is None) == (silent is None)
+    if silent:
+        assert silent in (said or "")
+        assert on(last=last, alarm=None).message == said  # every tick
+        held = on(last=last)
+        assert (held.kind, held.closes_alarm, held.tags["twin/decided_by"]) == (
+            "held_back",
+            True,
+            "disarmed",
+        )
+    else:
+        assert on(last=last).kind == "train"
+
+
+def test_nothing_new_is_nothing_to_learn_from() -> None:
+    same = on(now_there_is=OLD, falls=FALLS)
+    assert (same.kind, same.closes_alarm, same.run_key) == ("nothing_to_learn", True, "")
+    assert same.divert == ("fact",)
+    assert "nothing to learn from" in same.message
+    assert on(now_there_is=Learnt("data 1", "recipe 2")).kind == "train"
+    assert on(stable_learnt=None).kind == "train"
+
+
+def test_a_cause_outside_the_weights_is_named_instead_of_trained_on() -> None:
+    named = on(cause_outside="the retrieval hit rate went from 80% to 40%")
+    assert (named.kind, named.closes_alarm) == ("held_back", True)
+    assert "not the weights: the retrieval hit rate" in named.message
+
+
+def test_evidence_of_few_readers_trains_nothing() -> None:
+    few = on(carried=Carried(0.94, ("a", "b", "c"), 50))
+    assert (few.kind, few.closes_alarm) == ("held_back", True)
+    assert "3 of 50 readers carry 94% of the evidence" in few.message
+    assert on(carried=Carried(0.3, ("a", "b", "c"), 50)).kind == "train"
+
+
+def test_what_only_waits_stays_open() -> None:
+    for usage, limits, words in (
+        (Usage(), Limits(), "--auto-retrain"),
+        (Usage(last_started=NOW - 0.25 * DAY), Limits(automatic=True), "cooldown, 18 hours left"),
+        (Usage(runs=8), Limits(automatic=True), "budget reached: 8 of 8 runs"),
+        (Usage(hours=40.0), Limits(automatic=True), "budget reached: 40.0 of 40 hours"),
+    ):
+        waiting = on(usage=usage, limits=limits)
+        assert (waiting.kind, waiting.closes_alarm, waiting.run_key) == ("held_back", False, "")
+        assert words in waiting.message
+    assert on(usage=Usage(last_started=NOW - 2 * DAY, runs=7, hours=39.9)).kind == "train"
+
+
+def test_a_clock_set_back_counts_as_no_time() -> None:
+    assert held_back_by(
+        "quality", Usage(last_started=NOW + 3_600), Limits(automatic=True), now=NOW
+    ) == ("cooldown, 24 hours left")
+
+
+def test_duties_and_orders_wait_for_a_run_only() -> None:
+    spent = Usage(last_started=NOW, runs=99, hours=999.0)
+    for cause in ("forget", "by_hand"):
+        assert held_back_by(cause, spent, Limits(), now=NOW) is None  # type: ignore[arg-type]
+        held = held_back_by(cause, Usage(in_flight="ab"), Limits(), now=NOW)  # type: ignore[arg-type]
+        assert held == "run ab is in flight"
+    assert held_back_by("new_posts", spent, Limits(), now=NOW) is not None
+
+
+def test_priorities() -> None:
+    assert first_cause(["new_pairs", "new_posts", "quality", "by_hand", "forget"]) == "forget"
+    assert first_cause(["new_posts", "quality"]) == "quality"
+    assert first_cause([]) is None
+
+
+@pytest.mark.parametrize(
+    ("posts", "pairs", "cause"),
+    [(24, 199, None), (25, 0, "new_posts"), (0, 200, "new_pairs"), (25, 200, "new_posts")],
+)
+def test_growth(posts: int, pairs: int, cause: str | None) -> None:
+    assert growth(posts, pairs, Limits()) == cause

@@ -1,0 +1,186 @@
+"""Following a stream: certify, bet, alarm; whatever the ticks, the values decide."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bench.retraining.families import class_mix, settled
+from tests.bench.retraining.vectorised import follow
+from tests.unit.statistics.settled_values import stream_of, thumbs
+from twin_resources.statistics.baseline import certify
+from twin_resources.statistics.detector import Alarm, threshold
+from twin_resources.statistics.values import ImpossibleValue, Settled
+from twin_resources.statistics.watch import Batches, Watch, advance, batch_due, start, steps
+
+SMALL = Batches(first=60, second=120, fewest=20)
+C = threshold(armed_streams=1, horizon=1_000)
+
+
+def watch_of(version: str = "v1", **values: object) -> Watch:
+    return start(author="mara", stream="thumbs", version=version, **values)  # type: ignore[arg-type]
+
+
+def followed(
+    watch: Watch, ledger: list[Settled], ticks: list[int] | None = None
+) -> tuple[Watch, list[Alarm]]:
+    """As the sensor does it: ticks that end at these indices, the state through JSON each time."""
+    alarms: list[Alarm] = []
+    for end in [*(ticks or []), len(ledger)]:
+        while True:
+            watch, alarm = advance(
+                Watch.from_json(watch.to_json()),
+                ledger[:end],
+                first=ledger,
+                threshold=C,
+                batches=SMALL,
+            )
+            if alarm is None:
+                break
+            alarms.append(alarm)
+    return watch, alarms
+
+
+def test_an_authors_first_version_waits_for_its_batch() -> None:
+    ledger = stream_of([*thumbs(59, 0.9, seed=1), 1.0, *[0.0] * 5])
+    waiting, _ = followed(watch_of(), ledger[:59])
+    assert (waiting.armed, waiting.seen, waiting.detector.bets) == (False, 59, 0)
+    armed, _ = followed(waiting, ledger)
+    assert armed.armed
+    assert armed.baseline == certify(ledger[:60], fewest=20)
+    assert (armed.seen, armed.detector.bets) == (65, 5)
+
+
+def test_a_new_version_is_bet_on_from_its_first_value() -> None:
+    ledger = stream_of([0.0] * 14, version="v2")
+    watch, alarms = followed(watch_of("v2", floor={"how_to": 0.7}), ledger)
+    assert [(alarm.number, alarm.version) for alarm in alarms] == [(1, "v2")]
+    assert watch.armed
+
+
+def test_a_forced_version_certifies_nothing() -> None:
+    ledger = stream_of(thumbs(130, 0.9, seed=2))
+    watch, _ = followed(watch_of(certifies=False, floor={"how_to": 0.5}), ledger)
+    assert watch.baseline is not None
+    assert watch.baseline.certified_from == 0
+    assert watch.baseline.bounds == {"how_to": 0.5}
+
+
+def test_other_streams_and_versions_are_passed_over() -> None:
+    own = stream_of(thumbs(70, 0.9, seed=3))
+    between = [
+        Settled(value.sequence * 2 + odd, "mara", stream, version, "how_to", value.value)
+        for value in own
+        for odd, stream, version in ((0, "thumbs", "v1"), (1, "judge:a@1", "v1"))
+    ]
+    mine = [value for value in between if value.stream == "thumbs"]
+    assert followed(watch_of(), between) == followed(watch_of(), mine)
+    other = stream_of([0.0] * 50, version="v9")
+    assert followed(watch_of(), other) == (watch_of(), [])
+
+
+def test_another_authors_values_are_refused() -> None:
+    foreign = Settled(1, "ben", "thumbs", "v1", "how_to", 1.0)
+    with pytest.raises(ImpossibleValue, match="score 1 of ben"):
+        advance(watch_of(), [foreign], first=[], threshold=C)
+
+
+def test_a_batch_that_does_not_reach_is_refused() -> None:
+    ledger = stream_of(thumbs(60, 0.9, seed=4))
+    with pytest.raises(ImpossibleValue, match="pass `first` from the ledger"):
+        advance(watch_of(), ledger, first=ledger[:59], threshold=C, batches=SMALL)
+
+
+def test_it_stops_at_an_alarm_and_goes_on_after_it() -> None:
+    ledger = stream_of([*thumbs(60, 0.9, seed=5), *[0.0] * 40])
+    watch, alarm = advance(watch_of(), ledger, first=ledger, threshold=C, batches=SMALL)
+    assert alarm is not None
+    assert watch.detector.last_sequence == alarm.sequence < 100
+    _, alarms = followed(watch_of(), ledger)
+    assert [found.number for found in alarms] == list(range(1, len(alarms) + 1))
+    assert alarms[0] == alarm
+
+
+def test_disarmed_it_counts_and_bets_nothing() -> None:
+    ledger = stream_of([*thumbs(60, 0.9, seed=6), 0.0, 0.0, 0.0, 0.0])
+    betting, _ = followed(watch_of(), ledger[:62])
+    assert betting.detector.bets == 2
+    silent, alarm = advance(betting, ledger, first=ledger, threshold=C, batches=SMALL, bet=False)
+    assert alarm is None
+    assert (silent.seen, silent.detector.bets, silent.detector.e_value) == (64, 0, 0.0)
+    assert silent.detector.last_sequence == 64
+
+
+def test_the_first_values_are_read_when_a_batch_is_due() -> None:
+    ledger = stream_of(thumbs(130, 0.9, seed=7))
+    watch, needed = watch_of(), []
+    for begin in range(0, 130, 10):
+        due = batch_due(watch, 10, batches=SMALL)
+        needed.append(due)
+        watch, _ = advance(
+            watch,
+            ledger[begin : begin + 10],
+            first=ledger[:due],
+            threshold=C,
+            batches=SMALL,
+        )
+    assert [due for due in needed if due] == [60, 120]
+    assert watch == followed(watch_of(), ledger)[0]
+    assert batch_due(watch_of(), 5_000) == 2_000
+    assert batch_due(watch_of(certifies=False), 5_000) == 0
+
+
+def test_steps_are_what_the_detector_saw() -> None:
+    ledger = stream_of([*thumbs(60, 0.9, seed=8), *[0.0] * 12])
+    found = steps(watch_of(), [*ledger, ledger[3]], first=ledger, threshold=C, batches=SMALL)
+    watch, alarms = followed(watch_of(), ledger)
+    assert [step.sequence for step in found] == list(range(1, 73))
+    assert {step.bound for step in found[:60]} == {None}
+    assert watch.baseline is not None
+    assert {step.bound for step in found[60:]} == set(watch.baseline.bounds.values())
+    raised = [step for step in found if step.alarm]
+    assert [(step.sequence, step.e_value, step.alarm) for step in raised] == [
+        (alarm.sequence, alarm.e_value, alarm.number) for alarm in alarms
+    ]
+    assert alarms
+    assert found[-1].e_value == watch.detector.e_value
+
+
+qualities = st.lists(st.sampled_from([0.1, 0.8, 0.9]), min_size=1, max_size=4)
+
+
+@given(qualities, st.integers(0, 1_000), st.lists(st.integers(0, 200), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_ticks_crashes_and_lost_cursors_change_no_decision(
+    phases: list[float], seed: int, ticks: list[int]
+) -> None:
+    """One tick, many ticks, repeated ticks, or all again from nothing: same state, same alarms."""
+    values = [
+        value
+        for number, quality in enumerate(phases)
+        for value in thumbs(50, quality, seed=seed + number)
+    ]
+    ledger = stream_of(values, classes=["fact" if i % 3 else "how_to" for i in range(len(values))])
+    once = followed(watch_of(), ledger)
+    assert followed(watch_of(), ledger, sorted(ticks)) == once
+    assert followed(watch_of(), ledger, ticks) == once  # a clock that goes back, a repeated tick
+    again, second = followed(once[0], ledger)
+    assert (again, second) == (once[0], [])
+
+
+def test_the_vectorised_twin_is_equal_bit_for_bit() -> None:
+    import numpy as np
+
+    # Low qualities in the second half, so that alarms and restarts are among what is compared.
+    rng = np.random.default_rng(8)
+    values, classes = class_mix(rng, 20, 260)
+    values[:, 150:] *= rng.random((20, 110)) < 0.3
+    twin = follow(values, classes, threshold=C, batches=SMALL)
+    assert twin.alarms.sum() > 10
+    for index in range(20):
+        watch, alarms = followed(watch_of(), settled(values[index], classes[index]))
+        assert watch.detector.wealth == tuple(twin.wealth[:, index].tolist())
+        assert len(alarms) == twin.alarms[index]
+        if alarms:
+            assert alarms[0].sequence == twin.first_alarm[index] + 1

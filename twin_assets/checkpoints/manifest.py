@@ -1,0 +1,191 @@
+"""What a checkpoint says about itself, its hash, and the pointers to it.
+
+Belongs here: the manifest's schema, the checkpoint hash, publishing a folder under it.
+Does not belong here: training (`train.py`), the model registry (`registry/`), verdicts.
+
+    <checkpoints_dir>/<author>/<checkpoint>/manifest.json
+                                            adapter/adapter_model.safetensors, adapter_config.json
+                                            adapter.gguf
+                                            model/, model.gguf in their place: every weight trained
+    <checkpoints_dir>/<author>/fine_tuned.json, candidate.json    {checkpoint, folder, …}
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twin_assets.checkpoints.job import write_json
+from twin_resources.errors import TwinError
+
+SCHEMA = 1
+FILE = "manifest.json"
+ADAPTER = "adapter"
+ADAPTER_GGUF = "adapter.gguf"
+MODEL = "model"  # in place of the adapter, where every weight was trained
+MODEL_GGUF = "model.gguf"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One checkpoint.
+
+    Attributes:
+        checkpoint: hash over adapter weights, adapter shape, base revision and template.
+        training: hash of all that decided these weights; the same hash is not trained again.
+        stage: `sft`, or `dpo` on top of it.
+        base: name, revision, folder, gguf of the base model.
+        template: hash of the prompt template of the samples.
+        dataset: asset, data_version, lance_version, tag, samples, left_out (by reason), spoil,
+            rows_sha256 (of what was trained on, `job.rows_hash`); of the supervised stage.
+        recipe: effective hyper-parameters.
+        launch: ranks, precision, launch configuration.
+        code: hash of the training code; `versions`: of the libraries under it.
+        tokens, epochs, steps: what was trained; epochs is the share of one pass over all samples
+            (or pairs).
+        metrics: first_loss, last_loss, tokens_per_second, seconds, rss_mb, resumed_at,
+            held_out (`step, loss` of the held-out curve).
+        history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
+        created_at: ISO 8601, UTC.
+        preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by
+            reason), rows_sha256, answers_of (checkpoint whose answers were rejected; empty: none)
+            and parent (the supervised checkpoint).
+        effective: hyper-parameters as they really ran (`effective.py`); empty in older manifests.
+    """
+
+    author: str
+    checkpoint: str
+    training: str
+    stage: str
+    base: dict[str, Any]
+    template: str
+    dataset: dict[str, Any]
+    recipe: dict[str, Any]
+    launch: dict[str, Any]
+    code: str
+    versions: dict[str, str]
+    tokens: int
+    epochs: float
+    steps: int
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+    created_at: str
+    preferences: dict[str, Any] = field(default_factory=dict[str, Any])
+    effective: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
+    """Identity of a model's answers: its weights, the base they sit on, the prompt they expect.
+
+    Args:
+        weights: folder with `adapter_model.safetensors` and `adapter_config.json`, or with the
+            `model.safetensors` of a fully trained model.
+
+    Returns:
+        SHA-256, hex. Machine, time and folder do not enter it.
+    """
+    whole = weights / "model.safetensors"
+    if whole.is_file():
+        return _hash(whole, [None, base_revision, template])
+    config: dict[str, Any] = json.loads((weights / "adapter_config.json").read_text("utf-8"))
+    shape = {name: config[name] for name in ("r", "lora_alpha", "target_modules", "use_rslora")}
+    shape["target_modules"] = sorted(shape["target_modules"])
+    return _hash(weights / "adapter_model.safetensors", [shape, base_revision, template])
+
+
+def _hash(tensors: Path, rest: list[Any]) -> str:
+    digest = hashlib.sha256()
+    with tensors.open("rb") as stream:
+        digest.update(hashlib.file_digest(stream, "sha256").digest())
+    digest.update(json.dumps(rest, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    path = folder / FILE
+    write_json(path, {"schema": SCHEMA} | asdict(manifest))
+    return path
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a checkpoint folder.
+
+    Raises:
+        TwinError: there is none, or its schema is newer than this code.
+    """
+    path = folder / FILE
+    tried = f"read the checkpoint in {folder}"
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TwinError(
+            tried,
+            found=f"no {FILE}",
+            next_step="materialize fine_tuned_checkpoint for this author",
+        ) from error
+    if document["schema"] > SCHEMA:
+        raise TwinError(
+            tried,
+            found=f"schema {document['schema']}, this version knows {SCHEMA}",
+            next_step="update llm-twin",
+        )
+    document.pop("schema")
+    return Manifest(**document)
+
+
+def find_trained(checkpoints: Path, training: str) -> Path | None:
+    """The checkpoint folder of one author that these very inputs gave, if it is there."""
+    for path in sorted(checkpoints.glob(f"*/{FILE}")):
+        if read_manifest(path.parent).training == training:
+            return path.parent
+    return None
+
+
+def publish(made: Path, checkpoints: Path, manifest: Manifest) -> Path:
+    """Write the manifest into `made` and rename that folder to its hash.
+
+    The same weights trained again keep the first folder: versions and verdicts point to it. Its
+    manifest then names the newer training.
+
+    Returns:
+        The published folder.
+    """
+    folder = checkpoints / manifest.checkpoint
+    if folder.is_dir():
+        write_manifest(folder, manifest)
+        shutil.rmtree(made)
+    else:
+        write_manifest(made, manifest)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        made.rename(folder)
+    return folder
+
+
+def write_pointer(checkpoints: Path, name: str, values: dict[str, Any]) -> Path:
+    """Write `<checkpoints>/<name>.json`: checkpoint, folder, and what the pointer's asset adds."""
+    path = checkpoints / f"{name}.json"
+    write_json(path, values)
+    return path
+
+
+def read_pointer(checkpoints: Path, name: str) -> dict[str, Any]:
+    """Read `<checkpoints>/<name>.json`.
+
+    Raises:
+        TwinError: nothing was trained for this author yet.
+    """
+    path = checkpoints / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        asset = {"fine_tuned": "fine_tuned_checkpoint"}.get(name, "preference_tuned_checkpoint")
+        raise TwinError(
+            f"find the {name.replace('_', ' ')} checkpoint of {checkpoints.name}",
+            found=f"no file {path}",
+            next_step=f"materialize {asset} for this author",
+        ) from error

@@ -1,0 +1,86 @@
+"""The judges of one author as the assets get them: material, base answers, certificates.
+
+Belongs here: putting them together from settings, tables and model servers.
+Does not belong here: the judges (`twin_resources/quality/judges`), what they decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.evaluation.judged.judge_material import material_of, others_of
+from twin_resources.authors import Author
+from twin_resources.quality.judges.panel import Panel, convene
+from twin_resources.quality.judges.terms import terms_of
+from twin_resources.settings import Settings
+from twin_resources.statistics.baseline import MARGIN
+from twin_resources.storage.weights.weights import load_base_model
+
+if TYPE_CHECKING:
+    from twin_resources.access.spending_limits import OverLimit
+    from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.models.serving.model_server import ModelServers
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
+
+
+def panel_of(
+    author: Author,
+    settings: Settings,
+    *,
+    tables: Tables,
+    state: State,
+    servers: ModelServers,
+    embedder: Embedder,
+    say: Callable[[str], object],
+    margin: float = MARGIN,
+) -> Panel:
+    """An author's judges with their certificates; all that is costly is done once and kept.
+
+    The first time: 25 CPU seconds, and 90 for 60 answers of the base model.
+
+    Args:
+        state: with the account that a paid judge is paid from.
+        margin: ε.
+
+    Raises:
+        OverLimit: the account has not the money to certify a paid judge.
+        TwinError: too little text to calibrate on, or a model does not answer.
+    """
+    base = load_base_model(settings, author.base_model or None)
+    material = material_of(
+        author.slug,
+        tables,
+        others=others_of(author.slug, settings),
+        base=base.revision,
+        serve_base=lambda: servers.serve(base.gguf, alias=servers.base_alias),
+        say=say,
+    )
+    return convene(
+        material,
+        tables=tables,
+        embed=embedder.embed,
+        embedder=embedder.revision,
+        judge_model=settings.judge_model,
+        terms=terms_of(settings, author, state),
+        margin=margin,
+    )
+
+
+def waits(settings: Settings, error: OverLimit) -> str:
+    """What an asset says where the account has not the money for a judge; nothing was lost."""
+    return f"the judge {settings.judge_model} waits for money: {error.found}; {error.next_step}"
+
+
+def told(panel: Panel) -> dict[str, Any]:
+    """Metadata: certificates, claims, what was spent. Values are plain; no text of a post."""
+    spent = panel.spent()
+    return {
+        "certificates": [member.certificate.reason for member in panel.members],
+        "claims": list(panel.claims),
+        "vetoes": list(panel.vetoes),
+        "notes": list(panel.notes),
+        "judge_calls": spent.calls,
+        "judge_usd": round(spent.usd, 6),
+    }

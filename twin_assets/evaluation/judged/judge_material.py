@@ -1,0 +1,189 @@
+"""What an author's judges are made of, read from the author's tables.
+
+Belongs here: training pairs, held-out answers with their passages, other people's texts, answers of
+the base model.
+Does not belong here: the judges (`twin_resources/quality/judges`), what they are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from twin_assets.evaluation.likelihood import held_out
+from twin_assets.evaluation.served.served_answers import FREQUENCY_PENALTY
+from twin_assets.instructions.schema import OF_THE_AUTHOR
+from twin_resources.authors import SAMPLES, author_slugs
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.served_model import Serve
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.judges.panel import Material
+from twin_resources.quality.judges.plants import OwnAnswer
+from twin_resources.quality.judges.texts import bundled_hands, divided, hands_of, of_others
+from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from twin_resources.storage.tables.tables import Tables
+
+DATASET, CHUNKS = "instruction_dataset", "document_chunks"
+BASE_ANSWERS = "base_answers"
+# 60 tokens each: about 105 s of one core, once for an author and a base model
+BASE_QUESTIONS = 60
+BASE_TOKENS = 60
+MOST_OF_ANOTHER = 300  # passages of one other author
+BASE_VERSION = "base-answers-2"
+_SCHEMA = {
+    "question_id": pl.String(),
+    "base": pl.String(),
+    "with_passages": pl.Boolean(),
+    "answer": pl.String(),
+}
+
+
+def others_of(author: str, settings: Settings) -> list[str]:
+    """Other authors of the instance; a sample author is among the bundled texts already."""
+    known = author_slugs(settings)
+    return [slug for slug in known if slug != author and not (SAMPLES / slug).is_dir()]
+
+
+def material_of(
+    author: str,
+    tables: Tables,
+    *,
+    others: Sequence[str],
+    base: str,
+    serve_base: Serve | None,
+    say: Callable[[str], object],
+) -> Material:
+    """Read an author's material; the base model is asked once, its answers are kept.
+
+    Args:
+        others: slugs of the instance's other authors: they teach what this voice is not, and are
+            never planted, since a plant may be sent to a judge outside.
+        base: revision of the base model.
+        serve_base: starts a server of it; None: judges without base answers.
+
+    Raises:
+        TableMissing: the dataset was never materialized.
+        TwinError: the base model cannot be served.
+    """
+    dataset = tables.read(DATASET, author, where=OF_THE_AUTHOR)
+    chunks = chunk_texts(tables, author)
+    prompts = [
+        OwnAnswer(
+            sample_id=row["sample_id"],
+            document_id=row["document_id"],
+            question=row["question"],
+            answer=row["answer"],
+            passages=tuple(
+                chunks[name]
+                for name in (row["chunk_id"], *row["context_chunk_ids"])
+                if name in chunks
+            ),
+        )
+        for row in held_out.held_out_samples(dataset, trained_on=()).iter_rows(named=True)
+    ]
+    own = dataset["answer"].to_list()
+    texts = divided(of_others(bundled_hands(without=[author]), own))
+    training = (
+        *texts.training,
+        *of_others(hands_of(_passages_of_others(tables, others)), own),
+    )
+    answers: list[str] = []
+    if serve_base is not None:
+        answers = _base_answers(author, tables, dataset, base=base, serve=serve_base, say=say)
+    return Material(
+        author=author,
+        pairs=held_out.training_pairs(dataset),
+        prompts=prompts,
+        others=type(texts)(training, texts.planted, texts.unseen),
+        base_answers=answers,
+        base=base,
+    )
+
+
+def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
+    """Texts of an author's chunks by id; empty before there are any."""
+    if not tables.exists(CHUNKS, author):
+        return {}
+    return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
+
+
+def _passages_of_others(tables: Tables, others: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for slug in others:
+        if tables.exists(DATASET, slug):
+            columns = ["sample_id", "document_id", "answer"]
+            rows = tables.read(DATASET, slug, columns=columns, where=OF_THE_AUTHOR)
+            drawn = held_out.in_drawn_order(rows).head(MOST_OF_ANOTHER)
+            found[slug] = list(drawn.select("document_id", "answer").iter_rows())
+    return found
+
+
+def _base_answers(
+    author: str,
+    tables: Tables,
+    dataset: pl.DataFrame,
+    *,
+    base: str,
+    serve: Serve,
+    say: Callable[[str], object],
+) -> list[str]:
+    """Answers of the untuned base model to training questions, kept in a table.
+
+    Half of the questions come with the passages of their samples, as the gate and readers ask: from
+    those the base quotes, and a score that has never seen it do so takes it for the author.
+
+    Asked once: a later post changes which questions come first, and that is no reason to start the
+    base model again.
+    """
+    if tables.exists(BASE_ANSWERS, author):
+        kept = tables.read(BASE_ANSWERS, author).filter(pl.col("base") == base)
+        of_today = "with_passages" in kept.columns
+        if of_today and kept.height >= BASE_QUESTIONS // 2:
+            return [text for text in kept["answer"].to_list() if text.strip()]
+    training = held_out.in_drawn_order(dataset.filter(pl.col("split") == "train"))
+    asked = training.head(BASE_QUESTIONS).select(
+        pl.col("sample_id").alias("question_id"),
+        "question",
+        "messages",
+        (pl.int_range(pl.len()) % 2 == 0).alias("with_passages"),
+    )
+
+    def answered(rows: pl.DataFrame) -> pl.DataFrame:
+        # The template of today: how the base model writes hangs on no other, and the samples may be
+        # rendered by one that this code does not know.
+        alone = rows.filter(~pl.col("with_passages"))
+        given = rows.filter(pl.col("with_passages"))
+        rows = pl.concat([given, alone])
+        prompts = [
+            *held_out.prompts_of(given),
+            *held_out.questions_alone(alone, DEFAULT_TEMPLATE),
+        ]
+        say(f"the base model answers {len(prompts)} questions, once, for the voice judge")
+        found = served_model.ask_several(
+            serve,
+            prompts,
+            servers=servers_at_once(),
+            max_tokens=BASE_TOKENS,
+            frequency_penalty=FREQUENCY_PENALTY,
+        )
+        return rows.select("question_id", pl.lit(base).alias("base"), "with_passages").with_columns(
+            pl.Series("answer", [answer.text for answer in found], dtype=pl.String)
+        )
+
+    tables.rework(
+        asked,
+        BASE_ANSWERS,
+        author=author,
+        key="question_id",
+        function=answered,
+        version=f"{BASE_VERSION}:{base}",
+        schema=_SCHEMA,
+        row_key="question_id",
+    )
+    stored = tables.read(BASE_ANSWERS, author, columns=["answer"])["answer"].to_list()
+    return [text for text in stored if text.strip()]

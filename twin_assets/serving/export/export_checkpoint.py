@@ -1,0 +1,58 @@
+"""`python -m twin_assets.serving.export.export_checkpoint`: one export as a process of its own.
+
+Belongs here: arguments, and the answer as one JSON object on standard output (progress goes to
+standard error). Does not belong here: exporting (`exporting.py`), which version is meant
+(`deploy/twin_cli/commands/export_command.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from twin_assets.serving.export.exported_weights import DTYPES, FORMATS
+from twin_assets.serving.export.exporting import export
+from twin_resources.errors import TwinError
+from twin_resources.settings import load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export one checkpoint; 0, or 2 with `{"error": …}`."""
+    parser = argparse.ArgumentParser(prog="python -m twin_assets.serving.export.export_checkpoint")
+    parser.add_argument("checkpoint", type=Path, help="folder of a published checkpoint")
+    parser.add_argument("into", type=Path, help="a folder that does not exist yet")
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of `merged`")
+    parser.add_argument("--no-verify", action="store_true", help="do not compare")
+    given = parser.parse_args(arguments)
+    try:
+        done = export(
+            given.checkpoint,
+            given.into,
+            wanted=given.format,
+            dtype=given.dtype,
+            verify=not given.no_verify,
+            settings=load_settings(),
+            report=lambda line: sys.stderr.write(f"{line}\n"),
+        )
+    except TwinError as error:
+        facts = {"tried": error.tried, "found": error.found, "next_step": error.next_step}
+        sys.stdout.write(json.dumps({"error": facts}, ensure_ascii=False) + "\n")
+        return 2
+    agreement = done.agreement
+    answer = {
+        "folder": str(done.folder),
+        "bytes": done.bytes,
+        "agreement": asdict(agreement) if agreement else None,
+        "said": str(agreement) if agreement else "not compared",
+    }
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

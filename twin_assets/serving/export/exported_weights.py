@@ -1,0 +1,66 @@
+"""What can be exported: the weights of a published checkpoint, and the names of the formats.
+
+Belongs here: finding the weights. Does not belong here: writing an export (`exporting.py`), proving
+it equal (`export_parity.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from twin_assets.checkpoints.manifest import ADAPTER, MODEL, Manifest, read_manifest
+from twin_resources.errors import TwinError
+
+Format = Literal["adapter", "merged", "gguf-adapter", "gguf"]
+Dtype = Literal["float16", "bfloat16", "float32"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+GGUF_NAMES = {"gguf-adapter": "adapter.gguf", "gguf": "model.gguf"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The weights of a checkpoint.
+
+    Attributes:
+        base: transformers folder of the base model.
+        adapter: PEFT folder; None: every weight was trained.
+        model: transformers folder of the fully trained model; None: there is an adapter.
+    """
+
+    base: Path
+    adapter: Path | None
+    model: Path | None
+
+    @property
+    def whole(self) -> Path:
+        """The folder that the adapter, if any, sits on."""
+        return self.model or self.base
+
+
+def source_of(checkpoint: Path) -> tuple[Source, Manifest]:
+    """The weights of a published checkpoint.
+
+    Raises:
+        TwinError: no checkpoint there, or its base model has gone.
+    """
+    manifest = read_manifest(checkpoint)
+    base = Path(manifest.base["folder"])
+    if not (base / "config.json").is_file():
+        raise TwinError(
+            f"export the checkpoint in {checkpoint}",
+            found=f"its base model {manifest.base['name']} is not at {base}",
+            next_step="prepare it again (`twin up`), then export",
+        )
+    adapter, model = checkpoint / ADAPTER, checkpoint / MODEL
+    if not adapter.is_dir() and not model.is_dir():
+        raise TwinError(
+            f"export the checkpoint in {checkpoint}",
+            found=f"neither {ADAPTER}/ nor {MODEL}/ in it",
+            next_step="materialize fine_tuned_checkpoint for this author",
+        )
+    whole = model if model.is_dir() else None
+    return Source(base, None if whole else adapter, whole), manifest

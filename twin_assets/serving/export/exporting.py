@@ -1,0 +1,178 @@
+"""A published checkpoint in the formats that other software loads.
+
+Belongs here: writing the four formats, the record beside an export, and refusing one that answers
+otherwise than the checkpoint. Does not belong here: which weights a checkpoint has
+(`exported_weights.py`), how equality is measured (`export_parity.py`), the GGUF
+format (`twin_resources/storage/weights/gguf.py`), the command (`deploy/twin_cli/commands`).
+
+    adapter        PEFT: adapter_model.safetensors, adapter_config.json (vLLM, transformers + PEFT)
+    merged         a transformers folder with the adapter added to the base's weights
+    gguf-adapter   adapter.gguf, for llama.cpp beside the base's f16 GGUF
+    gguf           model.gguf, f16: the whole model for llama.cpp
+
+A checkpoint that trained every weight has no adapter: its `merged` is the model itself.
+The adapter is added in float32 and rounded once: added in bfloat16, served log-probabilities are
+five times further off.
+Formats: https://huggingface.co/docs/peft, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.checkpoints.job import write_json
+from twin_assets.checkpoints.manifest import Manifest
+from twin_assets.serving.export.export_parity import Agreement, agreement_of
+from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, Format, Source, source_of
+from twin_resources.errors import TwinError
+from twin_resources.storage.disk_space import told_when_full
+
+if TYPE_CHECKING:
+    from twin_resources.settings import Settings
+
+RECORD = "export.json"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A complete export: its folder, its size on disk, and how equal it is (None: not measured)."""
+
+    folder: Path
+    bytes: int
+    agreement: Agreement | None
+
+
+def export(
+    checkpoint: Path,
+    into: Path,
+    *,
+    wanted: Format,
+    settings: Settings,
+    dtype: Dtype = "float16",
+    verify: bool = True,
+    report: Callable[[str], object] = lambda _: None,
+) -> Exported:
+    """Write one format into a new folder, and prove that it answers as the checkpoint does.
+
+    Args:
+        checkpoint: a published checkpoint's folder.
+        into: made; it is there only when it is complete and, with `verify`, equal.
+        dtype: of `merged`; GGUF files are float16, adapters float32.
+        settings: for the model server that a GGUF file is compared through.
+
+    Raises:
+        TwinError: the folder exists, the checkpoint has no such format, a weight does not fit, or
+            the export answers otherwise.
+    """
+
+    source, manifest = source_of(checkpoint)
+    tried = f"export {manifest.checkpoint[:12]} as {wanted}"
+    if into.exists():
+        raise TwinError(tried, found=f"{into} exists", next_step="name a folder that does not")
+    if source.adapter is None and wanted in ("adapter", "gguf-adapter"):
+        raise TwinError(
+            tried, found="every weight was trained", next_step="export it as merged or gguf"
+        )
+    with told_when_full(tried, into.parent), _partial(into) as made:
+        report(f"writing {wanted}")
+        write(source, made, wanted=wanted, dtype=dtype)
+        agreement = None
+        if verify:
+            report("comparing log-probabilities with those of the checkpoint")
+            agreement = agreement_of(source, made, wanted=wanted, dtype=dtype, settings=settings)
+            if not agreement.holds:
+                raise TwinError(
+                    tried,
+                    found=f"log-probabilities {agreement}",
+                    next_step="report this with the base model's name; nothing was kept",
+                )
+        write_json(made / RECORD, _record(manifest, wanted, dtype, agreement))
+        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+        made.rename(into)
+    return Exported(into, size, agreement)
+
+
+def write(source: Source, into: Path, *, wanted: Format, dtype: Dtype) -> None:
+    """Write the files of one format into an existing, empty folder.
+
+    Raises:
+        TwinError: a weight does not fit `dtype`, or GGUF cannot express the model.
+    """
+    from twin_resources.storage.weights import gguf
+
+    if wanted == "adapter":
+        assert source.adapter is not None
+        shutil.copytree(source.adapter, into, dirs_exist_ok=True)
+    elif wanted == "gguf-adapter":
+        assert source.adapter is not None
+        gguf.write_adapter(source.adapter, source.base, into / GGUF_NAMES[wanted])
+    elif wanted == "merged":
+        write_merged(source, into, dtype=dtype)
+    elif source.adapter is None:
+        gguf.write_f16(source.whole, into / GGUF_NAMES[wanted])
+    else:
+        # rounded once, by the GGUF writer; on the disk of the export, which is large enough
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix="merged-") as folder:
+            write_merged(source, Path(folder), dtype="float32")
+            gguf.write_f16(Path(folder), into / GGUF_NAMES[wanted])
+
+
+def write_merged(source: Source, into: Path, *, dtype: Dtype) -> None:
+    """Write a transformers folder: weights in `dtype`, tokenizer and chat template of the base.
+
+    Raises:
+        TwinError: a weight does not fit `dtype`.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model: Any = AutoModelForCausalLM.from_pretrained(source.whole, dtype=torch.float32)
+    if source.adapter is not None:
+        from peft import PeftModel
+
+        adapted: Any = PeftModel.from_pretrained(model, str(source.adapter))
+        model = adapted.merge_and_unload(safe_merge=True)
+    model = model.to(getattr(torch, dtype))
+    for name, weights in model.named_parameters():
+        if not bool(torch.isfinite(weights).all()):
+            raise TwinError(
+                f"write the merged model in {dtype}",
+                found=f"a weight in {name} that does not fit",
+                next_step="export it in bfloat16 or float32 (--dtype)",
+            )
+    model.save_pretrained(into)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source.whole)
+    tokenizer.save_pretrained(into)
+
+
+def _record(
+    manifest: Manifest, wanted: Format, dtype: Dtype, agreement: Agreement | None
+) -> dict[str, Any]:
+    """What travels with an export: where it is from, without this machine's folders."""
+    stored = {"adapter": "float32", "gguf-adapter": "float32", "gguf": "float16"}
+    return {
+        "author": manifest.author,
+        "checkpoint": manifest.checkpoint,
+        "training": manifest.training,
+        "stage": manifest.stage,
+        "base": {name: manifest.base[name] for name in ("name", "revision")},
+        "template": manifest.template,
+        "format": wanted,
+        "dtype": stored.get(wanted, dtype),
+        "agreement": None if agreement is None else asdict(agreement),
+    }
+
+
+@contextmanager
+def _partial(into: Path) -> Generator[Path]:
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}-") as folder:
+        made = Path(folder) / "export"
+        made.mkdir()
+        yield made

@@ -1,0 +1,197 @@
+"""The rows of the account: what was spent by day, and what is reserved.
+
+Belongs here: the two tables, sums over them in one pass, ending what nobody settled, taking a
+forgotten name away, and whole nano-dollars.
+Does not belong here: limits (`spending_limits.py`), who reserves and when (`account.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from twin_resources.access.spending_limits import ONE_DAY, Period, Scope, end_of
+
+NANO = 1_000_000_000
+# Ended reservations are kept for callers that name an idempotency key, and for late settlements.
+_KEPT_S = 7 * 24 * 3600.0
+account_tables = sa.MetaData()
+spending = sa.Table(
+    "account_spending",
+    account_tables,
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("purpose", sa.String(16), primary_key=True),
+    sa.Column("author", sa.String(200), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("nano", sa.BigInteger, nullable=False),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+)
+reservations = sa.Table(
+    "account_reservations",
+    account_tables,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("day", sa.String(10), nullable=False),
+    sa.Column("purpose", sa.String(16), nullable=False),
+    sa.Column("author", sa.String(200), nullable=False),
+    sa.Column("key", sa.String(64), nullable=False),
+    sa.Column("nano", sa.BigInteger, nullable=False),
+    sa.Column("idempotency_key", sa.Text, nullable=False),
+    sa.Column("status", sa.String(8), nullable=False),  # open, settled, released, overdue
+    sa.Column("deadline", sa.Double, nullable=False),
+    sa.Column("settled_nano", sa.BigInteger),
+    sa.Column("ended_at", sa.Double),
+    sa.Index("account_reservations_by_status", "status", "deadline"),
+    sa.Index("account_reservations_by_idempotency", "idempotency_key"),
+)
+TABLES = (spending.name, reservations.name)
+
+
+@dataclass(frozen=True)
+class LimitLine:
+    """One limit that a reservation is held against."""
+
+    scope: Scope
+    name: str
+    period: Period
+    limit_usd: float
+
+
+def unname(connection: sa.Connection, column: Literal["author", "key"], name: str) -> int:
+    """Take a forgotten author or key from what was spent; the sums stay, or limits would open.
+
+    Returns:
+        How many rows were changed.
+    """
+    account_tables.create_all(connection)
+    rows = connection.execute(sa.select(spending).where(spending.c[column] == name)).all()
+    for row in rows:
+        line = line_of(row)
+        connection.execute(sa.delete(spending).where(*is_line(line)))
+        add(connection, {**line, column: ""}, int(row.nano), int(row.requests))
+    changed = connection.execute(
+        sa.update(reservations)
+        .where(reservations.c[column] == name)
+        .values({column: "", "idempotency_key": ""})
+    )
+    return len(rows) + changed.rowcount
+
+
+def line_of(row: Any) -> dict[str, str]:
+    """The key of a row's line in `account_spending`."""
+    return {"day": row.day, "purpose": row.purpose, "author": row.author, "key": row.key}
+
+
+def is_line(line: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    return [spending.c[name] == value for name, value in line.items()]
+
+
+def add(connection: sa.Connection, line: Mapping[str, str], nano: int, requests: int) -> None:
+    changed = connection.execute(
+        sa.update(spending)
+        .where(*is_line(line))
+        .values(nano=spending.c.nano + nano, requests=spending.c.requests + requests)
+    )
+    if changed.rowcount == 0:
+        connection.execute(sa.insert(spending).values(**line, nano=nano, requests=requests))
+
+
+def close(connection: sa.Connection, number: int, status: str, nano: int, now: float) -> None:
+    connection.execute(
+        sa.update(reservations)
+        .where(reservations.c.number == number)
+        .values(status=status, settled_nano=nano, ended_at=now)
+    )
+
+
+def end_overdue(connection: sa.Connection, now: float) -> None:
+    """Count in full what nobody has settled in time, and drop what ended long ago."""
+    overdue = connection.execute(
+        sa.select(reservations).where(
+            reservations.c.status == "open", reservations.c.deadline < now
+        )
+    ).all()
+    for row in overdue:
+        add(connection, line_of(row), int(row.nano), 1)
+        close(connection, int(row.number), "overdue", int(row.nano), now)
+    connection.execute(
+        sa.delete(reservations).where(
+            reservations.c.status != "open",
+            # `deadline` is in the index; nothing ends later than a deadline and what is kept
+            reservations.c.deadline < now - _KEPT_S,
+            reservations.c.ended_at < now - _KEPT_S,
+        )
+    )
+
+
+def sums(
+    connection: sa.Connection, table: sa.Table, lines: Sequence[LimitLine], moment: datetime
+) -> list[int]:
+    """Nano-dollars by line, in one pass over the month's rows."""
+    columns = [
+        sa.func.coalesce(
+            sa.func.sum(
+                sa.case(
+                    (
+                        sa.and_(_in_scope(table, line), in_period(table, line.period, moment)),
+                        table.c.nano,
+                    ),
+                    else_=0,
+                )
+            ),
+            0,
+        )
+        for line in lines
+    ]
+    of_the_month = in_period(table, "month", moment)
+    is_open = [table.c.status == "open"] if table is reservations else []
+    row = connection.execute(sa.select(*columns).where(of_the_month, *is_open)).one()
+    return [int(value) for value in row]
+
+
+def _in_scope(table: sa.Table, line: LimitLine) -> sa.ColumnElement[bool]:
+    return sa.true() if line.scope == "home" else table.c[line.scope] == line.name
+
+
+def in_period(table: sa.Table, period: Period, moment: datetime) -> sa.ColumnElement[bool]:
+    day = moment.date()
+    if period == "day":
+        return table.c.day == day.isoformat()
+    return table.c.day.between(
+        day.replace(day=1).isoformat(), (end_of("month", moment).date() - ONE_DAY).isoformat()
+    )
+
+
+def nano_of(usd: float, *, up: bool = False) -> int:
+    """Whole nano-dollars.
+
+    Raises:
+        ValueError: negative, infinite or no number.
+    """
+    if not math.isfinite(usd) or usd < 0:
+        raise ValueError(f"an amount of money is zero or more US dollars, not {usd}")
+    # the rounding first: .1 + .2 is a hair above .3, and must not cost a nano-dollar more
+    exact = round(usd * NANO, 3)
+    return math.ceil(exact) if up else round(exact)
+
+
+def take_over_old_accounts(connection: sa.Connection) -> None:
+    """What the accounts of the paid model and the teacher held before there was one account."""
+    there = set(sa.inspect(connection).get_table_names())
+    for name, column, purpose in (
+        ("paid_spending", "day", "answer"),
+        ("teacher_spending", "month", "teacher"),
+    ):
+        if name not in there:
+            continue
+        old = sa.table(name, sa.column(column), sa.column("usd"))
+        for period, usd in connection.execute(sa.select(old.c[column], old.c.usd)).all():
+            day = period if column == "day" else f"{period}-01"
+            line = {"day": day, "purpose": purpose, "author": "", "key": ""}
+            add(connection, line, nano_of(max(0.0, float(usd)), up=True), 0)
+        connection.execute(sa.text(f"DROP TABLE {name}"))

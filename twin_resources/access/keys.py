@@ -1,0 +1,407 @@
+"""Who may ask whom: the keys of the gateway.
+
+Belongs here: the roles, the tables of keys in the state store, adding, listing and revoking, and
+`Keyring`, which looks a key up.
+Does not belong here: what a request may contain (`request_body.py`), counting requests
+(`key_limits.py`) and money (`account.py`), the command (`commands/keys_command.py`).
+
+A key is shown once, when it is made; the store keeps its SHA-256. 32 random bytes need no slow
+hash. `Keyring` is asked for every request, so what the store said is believed for a second: a
+revoked key stops within that time.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets as random_source
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from twin_resources.access.refusals import Refused
+from twin_resources.errors import TwinError
+from twin_resources.settings import Secrets, Settings, load_secrets
+from twin_resources.storage.state.state import State
+
+Role = Literal["admin", "author", "reader", "site"]
+ROLES: tuple[Role, ...] = ("admin", "author", "reader", "site")
+ALL_AUTHORS = "*"
+ALIASES = ("stable", "canary", "base", "paid")
+# Whoever makes a key says so when it may spend money; until then every key could.
+FREE_ALIASES = frozenset({"stable", "canary", "base"})
+_BELIEVED_SECONDS = 1.0
+_MOST_REMEMBERED = 10_000
+
+_metadata = sa.MetaData()
+gateway_keys = sa.Table(
+    "gateway_keys",
+    _metadata,
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("authors", sa.JSON, nullable=False),
+    sa.Column("made_at", sa.Text, nullable=False),
+    sa.Column("revoked_at", sa.Text),
+)
+# A table of its own: keys that were made before have no row, and every column's absence a meaning.
+gateway_key_limits = sa.Table(
+    "gateway_key_limits",
+    _metadata,
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    sa.Column("aliases", sa.JSON, nullable=False),
+    sa.Column("per_minute", sa.Integer),
+    sa.Column("at_once", sa.Integer),
+    sa.Column("usd_per_day", sa.Double),
+)
+
+
+@dataclass(frozen=True)
+class KeyLimits:
+    """What a key may do beyond asking; None: no limit.
+
+    Attributes:
+        aliases: what may stand behind the `@` of a model name.
+        per_minute: requests that are taken within 60 seconds.
+        at_once: requests that are under way.
+        usd_per_day: for paid answers, US dollars a UTC day.
+    """
+
+    aliases: frozenset[str] = FREE_ALIASES
+    per_minute: int | None = None
+    at_once: int | None = None
+    usd_per_day: float | None = None
+
+
+NO_LIMITS = KeyLimits(aliases=frozenset(ALIASES))  # of the two keys of a home
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key may do.
+
+    Attributes:
+        reader: 16 hexadecimal digits made from the key; what traces and scores name a reader by.
+        role: `admin` and `reader` ask; the edits of an `author` may become training data; a `site`
+            has readers of its own behind it and names them (`user`).
+        authors: slugs it may ask; `*` for all.
+        label: a name for people.
+        id: 16 hexadecimal digits by which `twin keys` and the account know it; no reader of a site
+            changes them.
+        limits: see `KeyLimits`.
+    """
+
+    reader: str
+    role: Role
+    authors: frozenset[str]
+    label: str
+    id: str = ""
+    limits: KeyLimits = KeyLimits()
+
+    def may_ask(self, author: str) -> bool:
+        """Whether this key reaches that author's twin."""
+        return ALL_AUTHORS in self.authors or author in self.authors
+
+    def may_name(self, alias: str) -> bool:
+        """Whether this key may ask for that version by name; the policy's own choice it may."""
+        return not alias or alias in self.limits.aliases
+
+    def behind(self, named: str) -> str:
+        """The reader whom a site names: hashed with the key, so that two sites' `user-1` are two
+        and nobody learns a site's names from a trace."""
+        told = f"{self.reader}:{named}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(told).hexdigest()[:16]
+
+    def for_reader(self, named: str) -> Key:
+        """This key for the reader that a request names; itself where it names none or may not."""
+        if not named or self.role != "site":
+            return self
+        return replace(self, reader=self.behind(named))
+
+
+def open_keys(settings: Settings) -> State:
+    """The state store of this home, with the table of keys in it."""
+    state = State.open(settings.state_address)
+    with state.transaction() as connection:
+        _metadata.create_all(connection)
+    return state
+
+
+def add_key(
+    state: State,
+    *,
+    role: Role,
+    authors: Sequence[str],
+    label: str,
+    limits: KeyLimits | None = None,
+) -> str:
+    """Make a key and return it; it cannot be shown again.
+
+    Args:
+        role: see `Key`.
+        authors: slugs, or `*`.
+        label: a name for people; unique among keys that are not revoked.
+        limits: None: the free aliases, and nothing is counted.
+
+    Raises:
+        TwinError: an unknown role or alias, no author, a limit that is none, or a label in use.
+    """
+    limits = limits or KeyLimits()
+    if role not in ROLES or not authors or not label.strip():
+        raise TwinError(
+            "make a gateway key",
+            found=f"role {role!r}, authors {list(authors)}, label {label!r}",
+            next_step=f"name a role of {', '.join(ROLES)}, at least one author (or *) and a label",
+        )
+    _check(limits)
+    made = "sk-twin-" + random_source.token_urlsafe(32)
+    with state.transaction() as connection:
+        taken = connection.execute(
+            sa.select(gateway_keys.c.label).where(
+                gateway_keys.c.label == label, gateway_keys.c.revoked_at.is_(None)
+            )
+        ).first()
+        if taken:
+            raise TwinError(
+                "make a gateway key",
+                found=f"a key with the label {label!r}",
+                next_step="choose another label, or revoke that key first",
+            )
+        connection.execute(
+            sa.insert(gateway_keys).values(
+                key_hash=_hash(made),
+                label=label,
+                role=role,
+                authors=sorted(set(authors)),
+                made_at=datetime.now(UTC).isoformat(),
+            )
+        )
+        connection.execute(
+            sa.insert(gateway_key_limits).values(
+                key_hash=_hash(made),
+                aliases=sorted(limits.aliases),
+                per_minute=limits.per_minute,
+                at_once=limits.at_once,
+                usd_per_day=limits.usd_per_day,
+            )
+        )
+    return made
+
+
+def _check(limits: KeyLimits) -> None:
+    unknown = sorted(limits.aliases - set(ALIASES))
+    if unknown:
+        raise TwinError(
+            "make a gateway key",
+            found=f"the alias @{unknown[0]}",
+            next_step=f"name one of {', '.join(f'@{alias}' for alias in ALIASES)}",
+        )
+    counts = {"requests a minute": limits.per_minute, "requests at once": limits.at_once}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise TwinError(
+                "make a gateway key",
+                found=f"a limit of {count} {name}",
+                next_step="name 1 or more, or leave it out for no limit",
+            )
+    usd = limits.usd_per_day
+    if usd is not None and not (math.isfinite(usd) and usd >= 0):
+        raise TwinError(
+            "make a gateway key",
+            found=f"a limit of {usd} US dollars a day",
+            next_step="name 0 or more, or leave it out for no limit of its own",
+        )
+
+
+def revoke_key(state: State, label: str) -> None:
+    """End a key; requests with it are refused within a second.
+
+    Raises:
+        TwinError: no key in use has that label.
+    """
+    with state.transaction() as connection:
+        ended = connection.execute(
+            sa.update(gateway_keys)
+            .where(gateway_keys.c.label == label, gateway_keys.c.revoked_at.is_(None))
+            .values(revoked_at=datetime.now(UTC).isoformat())
+        )
+        if ended.rowcount == 0:
+            raise TwinError(
+                f"revoke the key {label!r}",
+                found="no key in use with that label",
+                next_step="see which there are: twin keys list",
+            )
+
+
+def list_keys(state: State) -> list[dict[str, object]]:
+    """Every key without its hash, oldest first.
+
+    Returns:
+        Rows of `id`, `label`, `role`, `authors`, `aliases`, `per_minute`, `at_once`,
+        `usd_per_day`, `made_at` and `revoked_at`.
+    """
+    with state.reading() as connection:
+        rows = connection.execute(_with_limits().order_by(gateway_keys.c.made_at)).all()
+    return [
+        {
+            "id": id_of_hash(row.key_hash),
+            "label": row.label,
+            "role": row.role,
+            "authors": row.authors,
+            "aliases": sorted(_limits_of(row).aliases),
+            "per_minute": row.per_minute,
+            "at_once": row.at_once,
+            "usd_per_day": row.usd_per_day,
+            "made_at": row.made_at,
+            "revoked_at": row.revoked_at,
+        }
+        for row in rows
+    ]
+
+
+@dataclass
+class Keyring:
+    """Looks keys up: the two of the home first, then the state store.
+
+    Attributes:
+        secrets: the admin key and the gateway key of this home.
+        state: the store, or a function that opens it: the two keys of the home work without it.
+    """
+
+    secrets: Secrets
+    state: Callable[[], State]
+    clock: Callable[[], float] = time.monotonic
+    _opened: State | None = None
+    _remembered: dict[str, tuple[float, Key | None]] = field(
+        default_factory=dict[str, tuple[float, Key | None]]
+    )
+
+    def find(self, authorization: str) -> Key:
+        """The key of an `Authorization` header.
+
+        Raises:
+            Refused: 401 no key or a wrong one; 503 the store that knows cannot be read.
+        """
+        scheme, _, sent = authorization.partition(" ")
+        sent = sent.strip()
+        if scheme.lower() != "bearer" or not sent:
+            raise Refused(
+                401,
+                "missing_key",
+                tried="authenticate the request",
+                found="no key" if not authorization else "no bearer key",
+                next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
+                "home is in its endpoints.json",
+            )
+        for known, role, label in _of_the_home(self.secrets):
+            if hmac.compare_digest(sent.encode(), known.encode()):
+                everyone = frozenset({ALL_AUTHORS})
+                return Key(reader_of(sent), role, everyone, label, _id_of(sent), NO_LIMITS)
+        found = self._look_up(_hash(sent), sent)
+        if found is None:
+            raise Refused(
+                401,
+                "wrong_key",
+                tried="authenticate the request",
+                found="a key that this gateway does not know, or one that was revoked",
+                next_step="use the gateway key of this home (endpoints.json), or ask for one",
+            )
+        return found
+
+    def _look_up(self, key_hash: str, sent: str) -> Key | None:
+        remembered = self._remembered.get(key_hash)
+        if remembered and self.clock() - remembered[0] < _BELIEVED_SECONDS:
+            return remembered[1]
+        try:
+            found = self._read(key_hash, sent)
+        except (SQLAlchemyError, TwinError) as error:
+            raise Refused(
+                503,
+                "keys_unreadable",
+                tried="look the key up",
+                found=f"the state store does not answer ({type(error).__name__})",
+                next_step="try again; its owner checks TWIN_STATE_URL and the gateway's log",
+            ) from error
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered.clear()  # a flood of wrong keys must not fill the memory
+        self._remembered[key_hash] = (self.clock(), found)
+        return found
+
+    def _read(self, key_hash: str, sent: str) -> Key | None:
+        if self._opened is None:
+            self._opened = self.state()
+        with self._opened.reading() as connection:
+            row = connection.execute(
+                _with_limits().where(
+                    gateway_keys.c.key_hash == key_hash, gateway_keys.c.revoked_at.is_(None)
+                )
+            ).first()
+        if row is None:
+            return None
+        return Key(
+            reader_of(sent),
+            cast(Role, row.role),
+            frozenset(row.authors),
+            row.label,
+            _id_of(sent),
+            _limits_of(row),
+        )
+
+
+_ID_DIGITS = 16
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def id_of_hash(key_hash: str) -> str:
+    """The `Key.id` of the key that the store knows by this hash."""
+    return key_hash[:_ID_DIGITS]
+
+
+def _id_of(key: str) -> str:
+    return id_of_hash(_hash(key))
+
+
+def _of_the_home(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
+    return (
+        (secrets.gateway_master_key, "admin", "admin key of this home"),
+        (secrets.gateway_key, "reader", "gateway key of this home"),
+    )
+
+
+def home_key_labels(secrets: Secrets) -> dict[str, str]:
+    """The labels of the two keys of a home, which the store does not know, by their id."""
+    return {_id_of(key): label for key, _, label in _of_the_home(secrets)}
+
+
+def _with_limits() -> sa.Select[Any]:
+    limits = gateway_key_limits
+    return sa.select(
+        gateway_keys, limits.c.aliases, limits.c.per_minute, limits.c.at_once, limits.c.usd_per_day
+    ).outerjoin(limits, limits.c.key_hash == gateway_keys.c.key_hash)
+
+
+def _limits_of(row: Any) -> KeyLimits:
+    # a key that was made before there were limits
+    aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
+    return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day)
+
+
+def reader_of(key: str) -> str:
+    """The name by which traces and scores know the reader of a key."""
+    # Another hash than the stored one: a trace must not help to find the row of a key.
+    return hashlib.sha256(b"reader:" + key.encode()).hexdigest()[:16]
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    """The keyring of a home; its state store is opened at the first key that needs it."""
+    return Keyring(secrets=load_secrets(settings), state=lambda: open_keys(settings))

@@ -1,0 +1,212 @@
+"""Who is speaking: one TOML file an author, `authors/<slug>.toml` in the home.
+
+Belongs here: what may be set for one author, its default, reading and writing the files, slugs.
+Does not belong here: what holds for a whole home (`settings.py`); whose posts are known to Dagster
+(`twin_assets/partitions.py`).
+
+Format: https://toml.io/en/v1.0.0
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from twin_resources.authors.answer_forms import AnswerForm
+from twin_resources.authors.guard_settings import NO_TABLE, Guards, read_guards
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+# The bundled authors, one folder each: a link to deploy/samples in a checkout.
+SAMPLES = Path(__file__).resolve().parent / "samples"
+OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
+"""What an import leaves out unless the author's settings ask for it (`Author.include`)."""
+# Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training
+# sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
+CONTEXT_TOKENS = 400
+
+
+@dataclass(frozen=True)
+class Author:
+    """`authors/<slug>.toml`: who is speaking and how. Data: a change needs no retraining.
+
+    Attributes:
+        slug: partition key and alias (`twin/<slug>`), ASCII.
+        name: the name as people write it.
+        aliases: other names and handles that the author signs with; a post with another byline is
+            somebody else's.
+        sources: absolute folders or files that `raw_posts` imports.
+        include: some of `OPT_INS`.
+        language: ISO 639-1 code, or empty when the corpus decides.
+        persona: one line about the author for the system prompt; empty: made from the name.
+        refused_topics: topics that the twin declines to speak about.
+        temperature, frequency_penalty, max_tokens: sampling of an answer.
+        context_tokens: most tokens of the passages in a prompt, in training and in serving; under
+            256 a full chunk does not fit. A larger model makes use of more; a change is a new
+            dataset.
+        disclosure: where a reader is told that a model wrote this: `field` (in `twin.disclosure`
+            alone), `first` (also above the first answer of a conversation) or `each` (above each).
+            Any other text: the author's own sentence, in the field.
+        disclosure_sentence: the author's own; empty: one that is true of who answered
+            (`gateway/disclosure.py`).
+        recipe: name of the training recipe; empty: the one that fits the base model.
+        base_model: empty: `Settings.base_model`.
+        answer_model: a larger model that answers with the author's posts until a tuned version has
+            beaten it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address
+            (`https://…/v1#model`); in force with the next `twin up`. Empty: none.
+        release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
+        canary_share: share of the requests that a canary answers; in force with the next
+            `routing_policy`.
+        auto_retrain: None: `Settings.auto_retrain`.
+        answer: what a question to `twin/<author>` gets: the author's own sentences (`quote`), then
+            generated prose under a heading of its own (`quote_and_voice`), or prose alone
+            (`voice`, where the gate has released the version for it, else `quote_and_voice`).
+        system_messages: what becomes of a program's system and developer messages: `ignore`, or
+            `note` to hand them to the model, marked as the program's.
+        guards: what is done with personal data, secrets, injections and named words in questions,
+            passages and answers; `[guards]`, see safety.md.
+        consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
+            nothing is released, and no post goes to a model on another machine (`consent.py`).
+        paid: False: nothing of this author goes to a provider, whatever the home has: no question,
+            and no post to a teacher, a judge or for labels on another machine.
+        presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
+            names and places in posts of its language; empty: they stay.
+    """
+
+    slug: str
+    name: str
+    sources: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    language: str = ""
+    persona: str = ""
+    refused_topics: tuple[str, ...] = ()
+    temperature: float = 0.3
+    frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
+    max_tokens: int = 200
+    context_tokens: int = CONTEXT_TOKENS
+    disclosure: str = "field"
+    disclosure_sentence: str = ""
+    recipe: str = ""
+    base_model: str = ""
+    answer_model: str = ""
+    release_mode: str = "auto"
+    canary_share: float = 0.1
+    auto_retrain: bool | None = None
+    answer: AnswerForm = "quote_and_voice"
+    system_messages: Literal["ignore", "note"] = "ignore"
+    guards: Guards = NO_TABLE
+    consent: str = ""
+    paid: bool = True
+    presidio_model: str = ""
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def read_author(settings: Settings, slug: str) -> Author:
+    """Read one author's file.
+
+    Raises:
+        TwinError: the file is missing, is not valid TOML, or a value is of another kind.
+    """
+    path = settings.authors_dir / f"{slug}.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"no file {path}",
+            next_step="run `twin up PATH --author NAME` or write the file",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"{path}: {error}",
+            next_step="mend the TOML, which is UTF-8",
+        ) from error
+    known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
+    values = {name: document[name] for name in known if name in document}
+    for name in ("aliases", "sources", "refused_topics", "include"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
+    values.setdefault("name", slug)
+    extra = {name: value for name, value in document.items() if name not in known}
+    wrong: list[str] = []
+    if "guards" in values:
+        try:
+            values["guards"] = read_guards(values["guards"])
+        except (ValueError, AttributeError) as error:
+            wrong.append(f"guards: {error}")
+            del values["guards"]
+    for name, value in values.items():
+        try:
+            values[name] = _kinds_of_author()[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, (name, *first["loc"])))
+            wrong.append(f"{place} is {first['input']!r} ({first['msg']})")
+    if wrong:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"{path}: {'; '.join(wrong)}",
+            next_step='give it another value; of several, as in sources = ["one", "two"]',
+        )
+    return Author(slug=slug, **values, extra=extra)
+
+
+@cache  # building them costs more than reading a file, and a tick may read 200
+def _kinds_of_author() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(kind) for name, kind in get_type_hints(Author).items()}
+
+
+def author_slugs(settings: Settings) -> list[str]:
+    """Slug of every author of this home, whatever their files say."""
+    return sorted(path.stem for path in settings.authors_dir.glob("*.toml"))
+
+
+def list_authors(settings: Settings) -> list[Author]:
+    """Every author of this home, by slug.
+
+    Raises:
+        TwinError: see `read_author`; whoever must not stop at one author's mistake asks
+            `readable_authors`.
+    """
+    return [read_author(settings, slug) for slug in author_slugs(settings)]
+
+
+def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
+    """The authors of this home, and a line for each whose file has a mistake in it."""
+    found: list[Author] = []
+    wrong: list[str] = []
+    for slug in author_slugs(settings):
+        try:
+            found.append(read_author(settings, slug))
+        except TwinError as error:
+            wrong.append(f"{slug}: {error}")
+    return found, wrong
+
+
+def write_author(settings: Settings, author: Author) -> Path:
+    """Write one author's file; defaults are left out, so that they can move on."""
+    import tomli_w
+
+    document: dict[str, Any] = {"name": author.name, "sources": list(author.sources)}
+    for name, spec in Author.__dataclass_fields__.items():
+        if name in {"slug", "name", "sources", "extra"}:
+            continue
+        value = getattr(author, name)
+        if value != spec.default:
+            if isinstance(value, Guards):
+                value = value.as_table()
+            document[name] = list(value) if isinstance(value, tuple) else value
+    document |= author.extra
+    path = settings.authors_dir / f"{author.slug}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".toml.partial")
+    partial.write_text(tomli_w.dumps(document), encoding="utf-8")
+    partial.replace(path)
+    return path

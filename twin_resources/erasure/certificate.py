@@ -1,0 +1,129 @@
+"""The certificate: what was forgotten, where, and how that was proved; hashes, no text.
+
+Belongs here: its fields, its file, its own hash. Does not belong here: the proof (`forgetting.py`).
+
+    <home>/forgetting/certificate-<number>.json
+
+`subject` and `ids` are SHA-256 of what was named, so whoever asked can check that it was theirs;
+`sha256` is over the document without that field, with sorted keys and no white space.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twin_resources.erasure.elsewhere import Elsewhere
+from twin_resources.erasure.gone import Gone, digest_of
+from twin_resources.errors import TwinError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One certificate.
+
+    Attributes:
+        kind: post, author or reader; subject: `Subject.digest`.
+        ids: of every identifier that went, sorted.
+        runs: number of runs of 8 words that no decoded file holds any more, and their digest.
+        places: name → how many rows, files or traces were erased there.
+        proved: the places whose remaining content was decoded and holds nothing.
+        tainted: checkpoints; they are served no longer.
+    """
+
+    number: int
+    kind: str
+    subject: str
+    ids: tuple[str, ...]
+    runs: tuple[int, str]
+    places: dict[str, int]
+    proved: tuple[str, ...]
+    tainted: tuple[str, ...]
+    elsewhere: tuple[Elsewhere, ...]
+    asked_at: str
+    done_at: str
+
+
+def certify(
+    gone: Gone,
+    *,
+    number: int,
+    places: dict[str, int],
+    proved: list[str],
+    elsewhere: list[Elsewhere],
+    asked_at: float,
+    done_at: float,
+) -> Certificate:
+    """The certificate of a request that is proved."""
+    runs = gone.marks.runs
+    # checkpoint hashes name weights, not people; of an author they go with the rest
+    tainted = () if gone.whole_author else tuple(sorted(gone.checkpoints))
+    return Certificate(
+        number=number,
+        kind=gone.subject.kind,
+        subject=gone.subject.digest,
+        ids=tuple(sorted(digest_of(one) for one in gone.ids)),
+        runs=(int(runs.size), hashlib.sha256(runs.tobytes()).hexdigest()),
+        places=places,
+        proved=tuple(proved),
+        tainted=tainted,
+        elsewhere=tuple(elsewhere),
+        asked_at=_instant(asked_at),
+        done_at=_instant(done_at),
+    )
+
+
+def certificate_path(home: Path, number: int) -> Path:
+    """Where the certificate of a request lies."""
+    return home / "forgetting" / f"certificate-{number}.json"
+
+
+def write_certificate(path: Path, certificate: Certificate) -> Path:
+    """Write it with its hash; complete whenever it exists."""
+    document = {"schema": SCHEMA, **asdict(certificate)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".json.partial")
+    text = json.dumps(document | {"sha256": _hash(document)}, indent=2, sort_keys=True)
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def read_certificate(path: Path) -> dict[str, Any]:
+    """Read one and check its hash.
+
+    Raises:
+        TwinError: there is none, or it was changed after it was written.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TwinError(
+            f"read the certificate {path}",
+            found=f"{type(error).__name__}",
+            next_step="look for it in the folder `forgetting` of the home",
+        ) from error
+    said = document.pop("sha256", "")
+    if said != _hash(document):
+        raise TwinError(
+            f"check the certificate {path}",
+            found="another content than its hash says",
+            next_step="restore the file as it was written",
+        )
+    return document
+
+
+def _hash(document: dict[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _instant(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

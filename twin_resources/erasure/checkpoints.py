@@ -1,0 +1,171 @@
+"""The place `checkpoints`: what was trained on it is tainted, and its weights go.
+
+Belongs here: telling which checkpoints saw a post, the flag, the files, and asking for a rebuild.
+Does not belong here: what a tainted version may do (`registry/moves.py`, `registry/policy.py`:
+base model + retrieval answer), starting the training (the sensor `retraining_requested`).
+
+Weights cannot be searched for a text, and a tainted version is never served again: the adapters are
+deleted, the manifest stays (hashes and numbers), so that answers given before can be explained. A
+checkpoint whose dataset is not known any more counts as trained on it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.place import Instance
+from twin_resources.errors import TwinError
+from twin_resources.quality.retraining import retrainings
+
+ACTOR, REASON = "forget", "something that it was trained on was forgotten"
+WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """`<home>/checkpoints/<author>/<hash>/`, and the adapters that an author's versions name."""
+
+    instance: Instance
+    name: str = "checkpoints"
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        if gone.whole_author:
+            folder = self.instance.settings.checkpoints_dir / gone.author
+            count = sum(path.is_file() for path in folder.rglob("*"))
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            return count
+        erased = 0
+        for author in self._authors(gone):
+            erased += self._taint(author, gone)
+        for folder in self._folders(gone):
+            for path in _weights_of(folder):
+                path.unlink()
+                erased += 1
+        for path in self._reports(gone):
+            if held_in(path, gone) is not None:
+                path.unlink()
+                erased += 1
+        return erased
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`."""
+        found = [
+            f"{path.parent.name}: weights" for at in self._folders(gone) for path in _weights_of(at)
+        ]
+        if gone.whole_author:
+            folder = self.instance.settings.checkpoints_dir / gone.author
+            found += [f"the folder of the author ({folder.name})"] if folder.exists() else []
+        for author in self._authors(gone):
+            found += [
+                f"v{item.version} is not tainted"
+                for item in self.instance.registry.versions(author)
+                if item.checkpoint in gone.checkpoints and not item.tainted
+            ]
+        for path in self._reports(gone):
+            where = held_in(path, gone)
+            found += [f"{path.name}: {where}"] if where else []
+        return found
+
+    def _authors(self, gone: Gone) -> list[str]:
+        return [gone.author] if gone.author else self.instance.registry.authors()
+
+    def _folders(self, gone: Gone) -> Iterator[Path]:
+        base = self.instance.settings.checkpoints_dir
+        for checkpoint in sorted(gone.checkpoints):
+            yield from (path for path in base.glob(f"*/{checkpoint}") if path.is_dir())
+
+    def _reports(self, gone: Gone) -> list[Path]:
+        base = self.instance.settings.checkpoints_dir
+        folders = [base / gone.author] if gone.author else [base]
+        return [
+            path
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.suffix not in WEIGHTS and path.name != "manifest.json"
+        ]
+
+    def _taint(self, author: str, gone: Gone) -> int:
+        """Flag the versions, and ask for a rebuild once; a stable one answers no longer at once."""
+        state, registry = self.instance.state, self.instance.registry
+        flagged = 0
+        for item in registry.versions(author):
+            if item.checkpoint in gone.checkpoints and not item.tainted:
+                registry.taint(author, item.version, actor=ACTOR, reason=REASON)
+                flagged += 1
+        mine = [item for item in registry.versions(author) if item.checkpoint in gone.checkpoints]
+        if any(item.state in {"stable", "shadow", "canary", "candidate"} for item in mine):
+            with state.transaction() as connection:
+                waiting = retrainings.open_requests(connection).get(author, [])
+                if not any(request.cause == "forget" for request in waiting):
+                    retrainings.ask(
+                        connection,
+                        author=author,
+                        cause="forget",
+                        asked_by=ACTOR,
+                        reason=REASON,
+                        at=state.now(connection),
+                    )
+        return flagged
+
+
+def trained_on(instance: Instance, author: str, gone: Gone) -> set[str]:
+    """Checkpoints whose data held one of the identifiers, or whose data are not known any more.
+
+    Read before anything is erased: the manifest names the tag of its dataset and of its pairs.
+    """
+    base = instance.settings.checkpoints_dir / author
+    manifests: dict[str, dict[str, Any]] = {
+        path.parent.name: json.loads(path.read_text("utf-8"))
+        for path in sorted(base.glob("*/manifest.json"))
+    }
+    pairs: dict[str, dict[str, Any]] = {
+        checkpoint: manifest.get("preferences") or {} for checkpoint, manifest in manifests.items()
+    }
+    found = {
+        checkpoint
+        for checkpoint, manifest in manifests.items()
+        if _holds_rows(instance, author, manifest["dataset"], gone)
+        or (pairs[checkpoint] and _holds_rows(instance, author, pairs[checkpoint], gone))
+    }
+    # a version whose folder has gone, or lies on another machine
+    versions = instance.registry.versions(author)
+    found |= {
+        item.checkpoint
+        for item in versions
+        if item.checkpoint not in manifests and not item.is_answer_model  # nobody trained that
+    }
+    # a preference-tuned one stands on the supervised one
+    return found | {one for one, used in pairs.items() if used.get("parent") in found}
+
+
+def _holds_rows(instance: Instance, author: str, source: dict[str, Any], gone: Gone) -> bool:
+    """Whether the rows under a tag name it or say it; also when nobody can tell."""
+    try:
+        rows = instance.tables.read(source["asset"], author, version=source["tag"])
+    except TwinError:
+        return True  # the tag was taken off, or the table is gone
+    if "split" in rows.columns:
+        rows = rows.filter(rows["split"] == "train")
+    return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
+
+
+def _names(row: dict[str, Any], gone: Gone) -> bool:
+    columns = ("sample_id", "document_id", "chunk_id", "trace_id")
+    if any(isinstance(row.get(name), str) and gone.is_value(row[name]) for name in columns):
+        return True
+    lists: list[list[str]] = [row.get("context_chunk_ids") or [], row.get("voters") or []]
+    return any(gone.is_value(one) for values in lists for one in values)
+
+
+def _weights_of(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.suffix in WEIGHTS)

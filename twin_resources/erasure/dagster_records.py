@@ -1,0 +1,247 @@
+"""The place `dagster`: run storage, event log, ticks, partitions and compute logs.
+
+Belongs here: which runs and rows of Dagster's own records hold what is gone, and removing them.
+Does not belong here: jobs and sensors (`twin_sensors`); nothing else in this package knows dagster.
+
+No asset puts text of a post into an event, but an exception may quote one, and names of authors are
+partition keys and tags. A run that holds something goes with its events and logs; of an author, all
+runs go. Ticks that name it go; an asset's cached state is made anew by Dagster.
+API: `DagsterInstance.delete_run`; the other rows over the storages' own SQLAlchemy connections,
+which SQLite and PostgreSQL share. On PostgreSQL the tables are written anew afterwards
+(https://www.postgresql.org/docs/15/sql-vacuum.html): each is locked for that long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+from twin_resources.dagster_runs import IN_PROGRESS
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.sqlite_files import rewrite
+from twin_resources.errors import TwinError
+
+PARTITIONS, PARTITION_TAG = "authors", "dagster/partition"
+CANCEL_S = 60.0
+# Rows that go when they hold it; in the others the columns named here are emptied.
+_ROWS_GO = ("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs",
+            "asset_check_executions", "run_tags", "bulk_actions", "backfill_tags",
+            "asset_daemon_asset_evaluations")  # fmt: skip
+_EMPTIED = {"asset_keys": ("last_materialization", "asset_details", "cached_status_data", "tags")}
+
+
+@dataclass(frozen=True)
+class DagsterRecords:
+    """The records of one Dagster instance.
+
+    Attributes:
+        dagster: None: this home has never had one.
+        own_run: id of the run that forgets; it is neither ended nor deleted.
+    """
+
+    instance: Instance
+    dagster: DagsterInstance | None
+    own_run: str = ""
+    name: str = "dagster"
+
+    def end_runs(self, gone: Gone) -> int:
+        """End the runs at work that could write it back, and wait until they have ended.
+
+        Raises:
+            TwinError: one of them does not end.
+        """
+        if self.dagster is None:
+            return 0
+        statuses = [DagsterRunStatus(status) for status in IN_PROGRESS]
+        working = [
+            run
+            for run in self.dagster.get_runs(RunsFilter(statuses=statuses))
+            if run.tags.get(PARTITION_TAG) in gone.authors and run.run_id != self.own_run
+        ]
+        for run in working:
+            self._cancel(run)
+        deadline = time.monotonic() + CANCEL_S
+        for run in working:
+            while not self._is_over(run.run_id):
+                if time.monotonic() > deadline:
+                    raise TwinError(
+                        f"end the run {run.run_id[:8]} of {run.job_name}",
+                        found=f"it is still at work after {CANCEL_S:g} s",
+                        next_step="end it in the Dagster UI, then forget again: nothing is lost",
+                    )
+                time.sleep(0.2)
+        return len(working)
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        if self.dagster is None:
+            return 0
+        erased = 0
+        for run_id in list(self._runs_with(gone)):
+            self.dagster.delete_run(run_id)
+            self.dagster.compute_log_manager.delete_logs(prefix=[run_id])
+            if folder := self._runs_folder():
+                for path in folder.glob(f"{run_id}.db*"):
+                    path.unlink()
+            erased += 1
+        if gone.whole_author and self.dagster.has_dynamic_partition(PARTITIONS, gone.author):
+            self.dagster.delete_dynamic_partition(PARTITIONS, gone.author)
+            erased += 1
+        servers: list[sa.Engine] = []
+        for connect in self._stores():
+            with connect as connection:
+                erased += _erase_rows(connection, gone)
+                if connection.dialect.name == "postgresql":
+                    servers.append(connection.engine)
+        if servers and erased:
+            _vacuum(servers[0])  # the three storages of an instance share one database
+        for path in self._databases():
+            rewrite(path)
+        return erased
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`."""
+        if self.dagster is None:
+            return []
+        found: list[str] = []
+        if self._runs_folder() is None:
+            found += [f"run {run_id}" for run_id in self._runs_with(gone)]
+            for connect in self._stores():
+                with connect as connection:
+                    found += _holding(connection, gone)
+        folder = self._folder()
+        if folder is None:
+            return found
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        beside = ("-wal", "-shm", "-journal")  # read with their database
+        held = ((path, held_in(path, gone)) for path in files if not path.name.endswith(beside))
+        return found + [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
+
+    # Runs
+
+    def _runs_with(self, gone: Gone) -> Iterator[str]:
+        assert self.dagster is not None
+        for run in self.dagster.get_runs():
+            if run.run_id == self.own_run:
+                continue
+            of_author = gone.whole_author and gone.author in run.tags.values()
+            if (
+                of_author
+                or gone.is_among([dict(run.tags), run.run_config])
+                or self._events_hold(run.run_id, gone)
+                or self._logs_hold(run.run_id, gone)
+            ):
+                yield run.run_id
+
+    def _events_hold(self, run_id: str, gone: Gone) -> bool:
+        storage: Any = self.dagster.event_log_storage if self.dagster else None
+        with storage.run_connection(run_id) as connection:
+            asked = sa.text("SELECT event FROM event_logs WHERE run_id = :run")
+            events = connection.execute(asked, {"run": run_id})
+            return any(gone.is_among(str(event)) for (event,) in events)
+
+    def _logs_hold(self, run_id: str, gone: Gone) -> bool:
+        folder = self._folder()
+        if folder is None:
+            return False
+        files = [path for path in (folder / run_id).rglob("*") if path.is_file()]
+        return any(held_in(path, gone) for path in files)
+
+    def _cancel(self, run: dg.DagsterRun) -> None:
+        assert self.dagster is not None
+        if run.status == DagsterRunStatus.QUEUED:
+            self.dagster.report_run_canceled(run)
+            return
+        if not self.dagster.run_launcher.terminate(run.run_id):
+            # nothing is there to be ended: its worker died
+            self.dagster.report_run_canceled(run)
+
+    def _is_over(self, run_id: str) -> bool:
+        run = self.dagster.get_run_by_id(run_id) if self.dagster else None
+        return run is None or run.is_finished
+
+    # Where they lie
+
+    def _stores(self) -> list[AbstractContextManager[Any]]:
+        if self.dagster is None:
+            return []
+        events: Any = self.dagster.event_log_storage
+        runs: Any = self.dagster.run_storage
+        schedules: Any = self.dagster.schedule_storage
+        return [events.index_connection(), runs.connect(), schedules.connect()]
+
+    def _folder(self) -> Path | None:
+        """What an instance keeps in files: its logs at least; None: nothing."""
+        folder = self.instance.settings.home / "dagster"
+        return folder if folder.is_dir() else None
+
+    def _runs_folder(self) -> Path | None:
+        """The files of its events; None: they are in a server."""
+        folder = self.instance.settings.home / "dagster" / "history" / "runs"
+        return folder if folder.is_dir() else None
+
+    def _databases(self) -> list[Path]:
+        folder = self._folder()
+        return sorted(folder.rglob("*.db")) if folder else []
+
+
+def opened_records(instance: Instance) -> DagsterRecords:
+    """The records of the home's own Dagster, for callers outside of a run."""
+    home = instance.settings.home / "dagster"
+    there = (home / "dagster.yaml").is_file()
+    return DagsterRecords(instance, DagsterInstance.from_config(str(home)) if there else None)
+
+
+def _tables(connection: Any) -> list[sa.Table]:
+    known = sa.MetaData()
+    names = {*_ROWS_GO, *_EMPTIED, "instigators", "jobs"}
+    known.reflect(connection, only=lambda name, _: name in names)
+    return list(known.sorted_tables)
+
+
+def _vacuum(engine: sa.Engine) -> None:
+    """PostgreSQL: write anew what rows were deleted from, so that no page holds them."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        there = set(sa.inspect(connection).get_table_names())
+        for name in sorted(there & {*_ROWS_GO, *_EMPTIED, "instigators", "jobs", "runs"}):
+            connection.execute(sa.text(f'VACUUM (FULL) "{name}"'))
+
+
+def _holding(connection: Any, gone: Gone) -> list[str]:
+    return [
+        table.name
+        for table in _tables(connection)
+        if any(_holds(dict(row), gone) for row in connection.execute(sa.select(table)).mappings())
+    ]
+
+
+def _holds(row: dict[str, Any], gone: Gone) -> bool:
+    return any(gone.is_among(value) for value in row.values() if isinstance(value, str))
+
+
+def _erase_rows(connection: Any, gone: Gone) -> int:
+    erased = 0
+    for table in _tables(connection):
+        for row in connection.execute(sa.select(table)).mappings().all():
+            if not _holds(dict(row), gone):
+                continue
+            mine = table.c.id == row["id"]
+            if table.name in _ROWS_GO:
+                connection.execute(sa.delete(table).where(mine))
+            elif table.name in _EMPTIED:
+                empty = dict.fromkeys(_EMPTIED[table.name])
+                connection.execute(sa.update(table).where(mine).values(**empty))
+            else:  # a sensor's cursor is a cache of this project's own state
+                connection.execute(sa.delete(table).where(mine))
+            erased += 1
+    return erased

@@ -1,0 +1,219 @@
+"""Files as the texts that they hold: each decoded, for a grep on packed pages proves nothing.
+
+Belongs here: one reader a format, chosen by the file's first bytes.
+Does not belong here: what is looked for (`gone.py`), which files there are (the places).
+
+A file that cannot be decoded by its own format is an error, not a file without texts. SQLite is
+read twice: its rows, and its raw pages with the write-ahead log, where deleted rows lie.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_resources.erasure.gone import Gone, texts_in
+from twin_resources.errors import TwinError
+
+_SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
+_PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"
+_PIECE = 1 << 20
+_OVERLAP = 4096  # a run of words that lies across two pieces is in one of them
+_ROWS = 2000
+_MOST_UNPACKED = 1 << 30
+
+
+class Undecodable(TwinError):
+    """A file says by its first bytes what it is, and cannot be read as that."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text in a file.
+
+    Attributes:
+        where: table and column, line or part; for people.
+        value: the text.
+    """
+
+    where: str
+    value: str
+
+
+def held_in(path: Path, gone: Gone) -> str | None:
+    """Where a file holds what is gone; None: it was decoded to its end and holds nothing.
+
+    A running stack replaces files all the time: one that vanishes meanwhile holds nothing either.
+
+    Raises:
+        Undecodable: it is damaged.
+    """
+    try:
+        for text in texts_of(path):
+            if gone.is_value(text.value) or gone.is_in(text.value):
+                return text.where
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def texts_of(path: Path) -> Iterator[Text]:
+    """Every text of a file.
+
+    Raises:
+        Undecodable: it is damaged.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    try:
+        if head == _SQLITE:
+            yield from _of_sqlite(path)
+        elif path.suffix == ".lance":
+            yield from _of_lance(path)
+        elif head.startswith(_PARQUET):
+            yield from _of_parquet(path)
+        elif head.startswith(_ARROW):
+            yield from _of_arrow(path)
+        elif head.startswith(_GZIP):
+            yield from of_bytes(path.read_bytes())
+        elif path.suffix == ".safetensors":
+            yield from _of_safetensors(path)
+        elif head.startswith(_GGUF):
+            yield from _raw(path, most=_PIECE)  # its header; the tensors are numbers
+        elif path.suffix == ".json":
+            yield from of_bytes(path.read_bytes())
+        else:
+            yield from _raw(path)
+    except (ValueError, sqlite3.DatabaseError, zlib.error) as error:
+        raise Undecodable(
+            f"decode {path}",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            next_step="mend or remove the file, then forget again: it goes on where it stopped",
+        ) from error
+
+
+def of_bytes(body: bytes) -> Iterator[Text]:
+    """Texts of bytes that may be gzip, JSON or anything with UTF-8 in it."""
+    if body.startswith(_GZIP):
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        unpacked = unpacker.decompress(body, _MOST_UNPACKED)
+        if not unpacker.eof and not unpacker.unconsumed_tail:
+            raise ValueError("a gzip stream that is cut off")
+        if unpacker.unconsumed_tail:
+            raise ValueError(f"unpacks to more than {_MOST_UNPACKED:,} bytes")
+        yield from of_bytes(unpacked)
+        return
+    text = body.decode("utf-8", errors="replace")
+    if text[:1] in ("{", "["):
+        try:
+            document = json.loads(text)
+        except ValueError:
+            yield Text("bytes", text)  # JSON lines, or a file that is being written
+            return
+        yield from (Text("json", leaf) for leaf in texts_in(document))
+        return
+    yield Text("bytes", text)
+
+
+def _of_sqlite(path: Path) -> Iterator[Text]:
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+    try:
+        connection.text_factory = lambda body: body.decode("utf-8", errors="replace")
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in names:
+            cursor = connection.execute(f'SELECT * FROM "{table}"')
+            columns = [described[0] for described in cursor.description]
+            for row in cursor:
+                for column, value in zip(columns, row, strict=True):
+                    if isinstance(value, bytes):
+                        yield from (Text(f"{table}.{column}", one.value) for one in of_bytes(value))
+                    else:
+                        yield from (Text(f"{table}.{column}", leaf) for leaf in texts_in(value))
+    finally:
+        connection.close()
+    yield from _raw(path)
+    for suffix in ("-wal", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        if beside.is_file():
+            yield from _raw(beside)
+
+
+def _of_lance(path: Path) -> Iterator[Text]:
+    from lance.file import LanceFileReader
+
+    try:
+        reader: Any = LanceFileReader(str(path))
+    except OSError as error:
+        if not path.exists():
+            raise FileNotFoundError(path) from error
+        raise ValueError(f"not a Lance file: {error}") from error
+    for batch in reader.read_all(batch_size=_ROWS).to_batches():
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            yield from (Text(f"column {name}", value) for value in _texts_of_column(column))
+
+
+def _texts_of_column(column: Any) -> Iterator[str]:
+    import pyarrow.types as of
+
+    if of.is_primitive(column.type) or of.is_null(column.type):
+        return
+    if of.is_fixed_size_list(column.type) and of.is_primitive(column.type.value_type):
+        return  # vectors
+    for value in column.to_pylist():
+        if value is not None:
+            yield from texts_in(value)
+
+
+def _of_parquet(path: Path) -> Iterator[Text]:
+    import pyarrow.parquet as pq
+
+    file: Any = pq.ParquetFile(path)
+    yield from _of_metadata(file.schema_arrow.metadata)
+    for batch in file.iter_batches(batch_size=_ROWS):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            yield from (Text(f"column {name}", value) for value in _texts_of_column(column))
+
+
+def _of_arrow(path: Path) -> Iterator[Text]:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        reader: Any = pa.ipc.open_file(source)
+        yield from _of_metadata(reader.schema.metadata)
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                yield from (Text(f"column {name}", value) for value in _texts_of_column(column))
+
+
+def _of_metadata(metadata: Any) -> Iterator[Text]:
+    for name, value in (metadata or {}).items():
+        yield Text(f"metadata {name.decode(errors='replace')}", value.decode(errors="replace"))
+
+
+def _of_safetensors(path: Path) -> Iterator[Text]:
+    with path.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        yield from of_bytes(stream.read(size))
+
+
+def _raw(path: Path, *, most: int | None = None) -> Iterator[Text]:
+    """A file's bytes as text, in pieces that overlap."""
+    read, before = 0, b""
+    with path.open("rb") as stream:
+        while most is None or read < most:
+            piece = stream.read(_PIECE)
+            if not piece:
+                return
+            read += len(piece)
+            if piece[:2] == _GZIP and not before:
+                piece = gzip.decompress(piece + stream.read())
+            yield Text("bytes", (before + piece).decode("utf-8", errors="replace"))
+            before = piece[-_OVERLAP:]

@@ -1,0 +1,233 @@
+"""The place `files`: every file under the home that no other place has claimed.
+
+Belongs here: author files, progress, logs, reports, plots, jobs of trainings, and whatever a later
+version of this project writes there.
+Does not belong here: tables, checkpoints, Dagster's records and the three SQLite stores, which are
+places of their own; prepared weights, which come from elsewhere; the sources an author imports
+from, which are the author's own copy (`elsewhere.py` lists them).
+
+A log loses the lines that hold it, a JSON document the entries, a SQLite file the rows. The job
+folder of a training goes whole, and so does any other file: a report is made anew.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from twin_resources.authors import list_authors
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.sqlite_files import delete_holding, opened, rewrite
+
+FOLDER = "forgetting"  # marks of open requests, and certificates: hashes alone
+_STORES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")
+_LINES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
+_SQLITE = b"SQLite format 3\x00"
+
+
+@dataclass(frozen=True)
+class HomeFiles:
+    """Everything under the home but what is claimed."""
+
+    instance: Instance
+    name: str = "files"
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        erased = 0
+        for path in list(self.named(gone)):
+            erased += _remove(path)
+        for path in self.files():
+            if held_in(path, gone) is None:
+                continue
+            job = self._job_of(path)
+            if job is not None:
+                erased += _remove(job)
+            else:
+                _clean(path, gone)
+                erased += 1
+        return erased
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`."""
+        home = self.instance.settings.home
+        found = [
+            f"{path.relative_to(home).parent}/… is named after it" for path in self.named(gone)
+        ]
+        for path in self.files():
+            where = held_in(path, gone)
+            if where is not None:
+                found.append(f"{path.relative_to(home)}: {where}")
+        return found
+
+    def files(self) -> Iterator[Path]:
+        """The files that are no other place's; one that vanishes meanwhile is left out."""
+        home, claimed = self.instance.settings.home, self._claimed()
+        for folder, names, files in os.walk(home):
+            here = Path(folder)
+            names[:] = sorted(name for name in names if here / name not in claimed)
+            for name in sorted(files):
+                path = here / name
+                is_store = here == home and name.startswith(_STORES)
+                if not is_store and path.is_file() and not path.is_symlink():
+                    yield path
+
+    def named(self, gone: Gone) -> Iterator[Path]:
+        """Files and folders that are named after the author."""
+        if not gone.whole_author:
+            return
+        settings = self.instance.settings
+        yield from (
+            path
+            for path in (
+                settings.authors_dir / f"{gone.author}.toml",
+                settings.home / "progress" / f"{gone.author}.json",
+            )
+            if path.exists()
+        )
+        claimed = self._claimed()
+        for folder, names, files in os.walk(settings.home):
+            here = Path(folder)
+            names[:] = [name for name in names if here / name not in claimed]
+            for name in (*names, *files):
+                if gone.is_in(Path(name).stem) and (here / name).exists():
+                    yield here / name
+
+    def _claimed(self) -> set[Path]:
+        settings = self.instance.settings
+        claimed = {
+            settings.weights_dir,
+            settings.checkpoints_dir,
+            settings.home / "dagster",
+            settings.home / FOLDER,
+        }
+        if "://" not in settings.tables_base:
+            claimed.add(Path(settings.tables_base))
+        for author in list_authors(settings):
+            claimed |= {Path(source) for source in author.sources}
+        return claimed
+
+    def _job_of(self, path: Path) -> Path | None:
+        """The training's folder that a file lies in, `work/training/<name>`."""
+        jobs = self.instance.settings.work_dir / "training"
+        if not path.is_relative_to(jobs):
+            return None
+        return jobs / path.relative_to(jobs).parts[0]
+
+
+def _remove(path: Path) -> int:
+    if path.is_dir() and not path.is_symlink():
+        count = sum(inner.is_file() for inner in path.rglob("*"))
+        shutil.rmtree(path)
+        return count
+    path.unlink(missing_ok=True)
+    return 1
+
+
+def _clean(path: Path, gone: Gone) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(len(_SQLITE))
+    if head == _SQLITE:
+        _clean_sqlite(path, gone)
+    elif path.suffix == ".json":
+        _clean_json(path, gone)
+    elif path.suffix in _LINES:
+        _clean_lines(path, gone)
+    else:
+        path.unlink()
+
+
+def _clean_sqlite(path: Path, gone: Gone) -> None:
+    with opened(path) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in names:
+            delete_holding(connection, table, gone)
+    rewrite(path)
+
+
+def _clean_lines(path: Path, gone: Gone) -> None:
+    """In place: the process that writes the log goes on writing into it.
+
+    A run of words may lie across lines, so a line goes with its neighbours when they hold it
+    together.
+    """
+    with path.open("r+b") as stream:
+        lines = stream.read().decode("utf-8", errors="replace").splitlines(keepends=True)
+        kept = list(_lines_without(lines, gone))
+        stream.seek(0)
+        stream.write("".join(kept).encode())
+        stream.truncate()
+
+
+def _lines_without(lines: Iterable[str], gone: Gone) -> list[str]:
+    kept = [line for line in lines if not gone.is_in(line)]
+    while gone.is_in("".join(kept)):  # across lines: halve until only those that hold it are left
+        found = _smallest(kept, gone)
+        kept = kept[: found[0]] + kept[found[1] :]
+    return kept
+
+
+def _smallest(lines: list[str], gone: Gone) -> tuple[int, int]:
+    """The first stretch of lines that holds it and gets no shorter from either end."""
+    first, last = 0, len(lines)
+    low, high = 1, len(lines)
+    while low < high:  # the fewest lines from the start that hold it
+        middle = (low + high) // 2
+        if gone.is_in("".join(lines[:middle])):
+            high = middle
+        else:
+            low = middle + 1
+    last = low
+    low, high = 0, last - 1
+    while low < high:  # the last line from which on they still do
+        middle = (low + high + 1) // 2
+        if gone.is_in("".join(lines[middle:last])):
+            low = middle
+        else:
+            high = middle - 1
+    first = low
+    return first, last
+
+
+def _clean_json(path: Path, gone: Gone) -> None:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        path.unlink()  # half a document is of no use to anybody
+        return
+    left = _without(document, gone)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(left, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.chmod(path.stat().st_mode)
+    partial.replace(path)
+
+
+_GONE = object()
+
+
+def _without(value: Any, gone: Gone) -> Any:
+    left = _pruned(value, gone)
+    return {} if left is _GONE else left
+
+
+def _pruned(value: Any, gone: Gone) -> Any:
+    if isinstance(value, str):
+        return _GONE if gone.is_among(value) else value
+    if isinstance(value, list):
+        parts = [_pruned(one, gone) for one in cast("list[Any]", value)]
+        return [one for one in parts if one is not _GONE]
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[str, Any]", value)
+        pruned = {
+            name: _pruned(one, gone) for name, one in entries.items() if not gone.is_among(name)
+        }
+        return {name: one for name, one in pruned.items() if one is not _GONE}
+    return value

@@ -1,0 +1,227 @@
+"""The journal of forgetting: what was asked, how far it came, and what must not come back.
+
+Belongs here: three tables of the state store, and reading and writing them.
+Does not belong here: doing it (`forgetting.py`), what a step is (`places.py`).
+Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9: the plan is written
+before the first step, each step may be done again, so a crash anywhere is a step done twice.
+
+Until a request is done its row names the subject and its identifiers; then they are replaced by
+hashes. A forgotten post is remembered by hashes alone, so that the next import leaves it out.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from twin_resources.erasure.gone import Kind, Subject, digest_of
+from twin_resources.errors import TwinError
+from twin_resources.storage.state.state import State
+
+_metadata = sa.MetaData()
+requests = sa.Table(
+    "forget_requests",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("subject_hash", sa.String(64), nullable=False, index=True),
+    sa.Column("subject", sa.JSON, nullable=False),  # {} once it is done
+    sa.Column("plan", sa.Text, nullable=False),  # `Gone.to_json`; empty before and after
+    sa.Column("asked_by", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("done_at", sa.Double),
+    sa.Column("certificate", sa.Text, nullable=False),
+)
+steps = sa.Table(
+    "forget_steps",
+    _metadata,
+    sa.Column("request", sa.Integer, primary_key=True),
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("erased", sa.Integer, nullable=False),
+    sa.Column("ended_at", sa.Double, nullable=False),
+)
+remembered = sa.Table(
+    "forgotten_posts",
+    _metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("forgotten_at", sa.Double, nullable=False),
+)
+TABLES = (requests, steps, remembered)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        subject: None once it is done.
+        key_hash: of a reader who was named by the key itself.
+        plan: JSON; empty before the first step.
+        certificate: path of the file; empty until it is done.
+    """
+
+    number: int
+    kind: Kind
+    subject_hash: str
+    subject: Subject | None
+    key_hash: str
+    plan: str
+    asked_by: str
+    asked_at: float
+    done_at: float | None
+    certificate: str
+
+
+def open_journal(state: State) -> None:
+    """Make the journal's tables where they are missing."""
+    with state.transaction() as connection:
+        _metadata.create_all(connection)
+
+
+def ask(state: State, subject: Subject, *, asked_by: str, key_hash: str = "") -> int:
+    """Enter a request; one of the same subject that is not done yet is joined.
+
+    Returns:
+        The request's number.
+    """
+    open_journal(state)
+    with state.transaction() as connection:
+        waiting = connection.execute(
+            sa.select(requests.c.number).where(
+                requests.c.subject_hash == subject.digest, requests.c.done_at.is_(None)
+            )
+        ).scalar()
+        if waiting is not None:
+            return int(waiting)
+        named = {"author": subject.author, "name": subject.name, "key_hash": key_hash}
+        return connection.execute(
+            sa.insert(requests)
+            .values(
+                kind=subject.kind,
+                subject_hash=subject.digest,
+                subject=named,
+                plan="",
+                asked_by=asked_by,
+                asked_at=state.now(connection),
+                certificate="",
+            )
+            .returning(requests.c.number)
+        ).scalar_one()
+
+
+def find(state: State, number: int) -> Request:
+    """One request.
+
+    Raises:
+        TwinError: there is none of that number.
+    """
+    open_journal(state)
+    with state.reading() as connection:
+        row = connection.execute(sa.select(requests).where(requests.c.number == number)).mappings()
+        found = row.first()
+    if found is None:
+        raise TwinError(
+            f"find the request {number} to forget",
+            found="no such request in the state store",
+            next_step="ask for it: `twin forget --post ID --author SLUG`",
+        )
+    return _request(found)
+
+
+def unfinished(state: State) -> list[Request]:
+    """Requests that are not done, oldest first."""
+    open_journal(state)
+    with state.reading() as connection:
+        statement = sa.select(requests).where(requests.c.done_at.is_(None))
+        rows = connection.execute(statement.order_by(requests.c.number)).mappings()
+        return [_request(row) for row in rows]
+
+
+def _request(row: Any) -> Request:
+    values = dict(row)
+    named = cast("dict[str, str]", values.pop("subject"))
+    kind = cast("Kind", values["kind"])
+    subject = Subject(kind, named["author"], named["name"]) if named else None
+    return Request(**values, subject=subject, key_hash=named.get("key_hash", ""))
+
+
+def write_plan(state: State, number: int, plan: str) -> None:
+    """Keep what the request is about, before anything of it is erased."""
+    with state.transaction() as connection:
+        connection.execute(sa.update(requests).where(requests.c.number == number).values(plan=plan))
+
+
+def steps_done(state: State, number: int) -> dict[str, int]:
+    """Place → how much was erased there, for the places that are done."""
+    statement = sa.select(steps.c.place, steps.c.erased).where(steps.c.request == number)
+    with state.reading() as connection:
+        return {row.place: row.erased for row in connection.execute(statement)}
+
+
+def step_done(state: State, number: int, place: str, erased: int) -> None:
+    """A place was erased; a second time adds to the first."""
+    mine = (steps.c.request == number) & (steps.c.place == place)
+    with state.transaction() as connection:
+        before = connection.execute(sa.select(steps.c.erased).where(mine)).scalar() or 0
+        connection.execute(sa.delete(steps).where(mine))
+        at = state.now(connection)
+        values = {"request": number, "place": place, "erased": before + erased, "ended_at": at}
+        connection.execute(sa.insert(steps).values(**values))
+
+
+def close(state: State, number: int, certificate: str) -> None:
+    """The request is done: its row keeps hashes alone."""
+    with state.transaction() as connection:
+        connection.execute(
+            sa.update(requests)
+            .where(requests.c.number == number)
+            .values(subject={}, plan="", done_at=state.now(connection), certificate=certificate)
+        )
+
+
+# Posts that must not come back
+
+
+def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterable[str]) -> None:
+    """Remember posts, by hashes, so that an import leaves them out.
+
+    Args:
+        source_ids: of the posts.
+        texts: their `content_hash`; the same text under another name does not come back either.
+    """
+    open_journal(state)
+    hashes = {digest_of("source", author, one) for one in source_ids}
+    hashes |= {digest_of("text", author, one) for one in texts}
+    with state.transaction() as connection:
+        at = state.now(connection)
+        for one in sorted(hashes):
+            connection.execute(sa.delete(remembered).where(remembered.c.hash == one))
+            connection.execute(sa.insert(remembered).values(hash=one, forgotten_at=at))
+
+
+@dataclass(frozen=True)
+class ForgottenPosts:
+    """The posts of one author that must not come back."""
+
+    author: str
+    hashes: frozenset[str]
+
+    def holds(self, source_id: str) -> bool:
+        """Whether the post of this id was forgotten."""
+        return bool(self.hashes) and digest_of("source", self.author, source_id) in self.hashes
+
+    def holds_text(self, content_hash: str) -> bool:
+        """Whether a post with this very text was forgotten."""
+        return bool(self.hashes) and digest_of("text", self.author, content_hash) in self.hashes
+
+
+def forgotten_posts(state: State, author: str) -> ForgottenPosts:
+    """What an import of this author leaves out."""
+    open_journal(state)
+    with state.reading() as connection:
+        found = connection.execute(sa.select(remembered.c.hash)).scalars()
+        return ForgottenPosts(author, frozenset(found))

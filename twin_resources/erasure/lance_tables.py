@@ -1,0 +1,339 @@
+"""The place of all Lance tables: assets, and what stages keep for themselves.
+
+Belongs here: which rows of any table hold what is gone, erasing them from every version, tag, index
+and file, and decoding what is left.
+Does not belong here: the physical deletion (`tables/upkeep.py`), old versions of objects in a
+bucket (`object_versions.py`).
+
+No table is named: a table is found by its folder, and its rows by the project's column names
+(`DESCENDS`: a row with such a value was made from it), by any other column of identifiers, and by
+the words of its texts. A row that merely links to it (`LINKS`) stays, without the link. A table
+that is derived from all of an author's posts at once has no such column and is declared in
+`MADE_OF_EVERYTHING`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.object_versions import Bucket, bucket_of
+from twin_resources.erasure.place import Instance
+from twin_resources.models.retrieval.index import keep_vector_index
+from twin_resources.models.retrieval.retrieval import TABLE as PASSAGES
+from twin_resources.quality.judges.stored import STORED_TABLES
+from twin_resources.storage.tables import store
+from twin_resources.storage.tables.store import StoredTable
+
+# A row is made from what these name, so its key is gone as well.
+DESCENDS = (
+    "source_id",
+    "document_id",
+    "chunk_id",
+    "chunk_ids",
+    "context_chunk_ids",
+    "sample_id",
+    "trace_id",
+    "prompt_id",
+    "reader",
+    "_input_key",
+)
+# Others name it: the row goes and is made anew from what is left, its key means something else.
+_NAMES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "path", "url")
+# Lists of links to other rows: the entry goes, and its row stays as it is otherwise.
+LINKS = ("copies",)
+MADE_OF_EVERYTHING = STORED_TABLES
+_AT_ONCE = 2_000
+_KEYS_AT_ONCE = 5_000
+# The author's own words; a question is made up from a template that other samples share.
+_OWN_TEXT = ("text", "answer", "title")
+_OWN_KEYS = ("source_id", "document_id")
+
+
+@dataclass
+class Hits:
+    """Rows of one table that hold what is gone.
+
+    Attributes:
+        keys: their row keys, in any version that is still named.
+        made: those keys whose rows descend from it.
+        linking: keys of rows that only link to it; none of `keys`.
+    """
+
+    keys: set[str] = field(default_factory=set[str])
+    linking: set[str] = field(default_factory=set[str])
+    made: set[str] = field(default_factory=set[str])
+
+
+@dataclass(frozen=True)
+class LanceTables:
+    """Every table of every author under the base URI."""
+
+    instance: Instance
+    name: str = "tables"
+
+    # Place
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        erased = 0
+        for author in self.authors(gone):
+            if gone.whole_author and author == gone.author:
+                erased += self._remove_author(author)
+                continue
+            for asset in self.assets(author):
+                erased += self._erase_rows(asset, author, gone)
+        bucket = self._bucket()
+        if bucket is not None:
+            for author in self.authors(gone):
+                bucket.remove_old_versions(f"{author}/")
+        return erased
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`."""
+        found: list[str] = []
+        bucket = self._bucket()
+        for author in self.authors(gone):
+            if bucket is None:
+                folder = Path(self.instance.tables.base_uri) / author
+                files = sorted(path for path in folder.rglob("*") if path.is_file())
+                found += _held(
+                    ((f"{author}/{path.relative_to(folder)}", path) for path in files), gone
+                )
+            else:
+                with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
+                    found += _held(bucket.download(f"{author}/", Path(scratch)), gone)
+            found += self._stale_indexes(author)
+        return found
+
+    # What there is
+
+    def authors(self, gone: Gone) -> list[str]:
+        """Folders of the base URI that may hold it: the author's and what is of all authors.
+
+        A reader may have asked anyone.
+        """
+        bucket = self._bucket()
+        if bucket is not None:
+            names = bucket.folders()
+        else:
+            base = Path(self.instance.tables.base_uri)
+            names = [path.name for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
+        if gone.subject.kind == "reader":
+            return sorted(names)
+        # "_" begins the folder of what is of all authors: no slug does
+        return sorted(name for name in names if name == gone.author or name.startswith("_"))
+
+    def assets(self, author: str) -> list[str]:
+        """Names of an author's tables."""
+        bucket = self._bucket()
+        if bucket is not None:
+            names = bucket.folders(f"{author}/")
+        else:
+            folder = Path(self.instance.tables.base_uri) / author
+            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(name.removesuffix(".lance") for name in names if name.endswith(".lance"))
+
+    def hits(self, asset: str, author: str, gone: Gone, *, by_text: bool = True) -> Hits:
+        """Rows of a table that hold it, in the newest version and in every tagged one.
+
+        Args:
+            by_text: read every text; False: only the columns of identifiers.
+        """
+        found = Hits()
+        for table in self._versions(asset, author):
+            _scan(table, gone, found, by_text=by_text)
+            if asset in MADE_OF_EVERYTHING and gone.subject.kind == "post":
+                rows = store.read_columns(table, [table.row_key])
+                found.keys |= set(rows[table.row_key].to_list())
+        found.linking -= found.keys
+        return found
+
+    def own_texts(self, asset: str, author: str, gone: Gone) -> Iterator[str]:
+        """Texts of the rows that are a post, or a part of it, for its marks."""
+        for table in self._versions(asset, author):
+            keys = [name for name in _OWN_KEYS if name in table.columns]
+            texts = [name for name in _OWN_TEXT if name in table.columns]
+            if not keys or not texts:
+                continue
+            for row in store.read_columns(table, [*keys, *texts]).iter_rows(named=True):
+                if any(_names_it(row[name], gone) for name in keys):
+                    yield from (str(row[name]) for name in texts if row[name])
+
+    def _versions(self, asset: str, author: str) -> Iterator[StoredTable]:
+        """A table at every tagged version, the newest one last."""
+        tables = self.instance.tables
+        newest = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
+        if newest is None:
+            return
+        tags: Mapping[str, Any] = newest.dataset.tags.list()
+        tagged = {int(said["version"]) for said in tags.values()} - {newest.dataset.version}
+        for version in sorted(tagged):
+            yield store.at_version(newest, version)
+        yield newest
+
+    # Erasing
+
+    def _erase_rows(self, asset: str, author: str, gone: Gone) -> int:
+        """Rows by key, from every version; a tag that held one moves to what is left."""
+        hits = self.hits(asset, author, gone)
+        # What an edit or a deletion took out of the newest version lies in the older ones: those
+        # go in any case, unless nothing here can be about a reader.
+        if (
+            not hits.keys
+            and not hits.linking
+            and gone.subject.kind == "reader"
+            and not self._about_readers(asset, author)
+        ):
+            return 0
+        tables = self.instance.tables
+        unlinked = self._without_links(asset, author, hits.linking, gone)
+        only_before = hits.linking - set(unlinked[:, 0].to_list() if unlinked.width else ())
+        # Inputs that gave no row are remembered by their key.
+        ids = gone.ids if gone.subject.kind == "post" else frozenset[str]()
+        keys = sorted(hits.keys | only_before | ids)
+        for start in range(0, max(len(keys), 1), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE] or [""]
+            done = tables.forget(asset, author, some, replaced=None if start else unlinked)
+            for tag in done.untagged:
+                tables.tag(asset, author, tag)
+        if asset == PASSAGES:
+            # `forget` dropped it, for retrained by Lance it finds a third less; until it stands
+            # again, a search scans all vectors.
+            keep_vector_index(tables, author)
+        return len(hits.keys) + unlinked.height
+
+    def _without_links(self, asset: str, author: str, keys: set[str], gone: Gone) -> pl.DataFrame:
+        """Rows of the newest version as they stay, their key first; without keys an empty frame."""
+        tables = self.instance.tables
+        table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
+        if not keys or table is None:
+            return pl.DataFrame()
+        columns = [table.row_key, *(name for name in table.columns if name != table.row_key)]
+        rows = store.read_columns(table, columns)
+        rows = rows.filter(pl.col(table.row_key).is_in(sorted(keys)))
+        left = {
+            name: pl.Series(
+                name,
+                [
+                    [one for one in links if not gone.is_among(one)]
+                    for links in rows[name].to_list()
+                ],
+                dtype=rows.schema[name],
+            )
+            for name in LINKS
+            if name in columns
+        }
+        return rows.with_columns(**left)
+
+    def _about_readers(self, asset: str, author: str) -> bool:
+        tables = self.instance.tables
+        table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
+        columns = set(table.columns) if table else set[str]()
+        return bool(columns & {"reader", "voters", "trace_id", "prompt_id"})
+
+    def _remove_author(self, author: str) -> int:
+        tables = self.instance.tables
+        assets = self.assets(author)
+        for asset in assets:
+            # nobody writes while its folder goes
+            with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=600):
+                bucket = self._bucket()
+                if bucket is not None:
+                    bucket.remove(f"{author}/{asset}.lance/")
+                else:
+                    shutil.rmtree(Path(tables.base_uri) / author / f"{asset}.lance")
+        if self._bucket() is None:
+            shutil.rmtree(Path(tables.base_uri) / author, ignore_errors=False)
+        return len(assets)
+
+    def _stale_indexes(self, author: str) -> list[str]:
+        """Index folders that belong to no index: their words are packed, so they must be gone."""
+        if self._bucket() is not None:
+            return []  # Lance lists a bucket as it lists a folder; the old versions are deleted
+        found: list[str] = []
+        tables = self.instance.tables
+        for asset in self.assets(author):
+            table = store.open_table(tables.uri(asset, author), storage_options=None)
+            if table is None:
+                continue
+            standing = {
+                str(segment.uuid)
+                for index in cast("Sequence[Any]", table.dataset.describe_indices())
+                for segment in index.segments
+            }
+            folder = Path(tables.uri(asset, author)) / "_indices"
+            there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            found += [f"{author}/{asset}: an old index" for name in there if name not in standing]
+        return found
+
+    def _bucket(self) -> Bucket | None:
+        return bucket_of(self.instance.tables)
+
+
+def _held(files: Iterator[tuple[str, Path]], gone: Gone) -> list[str]:
+    found: list[str] = []
+    for shown, path in files:
+        where = held_in(path, gone)
+        if where is not None:
+            found.append(f"{shown}: {where}")
+    return found
+
+
+def _scan(table: StoredTable, gone: Gone, hits: Hits, *, by_text: bool) -> None:
+    """Add the rows of one version that hold it."""
+    columns = [name for name in table.dataset.schema.names if name in _read_columns(table)]
+    descends = [name for name in columns if name in DESCENDS]
+    names = [name for name in columns if name.endswith(_NAMES) and name not in descends]
+    links = [name for name in columns if name in LINKS] if by_text else []
+    texts = [name for name in columns if not name.startswith("_")] if by_text else []
+    texts = [name for name in texts if name not in links]
+    wanted = list(dict.fromkeys([table.row_key, *descends, *names, *texts, *links]))
+    batches = cast("Iterator[Any]", table.dataset.to_batches(columns=wanted, batch_size=_AT_ONCE))
+    for batch in batches:
+        for row in cast("pl.DataFrame", pl.from_arrow(batch)).iter_rows(named=True):
+            key = str(row[table.row_key])
+            made = any(_names_it(row[name], gone) for name in descends)
+            if made:
+                hits.made.add(key)
+            if (
+                made
+                or key in gone.ids
+                or any(_names_it(row[name], gone) for name in names)
+                or any(gone.is_among(row[name]) for name in texts)
+            ):
+                hits.keys.add(key)
+            elif any(gone.is_among(row[name]) for name in links):
+                hits.linking.add(key)
+
+
+def _read_columns(table: StoredTable) -> set[str]:
+    """Columns that may hold texts: no vectors, no numbers."""
+    import pyarrow.types as of
+
+    found: set[str] = set()
+    for column in cast("Sequence[Any]", table.dataset.schema):
+        kind = column.type
+        while of.is_list(kind) or of.is_large_list(kind):
+            kind = kind.value_type
+        if of.is_string(kind) or of.is_large_string(kind) or of.is_struct(kind):
+            found.add(column.name)
+    return found
+
+
+def _names_it(value: object, gone: Gone) -> bool:
+    if isinstance(value, str):
+        return gone.is_value(value)
+    if isinstance(value, list):
+        return any(
+            isinstance(one, str) and gone.is_value(one) for one in cast("list[object]", value)
+        )
+    return False

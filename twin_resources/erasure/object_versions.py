@@ -1,0 +1,146 @@
+"""The bucket under the tables: objects, and the old versions that a versioned bucket keeps of them.
+
+Belongs here: listing, fetching and deleting objects with all their versions, over boto3.
+Does not belong here: what the objects hold (`lance_tables.py`), reading tables (Lance does that).
+API: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html: deleting an
+object of a versioned bucket only adds a marker; what it held goes with `VersionId`.
+"""
+# pyright: strict
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportMissingImports=false
+# The lines above are for boto3, which has no types.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.tables.tables import Tables
+
+_AT_ONCE = 1_000  # the API's most
+# Lance's names of the options (https://lance.org/guide/object_store/) and boto3's arguments.
+_ARGUMENTS = {
+    "endpoint_url": ("aws_endpoint", "AWS_ENDPOINT", "AWS_ENDPOINT_URL"),
+    "aws_access_key_id": ("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
+    "aws_secret_access_key": ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+    "aws_session_token": ("aws_session_token", "AWS_SESSION_TOKEN"),
+    "region_name": ("aws_region", "AWS_REGION", "AWS_DEFAULT_REGION"),
+}
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The part of a bucket under one prefix, which ends in a slash or is empty."""
+
+    client: Any
+    bucket: str
+    prefix: str
+
+    def folders(self, under: str = "") -> list[str]:
+        """Names directly under a path, of what has objects below it."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + under, Delimiter="/"
+        )
+        return [
+            str(item["Prefix"])[len(self.prefix + under) :].rstrip("/")
+            for page in pages
+            for item in page.get("CommonPrefixes", ())
+        ]
+
+    def download(self, under: str, scratch: Path) -> Iterator[tuple[str, Path]]:
+        """Every object under a path and every old version of it, one file at a time."""
+        for number, item in enumerate(self._versions(under)):
+            if item["marker"]:
+                continue
+            path = scratch / f"{number}-{Path(item['Key']).name}"
+            extra = {"VersionId": item["VersionId"]} if item["VersionId"] != "null" else {}
+            self.client.download_file(self.bucket, item["Key"], str(path), ExtraArgs=extra or None)
+            shown = item["Key"][len(self.prefix) :]
+            yield f"{shown}{'' if item['IsLatest'] else ' (an old version)'}", path
+            path.unlink()
+
+    def remove(self, under: str) -> int:
+        """Delete every object under a path with all its versions."""
+        return self._delete(list(self._versions(under)))
+
+    def remove_old_versions(self, under: str) -> int:
+        """Delete what a versioned bucket keeps of objects that were deleted or replaced.
+
+        Raises:
+            TwinError: the credentials may not delete versions.
+        """
+        found = list(self._versions(under))
+        current = {item["Key"] for item in found if item["IsLatest"] and not item["marker"]}
+        return self._delete(
+            [item for item in found if not (item["IsLatest"] and item["Key"] in current)]
+        )
+
+    def _versions(self, under: str) -> Iterator[dict[str, Any]]:
+        pages = self.client.get_paginator("list_object_versions").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + under
+        )
+        for page in pages:
+            for name, marker in (("Versions", False), ("DeleteMarkers", True)):
+                for item in page.get(name, ()):
+                    yield {
+                        "Key": str(item["Key"]),
+                        "VersionId": str(item["VersionId"]),
+                        "IsLatest": bool(item["IsLatest"]),
+                        "marker": marker,
+                    }
+
+    def _delete(self, found: list[dict[str, Any]]) -> int:
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            objects = [{name: item[name] for name in ("Key", "VersionId")} for item in some]
+            answer: Mapping[str, Any] = self.client.delete_objects(
+                Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
+            )
+            refused = answer.get("Errors", ())
+            if refused:
+                raise TwinError(
+                    f"delete {len(some)} object versions in s3://{self.bucket}/{self.prefix}",
+                    found=f"{refused[0].get('Code')} for {len(refused)} of them",
+                    next_step="allow s3:DeleteObjectVersion to these credentials, then forget "
+                    "again: it goes on where it stopped",
+                )
+        return len(found)
+
+
+def bucket_of(tables: Tables) -> Bucket | None:
+    """The bucket of the tables; None: they are a folder.
+
+    Raises:
+        TwinError: they are on another store than S3, or boto3 is not installed.
+    """
+    scheme, separator, rest = tables.base_uri.partition("://")
+    if not separator:
+        return None
+    if scheme != "s3":
+        raise TwinError(
+            f"forget in {tables.base_uri}",
+            found=f"a store of the kind {scheme!r}, whose old versions this code cannot list",
+            next_step="move the tables to a folder or to s3://",
+        )
+    try:
+        import boto3
+    except ImportError as error:
+        raise TwinError(
+            f"forget in {tables.base_uri}",
+            found="boto3 is not installed",
+            next_step="pip install 'llm-twin[aws]'",
+        ) from error
+    options = {name.lower(): value for name, value in (tables.storage_options or {}).items()}
+    arguments: dict[str, str] = {}
+    for argument, (name, *variables) in _ARGUMENTS.items():
+        values = [options.get(name), *(os.environ.get(variable) for variable in variables)]
+        value = next((one for one in values if one), None)
+        if value:
+            arguments[argument] = value
+    bucket, _, prefix = rest.partition("/")
+    client: Any = boto3.client("s3", **arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return Bucket(client, bucket, f"{prefix.rstrip('/')}/" if prefix else "")

@@ -1,0 +1,152 @@
+"""The place `outbox`: traces and scores that the trace store has not taken yet, or refused.
+
+Belongs here: taking spans out of exports that wait, and scores. Does not belong here: the outbox
+itself (`langfuse/outbox.py`), what it already sent (`trace_store.py`).
+
+An export holds the spans of half a second, of any authors and readers: those that stay are packed
+again under the same number. Answers that are under way end later, so tombstones are written first:
+the outbox leaves out what they name. What the relay is sending right now is waited for, so that the
+trace store, which is erased next, has it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.sqlite_files import opened, rewrite
+from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
+from twin_resources.observability.langfuse.tombstones import (
+    bury,
+    end_at,
+    spans_of,
+    tombstone,
+    without_traces,
+)
+from twin_resources.observability.trace_store.otlp import Span
+
+
+@dataclass(frozen=True)
+class WaitingInOutbox:
+    """The outbox of the home."""
+
+    instance: Instance
+    name: str = "outbox"
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        path = outbox_path(self.instance.settings)
+        if not path.is_file():
+            return 0
+        Outbox(path).close()  # one of an older version gets its tombstones
+        with opened(path) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                erased, traces = 0, set(gone.traces)
+                for table in ("waiting", "refused"):
+                    found = _clean_traces(connection, table, gone)
+                    erased, traces = erased + len(found), traces | found
+                for table in ("waiting", "refused"):
+                    erased += _clean_scores(connection, table, gone, traces)
+                erased += connection.execute("DELETE FROM words").rowcount  # messages of servers
+                bury(connection, _tombstones_of(gone, traces))
+                _count_again(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        with on_its_way(path):
+            rewrite(path)
+        return erased
+
+    def take_again(self, gone: Gone, *, until: float) -> None:
+        """A reader or an author may come back: only what began before `until` is left out then."""
+        path = outbox_path(self.instance.settings)
+        if path.is_file():
+            with opened(path) as connection:
+                end_at(connection, _people_of(gone), until=until)
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`."""
+        path = outbox_path(self.instance.settings)
+        if not path.is_file():
+            return []
+        found = [where] if (where := held_in(path, gone)) else []
+        with opened(path) as connection:
+            for table in ("waiting", "refused"):
+                for number, kind, body in _rows(connection, table):
+                    if kind == "trace" and any(span_holds(span, gone) for span in spans_of(body)):
+                        found.append(f"{table} {number}")
+        return found
+
+
+def span_holds(span: Span, gone: Gone) -> bool:
+    """Whether a span is of a trace that is gone, or says something of it."""
+    return gone.is_value(span.trace_id) or gone.is_among(dict(span.attributes))
+
+
+def _tombstones_of(gone: Gone, traces: set[str]) -> list[str]:
+    named = [tombstone("trace", one) for one in sorted(traces)]
+    if gone.subject.kind == "post":
+        named += [tombstone("chunk", one) for one in sorted(gone.chunks)]
+    return named + _people_of(gone)
+
+
+def _people_of(gone: Gone) -> list[str]:
+    if gone.subject.kind == "author":
+        return [tombstone("author", gone.author)]
+    return [tombstone("reader", gone.subject.name)] if gone.subject.kind == "reader" else []
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, bytes]]:
+    return connection.execute(f"SELECT number, kind, body FROM {table}").fetchall()
+
+
+def _clean_traces(connection: sqlite3.Connection, table: str, gone: Gone) -> set[str]:
+    """Take spans out of the exports; returns their traces."""
+    erased: set[str] = set()
+    for number, kind, body in _rows(connection, table):
+        spans = spans_of(body) if kind == "trace" else []
+        traces = {span.trace_id for span in spans if span_holds(span, gone)}
+        if not traces:
+            continue
+        erased |= traces
+        left = without_traces(body, traces)
+        if left is None:
+            connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+        elif table == "waiting":
+            connection.execute(
+                "UPDATE waiting SET body = ?, bytes = ? WHERE number = ?",
+                (left, len(left), number),
+            )
+        else:
+            connection.execute("UPDATE refused SET body = ? WHERE number = ?", (left, number))
+    return erased
+
+
+def _clean_scores(connection: sqlite3.Connection, table: str, gone: Gone, traces: set[str]) -> int:
+    erased = 0
+    for number, kind, body in _rows(connection, table):
+        if kind != "score":
+            continue
+        score = json.loads(body)
+        if score.get("traceId") in traces or gone.is_among(score):
+            connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
+            erased += 1
+    return erased
+
+
+def _count_again(connection: sqlite3.Connection) -> None:
+    """The counts that the outbox keeps of what waits."""
+    for name, counted in (
+        ("score", "SELECT COUNT(*) FROM waiting WHERE kind = 'score'"),
+        ("trace", "SELECT COUNT(*) FROM waiting WHERE kind = 'trace'"),
+        ("bytes", "SELECT COALESCE(SUM(bytes), 0) FROM waiting WHERE kind = 'trace'"),
+    ):
+        value = connection.execute(counted).fetchone()[0]
+        connection.execute("INSERT OR REPLACE INTO counts VALUES (?, ?)", (name, value))

@@ -1,0 +1,85 @@
+"""One SQLite file cleaned for good: rows out, pages zeroed, the log moved into the file.
+
+Belongs here: deleting rows by what they hold, `VACUUM`, the write-ahead log.
+Does not belong here: which files there are, what a row means (the places).
+Method: https://www.sqlite.org/pragma.html#pragma_secure_delete, https://www.sqlite.org/lang_vacuum.html:
+without them a deleted row stays readable in free pages and in the log.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twin_resources.erasure.decoding import of_bytes
+from twin_resources.erasure.gone import Gone
+from twin_resources.errors import TwinError
+
+BUSY_S = 30.0
+
+
+@contextmanager
+def opened(path: Path) -> Generator[sqlite3.Connection]:
+    """A connection that overwrites what it deletes.
+
+    Raises:
+        TwinError: the file is busy for longer than 30 s, or damaged.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
+    try:
+        connection.execute("PRAGMA secure_delete = ON")
+        yield connection
+    except sqlite3.Error as error:
+        raise TwinError(
+            f"erase rows in {path}",
+            found=str(error),
+            next_step="forget again once nothing else works on that file: it goes on from here",
+        ) from error
+    finally:
+        connection.close()
+
+
+def delete_holding(connection: sqlite3.Connection, table: str, gone: Gone) -> int:
+    """Delete the rows of a table that hold it anywhere, also packed; returns how many."""
+    rows = connection.execute(f'SELECT rowid, * FROM "{table}"')
+    held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
+    connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', held)
+    return len(held)
+
+
+def row_holds(row: tuple[Any, ...], gone: Gone) -> bool:
+    """Whether any value of a row holds it."""
+    for value in row:
+        if isinstance(value, bytes):
+            if any(gone.is_value(one.value) or gone.is_in(one.value) for one in of_bytes(value)):
+                return True
+        elif value is not None and gone.is_among(value):
+            return True
+    return False
+
+
+def rewrite(path: Path) -> None:
+    """Write the file anew without free pages, and empty its log.
+
+    Raises:
+        TwinError: somebody reads or writes it all the time.
+    """
+    with opened(path) as connection:
+        connection.execute("VACUUM")
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                raise TwinError(
+                    f"empty the write-ahead log of {path}",
+                    found=f"a reader that holds on to it for more than {BUSY_S:g} s",
+                    next_step="forget again in a moment: it goes on where it stopped",
+                )
+            time.sleep(0.1)

@@ -1,0 +1,185 @@
+"""The place `state`: ledger, registry, keys, evidence, and what tables remember.
+
+Belongs here: which rows of the state store hold what is gone, and erasing them physically.
+Does not belong here: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the journal of
+forgetting, which is closed last (`journal.py`).
+
+A settled value is a number that a bet rested on, and the sequence must not change under the
+detector: its reader is replaced by a word that nobody can lead back.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from twin_resources.access.account_rows import TABLES as SPENDING
+from twin_resources.access.account_rows import unname
+from twin_resources.access.keys import gateway_key_limits, id_of_hash
+from twin_resources.erasure import journal
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.place import Instance
+from twin_resources.erasure.sqlite_files import rewrite
+from twin_resources.quality.ledger.ledger import LEASE as LEDGER
+from twin_resources.quality.ledger.schema import open_tables
+
+_OURS = frozenset(table.name for table in journal.TABLES) | {"schema_number"}
+# Dagster's, where both share one PostgreSQL database.
+_DAGSTERS = frozenset(
+    {
+        *("alembic_version", "asset_check_executions", "asset_daemon_asset_evaluations"),
+        *("asset_event_tags", "asset_keys", "backfill_tags", "bulk_actions", "concurrency_limits"),
+        *("concurrency_slots", "daemon_heartbeats", "dynamic_partitions", "event_logs"),
+        *("instance_info", "instigators", "job_ticks", "jobs", "kvs", "pending_steps"),
+        *("run_tags", "runs", "secondary_indexes", "snapshots"),
+    }
+)
+SETTLED, KEYS = "ledger_settled", "gateway_keys"
+LEDGER_WAIT_S = 90  # one reading takes at most 40 s
+
+
+@dataclass(frozen=True)
+class StateStore:
+    """Every table of the state store but the journal."""
+
+    instance: Instance
+    name: str = "state"
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None: it is a server's."""
+        url = self.instance.state.engine.url
+        return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        open_tables(self.instance.state)
+        erased = 0
+        # A reading of the ledger that began before the traces went may be about to store them.
+        with (
+            self.instance.state.lease(LEDGER, wait_s=LEDGER_WAIT_S),
+            self.instance.state.transaction() as connection,
+        ):
+            for table in _tables(connection):
+                erased += _erase(connection, table, gone)
+        self.instance.registry.publish()  # the policy follows the registry
+        self.rewrite()
+        return erased
+
+    def rewrite(self) -> None:
+        """Write the store anew, so that no free page or log holds what was deleted."""
+        if self.path is not None:
+            self.instance.state.close()  # this process must not be the reader that is waited for
+            rewrite(self.path)
+        else:
+            _vacuum(self.instance.state.engine)
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`; the journal's own rows are left out until it is closed."""
+        found: list[str] = []
+        with self.instance.state.reading() as connection:
+            for table in _tables(connection):
+                rows = connection.execute(sa.select(table)).mappings()
+                found += [table.name for row in rows if _holds(dict(row), gone)][:3]
+        return found
+
+    def holds_at_all(self, gone: Gone) -> list[str]:
+        """The file as a whole, free pages and journal included; after the journal is closed."""
+        if self.path is None:
+            return self.holds(gone)
+        where = held_in(self.path, gone)
+        return [where] if where else []
+
+
+def _tables(connection: sa.Connection) -> list[sa.Table]:
+    known = sa.MetaData()
+    known.reflect(connection, only=lambda name, _: name not in _OURS | _DAGSTERS)
+    return list(known.sorted_tables)
+
+
+def _holds(row: Mapping[str, Any], gone: Gone) -> bool:
+    return any(value is not None and gone.is_among(value) for value in row.values())
+
+
+def _erase(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
+    erased = 0
+    if table.name == KEYS:
+        return _erase_keys(connection, table, gone)
+    if table.name in SPENDING:
+        return _unname_spending(connection, table, gone)
+    if gone.whole_author and "author" in table.c:
+        erased += connection.execute(sa.delete(table).where(table.c.author == gone.author)).rowcount
+    rows = connection.execute(sa.select(table)).mappings().all()
+    for row in rows:
+        values = dict(row)
+        if not _holds(values, gone):
+            continue
+        erased += 1
+        mine = sa.and_(*(column == values[column.name] for column in table.primary_key))
+        if table.name == SETTLED and not gone.whole_author:
+            unit = f"forgotten:{secrets.token_hex(8)}"
+            connection.execute(sa.update(table).where(mine).values(unit=unit))
+        elif _is_of_a_trace(values, gone) or any(
+            gone.is_among(values[column.name]) for column in table.primary_key
+        ):
+            connection.execute(sa.delete(table).where(mine))
+        else:
+            blank: dict[str, Any] = {
+                column.name: {} if isinstance(column.type, sa.JSON) else ""
+                for column in table.c
+                if values[column.name] is not None and gone.is_among(values[column.name])
+            }
+            connection.execute(sa.update(table).where(mine).values(**blank))
+    return erased
+
+
+def _is_of_a_trace(values: Mapping[str, Any], gone: Gone) -> bool:
+    """A row of the ledger goes whole: without its trace or its reader it means nothing."""
+    return "trace_id" in values or any(
+        isinstance(values.get(name), str) and gone.is_value(values[name])
+        for name in ("reader", "input_key")
+    )
+
+
+def _erase_keys(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
+    """Keys of a reader, and keys that reach nobody but the author."""
+    erased = 0
+    for row in connection.execute(sa.select(table)).mappings().all():
+        mine = table.c.key_hash == row["key_hash"]
+        reached = cast("list[str]", row["authors"])
+        if gone.key_hash and row["key_hash"] == gone.key_hash:
+            erased += connection.execute(sa.delete(table).where(mine)).rowcount
+        elif gone.whole_author and gone.author in reached:
+            left = [slug for slug in reached if slug != gone.author]
+            if left:
+                connection.execute(sa.update(table).where(mine).values(authors=left))
+            else:
+                connection.execute(sa.delete(table).where(mine))
+            erased += 1
+    if sa.inspect(connection).has_table(gateway_key_limits.name):
+        known = sa.select(table.c.key_hash)
+        of_nobody = gateway_key_limits.c.key_hash.not_in(known)
+        connection.execute(sa.delete(gateway_key_limits).where(of_nobody))
+    return erased
+
+
+def _unname_spending(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
+    """What was spent stays spent, or limits would open: it loses the name of who is gone."""
+    if table.name != SPENDING[0]:
+        return 0  # both tables at once
+    erased = unname(connection, "author", gone.author) if gone.whole_author else 0
+    return erased + (unname(connection, "key", id_of_hash(gone.key_hash)) if gone.key_hash else 0)
+
+
+def _vacuum(engine: sa.Engine) -> None:
+    """PostgreSQL: write the tables anew; its own log and its backups are listed elsewhere."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for table in _tables(connection):
+            connection.execute(sa.text(f'VACUUM (FULL) "{table.name}"'))

@@ -1,0 +1,194 @@
+"""The place `traces`: the embedded trace store's file, or a Langfuse over its API.
+
+Belongs here: finding traces and scores of what is gone, deleting them, and looking again.
+Does not belong here: the store's tables (`trace_store/trace_tables.py`), the API
+(`langfuse/client.py`), the ledger's copy (`state_store.py`).
+
+The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
+A Langfuse takes a deletion (202, "queued") and carries it out in the background
+(https://langfuse.com/docs/administration/data-deletion), and it also takes spans in the background:
+what it still answers is told with a deadline and is no failure.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.place import Instance, Place
+from twin_resources.erasure.sqlite_files import opened, rewrite, row_holds
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.observability.langfuse.datasets import dataset_items
+
+_AT_ONCE = 500
+NOT_FOUND = 404
+EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name of an experiment's outermost spans
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An observation: whose it is, everything that it holds (`row`), and which paid provider's
+    model it was asked of, if one was."""
+
+    trace_id: str
+    reader: str
+    author: str
+    row: Mapping[str, Any]
+    provider: str = ""
+
+
+@dataclass(frozen=True)
+class EmbeddedTraces:
+    """`traces.sqlite` of the home."""
+
+    instance: Instance
+    name: str = "traces"
+
+    @property
+    def path(self) -> Path:
+        return self.instance.settings.home / "traces.sqlite"
+
+    def seen(self) -> Iterator[Seen]:
+        """Every observation, one at a time."""
+        if not self.path.is_file():
+            return
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=30)
+        connection.row_factory = sqlite3.Row
+        try:
+            for row in connection.execute("SELECT * FROM observations"):
+                yield _seen(dict(row))
+        finally:
+            connection.close()
+
+    def erase(self, gone: Gone) -> int:
+        """See `Place.erase`."""
+        if not self.path.is_file():
+            return 0
+        traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
+        with opened(self.path) as connection:
+            erased = 0
+            for start in range(0, len(traces), _AT_ONCE):
+                some = sorted(traces)[start : start + _AT_ONCE]
+                asked = ", ".join("?" * len(some))
+                for table in ("observations", "scores"):
+                    sql = f"DELETE FROM {table} WHERE trace_id IN ({asked})"
+                    erased += connection.execute(sql, some).rowcount
+            # what a reader gave on answers of somebody else
+            rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
+            held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
+            connection.executemany("DELETE FROM scores WHERE rowid = ?", held)
+        rewrite(self.path)
+        return erased + len(held)
+
+    def holds(self, gone: Gone) -> list[str]:
+        """See `Place.holds`."""
+        if not self.path.is_file():
+            return []
+        where = held_in(self.path, gone)
+        return [where] if where else []
+
+
+@dataclass(frozen=True)
+class LangfuseTraces:
+    """A Langfuse that the settings name. `is_background`: deletions take effect later."""
+
+    instance: Instance
+    client: LangfuseClient
+    name: str = "traces"
+    is_background: bool = True
+
+    def seen(self) -> Iterator[Seen]:
+        """Every generation and every answer of an evaluation's experiments, newest first."""
+        for item in chain(
+            self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)),
+            self.client.observations(name=EXPERIMENT_ITEM),
+        ):
+            yield _seen(
+                {
+                    "trace_id": item["traceId"],
+                    "user_id": item.get("userId") or "",
+                    "input": item.get("input"),
+                    "output": item.get("output"),
+                    "metadata": item.get("metadata"),
+                }
+            )
+
+    def items(self, gone: Gone) -> list[str]:
+        """Ids of the items of evaluations' datasets that hold it."""
+        return [
+            str(item["id"])
+            for author in sorted(gone.authors | {gone.author} - {""})
+            for item in dataset_items(self.client, author)
+            if (gone.whole_author and author == gone.author) or gone.is_among(item)
+        ]
+
+    def erase(self, gone: Gone) -> int:
+        """Ask for the deletion of every trace, score and item; see `Place.erase`."""
+        traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
+        for trace_id in sorted(traces):
+            with _none_there():
+                self.client.delete_trace(trace_id)
+        scores = [str(one["id"]) for one in self.client.scores() if gone.is_among(one)]
+        for score_id in scores:
+            with _none_there():
+                self.client.delete_score(score_id)
+        items = self.items(gone)
+        for item_id in items:
+            with _none_there():
+                self.client.delete_dataset_item(item_id)
+        return len(traces) + len(scores) + len(items)
+
+    def holds(self, gone: Gone) -> list[str]:
+        """Traces, scores and items that it still answers; see `Place.holds`."""
+        found = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
+        found += [f"dataset item {item_id}" for item_id in self.items(gone)]
+        return found + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
+
+
+@contextmanager
+def _none_there() -> Generator[None]:
+    """404: it has gone, or this server has no such route; `holds` tells what is still answered."""
+    try:
+        yield
+    except TraceStoreError as error:
+        if error.status != NOT_FOUND:
+            raise
+
+
+def trace_store_of(instance: Instance) -> Place:
+    """The trace store that the settings name."""
+    if not instance.settings.has_real_langfuse:
+        return EmbeddedTraces(instance)
+    return LangfuseTraces(instance, LangfuseClient.from_settings(instance.settings))
+
+
+def is_of(seen: Seen, gone: Gone) -> bool:
+    """Whether a trace is a subject's: asked by the reader, of the author, or showing the post."""
+    if gone.is_value(seen.trace_id) or gone.is_value(seen.reader):
+        return True
+    if gone.whole_author and seen.author == gone.author:
+        return True
+    return gone.is_among(dict(seen.row))
+
+
+def _seen(row: dict[str, Any]) -> Seen:
+    metadata = row.get("metadata")
+    if isinstance(metadata, str):
+        metadata = json.loads(metadata)
+    facts: dict[str, Any] = metadata or {}
+    return Seen(
+        trace_id=str(row["trace_id"]),
+        reader=str(row.get("user_id") or facts.get("twin.reader") or ""),
+        author=str(facts.get("twin.author") or ""),
+        row=row,
+        provider=str(facts.get("twin.provider") or ""),
+    )

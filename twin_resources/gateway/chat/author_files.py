@@ -1,0 +1,72 @@
+"""What the page knows of the authors from the home's files: names, titles, plots of their gates.
+
+Belongs here: reading these; a file that is not there yet is no error. Does not belong here: asking
+anyone, HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin_resources.authors import readable_authors
+from twin_resources.quality.judges.voice_shown import PICTURE, newest_voice_shown
+from twin_resources.settings import Settings
+
+MOST_PLOT_BYTES = 2_000_000
+KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+@dataclass(frozen=True)
+class AuthorFiles:
+    """The files of one home."""
+
+    settings: Settings
+
+    def names(self) -> dict[str, str]:
+        """Slug → name."""
+        return {author.slug: author.name for author in readable_authors(self.settings)[0]}
+
+    def titles(self, author: str, *, most: int) -> list[str]:
+        """Titles of the author's newest posts that make a short question; none before an import."""
+        from twin_resources.storage.state.state import State
+        from twin_resources.storage.tables.tables import Tables
+
+        tables = Tables(self.settings.tables_base, state=State.open(self.settings.state_address))
+        if not tables.exists("embeddings", author):
+            return []
+        columns = ["title", "published_at", "document_id"]
+        rows = tables.read("embeddings", author, columns=columns).unique("document_id")
+        newest = rows.sort(["published_at", "document_id"], descending=True, nulls_last=True)
+        found = dict.fromkeys(str(title or "").strip() for title in newest["title"])
+        return [title for title in found if 3 <= len(title) <= 60][:most]
+
+    def plots(self, author: str) -> list[tuple[str, str]]:
+        """(name, `data:` address) of the plots of the author's newest gate, the voice first.
+
+        A report is `<checkpoint>/evaluation/<gate>.md`, its plots `<gate>-<name>.svg` or `.png`
+        beside it (twin_assets/evaluation/report); the voice is `voice_shown.svg` there.
+        """
+        folder = self.settings.checkpoints_dir / author
+        found: dict[str, Path] = {}
+        voice = newest_voice_shown(self.settings.checkpoints_dir, author)
+        if voice is not None and voice.with_name(PICTURE).exists():
+            found["voice"] = voice.with_name(PICTURE)
+        reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
+        if reports:
+            stem = reports[-1].stem
+            for path in sorted(reports[-1].parent.glob(f"{stem}-*")):
+                if path.suffix in KINDS:
+                    name = path.stem.removeprefix(f"{stem}-").replace("_", " ")
+                    found.setdefault(f"{name} of the gate", path)
+        return [
+            (name, _as_address(path))
+            for name, path in found.items()
+            if path.stat().st_size <= MOST_PLOT_BYTES
+        ]
+
+
+def _as_address(path: Path) -> str:
+    # In an <img> an SVG runs no script and loads nothing.
+    return f"data:{KINDS[path.suffix]};base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,90 @@
+"""What became of the answers, drawn: scores by version, evidence, money spent.
+
+Belongs here: which figures, and the sentences where there are none yet. Does not belong here:
+drawing (`charts.py`), reading (`langfuse/trace_reading.py`, `home_numbers.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from twin_resources.gateway.chat import charts
+from twin_resources.gateway.chat.home_numbers import Spending
+from twin_resources.gateway.chat.readable import as_text
+from twin_resources.observability.langfuse.trace_reading import DailyScore, ScoreHistory
+from twin_resources.quality.retraining.evidence_history import StreamHistory
+
+LEAST_E = 0.01  # the axis is logarithmic, and the e-value of a good version is near 0
+
+
+def score_figures(history: ScoreHistory, *, days: int) -> str:
+    """A chart a score, a line a version; `days`: how far back was read."""
+    made = [f'<h2>Scores of the last {days} days, by version</h2><div class="twin-charts">']
+    for name in history.names:
+        lines: dict[str, list[DailyScore]] = defaultdict(list)
+        for day in history.days:
+            if day.name == name:
+                lines[day.version].append(day)
+        told = sorted({one.day for found in lines.values() for one in found})
+        made.append(
+            charts.line_chart(
+                f"{name} (daily mean)",
+                [
+                    charts.Line(version, [(told.index(one.day), one.mean) for one in found])
+                    for version, found in sorted(lines.items())
+                ],
+                ends=(told[0], told[-1]),
+                low=0.0,
+                high=1.0,
+            )
+        )
+    made.append("</div>")
+    if not history.names:
+        made.append('<p class="twin-empty">Nobody has scored an answer yet.</p>')
+    if history.cut:
+        made.append('<p class="twin-small">Only the newest answers and scores are read.</p>')
+    return f"<section>{''.join(made)}</section>"
+
+
+def evidence_figures(histories: Sequence[StreamHistory]) -> str:
+    """The e-value of each stream, against the threshold at which an alarm is raised."""
+    made = ["<h2>Evidence against the stable version</h2>"]
+    if not histories:
+        made.append(
+            '<p class="twin-empty">Nothing is bet on yet: a version that answers and readers who '
+            "score it come first.</p>"
+        )
+    for history in histories:
+        watch = history.watch
+        title = f"{watch.stream} of {watch.version}, {watch.seen:,} values"
+        if not watch.armed:
+            made.append(f'<p class="twin-empty">{as_text(title)}: gathering a baseline first.</p>')
+            continue
+        points = [(step.sequence, max(step.e_value, LEAST_E)) for step in history.steps]
+        made.append(
+            charts.line_chart(
+                title,
+                [charts.Line("evidence (e-value)", points)],
+                ends=_sequences(points),
+                low=LEAST_E,
+                high=max(history.threshold * 10, *(y for _, y in points), 1.0),
+                limit=("alarm at", history.threshold),
+                logarithmic=True,
+            )
+        )
+    return f"<section>{''.join(made)}</section>"
+
+
+def spending_figures(accounts: Sequence[Spending]) -> str:
+    """A bar a budget."""
+    made = [charts.bar(one.name, one.spent, one.budget) for one in accounts]
+    nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
+    return f"<section><h2>Spent</h2>{''.join(made) or nothing}</section>"
+
+
+def _sequences(points: Sequence[tuple[float, float]]) -> tuple[str, str]:
+    if not points:
+        return "", ""
+    return f"value {points[0][0]:.0f}", f"value {points[-1][0]:.0f}"

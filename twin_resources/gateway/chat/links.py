@@ -1,0 +1,110 @@
+"""Who may open the chat page: whoever holds a link that was made on this machine, once.
+
+Belongs here: one-time links, the page's own gateway key, the secret that signs its cookies.
+Does not belong here: the page (`page.py`), the cookie itself (Starlette's SessionMiddleware).
+
+The folder is readable by its owner only. A link is a file named by the SHA-256 of its token:
+opening it deletes the file, and of two who open it at once only one can.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets as random_source
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin_resources.access.keys import ALL_AUTHORS, NO_LIMITS, add_key, keyring_of, open_keys
+from twin_resources.access.refusals import Refused
+from twin_resources.processes.endpoints import write_private
+from twin_resources.settings import Settings
+
+LABEL = "chat page"
+LINK_LIVES_S = 600.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the page's process holds.
+
+    Attributes:
+        key: of the gateway, role `reader`; never the admin's.
+        cookie_secret: signs the cookies, so that a restart signs nobody out.
+    """
+
+    key: str
+    cookie_secret: str
+
+    def __repr__(self) -> str:
+        return "Pass(…)"
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where links and pass of this home lie; made with mode 700."""
+    folder = settings.home / "chat"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def load_pass(settings: Settings) -> Pass:
+    """The page's pass; a key that was revoked, or never made, is made anew.
+
+    One person stays one reader over restarts, since a reader is known by the key.
+    """
+    path = folder_of(settings) / "pass.json"
+    if path.exists():
+        stored = Pass(**json.loads(path.read_text(encoding="utf-8")))
+        if _is_known(settings, stored.key):
+            return stored
+    state = open_keys(settings)
+    try:
+        label = f"{LABEL} {random_source.token_hex(3)}"  # labels in use are unique
+        # whoever opens the page opened the home: what its own key may, this one may
+        key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
+    finally:
+        state.close()
+    made = Pass(key, random_source.token_urlsafe(32))
+    write_private(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))
+    return made
+
+
+def _is_known(settings: Settings, key: str) -> bool:
+    try:
+        keyring_of(settings).find(f"Bearer {key}")
+    except Refused as refused:
+        if refused.status != 401:
+            raise
+        return False
+    return True
+
+
+def make_link(settings: Settings, page: str, *, view: str = "") -> str:
+    """A link that opens the page at `page` once, within ten minutes.
+
+    Args:
+        view: what it shows first, as in `/?view=traces`; empty: the conversation.
+    """
+    token = random_source.token_urlsafe(24)
+    write_private(folder_of(settings) / f"link-{_digest(token)}", "")
+    return f"{page}/open?link={token}" + (f"&view={view}" if view else "")
+
+
+def use_link(settings: Settings, token: str) -> bool:
+    """Whether this token opens the page; it does once."""
+    folder = folder_of(settings)
+    now = time.time()
+    for link in folder.glob("link-*"):
+        if now - link.stat().st_mtime > LINK_LIVES_S:
+            link.unlink(missing_ok=True)
+    try:
+        (folder / f"link-{_digest(token)}").unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

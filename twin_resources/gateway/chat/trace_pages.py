@@ -1,0 +1,217 @@
+"""Traces as HTML: the list, and one trace as a tree with its prompt, passages, scores and cost.
+
+Belongs here: how they look; every text of a trace is shown as text (`readable.py`).
+Does not belong here: reading them (`langfuse/trace_reading.py`), plots (`charts.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twin_resources.gateway.chat.cards import cost
+from twin_resources.gateway.chat.readable import as_text, web_address
+from twin_resources.observability.langfuse.trace_reading import Score, Step, TraceRow, TraceTree
+from twin_resources.registry.explanation import Explanation, Passage
+
+SHORT = 150  # characters of a question or an answer in the list
+_MEASURED = ("latency_s", "cost_usd")  # they have columns of their own
+_FACTS = (
+    ("version", "Version"),
+    ("checkpoint", "Checkpoint"),
+    ("route", "Route"),
+    ("propensity", "Propensity"),
+    ("class", "Prompt class"),
+    ("template", "Template"),
+    ("server", "Computed by"),
+    ("degraded", "Degraded"),
+    ("declined_topic", "Declined topic"),
+    ("safety", "Safety findings"),
+)
+
+
+def trace_list(rows: Sequence[TraceRow]) -> str:
+    """A table, newest first; a click on a row opens its trace."""
+    if not rows:
+        return '<p class="twin-empty">No trace of that kind.</p>'
+    body = "".join(_listed(row) for row in rows)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("When", "Asked", "By", "", "Scores"))
+    return (
+        '<table class="twin-traces"><caption class="twin-hidden">Traces, newest first</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _listed(row: TraceRow) -> str:
+    when = f"{as_text(row.at[:10])}<br>{as_text(row.at[11:19])}"
+    link = f'href="/?trace={as_text(row.trace_id)}" data-trace="{as_text(row.trace_id)}"'
+    question = as_text(_short(row.question) or "(no text)")
+    answer = as_text(_short(row.answer))
+    wrong = f'<span class="twin-bad-word">{as_text(row.error)}</span>' if row.error else ""
+    by = f"{as_text(row.version)}<br><small>{as_text(row.route)}</small>"
+    took = "" if row.seconds is None else f"{row.seconds:.1f} s"
+    spent = "" if row.cost_usd is None else cost(row.cost_usd)
+    return (
+        f"<tr><td><small>{when}</small></td>"
+        f'<td><a {link}>{question}</a><br><span class="twin-small">{answer}</span>{wrong}</td>'
+        f"<td>{by}</td><td><small>{took}<br>{spent}</small></td>"
+        f"<td>{score_chips(row.scores)}</td></tr>"
+    )
+
+
+def score_chips(scores: Sequence[Score]) -> str:
+    """What was said of an answer, a word each."""
+    return " ".join(
+        f'<span class="twin-chip {_colour(score)}" title="{as_text(score.comment or score.by)}">'
+        f"{as_text(_score(score))}</span>"
+        for score in scores
+        if score.name not in _MEASURED
+    )
+
+
+def trace_tree(
+    tree: TraceTree, explained: Explanation | None = None, *, address: str = "", why: str = ""
+) -> str:
+    """One trace in full.
+
+    Args:
+        explained: its model, checkpoint and posts; None: could not be found (`why`).
+        address: where a real Langfuse shows it; empty: there is none.
+    """
+    row = tree.row
+    where = (
+        f'<a href="{as_text(address)}" target="_blank" rel="noopener noreferrer">Open it in '
+        "Langfuse</a>"
+        if web_address(address)
+        else ""
+    )
+    named = f"<code>{as_text(row.trace_id)}</code> · {as_text(row.at)} {where}"
+    parts = [
+        '<p><a href="/?view=traces" data-list="yes">← All traces</a></p>',
+        f"<h2>{as_text(row.question or 'A trace without a question')}</h2>",
+        f'<p class="twin-small">{named}</p>',
+        f'<blockquote class="twin-answer">{as_text(row.answer)}</blockquote>' if row.answer else "",
+        _scores(row.scores),
+        _section("Decided by", _definitions(_decided(tree)), open_=True),
+        *([] if explained is None else [_model(explained), _posts(explained.passages)]),
+        f'<p class="twin-small">{as_text(why)}</p>' if why else "",
+        _section("Steps", f'<ul class="twin-tree">{_steps(tree.steps)}</ul>', open_=True),
+    ]
+    return f'<article class="twin-trace">{"".join(parts)}</article>'
+
+
+def _decided(tree: TraceTree) -> dict[str, str]:
+    row, facts = tree.row, tree.facts
+    told = {name: as_text(facts.get(f"twin.{key}", "")) for key, name in _FACTS}
+    told["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
+    told["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
+    told["Cost"] = cost(row.cost_usd)
+    return told
+
+
+def _model(found: Explanation) -> str:
+    if not found.model:
+        text = "No checkpoint of this home: the base model with retrieval, or a paid model."
+        return _section("Model", f"<p>{text}</p>")
+    manifest = found.manifest
+    told = {"Checkpoint": as_text(found.model["checkpoint"])}
+    if manifest:
+        told |= {
+            "Base": as_text(manifest["base"]["name"]),
+            "Trained on": f"{manifest['tokens']:,} tokens, {manifest['epochs']:.2f} epochs",
+            "Dataset": as_text(
+                f"{manifest['dataset']['asset']} {manifest['dataset']['data_version']}"
+            ),
+        }
+    return _section("Model", _definitions(told))
+
+
+def _posts(passages: Sequence[Passage]) -> str:
+    if not passages:
+        return _section("Passages", "<p>No post was retrieved for it.</p>", open_=True)
+    listed: list[str] = []
+    for passage in passages:
+        if not passage.document_id:
+            gone = "its post was edited or deleted since"
+            listed.append(f"<li><code>{as_text(passage.chunk_id)}</code>: {gone}</li>")
+            continue
+        url = web_address(passage.url)
+        title = as_text(passage.title or passage.document_id)
+        named = f'<a href="{as_text(url)}" rel="noopener noreferrer">{title}</a>' if url else title
+        place = as_text(passage.path or passage.source_id)
+        first, last = passage.offsets
+        listed.append(
+            f"<li><details><summary>{named} <small>{place}, characters {first}–{last}</small>"
+            f"</summary><p>{as_text(passage.text)}</p></details></li>"
+        )
+    return _section("Passages, best first", f"<ol>{''.join(listed)}</ol>", open_=True)
+
+
+def _scores(scores: Sequence[Score]) -> str:
+    if not scores:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{as_text(score.name)}</th><td>{as_text(_value(score))}</td>'
+        f"<td>{as_text(score.comment)}</td><td><small>{as_text(score.by)}</small></td></tr>"
+        for score in scores
+    )
+    return _section(
+        "Scores", f'<table class="twin-scores"><tbody>{rows}</tbody></table>', open_=True
+    )
+
+
+def _steps(steps: Sequence[Step]) -> str:
+    return "".join(_step(step) for step in steps)
+
+
+def _step(step: Step) -> str:
+    took = "" if step.seconds is None else f" {step.seconds:.2f} s"
+    messages = "".join(
+        f"<details><summary>{as_text(role or 'message')}</summary>"
+        f"<pre>{as_text(text)}</pre></details>"
+        for role, text in step.messages
+    )
+    below = f"<ul>{_steps(step.children)}</ul>" if step.children else ""
+    said = (
+        f"<details><summary>output</summary><pre>{as_text(step.output)}</pre></details>"
+        if step.output
+        else ""
+    )
+    facts = {name.capitalize(): as_text(text) for name, text in step.facts.items()}
+    return (
+        f"<li><strong>{as_text(step.name)}</strong> "
+        f"<small>{as_text(step.kind.lower())}{took}</small>"
+        f"{_definitions(facts)}{messages}{said}{below}</li>"
+    )
+
+
+def _definitions(facts: Mapping[str, str]) -> str:
+    """A list of what is known; the values are HTML."""
+    listed = "".join(
+        f"<dt>{as_text(name)}</dt><dd>{text}</dd>" for name, text in facts.items() if text
+    )
+    return f"<dl>{listed}</dl>" if listed else ""
+
+
+def _section(title: str, body: str, *, open_: bool = False) -> str:
+    return f"<details{' open' * open_}><summary>{as_text(title)}</summary>{body}</details>"
+
+
+def _score(score: Score) -> str:
+    return "edited" if score.name == "output" else f"{score.name} {_value(score)}"
+
+
+def _value(score: Score) -> str:
+    number = isinstance(score.value, int | float)
+    return f"{float(score.value):.3g}" if number else str(score.value)
+
+
+def _colour(score: Score) -> str:
+    if not isinstance(score.value, int | float):
+        return "twin-chip-edit"
+    return "twin-chip-low" if float(score.value) < 0.5 else "twin-chip-high"
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= SHORT else flat[: SHORT - 1] + "…"

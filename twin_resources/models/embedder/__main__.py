@@ -1,0 +1,37 @@
+"""`python -m twin_resources.models.embedder prepare [--home FOLDER]`.
+
+Belongs here: the arguments and the exit code. Does not belong here: preparing (`preparation.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from twin_resources.errors import TwinError
+from twin_resources.models.embedder.preparation import prepare
+from twin_resources.settings import load_settings
+
+
+def main() -> int:
+    """Exit code 0: the embedder is there; 2: it is not, and stderr says what to do."""
+    parser = argparse.ArgumentParser(prog="python -m twin_resources.models.embedder")
+    parser.add_argument("command", choices=["prepare"])
+    parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")
+    arguments = parser.parse_args()
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    try:
+        prepare(load_settings(arguments.home), report=say)
+    except TwinError as error:
+        say(str(error))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,278 @@
+"""Text to unit vectors: shared by chunking, tables, training data and gateway.
+
+Belongs here: reading a prepared embedder (`preparation.py` makes it once), its tokenizer,
+and `embed`.
+Does not belong here: computing a batch (`engines.py`), cutting documents into chunks
+(`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), finding them
+(`retrieval/retrieval.py`).
+
+Method: sentence-transformers' mean (or first-token) pooling and L2 norm,
+https://arxiv.org/abs/1908.10084, run by OpenVINO, without torch, in bfloat16 where the processor
+computes it. Its result does not depend on how texts are batched (tested bit for bit), so a table
+that is filled in two parts equals one that is filled at once.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_resources.errors import TwinError
+from twin_resources.models.embedder.engines import open_engine
+from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tokenizers import Tokenizer
+
+SCHEMA = 1
+BUCKET = 16  # tokens. Padding to 64 cost 15 % on chunks and half the speed on questions
+BATCH_TOKENS = 2048  # 8 texts of 256 tokens: larger batches were not faster and need more memory
+MOST_THREADS = 4
+
+
+@dataclass(frozen=True)
+class EmbedderManifest:
+    """`embedder.json` in the folder of a prepared embedder.
+
+    Attributes:
+        embedder: the name that the settings gave.
+        revision: hash of weights, tokenizer and conversion; vectors of two revisions are not
+            comparable.
+        dimension: length of a vector.
+        token_limit: longest input in tokens, special tokens included.
+        pad_id: token that fills a batch.
+        languages: ISO 639-1 codes that the model's card names; empty: the card names none.
+        source: what it was made from (a wheel's or a folder's SHA-256, or a hub id).
+        agreement: smallest cosine between this embedder and transformers in fp32, measured when it
+            was made.
+    """
+
+    embedder: str
+    revision: str
+    dimension: int
+    token_limit: int
+    pad_id: int
+    languages: tuple[str, ...]
+    source: str
+    agreement: float
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class EmbedderTokenizer:
+    """The embedder's own tokenizer and limit: light, for chunking and counting.
+
+    Attributes:
+        tokenizer: neither truncates nor pads; `encode(text).offsets` are character offsets in
+            `text`.
+        token_limit: longest input of the embedder in tokens, special tokens included.
+        languages: ISO 639-1 codes that the embedder knows; empty: unknown.
+        revision: of the embedder.
+    """
+
+    tokenizer: Tokenizer
+    token_limit: int
+    languages: tuple[str, ...]
+    revision: str
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included: compare with `token_limit` as it is."""
+        return [len(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+
+
+class Embedder:
+    """A prepared embedder in memory; safe to call from several threads.
+
+    Args:
+        folder: a folder that `preparation.prepare` published.
+        manifest: its manifest.
+        threads: processor threads of one call; by default those this process may use, at most 4.
+        precision: of OpenVINO, `bf16` or `f32`; by default bf16 where the processor computes it.
+        engine: `openvino` or `sentence-transformers`; empty: OpenVINO where the folder has it.
+
+    Raises:
+        TwinError: the folder was not prepared for the engine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: EmbedderManifest,
+        *,
+        threads: int | None = None,
+        precision: str = "",
+        engine: str = "",
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._compute = open_engine(
+            folder,
+            engine,
+            threads=threads or min(MOST_THREADS, _processors()),
+            precision=precision,
+        )
+
+    @cached_property
+    def _encoding(self) -> EmbedderTokenizer:
+        return _read_tokenizer(self.folder, self.manifest)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Neither truncates nor pads."""
+        return self._encoding.tokenizer
+
+    @property
+    def token_limit(self) -> int:
+        """Longest input in tokens, special tokens included."""
+        return self.manifest.token_limit
+
+    @property
+    def dimension(self) -> int:
+        return self.manifest.dimension
+
+    @property
+    def revision(self) -> str:
+        return self.manifest.revision
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """ISO 639-1 codes that the model's card names; empty: unknown."""
+        return self.manifest.languages
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included."""
+        return self._encoding.count_tokens(texts)
+
+    def embed(
+        self, texts: Sequence[str], *, progress: Callable[[int, int], object] | None = None
+    ) -> np.ndarray:
+        """Embed texts.
+
+        Args:
+            texts: n texts. One that is longer than `token_limit` is cut into windows of that length
+                and gets the mean of their vectors: nothing is left out of it.
+            progress: called with (batches computed, batches in all) after each.
+
+        Returns:
+            float32 of shape (n, dimension), each row of length 1, in the order of the texts.
+        """
+        import numpy as np
+
+        windows = self._windows(texts)
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        batches = _batches([len(ids) for _, ids in windows])
+        for number, batch in enumerate(batches, start=1):
+            longest = max(len(windows[index][1]) for index in batch)
+            width = -(-longest // BUCKET) * BUCKET
+            ids = np.full((len(batch), width), self.manifest.pad_id, dtype=np.int64)
+            mask = np.zeros((len(batch), width), dtype=np.int64)
+            for row, index in enumerate(batch):
+                tokens = windows[index][1]
+                ids[row, : len(tokens)] = tokens
+                mask[row, : len(tokens)] = 1
+            np.add.at(vectors, [windows[index][0] for index in batch], self._compute(ids, mask))
+            if progress is not None:
+                progress(number, len(batches))
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(lengths, 1e-12)
+
+    def _windows(self, texts: Sequence[str]) -> list[tuple[int, list[int]]]:
+        """(index of the text, token ids), one or more for each text, each within the limit."""
+        tokenizer = self.tokenizer
+        room = self.token_limit - tokenizer.num_special_tokens_to_add(False)
+        windows: list[tuple[int, list[int]]] = []
+        for index, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
+            if len(encoding.ids) <= self.token_limit:
+                windows.append((index, encoding.ids))
+                continue
+            whole = tokenizer.encode(texts[index], add_special_tokens=False)
+            whole.truncate(room)
+            for piece in (whole, *whole.overflowing):
+                windows.append((index, tokenizer.post_process(piece).ids))
+        return windows
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Indexes grouped by bucket of length, each group at most `BATCH_TOKENS` tokens once padded."""
+    buckets: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        buckets.setdefault(-(-max(length, 1) // BUCKET) * BUCKET, []).append(index)
+    return [
+        indexes[start : start + rows]
+        for width, indexes in sorted(buckets.items())
+        for rows in [max(1, BATCH_TOKENS // width)]
+        for start in range(0, len(indexes), rows)
+    ]
+
+
+def _processors() -> int:
+    """Processors that this process may use; macOS can't tell, and gives all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def embedder_folder(settings: Settings) -> Path:
+    """`<weights_dir>/<embedder>`: its revisions, and `current.json` naming the one in use."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "--", settings.embedder).strip("-.")
+    return settings.weights_dir / name
+
+
+def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:
+    """The folder and manifest of the embedder that the settings name.
+
+    Raises:
+        TwinError: it has not been prepared, or by a newer release of this code.
+    """
+    folder = embedder_folder(settings)
+    tried = f"load the embedder {settings.embedder}"
+    prepare = "run `python -m twin_resources.models.embedder prepare`"
+    try:
+        revision = json.loads((folder / "current.json").read_text(encoding="utf-8"))["revision"]
+        document = json.loads((folder / revision / "embedder.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TwinError(tried, found=f"no {error.filename}", next_step=prepare) from error
+    if document["schema"] > SCHEMA:
+        raise TwinError(
+            tried,
+            found=f"{folder / revision} has schema {document['schema']}, this code knows {SCHEMA}",
+            next_step="run the newer release that made it, or delete the folder and " + prepare,
+        )
+    document["languages"] = tuple(document["languages"])
+    return folder / revision, EmbedderManifest(**document)
+
+
+def load_embedder(settings: Settings, *, threads: int | None = None) -> Embedder:
+    """The embedder that the settings name; about 0.5 s by OpenVINO.
+
+    Raises:
+        TwinError: it has not been prepared, or not for the engine that the settings name.
+    """
+    folder, manifest = find_prepared(settings)
+    return Embedder(folder, manifest, threads=threads, engine=settings.embedder_engine)
+
+
+def load_tokenizer(settings: Settings) -> EmbedderTokenizer:
+    """Only the tokenizer and the limit of the embedder; about 0.05 s, no OpenVINO.
+
+    Raises:
+        TwinError: the embedder has not been prepared.
+    """
+    return _read_tokenizer(*find_prepared(settings))
+
+
+def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    # MiniLM's file truncates at 128 tokens and pads to 128: half of every chunk would be lost
+    # unseen.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.languages, manifest.revision)

@@ -1,0 +1,161 @@
+"""What computes the vectors of a prepared embedder: OpenVINO, or the original model.
+
+Belongs here: the two engines behind one call, and which of them a prepared folder can run.
+Does not belong here: tokens, batches and windows (`embedder.py`), making the folder
+(`preparation.py`).
+
+OpenVINO is the default: four times the chunks per CPU second, half a second to start. The original,
+run by sentence-transformers (https://sbert.net), is for graphics cards and for models with layers
+that the conversion does not reproduce; both give the same vectors to cosine .9999 (a test).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.processor import multiplies_bf16
+
+if TYPE_CHECKING:
+    import numpy as np
+
+OPENVINO = "openvino"
+SENTENCE_TRANSFORMERS = "sentence-transformers"
+CONVERTED = "model.xml"
+ORIGINAL = "original"  # the model's own folder, kept where an engine runs it
+
+
+class Engine(Protocol):
+    """Computes one batch; safe to call from several threads."""
+
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Vectors of a padded batch.
+
+        Args:
+            ids: token ids, int64 of shape (n, t).
+            mask: 1 for a token, 0 for padding, the same shape.
+
+        Returns:
+            float32 of shape (n, dimension), pooled and of length 1.
+        """
+        ...
+
+
+class OpenVinoEngine:
+    """The converted model on the processor; a text's vector does not depend on its batch.
+
+    Args:
+        folder: of a prepared embedder.
+        threads: processor threads of one call.
+        precision: `bf16` or `f32`; empty: bf16 where the processor has instructions for it.
+    """
+
+    def __init__(self, folder: Path, *, threads: int, precision: str = "") -> None:
+        openvino = import_openvino()
+        core = openvino.Core()
+        compiled = core.compile_model(
+            core.read_model(folder / CONVERTED),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": precision or native_precision(),
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+            },
+        )
+        self._request: Any = compiled.create_infer_request()
+        self._one_at_a_time = Lock()  # a request holds its own input and output tensors
+
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        with self._one_at_a_time:
+            answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
+            return np.array(answer[0], dtype=np.float32)  # a copy: the next call overwrites it
+
+
+class SentenceTransformersEngine:
+    """The original model by torch: on the graphics card where there is one, else in fp32.
+
+    Args:
+        folder: of the original model.
+        device: of torch; empty: `cuda` where there is one, else `cpu`.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "") -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._model: Any = SentenceTransformer(
+            str(folder), device=self.device, local_files_only=True
+        ).eval()
+
+    @property
+    def dimension(self) -> int:
+        return int(self._model.get_embedding_dimension())
+
+    @property
+    def token_limit(self) -> int:
+        """Longest input in tokens, special tokens included."""
+        return int(self._model.max_seq_length)
+
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        from importlib import import_module
+
+        torch: Any = import_module("torch")  # its types of numpy arrays are partial
+        batch = {
+            "input_ids": torch.from_numpy(ids).to(self.device),
+            "attention_mask": torch.from_numpy(mask).to(self.device),
+        }
+        with torch.inference_mode():
+            rows = self._model(batch)["sentence_embedding"]
+            return torch.nn.functional.normalize(rows.float(), dim=1).cpu().numpy()
+
+
+def can_run(folder: Path, engine: str) -> bool:
+    """Whether a prepared folder holds what the engine (empty: any) needs."""
+    there = {
+        OPENVINO: (folder / CONVERTED).is_file(),
+        SENTENCE_TRANSFORMERS: (folder / ORIGINAL).is_dir(),
+    }
+    return there[engine] if engine else any(there.values())
+
+
+def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "") -> Engine:
+    """Load the engine that was asked for; empty: OpenVINO where the folder is converted for it.
+
+    Raises:
+        TwinError: the folder was not prepared for it.
+    """
+    if not can_run(folder, engine):
+        raise TwinError(
+            f"run the embedder in {folder} by {engine or 'any engine'}",
+            found="that it was not prepared for it",
+            next_step="run `python -m twin_resources.models.embedder prepare`",
+        )
+    if engine == SENTENCE_TRANSFORMERS or not can_run(folder, OPENVINO):
+        return SentenceTransformersEngine(folder / ORIGINAL)
+    return OpenVinoEngine(folder, threads=threads, precision=precision)
+
+
+def native_precision() -> str:
+    """`bf16` where the processor has instructions for it (1.8 times faster), else `f32`."""
+    return "bf16" if multiplies_bf16() else "f32"
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO with its telemetry out of reach.
+
+    `import openvino` starts `openvino_telemetry`, which writes a client id into the user's home
+    folder and sends events unless a person opted out. OpenVINO carries its own silent replacement
+    for a machine that lacks the package; a `None` in `sys.modules` makes it lack it.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
+    import openvino
+
+    return openvino

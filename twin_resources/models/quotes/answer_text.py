@@ -1,0 +1,143 @@
+"""How quotations stand in an answer: the text that opens it, and where each stands in it.
+
+Belongs here: Markdown of quotations, of "not written about", and taking both off an earlier turn
+again. Does not belong here: choosing quotations (`quoter.py`), the fields of an answer
+(`gateway/answering.py`).
+
+Annotations: `url_citation` of https://platform.openai.com/docs/api-reference/chat/object
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from twin_resources.models.quotes.quoter import Quote
+
+HEADING = "**In this voice**"
+NOT_WRITTEN = "I have not written about this."
+NEAREST = "My nearest posts:"
+MOST_NEAREST = 3
+NOTICE = "ⓘ "
+"""Begins the paragraph that tells who wrote an answer, above it."""
+_MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
+
+
+class Post(Protocol):
+    """A post that is named; `retrieval.Passage` and `Quote` are two."""
+
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def published_at(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What stands before the generated prose, or in its place.
+
+    Attributes:
+        text: Markdown; empty: nothing does.
+        places: (begin, end) of each quotation in `text`, without its source.
+    """
+
+    text: str = ""
+    places: tuple[tuple[int, int], ...] = ()
+
+
+def quoting(quotes: Sequence[Quote], *, before_prose: bool) -> Opening:
+    """Quotations, each with its post and date below it.
+
+    Args:
+        before_prose: whether generated prose follows under `HEADING`.
+    """
+    text = ""
+    places: list[tuple[int, int]] = []
+    for quote in quotes:
+        shown = "\n".join(f"> {line}".rstrip() for line in quote.text.splitlines())
+        places.append((len(text), len(text) + len(shown)))
+        text += f"{shown}\n>\n> — {_named(quote)}\n\n"
+    text = f"{text}{HEADING}\n\n" if before_prose else text.rstrip("\n")
+    return Opening(text, tuple(places))
+
+
+def not_written_about(nearest: Sequence[Post]) -> Opening:
+    """That the author has not written about it, with the posts that lie nearest (three at most)."""
+    listed = "\n".join(f"- {_named(post)}" for post in nearest[:MOST_NEAREST])
+    return Opening(f"{NOT_WRITTEN} {NEAREST}\n\n{listed}" if listed else NOT_WRITTEN)
+
+
+def prose_of(answer: str) -> str:
+    """An earlier answer without its quotations: what the model itself has said.
+
+    A turn of a conversation comes back from the client with everything that was shown. A prompt has
+    room for little, and what was quoted is among the passages of its own question.
+    """
+    if answer.startswith(NOTICE):
+        answer = answer.partition("\n\n")[2]
+    if not answer.startswith("> "):
+        return answer
+    _, found, prose = answer.partition(f"\n\n{HEADING}\n\n")
+    return prose if found else ""
+
+
+def citations(quotes: Sequence[Quote], opening: Opening) -> list[dict[str, Any]]:
+    """A citation for each quotation whose post has an address; indexes count characters."""
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "url": quote.url,
+                "title": quote.title,
+                "start_index": begin,
+                "end_index": end,
+            },
+        }
+        for quote, (begin, end) in zip(quotes, opening.places, strict=True)
+        if quote.url
+    ]
+
+
+def quote_fields(quotes: Sequence[Quote], opening: Opening) -> list[Mapping[str, Any]]:
+    """`twin.quotes` of an answer; `at` counts characters of its content, `start` the post's."""
+    return [
+        {
+            "text": quote.text,
+            **post_fields(quote),
+            "start": quote.start,
+            "end": quote.end,
+            "score": round(quote.score, 4),
+            "at": list(place),
+        }
+        for quote, place in zip(quotes, opening.places, strict=True)
+    ]
+
+
+def post_fields(post: Post) -> dict[str, str]:
+    """What an answer says of a post it names; `published_at` is an ISO date or empty."""
+    return {
+        "document_id": post.document_id,
+        "title": post.title,
+        "url": post.url,
+        "published_at": post.published_at.date().isoformat() if post.published_at else "",
+    }
+
+
+def traced(quotes: Iterable[Quote]) -> str:
+    """Quotations as a trace names them: `document:start-end`, separated by commas."""
+    return ",".join(f"{quote.document_id}:{quote.start}-{quote.end}" for quote in quotes)
+
+
+def _named(post: Post) -> str:
+    title = _MARKUP.sub(r"\\\1", " ".join(post.title.split())) or post.document_id
+    web = post.url.startswith(("https://", "http://")) and not re.search(r"[\s()<>]", post.url)
+    linked = f"[{title}]({post.url})" if web else title
+    return f"{linked}, {post.published_at.date().isoformat()}" if post.published_at else linked

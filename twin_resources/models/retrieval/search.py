@@ -1,0 +1,303 @@
+"""One search of one table: the nearest vectors and the best words, fused by rank; and what stands
+beside a passage in its post.
+
+Belongs here: the two searches, what they leave out, the fusion, and the neighbours of a hit.
+Does not belong here: which table, and how much of the result is shown (`retrieval.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.models.retrieval.naming import named_in
+from twin_resources.models.retrieval.vector_index import probing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# On 241 questions that the benchmark does not ask, of texts without their titles: nDCG@10 .631
+# (vectors .573, words .574). 50 candidates find .636 and cost more; a constant from 0.5 to 20 .626
+# to .633; any other weights than equal ones, from 3:7 to 8:2, less.
+CANDIDATES = 20  # of each search, before fusion: 5 for each passage that is shown
+RANK_CONSTANT = 60  # of reciprocal rank fusion, as published
+MOST_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
+INDEXED = "indexed_text"
+"""Column that the words are searched in: what was embedded, title and text."""
+_COLUMNS = [
+    "chunk_id", "document_id", "title", "url", "published_at", "text", "token_count", "position",
+    "start", "end",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One chunk of a post, as the prompt shows it and the trace names it.
+
+    Attributes:
+        score: reciprocal rank fusion score, of a neighbour its hit's; comparable within one answer
+            only.
+        token_count: tokens of `text` in the embedder's tokens.
+        position: place of the chunk in its post, from 0.
+        beside: chunk id of the hit whose neighbour this is; empty for a hit.
+        start, end: place of `text` in the cleaned document, in characters.
+        cosine: of the question's vector and the chunk's; 0 where only words found it, and of a
+            neighbour.
+    """
+
+    chunk_id: str
+    document_id: str
+    title: str
+    url: str
+    published_at: datetime | None
+    text: str
+    score: float
+    token_count: int
+    position: int = 0
+    beside: str = ""
+    start: int = 0
+    end: int = 0
+    # the same by index and in memory but for its last digits
+    cosine: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question and what must not be found for it.
+
+    Attributes:
+        before: only passages of posts that are not newer than this; a post without a date may be
+            newer, so it is left out too.
+        exclude: chunk ids.
+        exclude_documents: document ids; taken out of the candidates, so give a set where they are
+            many.
+    """
+
+    question: str
+    before: datetime | None = None
+    exclude: Collection[str] = ()
+    exclude_documents: Collection[str] = ()
+
+
+class InMemory:
+    """All rows of a table, for many searches in a row: the same nearest vectors at a tenth the
+    cost, and the rows of the best words without reading them.
+
+    Args:
+        table: an open LanceDB table with at most `MOST_IN_MEMORY` rows.
+    """
+
+    def __init__(self, table: Any) -> None:
+        import numpy as np
+
+        rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
+        read: Any = rows.limit(MOST_IN_MEMORY).to_arrow().combine_chunks()
+        flat = read["vector"].combine_chunks().flatten().to_numpy()
+        self._rows = read.drop_columns(["vector", "_rowid"])
+        self._vectors: np.ndarray = flat.reshape(read.num_rows, -1)
+        dates = read["published_at"].cast("int64").to_pylist()
+        # A passage without a date is never old enough.
+        self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
+        self._place = {chunk: place for place, chunk in enumerate(read["chunk_id"].to_pylist())}
+        self._by_row_id = {row: place for place, row in enumerate(read["_rowid"].to_pylist())}
+        posts = zip(read["document_id"].to_pylist(), read["position"].to_pylist(), strict=True)
+        self._in_post = {where: place for place, where in enumerate(posts)}
+
+    def nearest(self, query: Query, vector: np.ndarray) -> list[dict[str, Any]]:
+        """The same rows as `nearest`, in the same order."""
+        import numpy as np
+
+        # Not `@`: the threads of a matrix library wait for each other in a busy loop.
+        distances = 1.0 - np.einsum("ij,j->i", self._vectors, vector)
+        if query.before is not None:
+            distances[self._dates > _microseconds(query.before)] = np.inf
+        excluded = [self._place[chunk] for chunk in query.exclude if chunk in self._place]
+        distances[excluded] = np.inf
+        order = np.argsort(distances, kind="stable")[:CANDIDATES]
+        order = order[np.isfinite(distances[order])]
+        near = self._take(order)
+        return [
+            row | {"_distance": float(distances[place])}
+            for place, row in zip(order, near, strict=True)
+        ]
+
+    def rows_of(self, row_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows by Lance's row id, in that order; one that was written since is left out."""
+        return self._take([self._by_row_id[row] for row in row_ids if row in self._by_row_id])
+
+    def at(self, places: Collection[tuple[str, int]], query: Query) -> list[dict[str, Any]]:
+        """Rows by document and position that the query allows."""
+        latest = _LATEST if query.before is None else _microseconds(query.before)
+        found = [self._in_post[place] for place in sorted(places) if place in self._in_post]
+        allowed = [place for place in found if query.before is None or self._dates[place] <= latest]
+        return [row for row in self._take(allowed) if row["chunk_id"] not in query.exclude]
+
+    def _take(self, places: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+        import numpy as np
+
+        rows: list[dict[str, Any]] = self._rows.take(np.asarray(places, np.int64)).to_pylist()
+        return rows
+
+
+_LATEST = 2**63 - 1
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.astimezone(UTC).timestamp() * 1_000_000)
+
+
+def nearest(table: Any, query: Query, vector: np.ndarray) -> list[dict[str, Any]]:
+    """The rows with the nearest vectors (cosine): exactly, or by the index where there is one."""
+    builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
+    builder = probing(builder, filtered=bool(_conditions(query)))
+    return _best(builder, query, [*_COLUMNS, "_distance"])
+
+
+def words_column(table: Any) -> str:
+    """Which column full text searches: `indexed_text`, or `text` in a table that lacks it.
+
+    A table of a release before 3 lacks it until the next import: it is searched as it was then.
+    """
+    return INDEXED if INDEXED in table.schema.names else "text"
+
+
+def by_words(
+    table: Any, query: Query, *, memory: InMemory | None = None, column: str = INDEXED
+) -> list[dict[str, Any]]:
+    """The rows with the best words (BM25), by the full-text index.
+
+    Args:
+        memory: the rows of `table`: then only their ids are asked for, which reads no row.
+        column: that is searched (`words_column`).
+    """
+    from lancedb.query import MatchQuery
+
+    # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
+    # question without a word is no query at all.
+    words: Any = MatchQuery  # its generated signature lacks the defaults
+    match = words(query.question if re.search(r"\w", query.question) else "?", column)
+    builder = table.search(match, query_type="fts")
+    if memory is None:
+        return _best(builder, query, [*_COLUMNS, "_score"])
+    found = _best(builder.with_row_id(True), query, ["_score"])
+    return memory.rows_of([row["_rowid"] for row in found])
+
+
+def search(
+    table: Any,
+    query: Query,
+    vector: np.ndarray,
+    *,
+    memory: InMemory | None,
+    column: str = INDEXED,
+) -> list[Passage]:
+    """The best of both searches, best first; of equally good ones the nearer vector.
+
+    Posts that the question names are a third list, of what the two have found: with it the passages
+    of a named post stand first unless both searches found them far behind.
+
+    Args:
+        memory: the rows of `table`; None: it is scanned.
+        column: that the words are searched in (`words_column`).
+    """
+    near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
+    said = by_words(table, query, memory=memory, column=column)
+    scores: dict[str, float] = {}
+    for ranked in (near, said):
+        for rank, row in enumerate(ranked, start=1):
+            chunk = row["chunk_id"]
+            scores[chunk] = scores.get(chunk, 0.0) + 1.0 / (RANK_CONSTANT + rank)
+    nearer = {row["chunk_id"]: rank for rank, row in enumerate(near)}
+    rows = {row["chunk_id"]: row for row in (*said, *near)}
+    named = named_in(query.question, [row["title"] or "" for row in rows.values()])
+    for chunk, row in rows.items():
+        if rank := named.get(row["title"] or ""):
+            scores[chunk] += 1.0 / (RANK_CONSTANT + rank)
+    order = sorted(scores, key=lambda chunk: (-scores[chunk], nearer.get(chunk, len(near)), chunk))
+    return [
+        _passage(rows[chunk], score=scores[chunk])
+        for chunk in order
+        if rows[chunk]["document_id"] not in query.exclude_documents
+    ]
+
+
+def neighbours(
+    table: Any, hits: Sequence[Passage], query: Query, *, memory: InMemory | None
+) -> Mapping[str, list[Passage]]:
+    """What stands right after and right before each hit in its post, by chunk id of the hit.
+
+    What the query leaves out is left out here too, and so is what is a hit itself.
+    """
+    around = {(hit.document_id, hit.position + step) for hit in hits for step in (1, -1)} - {
+        (hit.document_id, hit.position) for hit in hits
+    }
+    around = {place for place in around if place[1] >= 0}
+    if not around:
+        return {hit.chunk_id: [] for hit in hits}
+    rows = memory.at(around, query) if memory else _read_at(table, around, query)
+    there = {(row["document_id"], row["position"]): row for row in rows}
+    return {
+        hit.chunk_id: [
+            _passage(there[place], score=hit.score, beside=hit.chunk_id)
+            for step in (1, -1)
+            for place in [(hit.document_id, hit.position + step)]
+            if place in there
+        ]
+        for hit in hits
+    }
+
+
+def _read_at(table: Any, places: Collection[tuple[str, int]], query: Query) -> list[dict[str, Any]]:
+    documents = ", ".join(sorted({_quoted(document) for document, _ in places}))
+    positions = ", ".join(map(str, sorted({position for _, position in places})))
+    # Pairs would be a long OR; this finds some rows more, by index, and the caller picks his.
+    conditions = [f"document_id IN ({documents})", f"position IN ({positions})"]
+    builder = table.search().where(" AND ".join([*conditions, *_conditions(query)]))
+    rows: list[dict[str, Any]] = builder.select(_COLUMNS).to_arrow().to_pylist()
+    return rows
+
+
+def _passage(row: Mapping[str, Any], *, score: float, beside: str = "") -> Passage:
+    return Passage(
+        chunk_id=row["chunk_id"],
+        document_id=row["document_id"],
+        title=row["title"] or "",
+        url=row["url"] or "",
+        published_at=row["published_at"],
+        text=row["text"],
+        score=score,
+        token_count=int(row["token_count"]),
+        position=int(row["position"]),
+        beside=beside,
+        start=int(row["start"]),
+        end=int(row["end"]),
+        cosine=1.0 - float(row.get("_distance", 1.0)),
+    )
+
+
+def _best(builder: Any, query: Query, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The first candidates that a query allows, best first."""
+    conditions = _conditions(query)
+    if conditions:
+        builder = builder.where(" AND ".join(conditions))
+    rows: list[dict[str, Any]] = builder.limit(CANDIDATES).select(list(columns)).to_list()
+    return rows
+
+
+def _conditions(query: Query) -> list[str]:
+    """What a query leaves out, in Lance's SQL."""
+    conditions: list[str] = []
+    if query.before is not None:
+        moment = query.before.astimezone(UTC).replace(tzinfo=None)
+        conditions.append(f"published_at <= timestamp '{moment.isoformat(sep=' ')}'")
+    if query.exclude:
+        conditions.append(f"chunk_id NOT IN ({', '.join(map(_quoted, query.exclude))})")
+    return conditions
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,242 @@
+"""`python -m twin_resources.models.serving.fleet`: the model servers that the policy wants, and no others.
+
+Belongs here: following the policy, starting a new version beside the old one, publishing which
+servers answer (`servers.json`), draining and ending what nobody wants, restarting what crashed.
+Does not belong here: one server (`model_server.py`), which version shall be served (`registry/`
+decides and writes the policy), who is sent where (the gateway).
+
+    servers.json   {"schema": 1, "written_at": …,
+                    "servers": {"base" | "<author>/v3": {"url", "alias", "key", "ready", "pid",
+                                                         "engine", "context"}},
+                    "problems": {"<author>/v3": why it is not up}}
+
+The file holds keys: it is written with mode 600 and replaced by renaming.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.fleet_member import Member, Wanted, say
+from twin_resources.models.serving.model_server import RunningServer, offered_models, remote_engine
+from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
+from twin_resources.models.serving.named_server import NamedMember
+from twin_resources.registry.policy import Policy, read_policy
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.weights.weights import load_base_model
+
+SCHEMA = 1
+BASE = "base"
+STEP_S = 0.25
+REMOTE_EVERY_S = 5.0
+BASE_EVERY_S = 1.0
+
+
+def version_key(author: str, version: int) -> str:
+    """Key of `servers.json` for one version: `jane/v3`."""
+    return f"{author}/v{version}"
+
+
+def wanted_versions(policy: Policy | None) -> dict[str, Wanted]:
+    """Servers of every author's stable and canary version, and of those that answer its diverted
+    classes or routed questions, by key; none before the first release.
+    """
+    wanted: dict[str, Wanted] = {}
+    for author, arms in (policy.authors if policy else {}).items():
+        diverted = arms.divert.versions.values() if arms.divert else ()
+        for served in (arms.stable, arms.canary, arms.larger, *diverted):
+            if served is not None:
+                adapter = str(served.adapter_gguf) if served.adapter_gguf else None
+                elsewhere = served.base if served.is_elsewhere else ""
+                wanted[version_key(author, served.version)] = Wanted(
+                    str(served.base_gguf), adapter, elsewhere
+                )
+    return wanted
+
+
+def _same(key: str, other: str) -> bool:
+    """Whether two keys are versions of one author."""
+    return key.rpartition("/")[0] == other.rpartition("/")[0]
+
+
+class Fleet:
+    """Every server of one home. `step` is one round; `run` repeats it until told to stop."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.members: dict[str, Member | NamedMember] = {}
+        self._settings = settings
+        self._clock = clock
+        self._policy: Policy | None = None
+        self._policy_mark: tuple[int, int] | None = None
+        self._base: Wanted | None = None
+        self._base_asked_at = self._remote_asked_at = float("-inf")
+        self._remote: dict[str, RunningServer] = {}
+        self._problems: dict[str, str] = {}
+        self._published: dict[str, Any] | None = None
+
+    def step(self) -> None:
+        """Follow the policy by one round and publish what has changed."""
+        self._follow_policy()
+        wanted = wanted_versions(self._policy)
+        if self._settings.model_server_url:
+            self._step_remote([key for key, what in wanted.items() if not what.address])
+            wanted = {key: what for key, what in wanted.items() if what.address}
+        self._step_members(wanted)
+        self._publish()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; then end every server and publish that there is none."""
+        try:
+            while not stop.is_set():
+                self.step()
+                stop.wait(STEP_S)
+        finally:
+            for member in self.members.values():
+                member.ask_to_end()
+            for member in self.members.values():
+                member.end()
+            self.members.clear()
+            self._remote.clear()
+            self._publish()
+
+    def _follow_policy(self) -> None:
+        path = self._settings.policy_path
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return  # before the first release; a policy that once was does not vanish
+        mark = (found.st_mtime_ns, found.st_ino)
+        if mark == self._policy_mark:
+            return
+        try:
+            self._policy = read_policy(path)
+            self._problems.pop(path.name, None)
+        except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
+            # the servers that are up go on: a bad file must not take the answers away
+            self._problems[path.name] = f"{type(error).__name__}: {error}"
+            say(f"{path} is not readable, the last good one is followed. {error}")
+        self._policy_mark = mark
+
+    def _step_members(self, wanted: dict[str, Wanted]) -> None:
+        now = self._clock()
+        if not self._settings.model_server_url:
+            if self._base is None and now - self._base_asked_at >= BASE_EVERY_S:
+                self._find_base(now)
+            if self._base is not None:
+                wanted[BASE] = self._base
+        for key, what in wanted.items():
+            member = self.members.get(key)
+            if member is not None and member.wanted != what:
+                member.end()  # other files under the same key: they cannot be up side by side
+                member = None
+            if member is None:
+                kind = NamedMember if what.address else Member
+                self.members[key] = member = kind(key, what, settings=self._settings)
+            member.leaving_since = None
+            member.step(now)
+        for member in [self.members[key] for key in set(self.members) - set(wanted)]:
+            if member.leaving_since is None:
+                # the old version stays published until its author's new ones answer
+                if all(self.members[key].server for key in wanted if _same(key, member.key)):
+                    member.leaving_since = now
+                else:
+                    member.step(now)
+            elif member.drained(now):
+                self.members.pop(member.key).end()
+                say(f"{member.key} has drained and ended")
+
+    def _find_base(self, now: float) -> None:
+        self._base_asked_at = now
+        try:
+            gguf = load_base_model(self._settings).gguf
+            if gguf is None:
+                raise TwinError(
+                    f"serve the base model {self._settings.base_model}",
+                    found="it was prepared without a GGUF file",
+                    next_step="set TWIN_MODEL_SERVER_URL to a server that offers it",
+                )
+        except TwinError as error:
+            self._problems[BASE] = str(error)
+        else:
+            self._base = Wanted(str(gguf))
+            self._problems.pop(BASE, None)
+
+    def _step_remote(self, versions: list[str]) -> None:
+        now = self._clock()
+        if now - self._remote_asked_at < REMOTE_EVERY_S:
+            return
+        self._remote_asked_at = now
+        settings, url = self._settings, self._settings.model_server_url.rstrip("/")
+        secret, engine = settings.model_server_key, ""
+        try:
+            offered, problem = offered_models(url, secret), ""
+            engine = remote_engine(url, secret)
+        except TwinError as error:
+            offered, problem = set[str](), str(error)
+        self._remote.clear()
+        for key in (BASE, *versions):
+            self._problems.pop(key, None)
+            alias = settings.base_model if key == BASE else key
+            if alias in offered:
+                self._remote[key] = RunningServer(url, alias, secret, None, engine)
+            else:
+                missing = f"{url} does not offer {alias} (vLLM: --lora-modules {alias}=FOLDER)"
+                self._problems[key] = problem or missing
+
+    def _publish(self) -> None:
+        members = [member for member in self.members.values() if member.leaving_since is None]
+        servers = {member.key: member.server for member in members if member.server is not None}
+        problems = {member.key: member.problem for member in members if member.problem}
+        document = {
+            "servers": {
+                key: {
+                    "url": server.url,
+                    "alias": server.alias,
+                    "key": server.key,
+                    "ready": True,
+                    "pid": server.pid,
+                    "engine": server.engine,
+                    # of a server elsewhere the base model's own, which the gateway looks up
+                    "context": CONTEXT_TOKENS if server.pid is not None else 0,
+                }
+                for key, server in (servers | self._remote).items()
+            },
+            "problems": problems | self._problems,
+        }
+        if document != self._published:
+            write_servers(self._settings.servers_path, document)
+            self._published = document
+
+
+def write_servers(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace `servers.json`, readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    whole = {"schema": SCHEMA, "written_at": datetime.now(UTC).isoformat(), **document}
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(whole, stream, indent=1)
+    partial.replace(path)
+
+
+def main() -> int:
+    """Run the fleet of `TWIN_HOME` until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Fleet(load_settings()).run(stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""One server of the fleet: loading, ready, failed and started again, draining, ended.
+
+Belongs here: the life of one server process, a look at a time, never waiting.
+Does not belong here: which servers there shall be (`fleet.py`), the process (`model_server.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.model_server import RunningServer, ServerProcess, serve_warmed_up
+from twin_resources.settings import Settings
+
+HEALTH_EVERY_S = 5.0
+HEALTH_MISSES = 3
+# The gateway follows servers.json within a second; a request that had chosen the old server by then
+# is on its way to it.
+DRAIN_AT_LEAST_S = 5.0
+DRAIN_AT_MOST_S = 300.0
+LONGEST_PAUSE_S = 30.0
+END_WITHIN_S = 5.0  # the supervisor waits 8 s for the fleet before it kills
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One server that shall be up: the base alone, base and adapter of a version, or what answers
+    at an address (`https://…/v1#model`), which is not ours to start."""
+
+    base_gguf: str
+    adapter_gguf: str | None = None
+    address: str = ""
+
+
+def retry_pause(failures: int) -> float:
+    """Seconds until a server that failed this often in a row is started again: 1, 2, 4 … 30."""
+    return min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
+
+
+class Member:
+    """One server of the fleet: loading, ready, failed, or draining."""
+
+    def __init__(self, key: str, wanted: Wanted, *, settings: Settings) -> None:
+        self.key = key
+        self.wanted = wanted
+        self.server: RunningServer | None = None
+        self.problem = ""
+        self.leaving_since: float | None = None
+        self._settings = settings
+        self._process: ServerProcess | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._misses = 0
+        self._asked_at = 0.0
+
+    def step(self, now: float) -> None:
+        """Move on by one look: start, become ready, or notice that it has failed."""
+        try:
+            if self._process is None:
+                if now >= self._retry_at:
+                    self._start()
+            elif self.server is None:
+                self._become_ready(self._process)
+            else:
+                self._look_after(self._process, now)
+        except TwinError as error:
+            self._fail(str(error), now)
+
+    def drained(self, now: float) -> bool:
+        """Whether a leaving server may end: nobody asks any more, or it was given long enough."""
+        if self.leaving_since is None:
+            return False
+        gone = now - self.leaving_since
+        if self._process is None or gone > DRAIN_AT_MOST_S:
+            return True
+        try:
+            return gone > DRAIN_AT_LEAST_S and self._process.busy() in (0, None)
+        except TwinError:  # it has ended by itself
+            return True
+
+    def ask_to_end(self) -> None:
+        if self._process is not None:
+            self._process.ask_to_end()
+
+    def end(self, *, within_s: float = END_WITHIN_S) -> None:
+        if self._process is not None:
+            self._process.end(within_s=within_s)
+            self._process = None
+        self.server = None
+
+    def _start(self) -> None:
+        self._process = ServerProcess(
+            self._settings,
+            self.wanted.base_gguf,
+            self.wanted.adapter_gguf,
+            alias=self.key,
+            threads=self._settings.serving_threads,
+        )
+
+    def _become_ready(self, process: ServerProcess) -> None:
+        server = process.running()
+        if server is not None:
+            seconds = serve_warmed_up(server)
+            self.server, self.problem, self._failures, self._misses = server, "", 0, 0
+            say(f"{self.key} is ready at {server.url}, warmed up in {seconds:.2f} s")
+
+    def _look_after(self, process: ServerProcess, now: float) -> None:
+        if not process.has_ended() and now - self._asked_at < HEALTH_EVERY_S:
+            return
+        self._asked_at = now
+        self._misses = 0 if process.running() is not None else self._misses + 1
+        if self._misses >= HEALTH_MISSES:
+            raise TwinError(
+                f"serve {self.key}",
+                found=f"no answer to {HEALTH_MISSES} looks in a row",
+                next_step=f"read {process.log_path}; it is started again",
+            )
+
+    def _fail(self, problem: str, now: float) -> None:
+        self.end()
+        self.problem = problem
+        self._failures += 1
+        self._retry_at = now + retry_pause(self._failures)
+        say(f"{self.key} is down, next try in {retry_pause(self._failures):.0f} s. {problem}")
+
+
+def say(line: str) -> None:
+    """One line with its time into the fleet's log."""
+    sys.stderr.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
+    sys.stderr.flush()

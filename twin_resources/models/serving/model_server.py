@@ -1,0 +1,369 @@
+"""Model servers: llama.cpp's server as a process of ours, or an OpenAI-compatible server elsewhere.
+
+Belongs here: starting one server for one model version, waiting until it answers, ending it; the
+process itself is `model_server_process.py`.
+Does not belong here: which versions shall be up (`fleet.py`), prompts, routing (the gateway).
+
+One process a version: llama.cpp reuses the key-value cache between adapters of one process (51 of
+51 answers of the base came out wrong after an adapter had answered), and requests for different
+adapters wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.storage.weights.answer_model import address_of
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion
+
+# A cold 135M model is up in 0.3 s, 8B in f16 reads 16 GB from a disk first.
+READY_WITHIN_S = 300.0
+END_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """An OpenAI-compatible address that answers for exactly one model version.
+
+    Attributes:
+        url: ends in `/v1`.
+        alias: the `model` to ask for.
+        key: bearer token; empty: none.
+        pid: of the process, None when the server is not ours.
+        engine: what computes the answers, with its version: a change of it may change them.
+    """
+
+    url: str
+    alias: str
+    key: str
+    pid: int | None
+    engine: str
+
+
+class ServerProcess:
+    """One llama.cpp server process of ours, in its own process group.
+
+    The process ends itself when its parent is gone, so a killed parent leaves none behind.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        base_gguf: str | Path,
+        adapter_gguf: str | Path | None = None,
+        *,
+        alias: str,
+        port: int = 0,
+        threads: int = 0,
+    ) -> None:
+        """Start the process; it is not ready yet.
+
+        Args:
+            threads: 0: half of the cores.
+
+        Raises:
+            TwinError: a file of the model is missing.
+        """
+        for path in (base_gguf, adapter_gguf):
+            if path is not None and not Path(path).is_file():
+                raise TwinError(
+                    f"start a model server for {alias}",
+                    found=f"no file {path}",
+                    next_step="prepare the base model, or materialize the checkpoint again",
+                )
+        self.alias = alias
+        self.key = "sk-model-" + secrets.token_urlsafe(24)
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
+        self.log_path = settings.logs_dir / f"model-server-{name}.log"
+        folder = settings.work_dir / "model-servers"
+        for needed in (settings.logs_dir, folder):
+            needed.mkdir(parents=True, exist_ok=True)
+        self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
+        command += ["--base", str(base_gguf), "--alias", alias, "--port", str(port)]
+        command += ["--port-file", str(self._port_file), "--parent", str(os.getpid())]
+        command += ["--prompt-cache-mib", str(settings.prompt_cache_mib)]
+        if adapter_gguf is not None:
+            command += ["--adapter", str(adapter_gguf)]
+        if threads:
+            command += ["--threads", str(threads)]
+        # the key goes by environment: arguments are visible to every user of the machine
+        environment = os.environ | {"TWIN_MODEL_SERVER_KEY": self.key}
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        self._started = time.monotonic()
+        self._client = httpx.Client(timeout=5.0, trust_env=False)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def running(self) -> RunningServer | None:
+        """The server, once it answers; None while it loads or does not answer.
+
+        Raises:
+            TwinError: the process has ended; the message holds the end of its log.
+        """
+        if self._process.poll() is not None:
+            raise TwinError(
+                f"serve {self.alias} by llama.cpp",
+                found=f"its process ended with {self._process.returncode}: {self.log_tail()}",
+                next_step=f"read {self.log_path}",
+            )
+        try:
+            port = json.loads(self._port_file.read_text(encoding="utf-8"))["port"]
+        except FileNotFoundError:
+            return None
+        url = f"http://127.0.0.1:{port}"
+        try:
+            if self._client.get(f"{url}/health").status_code != 200:
+                return None
+        except httpx.TransportError:
+            return None
+        return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, own_engine())
+
+    def wait_until_ready(self, *, within_s: float = READY_WITHIN_S) -> RunningServer:
+        """Wait for the first healthy answer.
+
+        Raises:
+            TwinError: the process ended, or did not answer in time.
+        """
+        while time.monotonic() - self._started < within_s:
+            server = self.running()
+            if server is not None:
+                return server
+            time.sleep(0.05)
+        raise TwinError(
+            f"serve {self.alias} by llama.cpp",
+            found=f"no answer within {within_s:.0f} s: {self.log_tail()}",
+            next_step=f"read {self.log_path}; a model larger than memory loads for ever",
+        )
+
+    def busy(self) -> int | None:
+        """How many requests it answers at this moment; None when it does not say."""
+        server = self.running()
+        if server is None:
+            return None
+        metrics = self._client.get(
+            server.url.removesuffix("/v1") + "/metrics",
+            headers={"Authorization": f"Bearer {self.key}"},
+        )
+        found = re.search(r"^llamacpp:requests_processing (\d+)", metrics.text, re.MULTILINE)
+        return int(found[1]) if found else None
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM and return at once; `end` waits."""
+        self._signal(signal.SIGTERM)
+
+    def end(self, *, within_s: float = END_WITHIN_S) -> None:
+        """End the process group: SIGTERM, and SIGKILL when that was not heard."""
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        self._client.close()
+        self._port_file.unlink(missing_ok=True)
+
+    def log_tail(self, lines: int = 8) -> str:
+        """The last lines of the log, for an error message."""
+        text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
+        return " | ".join(text.splitlines()[-lines:]) or "an empty log"
+
+    def _signal(self, number: int) -> None:
+        if self._process.poll() is None:  # not reaped, so the pid is still its own
+            os.killpg(self._process.pid, number)
+
+
+def serve_warmed_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
+    """Ask for one token, so that the first reader does not pay for the first touch of the weights.
+
+    Returns:
+        Seconds it took.
+
+    Raises:
+        TwinError: it does not answer properly.
+    """
+    started = time.monotonic()
+    body = {
+        "model": server.alias,
+        "messages": [{"role": "user", "content": "Hello"}],
+        "max_tokens": 1,
+    }
+    try:
+        answer = httpx.post(
+            f"{server.url}/chat/completions",
+            json=body,
+            headers=_authorization(server.key),
+            timeout=timeout_s,
+            trust_env=False,
+        )
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise TwinError(
+            f"warm up {server.alias} at {server.url}",
+            found=str(error),
+            next_step="read the log of that server",
+        ) from error
+    return time.monotonic() - started
+
+
+class ModelServers:
+    """Servers for model versions: a process of ours each, or the one that the settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def base_alias(self) -> str:
+        """What to ask for to get the base model alone, from a server of ours or the named one."""
+        return self._settings.base_model if self._settings.model_server_url else "base"
+
+    @property
+    def engine(self) -> str:
+        """What computes their answers, with its version, also before one runs."""
+        url = self._settings.model_server_url.rstrip("/")
+        return remote_engine(url, self._settings.model_server_key) if url else own_engine()
+
+    @contextmanager
+    def serve(
+        self,
+        base_gguf: str | Path | None,
+        adapter_gguf: str | Path | None = None,
+        *,
+        alias: str,
+        port: int = 0,
+        within_s: float = READY_WITHIN_S,
+    ) -> Iterator[RunningServer]:
+        """Serve one version for as long as the context lasts.
+
+        Args:
+            base_gguf: f16 GGUF of the base; may be None with `TWIN_MODEL_SERVER_URL`.
+            adapter_gguf: GGUF adapter of the version; None: the base alone.
+            alias: name of the version; with `TWIN_MODEL_SERVER_URL` that server must know it.
+            port: 0: any free one.
+            within_s: how long loading may take, seconds.
+
+        Raises:
+            TwinError: the server did not start, or the named server does not offer the alias.
+        """
+        if self._settings.model_server_url:
+            yield remote_server(self._settings, alias)
+            return
+        if base_gguf is None:
+            raise TwinError(
+                f"serve {alias}",
+                found="a base model without a GGUF file",
+                next_step="set TWIN_MODEL_SERVER_URL to a server that offers it",
+            )
+        process = ServerProcess(self._settings, base_gguf, adapter_gguf, alias=alias, port=port)
+        try:
+            yield process.wait_until_ready(within_s=within_s)
+        finally:
+            process.end()
+
+    def serve_version(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
+        """As `serve`, of a registered version, also of an answer model at an address.
+
+        Raises:
+            TwinError: the server did not start, or the address does not offer its model.
+        """
+        if version.is_answer_model and address_of(version.base)[0]:
+            from twin_resources.models.serving.named_server import named_server
+
+            return nullcontext(named_server(self._settings, version.base))
+        alias = f"{version.author}/v{version.version}"
+        return self.serve(version.base_gguf or None, version.adapter_gguf, alias=alias)
+
+
+def remote_server(settings: Settings, alias: str) -> RunningServer:
+    """The server at `settings.model_server_url`, when it offers `alias`.
+
+    Raises:
+        TwinError: it does not answer, or offers other names only.
+    """
+    url = settings.model_server_url.rstrip("/")
+    offered = offered_models(url, settings.model_server_key)
+    if alias not in offered:
+        raise TwinError(
+            f"serve {alias} at {url}",
+            found=f"it offers {', '.join(sorted(offered)) or 'nothing'}",
+            next_step=f"load it there under this name (vLLM: --lora-modules {alias}=FOLDER)",
+        )
+    key = settings.model_server_key
+    return RunningServer(url, alias, key, None, remote_engine(url, key))
+
+
+def own_engine() -> str:
+    """Name and version of the llama.cpp server that runs in processes of ours."""
+    return f"xllamacpp {installed_version('xllamacpp')}"
+
+
+def remote_engine(url: str, key: str) -> str:
+    """The address of a server elsewhere, and its version where it tells one (vLLM: `/version`).
+
+    Args:
+        url: ends in `/v1`.
+    """
+    root = url.removesuffix("/v1")
+    try:
+        answer = httpx.get(
+            f"{root}/version", headers=_authorization(key), timeout=10, trust_env=False
+        )
+        return f"{root} {answer.raise_for_status().json()['version']}"
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return root  # OpenAI's interface has no such route: most servers do not tell
+
+
+def offered_models(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
+    """Names under `<url>/models`.
+
+    Raises:
+        TwinError: the server does not answer as an OpenAI-compatible one.
+    """
+    try:
+        answer = httpx.get(
+            f"{url}/models", headers=_authorization(key), timeout=timeout_s, trust_env=False
+        )
+        answer.raise_for_status()
+        return {entry["id"] for entry in answer.json()["data"]}
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise TwinError(
+            f"list the models of {url}",
+            found=f"{type(error).__name__}: {error}",
+            next_step="set TWIN_MODEL_SERVER_URL (ends in /v1) and TWIN_MODEL_SERVER_KEY",
+        ) from error
+
+
+def _authorization(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}

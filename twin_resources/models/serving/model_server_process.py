@@ -1,0 +1,145 @@
+"""`python -m twin_resources.models.serving.model_server_process`: one llama.cpp server, one version.
+
+Belongs here: the server's parameters and the life of its process.
+Does not belong here: starting and watching it (`model_server.py`, `fleet.py`).
+
+The HTTP server runs in native threads (https://github.com/xorbitsai/xllamacpp); this process
+waits for SIGTERM, or for its parent to be gone.
+"""
+# pyright: reportAttributeAccessIssue=false
+# (xllamacpp is a compiled module without type stubs)
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xllamacpp import CommonParams
+
+PARALLEL = 2
+CONTEXT_TOKENS = 4096  # of one request: a prompt with passages is about 1,000 tokens
+
+
+def server_parameters(
+    base: Path,
+    adapter: Path | None,
+    *,
+    alias: str,
+    key: str,
+    port: int,
+    threads: int,
+    cache_mib: int,
+) -> CommonParams:
+    """Parameters of one version: f16 weights and cache, base plus at most one adapter."""
+    from xllamacpp import (
+        CommonAdapterLoraInfo,
+        CommonParams,
+        common_reasoning_format,
+        ggml_type,
+        llama_flash_attn_type,
+    )
+
+    parameters = CommonParams()
+    parameters.model.path = str(base)
+    parameters.model_alias = {alias}
+    if adapter is not None:
+        parameters.lora_adapters = [CommonAdapterLoraInfo(path=str(adapter), scale=1.0)]
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = port
+    parameters.api_keys = [key]
+    parameters.n_parallel = PARALLEL
+    parameters.n_ctx = PARALLEL * CONTEXT_TOKENS
+    parameters.cache_type_k = ggml_type.GGML_TYPE_F16
+    parameters.cache_type_v = ggml_type.GGML_TYPE_F16
+    parameters.cache_ram_mib = cache_mib  # llama.cpp's default of 8 GiB would outgrow the machine
+    parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.fit_params = False  # memory pressure must not change what is served
+    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams_batch.n_threads = threads
+    parameters.n_threads_http = 2 * PARALLEL + 2
+    parameters.reasoning_format = common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    parameters.ui = False
+    parameters.endpoint_slots = False  # it shows the prompts in progress
+    parameters.endpoint_metrics = True  # requests in progress, for draining
+    parameters.verbosity = 1
+    return parameters
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM, SIGINT or the end of the parent process."""
+    parser = argparse.ArgumentParser(
+        prog="python -m twin_resources.models.serving.model_server_process"
+    )
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--alias", required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--port-file", type=Path, required=True)
+    parser.add_argument("--parent", type=int, default=os.getppid())
+    parser.add_argument("--prompt-cache-mib", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=compute_threads())
+    given = parser.parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    key = os.environ.pop("TWIN_MODEL_SERVER_KEY", "")
+    if not key:
+        sys.stderr.write("TWIN_MODEL_SERVER_KEY is not set: refusing to serve without a key\n")
+        return 2
+
+    from xllamacpp import Server
+
+    server = Server(
+        server_parameters(
+            given.base,
+            given.adapter,
+            alias=given.alias,
+            key=key,
+            port=given.port,
+            threads=given.threads,
+            cache_mib=given.prompt_cache_mib,
+        )
+    )
+    address = server.listening_address
+    partial = given.port_file.with_suffix(".partial")
+    ready = {"port": int(address.rsplit(":", 1)[1]), "pid": os.getpid()}
+    partial.write_text(json.dumps(ready), encoding="utf-8")
+    partial.replace(given.port_file)
+    # a parent that was killed sends no signal; its children are handed to another parent
+    while not stop.wait(0.5) and os.getppid() == given.parent:
+        pass
+    given.port_file.unlink(missing_ok=True)
+    del server  # closes the port and joins the native threads
+    return 0
+
+
+def compute_threads() -> int:
+    """Half of the cores that this process may use, at least one.
+
+    llama.cpp's threads wait for each other in a busy loop at every layer. On two cores with the
+    trainer beside it, two threads took 38 CPU seconds (134 s) for 770 tokens in and 100 out; one
+    thread took 6.9 (27 s).
+    """
+    return max(1, _cores() // 2)
+
+
+def servers_at_once() -> int:
+    """How many servers may compute at the same time without sharing a core: two, or one on one."""
+    return max(1, _cores() // compute_threads())
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

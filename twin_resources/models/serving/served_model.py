@@ -1,0 +1,246 @@
+"""What the served model says: answers with their log-probabilities over the OpenAI interface.
+
+Belongs here: asking a running server, or several that serve the same model. Does not belong here:
+how a server starts (`model_server.py`), how long it is waited for (`patience.py`), judging the
+answers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.patience import LIMIT_S, Patience
+from twin_resources.prompt.control_marks import FAMILIES
+
+ALTERNATIVES = 5
+AT_ONCE = 2  # requests in flight at one server: as many as a server of ours answers side by side
+
+Serve = Callable[[], AbstractContextManager[RunningServer]]
+Prompt = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class ServedAnswer:
+    """One greedy answer.
+
+    Attributes:
+        text: as a reader would get it.
+        tokens: ids of the answer's tokens.
+        log_probabilities: for each token the most probable ids with their natural log-probability.
+        seconds: from the request to the end of the answer.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[Mapping[int, float], ...]
+    seconds: float = 0.0
+
+
+class Pile:
+    """Prompts that servers of one model share: each takes the next one when it is free.
+
+    Attributes:
+        answers: by position, one for each of `tokens`.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        tokens: Sequence[int],
+        frequency_penalty: float = 0.0,
+        texts_only: bool = False,
+        advance: Callable[[int], object] = lambda _answers: None,
+    ) -> None:
+        """
+        Args:
+            prompts: messages each.
+            tokens: of an answer at most; several: a prompt is asked that often, at once, so that
+                what follows the first comes from a server's cache of it.
+            frequency_penalty: of the choice of tokens; their log-probabilities are those before it.
+            texts_only: without log-probabilities, which not every server reports.
+            advance: called with 1 after each answer.
+        """
+        self.answers: dict[int, list[ServedAnswer]] = {}
+        # As the gateway would: a row of a dataset may be older than the escaping of such tokens.
+        self._waiting = deque(enumerate(map(FAMILIES.escaped_messages, prompts)))
+        self._count = len(prompts)
+        self._tokens = tuple(tokens)
+        self._frequency_penalty = frequency_penalty
+        self._texts_only = texts_only
+        self._advance = advance
+
+    @property
+    def left(self) -> int:
+        """Prompts that nobody has taken."""
+        return len(self._waiting)
+
+    def asked(self, turn: int = 0) -> list[ServedAnswer]:
+        """All answers of one turn in the order of the prompts."""
+        return [self.answers[position][turn] for position in range(self._count)]
+
+    def work_off(
+        self, server: RunningServer, *, at_once: int = AT_ONCE, timeout_s: float = LIMIT_S
+    ) -> None:
+        """Ask one server until nothing is left.
+
+        Args:
+            at_once: requests in flight.
+            timeout_s: of an answer, unless the server computes (`patience.py`).
+
+        Raises:
+            TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM
+                do).
+        """
+        headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
+        with (
+            httpx.Client(headers=headers, trust_env=False) as client,
+            ThreadPoolExecutor(at_once) as pool,
+        ):
+            patience = Patience(server, limit_s=timeout_s)
+            work = [pool.submit(self._work, server, client, patience) for _ in range(at_once)]
+            for done in work:
+                done.result()
+
+    def _work(self, server: RunningServer, client: httpx.Client, patience: Patience) -> None:
+        while True:
+            try:
+                position, prompt = self._waiting.popleft()
+            except IndexError:  # another one took the last
+                return
+            try:
+                found: list[ServedAnswer] = []
+                for tokens in self._tokens:
+                    body = _body(server, prompt, max_tokens=tokens, texts_only=self._texts_only)
+                    if self._frequency_penalty:
+                        body["frequency_penalty"] = self._frequency_penalty
+                    answer = _ask(client, server, body, patience, texts_only=self._texts_only)
+                    found.append(answer)
+                    self._advance(1)
+            except BaseException:
+                self._waiting.clear()  # no use in asking the rest
+                raise
+            self.answers[position] = found
+
+
+def ask(
+    server: RunningServer,
+    prompts: Sequence[Prompt],
+    *,
+    max_tokens: int,
+    at_once: int = AT_ONCE,
+    frequency_penalty: float = 0.0,
+    advance: Callable[[int], object] = lambda _answers: None,
+    timeout_s: float = LIMIT_S,
+) -> list[ServedAnswer]:
+    """Ask every prompt once, greedily. For the arguments and errors see `Pile`."""
+    pile = Pile(prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance)
+    pile.work_off(server, at_once=at_once, timeout_s=timeout_s)
+    return pile.asked()
+
+
+def ask_several(
+    serve: Serve,
+    prompts: Sequence[Prompt],
+    *,
+    servers: int,
+    max_tokens: int,
+    frequency_penalty: float = 0.0,
+    texts_only: bool = False,
+    advance: Callable[[int], object] = lambda _answers: None,
+) -> list[ServedAnswer]:
+    """As `ask`, of servers that run for that long (`serve_for`)."""
+    pile = Pile(
+        prompts,
+        tokens=[max_tokens],
+        frequency_penalty=frequency_penalty,
+        texts_only=texts_only,
+        advance=advance,
+    )
+    serve_for(pile, serve, servers=servers)
+    return pile.asked()
+
+
+def serve_for(pile: Pile, serve: Serve, *, servers: int) -> None:
+    """Work a pile off by servers of one model.
+
+    Args:
+        serve: starts one server of the model.
+        servers: how many at the same time; each uses half of the cores.
+    """
+
+    def one(_turn: int) -> None:
+        with serve() as server:
+            pile.work_off(server)
+
+    count = max(1, min(servers, pile.left))
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(one, range(count)))
+
+
+def _body(
+    server: RunningServer, prompt: Prompt, *, max_tokens: int, texts_only: bool
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": server.alias,
+        "messages": list(prompt),
+        "max_tokens": max_tokens,
+        "temperature": 0.0,
+    }
+    if texts_only:
+        return body
+    body |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
+    if server.pid is None:  # not ours: vLLM gives ids only when asked
+        body["return_tokens_as_token_ids"] = True
+    return body
+
+
+def _ask(
+    client: httpx.Client,
+    server: RunningServer,
+    body: Mapping[str, Any],
+    patience: Patience,
+    *,
+    texts_only: bool,
+) -> ServedAnswer:
+    try:
+        answer = patience.post(client, body)
+        choice = answer.json()["choices"][0]
+        if texts_only:
+            text = choice["message"]["content"] or ""
+            return ServedAnswer(text, (), (), answer.elapsed.total_seconds())
+        # an answer that ends at once has no tokens, and llama.cpp then leaves `logprobs` out
+        content = (choice.get("logprobs") or {}).get("content") or []
+        if choice["message"]["content"] and not content:
+            raise KeyError("logprobs")
+        return ServedAnswer(
+            text=choice["message"]["content"] or "",
+            tokens=tuple(_token_id(entry) for entry in content),
+            log_probabilities=tuple(
+                {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
+                for entry in content
+            ),
+            seconds=answer.elapsed.total_seconds(),  # of the try that succeeded
+        )
+    except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
+        raise TwinError(
+            f"ask {server.alias} at {server.url} for log-probabilities",
+            found=f"{type(error).__name__}: {error}",
+            next_step="use llama.cpp's server or vLLM, which report token ids, and read its log",
+        ) from error
+
+
+def _token_id(entry: Mapping[str, Any]) -> int:
+    """llama.cpp: an `id` beside the text; vLLM: the text is `token_id:<id>`."""
+    if "id" in entry:
+        return int(entry["id"])
+    return int(str(entry["token"]).removeprefix("token_id:"))

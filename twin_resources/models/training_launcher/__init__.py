@@ -1,0 +1,37 @@
+"""Where a training runs: starting its processes, watching them, ending all of them.
+
+Belongs here: the protocol `TrainingLauncher` and its backends: `local` (this machine, or this one
+and others that follow it) and `ray` (a Ray cluster). Does not belong here: the loop and the job's
+contents (`twin_assets/training`), Dagster (an asset passes its Pipes variables as `environment`).
+Method: accelerate's launcher, https://huggingface.co/docs/accelerate/basic_tutorials/launch
+"""
+
+from twin_resources.models.training_launcher.backends import make_launcher
+from twin_resources.models.training_launcher.local import LocalLauncher
+from twin_resources.models.training_launcher.machine import (
+    MARK_VARIABLE,
+    OWNER_VARIABLE,
+    RENDEZVOUS_VARIABLE,
+    computes_in_bf16,
+    owner_is_alive,
+)
+from twin_resources.models.training_launcher.training_job import (
+    Message,
+    TrainingDied,
+    TrainingJob,
+    TrainingLauncher,
+)
+
+__all__ = [
+    "MARK_VARIABLE",
+    "OWNER_VARIABLE",
+    "RENDEZVOUS_VARIABLE",
+    "LocalLauncher",
+    "Message",
+    "TrainingDied",
+    "TrainingJob",
+    "TrainingLauncher",
+    "computes_in_bf16",
+    "make_launcher",
+    "owner_is_alive",
+]

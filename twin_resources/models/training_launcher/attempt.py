@@ -1,0 +1,85 @@
+"""An attempt that several machines take together, as one file that all of them see.
+
+Belongs here: what the file says and how it is written and read. Does not belong here: running a
+share of it (`machine.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher.training_job import TrainingJob, job_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a training.
+
+    Attributes:
+        mark: another one each time.
+        machines: how many take part.
+        address, port: where machine 0 listens; empty and 0 until Ray has placed it.
+        environment: for rank 0, beside the job's own.
+    """
+
+    mark: str
+    job: TrainingJob
+    machines: int
+    address: str = ""
+    port: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def write_attempt(path: Path, attempt: Attempt) -> None:
+    """Write the file (atomically, for this user alone: the environment may hold a secret)."""
+    document = {
+        "schema": SCHEMA,
+        "mark": attempt.mark,
+        "job": attempt.job.as_values(),
+        "machines": attempt.machines,
+        "address": attempt.address,
+        "port": attempt.port,
+        "environment": dict(attempt.environment),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(document, stream, indent=2, sort_keys=True)
+    partial.replace(path)
+
+
+def read_attempt(path: Path) -> Attempt | None:
+    """What the file says; None when there is none.
+
+    Raises:
+        TwinError: another schema than this code knows.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if document["schema"] != SCHEMA:
+        raise TwinError(
+            f"read {path}",
+            found=f"schema {document['schema']}, this version knows {SCHEMA}",
+            next_step="run the same release on every machine",
+        )
+    return Attempt(
+        mark=document["mark"],
+        job=job_of(document["job"]),
+        machines=document["machines"],
+        address=document["address"],
+        port=document["port"],
+        environment=document["environment"],
+    )

@@ -1,0 +1,32 @@
+"""Which backend a name means.
+
+Belongs here: the choice. Does not belong here: the backends (`local.py`, `ray_cluster.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher.local import LocalLauncher
+from twin_resources.models.training_launcher.training_job import TrainingLauncher
+from twin_resources.settings import Settings
+
+
+def make_launcher(backend: str, settings: Settings) -> TrainingLauncher:
+    """The launcher of a backend: `local` or `ray`; empty: `Settings.train_backend`.
+
+    Raises:
+        TwinError: no such backend, or what the settings say of it does not fit together.
+    """
+    name = backend or settings.train_backend
+    if name == "local":
+        return LocalLauncher(settings)
+    if name == "ray":
+        from twin_resources.models.training_launcher.ray_cluster import RayLauncher
+
+        return RayLauncher(settings)
+    raise TwinError(
+        f"launch trainings with the backend {name!r}",
+        found="only `local` and `ray` exist",
+        next_step="set TWIN_TRAIN_BACKEND to one of them",
+    )

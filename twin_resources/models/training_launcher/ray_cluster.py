@@ -1,0 +1,326 @@
+"""The backend `ray`: a training as a job of a Ray cluster, followed from here.
+
+Belongs here: submitting, following and stopping the job. Does not belong here: what happens in the
+cluster (`ray_driver.py`), one machine's processes (`machine.py`), the cluster itself
+(`deploy/kubernetes`, or `ray start --head`).
+Method: Ray's jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
+
+The cluster has this project installed and sees the home under the same path (a shared volume):
+samples, weights and checkpoints go through it, words and numbers through the job's log. A launcher
+that was killed leaves the job training; the next one for the same folder follows it to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import shlex
+import threading
+import time
+import uuid
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher.attempt import Attempt, write_attempt
+from twin_resources.models.training_launcher.machine import ranks_each
+from twin_resources.models.training_launcher.training_job import (
+    Ended,
+    Message,
+    TrainingDied,
+    TrainingJob,
+    only_one,
+    pass_on,
+    run_with_retry,
+    unheard,
+)
+from twin_resources.settings import Settings
+from twin_resources.storage.disk_space import told_when_full
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+Answer = TypeVar("Answer")
+DRIVER = "twin_resources.models.training_launcher.ray_driver"
+FOLDER_KEY = "twin_training"  # metadata of a job: the folder it trains in
+POLL_S = 1.0
+LOST_S = 120.0  # how long the cluster may be out of reach
+STOP_S = 120.0  # how long a job may take to stop
+YOUNG_S = 120.0  # how long a cluster may take to accept its first job
+LATE_S = 60.0  # how long the last lines may come after the end
+
+
+class RayLauncher:
+    """Trains on a Ray cluster: `Settings.train_machines` workers with equally many ranks."""
+
+    shares_files = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(
+        self,
+        job: TrainingJob,
+        *,
+        on_message: Callable[[Message], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Path:
+        say = on_message or unheard
+        ranks_each(job, self._settings.train_machines)
+        client = _client(self._settings.ray_address)
+        lock = self._settings.work_dir / f"training-{job.name}.lock"
+        with (
+            told_when_full(f"train {job.name}", job.folder),
+            only_one(lock, say, where=f"of {job.name}"),
+        ):
+            return run_with_retry(
+                job,
+                self._settings,
+                attempt=lambda log: self._attempt(client, job, log, say, environment or {}),
+                say=say,
+            )
+
+    def _attempt(
+        self,
+        client: JobSubmissionClient,
+        job: TrainingJob,
+        log: Path,
+        say: Callable[[Message], None],
+        environment: Mapping[str, str],
+    ) -> Ended:
+        submitted = _running(client, job.folder)
+        if submitted is None:
+            submitted = self._submit(client, job, environment)
+            say({"text": f"Ray job {submitted} on {self._settings.ray_address}"})
+        else:
+            say({"text": f"Ray job {submitted} of an earlier run still trains: following it"})
+        try:
+            return _follow(client, submitted, job, log, say)
+        finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
+            _stop(client, submitted)
+
+    def _submit(
+        self, client: JobSubmissionClient, job: TrainingJob, environment: Mapping[str, str]
+    ) -> str:
+        mark = uuid.uuid4().hex
+        path = job.folder / "attempt.json"
+        machines = self._settings.train_machines
+        write_attempt(path, Attempt(mark, job, machines, environment=environment))
+        try:
+            return submit(
+                client,
+                entrypoint=f"python -m {DRIVER} --attempt {shlex.quote(str(path))}",
+                name=f"training-{job.name}-{mark[:12]}",
+                metadata={FOLDER_KEY: str(job.folder), "name": job.name},
+            )
+        except (OSError, RuntimeError) as error:
+            raise TwinError(
+                f"submit a job to the Ray cluster at {self._settings.ray_address}",
+                found=str(error),
+                next_step="look at the cluster's head (`ray status`, its logs)",
+            ) from error
+
+
+def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
+    """Submit a job under a name that no other has; again, while the cluster may yet take it.
+
+    Args:
+        client: of Ray's jobs.
+
+    Raises:
+        RuntimeError, OSError: it does not take it.
+    """
+    deadline = time.monotonic() + YOUNG_S
+    while True:
+        try:
+            return client.submit_job(entrypoint=entrypoint, submission_id=name, metadata=metadata)
+        except (OSError, RuntimeError) as error:
+            if f"{name} already exists" in str(error):
+                return name  # it was taken before, and a busy head's answer came too late
+            # a cluster that has just started answers before its head takes jobs
+            later = isinstance(error, OSError) or "No available agent" in str(error)
+            if not later or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+
+
+def _client(address: str) -> JobSubmissionClient:
+    tried = f"reach the Ray cluster at {address}"
+    try:
+        from ray.job_submission import JobSubmissionClient
+    except ImportError as error:
+        raise TwinError(
+            tried,
+            found="the package ray is not installed",
+            next_step='pip install "llm-twin[ray]", or set TWIN_TRAIN_BACKEND=local',
+        ) from error
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError) as error:
+        raise TwinError(
+            tried,
+            found=str(error),
+            next_step="start the cluster (`ray start --head`, or deploy/kubernetes), or set "
+            "TWIN_RAY_ADDRESS to its dashboard",
+        ) from error
+
+
+def _running(client: JobSubmissionClient, folder: Path) -> str | None:
+    """The job that trains in this folder now, of whichever launcher."""
+    for found in asked(client.list_jobs, what="its jobs"):
+        ours = (found.metadata or {}).get(FOLDER_KEY) == str(folder)
+        if ours and found.submission_id and not found.status.is_terminal():
+            return found.submission_id
+    return None
+
+
+def _follow(
+    client: JobSubmissionClient,
+    submitted: str,
+    job: TrainingJob,
+    log: Path,
+    say: Callable[[Message], None],
+) -> Ended:
+    """Copy the job's log into `log` and pass its messages on, until the job has ended."""
+    log_start = log.stat().st_size if log.is_file() else 0
+    lines: queue.Queue[str | None] = queue.Queue()
+    given_up = threading.Event()
+    threading.Thread(target=tail, args=(client, submitted, lines, given_up), daemon=True).start()
+    start = heard = looked = answered = time.monotonic()
+    ended: Ended | None = None
+    with _set_at_the_end(given_up), log.open("a", encoding="utf-8") as stream:
+        while True:
+            try:
+                line = lines.get(timeout=POLL_S)
+            except queue.Empty:
+                line = ""
+            else:
+                if line is None:  # the whole log has come
+                    return ended or _how(client, submitted, log_start)
+                heard = time.monotonic()
+                stream.write(line + "\n")
+                stream.flush()
+                pass_on(line, say)
+            now = time.monotonic()
+            if ended is not None:
+                if now - heard > LATE_S:
+                    return ended
+            elif now - start > job.timeout_s:
+                return Ended(f"no end within {job.timeout_s:.0f} s", False, log_start)
+            elif now - heard > job.silence_s:
+                return Ended(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
+            elif now - looked > POLL_S:
+                looked = now
+                is_terminal = _is_terminal(client, submitted)
+                answered = answered if is_terminal is None else now
+                if is_terminal:
+                    ended = _how(client, submitted, log_start)
+                elif now - answered > LOST_S:
+                    return Ended(f"no answer of the cluster for {LOST_S:.0f} s", True, log_start)
+
+
+def tail(
+    client: Any, submitted: str, lines: queue.Queue[str | None], given_up: threading.Event
+) -> None:
+    """Put every line of the job's log into the queue, then None; or end when given up.
+
+    A connection that breaks is made again; the log then comes from its start, and what was seen of
+    it is left out.
+
+    Args:
+        client: of Ray's jobs.
+    """
+    import aiohttp
+
+    seen = 0  # characters of whole lines
+
+    async def read() -> None:
+        nonlocal seen
+        skip, rest = seen, ""
+        async for chunk in client.tail_job_logs(submitted):
+            new = chunk[skip:]
+            skip = max(0, skip - len(chunk))
+            *whole, rest = (rest + new).split("\n")
+            for line in whole:
+                seen += len(line) + 1
+                lines.put(line)
+        if rest and client.get_job_status(submitted).is_terminal():
+            lines.put(rest)
+
+    try:
+        while not given_up.is_set():
+            try:
+                asyncio.run(read())
+                if client.get_job_status(submitted).is_terminal():
+                    return
+            except (RuntimeError, OSError, aiohttp.ClientError):
+                time.sleep(POLL_S)  # broken off: again, from where it broke
+    finally:
+        lines.put(None)
+
+
+def asked(question: Callable[[], Answer], *, what: str) -> Answer:
+    """The cluster's answer; one that does not answer is asked again for `LOST_S` seconds.
+
+    Raises:
+        TrainingDied: it does not answer.
+    """
+    deadline = time.monotonic() + LOST_S
+    while True:
+        try:
+            return question()
+        except (OSError, RuntimeError) as error:
+            if time.monotonic() > deadline:
+                raise TrainingDied(
+                    f"ask the Ray cluster {what}",
+                    found=str(error),
+                    next_step="look at the cluster's head (`ray status`, its logs)",
+                ) from error
+            time.sleep(POLL_S)
+
+
+def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> Ended:
+    from ray.job_submission import JobStatus
+
+    found = asked(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
+    said = f"Ray job {submitted} {str(found.status).lower()}"
+    # stopped: by a person, in the dashboard; succeeded: the output is there
+    return Ended(said, retry=found.status == JobStatus.FAILED, log_start=log_start)
+
+
+def _is_terminal(client: JobSubmissionClient, submitted: str) -> bool | None:
+    """Whether the job has ended; None: the cluster does not answer."""
+    try:
+        return client.get_job_status(submitted).is_terminal()
+    except (OSError, RuntimeError):
+        return None
+
+
+@contextmanager
+def _set_at_the_end(event: threading.Event) -> Generator[None]:
+    try:
+        yield
+    finally:
+        event.set()
+
+
+def _stop(client: JobSubmissionClient, submitted: str) -> None:
+    """Stop the job and wait until none of its processes trains.
+
+    Raises:
+        TrainingDied: it cannot be stopped, so nothing else may train in its folder now.
+    """
+    deadline, asked_to = time.monotonic() + STOP_S, False
+    while not (ended := _is_terminal(client, submitted)):
+        if ended is False and not asked_to:
+            with suppress(OSError, RuntimeError):  # a busy head: asked again
+                asked_to = bool(client.stop_job(submitted))
+        if time.monotonic() > deadline:
+            raise TrainingDied(
+                f"stop the Ray job {submitted}",
+                found=f"after {STOP_S:.0f} s it still runs, or the cluster does not answer",
+                next_step=f"stop it in Ray's dashboard, or `ray job stop {submitted}`",
+            )
+        time.sleep(POLL_S)

@@ -1,0 +1,219 @@
+"""A training inside a Ray cluster: Ray places the machines, each starts its share of the ranks.
+
+Belongs here: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`,
+and the actor that stands for a machine. Does not belong here: submitting the job
+(`ray_cluster.py`), the commands (`machine.py`).
+Method: a placement group (all machines or none), and the same machine ranks as without Ray,
+https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher.attempt import Attempt, read_attempt
+from twin_resources.models.training_launcher.machine import (
+    GRACE_S,
+    Share,
+    follow_log,
+    ranks_each,
+    started,
+)
+from twin_resources.processes.process_identity import end_processes
+
+ROOM_SAID_EVERY_S = 30.0
+END_S = 2 * GRACE_S + 5
+
+
+class Machine:
+    """A Ray worker that runs one machine's share; the driver makes an actor of it."""
+
+    def sees(self, path: str) -> bool:
+        """Whether the job's folder is here, under the path that it has for the launcher."""
+        return Path(path).is_file()
+
+    def place(self) -> tuple[str, int]:
+        """Address of this worker's node, and a port that is free there now."""
+        import ray.util
+
+        address = ray.util.get_node_ip_address()
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return address, free.getsockname()[1]
+
+    def train(self, path: str, share: Share) -> Generator[str | int]:
+        """Run the share; yields each line that its ranks print, then the exit code."""
+        attempt = require_attempt(Path(path))
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "log"
+            environment = attempt.environment if share.rank == 0 else {}
+            with started(attempt.job, share, log, environment=environment) as process:
+                ended = yield from follow_log(process, attempt.job, log, log_start=0)
+                if process.poll() is None:
+                    yield ended.how
+            yield process.returncode
+
+    def end(self) -> None:
+        """End everything that this worker started."""
+        end_processes(psutil.Process().children(recursive=True), grace_s=GRACE_S)
+
+
+def drive(path: Path) -> int:
+    """Train as the attempt at `path` says; returns 0 when every machine ended well.
+
+    Raises:
+        TwinError: the file is not seen here or by a worker, or the cluster made no room.
+    """
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    attempt = require_attempt(path)
+    ray.init(address="auto", log_to_driver=False)
+    bundle = bundle_of(attempt)
+    group = placement_group([bundle] * attempt.machines, strategy="PACK")
+    machines: list[Any] = []
+    try:
+        _wait_for_room(group, bundle, attempt)
+        machines = [_actor(group, bundle, index) for index in range(attempt.machines)]
+        if not all(ray.get([machine.sees.remote(str(path)) for machine in machines])):
+            raise _unseen(path)
+        address, port = ray.get(machines[0].place.remote())
+        shares = [Share(attempt.machines, rank, address, port) for rank in range(attempt.machines)]
+        return _follow(
+            [
+                machine.train.options(num_returns="streaming").remote(str(path), share)
+                for machine, share in zip(machines, shares, strict=True)
+            ]
+        )
+    finally:
+        # One that died has nothing left to end; the others may still train, and are waited for one
+        # by one: a list of answers is given up at the first of them that is an error.
+        for ended in [machine.end.remote() for machine in machines]:
+            with contextlib.suppress(RayError):
+                ray.get(ended, timeout=END_S)
+        remove_placement_group(group)
+
+
+def require_attempt(path: Path) -> Attempt:
+    """The attempt at `path`, with one thread a rank where the job leaves that open.
+
+    A worker has as many processors as its bundle, not all that its machine has.
+
+    Raises:
+        TwinError: no such file here.
+    """
+    attempt = read_attempt(path)
+    if attempt is None:
+        raise _unseen(path)
+    threads = attempt.job.threads_per_rank or 1
+    return dataclasses.replace(
+        attempt, job=dataclasses.replace(attempt.job, threads_per_rank=threads)
+    )
+
+
+def bundle_of(attempt: Attempt) -> dict[str, float]:
+    """What one machine takes of the cluster: a processor a thread, a GPU a rank."""
+    ranks = ranks_each(attempt.job, attempt.machines)
+    bundle = {"CPU": float(ranks * (attempt.job.threads_per_rank or 1))}
+    return bundle | ({"GPU": float(ranks)} if attempt.job.device == "cuda" else {})
+
+
+def _actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return (
+        ray.remote(Machine)
+        .options(
+            num_cpus=bundle["CPU"],
+            num_gpus=bundle.get("GPU", 0),
+            max_concurrency=2,  # so that `end` reaches one that trains
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=index
+            ),
+        )
+        .remote()
+    )
+
+
+def _wait_for_room(group: Any, bundle: Mapping[str, float], attempt: Attempt) -> None:
+    import ray
+
+    deadline = time.monotonic() + attempt.job.silence_s
+    while not group.wait(timeout_seconds=min(ROOM_SAID_EVERY_S, attempt.job.silence_s)):
+        has = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
+        if time.monotonic() > deadline:
+            raise TwinError(
+                f"place {attempt.machines} machines of {dict(bundle)}",
+                found=f"no room within {attempt.job.silence_s:.0f} s; the cluster has {has} in all",
+                next_step="add nodes (maxReplicas of the worker group), or lower TWIN_TRAIN_RANKS",
+            )
+        _say(f"waiting for {attempt.machines} × {dict(bundle)}; the cluster has {has} in all")
+
+
+def _follow(streams: Sequence[Any]) -> int:
+    """Print what the machines say; ends with the first that fails, or when all ended well."""
+    import ray
+    from ray.exceptions import RayActorError
+
+    rank_of = {stream: rank for rank, stream in enumerate(streams)}
+    pending: list[Any] = list(streams)
+    stream: Any
+    while pending:
+        (stream, *_), _ = ray.wait(pending, num_returns=1)  # streams too, when one has news
+        rank = rank_of[stream]
+        try:
+            said: Any = ray.get(next(stream))
+        except StopIteration:
+            pending.remove(stream)
+            continue
+        except RayActorError as error:
+            _say(f"machine {rank}: {type(error).__name__}: its worker died")
+            return 1
+        if isinstance(said, int):
+            if said != 0:
+                _say(f"machine {rank}: exit code {said}")
+                return said
+        else:
+            _say(said if rank == 0 else f"machine {rank}: {said}")
+    return 0
+
+
+def _unseen(path: Path) -> TwinError:
+    return TwinError(
+        f"read {path} on {socket.gethostname()}",
+        found="no such file",
+        next_step="mount the home on every Ray node under the path that it has for Dagster",
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Train in this Ray cluster.")
+    parser.add_argument("--attempt", type=Path, required=True)
+    try:
+        return drive(parser.parse_args(arguments).attempt)
+    except TwinError as error:
+        _say(f"TwinError: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,43 @@
+"""The datasets that evaluations write to a real Langfuse: their names, their items.
+
+Belongs here: what forgetting has to find of them. Does not belong here: writing them (the gate's
+`report/experiment.py`, by the SDK); the embedded trace store has none.
+API: https://api.reference.langfuse.com, dataset items (pages by number, no cursor).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+
+ITEMS = "/api/public/dataset-items"
+PAGE = 50
+NOT_FOUND = 404
+
+
+def held_out_dataset(author: str) -> str:
+    """The name of an author's dataset of held-out questions."""
+    return f"twin-held-out-{author}"
+
+
+def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any]]:
+    """Every item of an author's dataset; none where there was never an evaluation.
+
+    Raises:
+        TraceStoreError: a page could not be read.
+    """
+    for number in count(1):
+        asked = {"datasetName": held_out_dataset(author), "page": str(number), "limit": str(PAGE)}
+        try:
+            rows, _ = client.page(ITEMS, asked)
+        except TraceStoreError as error:
+            if error.status == NOT_FOUND:
+                return
+            raise
+        yield from rows
+        if len(rows) < PAGE:
+            return

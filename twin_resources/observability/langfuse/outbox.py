@@ -1,0 +1,398 @@
+"""The outbox: scores and trace exports on disk until the trace store has them.
+
+Belongs here: one SQLite file a machine (write-ahead log), what waits in it, its bound and counts.
+Does not belong here: HTTP (`relay.py`), what a score means (`ledger/`).
+Method: the transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
+
+The gateway writes into this file itself, and the relay reads it: with a receiver on the loopback
+between them a trace would be lost whenever that receiver was down. A row is committed before anyone
+is told that it is stored, so the death of any process loses nothing.
+
+A score is queued under its own id, and a later one of that id replaces it, also while the former is
+being sent: the sender removes the number it sent, not the id. The trace store replaces by id too,
+and by span id, so what is sent twice is there once. What was forgotten is left out of what is
+queued (`tombstones.py`), and who forgets waits until nothing is on its way. Traces are bounded by
+bytes and the oldest go first, counted; scores are never dropped: a full outbox refuses the new one
+aloud.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse import tombstones
+from twin_resources.settings import Settings
+from twin_resources.storage.state.write_ahead import use_write_ahead_log
+
+SCHEMA = 2  # 2: tombstones
+MOST_TRACE_BYTES = 256 * 1024 * 1024
+MOST_SCORES = 2_000_000  # about 1 GB
+BUSY_S = 10.0
+# The relay, which nobody waits for, moves the log into the file; the gateway only without it.
+RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
+Kind = Literal["score", "trace"]
+# Readers' scores first, then traces, then what the gateway measured itself.
+_READERS, _TRACES, _AUTOMATIC = 0, 1, 2
+_TABLES = f"""
+CREATE TABLE IF NOT EXISTS waiting (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, id TEXT NOT NULL,
+  turn INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, queued_at REAL NOT NULL,
+  bytes INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (kind, id));
+CREATE INDEX IF NOT EXISTS waiting_by_turn ON waiting (attempts, turn, number);
+CREATE TABLE IF NOT EXISTS refused (
+  number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, why TEXT NOT NULL,
+  refused_at REAL NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS words (name TEXT PRIMARY KEY, value TEXT NOT NULL, at REAL NOT NULL);
+{tombstones.TABLE};
+PRAGMA user_version = {SCHEMA};
+"""
+
+
+class OutboxFull(TwinError):
+    """There is no room for another score: the trace store has been away for very long."""
+
+
+class OutboxBroken(TwinError):
+    """The file cannot be read or written (disk full, damaged, from a newer version)."""
+
+
+@dataclass(frozen=True)
+class QueuedScore:
+    """A score on its way.
+
+    Attributes:
+        id: made from what it is a score of, so that a repetition replaces it.
+        value: a number, or the text of a CORRECTION.
+        data_type: `NUMERIC`, `BOOLEAN`, `CATEGORICAL`, `TEXT` or `CORRECTION`.
+        environment: Langfuse's separation of data; empty: `default`.
+        metadata: flat; its instant (`twin.at`) is fixed here, because the store stamps arrivals.
+    """
+
+    id: str
+    trace_id: str
+    name: str
+    value: float | str
+    data_type: str = "NUMERIC"
+    comment: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """The object of `POST /api/public/scores`."""
+        posted: dict[str, Any] = {
+            "id": self.id,
+            "traceId": self.trace_id,
+            "name": self.name,
+            "value": self.value,
+            "dataType": self.data_type,
+            "metadata": dict(self.metadata),
+        }
+        said = {"comment": self.comment, "environment": self.environment}
+        return posted | {name: text for name, text in said.items() if text}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One thing to send: `body` is a score's JSON, or a gzipped OTLP protobuf export."""
+
+    number: int
+    kind: Kind
+    id: str
+    attempts: int
+    queued_at: float
+    body: bytes
+
+
+@dataclass(frozen=True)
+class OutboxCounts:
+    """What waits and what became of the rest; instants are Unix seconds.
+
+    Attributes:
+        scores, traces, trace_bytes: waiting now.
+        oldest_at: when the oldest of them was queued; None: nothing waits.
+        sent_scores, sent_traces: taken by the trace store so far.
+        dropped_traces: given up for room, oldest first.
+        refused: kept aside because the trace store will never take them (`Outbox.refusals`).
+        problem, problem_at: what the relay met last; empty after a success.
+    """
+
+    scores: int
+    traces: int
+    trace_bytes: int
+    oldest_at: float | None
+    sent_scores: int
+    sent_traces: int
+    dropped_traces: int
+    refused: int
+    problem: str
+    problem_at: float | None
+
+
+def score_id(*parts: str) -> str:
+    """The id of a score from what makes it the same score: 32 hexadecimal digits."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+def outbox_path(settings: Settings) -> Path:
+    """The outbox of a home."""
+    return settings.home / "outbox.sqlite"
+
+
+@contextmanager
+def on_its_way(path: Path) -> Generator[None]:
+    """Held by the relay while one thing is on its way, from reading it to the answer.
+
+    Whoever holds it afterwards knows that what was read before has arrived or was not taken.
+    """
+    with path.with_suffix(".sending").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+class Outbox:
+    """The outbox in one file; safe to use from several threads and processes.
+
+    Args:
+        path: the SQLite file; its folder is made.
+        most_trace_bytes: above it the oldest traces are dropped.
+        most_scores: above it `put_scores` refuses.
+        checkpoint_pages: pages of the log at which a commit of this process also moves them into
+            the file, with an fsync.
+
+    Raises:
+        OutboxBroken: the file cannot be opened, or a newer version wrote it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        most_trace_bytes: int = MOST_TRACE_BYTES,
+        most_scores: int = MOST_SCORES,
+        checkpoint_pages: int = RELAY_CHECKPOINT_PAGES,
+    ) -> None:
+        self.path = path
+        self._most_trace_bytes = most_trace_bytes
+        self._most_scores = most_scores
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._told("open"):
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
+            )
+            found = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if found > SCHEMA:
+                raise OutboxBroken(
+                    f"open the outbox {path}",
+                    found=f"schema {found}, this version knows up to {SCHEMA}",
+                    next_step="update llm-twin, or name another home with TWIN_HOME",
+                )
+            use_write_ahead_log(self._connection, within_s=BUSY_S)
+            # Survives the death of every process; a power cut may take the last moments.
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+            if found < SCHEMA:
+                self._connection.executescript(_TABLES)
+
+    def put_scores(self, scores: Iterable[QueuedScore], *, automatic: bool = False) -> None:
+        """Queue scores in one transaction; one that waits under the same id is replaced.
+
+        Scores of what was forgotten are left out.
+
+        Args:
+            automatic: sent after readers' scores and traces.
+
+        Raises:
+            OutboxFull: there are too many; none of these was queued.
+            OutboxBroken: the disk is full or the file damaged; none was queued.
+        """
+        turn = _AUTOMATIC if automatic else _READERS
+        with self._writing("queue a score") as connection:
+            if self._count(connection, "score") >= self._most_scores:
+                raise OutboxFull(
+                    "queue a score",
+                    found=f"{self._most_scores:,} scores that the trace store has not taken",
+                    next_step="see `twin status`: is the trace store up, are its keys right",
+                )
+            looks = tombstones.is_any(connection)
+            for score in scores:
+                if looks and tombstones.is_buried_score(connection, score.body()):
+                    continue
+                body = json.dumps(score.body(), ensure_ascii=False).encode()
+                self._put(connection, "score", score.id, body, turn=turn)
+
+    def put_trace(self, export: bytes) -> None:
+        """Queue one gzipped OTLP export; the oldest go when there is no room.
+
+        Traces of what was forgotten are left out, and scores on them from then on.
+
+        Raises:
+            OutboxBroken: the disk is full or the file damaged.
+        """
+        with self._writing("queue a trace") as connection:
+            if tombstones.is_any(connection):
+                gone = tombstones.buried_traces(connection, export)
+                tombstones.bury(connection, (tombstones.tombstone("trace", one) for one in gone))
+                left = tombstones.without_traces(export, gone) if gone else export
+                if left is None:
+                    return
+                export = left
+            identity = hashlib.sha256(export).hexdigest()
+            self._put(connection, "trace", identity, export, turn=_TRACES)
+            while self._count(connection, "bytes") > self._most_trace_bytes:
+                oldest = connection.execute(
+                    "SELECT number, bytes FROM waiting WHERE kind = 'trace' ORDER BY number LIMIT 1"
+                ).fetchone()
+                connection.execute("DELETE FROM waiting WHERE number = ?", (oldest[0],))
+                self._add(connection, trace=-1, bytes=-oldest[1], dropped=1)
+
+    def next_waiting(self) -> Waiting | None:
+        """What is sent next: tried least, then by kind, then oldest. None: nothing waits.
+
+        One that the store cannot digest goes behind the others instead of blocking them.
+        """
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT number, kind, id, attempts, queued_at, body FROM waiting "
+                "ORDER BY attempts, turn, number LIMIT 1"
+            ).fetchone()
+        return Waiting(*row) if row else None
+
+    def sent(self, waiting: Waiting) -> None:
+        """The trace store has it."""
+        with self._writing("note what was sent") as connection:
+            self._remove(connection, waiting)
+            self._add(connection, **{f"sent_{waiting.kind}": 1})
+            connection.execute("DELETE FROM words WHERE name = 'problem'")
+
+    def failed(self, waiting: Waiting, why: str) -> None:
+        """It was not taken this time."""
+        with self._writing("note a failure") as connection:
+            connection.execute(
+                "UPDATE waiting SET attempts = attempts + 1 WHERE number = ?", (waiting.number,)
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO words VALUES ('problem', ?, ?)", (why, time.time())
+            )
+
+    def refuse(self, waiting: Waiting, why: str) -> None:
+        """The trace store will never take it: keep it aside, with the reason.
+
+        As it waits now: what was forgotten or replaced while it was on its way is not kept.
+        """
+        with self._writing("note a refusal") as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO refused "
+                "SELECT number, kind, id, ?, ?, body FROM waiting WHERE number = ?",
+                (why, time.time(), waiting.number),
+            )
+            self._remove(connection, waiting)
+
+    def refusals(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
+        """(kind, id, why) of what the trace store would not take, newest first."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT kind, id, why FROM refused ORDER BY number DESC LIMIT ?", (limit,)
+            ).fetchall()
+
+    def counts(self) -> OutboxCounts:
+        """What waits, was sent, dropped and refused."""
+        with self._reading() as connection:
+            counted: dict[str, int] = dict(connection.execute("SELECT name, value FROM counts"))
+            oldest = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
+            refused = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
+            word = connection.execute("SELECT value, at FROM words WHERE name = 'problem'")
+            problem, problem_at = word.fetchone() or ("", None)
+        return OutboxCounts(
+            scores=counted.get("score", 0),
+            traces=counted.get("trace", 0),
+            trace_bytes=counted.get("bytes", 0),
+            oldest_at=oldest,
+            sent_scores=counted.get("sent_score", 0),
+            sent_traces=counted.get("sent_trace", 0),
+            dropped_traces=counted.get("dropped", 0),
+            refused=refused,
+            problem=problem,
+            problem_at=problem_at,
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _put(
+        self, connection: sqlite3.Connection, kind: Kind, identity: str, body: bytes, *, turn: int
+    ) -> None:
+        former = connection.execute(
+            "DELETE FROM waiting WHERE kind = ? AND id = ? RETURNING bytes", (kind, identity)
+        ).fetchall()
+        connection.execute(
+            "INSERT INTO waiting (kind, id, turn, queued_at, bytes, body) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (kind, identity, turn, time.time(), len(body), body),
+        )
+        added = {kind: 1 - len(former)}
+        if kind == "trace":
+            added["bytes"] = len(body) - sum(row[0] for row in former)
+        self._add(connection, **added)
+
+    def _remove(self, connection: sqlite3.Connection, waiting: Waiting) -> None:
+        # By number: what replaced it in the meantime stays.
+        gone = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
+        if gone.rowcount:
+            size = {"bytes": -len(waiting.body)} if waiting.kind == "trace" else {}
+            self._add(connection, **{waiting.kind: -1, **size})
+
+    def _count(self, connection: sqlite3.Connection, name: str) -> int:
+        row = connection.execute("SELECT value FROM counts WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _add(self, connection: sqlite3.Connection, **amounts: int) -> None:
+        connection.executemany(
+            "INSERT INTO counts VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            list(amounts.items()),
+        )
+
+    @contextmanager
+    def _writing(self, tried: str) -> Generator[sqlite3.Connection]:
+        with self._told(tried), self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection]:
+        with self._told("read"), self._lock:
+            yield self._connection
+
+    @contextmanager
+    def _told(self, tried: str) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OutboxBroken(
+                f"{tried} in the outbox {self.path}",
+                found=str(error),
+                next_step="free space on that disk; a damaged file can be moved away, what waited "
+                "in it is lost then",
+            ) from error

@@ -1,0 +1,256 @@
+"""`python -m twin_resources.observability.langfuse.relay`: sends what waits in the outbox to the trace store.
+
+Belongs here: the order of sending, pauses, and what each answer of the store means.
+Does not belong here: queueing (`outbox.py`), reading scores back (`ledger/`).
+API: `POST /api/public/scores` (one object a call: server 4.16 refuses an array) and
+`POST /api/public/otel/v1/traces`; Retry-After after RFC 9110, section 10.2.3.
+
+A program of its own under the supervisor, without threads: it may wait an hour for a server and
+nothing else waits with it. One process an outbox (a file lock): a second one would send an older
+vote after a newer one. Only an answer that says that this very object was taken removes it;
+silence, 429, 5xx, garbage and a wrong key mean "again later", and 400, 413 or 422 "never", which is
+kept aside. Pauses are measured by the monotonic clock, so a clock that is set back stops nothing.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import random
+import signal
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, cast
+
+import httpx
+
+from twin_resources.errors import TwinError
+from twin_resources.gateway.config import TraceStore, trace_store
+from twin_resources.observability.langfuse.outbox import (
+    Outbox,
+    OutboxBroken,
+    Waiting,
+    on_its_way,
+    outbox_path,
+)
+from twin_resources.settings import load_secrets, load_settings
+
+IDLE_S = 0.25
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
+LONGEST_RETRY_AFTER_S = 3600.0
+NEVER = (400, 413, 415, 422)  # about this object; 401, 403 and 404 are about the configuration
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one attempt.
+
+    Attributes:
+        kind: `taken`; `again` later; `never`.
+        why: for a person; empty when taken.
+        wait_s: what the server asked for (Retry-After); None: it asked for nothing.
+    """
+
+    kind: Literal["taken", "again", "never"]
+    why: str = ""
+    wait_s: float | None = None
+
+
+class Sender:
+    """Speaks to one trace store."""
+
+    def __init__(self, store: TraceStore, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._http = httpx.Client(
+            base_url=store.host,
+            auth=(store.public_key, store.secret_key),
+            timeout=timeout_s,
+            trust_env=httpx.URL(store.host).host not in ("127.0.0.1", "localhost", "::1"),
+        )
+
+    def send(self, waiting: Waiting) -> Outcome:
+        """Try once; never raises for what a server or a network does."""
+        try:
+            answer = self._post(waiting)
+        except httpx.HTTPError as error:
+            return Outcome("again", f"no answer ({type(error).__name__}: {error})")
+        said = answer.text[:300] if not answer.is_success else ""
+        if answer.status_code == 429 or answer.status_code >= 500:
+            wait_s = retry_after_s(answer.headers.get("retry-after", ""), now=datetime.now(UTC))
+            return Outcome("again", f"HTTP {answer.status_code}: {said}", wait_s)
+        if answer.status_code in NEVER:
+            return Outcome("never", f"HTTP {answer.status_code}: {said}")
+        if not answer.is_success:
+            return Outcome("again", f"HTTP {answer.status_code}: {said}")
+        return _read_success(waiting, answer)
+
+    def _post(self, waiting: Waiting) -> httpx.Response:
+        if waiting.kind == "score":
+            headers = {"content-type": "application/json"}
+            return self._http.post("/api/public/scores", content=waiting.body, headers=headers)
+        headers = {
+            "content-type": "application/x-protobuf",
+            "content-encoding": "gzip",
+            "x-langfuse-ingestion-version": "4",
+        }
+        path = "/api/public/otel/v1/traces"
+        return self._http.post(path, content=waiting.body, headers=headers)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+
+def retry_after_s(header: str, *, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for, at most an hour; None: none, or not readable."""
+    text = header.strip()
+    try:
+        seconds = float(text) if text.isdigit() else _seconds_until(text, now)
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    then = parsedate_to_datetime(date)
+    return (then - now).total_seconds()
+
+
+def _read_success(waiting: Waiting, answer: httpx.Response) -> Outcome:
+    """A 2xx counts only with the body that this API answers: a captive page is a 200 as well."""
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return Outcome("again", f"HTTP {answer.status_code} with no JSON: {answer.text[:120]!r}")
+    if not isinstance(body, dict):
+        return Outcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+    told = cast(dict[str, Any], body)
+    if waiting.kind == "score" and told.get("id") != waiting.id:
+        return Outcome("again", f"HTTP {answer.status_code} without the score's id")
+    if waiting.kind == "trace" and not set(told) <= {"partialSuccess"}:
+        return Outcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+    partial: Any = told.get("partialSuccess") or {}
+    if isinstance(partial, dict) and str(partial.get("rejectedSpans") or "0") != "0":  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return Outcome("never", f"spans rejected: {answer.text[:300]}")
+    return Outcome("taken")
+
+
+@dataclass
+class Relay:
+    """Empties one outbox into one trace store.
+
+    Attributes:
+        jitter: random numbers that spread the pauses.
+    """
+
+    outbox: Outbox
+    sender: Sender
+    jitter: random.Random = field(default_factory=random.Random)
+    _failures: int = 0
+    _told: str = ""
+
+    def step(self) -> float:
+        """Send one thing; returns the seconds to wait before the next step.
+
+        Raises:
+            OutboxBroken: the outbox cannot be read or written.
+        """
+        with on_its_way(self.outbox.path):
+            waiting = self.outbox.next_waiting()
+            if waiting is None:
+                return IDLE_S
+            outcome = self.sender.send(waiting)
+        if outcome.kind == "again":
+            self._failures += 1
+            self.outbox.failed(waiting, outcome.why)
+            self._say(f"trace store: {outcome.why}")
+            return self._pause_s() if outcome.wait_s is None else max(outcome.wait_s, IDLE_S)
+        self._failures = 0
+        if outcome.kind == "never":
+            self.outbox.refuse(waiting, outcome.why)
+            self._say(f"{waiting.kind} {waiting.id} is refused for good: {outcome.why}")
+            return 0.0
+        self.outbox.sent(waiting)
+        if self._told:
+            self._say("")
+        return 0.0
+
+    def _pause_s(self) -> float:
+        longest = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), LONGEST_PAUSE_S)
+        return longest * (0.5 + self.jitter.random() / 2)
+
+    def _say(self, text: str) -> None:
+        """One line when the situation changes, not one an attempt."""
+        if text != self._told:
+            sys.stderr.write(f"{text or 'the trace store takes what is sent again'}\n")
+            sys.stderr.flush()
+        self._told = text
+
+
+@contextmanager
+def only_relay(path: Path) -> Generator[None]:
+    """Hold the lock of an outbox; the kernel drops it with a killed holder.
+
+    Raises:
+        TwinError: another relay holds it.
+    """
+    with path.with_suffix(".lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TwinError(
+                f"send what waits in {path}",
+                found="another relay that does so",
+                next_step="end it first; one relay an outbox",
+            ) from error
+        yield
+
+
+def run(relay: Relay, stop: threading.Event) -> None:
+    """Send until `stop` is set; a full disk is waited for."""
+    while not stop.is_set():
+        try:
+            wait_s = relay.step()
+        except OutboxBroken as error:
+            sys.stderr.write(f"{error}\n")
+            wait_s = LONGEST_PAUSE_S
+        if wait_s:
+            stop.wait(wait_s)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m twin_resources.observability.langfuse.relay")
+    parser.add_argument("--home", default=None)
+    settings = load_settings(parser.parse_args(arguments).home)
+    stop = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    path = outbox_path(settings)
+    try:
+        outbox = Outbox(path)
+        sender = Sender(trace_store(settings, load_secrets(settings)))
+        with only_relay(path):
+            run(Relay(outbox, sender), stop)
+    except TwinError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sender.close()
+    outbox.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

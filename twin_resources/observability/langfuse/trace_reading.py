@@ -1,0 +1,442 @@
+"""Traces for people: a list with filters, one trace as a tree, scores by day and version.
+
+Belongs here: what is asked of a trace store for that, over the public API that the embedded store
+and a real Langfuse share, and the rows that come of it. Does not belong here: HTTP (`client.py`),
+showing them (`chat/look.py`, `commands/traces_command.py`), deciding anything (`ledger/`).
+API: https://api.reference.langfuse.com; a score's value cannot be filtered there together with the
+version of its trace, so with a filter on a score the scores are read first.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.client import SCORE_GROUPS, LangfuseClient
+from twin_resources.observability.langfuse.trace_texts import (
+    answer_of,
+    flat_facts,
+    messages_of,
+    number_of,
+    question_of,
+)
+
+LISTED_GROUPS = "core,basic,time,io,metadata,model,usage"
+MOST_SCORE_PAGES = 20  # of 100 scores, looked through for one page of traces
+IDS_AT_ONCE = 40  # of 32 digits in one address: proxies on the way take 8 KB
+_CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
+
+
+@dataclass(frozen=True)
+class ScoreCondition:
+    """A score that a trace must have: a name, and with a sign what its value must be."""
+
+    name: str
+    sign: str = ""
+    value: float = 0.0
+
+    def holds(self, value: object) -> bool:
+        """Whether a score's value fulfils it; a text fulfils only the bare name."""
+        if not self.sign:
+            return True
+        if not isinstance(value, bool | int | float):
+            return False
+        number = float(value)
+        match self.sign:
+            case "<":
+                return number < self.value
+            case "<=":
+                return number <= self.value
+            case ">":
+                return number > self.value
+            case ">=":
+                return number >= self.value
+            case _:
+                return number == self.value
+
+
+def score_condition(text: str) -> ScoreCondition | None:
+    """Read `thumbs`, `thumbs=0`, `support<0.3`; None: of an empty text.
+
+    Raises:
+        TwinError: it is none of these.
+    """
+    if not text.strip():
+        return None
+    found = _CONDITION.fullmatch(text)
+    value = number_of(found["value"]) if found and found["sign"] else 0.0
+    if found is None or value is None:
+        raise TwinError(
+            f"read the condition {text!r} on a score",
+            found="no name, or no number behind its sign",
+            next_step="write a name, or a name, one of < <= > >= = and a number: support<0.3",
+        )
+    return ScoreCondition(found["name"], found["sign"] or "", value)
+
+
+@dataclass(frozen=True)
+class TraceFilter:
+    """Which traces are wanted; an empty value: all.
+
+    Attributes:
+        author: slug. version: `v3`, `base`, `paid`. route: `stable`, `alias:base` …
+        score: None: with or without any.
+    """
+
+    author: str = ""
+    version: str = ""
+    route: str = ""
+    score: ScoreCondition | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What somebody, a judge or the gateway said of an answer."""
+
+    name: str
+    value: float | str | bool
+    comment: str = ""
+    by: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """One answer.
+
+    Attributes:
+        at: when it began, ISO 8601 in UTC.
+        seconds, cost_usd: None where the trace does not say.
+        tokens: read and written.
+        error: why it failed; empty: it did not.
+        scores: newest first.
+    """
+
+    trace_id: str
+    at: str
+    author: str
+    version: str
+    route: str
+    prompt_class: str
+    question: str
+    answer: str
+    seconds: float | None
+    cost_usd: float | None
+    tokens: int | None
+    error: str
+    degraded: str
+    scores: tuple[Score, ...] = ()
+
+
+@dataclass(frozen=True)
+class TracePage:
+    """Rows, newest first; `following` asks for the next page and is empty after the last."""
+
+    rows: tuple[TraceRow, ...]
+    following: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One observation of a trace, with those that it contains.
+
+    Attributes:
+        messages: (role, text) of its prompt.
+        facts: model, tokens, parameters, status: what there is of them.
+    """
+
+    id: str
+    kind: str
+    name: str
+    at: str
+    seconds: float | None
+    messages: tuple[tuple[str, str], ...]
+    output: str
+    facts: Mapping[str, str]
+    children: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class TraceTree:
+    """One trace: its row, its steps, outermost first, and the flat metadata of the gateway."""
+
+    row: TraceRow
+    steps: tuple[Step, ...]
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DailyScore:
+    """The mean of one score over a day's (UTC) answers of a version."""
+
+    day: str
+    version: str
+    name: str
+    mean: float
+    count: int
+
+
+@dataclass(frozen=True)
+class ScoreHistory:
+    """Daily means, oldest first; `cut`: only the newest scores or answers were read."""
+
+    days: tuple[DailyScore, ...]
+    cut: bool = False
+    names: tuple[str, ...] = field(default=())
+
+
+def read_page(
+    client: LangfuseClient, wanted: TraceFilter, *, limit: int = 25, after: str = ""
+) -> TracePage:
+    """One page of answers.
+
+    Args:
+        after: `following` of the page before.
+
+    Raises:
+        TraceStoreError: the store cannot be read.
+    """
+    if wanted.score is not None:
+        return _page_by_score(client, wanted, wanted.score, limit=limit, after=after)
+    asked = _asked(wanted, limit=limit) | ({"cursor": after} if after else {})
+    found, cursor = client.page("/api/public/v2/observations", asked)
+    scores = _scores_of(client, [str(row["traceId"]) for row in found])
+    rows = [trace_row(row, scores.get(str(row["traceId"]), ())) for row in found]
+    return TracePage(tuple(rows), cursor)
+
+
+def read_trace(client: LangfuseClient, trace_id: str) -> TraceTree:
+    """One trace as a tree.
+
+    Raises:
+        TraceStoreError: the read failed, or there is no such trace (`status` 404).
+    """
+    return tree_of(client, client.trace(trace_id))
+
+
+def tree_of(client: LangfuseClient, found: Mapping[str, Any]) -> TraceTree:
+    """A trace that was read (`LangfuseClient.trace`) as a tree, with what was said of it.
+
+    Raises:
+        TraceStoreError: its scores could not be read.
+    """
+    trace_id = str(found["id"])
+    observations = cast("list[dict[str, Any]]", found["observations"])
+    scores = _scores_of(client, [trace_id]).get(trace_id, ())
+    facts = flat_facts(found["metadata"])
+    main = next((one for one in observations if one["type"] == "GENERATION"), observations[0])
+    row = trace_row({**main, "metadata": facts}, scores)
+    return TraceTree(row, _steps(observations), facts)
+
+
+def score_history(
+    client: LangfuseClient, *, author: str, since: datetime, most: int = 3_000
+) -> ScoreHistory:
+    """Means by day, version and score, of what lies between 0 and 1.
+
+    Args:
+        most: answers, and scores, that are read; the newest.
+
+    Raises:
+        TraceStoreError: the store cannot be read.
+    """
+    versions: dict[str, str] = {}
+    answers = client.observations(
+        type="GENERATION",
+        since=since,
+        filter=_conditions(TraceFilter(author=author)),
+        fields="core,basic",
+        limit=most,
+    )
+    for one in answers:
+        versions[str(one["traceId"])] = str(one.get("version") or "")
+    read = 0
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for score in client.scores(since=since, fields=SCORE_GROUPS, limit=most):
+        read += 1
+        value, trace = score.get("value"), _trace_of(score)
+        if trace in versions and isinstance(value, bool | int | float) and 0 <= value <= 1:
+            name = str(score["name"])
+            if name not in ("latency_s", "cost_usd"):  # seconds and dollars may lie there as well
+                day = str(score["timestamp"])[:10]
+                values[day, versions[trace], name].append(float(value))
+    days = [
+        DailyScore(day, version, name, sum(given) / len(given), len(given))
+        for (day, version, name), given in sorted(values.items())
+    ]
+    names = tuple(sorted({one.name for one in days}))
+    return ScoreHistory(tuple(days), read == most or len(versions) == most, names)
+
+
+def trace_address(client: LangfuseClient, trace_id: str) -> str:
+    """Where a real Langfuse shows a trace.
+
+    Raises:
+        TraceStoreError: the keys open no project.
+    """
+    project = str(client.projects()[0]["id"])
+    return f"{client.host}/project/{project}/traces/{trace_id}"
+
+
+def trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
+    """An answer out of its generation; what a foreign trace does not say is empty."""
+    facts = flat_facts(observation.get("metadata"))
+    cost = number_of(facts.get("twin.cost_usd"))
+    failed = observation.get("level") == "ERROR"
+    name = str(observation.get("traceName") or "")
+    return TraceRow(
+        trace_id=str(observation["traceId"]),
+        at=str(observation["startTime"]),
+        author=facts.get("twin.author", name.removeprefix("twin/") if name[:5] == "twin/" else ""),
+        version=facts.get("twin.version") or str(observation.get("version") or ""),
+        route=facts.get("twin.route", ""),
+        prompt_class=facts.get("twin.class", ""),
+        question=question_of(observation.get("input"), facts.get("twin.template", "")),
+        answer=answer_of(observation.get("output")),
+        seconds=number_of(observation.get("latency")),
+        cost_usd=number_of(observation.get("totalCost")) or None if cost is None else cost,
+        tokens=int(number_of(observation.get("totalUsage")) or 0) or None,
+        error=str(observation.get("statusMessage") or "failed") if failed else "",
+        degraded=facts.get("twin.degraded", ""),
+        scores=tuple(scores),
+    )
+
+
+def _asked(wanted: TraceFilter, *, limit: int) -> dict[str, str]:
+    asked = {"type": "GENERATION", "fields": LISTED_GROUPS, "limit": str(limit)}
+    conditions = json.dumps(_conditions(wanted)) if wanted.author or wanted.route else ""
+    named = {"version": wanted.version, "filter": conditions}
+    return asked | {name: text for name, text in named.items() if text}
+
+
+def _conditions(wanted: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The API's grammar for what has no parameter of its own; all must hold."""
+    conditions: list[dict[str, Any]] = [
+        {"type": "stringObject", "column": "metadata", "key": key, "operator": "=", "value": value}
+        for key, value in (("twin.author", wanted.author), ("twin.route", wanted.route))
+        if value
+    ]
+    if traces:
+        kind = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
+        conditions.append({**kind, "value": list(traces)})
+    return conditions
+
+
+def _page_by_score(
+    client: LangfuseClient,
+    wanted: TraceFilter,
+    condition: ScoreCondition,
+    *,
+    limit: int,
+    after: str,
+) -> TracePage:
+    """Scores first, newest first, then the answers that they are about."""
+    rows: list[TraceRow] = []
+    cursor = after
+    for _ in range(MOST_SCORE_PAGES):
+        asked = {"name": condition.name, "fields": SCORE_GROUPS, "limit": str(IDS_AT_ONCE)}
+        found, cursor = client.page(
+            "/api/public/v3/scores", asked | ({"cursor": cursor} if cursor else {})
+        )
+        traces = dict.fromkeys(
+            _trace_of(score) for score in found if condition.holds(score.get("value"))
+        )
+        traces.pop("", None)
+        rows += _rows_of(client, wanted, list(traces))
+        if not cursor or len(rows) >= limit:
+            break
+    return TracePage(tuple(rows), cursor)
+
+
+def _rows_of(client: LangfuseClient, wanted: TraceFilter, traces: Sequence[str]) -> list[TraceRow]:
+    """The answers of these traces that fit, in the order of `traces`."""
+    if not traces:
+        return []
+    found = client.observations(
+        type="GENERATION",
+        version=wanted.version,
+        filter=_conditions(wanted, traces),
+        fields=LISTED_GROUPS,
+    )
+    by_trace = {str(one["traceId"]): one for one in found}
+    scores = _scores_of(client, list(by_trace))
+    return [trace_row(by_trace[one], scores.get(one, ())) for one in traces if one in by_trace]
+
+
+def _scores_of(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:
+    found: dict[str, list[Score]] = defaultdict(list)
+    wanted = list(dict.fromkeys(traces))
+    for start in range(0, len(wanted), IDS_AT_ONCE):
+        for score in client.scores(trace_id=wanted[start : start + IDS_AT_ONCE]):
+            metadata = flat_facts(score.get("metadata"))
+            found[_trace_of(score)].append(
+                Score(
+                    name=str(score["name"]),
+                    value=cast("float | str | bool", score.get("value")),
+                    comment=str(score.get("comment") or ""),
+                    by=metadata.get("twin.by", str(score.get("source") or "")),
+                    at=str(score["timestamp"]),
+                )
+            )
+    return {trace: tuple(scores) for trace, scores in found.items()}
+
+
+def _trace_of(score: Mapping[str, Any]) -> str:
+    subject = cast("dict[str, Any]", score.get("subject") or {})
+    return str(subject.get("traceId") or (subject.get("kind") == "trace" and subject["id"]) or "")
+
+
+def _steps(observations: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
+    """Observations below those that contain them; a parent that was never stored hides none."""
+    rows = list(observations)
+    known = {str(row["id"]) for row in rows}
+    below: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        parent = str(row.get("parentObservationId") or "")
+        below[parent if parent in known else ""].append(row)
+
+    def made(parent: str, seen: frozenset[str]) -> tuple[Step, ...]:
+        return tuple(
+            _step(row, made(str(row["id"]), seen | {str(row["id"])}))
+            for row in below.get(parent, ())
+            if str(row["id"]) not in seen
+        )
+
+    return made("", frozenset())
+
+
+def _step(row: Mapping[str, Any], children: tuple[Step, ...]) -> Step:
+    parameters = cast("dict[str, Any]", row.get("modelParameters") or {})
+    usage = cast("dict[str, Any]", row.get("usageDetails") or {})
+    facts = {
+        "model": str(row.get("model") or ""),
+        "tokens": ", ".join(f"{count} {name}" for name, count in usage.items()),
+        "parameters": ", ".join(f"{name} {value}" for name, value in parameters.items()),
+        "status": " ".join(str(row.get(name) or "") for name in ("level", "statusMessage"))
+        .removeprefix("DEFAULT")
+        .strip(),
+        "first token": _seconds(row.get("timeToFirstToken")),
+    }
+    return Step(
+        id=str(row["id"]),
+        kind=str(row["type"]),
+        name=str(row.get("name") or ""),
+        at=str(row["startTime"]),
+        seconds=number_of(row.get("latency")),
+        messages=tuple(messages_of(row.get("input"))),
+        output=answer_of(row.get("output")),
+        facts={name: text for name, text in facts.items() if text},
+        children=children,
+    )
+
+
+def _seconds(value: object) -> str:
+    number = number_of(value)
+    return "" if number is None else f"{number:.2f} s"

@@ -1,0 +1,258 @@
+"""Telling people what the loop did: a queue in the state store, and the ways out of it.
+
+Belongs here: `announce` (in the transaction of the event itself), `deliver`, the addresses.
+Does not belong here: deciding that something happened (sensors, registry), what a run logs.
+Delivery: Apprise, https://github.com/caronc/apprise/wiki; it knows Slack webhooks, e-mail and
+generic webhooks, and some hundred more by the scheme of the address.
+
+A notice is written in the same transaction as its event and sent afterwards, so that a crash loses
+none (one between sending and noting it sends it twice). An address that was not reached is tried
+again at the next tick, for three days; the others are not written to again.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.state.schema import notices
+from twin_resources.storage.state.state import State
+
+Event = Literal[
+    "alarm",
+    "incident",
+    "nothing_to_learn",
+    "failed",
+    "refused",
+    "promoted",
+    "parked",
+    "rolled_back",
+    "budget_reached",
+]
+KEPT_TRYING_S = 3 * 86_400.0
+AT_ONCE = 50  # notices a call, so that a dead mail server does not hold a tick up for minutes
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing that a person should know.
+
+    Attributes:
+        key: the same for the same event; it is announced once.
+        author: slug.
+        title: one line. `text`: what was found and what to do; never a reader's or author's text.
+        links: label → address in the UI.
+    """
+
+    key: str
+    event: Event
+    author: str
+    title: str
+    text: str
+    links: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def body(self) -> str:
+        """Text and links, as they are sent."""
+        return "\n".join([self.text, *(f"{label}: {url}" for label, url in self.links.items())])
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one call of `deliver` did; counts are of (notice, address) pairs."""
+
+    sent: int
+    waiting: int
+    given_up: int
+
+
+class Channel(Protocol):
+    """One address that can be written to."""
+
+    @property
+    def name(self) -> str:
+        """For the queue: tells this address from others without showing a password."""
+        ...
+
+    def send(self, notice: Notice) -> None:
+        """Raises TwinError when it was not accepted."""
+        ...
+
+
+class AppriseChannel:
+    """An address in Apprise's grammar: `https://hooks.slack.com/services/…`, `mailto://…`,
+    `json://host/path` for a generic webhook.
+
+    Raises:
+        TwinError: the address is in no form that Apprise knows.
+    """
+
+    def __init__(self, address: str) -> None:
+        import apprise
+
+        library: Any = apprise.Apprise
+        found: Any = library.instantiate(address, suppress_exceptions=True)
+        if found is None:
+            raise TwinError(
+                f"use {address.split('://', maxsplit=1)[0]}://… for notices",
+                found="no form of address that is known",
+                next_step="write it as in https://github.com/caronc/apprise/wiki, for example "
+                "https://hooks.slack.com/services/…, mailto://… or json://host/path",
+            )
+        self._apprise: Any = library()
+        self._apprise.add(found)
+        # Two webhooks of one workspace look alike once their tokens are masked.
+        self.name: str = f"{found.url(privacy=True)} {_mark_of(found.url())}"
+
+    def send(self, notice: Notice) -> None:
+        said: list[str] = []
+        with _Heard(said):
+            accepted = asyncio.run(self._apprise.async_notify(title=notice.title, body=notice.body))
+        if not accepted:
+            raise TwinError(
+                f"send the notice {notice.title!r} to {self.name}",
+                found=said[-1] if said else "it was not accepted",
+                next_step="check TWIN_NOTIFY; the notice is kept and tried again",
+            )
+
+
+@dataclass(frozen=True)
+class WrongAddress:
+    """An address that no notice can be sent to, so that the others get theirs meanwhile."""
+
+    name: str
+    reason: TwinError
+
+    def send(self, notice: Notice) -> None:  # noqa: ARG002 - it refuses each
+        raise self.reason
+
+
+def channels(addresses: Sequence[str]) -> list[Channel]:
+    """The ways out that the settings name; one that is in no known form takes no notice."""
+    return [_channel(address) for address in addresses]
+
+
+def _channel(address: str) -> Channel:
+    try:
+        return AppriseChannel(address)
+    except TwinError as error:
+        return WrongAddress(f"an address of no known form {_mark_of(address)}", error)
+
+
+def _mark_of(address: str) -> str:
+    """Tells one address from another; nothing of it can be read back."""
+    return hashlib.sha256(address.encode()).hexdigest()[:12]
+
+
+def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
+    """Queue a notice in the caller's transaction; False: this event was announced before.
+
+    Args:
+        at: seconds since the epoch.
+    """
+    known = sa.select(notices.c.key).where(notices.c.key == notice.key)
+    if connection.execute(known).first() is not None:
+        return False
+    connection.execute(
+        sa.insert(notices).values(
+            key=notice.key,
+            event=notice.event,
+            author=notice.author,
+            title=notice.title,
+            text=notice.text,
+            links=dict(notice.links),
+            announced_at=at,
+            sent_to=[],
+            problem="",
+            done=False,
+        )
+    )
+    return True
+
+
+def deliver(state: State, ways: Sequence[Channel], *, now: float) -> Delivery:
+    """Send what is queued, oldest first; an address that fails is passed over until the next call.
+
+    Notices that some address has refused come last: what waits three days for one that is gone
+    keeps nothing from the others.
+
+    Without an address a notice stays in the queue's history (the UI and `twin status` read it) and
+    counts as done.
+    """
+    sent = waiting = given_up = 0
+    failed: dict[str, str] = {}
+    with state.lease("notices"):
+        for row in _queued(state):
+            notice = Notice(row.key, row.event, row.author, row.title, row.text, row.links)
+            reached, problem = list[str](row.sent_to), ""
+            for way in ways:
+                if way.name in reached:
+                    continue
+                if way.name not in failed:
+                    try:
+                        way.send(notice)
+                    except TwinError as error:
+                        failed[way.name] = error.found
+                if way.name in failed:
+                    problem = failed[way.name]
+                else:
+                    reached.append(way.name)
+                    sent += 1
+            missing = sum(way.name not in reached for way in ways)
+            over = missing > 0 and now - row.announced_at > KEPT_TRYING_S
+            given_up += missing if over else 0
+            waiting += 0 if over else missing
+            values = {"sent_to": reached, "problem": problem, "done": over or not missing}
+            with state.transaction() as connection:
+                connection.execute(
+                    sa.update(notices).where(notices.c.key == row.key).values(**values)
+                )
+    return Delivery(sent, waiting, given_up)
+
+
+def history(state: State, *, author: str = "", limit: int = 50) -> list[Notice]:
+    """Notices, newest first."""
+    statement = sa.select(notices).order_by(notices.c.number.desc()).limit(limit)
+    if author:
+        statement = statement.where(notices.c.author == author)
+    with state.reading() as connection:
+        return [
+            Notice(row.key, row.event, row.author, row.title, row.text, row.links)
+            for row in connection.execute(statement)
+        ]
+
+
+def _queued(state: State) -> Sequence[sa.Row[Any]]:
+    statement = (
+        sa.select(notices)
+        .where(notices.c.done.is_(False))
+        .order_by(notices.c.problem != "", notices.c.number)
+        .limit(AT_ONCE)
+    )
+    with state.reading() as connection:
+        return connection.execute(statement).all()
+
+
+class _Heard(logging.Handler):
+    """While it is entered, what Apprise says of a failure; it returns no more than False."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())
+
+    def __enter__(self) -> None:
+        logging.getLogger("apprise").addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("apprise").removeHandler(self)

@@ -1,0 +1,357 @@
+"""The embedded trace store: traces and scores of one machine, over HTTP on the loopback.
+
+Belongs here: the endpoints (frozen to the list below), the key check, the process, forgetting what
+is older than 90 days.
+Does not belong here: a user interface, prompts, datasets, metrics; the client (`client.py`).
+API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as a
+server of version 4.16.0 answers it. Every other path is 404, also those that it no longer has.
+
+    POST   /api/public/otel/v1/traces     GET    /api/public/v2/observations
+    POST   /api/public/scores             GET    /api/public/v3/scores
+    DELETE /api/public/scores/{id}        GET    /api/public/projects
+    DELETE /api/public/traces[/{id}]      GET    /api/public/health (no key)
+    GET    /  (no key; one line that says what this is)
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from twin_resources.errors import TwinError
+from twin_resources.observability.trace_store import (
+    observation_answers,
+    observations,
+    queries,
+    scores,
+)
+from twin_resources.observability.trace_store.filters import RequestRefused, refuse
+from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
+from twin_resources.observability.trace_store.otlp import ExportRefused, read_export
+from twin_resources.observability.trace_store.trace_tables import TraceTables
+from twin_resources.settings import load_secrets, load_settings
+
+API_VERSION = "4.16.0"  # the server version whose recorded answers this store reproduces
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_INGESTION_VERSION = 4
+# As long as the ledger keeps its copy (`ledger.LedgerRules`): what it has folded it needs no more.
+RETENTION_DAYS = 90
+DAY_MS = 86_400_000
+TIDY_EVERY_MS = 600_000
+WHAT = (
+    f"The trace store of an LLM Twin: a part of Langfuse {API_VERSION}'s public API, for programs. "
+    "To look at traces in a browser: `twin open traces`; in the terminal: `twin traces`.\n"
+)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The one key pair of the store."""
+
+    public: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return "Keys(…)"
+
+
+def build_app(
+    tables: TraceTables,
+    *,
+    keys: Keys,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> Starlette:
+    """The ASGI application over these tables.
+
+    Args:
+        now_ms: the clock that stamps arrivals, Unix milliseconds.
+    """
+    app = Starlette(
+        routes=[
+            Route("/", _what, methods=["GET"]),
+            Route("/api/public/health", _health, methods=["GET"]),
+            Route("/api/public/projects", _with_keys(_projects), methods=["GET"]),
+            Route("/api/public/otel/v1/traces", _with_keys(_post_traces), methods=["POST"]),
+            Route("/api/public/v2/observations", _with_keys(_get_observations), methods=["GET"]),
+            Route("/api/public/v3/scores", _with_keys(_get_scores), methods=["GET"]),
+            Route("/api/public/scores", _with_keys(_post_scores), methods=["POST"]),
+            Route("/api/public/scores/{id}", _with_keys(_delete_score), methods=["DELETE"]),
+            Route("/api/public/traces", _with_keys(_delete_traces), methods=["DELETE"]),
+            Route("/api/public/traces/{id}", _with_keys(_delete_trace), methods=["DELETE"]),
+        ],
+        exception_handlers={
+            404: _not_found,
+            405: _not_found,
+            RequestRefused: _refused,
+            sqlite3.Error: _storage_failed,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.tables, app.state.keys, app.state.now_ms = tables, keys, now_ms
+    app.state.tidied_ms = 0  # at the first export after a start, then now and then
+    return app
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _with_keys(endpoint: Endpoint) -> Endpoint:
+    async def checked(request: Request) -> Response:
+        keys: Keys = request.app.state.keys
+        stated = request.headers.get("authorization", "")
+        if not stated:
+            return _message(401, "No authorization header")
+        try:
+            scheme, _, encoded = stated.partition(" ")
+            public, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return _message(401, "Invalid authorization header")
+        if scheme.lower() != "basic":
+            return _message(401, "Invalid authorization header")
+        known = secrets.compare_digest(public.encode(), keys.public.encode())
+        if not secrets.compare_digest(secret.encode(), keys.secret.encode()) or not known:
+            return _message(
+                401,
+                "Invalid credentials. Confirm that you've configured the correct host.",
+            )
+        return await endpoint(request)
+
+    return checked
+
+
+def _message(status: int, message: str, error: Any = None) -> JSONResponse:
+    body = {"message": message} | ({} if error is None else {"error": error})
+    return JSONResponse(body, status_code=status)
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    return _message(404, f"No such endpoint: {request.method} {request.url.path}", "NotFoundError")
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestRefused):
+        raise error
+    return _message(error.status, error.message, error.error)
+
+
+async def _storage_failed(request: Request, error: Exception) -> Response:
+    print(f"trace store: {request.method} {request.url.path}: {error}", file=sys.stderr)  # noqa: T201
+    return _message(503, "The trace store cannot reach its database", str(error))
+
+
+async def _body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise RequestRefused(413, f"Body exceeds {MAX_BODY_BYTES} bytes", "PayloadTooLarge")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _json_body(request: Request) -> Any:
+    try:
+        return json.loads(await _body(request))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RequestRefused(400, "Invalid JSON in request body", "InvalidRequestError") from error
+
+
+def _parameters(request: Request) -> dict[str, list[str]]:
+    return {name: request.query_params.getlist(name) for name in request.query_params}
+
+
+async def _what(_request: Request) -> Response:
+    return PlainTextResponse(WHAT)
+
+
+async def _health(request: Request) -> Response:
+    await run_in_threadpool(request.app.state.tables.check)
+    return JSONResponse({"status": "OK", "version": API_VERSION})
+
+
+async def _projects(_request: Request) -> Response:
+    project = {"id": PROJECT_ID, "name": PROJECT_ID, "organization": {"id": "org", "name": "org"}}
+    return JSONResponse({"data": [project | {"metadata": {}}]})
+
+
+async def _post_traces(request: Request) -> Response:
+    headers, state = request.headers, request.app.state
+    version = headers.get("x-langfuse-ingestion-version", "")
+    if version and not (version.isdigit() and int(version) <= MAX_INGESTION_VERSION):
+        wrong = f'Unsupported x-langfuse-ingestion-version: "{version}". Maximum supported: "4".'
+        return JSONResponse({"error": wrong}, status_code=400)
+    body = await _body(request)
+
+    def store() -> None:
+        spans = read_export(
+            body,
+            content_type=headers.get("content-type", ""),
+            content_encoding=headers.get("content-encoding", ""),
+        )
+        now_ms = state.now_ms()
+        state.tables.put_observations(
+            [observations.observation_of(span, now_ms=now_ms) for span in spans]
+        )
+        if now_ms - state.tidied_ms >= TIDY_EVERY_MS:
+            state.tidied_ms = now_ms
+            state.tables.remove_old(before_ms=now_ms - RETENTION_DAYS * DAY_MS)
+
+    try:
+        await run_in_threadpool(store)
+    except ExportRefused as refused:
+        return JSONResponse({"error": refused.answer}, status_code=400)
+    return JSONResponse({})
+
+
+async def _get_observations(request: Request) -> Response:
+    query = queries.observation_query(_parameters(request))
+    rows, more = await run_in_threadpool(request.app.state.tables.observations, query)
+    data = [
+        observation_answers.answer(row, groups=query.groups, whole_metadata=query.whole_metadata)
+        for row in rows
+    ]
+    cursor = {"cursor": queries.observation_cursor(rows[-1])} if more and rows else {}
+    return JSONResponse({"data": data, "meta": cursor})
+
+
+async def _post_scores(request: Request) -> Response:
+    """One score, or an array of them as SDK 5 sends; an array may be accepted in part (207)."""
+    posted = await _json_body(request)
+    state = request.app.state
+    entries = posted if isinstance(posted, list) else [posted]
+    issues = [scores.issues_of(entry) for entry in entries]
+    if not isinstance(posted, list) and issues[0]:
+        raise refuse(issues[0])
+    now_ms = state.now_ms()
+    accepted = [
+        scores.score_of(entry, now_ms=now_ms)
+        for entry, found in zip(entries, issues, strict=True)
+        if not found
+    ]
+    await run_in_threadpool(state.tables.put_scores, accepted)
+    if not isinstance(posted, list):
+        return JSONResponse({"id": accepted[0].id})
+    errors = [
+        {"message": f"{position}: " + "; ".join(issue["message"] for issue in found)}
+        for position, found in enumerate(issues)
+        if found
+    ]
+    if not errors:
+        return JSONResponse({"message": "Accepted"}, status_code=202)
+    counts = {"accepted": len(accepted), "rejected": len(errors), "errors": errors}
+    return JSONResponse(counts, status_code=207)
+
+
+async def _get_scores(request: Request) -> Response:
+    query = queries.score_query(_parameters(request))
+    rows, more = await run_in_threadpool(request.app.state.tables.scores, query)
+    cursor = {"cursor": queries.score_cursor(rows[-1])} if more and rows else {}
+    data = [scores.answer(row, groups=query.groups) for row in rows]
+    return JSONResponse({"data": data, "meta": {"limit": query.limit} | cursor})
+
+
+async def _delete_score(request: Request) -> Response:
+    await run_in_threadpool(request.app.state.tables.delete_score, request.path_params["id"])
+    return _message(202, "Score deletion queued successfully")
+
+
+async def _delete_trace(request: Request) -> Response:
+    await run_in_threadpool(request.app.state.tables.delete_traces, [request.path_params["id"]])
+    return _message(200, "Trace deleted successfully")
+
+
+async def _delete_traces(request: Request) -> Response:
+    posted = await _json_body(request)
+    ids = posted.get("traceIds") if isinstance(posted, dict) else None
+    if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
+        message = "Invalid input: expected a non-empty array of strings"
+        raise refuse([{"code": "invalid_type", "path": ["traceIds"], "message": message}])
+    await run_in_threadpool(request.app.state.tables.delete_traces, ids)
+    return _message(200, "Traces deleted successfully")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Callers wait in it until the store serves.
+
+    Raises:
+        TwinError: the port is in use.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(128)
+    except OSError as error:
+        bound.close()
+        raise TwinError(
+            f"listen on {host}:{port} for the trace store",
+            found=error.strerror or str(error),
+            next_step="end what uses the port, or set TWIN_TRACES_PORT to a free one",
+        ) from error
+    return bound
+
+
+def _keys(home: str | None) -> Keys:
+    public = os.environ.get("TWIN_TRACES_PUBLIC_KEY", "")
+    secret = os.environ.get("TWIN_TRACES_SECRET_KEY", "")
+    if public and secret:
+        return Keys(public, secret)
+    stored = load_secrets(load_settings(home))
+    return Keys(stored.traces_public_key, stored.traces_secret_key)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve until SIGTERM. `--port-file` receives the port once the store listens."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser(
+        prog="python -m twin_resources.observability.trace_store.local_store"
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=None, help="default: TWIN_TRACES_PORT, 4318")
+    parser.add_argument("--db", type=Path, default=None, help="default: <home>/traces.sqlite")
+    parser.add_argument("--home", default=None)
+    parser.add_argument("--port-file", type=Path, default=None)
+    arguments = parser.parse_args(argv)
+    settings = load_settings(arguments.home)
+    try:
+        tables = TraceTables(arguments.db or settings.home / "traces.sqlite")
+        port = settings.traces_port if arguments.port is None else arguments.port
+        bound = listen(arguments.host, port)
+        app = build_app(tables, keys=_keys(arguments.home))
+    except TwinError as error:
+        _exit(error)
+    if arguments.port_file is not None:
+        partial = arguments.port_file.with_suffix(".partial")
+        partial.write_text(str(bound.getsockname()[1]), encoding="utf-8")
+        partial.replace(arguments.port_file)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[bound])
+
+
+def _exit(error: TwinError) -> NoReturn:
+    print(error, file=sys.stderr)  # noqa: T201
+    raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

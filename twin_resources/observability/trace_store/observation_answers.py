@@ -1,0 +1,122 @@
+"""An observation as `GET /v2/observations` answers it.
+
+Belongs here: the field groups and what an absent value looks like in each.
+Does not belong here: what a span means (`observations.py`), filters and paging (`queries.py`).
+Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from twin_resources.observability.trace_store.json_values import instant, number, read_back
+from twin_resources.observability.trace_store.observations import Observation
+
+PROJECT_ID = "twin"
+SHORT_METADATA = (
+    200  # characters of a metadata value that are answered unless `expandMetadata` asks
+)
+DEFAULT_GROUPS = ("core", "basic")
+GROUPS = (
+    *DEFAULT_GROUPS,
+    "time",
+    "io",
+    "metadata",
+    "model",
+    "usage",
+    "prompt",
+    "metrics",
+    "trace_context",
+)
+
+
+def answer(
+    observation: Observation, *, groups: Collection[str], whole_metadata: bool = False
+) -> dict[str, Any]:
+    """One element of `data` of `GET /v2/observations`.
+
+    Args:
+        groups: field groups; `core` is always there, and so are latency and the model price fields.
+        whole_metadata: metadata values in full instead of their first 200 characters.
+    """
+    row = observation
+    usage, cost = row.usage, row.cost
+    latency = (row.end_ms - row.start_ms) / 1000
+    wait = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
+    length = None if whole_metadata else SHORT_METADATA
+    fields: dict[str, dict[str, Any]] = {
+        "core": {
+            "id": row.id,
+            "traceId": row.trace_id,
+            "startTime": instant(row.start_ms),
+            "endTime": instant(row.end_ms),
+            "projectId": PROJECT_ID,
+            "parentObservationId": row.parent_id or None,
+            "type": row.type,
+        },
+        "basic": {
+            "name": row.name,
+            "level": row.level,
+            "statusMessage": row.status_message,
+            "version": row.version,
+            "environment": row.environment,
+            "userId": row.user_id,
+            "sessionId": row.session_id,
+            "isRootObservation": row.is_root,
+            "bookmarked": False,
+            "public": row.public,
+        },
+        "time": {
+            "completionStartTime": instant(row.completion_ms),
+            "createdAt": instant(row.created_ms),
+            "updatedAt": instant(row.updated_ms),
+        },
+        "io": {"input": row.input, "output": row.output},
+        "metadata": {
+            "metadata": {name: read_back(text[:length]) for name, text in row.metadata.items()}
+        },
+        "model": {
+            "model": row.model,
+            "internalModelId": "",  # this store has no price list
+            "modelParameters": dict(row.model_parameters),
+        },
+        "usage": {
+            "usageDetails": {name: number(value) for name, value in usage.items()},
+            "inputUsage": number(_sum(usage, "input") or 0),
+            "outputUsage": number(_sum(usage, "output") or 0),
+            "totalUsage": number(usage.get("total", 0)),
+            "costDetails": {name: number(value) for name, value in cost.items()},
+            "inputCost": _sum(cost, "input"),
+            "outputCost": _sum(cost, "output"),
+            "totalCost": number(cost.get("total", 0)),
+            "usagePricingTierId": None,
+            "usagePricingTierName": None,
+        },
+        "prompt": {
+            "promptId": "",
+            "promptName": row.prompt_name,
+            "promptVersion": row.prompt_version,
+        },
+        "metrics": {},
+        "trace_context": {
+            "traceName": row.trace_name or (row.name if row.is_root else "") or None,
+            "release": row.release,
+            "tags": list(row.tags),
+        },
+    }
+    asked = [group for group in GROUPS if group == "core" or group in groups]
+    answered = {name: value for group in asked for name, value in fields[group].items()}
+    # asked for by name, a duration of 0 is answered as null; left to the default it is 0 (recorded)
+    named = "metrics" in groups
+    answered["latency"] = number(latency) if latency or not named else None
+    answered["timeToFirstToken"] = wait if wait is None or wait or not named else None
+    prices = ("modelId", "inputPrice", "outputPrice", "totalPrice")
+    return answered | dict.fromkeys(prices)
+
+
+def _sum(details: Mapping[str, float], side: str) -> float | None:
+    """Sum of the kinds that name this side (`input`, `input_cached_tokens` …); None without any."""
+    parts = [value for name, value in details.items() if side in name]
+    return sum(parts) if parts else None

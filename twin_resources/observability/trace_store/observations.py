@@ -1,0 +1,332 @@
+"""What a span means: the mapping of span attributes to one observation.
+
+Belongs here: which attribute (`langfuse.*`, `gen_ai.*`, `llm.*`) gives which field.
+Does not belong here: decoding OTLP (`otlp.py`), how an observation is answered
+(`observation_answers.py`), filters and paging (`queries.py`), storage.
+Source of the mapping: https://langfuse.com/integrations/native/opentelemetry#property-mapping,
+checked against answers recorded from 4.16.0.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from twin_resources.observability.trace_store.json_values import (
+    flatten,
+    milliseconds_of,
+    read_back,
+    text_of,
+)
+from twin_resources.observability.trace_store.otlp import Span
+
+_TYPES = (
+    *("span", "generation", "event", "embedding", "agent"),
+    *("tool", "chain", "retriever", "guardrail", "evaluator"),
+)
+_OPENINFERENCE = {"LLM": "GENERATION"} | {
+    kind: kind
+    for kind in ("CHAIN", "RETRIEVER", "EMBEDDING", "AGENT", "TOOL", "GUARDRAIL", "EVALUATOR")
+}
+_OPERATIONS = {
+    "chat": "GENERATION",
+    "completion": "GENERATION",
+    "text_completion": "GENERATION",
+    "generate_content": "GENERATION",
+    "generate": "GENERATION",
+    "embeddings": "EMBEDDING",
+    "invoke_agent": "AGENT",
+    "create_agent": "AGENT",
+    "execute_tool": "TOOL",
+}
+_LEVELS = {
+    **dict.fromkeys(("DEBUG", "TRACE", "VERBOSE"), "DEBUG"),
+    **dict.fromkeys(("DEFAULT", "INFO", "LOG", "NOTICE", "OK", "SUCCESS"), "DEFAULT"),
+    **dict.fromkeys(("WARNING", "WARN"), "WARNING"),
+    **dict.fromkeys(("ERROR", "FATAL", "CRITICAL"), "ERROR"),
+}
+_MODEL_KEYS = (
+    "langfuse.observation.model.name",
+    "gen_ai.response.model",
+    "gen_ai.request.model",
+    "llm.response.model",
+    "llm.model_name",
+    "model",
+)
+_USER_KEYS = ("langfuse.user.id", "user.id")
+_SESSION_KEYS = ("langfuse.session.id", "session.id", "gen_ai.conversation.id")
+_ENVIRONMENT_KEYS = (
+    "langfuse.environment",
+    "deployment.environment.name",
+    "deployment.environment",
+)
+# answered as input, output or metadata: not repeated under `attributes.`
+_TAKEN_KEYS = frozenset(
+    f"{owner}.{side}"
+    for owner in ("langfuse.trace", "langfuse.observation")
+    for side in ("input", "output")
+) | {"gen_ai.input.messages", "gen_ai.output.messages", "input.value", "output.value"}
+_TAKEN_PREFIXES = (
+    "gen_ai.prompt",
+    "gen_ai.completion",
+    "llm.input_messages",
+    "llm.output_messages",
+    "langfuse.trace.metadata",
+    "langfuse.observation.metadata",
+)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One row of the store. Instants are Unix milliseconds, absent texts are empty."""
+
+    trace_id: str
+    id: str
+    parent_id: str
+    start_ms: int
+    end_ms: int
+    type: str
+    name: str
+    level: str
+    status_message: str
+    version: str
+    environment: str
+    completion_ms: int | None
+    created_ms: int
+    updated_ms: int
+    user_id: str
+    session_id: str
+    trace_name: str
+    release: str
+    tags: tuple[str, ...]
+    public: bool
+    is_app_root: bool
+    model: str
+    model_parameters: Mapping[str, Any]
+    usage: Mapping[str, float]
+    cost: Mapping[str, float]
+    prompt_name: str
+    prompt_version: int | None
+    input: str | None
+    output: str | None
+    metadata: Mapping[str, str]
+
+    @property
+    def is_root(self) -> bool:
+        return not self.parent_id or self.is_app_root
+
+
+def observation_of(span: Span, *, now_ms: int) -> Observation:
+    """Map one span. An attribute that is set but empty counts as absent."""
+    attributes = span.attributes
+    start_ms, end_ms = span.start_ns // 1_000_000, span.end_ns // 1_000_000
+    start_ms, end_ms = start_ms or end_ms or now_ms, end_ms or start_ms or now_ms
+    kind = _type_of(attributes)
+    prompt = kind == "GENERATION"  # only a generation is linked to a prompt
+    release = attributes.get("langfuse.release") or span.resource.get("langfuse.release") or ""
+    version = attributes.get("langfuse.version") or span.resource.get("service.version") or ""
+    source, output = _input_and_output(attributes)
+    prompt_version = attributes.get("langfuse.observation.prompt.version")
+    return Observation(
+        trace_id=span.trace_id,
+        id=span.span_id,
+        parent_id=span.parent_span_id,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        type=kind,
+        name=str(attributes.get("gen_ai.tool.name") or span.name),
+        level=_LEVELS.get(str(attributes.get("langfuse.observation.level")).strip().upper())
+        or ("ERROR" if span.status == 2 else "DEFAULT"),
+        status_message=str(
+            attributes.get("langfuse.observation.status_message") or span.status_message
+        ),
+        version=str(version),
+        environment=_environment_of(attributes, span.resource),
+        completion_ms=_completion_of(attributes),
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        user_id=_first_text(attributes, _USER_KEYS),
+        session_id=_first_text(attributes, _SESSION_KEYS),
+        trace_name=str(attributes.get("langfuse.trace.name") or ""),
+        release=str(release),
+        tags=_tags_of(attributes.get("langfuse.trace.tags") or attributes.get("langfuse.tags")),
+        public=str(attributes.get("langfuse.trace.public")).lower() == "true",
+        is_app_root=str(attributes.get("langfuse.internal.is_app_root")).lower() == "true",
+        model=_first_text(attributes, _MODEL_KEYS),
+        model_parameters=_object(attributes.get("langfuse.observation.model.parameters")) or {},
+        usage=_usage_of(attributes),
+        cost=_cost_of(attributes),
+        prompt_name=str(attributes.get("langfuse.observation.prompt.name") or "") if prompt else "",
+        prompt_version=int(prompt_version) if prompt and prompt_version else None,
+        input=source,
+        output=output,
+        metadata=_metadata_of(span),
+    )
+
+
+def _type_of(attributes: Mapping[str, Any]) -> str:
+    named = str(attributes.get("langfuse.observation.type") or "")
+    if named in _TYPES:
+        return named.upper()
+    return (
+        _OPENINFERENCE.get(str(attributes.get("openinference.span.kind")))
+        or _OPERATIONS.get(str(attributes.get("gen_ai.operation.name")))
+        or ("TOOL" if attributes.get("gen_ai.tool.name") else "SPAN")
+    )
+
+
+def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return next((text_of(attributes[key]) for key in keys if attributes.get(key)), "")
+
+
+def _environment_of(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> str:
+    named = next(
+        (
+            str(place[key])
+            for key in _ENVIRONMENT_KEYS
+            for place in (attributes, resource)
+            if place.get(key)
+        ),
+        "",
+    )
+    return environment_name(named)
+
+
+def environment_name(named: str) -> str:
+    """Lower case, no reserved prefix, at most 40 of `a-z0-9-_`; anything else is `default`."""
+    name = re.sub(r"^(?:langfuse[-_]?)+", "", named.lower())[:40]
+    return name if re.fullmatch(r"[a-z0-9_-]+", name) else "default"
+
+
+def _completion_of(attributes: Mapping[str, Any]) -> int | None:
+    stated = attributes.get("langfuse.observation.completion_start_time")
+    if not isinstance(stated, str) or not stated:
+        return None
+    try:
+        return milliseconds_of(stated.strip('"'))  # older SDKs quote it twice
+    except ValueError:
+        return None
+
+
+def _tags_of(stated: Any) -> tuple[str, ...]:
+    if isinstance(stated, str) and stated.strip().startswith("["):
+        parsed = read_back(stated)
+        stated = cast(list[Any], parsed) if isinstance(parsed, list) else stated
+    if isinstance(stated, str):
+        return tuple(tag.strip() for tag in stated.split(",")) if stated else ()
+    return tuple(str(tag) for tag in cast(list[Any], stated or []))
+
+
+def _object(stated: Any) -> dict[str, Any] | None:
+    """An attribute that holds a JSON object; None when it is absent or not JSON."""
+    if not stated:
+        return None
+    try:
+        parsed = json.loads(stated) if isinstance(stated, str) else stated
+    except json.JSONDecodeError:
+        return None
+    return cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
+
+
+def _numbers(stated: Mapping[str, Any]) -> dict[str, float]:
+    counts: dict[str, float] = {}
+    for name, value in stated.items():
+        try:
+            counts[name] = float(value)
+        except (TypeError, ValueError):
+            continue  # a label among the counts is no count
+    return counts
+
+
+def _with_total(counts: dict[str, float]) -> dict[str, float]:
+    return counts if not counts or "total" in counts else counts | {"total": sum(counts.values())}
+
+
+def _usage_of(attributes: Mapping[str, Any]) -> dict[str, float]:
+    stated = _object(attributes.get("langfuse.observation.usage_details"))
+    if stated is not None:
+        return _with_total(_numbers(stated))
+    raw = _numbers(
+        {
+            key.removeprefix("gen_ai.usage.").removeprefix("llm.token_count."): value
+            for key, value in attributes.items()
+            if key.startswith(("gen_ai.usage.", "llm.token_count.")) and key != "gen_ai.usage.cost"
+        }
+    )
+    counts: dict[str, float] = {}
+    for name, synonyms in {
+        "input": ("prompt_tokens", "input_tokens", "prompt"),
+        "output": ("completion_tokens", "output_tokens", "completion"),
+        "total": ("total_tokens", "total"),
+        "input_cached_tokens": ("cache_read_input_tokens", "prompt_details.cache_read"),
+        "input_cache_creation": ("cache_creation_input_tokens", "prompt_details.cache_write"),
+        "output_reasoning_tokens": ("reasoning.output_tokens", "completion_details.reasoning"),
+        "output_audio_tokens": ("completion_details.audio",),
+    }.items():
+        found = [raw.pop(synonym) for synonym in synonyms if synonym in raw]
+        if found:
+            counts[name] = found[0]
+    # cached, reasoning and audio tokens are part of the sums that senders state: count them once
+    for side, parts in {
+        "input": ("input_cached_tokens", "input_cache_creation"),
+        "output": ("output_reasoning_tokens", "output_audio_tokens"),
+    }.items():
+        if side in counts:
+            counts[side] = max(counts[side] - sum(counts.get(part, 0.0) for part in parts), 0.0)
+    return _with_total(raw | counts)
+
+
+def _cost_of(attributes: Mapping[str, Any]) -> dict[str, float]:
+    stated = _object(attributes.get("langfuse.observation.cost_details"))
+    if stated is not None:
+        return _with_total(_numbers(stated))
+    for key in ("gen_ai.usage.cost", "llm.cost.total"):
+        if attributes.get(key) not in (None, ""):
+            return _numbers({"total": attributes[key]})
+    return {}
+
+
+def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    for source, output in (
+        ("langfuse.observation.input", "langfuse.observation.output"),
+        ("langfuse.trace.input", "langfuse.trace.output"),
+        ("gen_ai.input.messages", "gen_ai.output.messages"),
+        ("input.value", "output.value"),
+    ):
+        pair = (attributes.get(source), attributes.get(output))
+        if pair != (None, None):
+            return (
+                None if pair[0] is None else text_of(pair[0]),
+                None if pair[1] is None else text_of(pair[1]),
+            )
+    return None, None
+
+
+def _metadata_of(span: Span) -> dict[str, str]:
+    layers: dict[str, Any] = {}
+    if not span.scope_name.startswith("langfuse-sdk"):  # the SDK's own attributes are all mapped
+        layers["attributes"] = {
+            key: text_of(value)
+            for key, value in span.attributes.items()
+            if key not in _TAKEN_KEYS and not key.startswith(_TAKEN_PREFIXES)
+        }
+    layers["resourceAttributes"] = span.resource
+    scope = {"name": span.scope_name, "version": span.scope_version}
+    layers["scope"] = {key: value for key, value in scope.items() if value} | {
+        "attributes": span.scope_attributes
+    }
+    flat = flatten(layers)
+    for owner in ("langfuse.observation.metadata", "langfuse.trace.metadata"):
+        flat |= flatten(_object(span.attributes.get(owner)) or {})
+        flat |= flatten(
+            {
+                key.removeprefix(f"{owner}."): value
+                for key, value in span.attributes.items()
+                if key.startswith(f"{owner}.")
+            }
+        )
+    return flat

@@ -1,0 +1,208 @@
+"""The trace store's tables: observations and scores in one SQLite file (WAL).
+
+Belongs here: the schema and its number, writing, paging and deleting rows.
+Does not belong here: HTTP, what a request may ask for (`queries.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.observability.trace_store.observations import Observation
+from twin_resources.observability.trace_store.queries import Query
+from twin_resources.observability.trace_store.scores import Score
+from twin_resources.storage.state.write_ahead import use_write_ahead_log
+
+SCHEMA = 1
+_JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
+_FLAGS = {"public", "is_app_root"}
+_OBSERVATION_FIELDS = tuple(field.name for field in fields(Observation))
+_SCORE_FIELDS = tuple(field.name for field in fields(Score))
+# a score that is posted again keeps what it was first posted with: when, and on what
+_FIRST_SCORE_FIELDS = {"id", "trace_id", "timestamp_ms", "created_ms", "environment"}
+_TABLES = f"""
+CREATE TABLE IF NOT EXISTS observations
+  ({", ".join(_OBSERVATION_FIELDS)}, PRIMARY KEY (trace_id, id));
+CREATE INDEX IF NOT EXISTS observations_by_time ON observations (start_ms, trace_id, id);
+CREATE TABLE IF NOT EXISTS scores ({", ".join(_SCORE_FIELDS)}, PRIMARY KEY (id));
+CREATE INDEX IF NOT EXISTS scores_by_time ON scores (timestamp_ms, id);
+CREATE INDEX IF NOT EXISTS scores_by_trace ON scores (trace_id);
+PRAGMA user_version = {SCHEMA};
+"""
+
+
+class TraceTables:
+    """Rows of one database file; safe to use from many threads.
+
+    Args:
+        path: the SQLite file; its folder is made.
+
+    Raises:
+        TwinError: the file is no database, or was written by a newer version of this code.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = self._connection()
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise TwinError(
+                f"open the trace store {path}",
+                found=str(error),
+                next_step="move the file away; traces and scores in it cannot be read",
+            ) from error
+        if found > SCHEMA:
+            raise TwinError(
+                f"open the trace store {path}",
+                found=f"schema {found}, this version knows up to {SCHEMA}",
+                next_step="update llm-twin, or name another home with TWIN_HOME",
+            )
+        if found < SCHEMA:
+            connection.executescript(_TABLES)
+
+    def _connection(self) -> sqlite3.Connection:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            connection.row_factory = sqlite3.Row
+            use_write_ahead_log(connection, within_s=30.0)
+            # one process, one file: a power cut may lose the last seconds, never the file
+            connection.execute("PRAGMA synchronous = NORMAL")
+            # what a reader asked to forget must not stay readable in free pages
+            connection.execute("PRAGMA secure_delete = ON")
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def put_observations(self, observations: Sequence[Observation]) -> None:
+        """Insert, or replace by (trace, id); a replaced row keeps its first `created_ms`."""
+        updated = (
+            name for name in _OBSERVATION_FIELDS if name not in ("trace_id", "id", "created_ms")
+        )
+        sql = (
+            f"INSERT INTO observations VALUES ({', '.join('?' * len(_OBSERVATION_FIELDS))}) "
+            "ON CONFLICT (trace_id, id) DO UPDATE SET "
+            + ", ".join(f"{name} = excluded.{name}" for name in updated)
+        )
+        with self._writing() as connection:
+            connection.executemany(sql, [_row(item, _OBSERVATION_FIELDS) for item in observations])
+
+    def put_scores(self, scores: Sequence[Score]) -> None:
+        """Insert, or replace by id; a replaced row keeps its first timestamp and its trace."""
+        updated = (name for name in _SCORE_FIELDS if name not in _FIRST_SCORE_FIELDS)
+        sql = (
+            f"INSERT INTO scores VALUES ({', '.join('?' * len(_SCORE_FIELDS))}) "
+            "ON CONFLICT (id) DO UPDATE SET "
+            + ", ".join(f"{name} = excluded.{name}" for name in updated)
+        )
+        with self._writing() as connection:
+            connection.executemany(sql, [_row(item, _SCORE_FIELDS) for item in scores])
+
+    def observations(self, query: Query) -> tuple[list[Observation], bool]:
+        """One page, newest first, and whether there is another."""
+        rows, more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
+        return [_observation(row) for row in rows], more
+
+    def scores(self, query: Query) -> tuple[list[Score], bool]:
+        """One page, newest first, and whether there is another."""
+        rows, more = self._page("scores", query, "timestamp_ms DESC, id DESC")
+        return [Score(**_values(row)) for row in rows], more
+
+    def _page(self, table: str, query: Query, order: str) -> tuple[list[sqlite3.Row], bool]:
+        where = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
+        values = [value for condition in query.conditions for value in condition.values]
+        rows = (
+            self._connection()
+            .execute(
+                f"SELECT * FROM {table} WHERE {where} ORDER BY {order} LIMIT ?",
+                (*values, query.limit + 1),
+            )
+            .fetchall()
+        )
+        return rows[: query.limit], len(rows) > query.limit
+
+    def delete_score(self, score_id: str) -> None:
+        """Forget one score; nothing happens when there is none."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM scores WHERE id = ?", (score_id,))
+        self._drop_log()
+
+    def delete_traces(self, trace_ids: Sequence[str]) -> None:
+        """Forget traces: their observations and the scores on them."""
+        keys = [(trace_id,) for trace_id in trace_ids]
+        with self._writing() as connection:
+            connection.executemany("DELETE FROM observations WHERE trace_id = ?", keys)
+            connection.executemany("DELETE FROM scores WHERE trace_id = ?", keys)
+        self._drop_log()
+
+    def remove_old(self, *, before_ms: int, at_most: int = 500) -> int:
+        """Forget the oldest traces that began and arrived before then, with their scores; returns
+        how many. So many at once that no writer waits for it."""
+        found = (
+            self._connection()
+            .execute(
+                "SELECT trace_id FROM observations WHERE start_ms < ? GROUP BY trace_id "
+                "HAVING MAX(created_ms) < ? ORDER BY MIN(start_ms) LIMIT ?",
+                (before_ms, before_ms, at_most),
+            )
+            .fetchall()
+        )
+        if found:
+            self.delete_traces([row["trace_id"] for row in found])
+        return len(found)
+
+    def _drop_log(self) -> None:
+        """Move the write-ahead log into the file: it still holds the pages of before."""
+        self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def check(self) -> None:
+        """Read one page of the file.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        self._connection().execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+
+
+def _row(item: Observation | Score, names: Sequence[str]) -> tuple[Any, ...]:
+    values = (getattr(item, name) for name in names)
+    return tuple(
+        json.dumps(value, ensure_ascii=False) if name in _JSON_COLUMNS else value
+        for name, value in zip(names, values, strict=True)
+    )
+
+
+def _values(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        name: json.loads(row[name]) if name in _JSON_COLUMNS else row[name]
+        for name in row.keys()  # noqa: SIM118 - iterating a Row gives its values
+    }
+
+
+def _observation(row: sqlite3.Row) -> Observation:
+    values = _values(row)
+    values["tags"] = tuple(values["tags"])
+    for name in _FLAGS:
+        values[name] = bool(values[name])
+    return Observation(**values)

@@ -1,0 +1,182 @@
+"""The environment that a process of the stack is given: only what it needs, and telemetry off.
+
+Belongs here: the allow-list, which provider keys a named model earns, and the switches by which
+each package is told to send nothing. Does not belong here: settings, ports and secrets themselves.
+
+An allow-list, because the next provider's variable has a name that nobody knows today: a key merely
+found in the environment reaches no child process (architecture.md).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from twin_resources.processes.process_identity import INSTANCE_VARIABLE
+from twin_resources.settings import EMBEDDED_BASE_MODEL, EMBEDDED_EMBEDDER, Settings
+
+_NAMES = frozenset((
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP",
+    "TMP", "TERM", "COLUMNS", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS",
+    "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "SSL_CERT_FILE",
+    "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
+    "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy", "CC", "CXX",
+    "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT",
+    "HF_XET_CACHE", "LANGFUSE_HOST", "LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY",
+    "LANGFUSE_SECRET_KEY",
+))  # fmt: skip
+_PREFIXES = (
+    "LC_", "XDG_", "TWIN_", "PIP_", "UV_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "NCCL_", "GLOO_",
+    "OMP_", "MKL_", "KMP_", "OPENBLAS_", "TORCH_", "PYTORCH_", "TRITON_", "DS_", "DEEPSPEED_",
+    "GLIBC_", "MALLOC_", "ONEDNN_",
+)  # fmt: skip
+# S3 tables, S3 logs and Bedrock read the same variables.
+_CLOUD_PREFIXES = ("AWS_",)
+
+# Where the provider's prefix in a LiteLLM model name is not the prefix of its variables.
+_PROVIDER_PREFIXES: Mapping[str, tuple[str, ...]] = {
+    "azure": ("AZURE_",),
+    "azure_ai": ("AZURE_", "AZURE_AI_"),
+    "bedrock": _CLOUD_PREFIXES,
+    "sagemaker": _CLOUD_PREFIXES,
+    "gemini": ("GEMINI_", "GOOGLE_"),
+    "vertex_ai": ("GOOGLE_", "VERTEX_", "VERTEXAI_"),
+    "huggingface": ("HF_TOKEN", "HUGGINGFACE_"),
+    "together_ai": ("TOGETHERAI_", "TOGETHER_AI_"),
+    "fireworks_ai": ("FIREWORKS_AI_", "FIREWORKS_"),
+}
+# LiteLLM knows these without a prefix.
+_BARE_MODELS = (
+    (("gpt-", "o1", "o3", "o4", "chatgpt-"), "openai"),
+    (("claude-",), "anthropic"),
+    (("gemini-",), "gemini"),
+    (("mistral-",), "mistral"),
+    (("command-",), "cohere"),
+)
+
+TELEMETRY_OFF: Mapping[str, str] = {
+    "DO_NOT_TRACK": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks GitHub for prices at every start
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
+    "LITELLM_LOG": "ERROR",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "ANONYMIZED_TELEMETRY": "False",
+    "SCARF_NO_ANALYTICS": "true",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "WANDB_MODE": "disabled",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# `source .twin/env` puts them into a person's shell; they belong to the stack that wrote that file
+# and must not become the keys of the next one.
+_OF_A_SOURCED_FILE = frozenset(
+    ("TWIN_MODEL", "TWIN_TRACES_URL", "TWIN_TRACES_PUBLIC_KEY", "TWIN_TRACES_SECRET_KEY")
+)
+_OFFLINE: Mapping[str, str] = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+}
+
+
+def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
+    """Prefixes of the variables that the named LiteLLM models need.
+
+    Args:
+        models: LiteLLM model names (`anthropic/claude-…`, `gpt-…`); empty ones are skipped.
+    """
+    found: list[str] = []
+    for model in filter(None, models):
+        if provider := provider_of(model):
+            found.extend(_PROVIDER_PREFIXES.get(provider, (f"{provider.upper()}_",)))
+    return tuple(dict.fromkeys(found))
+
+
+def provider_of(model: str) -> str:
+    """The provider in a LiteLLM model name, with or without its prefix; empty: unknown."""
+    provider, slash, _ = model.partition("/")
+    if slash:
+        return provider
+    return next((name for starts, name in _BARE_MODELS if model.startswith(starts)), "")
+
+
+def named_models(settings: Settings) -> tuple[str, ...]:
+    """The outside models that a person has named: teacher, judge, and paid model with a budget."""
+    paid = settings.paid_model if settings.has_paid_route else ""
+    return tuple(filter(None, (settings.teacher_model, settings.judge_model, paid)))
+
+
+def child_environment(
+    settings: Settings, *, instance: str, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of a child process of the stack.
+
+    Args:
+        settings: home, ports and models as chosen; they win over what `environ` says.
+        instance: the marker by which `twin stop` finds every process of this stack.
+        environ: the environment of the person who started it (`os.environ`).
+    """
+    embedded = (
+        settings.base_model == EMBEDDED_BASE_MODEL
+        and settings.embedder == EMBEDDED_EMBEDDER
+        and not settings.has_hub_set
+    )
+    allowed = (*_PREFIXES, *provider_prefixes(named_models(settings)))
+    if settings.tables_uri.startswith("s3://"):
+        allowed += _CLOUD_PREFIXES
+    if settings.state_url.startswith("postgres"):
+        allowed += ("PG",)
+    if not embedded:
+        allowed += ("HF_TOKEN",)  # gated models and data sets of the hub
+    child = {
+        name: value
+        for name, value in environ.items()
+        if (name in _NAMES or name.startswith(allowed)) and name not in _OF_A_SOURCED_FILE
+    }
+    child |= TELEMETRY_OFF
+    if embedded:
+        child |= _OFFLINE
+    return child | {
+        INSTANCE_VARIABLE: instance,
+        "TWIN_HOME": str(settings.home),
+        "TWIN_HOST": settings.host,
+        "TWIN_BASE_MODEL": settings.base_model,
+        "TWIN_EMBEDDER": settings.embedder,
+        "TWIN_GATEWAY_PORT": str(settings.gateway_port),
+        "TWIN_DAGSTER_PORT": str(settings.dagster_port),
+        "TWIN_TRACES_PORT": str(settings.traces_port),
+        "TWIN_CHAT_PORT": str(settings.chat_port),
+        "DAGSTER_HOME": str(settings.home / "dagster"),
+        # its list of fonts; else it writes into ~/.cache and ~/.config
+        "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
+        "PYTHONUNBUFFERED": "1",
+        # The processes of a stack share the cores. OpenMP threads that wait in a busy loop take
+        # them from each other: the gate's 20 s beside another trainer became eight minutes.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def withheld_keys(
+    settings: Settings, *, needed_for: Iterable[str], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Provider variables of the stack's environment that one program must not see.
+
+    Args:
+        needed_for: LiteLLM model names that this program calls.
+    """
+    needed = provider_prefixes(needed_for)
+    if settings.tables_uri.startswith("s3://"):
+        needed += _CLOUD_PREFIXES
+    given = provider_prefixes(named_models(settings))
+    return tuple(
+        name
+        for name in environ
+        if given and name.startswith(given) and not (needed and name.startswith(needed))
+    )

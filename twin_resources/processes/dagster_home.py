@@ -1,0 +1,89 @@
+"""Dagster's home before its processes start: settings, workspace and empty databases.
+
+Belongs here: what lies in `<home>/dagster` at the start of a stack. Does not belong here: the
+processes (`programs.py`), runs (`dagster_http.py`).
+
+The databases are made here, by one process and in a folder beside the home: webserver and code
+server that come to a home without any both make them, and in one start of a hundred or so the
+schema's version stood there twice ("more than one head present"); the daemon then never starts.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from twin_resources.dagster_runs import LOCATION
+from twin_resources.errors import TwinError
+from twin_resources.processes.child_environment import child_environment, withheld_keys
+from twin_resources.settings import Settings
+
+# Folder → the database in it, as Dagster's SQLite storage lays them out.
+DATABASES = {"history": "runs.db", "schedules": "schedules.db"}
+MAKING_WITHIN_S = 120
+
+
+def write_dagster_home(
+    settings: Settings, configuration: Path, *, code: Path, environ: Mapping[str, str]
+) -> Path:
+    """Write `<home>/dagster`; what is there already is kept, except the settings.
+
+    With `workspace.yaml` webserver and daemon would each start a code server of their own, and the
+    daemon a new one every minute: 5 CPU seconds of each minute, for ever. So they are given one.
+
+    Args:
+        configuration: the `dagster.yaml` to copy.
+        code: socket of the one code server.
+        environ: as for the programs of the stack.
+
+    Returns:
+        The workspace file for webserver and daemon.
+
+    Raises:
+        TwinError: Dagster could not make its databases.
+    """
+    folder = settings.home / "dagster"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(configuration, folder / "dagster.yaml")
+    if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
+        _make_databases(settings, folder, environ)
+    workspace = folder / "workspace.yaml"
+    server = {"socket": str(code), "location_name": LOCATION}
+    # JSON is YAML, and needs no quoting rules of ours
+    workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+    return workspace
+
+
+def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
+    """A killed start leaves the folder beside the home, and the next one begins anew."""
+    making = folder.with_name("dagster.partial")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    shutil.copyfile(folder / "dagster.yaml", making / "dagster.yaml")
+    environment = child_environment(settings, instance="", environ=environ)
+    for name in withheld_keys(settings, needed_for=(), environ=environ):
+        environment.pop(name, None)
+    said = subprocess.run(
+        [sys.executable, "-m", "dagster", "instance", "info"],
+        env=environment | {"DAGSTER_HOME": str(making)},
+        capture_output=True,
+        text=True,
+        timeout=MAKING_WITHIN_S,
+        check=False,
+    )
+    if said.returncode != 0:
+        raise TwinError(
+            f"make Dagster's databases in {making}",
+            found=f"`dagster instance info` ended with {said.returncode}: {said.stderr[-1000:]}",
+            next_step="see what it says, and start again",
+        )
+    for name, file in DATABASES.items():
+        if not (folder / name / file).is_file():
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (making / name).rename(folder / name)
+    shutil.rmtree(making)

@@ -1,0 +1,275 @@
+"""The running Dagster, spoken to over HTTP: GraphQL, and REST for events of our own.
+
+Belongs here: partitions, launching, reading and ending runs, reporting a move as a
+materialization. Does not belong here: the values (`dagster_runs.py`), what is shown of them
+(`twin_cli/commands/`), the jobs (`twin_sensors/jobs.py`).
+Source: https://docs.dagster.io/api/graphql, schema of dagster-webserver 1.13
+
+The command line imports no dagster: that costs two CPU seconds, and the instance belongs to the
+daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
+from twin_resources.errors import TwinError
+
+REPOSITORY = "__repository__"
+PARTITIONS = "authors"
+PARTITION_TAG = "dagster/partition"
+UNREACHABLE = "DagsterUserCodeUnreachableError"  # class name of the error in its answer
+
+
+class DagsterHTTP:
+    """A client of one webserver.
+
+    Args:
+        url: address of the webserver, without a path.
+        timeout_s: of one request.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        # trust_env=False: a proxy variable must not carry requests to the loopback away.
+        self._client = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def is_up(self) -> bool:
+        """Whether the webserver answers at all (its code location may still be loading)."""
+        try:
+            return self._client.get("/server_info", timeout=2.0).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def location_is_loaded(self) -> bool:
+        """Whether the code location has loaded.
+
+        Raises:
+            TwinError: its code does not import; says why.
+        """
+        data = self._query(
+            """query { workspaceOrError { __typename
+              ... on PythonError { message }
+              ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
+                __typename ... on PythonError { message className } } } } } }""",
+            tried="ask Dagster for its code locations",
+        )["workspaceOrError"]
+        for entry in data.get("locationEntries", ()):
+            outcome = entry["locationOrLoadError"] or {}
+            if outcome.get("className") == UNREACHABLE:
+                return False  # the code server is starting, or the supervisor starts it again
+            if outcome.get("__typename") == "PythonError":
+                raise TwinError(
+                    f"load the code location {entry['name']}",
+                    found=outcome["message"].strip(),
+                    next_step="mend the code and run `twin up` again",
+                )
+            if entry["name"] == LOCATION:
+                return entry["loadStatus"] == "LOADED" and bool(outcome)
+        return False
+
+    def add_author(self, slug: str) -> bool:
+        """Add the author's partition; False when it was there already."""
+        answer = self._query(
+            """mutation($key: String!, $selector: RepositorySelector!, $name: String!) {
+              addDynamicPartition(
+                partitionKey: $key, partitionsDefName: $name, repositorySelector: $selector) {
+                __typename ... on Error { message } } }""",
+            {"key": slug, "name": PARTITIONS, "selector": _repository()},
+            tried=f"add the author {slug} to Dagster",
+        )["addDynamicPartition"]
+        if answer["__typename"] == "DuplicateDynamicPartitionError":
+            return False
+        self._expect(answer, "AddDynamicPartitionSuccess", tried=f"add the author {slug}")
+        return True
+
+    def launch(
+        self,
+        job: str,
+        author: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> str:
+        """Launch a job on an author's partition; returns the run id.
+
+        Args:
+            author: slug; empty for a job without partitions.
+            config: asset → its configuration, where it departs from the defaults.
+
+        Raises:
+            TwinError: Dagster refused the launch; says why.
+        """
+        all_tags = ({PARTITION_TAG: author} if author else {}) | dict(tags or {})
+        answer = self._query(
+            """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+              __typename
+              ... on LaunchRunSuccess { run { runId } }
+              ... on Error { message }
+              ... on RunConfigValidationInvalid { errors { message } } } }""",
+            {
+                "params": {
+                    "selector": {
+                        "jobName": job,
+                        "repositoryName": REPOSITORY,
+                        "repositoryLocationName": LOCATION,
+                    },
+                    "runConfigData": {
+                        "ops": {
+                            asset: {"config": values} for asset, values in (config or {}).items()
+                        }
+                    },
+                    "executionMetadata": {
+                        "tags": [{"key": key, "value": text} for key, text in all_tags.items()]
+                    },
+                }
+            },
+            tried=f"launch the job {job} for {author}",
+        )["launchRun"]
+        self._expect(answer, "LaunchRunSuccess", tried=f"launch the job {job} for {author}")
+        return answer["run"]["runId"]
+
+    def run(self, run_id: str) -> Run:
+        """Read one run.
+
+        Raises:
+            TwinError: Dagster does not know it.
+        """
+        answer = self._query(
+            f"""query($id: ID!) {{ runOrError(runId: $id) {{
+              __typename ... on Run {{ {RUN_FIELDS} }} ... on Error {{ message }} }} }}""",
+            {"id": run_id},
+            tried=f"read the run {run_id}",
+        )["runOrError"]
+        self._expect(answer, "Run", tried=f"read the run {run_id}")
+        return run_of(answer)
+
+    def runs(
+        self,
+        *,
+        job: str = "",
+        author: str = "",
+        statuses: Collection[str] = (),
+        updated_before: float | None = None,
+        limit: int = 50,
+    ) -> list[Run]:
+        """Runs that match, newest first.
+
+        Args:
+            updated_before: seconds since the epoch; leaves out runs that moved on since.
+        """
+        wanted: dict[str, Any] = {}
+        if job:
+            wanted["pipelineName"] = job
+        if author:
+            wanted["tags"] = [{"key": PARTITION_TAG, "value": author}]
+        if statuses:
+            wanted["statuses"] = list(statuses)
+        if updated_before is not None:
+            wanted["updatedBefore"] = updated_before
+        answer = self._query(
+            f"""query($filter: RunsFilter!, $limit: Int!) {{
+              runsOrError(filter: $filter, limit: $limit) {{
+                __typename ... on Runs {{ results {{ {RUN_FIELDS} }} }}
+                ... on Error {{ message }} }} }}""",
+            {"filter": wanted, "limit": limit},
+            tried="list the runs",
+        )["runsOrError"]
+        self._expect(answer, "Runs", tried="list the runs")
+        return [run_of(row) for row in answer["results"]]
+
+    def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
+        """Log lines of a run since the cursor `after`, and the cursor to ask with next."""
+        answer = self._query(
+            """query($id: ID!, $after: String) {
+              logsForRun(runId: $id, afterCursor: $after, limit: 500) {
+                __typename ... on EventConnection { cursor events { __typename
+                  ... on MessageEvent { message stepKey timestamp }
+                  ... on ErrorEvent { error { message errorChain { error { message } } } }
+                  ... on MaterializationEvent { assetKey { path }
+                    metadataEntries { label ... on IntMetadataEntry { intValue } } }
+                  ... on AssetCheckEvaluationEvent { evaluation { checkName success
+                    metadataEntries { label ... on BoolMetadataEntry { boolValue } } } } } }
+                ... on Error { message } } }""",
+            {"id": run_id, "after": after},
+            tried=f"read the log of the run {run_id}",
+        )["logsForRun"]
+        self._expect(answer, "EventConnection", tried=f"read the log of the run {run_id}")
+        return [event_of(row) for row in answer["events"]], answer["cursor"]
+
+    def end_run(self, run_id: str) -> str:
+        """End a run and mark it as canceled at once; empty, or why it could not be."""
+        answer = self._query(
+            """mutation($id: String!) {
+              terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
+                __typename ... on TerminateRunFailure { message } ... on Error { message } } }""",
+            {"id": run_id},
+            tried=f"end the run {run_id}",
+        )["terminateRun"]
+        return "" if answer["__typename"] == "TerminateRunSuccess" else answer.get("message", "")
+
+    def report_materialization(
+        self, asset: str, author: str, *, description: str, metadata: Mapping[str, Any]
+    ) -> None:
+        """Record in Dagster what was done outside a run (a move in the registry, say)."""
+        tried = f"record the change of {asset} in Dagster"
+        body = {"partition": author, "description": description, "metadata": dict(metadata)}
+        try:
+            answer = self._client.post(f"/report_asset_materialization/{asset}", json=body)
+        except httpx.TransportError as error:
+            raise self._unreachable(tried, error) from error
+        if answer.status_code != httpx.codes.OK:
+            raise TwinError(tried, found=answer.text[:300], next_step="record it in the UI")
+
+    def _query(
+        self, query: str, variables: Mapping[str, Any] | None = None, *, tried: str
+    ) -> dict[str, Any]:
+        body = {"query": query, "variables": dict(variables or {})}
+        try:
+            answer = self._client.post("/graphql", json=body)
+        except httpx.TransportError as error:
+            raise self._unreachable(tried, error) from error
+        if "application/json" not in answer.headers.get("content-type", ""):
+            raise TwinError(
+                tried,
+                found=f"{self.url} answered {answer.status_code} and no JSON",
+                next_step="look at dagster-webserver.log in the logs folder",
+            )
+        document = answer.json()
+        if document.get("errors"):
+            raise TwinError(
+                tried,
+                found=str(document["errors"][0].get("message", document["errors"][0])),
+                next_step="look at dagster-webserver.log in the logs folder",
+            )
+        return document["data"]
+
+    def _unreachable(self, tried: str, error: httpx.TransportError) -> TwinError:
+        return TwinError(
+            tried,
+            found=f"{self.url} does not answer ({type(error).__name__})",
+            next_step="see `twin status`; start the stack with `twin up`",
+        )
+
+    @staticmethod
+    def _expect(answer: Mapping[str, Any], kind: str, *, tried: str) -> None:
+        if answer["__typename"] == kind:
+            return
+        details: Sequence[Mapping[str, str]] = answer.get("errors") or ()
+        reasons = [answer.get("message", ""), *(detail["message"] for detail in details)]
+        raise TwinError(
+            tried,
+            found=f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
+            next_step="look at the deployment page of the Dagster UI",
+        )
+
+
+def _repository() -> dict[str, str]:
+    return {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}

@@ -1,0 +1,139 @@
+"""`endpoints.json` and `env` of a home: where a running stack is reached, for programs and shells.
+
+Belongs here: the two files, both mode 600 because they hold keys. Does not belong here: making the
+keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.process_identity import ProcessIdentity
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """The facts of a running stack.
+
+    Attributes:
+        home: absolute path of the home.
+        dagster: URL of the Dagster UI.
+        gateway: base URL for OpenAI clients; ends in `/v1`.
+        gateway_key: bearer token of a reader.
+        models: names to ask for, `twin/<author>` first.
+        traces: URL of the trace store (or of the real Langfuse).
+        traces_public_key, traces_secret_key: its key pair (basic authentication).
+        logs: folder of the process logs.
+        pids: program name → pid and start time; a process is ended only if both still match.
+    """
+
+    home: str
+    dagster: str
+    gateway: str
+    gateway_key: str
+    models: tuple[str, ...]
+    traces: str
+    traces_public_key: str
+    traces_secret_key: str
+    logs: str
+    pids: Mapping[str, ProcessIdentity]
+    schema: int = SCHEMA
+
+    def __repr__(self) -> str:
+        return f"Endpoints(home={self.home!r}, …)"
+
+
+def endpoints_path(home: Path) -> Path:
+    return home / "endpoints.json"
+
+
+def env_path(home: Path) -> Path:
+    return home / "env"
+
+
+def write_endpoints(endpoints: Endpoints) -> Path:
+    """Write both files of the home atomically, mode 600; returns the path of `endpoints.json`."""
+    home = Path(endpoints.home)
+    document = {"schema": endpoints.schema} | asdict(endpoints)
+    document["models"] = list(endpoints.models)
+    write_private(env_path(home), shell_exports(endpoints))
+    path = endpoints_path(home)
+    write_private(path, json.dumps(document, indent=2) + "\n")
+    return path
+
+
+def read_endpoints(home: Path) -> Endpoints:
+    """Read the facts of the stack of `home`.
+
+    Raises:
+        TwinError: there is no file (no stack was started), or a newer version wrote it.
+    """
+    path = endpoints_path(home)
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TwinError(
+            "find the running stack", found=f"no file {path}", next_step="start it with `twin up`"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise TwinError(
+            "read where the stack is reached",
+            found=f"{path} is not JSON ({error})",
+            next_step="run `twin up`, which writes it anew",
+        ) from error
+    if document.get("schema", 0) > SCHEMA:
+        raise TwinError(
+            "read where the stack is reached",
+            found=f"{path} has schema {document['schema']}, this version knows {SCHEMA}",
+            next_step="use the newer llm-twin that started the stack",
+        )
+    recorded: dict[str, dict[str, Any]] = document.pop("pids")
+    pids = {name: ProcessIdentity(**facts) for name, facts in recorded.items()}
+    models = tuple(document.pop("models"))
+    return Endpoints(pids=pids, models=models, **document)
+
+
+def remove_endpoints(home: Path) -> None:
+    """Remove both files: nothing answers there any more."""
+    endpoints_path(home).unlink(missing_ok=True)
+    env_path(home).unlink(missing_ok=True)
+
+
+def shell_exports(endpoints: Endpoints) -> str:
+    """The same facts for `source`: the names that OpenAI clients and Dagster read, and `TWIN_…`.
+
+    LANGFUSE_… is not among them: a shell that has sourced this file and starts a stack would make
+    the local trace store its "real" Langfuse.
+    """
+    values = {
+        "TWIN_HOME": endpoints.home,
+        "DAGSTER_HOME": f"{endpoints.home}/dagster",
+        "DAGSTER_URL": endpoints.dagster,
+        "OPENAI_BASE_URL": endpoints.gateway,
+        "OPENAI_API_KEY": endpoints.gateway_key,
+        "TWIN_MODEL": next(iter(endpoints.models), ""),
+        "TWIN_TRACES_URL": endpoints.traces,
+        "TWIN_TRACES_PUBLIC_KEY": endpoints.traces_public_key,
+        "TWIN_TRACES_SECRET_KEY": endpoints.traces_secret_key,
+    }
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file atomically; it is readable by its owner only, from its first byte on."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    partial.replace(path)

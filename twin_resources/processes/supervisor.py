@@ -1,0 +1,386 @@
+"""The one supervisor under the stack: supervisord with a generated configuration.
+
+Belongs here: the configuration file, starting supervisord, and speaking XML-RPC to it over its unix
+socket. Does not belong here: which programs there are and when they are ready (`stack.py`), and
+what becomes of processes that escaped (`process_identity.py`).
+Source: http://supervisord.org/configuration.html, http://supervisord.org/api.html
+
+supervisord runs in a session of its own, so a Ctrl-C in the terminal reaches only the command,
+which then ends everything in order. Restarts back off: one second more after each failed start.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from xmlrpc.client import Fault, ServerProxy
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.process_identity import ProcessIdentity, find, identify
+
+# A unix socket's path has 108 bytes (104 on macOS) with its final zero; supervisord binds to the
+# path with its pid appended and then links it to its place.
+LONGEST_SOCKET_PATH = 104 - 1 - len(".4194304")
+
+GROUP = "twin"
+_STATES_UP = ("STARTING", "RUNNING")
+_ALREADY_STARTED = 60
+_NOT_RUNNING = 70
+_STARTED_AGAIN_WITHIN_S = 5.0  # supervisord looks once a second
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised program.
+
+    Attributes:
+        name: its name in logs, `endpoints.json` and `twin status`.
+        command: argument vector; arguments may hold spaces, quotes and percent signs.
+        directory: working directory.
+        autostart: False: started later by `Supervisor.start_program`.
+        start_s: seconds it must stay up to count as started.
+        stop_s: seconds between SIGTERM and SIGKILL of its process group.
+        retries: failed starts in a row, each one second later than the last, until it is given up.
+        withheld: variables of the stack that are empty for this program.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    directory: Path
+    autostart: bool = True
+    start_s: int = 3
+    stop_s: int = 8
+    retries: int = 8
+    withheld: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProgramState:
+    """What supervisord says of one program; `state` is its word (RUNNING, BACKOFF, FATAL …).
+
+    Attributes:
+        stopped: when it last ended, by itself or asked to, in seconds since 1970; 0: never.
+    """
+
+    name: str
+    state: str
+    pid: int
+    exit_status: int
+    log: Path
+    stopped: int = 0
+
+    @property
+    def is_up(self) -> bool:
+        return self.state in _STATES_UP
+
+
+def socket_path(folder: Path, name: str = "supervisor") -> Path:
+    """Where a socket lies: in `folder`, or in a short private folder if that is too long.
+
+    Args:
+        name: `supervisor` is the control socket.
+
+    Raises:
+        TwinError: the private folder exists and belongs to somebody else.
+    """
+    path = folder / f"{name}.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return path
+    private = f"twin-{os.getuid()}"
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
+        path = parent / private / f"{digest}.sock"
+        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+            _make_private_folder(path.parent)
+            return path
+    raise TwinError(
+        f"choose a path for the socket {name}",
+        found=f"{path} is longer than {LONGEST_SOCKET_PATH} bytes",
+        next_step="set TMPDIR to a shorter folder",
+    )
+
+
+def _make_private_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise TwinError(
+            "make a private folder for the supervisor's socket",
+            found=f"{folder} belongs to user {found.st_uid} or is open to others",
+            next_step="remove it, or set TMPDIR to a folder of your own",
+        )
+
+
+def quote(text: str) -> str:
+    """One argument or value as supervisord reads it: shell quoting, percent signs doubled.
+
+    Raises:
+        ValueError: it holds a line break, which the file format has no way to write.
+    """
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"a supervised program's argument holds a line break: {text!r}")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
+def configuration(
+    programs: Sequence[Program], *, folder: Path, logs: Path, socket: Path, identifier: str
+) -> str:
+    """The text of `supervisord.conf`. It holds no secret: those are in the environment."""
+
+    def value(path: Path) -> str:
+        return str(path).replace("%", "%%")
+
+    lines = [
+        "; generated at each start by twin_resources/processes/supervisor.py",
+        "[unix_http_server]",
+        f"file={value(socket)}",
+        "chmod=0600",
+        "[supervisord]",
+        f"logfile={value(logs / 'supervisor.log')}",
+        "logfile_maxbytes=5MB",
+        "logfile_backups=1",
+        "loglevel=info",
+        f"pidfile={value(folder / 'supervisord.pid')}",
+        f"childlogdir={value(logs)}",
+        f"identifier={identifier}",
+        "nodaemon=true",
+        "silent=true",
+        "strip_ansi=true",
+        "[rpcinterface:supervisor]",
+        "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+    ]
+    # One group: its programs are stopped at the same time, separate ones one after another.
+    lines += [f"[group:{GROUP}]", f"programs={','.join(program.name for program in programs)}"]
+    for program in programs:
+        emptied = ",".join(f'{name}=""' for name in program.withheld)
+        lines += [
+            f"[program:{program.name}]",
+            f"command={' '.join(map(quote, program.command))}",
+            f"directory={value(program.directory)}",
+            f"autostart={str(program.autostart).lower()}",
+            "autorestart=true",
+            "umask=077",
+            f"startsecs={program.start_s}",
+            f"startretries={program.retries}",
+            f"stopwaitsecs={program.stop_s}",
+            "stopasgroup=true",
+            "killasgroup=true",
+            # this option alone is expanded twice (supervisor 4.3, options.py)
+            f"stdout_logfile={value(logs / f'{program.name}.log').replace('%', '%%')}",
+            "redirect_stderr=true",
+            "stdout_logfile_maxbytes=10MB",
+            "stdout_logfile_backups=2",
+            *([f"environment={emptied}"] if emptied else []),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+class Supervisor:
+    """One supervisord, addressed by its folder.
+
+    Args:
+        folder: holds the configuration, the pid file and (where short enough) the socket.
+        logs: one `<program>.log` each, and `supervisor.log`.
+    """
+
+    def __init__(self, folder: Path, logs: Path) -> None:
+        self.folder = folder
+        self.logs = logs
+
+    def start(
+        self,
+        programs: Sequence[Program],
+        *,
+        environment: Mapping[str, str],
+        identifier: str,
+        wait_s: float = 15.0,
+    ) -> ProcessIdentity:
+        """Start supervisord with its autostart programs; returns once it answers.
+
+        Args:
+            environment: the whole environment of supervisord and of all its programs.
+
+        Raises:
+            TwinError: it ended or did not answer within `wait_s` seconds; names its log.
+        """
+        for needed in (self.folder, self.logs):
+            needed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        socket = socket_path(self.folder)
+        for stale in (socket, self.folder / "supervisord.pid"):
+            stale.unlink(missing_ok=True)
+        text = configuration(
+            programs, folder=self.folder, logs=self.logs, socket=socket, identifier=identifier
+        )
+        path = self.folder / "supervisord.conf"
+        path.write_text(text, encoding="utf-8")
+        boot_log = self.logs / "supervisor-start.log"
+        with boot_log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
+                env=dict(environment),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        identity = identify(process.pid)
+        deadline = time.monotonic() + wait_s
+        while identity is not None and process.poll() is None and time.monotonic() < deadline:
+            if self.answers():
+                return identity
+            time.sleep(0.05)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=10)
+        raise TwinError(
+            "start the supervisor of the stack",
+            found=tail(boot_log, lines=5) or f"no answer within {wait_s:.0f} s",
+            next_step=f"read {self.logs / 'supervisor.log'}",
+        )
+
+    def answers(self) -> bool:
+        """Whether supervisord listens on the socket of this folder."""
+        try:
+            with self._remote() as remote:
+                remote.getState()
+        except (OSError, Fault):
+            return False
+        return True
+
+    def states(self) -> dict[str, ProgramState]:
+        """Every program by name.
+
+        Raises:
+            TwinError: supervisord does not answer.
+        """
+        with self._remote_or_error("ask the supervisor for its programs") as remote:
+            found = cast("list[dict[str, Any]]", remote.getAllProcessInfo())
+        return {
+            row["name"]: ProgramState(
+                name=row["name"],
+                state=row["statename"],
+                pid=row["pid"],
+                exit_status=row["exitstatus"],
+                log=self.logs / f"{row['name']}.log",
+                stopped=row["stop"],
+            )
+            for row in found
+        }
+
+    def last_exit(self, name: str) -> str:
+        """How a program last ended unasked: `exit status 1`, `terminated by SIGKILL`.
+
+        From supervisord's log, because its answers forget that with the next start; "" when the
+        end of the log does not say.
+        """
+        pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
+        found = pattern.findall(tail(self.logs / "supervisor.log", lines=200))
+        return found[-1] if found else ""
+
+    def start_program(self, name: str) -> None:
+        """Start a program that is down; one that is up already is left alone."""
+        self._act("start", name, ignored=_ALREADY_STARTED)
+
+    def stop_program(self, name: str) -> None:
+        """Stop a program and its process group; one that is down already is left alone.
+
+        One that has just exited counts as down for supervisord, which starts it again a moment
+        later: that moment is waited for.
+        """
+        self._act("stop", name, ignored=_NOT_RUNNING)
+        deadline = time.monotonic() + _STARTED_AGAIN_WITHIN_S
+        while self.states()[name].state == "EXITED" and time.monotonic() < deadline:
+            time.sleep(0.1)
+            self._act("stop", name, ignored=_NOT_RUNNING)
+
+    def _act(self, verb: str, name: str, *, ignored: int) -> None:
+        with self._remote_or_error(f"{verb} the program {name}") as remote:
+            call = remote.startProcess if verb == "start" else remote.stopProcess
+            try:
+                # a start is not waited for: readiness is checked over HTTP
+                call(f"{GROUP}:{name}", verb == "stop")
+            except Fault as fault:
+                if fault.faultCode != ignored:
+                    raise TwinError(
+                        f"{verb} the program {name}",
+                        found=fault.faultString,
+                        next_step=f"read {self.logs / f'{name}.log'}",
+                    ) from fault
+
+    def shutdown(self, identity: ProcessIdentity, *, wait_s: float = 25.0) -> bool:
+        """Ask supervisord to stop its programs and end; False when it is still there afterwards."""
+        process = find(identity)
+        if process is None:
+            return True
+        try:
+            with self._remote() as remote:
+                remote.shutdown()
+        except (OSError, Fault):
+            process.terminate()  # it lost its socket, but SIGTERM means the same to it
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            _reap(identity.pid)
+            if find(identity) is None:
+                return True
+            time.sleep(0.05)
+        return False
+
+    @contextmanager
+    def _remote(self) -> Generator[Any]:
+        from supervisor.xmlrpc import SupervisorTransport  # pyright: ignore[reportMissingTypeStubs]
+
+        address = f"unix://{socket_path(self.folder)}"
+        transport = SupervisorTransport(None, None, serverurl=address)
+        try:
+            # supervisor's transport takes the address; the URL only satisfies xmlrpc.client
+            yield cast(
+                Any, ServerProxy("http://127.0.0.1", transport=cast(Any, transport))
+            ).supervisor
+        finally:
+            transport.close()
+
+    @contextmanager
+    def _remote_or_error(self, tried: str) -> Generator[Any]:
+        try:
+            with self._remote() as remote:
+                yield remote
+        except OSError as error:
+            raise TwinError(
+                tried,
+                found=f"the supervisor does not answer ({error})",
+                next_step="`twin stop`, then `twin up`",
+            ) from error
+
+
+def _reap(pid: int) -> None:
+    """Collect the exit status of a child of this process, so that it does not stay a zombie."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # started by another command: its parent collects it
+
+
+def tail(path: Path, *, lines: int = 12) -> str:
+    """The last lines of a log; empty when there is no such file."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 16_384))
+            text = stream.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.strip().splitlines()[-lines:])

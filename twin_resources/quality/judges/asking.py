@@ -1,0 +1,319 @@
+"""Asking a language model to rate answers: in which order, how often, what it costs.
+
+Belongs here: requests, retries, the pile's order, reserving and settling what they cost, reading
+whole numbers from a reply.
+Does not belong here: a rubric and what its numbers mean (`language_model.py`, on which releases
+rest; the gate's blind judge, which reports), whether it is asked at all (`terms.py`).
+
+One answer a request, not two beside each other: language models prefer the first of two
+(https://arxiv.org/abs/2306.05685, section 3.3). The order follows from the texts alone, so that
+nobody's answers come first and a provider that drifts during the batch favours nobody.
+A pile is asked about only if the account can pay all of it: ratings of a half are worth nothing,
+and the next attempt would buy them again.
+API: https://docs.litellm.ai/docs/completion/input
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from twin_resources.access.named_model import pause_s
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.terms import FREE, JudgeTerms
+
+ASKING_VERSION = "asking-2"  # goes up when a rating could change; 2: held to a schema
+TRIES = 3  # of an answer that cannot be read
+REQUESTS = 3  # of a try whose provider fails; each is reserved for by itself
+AT_ONCE = 4
+_FIRST_PAUSE_S = 0.5
+_PASSING = frozenset({408, 409, 429})  # and every 5xx
+_AROUND_A_REQUEST = 64  # tokens that a provider may add
+LOWEST, HIGHEST = 1, 5
+_OBJECT = re.compile(r"\{[^{}]*\}")
+
+Rating = TypeVar("Rating")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a judge has used so far; `usd` counts only models whose price LiteLLM knows, with what a
+    failed request may have cost."""
+
+    calls: int
+    unreadable: int
+    usd: float
+
+
+@dataclass(frozen=True)
+class Rubric(Generic[Rating]):
+    """How one answer is asked about.
+
+    Attributes:
+        prompt: with `{question}`, `{passages}`, `{answer}` and whatever `shown` fills in.
+        names: of the whole numbers, 1 to 5, in the JSON object of a reply.
+        rating: what these numbers are worth, in the order of `names`.
+        most_tokens: of a reply.
+        shown: what the prompt shows of every answer alike.
+    """
+
+    prompt: str
+    names: tuple[str, ...]
+    rating: Callable[[tuple[int, ...]], Rating]
+    most_tokens: int
+    shown: tuple[tuple[str, str], ...] = ()
+
+    def read(self, said: str) -> Rating | None:
+        """The rating in a reply; None: it cannot be read."""
+        numbers = whole_numbers(said, self.names)
+        return None if numbers is None else self.rating(numbers)
+
+    def response_format(self) -> dict[str, Any]:
+        """The reply's JSON schema, which a model is held to where its server can do that."""
+        scale = {"type": "integer", "enum": list(range(LOWEST, HIGHEST + 1))}
+        schema = {
+            "type": "object",
+            "properties": dict.fromkeys(self.names, scale),
+            "required": list(self.names),
+            "additionalProperties": False,
+        }
+        named = {"name": "rating", "strict": True, "schema": schema}
+        return {"type": "json_schema", "json_schema": named}
+
+    def of(self, one: Answered) -> str:
+        """The message about one answer."""
+        return self.prompt.format(
+            question=one.question.strip(),
+            passages="\n\n".join(text.strip() for text in one.passages) or "(none)",
+            answer=one.answer.strip(),
+            **dict(self.shown),
+        )
+
+
+class Rater(Generic[Rating]):
+    """Has a language model rate answers by a rubric.
+
+    Args:
+        model: a LiteLLM model name; its key and address come from the environment, as LiteLLM says.
+        demanded: an answer without a rating after three tries is an error, and ends the batch.
+        terms: its budget, and what it is shown.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        rubric: Rubric[Rating],
+        *,
+        demanded: bool,
+        terms: JudgeTerms = FREE,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self.model = model
+        self._rubric = rubric
+        self._terms = terms
+        self._demanded = demanded
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._spent = Spent(0, 0, 0.0)
+        self._by_schema = True  # until a server refuses it
+
+    @property
+    def spent(self) -> Spent:
+        """Calls, unreadable replies and dollars since this object was made."""
+        return self._spent
+
+    def rate(self, answered: Sequence[Answered]) -> dict[Answered, Rating | None]:
+        """The rating of each answer that is not empty; the same one is asked about once.
+
+        Raises:
+            OverLimit: the account allows less than all of it can cost; nothing was sent, unless
+                somebody else took the money meanwhile.
+            TwinError: the model cannot be reached or refuses, may not be asked, or `demanded` and
+                a rating is missing.
+        """
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
+        from openai import OpenAIError
+
+        self._terms.require(self.model)
+        asked = sorted({one for one in answered if one.answer.strip()}, key=_lot)
+        if asked and self._terms.budget is not None:
+            self._terms.budget.require(self.most_usd(asked))
+        try:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                return dict(zip(asked, pool.map(self._ask, asked), strict=True))
+        except OpenAIError as error:  # every LiteLLM error is one
+            raise TwinError(
+                f"have {self.model} rate {len(asked)} answers",
+                found=str(error).splitlines()[0],
+                next_step="check the name and its key, or unset TWIN_JUDGE_MODEL",
+            ) from error
+
+    def most_usd(self, answered: Sequence[Answered]) -> float:
+        """The most that one try of each can cost; 0 for a model that costs nothing."""
+        if self._terms.budget is None:
+            return 0.0
+        return sum(self._most_usd(self._content(one)) for one in answered)
+
+    @property
+    def usd_left(self) -> float | None:
+        """What the account has for it; None: no limit, or it costs nothing."""
+        return None if self._terms.budget is None else self._terms.budget.left()
+
+    def _content(self, one: Answered) -> str:
+        shown = self._terms.shown
+        return self._rubric.of(Answered(shown(one.question), shown(one.answer), one.passages))
+
+    def _ask(self, one: Answered) -> Rating | None:
+        content, said = self._content(one), ""
+        for attempt in range(TRIES):
+            # the same request twice would give the same unreadable answer
+            reply = self._complete(content, temperature=0.0 if attempt == 0 else 0.5)
+            said = str(reply.choices[0].message.content or "") if reply.choices else ""
+            rating = self._rubric.read(said)
+            self._count(unreadable=rating is None)
+            if rating is not None:
+                return rating
+        if self._demanded:
+            raise TwinError(
+                f"have {self.model} rate an answer",
+                found=f"no rating in {TRIES} tries, last {len(said)} characters of something else",
+                next_step="name a larger model in TWIN_JUDGE_MODEL; this one does not keep the "
+                "format",
+            )
+        return None
+
+    def _complete(self, content: str, *, temperature: float) -> Any:
+        """One reply, held to the schema where the server takes one.
+
+        Without it a model of 135M kept the format in none of 36 replies, with it in all.
+        """
+        import litellm
+
+        by_schema = self._by_schema
+        try:
+            return self._requested(content, temperature=temperature, by_schema=by_schema)
+        except litellm.BadRequestError:  # pyright: ignore[reportPrivateImportUsage]
+            if not by_schema:
+                raise
+            self._by_schema = False  # some servers take no schema
+            return self._complete(content, temperature=temperature)
+
+    def _requested(self, content: str, *, temperature: float, by_schema: bool) -> Any:
+        """One reply; what passes by itself is tried again, as a request of its own."""
+        from openai import OpenAIError
+
+        for request in range(REQUESTS):
+            try:
+                return self._request(content, temperature=temperature, by_schema=by_schema)
+            except OpenAIError as error:
+                status = int(getattr(error, "status_code", 0) or 0)
+                final = 400 <= status < 500 and status not in _PASSING
+                if final or request == REQUESTS - 1:
+                    raise
+                time.sleep(pause_s(error, tries=request + 1, first_s=_FIRST_PAUSE_S))
+        raise AssertionError("the last request returns or raises")
+
+    def _request(self, content: str, *, temperature: float, by_schema: bool) -> Any:
+        """One request, reserved for before it is sent and settled however it ends."""
+        import litellm
+
+        from twin_resources.access.paid_budget import is_unbilled
+
+        litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
+        complete: Any = litellm.completion
+        budget = self._terms.budget
+        most = 0.0 if budget is None else self._most_usd(content)
+        held = None if budget is None else budget.reserve(most)
+        usd = most  # who fails on the way may have been charged for
+        try:
+            reply = complete(
+                model=self.model,
+                messages=[{"role": "user", "content": content}],
+                temperature=temperature,
+                max_tokens=self._rubric.most_tokens,
+                response_format=self._rubric.response_format() if by_schema else None,
+                drop_params=True,  # a provider that LiteLLM knows to take none is asked without
+                num_retries=0,
+                max_retries=0,
+                timeout=self._timeout_s,
+            )
+            usd = self._cost_of(reply, most)
+            return reply
+        except Exception as error:
+            usd = 0.0 if is_unbilled(error) else most
+            raise
+        finally:
+            self._count(usd=usd)
+            if budget is not None and held is not None:
+                budget.settle(held, usd)
+
+    def _most_usd(self, content: str) -> float:
+        """The dearest end of one request, with its schema."""
+        from twin_resources.access.paid_budget import most_prompt_tokens, price_of
+
+        messages = [{"role": "user", "content": content}]
+        schema = len(json.dumps(self._rubric.response_format()))  # a token is at least one byte
+        tokens = most_prompt_tokens(self.model, messages) + schema + _AROUND_A_REQUEST
+        return price_of(self.model, prompt_tokens=tokens, answer_tokens=self._rubric.most_tokens)
+
+    def _cost_of(self, reply: Any, most: float) -> float:
+        """What an answer has cost; without usage the most that it can have."""
+        from twin_resources.access.paid_budget import price_of
+
+        if self._terms.budget is None:
+            known = cast(dict[str, Any], getattr(reply, "_hidden_params", {}))
+            return float(known.get("response_cost") or 0.0)
+        usage = getattr(reply, "usage", None)
+        prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
+        answer = int(getattr(usage, "completion_tokens", 0) or 0)
+        if not prompt + answer:
+            return most
+        return price_of(self.model, prompt_tokens=prompt, answer_tokens=answer, usage=usage)
+
+    def _count(self, *, usd: float | None = None, unreadable: bool = False) -> None:
+        """A request that has ended (with `usd`), or a reply that was read."""
+        with self._lock:
+            self._spent = Spent(
+                self._spent.calls + (usd is not None),
+                self._spent.unreadable + unreadable,
+                self._spent.usd + (usd or 0.0),
+            )
+
+
+def whole_numbers(said: str, names: Sequence[str]) -> tuple[int, ...] | None:
+    """The numbers by these names in a reply that holds exactly one JSON object; None unless each is
+    a whole number from 1 to 5."""
+    objects = _OBJECT.findall(said)
+    if len(objects) != 1:
+        return None
+    try:
+        document: dict[str, Any] = json.loads(objects[0])
+    except ValueError:
+        return None
+    values: list[int] = []
+    for name in names:
+        value = document.get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        if not LOWEST <= value <= HIGHEST:
+            return None
+        values.append(value)
+    return tuple(values)
+
+
+def as_score(number: int) -> float:
+    """1 to 5 as 0 to 1."""
+    return (number - LOWEST) / (HIGHEST - LOWEST)
+
+
+def _lot(one: Answered) -> str:
+    return digest("order", one.question, one.answer, one.passages)

@@ -1,0 +1,167 @@
+"""An entailment model that a person names, as a judge of sentences: does a passage entail them?
+
+Belongs here: loading it, its label order, pairs in batches of fixed lengths, what is cut.
+Does not belong here: the judge without a model (`sentence_support.py`), what a judge is worth.
+
+A cross-encoder reads passage and sentence together and gives a probability for each label
+(https://huggingface.co/docs/transformers/tasks/sequence_classification). Which output is which
+label differs from model to model and stands in the configuration's `id2label`; labels are told
+apart by name, never by place. No quality is claimed for any model: the calibration on the author's
+own sentences decides what it is worth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.judge import digest
+
+VERSION = "entailment-1"
+LENGTHS = (64, 128, 256, 512)  # tokens that a batch is padded to, so that a score hangs on its pair
+BATCH_TOKENS = 4096  # of one batch, padding included: 64 pairs of 64, 8 of 512
+_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+class EntailmentModel:
+    """Probability that the best of some passages entails a sentence.
+
+    Args:
+        model: folder of a transformers model with a classification head (`entailment_folder`).
+        name: as a person wrote it; empty: the folder.
+
+    Attributes:
+        name: `entailment by <name>`.
+        revision: follows from the files of the model.
+        pairs: (passage, sentence) read so far.
+        cut: of these, how many passages were cut because the model reads no more tokens.
+
+    Raises:
+        TwinError: the folder holds no such model, or none of its labels is named entailment.
+    """
+
+    def __init__(self, model: Path, *, name: str = "") -> None:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        self.name = f"entailment by {name or model}"
+        self.pairs = 0
+        self.cut = 0
+        tried = f"load the entailment model {name or model}"
+        try:
+            loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+                model, use_safetensors=True, dtype=torch.float32
+            )
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
+        except (OSError, ValueError) as error:
+            raise TwinError(
+                tried,
+                found=str(error).splitlines()[0],
+                next_step="name a folder or hub id of a sequence classification model with "
+                "safetensors in TWIN_NLI_MODEL, or unset it",
+            ) from error
+        self._entails = _place_of_entailment(loaded.config.id2label, tried=tried)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model: Any = loaded.eval().to(self._device)
+        self._most = min(
+            LENGTHS[-1],
+            int(self._tokenizer.model_max_length),
+            # two positions are the padding's own in models of RoBERTa's family
+            int(getattr(loaded.config, "max_position_embeddings", LENGTHS[-1] + 2)) - 2,
+        )
+        self.revision = digest(VERSION, _hash(model), self._most)
+
+    def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
+        """Scores of (sentence, passages), in order; nothing is entailed by no passage."""
+        pairs = list(dict.fromkeys((text, said) for said, passages in held for text in passages))
+        entailed = dict(zip(pairs, self._probabilities(pairs), strict=True))
+        return [
+            max((entailed[text, said] for text in passages), default=0.0) for said, passages in held
+        ]
+
+    def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Probabilities of entailment, float in [0, 1], one a pair of (passage, sentence)."""
+        if not pairs:
+            return []
+        whole: Any = self._tokenizer([list(pair) for pair in pairs], verbose=False)["input_ids"]
+        lengths = [len(ids) for ids in whole]
+        self.pairs += len(pairs)
+        self.cut += sum(length > self._most for length in lengths)
+        buckets: dict[int, list[int]] = {}
+        for at, length in enumerate(lengths):
+            fits = next((bound for bound in LENGTHS if length <= bound), LENGTHS[-1])
+            buckets.setdefault(min(fits, self._most), []).append(at)
+        found = [0.0] * len(pairs)
+        for padded, positions in sorted(buckets.items()):
+            step = max(1, BATCH_TOKENS // padded)
+            for start in range(0, len(positions), step):
+                part = positions[start : start + step]
+                values = self._batch([pairs[at] for at in part], padded)
+                for at, value in zip(part, values, strict=True):
+                    found[at] = value
+        return found
+
+    def _batch(self, pairs: Sequence[tuple[str, str]], padded: int) -> list[float]:
+        import torch
+
+        encoded: Any = self._tokenizer(
+            [passage for passage, _ in pairs],
+            [sentence for _, sentence in pairs],
+            truncation="only_first",  # of the passage; a cut sentence would be another claim
+            max_length=padded,
+            padding="max_length",
+            return_tensors="pt",
+        ).to(self._device)
+        with torch.inference_mode():
+            logits: Any = self._model(**encoded).logits.float()
+        return logits.softmax(-1)[:, self._entails].cpu().tolist()
+
+
+def entailment_folder(name: str, *, into: Path) -> Path:
+    """The folder of a model: a local one where it lies, else one of the model hub below `into`.
+
+    Raises:
+        TwinError: it is no folder, and the hub does not give it.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    target = into / name.replace("/", "--")
+    try:
+        return Path(snapshot_download(name, local_dir=target, allow_patterns=list(_PATTERNS)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise TwinError(
+            f"fetch the entailment model {name}",
+            found=f"no such folder, and the model hub answered: {error}",
+            next_step="name a folder or a hub id in TWIN_NLI_MODEL, or unset it",
+        ) from error
+
+
+def _place_of_entailment(labels: dict[int, str], *, tried: str) -> int:
+    """Which output is `entailment`; `not_entailment` of two-label models is another."""
+    found = [at for at, label in labels.items() if label.casefold().startswith("entail")]
+    if len(found) != 1:
+        raise TwinError(
+            tried,
+            found=f"labels {', '.join(labels.values())}; exactly one must be named entailment",
+            next_step="write the names of its labels into id2label of its config.json, or name "
+            "another model in TWIN_NLI_MODEL",
+        )
+    return int(found[0])
+
+
+def _hash(model: Path) -> str:
+    """SHA-256 over the files that decide a score."""
+    found = hashlib.sha256()
+    for path in sorted(model.glob("*")):
+        if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():
+            found.update(path.name.encode())
+            with path.open("rb") as stream:
+                found.update(hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()

@@ -1,0 +1,121 @@
+"""The table `shadow_pairs`: what judges said of the answers of two or three versions to one prompt.
+
+Belongs here: its columns, ids, and reading it as evidence (`statistics/promotion.py`), which the
+asset and whoever decides a release share.
+Does not belong here: making pairs (`twin_assets/serving/shadowing.py`), the test.
+
+A row holds no text: scores, ids and checkpoints. A planted pair is a row too, with the author's own
+answer in place of the candidate's and the planted one in place of the incumbent's.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from twin_resources.quality.judges.judge import digest
+from twin_resources.statistics.promotion import Pair
+
+TABLE = "shadow_pairs"
+RECORDED, HELD_OUT, PLANT = "recorded", "held_out", "plant"
+SCORED = pl.Struct(
+    {
+        "claim": pl.String(),
+        "judge": pl.String(),
+        "candidate": pl.Float64(),
+        "incumbent": pl.Float64(),
+        "anchor": pl.Float64(),
+    }
+)
+# What decides a row: it is computed once for these.
+ASKED: Mapping[str, pl.DataType] = {
+    "pair_id": pl.String(),
+    "sequence": pl.Int64(),
+    "trial": pl.String(),
+    "candidate": pl.String(),
+    "incumbent": pl.String(),
+    "anchor": pl.String(),
+    "source": pl.String(),
+    "prompt_id": pl.String(),
+    "plant": pl.String(),
+}
+COLUMNS: Mapping[str, pl.DataType] = {**ASKED, "scores": pl.List(SCORED)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Which checkpoints are compared, by which judges.
+
+    Attributes:
+        anchor: checkpoint of the anchor; empty: it is the incumbent, or there is none.
+        judges: `name@revision` of every judge, in order; another revision is another trial.
+        answers: hash of what else decides an answer (sampling, the author's settings).
+    """
+
+    candidate: str
+    incumbent: str
+    anchor: str
+    judges: tuple[str, ...]
+    answers: str
+
+    @property
+    def id(self) -> str:
+        """12 hexadecimal digits."""
+        return digest(self.candidate, self.incumbent, self.anchor, self.judges, self.answers)
+
+    def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
+        """The columns of `ASKED` for one pair."""
+        return {
+            "pair_id": digest(self.id, source, prompt_id, plant),
+            "sequence": sequence,
+            "trial": self.id,
+            "candidate": self.candidate,
+            "incumbent": self.incumbent,
+            "anchor": self.anchor,
+            "source": source,
+            "prompt_id": prompt_id,
+            "plant": plant,
+        }
+
+
+def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair]:
+    """The pairs of one trial in the order of their sequence, without plants.
+
+    Args:
+        rows: of the table.
+        claims: which differences are wanted.
+    """
+    chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") != PLANT)).sort("sequence")
+    return [
+        Pair(
+            sequence=row["sequence"],
+            incumbent=_differences(row, claims, "incumbent"),
+            anchor=_differences(row, claims, "anchor") if row["anchor"] else {},
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+def plant_differences(rows: pl.DataFrame, trial: str, claim: str) -> list[float]:
+    """Own − planted, for the plants among one trial's batches, in order (`judges.withdrawn`)."""
+    chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") == PLANT)).sort("sequence")
+    found = (_differences(row, [claim], "incumbent") for row in chosen.iter_rows(named=True))
+    return [differences[claim] for differences in found if claim in differences]
+
+
+def planted_before(rows: pl.DataFrame, trial: str) -> set[tuple[str, str]]:
+    """(Sample id, kind) of the plants that one trial has had."""
+    chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") == PLANT))
+    return set(chosen.select("prompt_id", "plant").iter_rows())
+
+
+def _differences(row: Mapping[str, object], claims: Sequence[str], other: str) -> dict[str, float]:
+    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
+    return {
+        str(score["claim"]): float(score["candidate"]) - float(score[other])  # pyright: ignore[reportArgumentType]
+        for score in scores
+        if score["claim"] in claims
+    }

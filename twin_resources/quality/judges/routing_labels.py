@@ -1,0 +1,224 @@
+"""The table `routing_labels`: own and paid answer to one prompt, what judges said of both.
+
+Belongs here: its columns, ids, and reading it as arrays for the router, which asset and command
+share. Does not belong here: buying labels (`twin_assets/serving/labelling.py`), the router
+(`router/`).
+
+Beside the claims of judges `scores` has one of no judge, `AT_HAND`: what the gateway itself can
+tell of each answer. A row holds no text: scores, features and ids; by `prompt_id` and `reader`
+forgetting finds it. A planted pair is a row too, with the author's own answer in the paid model's
+place and the planted one in the own model's.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from twin_resources.quality.judges.judge import digest
+from twin_resources.quality.judges.pairs import PLANT
+from twin_resources.router.answer_score import AT_HAND
+from twin_resources.router.features import Floats
+
+TABLE = "routing_labels"
+LABELS_VERSION = "labels-1"
+# What decides a row: it is bought once for these.
+ASKED: Mapping[str, pl.DataType] = {
+    "label_id": pl.String(),
+    "sequence": pl.Int64(),
+    "purchase": pl.String(),
+    "own": pl.String(),
+    "paid": pl.String(),
+    "embedder": pl.String(),
+    "judges": pl.List(pl.String()),
+    "source": pl.String(),
+    "prompt_id": pl.String(),
+    "plant": pl.String(),
+}
+SCORED = pl.Struct({"claim": pl.String(), "own": pl.Float64(), "paid": pl.Float64()})
+COLUMNS: Mapping[str, pl.DataType] = {
+    **ASKED,
+    "reader": pl.String(),
+    "prompt_class": pl.String(),
+    "length": pl.Int64(),
+    "closeness": pl.Float64(),
+    "vector": pl.List(pl.Float32()),
+    "scores": pl.List(SCORED),
+    "prompt_tokens": pl.Int64(),
+    "answer_tokens": pl.Int64(),
+    "usd": pl.Float64(),
+}
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What the labels of two models are about; another value is another set of labels.
+
+    Three models are two purchases on the same prompts (`with_larger`): a pair has a difference.
+
+    Attributes:
+        own: checkpoint of the stable version.
+        paid: LiteLLM name; or the checkpoint of a larger model of our own.
+        embedder: revision of who makes the vectors.
+        judges: `name@revision` of every judge, in order.
+        answers: hash of what else decides an answer (sampling, the author's settings).
+    """
+
+    own: str
+    paid: str
+    embedder: str
+    judges: tuple[str, ...]
+    answers: str
+
+    @property
+    def id(self) -> str:
+        """12 hexadecimal digits."""
+        return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
+
+    def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
+        """The columns of `ASKED` for one label."""
+        return {
+            "label_id": digest(self.id, source, prompt_id, plant),
+            "sequence": sequence,
+            "purchase": self.id,
+            "own": self.own,
+            "paid": self.paid,
+            "embedder": self.embedder,
+            "judges": list(self.judges),
+            "source": source,
+            "prompt_id": prompt_id,
+            "plant": plant,
+        }
+
+
+@dataclass(frozen=True)
+class LabelArrays:
+    """The labels of one purchase in the order of their arrival, without plants; arrays of n.
+
+    Attributes:
+        label_ids: of the prompts (trace or sample).
+        groups: what is left out together: the reader, else the prompt.
+        gains: mean over the claims of dearer − own, shape (n, models − 1), prices rising.
+        usd: what the paid answers cost, US dollars.
+        own_scores: the score at hand of the own answers (`router/answer_score.py`); NaN
+            where a label was bought before there was one.
+    """
+
+    label_ids: tuple[str, ...]
+    sequences: tuple[int, ...]
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+    vectors: Floats
+    lengths: tuple[int, ...]
+    closeness: tuple[float, ...]
+    gains: Floats
+    usd: Floats
+    prompt_tokens: Floats
+    answer_tokens: Floats
+    own_scores: Floats
+
+    def __len__(self) -> int:
+        return len(self.label_ids)
+
+
+def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> LabelArrays:
+    """The labels of a purchase as the router takes them.
+
+    Args:
+        rows: of the table.
+        claims: of the certified judges that decide; a label without all of them is left out.
+    """
+    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PLANT))
+    found = [
+        (row, gains)
+        for row in mine.sort("sequence").iter_rows(named=True)
+        if len(gains := gains_by_claim(row, claims)) == len(claims) and claims
+    ]
+    kept = [row for row, _ in found]
+    return LabelArrays(
+        label_ids=tuple(row["prompt_id"] for row in kept),
+        sequences=tuple(row["sequence"] for row in kept),
+        groups=tuple(row["reader"] or row["prompt_id"] for row in kept),
+        classes=tuple(row["prompt_class"] for row in kept),
+        vectors=np.asarray([row["vector"] for row in kept], np.float64).reshape(
+            len(kept), len(kept[0]["vector"]) if kept else 0
+        ),
+        lengths=tuple(row["length"] for row in kept),
+        closeness=tuple(row["closeness"] for row in kept),
+        gains=np.asarray(
+            [[sum(gains.values()) / len(gains)] for _, gains in found], np.float64
+        ).reshape(len(kept), 1),
+        usd=np.asarray([row["usd"] for row in kept], np.float64),
+        prompt_tokens=np.asarray([row["prompt_tokens"] for row in kept], np.float64),
+        answer_tokens=np.asarray([row["answer_tokens"] for row in kept], np.float64),
+        own_scores=np.asarray([_at_hand(row) for row in kept], np.float64),
+    )
+
+
+def with_larger(paid: LabelArrays, larger: LabelArrays) -> LabelArrays:
+    """The labels of prompts that both models have answered, the larger one's gains first.
+
+    Args:
+        paid, larger: each against the own model. The order is that in which a prompt's labels were
+            complete.
+    """
+    places = {name: n for n, name in enumerate(larger.label_ids)}
+    both = sorted(
+        (max(paid.sequences[n], larger.sequences[places[name]]), n, places[name])
+        for n, name in enumerate(paid.label_ids)
+        if name in places
+    )
+    mine, other = [n for _, n, _ in both], [n for _, _, n in both]
+    return LabelArrays(
+        label_ids=tuple(paid.label_ids[n] for n in mine),
+        sequences=tuple(sequence for sequence, _, _ in both),
+        groups=tuple(paid.groups[n] for n in mine),
+        classes=tuple(paid.classes[n] for n in mine),
+        vectors=paid.vectors[mine],
+        lengths=tuple(paid.lengths[n] for n in mine),
+        closeness=tuple(paid.closeness[n] for n in mine),
+        gains=np.concatenate([larger.gains[other], paid.gains[mine]], axis=1),
+        usd=paid.usd[mine],
+        prompt_tokens=paid.prompt_tokens[mine],
+        answer_tokens=paid.answer_tokens[mine],
+        own_scores=paid.own_scores[mine],
+    )
+
+
+def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[str, float]:
+    """Paid − own of a row's scores, for the claims that are asked for."""
+    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
+    return {
+        str(score["claim"]): float(score["paid"]) - float(score["own"])  # pyright: ignore[reportArgumentType]
+        for score in scores
+        if score["claim"] in claims
+    }
+
+
+def _at_hand(row: Mapping[str, object]) -> float:
+    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
+    told = (score["own"] for score in scores if score["claim"] == AT_HAND)
+    return float(next(told, math.nan))  # pyright: ignore[reportArgumentType]
+
+
+def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:
+    """Own answer of the author − planted one, for a purchase's plants in order."""
+    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
+    found = (gains_by_claim(row, (claim,)) for row in mine.sort("sequence").iter_rows(named=True))
+    return [gains[claim] for gains in found if claim in gains]
+
+
+def planted_in(rows: pl.DataFrame, purchase: str) -> set[tuple[str, str]]:
+    """(Sample id, kind) of the plants that a purchase has had."""
+    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
+    return set(mine.select("prompt_id", "plant").iter_rows())
+
+
+def no_rows() -> pl.DataFrame:
+    """The table before its first label."""
+    return pl.DataFrame(schema=dict(COLUMNS))

@@ -1,0 +1,92 @@
+"""Whether an answer rests on the passages that it was given.
+
+Belongs here: the measure. Does not belong here: finding passages (`retrieval/retrieval.py`).
+
+Sentence by sentence: the share of its telling words (four letters or more, and every number) that
+one passage sentence or its neighbours hold, or, for a paraphrase, how close the nearest passage
+sentence is. Word overlap against the source: Maynez et al., 2020,
+https://aclanthology.org/2020.acl-main.173. It sees invented names and numbers, and no wrong logic.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from twin_resources.quality.judges.judge import Answered, Embed, clip, digest, embed_once
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUPPORT_VERSION = "support-1"
+# Of the embedded embedder: sentences of one subject lie near .35, paraphrases above .75.
+UNRELATED, PARAPHRASE = 0.35, 0.8
+LEXICAL = 0.7  # weight of the words; an embedding does not see a changed number
+_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|$)|\n|$)")
+_TELLING = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{4,}")
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences with at least one telling word."""
+    found = (match[0].strip() for match in _SENTENCE.finditer(text))
+    return [sentence for sentence in found if telling_words(sentence)]
+
+
+def telling_words(text: str) -> frozenset[str]:
+    """Numbers, and words of four letters or more, case folded."""
+    return frozenset(word.casefold() for word in _TELLING.findall(text))
+
+
+class SupportJudge:
+    """Mean support of an answer's sentences by its passages."""
+
+    name = "support"
+    claim = "support"
+
+    def __init__(self, embed: Embed, *, embedder: str) -> None:
+        self.revision = digest(SUPPORT_VERSION, embedder, UNRELATED, PARAPHRASE, LEXICAL)
+        self._embed = embed
+
+    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
+        """One answer's score; the question does not matter."""
+        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        """Scores in order; without passages, or without a telling word, nothing is supported: 0."""
+        asked = [one for one in answered if one.passages]
+        texts = [sentence for one in asked for sentence in sentences(one.answer)]
+        texts += [part for one in asked for text in one.passages for part in sentences(text)]
+        vectors = embed_once(self._embed, texts)
+        return [_support(one, vectors) for one in answered]
+
+
+def _support(one: Answered, vectors: Mapping[str, np.ndarray]) -> float:
+    said = sentences(one.answer)
+    found = support_by_sentence(said, one.passages, vectors)
+    return clip(sum(found) / len(said)) if said else 0.0
+
+
+def support_by_sentence(
+    said: Sequence[str], passages: Sequence[str], vectors: Mapping[str, np.ndarray]
+) -> list[float]:
+    """Support of each sentence, in order; without passages all 0.
+
+    Args:
+        said: of `sentences`.
+        vectors: of the sentences said and of every sentence of the passages.
+    """
+    parted = [parts for text in passages if (parts := sentences(text))]
+    if not parted:
+        return [0.0] * len(said)
+    words = [telling_words(" ".join(parts)) for parts in parted]
+    shown = [part for parts in parted for part in parts]
+    found: list[float] = []
+    for sentence in said:
+        telling = telling_words(sentence)
+        lexical = max(len(telling & held) for held in words) / len(telling)
+        nearest = max(float(vectors[sentence] @ vectors[part]) for part in shown)
+        close = clip((nearest - UNRELATED) / (PARAPHRASE - UNRELATED))
+        found.append(LEXICAL * lexical + (1.0 - LEXICAL) * close)
+    return found

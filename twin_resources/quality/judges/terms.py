@@ -1,0 +1,105 @@
+"""On what terms a language model rates an author's answers: its money, and what it is shown.
+
+Belongs here: whether it is asked at all, out of which budget, with which of a reader's words.
+Does not belong here: asking (`asking.py`), limits and sums (`access/account.py`), what consent is
+(`consent.py`).
+
+A model that leaves the machine sees the author's posts only with the author's consent, and what
+readers wrote without personal data and secrets. One with a price needs a budget of its own; one of
+which nobody knows whether it costs is not asked.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twin_resources.access.account import account_of
+from twin_resources.access.named_model import cost_of, leaves_machine
+from twin_resources.access.purpose_budget import PurposeBudget
+from twin_resources.authors.consent import how_to_let_leave, what_keeps_here
+from twin_resources.errors import TwinError
+from twin_resources.privacy import redact
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.settings import Settings
+    from twin_resources.storage.state.state import State
+
+
+@dataclass(frozen=True)
+class JudgeTerms:
+    """The terms of one model for one author.
+
+    Attributes:
+        budget: out of which every request is paid; None: it costs nothing.
+        redacted_for: the author's language, by whose rules questions and answers are redacted on
+            the way to it; None: they stay on this machine, and as they are.
+        why_not, next_step: why it is not asked, and what to do; empty: it is.
+    """
+
+    budget: PurposeBudget | None = None
+    redacted_for: str | None = None
+    why_not: str = ""
+    next_step: str = ""
+
+    def require(self, model: str) -> None:
+        """Refuse a model that may not be asked.
+
+        Raises:
+            TwinError: it says why.
+        """
+        refused = self
+        if self.budget is None and not self.why_not and cost_of(model, os.environ) == "priced":
+            refused = _no_budget(model)
+        if refused.why_not:
+            raise TwinError(
+                f"have {model} rate answers", found=refused.why_not, next_step=refused.next_step
+            )
+
+    def shown(self, text: str) -> str:
+        """A reader's or a model's words as the judge gets them."""
+        return text if self.redacted_for is None else redact(text, region=self.redacted_for).text
+
+
+FREE = JudgeTerms()
+
+
+def terms_of(
+    settings: Settings,
+    author: Author,
+    state: State,
+    *,
+    environ: Mapping[str, str] = os.environ,
+) -> JudgeTerms:
+    """The terms of `TWIN_JUDGE_MODEL` for an author; without one they are never asked about."""
+    model = settings.judge_model
+    if not model:
+        return FREE
+    far = leaves_machine(model, environ)
+    if far and (kept := what_keeps_here(author)):
+        return JudgeTerms(why_not=kept, next_step=how_to_let_leave(author))
+    redacted_for = author.language if far else None
+    cost = cost_of(model, environ)
+    if cost == "free":
+        return JudgeTerms(redacted_for=redacted_for)
+    if cost == "unknown":
+        return JudgeTerms(
+            why_not=f"no price for {model} in LiteLLM's price map",
+            next_step="name a model with a known price in TWIN_JUDGE_MODEL, or a server of your "
+            "own (hosted_vllm/..., ollama/...)",
+        )
+    if settings.judge_budget_per_month is None:
+        return _no_budget(model)
+    budget = PurposeBudget(account_of(settings, state), "judge", author=author.slug)
+    return JudgeTerms(budget, redacted_for)
+
+
+def _no_budget(model: str) -> JudgeTerms:
+    return JudgeTerms(
+        why_not=f"{model} costs money, and there is no budget for it",
+        next_step="set TWIN_JUDGE_BUDGET_PER_MONTH (US dollars), or unset TWIN_JUDGE_MODEL",
+    )

@@ -1,0 +1,146 @@
+"""Texts of other people: what a voice is told apart from, and where foreign plants come from.
+
+Belongs here: the bundled sample authors and other authors of the instance, cut to passages.
+Does not belong here: importing posts (`twin_assets/corpus`), the author's own texts.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin_resources.authors import SAMPLES
+from twin_resources.quality.judges.judge import digest
+
+FEWEST_WORDS = 40  # as in the author's own answers (instructions/schema.py)
+MOST_WORDS = 160
+SAME_WORDS = 12  # in a row: nobody writes them twice by chance
+SHARED_PASSAGES = 0.2  # of a hand's; with more of them it is the author
+UNSEEN_DOCUMENTS = 3  # of few other authors, each third document is kept for plants
+FEWEST_HANDS = 3  # from which one of them can be spared
+_WORD = re.compile(r"\w+")
+_FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Somebody's passages: (document id, text), in a fixed order."""
+
+    name: str
+    passages: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class OtherTexts:
+    """Other people's texts, divided so that no plant stands in the training texts.
+
+    Attributes:
+        training: for the voice score.
+        planted: for plants.
+        unseen: whether the planted ones are by people of whom training has nothing; otherwise they
+            are other documents of the same people, and the certificate is weaker.
+    """
+
+    training: tuple[Hand, ...]
+    planted: tuple[Hand, ...]
+    unseen: bool
+
+
+def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[Hand]:
+    """The sample authors that come with the code, by slug; none where they are not installed.
+
+    Args:
+        without: slugs to leave out (the author's own).
+    """
+    found: list[Hand] = []
+    for home in sorted(path.parent for path in folder.glob("*/author.toml")):
+        if home.name not in without:
+            posts = sorted(path for path in home.rglob("*.md") if path.parent != home)
+            texts = ((path.stem, path.read_text(encoding="utf-8")) for path in posts)
+            passages = [
+                (name, passage) for name, text in texts for passage in passages_of(_body(text))
+            ]
+            found.append(Hand(home.name, tuple(passages)))
+    return found
+
+
+def passages_of(text: str) -> list[str]:
+    """Consecutive paragraphs joined to passages of `FEWEST_WORDS` to `MOST_WORDS` words."""
+    found: list[str] = []
+    waiting: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        waiting.append(" ".join(paragraph.split()))
+        joined = "\n\n".join(waiting).strip()
+        words = len(joined.split())
+        if words >= FEWEST_WORDS:
+            if words <= MOST_WORDS:
+                found.append(joined)
+            waiting = []
+    return found
+
+
+def divided(hands: Sequence[Hand]) -> OtherTexts:
+    """Divide other people's texts between training and plants.
+
+    Of three or more people one, drawn by a hash of the name, is never trained on; of fewer each
+    third document is not. Of two none can be spared: told apart from an engineer alone, a
+    story-teller's voice was found in .97 of another story-teller's passages.
+    """
+    known = sorted((hand for hand in hands if hand.passages), key=lambda hand: digest(hand.name))
+    if len(known) >= FEWEST_HANDS:
+        return OtherTexts(tuple(known[:-1]), tuple(known[-1:]), unseen=True)
+    kept = {hand.name: _kept_documents(hand) for hand in known}
+    return OtherTexts(
+        training=tuple(_part(hand, kept[hand.name], inside=False) for hand in known),
+        planted=tuple(_part(hand, kept[hand.name], inside=True) for hand in known),
+        unseen=False,
+    )
+
+
+def of_others(hands: Sequence[Hand], own: Iterable[str]) -> list[Hand]:
+    """Those whose texts are not the author's own under another name.
+
+    Somebody who tries the samples imports them as an author; told apart from oneself, no voice
+    can be learnt. A quotation or two in common is no reason.
+    """
+    known = {run for text in own for run in _runs(text)}
+    return [
+        hand
+        for hand in hands
+        if sum(not known.isdisjoint(_runs(text)) for _, text in hand.passages)
+        <= SHARED_PASSAGES * len(hand.passages)
+    ]
+
+
+def merged(hands: Sequence[Hand]) -> list[Hand]:
+    """One hand a name: one of few is in two parts, for training and for plants."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for hand in hands:
+        found[hand.name] = (*found.get(hand.name, ()), *hand.passages)
+    return [Hand(name, passages) for name, passages in found.items()]
+
+
+def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[Hand]:
+    """Other authors of the instance, from slug → (document id, passage)."""
+    return [Hand(name, tuple(passages[name])) for name in sorted(passages)]
+
+
+def _kept_documents(hand: Hand) -> frozenset[str]:
+    documents = sorted({name for name, _ in hand.passages}, key=digest)
+    return frozenset(documents[::UNSEEN_DOCUMENTS])
+
+
+def _part(hand: Hand, documents: frozenset[str], *, inside: bool) -> Hand:
+    return Hand(hand.name, tuple(one for one in hand.passages if (one[0] in documents) is inside))
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = _WORD.findall(text.casefold())
+    return {tuple(words[at : at + SAME_WORDS]) for at in range(len(words) - SAME_WORDS + 1)}
+
+
+def _body(text: str) -> str:
+    return _FRONT_MATTER.sub("", text, count=1)

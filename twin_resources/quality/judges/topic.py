@@ -1,0 +1,126 @@
+"""Whether an answer is about its question: topic × fluent.
+
+Belongs here: the measure and its calibration on an author's own training pairs.
+Does not belong here: the embedder (`embedder/embedder.py`), style (`voice.py`).
+
+topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question with
+another document's passage and b that with its own. A text without any relation to the question
+scores 0, one as close as the author's own answers usually are scores 1. It compares texts, so an
+echo of the question is on topic: `fluent` makes the short ones cheap, nothing makes a long one so.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.fluency import fluent
+from twin_resources.quality.judges.judge import Answered, Embed, clip, digest, embed_once
+
+TOPIC_VERSION = "topic-1"
+MOST_PAIRS = 200  # 5 s of embedding; 400 moved neither mean by .01
+FEWEST_PAIRS = 20
+SMALLEST_GAP = 0.1
+
+
+class TopicNotCalibrated(TwinError):
+    """An author's pairs give no scale: too few of them, or questions that do not fit."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question of the author's training data with its passage, and the passage's document."""
+
+    question: str
+    answer: str
+    document_id: str
+
+
+@dataclass(frozen=True)
+class TopicCalibration:
+    """The scale of an author's topic score.
+
+    Attributes:
+        unrelated: a, mean cosine of a question and another document's passage.
+        own: b, mean cosine of a question and its own passage.
+        pairs: behind both.
+        embedder: revision; cosines of two embedders are not comparable.
+    """
+
+    unrelated: float
+    own: float
+    pairs: int
+    embedder: str
+
+
+def calibrate_topic(pairs: Sequence[Pair], *, embed: Embed, embedder: str) -> TopicCalibration:
+    """a and b from an author's training pairs, the first `MOST_PAIRS` in the given order.
+
+    Raises:
+        TopicNotCalibrated: too few pairs or documents, or questions that do not fit their passages.
+    """
+    used = list(pairs[:MOST_PAIRS])
+    tried = "calibrate the topic score"
+    if len(used) < FEWEST_PAIRS or len({pair.document_id for pair in used}) < 2:
+        documents = len({pair.document_id for pair in used})
+        raise TopicNotCalibrated(
+            tried,
+            found=f"{len(used)} training pairs of {documents} documents",
+            next_step=f"import more posts: {FEWEST_PAIRS} pairs of two documents are needed",
+        )
+    vectors = embed_once(embed, [text for pair in used for text in (pair.question, pair.answer)])
+    own = [float(vectors[pair.question] @ vectors[pair.answer]) for pair in used]
+    unrelated = [
+        float(vectors[pair.question] @ vectors[other.answer])
+        for pair, other in zip(used, of_other_documents(used), strict=True)
+    ]
+    a, b = sum(unrelated) / len(used), sum(own) / len(used)
+    if b - a < SMALLEST_GAP:
+        raise TopicNotCalibrated(
+            tried,
+            found=f"questions are as close to other passages ({a:.3f}) as to their own ({b:.3f})",
+            next_step="read some rows of instruction_dataset: its questions do not fit its answers",
+        )
+    return TopicCalibration(round(a, 6), round(b, 6), len(used), embedder)
+
+
+def of_other_documents(pairs: Sequence[Pair]) -> list[Pair]:
+    """For each pair one of another document, half a turn further on where that is possible."""
+    count, found = len(pairs), list[Pair]()
+    for index, pair in enumerate(pairs):
+        turned = (pairs[(index + count // 2 + step) % count] for step in range(count))
+        found.append(next(other for other in turned if other.document_id != pair.document_id))
+    return found
+
+
+class TopicJudge:
+    """topic × fluent."""
+
+    name = "topic"
+    claim = "topic"
+
+    def __init__(self, calibration: TopicCalibration, embed: Embed) -> None:
+        self.calibration = calibration
+        self.revision = digest(TOPIC_VERSION, vars(calibration))
+        self._embed = embed
+
+    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
+        """One answer's score; passages do not matter."""
+        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        """Scores in order; an answer without a word scores 0."""
+        said = [one for one in answered if one.answer.strip()]
+        vectors = embed_once(self._embed, [t for one in said for t in (one.question, one.answer)])
+        scale = self.calibration.own - self.calibration.unrelated
+        scores = list[float]()
+        for one in answered:
+            if not one.answer.strip():
+                scores.append(0.0)
+                continue
+            cosine = float(vectors[one.question] @ vectors[one.answer])
+            topic = clip((cosine - self.calibration.unrelated) / scale)
+            scores.append(topic * fluent(one.answer))
+        return scores

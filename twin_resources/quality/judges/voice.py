@@ -1,0 +1,175 @@
+"""Whether an answer is written like the author: logistic regression on character n-grams.
+
+Belongs here: training and calibrating it, its probability as a score.
+Does not belong here: features (`style_features.py`), where the other texts come from (`texts.py`).
+
+Negatives are other people's posts and answers of the untuned base model, each source with the same
+weight as a whole. The probability is calibrated by Platt's method on scores of documents that the
+model had not seen (https://scikit-learn.org/stable/modules/calibration.html). It says "more like
+this author than like those others": on an author whom it never saw it is weaker, and only the
+plants of such an author certify it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.style_features import FEATURES, common_words, matrix, windows
+
+VOICE_VERSION = "voice-2"
+FEWEST_TEXTS = 40  # windows of either side
+MOST_TEXTS = 600  # windows of one source
+FOLDS = 5
+REGULARISATION = 10.0  # scikit-learn's C
+
+
+@dataclass(frozen=True)
+class Source:
+    """Texts of one hand.
+
+    Attributes:
+        name: an author's slug, or `base model`.
+        texts: (document id, text); pieces of one document stay in one fold.
+    """
+
+    name: str
+    texts: tuple[tuple[str, str], ...] = field(repr=False)
+
+    def pieces(self) -> list[tuple[str, str]]:
+        """(document, window of text), at most `MOST_TEXTS`."""
+        found = [(name, piece) for name, text in self.texts for piece in windows(text)]
+        return found[:MOST_TEXTS]
+
+
+@dataclass(frozen=True)
+class VoiceCalibration:
+    """A trained voice score.
+
+    Attributes:
+        kept: words that were not masked, in order.
+        weights: `FEATURES` numbers; `intercept`.
+        slope, offset: Platt's, from logit to calibrated logit.
+        negatives: name → windows that it was trained on.
+        auc: on documents left out of training, own against negatives.
+    """
+
+    kept: tuple[str, ...] = field(repr=False)
+    weights: tuple[float, ...] = field(repr=False)
+    intercept: float
+    slope: float
+    offset: float
+    own: int
+    negatives: dict[str, int]
+    auc: float
+
+
+def calibrate_voice(own: Source, others: Sequence[Source]) -> VoiceCalibration:
+    """Train on an author's texts against others'.
+
+    Raises:
+        TwinError: too few texts on one side.
+    """
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    sides = [own.pieces(), *(source.pieces() for source in others)]
+    counts = [len(side) for side in sides]
+    if min(counts[0], sum(counts[1:])) < FEWEST_TEXTS:
+        raise TwinError(
+            f"calibrate the voice score of {own.name}",
+            found=f"{counts[0]} texts of the author, {sum(counts[1:])} of others",
+            next_step=f"import more posts: {FEWEST_TEXTS} of either side are needed",
+        )
+    texts = [text for side in sides for _, text in side]
+    label = np.array([1] * counts[0] + [0] * sum(counts[1:]))
+    present = sum(1 for count in counts[1:] if count)
+    shares = [0.5, *(0.5 / present for _ in counts[1:])]
+    weight = np.concatenate(
+        [
+            np.full(count, share * len(texts) / count)
+            for count, share in zip(counts, shares, strict=True)
+            if count
+        ]
+    )
+    fold = np.array(
+        [
+            int(digest(number, name), 16) % FOLDS
+            for number, side in enumerate(sides)
+            for name, _ in side
+        ]
+    )
+    kept = common_words([texts[: counts[0]], texts[counts[0] :]])
+    features = matrix(texts, kept)
+    unseen = np.zeros(len(texts))
+    for left_out in range(FOLDS):
+        test = fold == left_out
+        if test.any():
+            part, start = _fit(features[~test], label[~test], weight[~test])
+            unseen[test] = features[test] @ part + start
+    slopes, offset = _fit(unseen[:, None], label, weight)
+    weights, intercept = _fit(features, label, weight)
+    return VoiceCalibration(
+        kept=tuple(sorted(kept)),
+        weights=tuple(float(value) for value in np.round(weights, 6)),
+        intercept=round(float(intercept), 6),
+        slope=round(float(slopes[0]), 6),
+        offset=round(float(offset), 6),
+        own=counts[0],
+        negatives={source.name: count for source, count in zip(others, counts[1:], strict=True)},
+        auc=round(float(roc_auc_score(label, unseen)), 4),
+    )
+
+
+def _fit(features: Any, label: Any, weight: Any) -> tuple[Any, float]:
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    model: Any = LogisticRegression(C=REGULARISATION, max_iter=1000)
+    # a step is too short to share: two threads that wait for each other take 6 CPU s instead of .2
+    with threadpool_limits(1):
+        model.fit(features, label, sample_weight=weight)
+    return model.coef_[0], float(model.intercept_[0])
+
+
+class VoiceJudge:
+    """Probability that the author wrote it."""
+
+    name = "voice"
+    claim = "voice"
+
+    def __init__(self, calibration: VoiceCalibration) -> None:
+        import numpy as np
+
+        self.calibration = calibration
+        self.revision = digest(VOICE_VERSION, vars(calibration))
+        self._weights: Any = np.array(calibration.weights)
+        if len(self._weights) != FEATURES:
+            raise TwinError(
+                "use a voice calibration",
+                found=f"{len(self._weights)} weights, this code has {FEATURES} features",
+                next_step="calibrate again: materialize shadow_pairs",
+            )
+
+    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
+        """One answer's score; question and passages do not matter."""
+        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+
+    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+        """Scores in order; an answer without a word scores 0."""
+        said = [index for index, one in enumerate(answered) if one.answer.strip()]
+        scores = [0.0] * len(answered)
+        if said:
+            found = matrix([answered[index].answer for index in said], self.calibration.kept)
+            logits = found @ self._weights + self.calibration.intercept
+            for index, logit in zip(said, logits, strict=True):
+                scores[index] = _sigmoid(self.calibration.slope * logit + self.calibration.offset)
+        return scores
+
+
+def _sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))

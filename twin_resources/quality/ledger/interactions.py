@@ -1,0 +1,168 @@
+"""The ledger's snapshot as a frame: one row an answer, with what was said of it.
+
+Belongs here: the query, the columns and their meaning.
+Does not belong here: pairs and samples made of them (`preference_dataset`, `shadow_pairs`).
+Question, answer and edits were stripped of personal data when they were read (`privacy`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger.scores import JUDGE
+from twin_resources.quality.ledger.traces import UNKNOWN_PROPENSITY
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Rows = TypeVar("Rows", "pl.DataFrame", "pl.LazyFrame")
+AUTHOR = "author"  # role of the key of whom the twin is of
+REJECTED_BELOW = 0.5  # a comparison is 0 or 1
+_COUNTING = ("open", "settled", "beside", "late")
+
+
+def columns() -> Mapping[str, Any]:
+    """Name → Polars type.
+
+    `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1] (null: none),
+    `votes` their number, `judged` the mean over judges, `judgements` their number. `edit` is the
+    author's newest edit, without one the newest of any reader, and `edit_role` the role of its key:
+    only an `author`'s may become a chosen answer.
+    `rejections` is how often another answer was preferred to this one, by `rejection_voters`.
+    `propensity` is null where the trace does not tell it: such a row counts in nothing that is
+    weighted by it.
+    `batch`: a batch asked this and no reader, see `of_readers`.
+    `chunk_ids` are the passages of the prompt, best first. Votes that came late or beside others
+    of their reader's day are in it; held back, bad and deleted ones are not.
+    """
+    import polars as pl
+
+    return {
+        "trace_id": pl.String,
+        "author": pl.String,
+        "started_at": pl.Datetime("ms", "UTC"),
+        "version": pl.String,
+        "checkpoint": pl.String,
+        "route": pl.String,
+        "propensity": pl.Float64,
+        "prompt_class": pl.String,
+        "template": pl.String,
+        "reader": pl.String,
+        "question": pl.String,
+        "answer": pl.String,
+        "chunk_ids": pl.List(pl.String),
+        "latency_s": pl.Float64,
+        "cost_usd": pl.Float64,
+        "degraded": pl.String,
+        "simulated": pl.Boolean,
+        "batch": pl.Boolean,
+        "vote": pl.Float64,
+        "votes": pl.Int64,
+        "voters": pl.List(pl.String),
+        "judged": pl.Float64,
+        "judgements": pl.Int64,
+        "edit": pl.String,
+        "edit_role": pl.String,
+        "edit_reader": pl.String,
+        "rejections": pl.Int64,
+        "rejection_voters": pl.List(pl.String),
+    }
+
+
+def of_readers(interactions: Rows) -> Rows:
+    """Without a batch's answers: those are neither judged nor replayed, since its questions are
+    chosen by whoever wrote the file. A table from before they were marked has none.
+
+    Args:
+        interactions: rows of the asset, as a frame or lazily.
+    """
+    import polars as pl
+
+    if "batch" not in interactions.collect_schema().names():
+        return interactions
+    return interactions.filter(~pl.col("batch").fill_null(False))
+
+
+def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str]:
+    """Slugs of the authors with an answer that began at `since` or later, sorted."""
+    table = schema.traces
+    found = connection.execute(
+        sa.select(table.c.author)
+        .where(table.c.started_ms >= int(since.timestamp() * 1000))
+        .distinct()
+        .order_by(table.c.author)
+    )
+    return [str(author) for author in found.scalars()]
+
+
+def frame(connection: sa.Connection, author: str, *, since: datetime | None = None) -> pl.DataFrame:
+    """Answers of an author since an instant (None: all kept), oldest first; see `columns`."""
+    import polars as pl
+
+    since_ms = int(since.timestamp() * 1000) if since else 0
+    said = _said(connection, author)
+    table = schema.traces
+    rows: list[dict[str, Any]] = []
+    found = connection.execute(
+        sa.select(table)
+        .where(table.c.author == author, table.c.started_ms >= since_ms)
+        .order_by(table.c.started_ms, table.c.trace_id)
+    ).mappings()
+    nothing = _nothing()
+    for trace in found:
+        row = {name: trace[name] for name in columns() if name in trace}
+        row["started_at"] = trace["started_ms"]
+        if trace["propensity"] == UNKNOWN_PROPENSITY:
+            row["propensity"] = None
+        row["chunk_ids"] = trace["chunks"].split(",") if trace["chunks"] else []
+        rows.append(row | said.get(trace["trace_id"], nothing))
+    schema_with_time = dict(columns()) | {"started_at": pl.Int64}
+    made = pl.DataFrame(rows, schema=schema_with_time)
+    return made.with_columns(pl.from_epoch("started_at", "ms").dt.replace_time_zone("UTC")).cast(
+        {"started_at": pl.Datetime("ms", "UTC")}
+    )
+
+
+def _nothing() -> dict[str, Any]:
+    return {
+        "vote": None, "votes": 0, "voters": [], "judged": None, "judgements": 0,
+        "edit": None, "edit_role": None, "edit_reader": None,
+        "rejections": 0, "rejection_voters": [],
+    }  # fmt: skip
+
+
+def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
+    """trace id → what readers and judges said."""
+    table = schema.scores
+    rows = connection.execute(
+        sa.select(table)
+        .where(table.c.author == author, table.c.status.in_((*_COUNTING, "kept")))
+        .order_by(table.c.given_ms, table.c.id)
+    ).mappings()
+    said: dict[str, dict[str, Any]] = {}
+    for score in rows:
+        row = said.setdefault(score["trace_id"], _nothing())
+        if score["kind"] == "edit":
+            if score["role"] == AUTHOR or row["edit_role"] != AUTHOR:
+                row["edit"], row["edit_role"] = score["text"], score["role"]
+                row["edit_reader"] = score["reader"]
+            continue
+        if score["kind"] == "compare":
+            if score["value"] < REJECTED_BELOW:
+                row["rejections"] += 1
+                row["rejection_voters"] = [*row["rejection_voters"], score["reader"]]
+            continue
+        mean, count = (
+            ("judged", "judgements") if score["name"].startswith(JUDGE) else ("vote", "votes")
+        )
+        row[mean] = ((row[mean] or 0.0) * row[count] + score["value"]) / (row[count] + 1)
+        row[count] += 1
+        if count == "votes":
+            row["voters"] = [*row["voters"], score["reader"]]
+    return said

@@ -1,0 +1,253 @@
+"""The ledger: our copy of the trace store's traces and scores, in which each counts once.
+
+Belongs here: `Ledger.sync`, its one writer, and what readers of the ledger ask for.
+Does not belong here: HTTP (`langfuse/client.py`), reading within a budget (`feed.py`), which value
+a score becomes (`settling.py`), what is concluded from values (`statistics/`).
+
+The trace store has no change feed: a score comes late, is changed, is deleted. So decisions are
+never made from it but from this copy, which is complete up to a frontier, and in which a settled
+value never changes. A read that fails is told in the report (`problem`) and is not an empty read:
+what was committed before it stays, everything else waits for the next tick.
+Langfuse's limits: https://langfuse.com/faq/all/api-limits
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.quality.ledger import reading, schema
+from twin_resources.quality.ledger.feed import Budget, FeedState
+from twin_resources.quality.ledger.report import SyncReport, Tally
+from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.ledger.settling import Closing, settle
+from twin_resources.quality.ledger.storing import SCORES, Store
+from twin_resources.settings import Settings
+from twin_resources.statistics.values import Settled
+from twin_resources.storage.state.lease import Lease, LeaseBusy
+from twin_resources.storage.state.state import State
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LEASE = "ledger"
+CLOCK_TOLERANCE_S = 120.0
+CLOSES_AFTER_MS = 60_000
+
+
+@dataclass(frozen=True)
+class LedgerRules:
+    """How a trace store is read.
+
+    Attributes:
+        requests: of one sync at most.
+        seconds: of one sync at most.
+        requests_per_minute: over syncs; Langfuse's free cloud plan allows 30.
+        lag_s: windows end this long ago, because rows become visible late.
+        overlap_s: the first window of a tick reaches back so far.
+        closing: see `settling.settle`.
+        reconcile_s: how often the last `reconcile_days` are read again.
+        retention_days: texts and scores older than this are removed; settled values stay.
+    """
+
+    requests: int = 20
+    seconds: float = 40.0
+    requests_per_minute: int = 30
+    lag_s: float = 60.0
+    overlap_s: float = 30.0
+    closing: Closing = "daily"
+    reconcile_s: float = 3600.0
+    reconcile_days: int = 7
+    retention_days: int = 90
+
+
+# A store on the same machine: rows are visible at once and nobody counts requests.
+EMBEDDED = LedgerRules(requests_per_minute=600, lag_s=2.0)
+
+
+class Ledger:
+    """The ledger of one state store.
+
+    Args:
+        state: where it is kept.
+        client: the trace store that is read.
+        rules: limits of reading.
+
+    Raises:
+        StateError: a newer version of this code wrote it.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        client: reading.Pages,
+        rules: LedgerRules | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state = state
+        self.client = client
+        self.rules = rules or LedgerRules()
+        self._clock = clock
+        schema.open_tables(state)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, closing: Closing = "daily") -> Ledger:
+        """The ledger of a home over the trace store that its settings name."""
+        rules = LedgerRules() if settings.has_real_langfuse else EMBEDDED
+        return cls(
+            State.open(settings.state_address),
+            LangfuseClient.from_settings(settings),
+            replace(rules, closing=closing),
+        )
+
+    def sync(self, now: datetime) -> SyncReport:
+        """Read what is new, settle what can be settled; safe to call from anywhere at any time.
+
+        Args:
+            now: the present; a store's rows of the last `lag_s` are left for the next time.
+
+        Returns:
+            What was done. `problem` says why less than everything was: another process syncs, the
+            trace store does not answer, the minute's requests are used up. Nothing is raised for
+            these.
+
+        Raises:
+            LeaseLost: this process was stopped so long that another one took over; nothing was
+                written after that.
+        """
+        began = self._clock()
+        tally = Tally()
+        now_ms = int(now.timestamp() * 1000)
+        try:
+            with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
+                self._sync(lease, tally, now_ms, began)
+        except LeaseBusy as error:
+            tally.problem = f"another process reads the ledger: {error.found}"
+        return tally.report(seconds=self._clock() - began)
+
+    def _sync(self, lease: Lease, tally: Tally, now_ms: int, began: float) -> None:
+        rules = self.rules
+        minute = reading.MinuteOfRequests(self.state, rules.requests_per_minute)
+        allowed = min(rules.requests, minute.left(now_ms))
+        if not allowed:
+            tally.problem = f"the minute's {rules.requests_per_minute} requests are used up"
+        budget = Budget(allowed, began + rules.seconds, clock=self._clock)
+        tally.goal_ms = now_ms - int(rules.lag_s * 1000)
+        store = Store(self.state, lease, tally, rules.closing, closed_ms=self._closed_ms(now_ms))
+        try:
+            self._read(store, budget, tally)
+        except TraceStoreError as error:
+            what = "unreachable" if error.status is None else "unusable"
+            tally.problem = f"trace store {what}: {error.found}"
+        except (KeyError, ValueError, TypeError) as error:
+            found = f"{type(error).__name__}: {error}"
+            tally.problem = f"trace store answers what it should not ({found})"
+        finally:
+            tally.requests = budget.spent
+            minute.add(budget.spent, now_ms)
+        tally.frontier_ms = self._frontier_ms()
+        with store.writing() as connection:
+            done = settle(
+                connection,
+                frontier_ms=self._closed_ms(now_ms),
+                closing=rules.closing,
+                now_ms=now_ms,
+            )
+            store.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
+        tally.settle(done)
+
+    def _closed_ms(self, now_ms: int) -> int:
+        """Days that end before it are closed: all of it was read, and it ended a minute ago."""
+        return min(self._frontier_ms(), now_ms - CLOSES_AFTER_MS)
+
+    def _frontier_ms(self) -> int:
+        with self.state.reading() as connection:
+            state = reading.feed_state(connection, SCORES)
+        return state.frontier_ms if state else 0
+
+    def _read(self, store: Store, budget: Budget, tally: Tally) -> None:
+        rules, goal_ms = self.rules, tally.goal_ms
+        ahead_s = (self._frontier_ms() - goal_ms) / 1000
+        if ahead_s > CLOCK_TOLERANCE_S:
+            tally.problem = f"the clock is {ahead_s:,.0f} s behind what was read before: waiting"
+        traces, scores = reading.TracePages(self.client), reading.ScorePages(self.client)
+        start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
+        overlap_ms = int(rules.overlap_s * 1000)
+        # Traces first, so that scores meet theirs; half of the budget stays for the scores.
+        for pages, share in ((traces, 2), (scores, 1)):
+            with budget.part(share) as part:
+                reading.read_on(
+                    pages, store, part, start=start, goal_ms=goal_ms, overlap_ms=overlap_ms
+                )
+        reading.look_up_traces(traces, store, budget)
+        for pages in (scores, traces):
+            tally.reconciling |= reading.reconcile(
+                pages,
+                store,
+                budget,
+                goal_ms=goal_ms,
+                every_ms=int(rules.reconcile_s * 1000),
+                length_ms=rules.reconcile_days * DAY_MS,
+            )
+
+    def settled(self, author: str, *, after: int, limit: int = 10_000) -> list[Settled]:
+        """Settled values of an author with a sequence number above `after`, in order."""
+        table = schema.settled
+        with self.state.reading() as connection:
+            rows = connection.execute(
+                sa.select(
+                    table.c.sequence,
+                    table.c.author,
+                    table.c.stream,
+                    table.c.version,
+                    table.c.prompt_class,
+                    table.c.value,
+                )
+                .where(table.c.author == author, table.c.sequence > after)
+                .order_by(table.c.sequence)
+                .limit(limit)
+            )
+            return [Settled(*row) for row in rows]
+
+    def authors(self) -> list[str]:
+        """Authors with a settled value, by slug."""
+        with self.state.reading() as connection:
+            return [
+                str(author)
+                for author in connection.execute(
+                    sa.select(schema.sequences.c.author).order_by(schema.sequences.c.author)
+                ).scalars()
+            ]
+
+    def bad_scores(self) -> dict[tuple[str, str], int]:
+        """(author, reason) → number of scores that never count; "" is an unknown trace's author."""
+        return self._counts("bad", schema.scores.c.reason)
+
+    def capped_scores(self) -> dict[tuple[str, str], int]:
+        """(author, reader) → scores held back because the reader had too large a share."""
+        return self._counts("capped", schema.scores.c.reader)
+
+    def _counts(self, status: str, column: sa.Column[Any]) -> dict[tuple[str, str], int]:
+        table = schema.scores
+        with self.state.reading() as connection:
+            rows = connection.execute(
+                sa.select(table.c.author, column, sa.func.count())
+                .where(table.c.status == status)
+                .group_by(table.c.author, column)
+            )
+            return {(str(author), str(what)): int(count) for author, what, count in rows}
+
+    def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
+        """Traces with what readers and judges said of them; see `interactions.frame`."""
+        from twin_resources.quality.ledger.interactions import frame
+
+        with self.state.reading() as connection:
+            return frame(connection, author, since=since)

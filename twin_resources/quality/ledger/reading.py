@@ -1,0 +1,213 @@
+"""What the ledger asks of the trace store: pages, look-ups, and the pass over the last days.
+
+Belongs here: the two lists with their parameters, remembered positions, the minute's requests.
+Does not belong here: windows (`feed.py`), storing (`storing.py`).
+API: https://api.reference.langfuse.com, `GET /v3/scores` and `GET /v2/observations`
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from twin_resources.observability.trace_store.json_values import instant, milliseconds_of
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger.feed import Budget, Feed, FeedState, Row, Window
+from twin_resources.quality.ledger.storing import SCORES, TRACES, Store
+from twin_resources.storage.state.state import State
+
+SCORES_PATH = "/api/public/v3/scores"
+TRACES_PATH = "/api/public/v2/observations"
+SCORE_PAGE, TRACE_PAGE = 100, 200
+# What the gateway measured itself is in an environment of its own (`gateway/automatic_scores.py`).
+ENVIRONMENT = "default"
+_TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
+_IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8
+_MOST_LOOK_UPS = 3
+_MINUTE_MS = 60_000
+
+
+class Pages(Protocol):
+    """What is asked of a trace store; `LangfuseClient` is one."""
+
+    def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Row], str]: ...
+
+
+class ScorePages:
+    """Pages of scores by arrival."""
+
+    kind, rows = SCORES, SCORE_PAGE
+
+    def __init__(self, client: Pages) -> None:
+        self._client = client
+
+    def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
+        asked = {
+            "fromTimestamp": instant(since_ms) or "",
+            "toTimestamp": instant(until_ms) or "",
+            "fields": "core,details,subject,annotation",
+            "environment": ENVIRONMENT,
+            "limit": str(SCORE_PAGE),
+        }
+        return self._client.page(SCORES_PATH, asked | ({"cursor": cursor} if cursor else {}))
+
+    @staticmethod
+    def time_of(row: Row) -> int:
+        return milliseconds_of(row["timestamp"])
+
+
+class TracePages:
+    """Pages of answers (generation spans) by their start."""
+
+    kind, rows = TRACES, TRACE_PAGE
+
+    def __init__(self, client: Pages) -> None:
+        self._client = client
+
+    def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
+        asked = {
+            "fromStartTime": instant(since_ms) or "",
+            "toStartTime": instant(until_ms) or "",
+            "type": "GENERATION",
+            "fields": _TRACE_FIELDS,
+            "expandMetadata": "twin.chunks",
+            "limit": str(TRACE_PAGE),
+        }
+        return self._client.page(TRACES_PATH, asked | ({"cursor": cursor} if cursor else {}))
+
+    def by_id(self, trace_ids: Sequence[str]) -> list[Row]:
+        """The answers of these traces."""
+        among = {
+            "type": "stringOptions",
+            "column": "traceId",
+            "operator": "any of",
+            "value": list(trace_ids),
+        }
+        asked = {
+            "filter": json.dumps([among], separators=(",", ":")),
+            "type": "GENERATION",
+            "fields": _TRACE_FIELDS,
+            "expandMetadata": "twin.chunks",
+            "limit": str(TRACE_PAGE),
+        }
+        return self._client.page(TRACES_PATH, asked)[0]
+
+    @staticmethod
+    def time_of(row: Row) -> int:
+        return milliseconds_of(row["startTime"])
+
+
+def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
+    """How far a feed was read; None: never."""
+    table = schema.feeds
+    row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
+    return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
+
+
+def read_on(
+    pages: ScorePages | TracePages,
+    store: Store,
+    budget: Budget,
+    *,
+    start: FeedState,
+    goal_ms: int,
+    overlap_ms: int,
+) -> None:
+    """Read a list on from where it was left.
+
+    Args:
+        start: where to begin when it was never read.
+
+    Raises:
+        TraceStoreError: a page could not be read.
+    """
+    with store.state.reading() as connection:
+        state = feed_state(connection, pages.kind) or start
+
+    def commit(window: Window, after: FeedState) -> None:
+        store.commit(pages.kind, window.rows, feed=pages.kind, after=after)
+
+    feed = Feed(pages, pages.time_of, commit, page_rows=pages.rows)
+    feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
+
+
+def look_up_traces(pages: TracePages, store: Store, budget: Budget) -> None:
+    """Ask for the traces that new scores name and that no window has brought yet: an answer's
+    trace may have waited in an outbox until long after its start."""
+    for chunk in schema.pieces(
+        sorted(store.unknown)[: _MOST_LOOK_UPS * _IDS_A_REQUEST], _IDS_A_REQUEST
+    ):
+        if not budget.left():
+            return
+        budget.spend()
+        rows = pages.by_id(chunk)
+        with store.writing() as connection:
+            store.put_traces(connection, rows)
+
+
+def reconcile(
+    pages: ScorePages | TracePages,
+    store: Store,
+    budget: Budget,
+    *,
+    goal_ms: int,
+    every_ms: int,
+    length_ms: int,
+) -> bool:
+    """Read the last days again, as far as the budget goes: what came late, changed or vanished.
+
+    Returns:
+        Whether the pass is unfinished.
+    """
+    name = f"{pages.kind} again"
+    with store.state.reading() as connection:
+        state = feed_state(connection, name)
+    if state is None:  # the first reading has just seen everything
+        state = FeedState(goal_ms, began_ms=goal_ms)
+        store.commit(pages.kind, [], feed=name, after=state)
+    if state.frontier_ms >= state.began_ms and goal_ms - state.began_ms >= every_ms:
+        state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
+    if state.frontier_ms >= state.began_ms:
+        return False
+
+    def commit(window: Window, after: FeedState) -> None:
+        whole = (window.since_ms, window.until_ms) if window.whole else None
+        store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
+
+    feed = Feed(pages, pages.time_of, commit, page_rows=pages.rows)
+    state = feed.advance(state, state.began_ms, budget)
+    return state.frontier_ms < state.began_ms
+
+
+class MinuteOfRequests:
+    """Requests of the last 60 seconds, over syncs and processes."""
+
+    _name = "requests"
+
+    def __init__(self, state: State, most: int) -> None:
+        self._state = state
+        self._most = most
+
+    def left(self, now_ms: int) -> int:
+        """How many may be made now."""
+        with self._state.reading() as connection:
+            return max(self._most - sum(count for _, count in self._recent(connection, now_ms)), 0)
+
+    def add(self, count: int, now_ms: int) -> None:
+        """Note that so many were made."""
+        with self._state.transaction() as connection:
+            recent = [*self._recent(connection, now_ms), (now_ms, count)]
+            after = FeedState(now_ms, 0, 0, json.dumps(recent))
+            row = {"name": self._name, **vars(after)}
+            schema.upsert(connection, schema.feeds, [row])
+
+    def _recent(self, connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
+        state = feed_state(connection, self._name)
+        noted: list[tuple[int, int]] = json.loads(state.cursor) if state else []
+        # One from the future is of a clock that was set back since.
+        return [(at, count) for at, count in noted if now_ms - _MINUTE_MS < at <= now_ms]

@@ -1,0 +1,113 @@
+"""What one sync of the ledger did, in numbers and in one line.
+
+Belongs here: the report's fields and wording. Does not belong here: doing it (`ledger.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twin_resources.quality.ledger.settling import Settling
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What one `Ledger.sync` did.
+
+    Attributes:
+        problem: why less than everything was done; empty: everything up to `lag_s` ago was read.
+            With a problem nothing may be concluded from what is missing.
+        requests, seconds: spent.
+        traces, scores: rows that are new in the ledger.
+        changed, deleted, late: scores that were; a settled value is not touched by it.
+        bad: new scores that never count, by reason.
+        settled: new values, by author.
+        capped: reader-days held back because of the reader's share, by (author, reader).
+        behind_s: how far the frontier of the scores is behind the newest instant that could be
+            read; 0: caught up.
+        reconciling: a pass over the last days is not finished.
+    """
+
+    problem: str
+    requests: int
+    seconds: float
+    traces: int
+    scores: int
+    changed: int
+    deleted: int
+    late: int
+    bad: Mapping[str, int]
+    settled: Mapping[str, int]
+    capped: Mapping[tuple[str, str], int]
+    behind_s: float
+    reconciling: bool
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that could be read was read."""
+        return not self.problem and self.behind_s == 0
+
+    @property
+    def message(self) -> str:
+        """One line for a tick."""
+        parts = [self.problem] if self.problem else []
+        parts.append(f"{self.scores:,} new scores, {sum(self.settled.values()):,} settled")
+        parts += [f"{number:,} {what}" for what, number in self._rest() if number]
+        if self.behind_s:
+            parts.append(f"{self.behind_s:,.0f} s behind")
+        return "; ".join(parts)
+
+    def _rest(self) -> list[tuple[str, int]]:
+        bad = ", ".join(sorted(self.bad))
+        return [
+            ("changed", self.changed),
+            ("deleted", self.deleted),
+            ("late", self.late),
+            (f"that never count ({bad})", sum(self.bad.values())),
+            ("reader-days above their share", sum(self.capped.values())),
+        ]
+
+
+@dataclass
+class Tally:
+    """Counts while a sync runs."""
+
+    problem: str = ""
+    requests: int = 0
+    traces: int = 0
+    scores: int = 0
+    changed: int = 0
+    deleted: int = 0
+    late: int = 0
+    bad: Counter[str] = field(default_factory=Counter[str])
+    settled: Counter[str] = field(default_factory=Counter[str])
+    capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    frontier_ms: int = 0
+    goal_ms: int = 0
+    reconciling: bool = False
+
+    def settle(self, done: Settling) -> None:
+        """Add what was settled."""
+        self.settled.update(done.settled)
+        self.capped.update(done.capped)
+
+    def report(self, *, seconds: float) -> SyncReport:
+        """The report of these counts."""
+        return SyncReport(
+            problem=self.problem,
+            requests=self.requests,
+            seconds=seconds,
+            traces=self.traces,
+            scores=self.scores,
+            changed=self.changed,
+            deleted=self.deleted,
+            late=self.late,
+            bad=dict(self.bad),
+            settled={author: count for author, count in self.settled.items() if count},
+            capped=dict(self.capped),
+            behind_s=max(self.goal_ms - self.frontier_ms, 0) / 1000,
+            reconciling=self.reconciling,
+        )

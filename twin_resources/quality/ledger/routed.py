@@ -1,0 +1,152 @@
+"""What an author's routing has done since a day, counted from the ledger's traces.
+
+Belongs here: answers by class and route, minutes in which the margin was not held, and what was
+saved. Does not belong here: the policy (`router/`), showing it (`commands/routing.py`,
+`routing_policy`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from twin_resources.gateway.choice import PAID, QUOTES
+from twin_resources.quality.ledger import schema
+
+_OWN = ("stable", "canary")
+_LARGER = "routed:larger"  # a machine of our own as well
+_PAID = ("routed:", "cascade:", "divert:paid", "down:paid")
+_NOT_HELD = "%margin not held%"
+_TWO_SIDED = 1.96
+_MINUTE_MS = 60_000
+MOST_SERVED = 2_000  # answers: their 95th percentile is known to about a fiftieth
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Answers of one class: by models of our own, by the paid one without being named."""
+
+    own: int = 0
+    paid: int = 0
+
+
+@dataclass(frozen=True)
+class RoutedAnswers:
+    """The answers of an author since an instant; aliases, which readers named, are left out.
+
+    Attributes:
+        classes: by prompt class.
+        own, paid: all of them.
+        paid_usd: what the paid ones cost, US dollars.
+        minutes_not_held: distinct minutes with an answer for which the money left allowed no
+            certified operating point.
+        utilisation: share of the time since the first answer in which the own model answered, at
+            most 1; answers that overlap count twice. 0: it has not answered.
+    """
+
+    classes: Mapping[str, ClassCounts] = field(default_factory=dict[str, ClassCounts])
+    own: int = 0
+    paid: int = 0
+    paid_usd: float = 0.0
+    minutes_not_held: int = 0
+    utilisation: float = 0.0
+
+
+def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -> RoutedAnswers:
+    """Count an author's answers since an instant."""
+    table = schema.traces
+    mine = (
+        table.c.author == author,
+        table.c.started_ms >= int(since.timestamp() * 1000),
+        table.c.simulated.is_(False),
+    )
+    rows: Sequence[Any] = connection.execute(
+        sa.select(
+            table.c.prompt_class,
+            table.c.route,
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(table.c.cost_usd), 0.0),
+        )
+        .where(*mine)
+        .group_by(table.c.prompt_class, table.c.route)
+    ).all()
+    classes: dict[str, ClassCounts] = {}
+    usd = 0.0
+    for name, route, count, cost in rows:
+        before = classes.get(name, ClassCounts())
+        if route in _OWN or route == _LARGER:
+            classes[name] = ClassCounts(before.own + count, before.paid)
+        elif route.startswith(_PAID):
+            classes[name] = ClassCounts(before.own, before.paid + count)
+            usd += float(cost)
+    minutes = connection.execute(
+        sa.select(
+            sa.func.count(sa.distinct(table.c.started_ms - table.c.started_ms % _MINUTE_MS))
+        ).where(*mine, table.c.degraded.like(_NOT_HELD))
+    ).scalar()
+    first, busy = connection.execute(
+        sa.select(
+            sa.func.min(table.c.started_ms), sa.func.coalesce(sa.func.sum(table.c.latency_s), 0.0)
+        ).where(*mine, table.c.version.notin_((PAID, QUOTES)))
+    ).one()
+    elapsed = datetime.now(UTC).timestamp() - (first or 0) / 1000
+    return RoutedAnswers(
+        utilisation=min(1.0, float(busy) / max(elapsed, 1.0)) if first else 0.0,
+        classes=dict(sorted(classes.items())),
+        own=sum(one.own for one in classes.values()),
+        paid=sum(one.paid for one in classes.values()),
+        paid_usd=usd,
+        minutes_not_held=int(minutes or 0),
+    )
+
+
+def service_seconds(
+    connection: sa.Connection, author: str, *, since: datetime, most: int = MOST_SERVED
+) -> tuple[float, ...]:
+    """How long the own model took for its newest answers since an instant, seconds."""
+    table = schema.traces
+    rows = connection.execute(
+        sa.select(table.c.latency_s)
+        .where(
+            table.c.author == author,
+            table.c.started_ms >= int(since.timestamp() * 1000),
+            table.c.simulated.is_(False),
+            table.c.version.notin_((PAID, QUOTES)),
+            table.c.latency_s > 0.0,
+        )
+        .order_by(table.c.started_ms.desc())
+        .limit(most)
+    )
+    return tuple(float(seconds) for seconds in rows.scalars())
+
+
+def month_start(now: datetime | None = None) -> datetime:
+    """00:00 UTC of the first day of the month."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def saved_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]:
+    """What the own model's answers would have cost at the paid one, with a 95 % interval.
+
+    Args:
+        own: answers of the own model.
+        paid_usd: what paid answers to like questions have cost (the labels').
+
+    Returns:
+        Estimate, low, high in US dollars; zeros without a price to go by.
+    """
+    if not paid_usd or not own:
+        return 0.0, 0.0, 0.0
+    mean = math.fsum(paid_usd) / len(paid_usd)
+    squares = math.fsum((usd - mean) ** 2 for usd in paid_usd)
+    spread = math.sqrt(squares / (len(paid_usd) - 1)) if len(paid_usd) > 1 else mean
+    # the mean's own error, and that of `own` answers drawn around it
+    half = _TWO_SIDED * spread * math.sqrt(1.0 / len(paid_usd) + 1.0 / own)
+    return own * mean, own * max(0.0, mean - half), own * (mean + half)

@@ -1,0 +1,262 @@
+"""When a score becomes a value that is bet on: once, and in an order that never changes.
+
+Belongs here: closing reader-days, settling judgements, the cap on one reader's share.
+Does not belong here: reading scores (`feed.py`), betting (`statistics/`).
+
+A vote counts with its reader's others of that day (UTC): one value a reader and day, because the
+detectors' guarantee is void when several scores of one reader come in a row. The value is the mean
+of the reader's votes on the version and class that most of them are about (a tie goes to the
+earliest), since a class is bet on against its own baseline. A day is closed when everything before
+its end was read, a minute after it ended. A vote that is found after that joins the open day,
+unless its reader's day was settled without it: then it corrects reports only. A judgement is
+settled at once. The sequence number of an author is given out in the transaction that settles.
+
+No reader settles above `CAP` of an author's values of the last `CAP_DAYS` days once 20 readers are
+there, and above twice an equal share while they are fewer (architecture.md: poisoning). Whose day
+is settled depends on who scored and when, never on the value, so no bet is biased by it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger.scores import DAY_MS
+
+CAP = 0.05
+CAP_DAYS = 30
+FEW_READERS = 20
+STREAM_OF_VOTES = "thumbs"
+Closing = Literal["daily", "at_once"]
+_MOST_AT_ONCE = 20_000  # votes read in one go; a day of more is settled in several transactions
+
+
+@dataclass
+class Settling:
+    """What one settling did.
+
+    Attributes:
+        settled: values that got a sequence number, by author.
+        capped: reader-days that were held back, by (author, reader).
+    """
+
+    settled: Counter[str] = field(default_factory=Counter[str])
+    capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+
+
+def allowed_days(*, settled: int, coming: int, readers: int) -> int:
+    """How many of an author's values of the last month one reader may have.
+
+    Args:
+        settled: values there already.
+        coming: values that are settled together now, this one included.
+        readers: distinct readers among both.
+    """
+    share = CAP if readers >= FEW_READERS else min(1.0, 2 / max(readers, 1))
+    return max(1, math.ceil(share * (settled + coming)))
+
+
+@dataclass(frozen=True)
+class ReaderDay:
+    """The votes of one reader on one author in one day, and the value they make."""
+
+    author: str
+    reader: str
+    day: int
+    version: str
+    prompt_class: str
+    value: float
+    used: tuple[str, ...]
+    beside: tuple[str, ...]
+    first_ms: int
+
+
+def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
+    """Group votes (author, reader, day, version, prompt_class, value, timestamp_ms, id) into
+    values, in the order of their days and first votes."""
+    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    for vote in votes:
+        groups[vote["author"], vote["reader"], vote["day"]].append(vote)
+    days: list[ReaderDay] = []
+    for (author, reader, day), group in groups.items():
+        group.sort(key=lambda vote: (vote["timestamp_ms"], vote["id"]))
+        about = Counter((vote["version"], vote["prompt_class"]) for vote in group)
+        version, prompt_class = about.most_common(1)[0][0]  # a tie: the first that was met
+        used = [
+            vote
+            for vote in group
+            if (vote["version"], vote["prompt_class"]) == (version, prompt_class)
+        ]
+        beside = tuple(vote["id"] for vote in group if vote not in used)
+        mean = math.fsum(vote["value"] for vote in used) / len(used)
+        days.append(
+            ReaderDay(
+                author=author,
+                reader=reader,
+                day=day,
+                version=version,
+                prompt_class=prompt_class,
+                value=min(max(mean, 0.0), 1.0),
+                used=tuple(vote["id"] for vote in used),
+                beside=beside,
+                first_ms=group[0]["timestamp_ms"],
+            )
+        )
+    days.sort(key=lambda one: (one.day, one.first_ms, one.reader))
+    return days
+
+
+def settle(
+    connection: sa.Connection, *, frontier_ms: int, closing: Closing, now_ms: int
+) -> Settling:
+    """Settle what can be settled now; run inside the ledger's transaction.
+
+    Args:
+        frontier_ms: scores before it were read.
+        closing: `at_once` closes a reader-day at its first vote (demonstration and tests, where
+            a reader has one score).
+    """
+    done = Settling()
+    _settle_judgements(connection, done, now_ms)
+    before_day = 2**31 - 1 if closing == "at_once" else frontier_ms // DAY_MS
+    columns = ("id", "author", "reader", "day", "version", "prompt_class", "value", "timestamp_ms")
+    table = schema.scores
+    votes = connection.execute(
+        sa.select(*(table.c[name] for name in columns))
+        .where(table.c.status == "open", table.c.kind == "vote", table.c.day < before_day)
+        .order_by(table.c.day, table.c.author, table.c.reader)
+    ).mappings()
+    by_author: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for vote in votes:
+        by_author[vote["author"]].append(dict(vote))
+    for author in sorted(by_author):
+        _settle_days(connection, author, reader_days(by_author[author]), done, now_ms)
+    return done
+
+
+def _settle_judgements(connection: sa.Connection, done: Settling, now_ms: int) -> None:
+    table = schema.scores
+    rows = connection.execute(
+        sa.select(table)
+        .where(table.c.status == "open", table.c.kind == "judge")
+        .order_by(table.c.timestamp_ms, table.c.id)
+    ).mappings()
+    by_author: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_author[row["author"]].append(
+            {
+                "stream": row["name"],
+                "version": row["version"],
+                "prompt_class": row["prompt_class"],
+                "value": row["value"],
+                "unit": row["id"],
+                "day": row["timestamp_ms"] // DAY_MS,
+                "settled_ms": now_ms,
+            }
+        )
+    for author, values in by_author.items():
+        first = _take_sequences(connection, author, len(values))
+        marks = _number(author, values, first)
+        connection.execute(sa.insert(schema.settled), values)
+        _mark(connection, [(value["unit"], sequence) for value, sequence in marks], "settled")
+        done.settled[author] += len(values)
+
+
+def _settle_days(
+    connection: sa.Connection,
+    author: str,
+    days: Sequence[ReaderDay],
+    done: Settling,
+    now_ms: int,
+) -> None:
+    counted = _recent(connection, author, since_day=days[0].day - CAP_DAYS)
+    coming: dict[int, list[ReaderDay]] = defaultdict(list)
+    for one in days:
+        coming[one.day].append(one)
+    kept: list[ReaderDay] = []
+    capped: list[ReaderDay] = []
+    for of_day in (coming[day] for day in sorted(coming)):
+        readers = len(set(counted) | {one.reader for one in of_day})
+        most = allowed_days(settled=sum(counted.values()), coming=len(of_day), readers=readers)
+        for one in of_day:
+            if counted[one.reader] + 1 > most:
+                capped.append(one)
+                done.capped[author, one.reader] += 1
+            else:
+                counted[one.reader] += 1
+                kept.append(one)
+    if kept:
+        values = [
+            {
+                "stream": STREAM_OF_VOTES,
+                "version": one.version,
+                "prompt_class": one.prompt_class,
+                "value": one.value,
+                "unit": one.reader,
+                "day": one.day,
+                "settled_ms": now_ms,
+            }
+            for one in kept
+        ]
+        marks = _number(author, values, _take_sequences(connection, author, len(values)))
+        connection.execute(sa.insert(schema.settled), values)
+        used = [
+            (score, sequence)
+            for one, (_, sequence) in zip(kept, marks, strict=True)
+            for score in one.used
+        ]
+        _mark(connection, used, "settled")
+    _mark(connection, [(score, None) for one in kept for score in one.beside], "beside")
+    held = [(score, None) for one in capped for score in (*one.used, *one.beside)]
+    _mark(connection, held, "capped")
+    done.settled[author] += len(kept)
+
+
+def _recent(connection: sa.Connection, author: str, *, since_day: int) -> Counter[str]:
+    """Settled votes of an author by reader, since a day."""
+    table = schema.settled
+    rows = connection.execute(
+        sa.select(table.c.unit, sa.func.count())
+        .where(
+            table.c.author == author,
+            table.c.stream == STREAM_OF_VOTES,
+            table.c.day >= since_day,
+        )
+        .group_by(table.c.unit)
+    )
+    return Counter({str(reader): int(count) for reader, count in rows})
+
+
+def _take_sequences(connection: sa.Connection, author: str, count: int) -> int:
+    """The first of `count` numbers that were never given out."""
+    table = schema.sequences
+    last = connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
+    schema.upsert(connection, table, [{"author": author, "last": last + count}])
+    return last + 1
+
+
+def _number(
+    author: str, values: list[dict[str, Any]], first: int
+) -> list[tuple[dict[str, Any], int]]:
+    for sequence, value in enumerate(values, start=first):
+        value |= {"author": author, "sequence": sequence}
+    return [(value, value["sequence"]) for value in values]
+
+
+def _mark(connection: sa.Connection, scores: Sequence[tuple[str, int | None]], status: str) -> None:
+    if not scores:
+        return
+    table = schema.scores
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == sa.bindparam("score"))
+        .values(status=status, sequence=sa.bindparam("number")),
+        [{"score": score, "number": number} for score, number in scores],
+    )

@@ -1,0 +1,214 @@
+"""Writing rows of the trace store into the ledger: new, changed, gone, late.
+
+Belongs here: the transaction of one window, and which status a row gets or keeps.
+Does not belong here: reading (`feed.py`), settling (`settling.py`).
+Method: upserts by the trace store's own ids, so that a row that is read twice is there once.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger.feed import FeedState
+from twin_resources.quality.ledger.report import Tally
+from twin_resources.quality.ledger.scores import DAY_MS, UNKNOWN_TRACE, score_row, with_trace
+from twin_resources.quality.ledger.settling import STREAM_OF_VOTES, Closing
+from twin_resources.quality.ledger.traces import trace_row
+from twin_resources.storage.state.lease import Lease
+from twin_resources.storage.state.state import State
+
+TRACES, SCORES = "traces", "scores"
+_CHUNK = 500  # bound parameters of one statement
+_OLD_AT_ONCE = 2000
+_FINAL = ("settled", "beside", "late", "capped")  # what a later change does not reopen
+
+
+@dataclass
+class Store:
+    """Writes under the ledger's lease.
+
+    Attributes:
+        closed_ms: days that end before it were settled: the frontier when the sync began.
+        unknown: traces that scores of this sync name and the ledger does not know.
+    """
+
+    state: State
+    lease: Lease
+    tally: Tally
+    closing: Closing
+    closed_ms: int = 0
+    unknown: set[str] = field(default_factory=set[str])
+
+    @contextmanager
+    def writing(self) -> Generator[sa.Connection]:
+        """One transaction, begun only while the lease is ours.
+
+        Raises:
+            LeaseLost: another process took it.
+        """
+        self.lease.confirm()
+        with self.state.transaction() as connection:
+            yield connection
+
+    def commit(
+        self,
+        kind: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        feed: str,
+        after: FeedState,
+        whole: tuple[int, int] | None = None,
+    ) -> None:
+        """Store one window and how far its feed came.
+
+        Args:
+            kind: `traces` or `scores`.
+            whole: the window's bounds when `rows` are everything in it: what else the ledger holds
+                there was deleted.
+        """
+        with self.writing() as connection:
+            if kind == TRACES:
+                seen = self.put_traces(connection, rows)
+            else:
+                seen = self.put_scores(connection, rows)
+            if whole is not None:
+                self._forget_vanished(connection, kind, seen, whole)
+            schema.upsert(connection, schema.feeds, [{"name": feed} | asdict(after)])
+
+    def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+        """Store traces; scores that waited for them are looked at again. Gives the ids seen."""
+        made = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
+        known = _by_id(connection, schema.traces, "trace_id", list(made))
+        schema.upsert(connection, schema.traces, list(made.values()))
+        new = [made[identity] for identity in made if identity not in known]
+        self.tally.traces += len(new)
+        table = schema.scores
+        for chunk in schema.pieces([row["trace_id"] for row in new], _CHUNK):
+            waited = connection.execute(
+                sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
+            ).mappings()
+            found = [with_trace(dict(row), made[row["trace_id"]]) for row in waited]
+            self._place(connection, found)
+            schema.upsert(connection, table, found)
+        self.unknown -= set(made)
+        return set(made)
+
+    def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+        """Store scores; gives the ids seen."""
+        made = {row["id"]: row for row in map(score_row, rows) if row is not None}
+        known = _by_id(connection, schema.scores, "id", list(made))
+        of_traces = _by_id(
+            connection, schema.traces, "trace_id", list({row["trace_id"] for row in made.values()})
+        )
+        fresh: list[dict[str, Any]] = []
+        changed: list[dict[str, Any]] = []
+        for identity, row in made.items():
+            former = known.get(identity)
+            if former is None:
+                fresh.append(with_trace(row, of_traces.get(row["trace_id"])))
+            elif _says_the_same(former, row):
+                continue
+            elif former["status"] in _FINAL or former["sequence"] is not None:
+                said = {name: row[name] for name in ("value", "text", "updated_ms")}
+                back = {"status": "settled"} if former["status"] == "deleted" else {}
+                changed.append(former | said | back)
+            else:
+                kept = {name: former[name] for name in ("trace_id", "given_ms", "timestamp_ms")}
+                again = with_trace(row | kept, of_traces.get(former["trace_id"]))
+                self._place(connection, [again])
+                changed.append(again)
+        self._place(connection, fresh)
+        self.unknown |= {row["trace_id"] for row in fresh if row["reason"] == UNKNOWN_TRACE}
+        self.tally.scores += len(fresh)
+        self.tally.changed += len(changed)
+        self.tally.bad.update(row["reason"] for row in fresh if row["status"] == "bad")
+        schema.upsert(connection, schema.scores, [*fresh, *changed])
+        return set(made)
+
+    def _place(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Give votes their day: their own, the open one, or none when the day was settled."""
+        votes = [row for row in rows if row["kind"] == "vote" and row["status"] == "open"]
+        if not votes:
+            return
+        taken = _settled_days(connection, votes)
+        for vote in votes:
+            own = vote["timestamp_ms"] // DAY_MS
+            vote["day"] = own
+            if (vote["author"], vote["reader"], own) in taken:
+                vote["status"] = "late"
+                self.tally.late += 1
+            elif self.closing == "daily" and (own + 1) * DAY_MS <= self.closed_ms:
+                vote["day"] = self.closed_ms // DAY_MS
+
+    def _forget_vanished(
+        self, connection: sa.Connection, kind: str, seen: set[str], whole: tuple[int, int]
+    ) -> None:
+        table = schema.traces if kind == TRACES else schema.scores
+        identity = table.c.trace_id if kind == TRACES else table.c.id
+        moment = table.c.started_ms if kind == TRACES else table.c.timestamp_ms
+        inside = (moment >= whole[0]) & (moment < whole[1])
+        if kind == SCORES:
+            inside &= table.c.status != "deleted"
+        held = connection.execute(sa.select(identity).where(inside)).scalars()
+        vanished = [one for one in held if one not in seen]
+        for chunk in schema.pieces(vanished, _CHUNK):
+            if kind == TRACES:
+                connection.execute(sa.delete(table).where(identity.in_(chunk)))
+            else:
+                gone = sa.update(table).where(identity.in_(chunk))
+                connection.execute(gone.values(status="deleted", text=""))
+        self.tally.deleted += len(vanished) if kind == SCORES else 0
+
+    def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
+        """Remove rows past their retention, some at a time."""
+        for table, identity, moment in (
+            (schema.scores, schema.scores.c.id, schema.scores.c.timestamp_ms),
+            (schema.traces, schema.traces.c.trace_id, schema.traces.c.started_ms),
+        ):
+            old = sa.select(identity).where(moment < before_ms).limit(_OLD_AT_ONCE)
+            connection.execute(sa.delete(table).where(identity.in_(old)))
+
+
+def _says_the_same(former: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    if former["status"] == "deleted":
+        return False
+    return former["value"] == row["value"] and former["text"] == row["text"]
+
+
+def _by_id(
+    connection: sa.Connection, table: sa.Table, name: str, ids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Rows by id; texts of traces are left where they are."""
+    columns = [column for column in table.c if column.name not in ("question", "answer")]
+    found: dict[str, dict[str, Any]] = {}
+    for chunk in schema.pieces(ids, _CHUNK):
+        rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
+        found |= {row[name]: dict(row) for row in rows.mappings()}
+    return found
+
+
+def _settled_days(
+    connection: sa.Connection, votes: Sequence[Mapping[str, Any]]
+) -> set[tuple[str, str, int]]:
+    """(author, reader, day) of these votes that have a settled value."""
+    table = schema.settled
+    days = {vote["timestamp_ms"] // DAY_MS for vote in votes}
+    taken: set[tuple[str, str, int]] = set()
+    for author in {vote["author"] for vote in votes}:
+        rows = connection.execute(
+            sa.select(table.c.unit, table.c.day).where(
+                table.c.author == author,
+                table.c.stream == STREAM_OF_VOTES,
+                table.c.day >= min(days),
+                table.c.day <= max(days),
+            )
+        )
+        taken |= {(author, str(reader), int(day)) for reader, day in rows}
+    return taken

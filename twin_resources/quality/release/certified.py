@@ -1,0 +1,53 @@
+"""What each version's own first values certify, read from the ledger.
+
+Belongs here: the query, and bounds from its values. Does not belong here: the bounds' mathematics
+(`statistics/bounds.py`), what is concluded (`anchor.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from twin_resources.quality.ledger.schema import settled
+from twin_resources.quality.release.anchor import Certified
+from twin_resources.statistics.baseline import FIRST_BATCH, class_bounds
+
+
+def name_of(version: int) -> str:
+    """How traces and settled values call a version."""
+    return f"v{version}"
+
+
+def certified_by(
+    connection: sa.Connection, author: str, versions: Collection[int], *, before_ms: int
+) -> dict[int, dict[str, Certified]]:
+    """Version → stream → bounds, for streams in which the version has its first 500 values.
+
+    Args:
+        before_ms: values settled later do not count, so that asking again gives the same answer.
+    """
+    found: dict[int, dict[str, Certified]] = {}
+    mine = (settled.c.author == author, settled.c.settled_ms < before_ms)
+    for version in versions:
+        of_version = (*mine, settled.c.version == name_of(version))
+        streams = connection.execute(
+            sa.select(settled.c.stream)
+            .where(*of_version)
+            .group_by(settled.c.stream)
+            .having(sa.func.count() >= FIRST_BATCH)
+        ).scalars()
+        for stream in list(streams):
+            rows = connection.execute(
+                sa.select(settled.c.prompt_class, settled.c.value)
+                .where(*of_version, settled.c.stream == stream)
+                .order_by(settled.c.sequence)
+                .limit(FIRST_BATCH)
+            ).all()
+            classes = [str(row.prompt_class) for row in rows]
+            bounds = class_bounds(classes, [float(row.value) for row in rows]).bounds
+            found.setdefault(version, {})[stream] = Certified(bounds, Counter(classes))
+    return found

@@ -1,0 +1,71 @@
+"""What a trial of an author could work with, measured: the input of the choice of release mode.
+
+Belongs here: counting prompts, certified claims and scores.
+Does not belong here: the choice (`release/release_mode.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.quality.judges.panel import deciding
+from twin_resources.quality.ledger.interactions import of_readers
+from twin_resources.quality.release.canary import ScoreRate, score_rate
+from twin_resources.quality.release.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Trial
+from twin_resources.quality.release.replays import certified_claims
+from twin_resources.registry.policy import CANARY_SHARE
+from twin_resources.statistics.baseline import MARGIN
+
+if TYPE_CHECKING:
+    from twin_resources.registry.registry import Registry
+    from twin_resources.storage.tables.tables import Tables
+
+
+def measured(
+    registry: Registry,
+    tables: Tables,
+    author: str,
+    *,
+    now: float,
+    margin: float = MARGIN,
+    fewest_prompts: int = FEWEST_PROMPTS,
+) -> Trial:
+    """Certified claims, prompts to replay, and the score rate that a canary would have.
+
+    Args:
+        now: seconds since the epoch.
+        fewest_prompts: 300; the demo uses 60, and prints that.
+    """
+    table: dict[str, Any] = registry.routing().get(author, {})
+    share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
+    rate = score_rate(registry.state, author, now=now)
+    return Trial(
+        certified=deciding(list(certified_claims(tables, author))),
+        prompts=recorded_prompts(tables, author),
+        canary_values_per_day=rate.per_day * share,
+        canary_readers=expected_readers(rate, share=share),
+        margin=margin,
+        fewest_prompts=fewest_prompts,
+    )
+
+
+def expected_readers(rate: ScoreRate, *, share: float) -> int:
+    """Distinct readers whom the longest canary would reach.
+
+    A reader is drawn anew each day, and scores on per_day/readers of the days: reached with
+    probability 1 − (1 − share)^(days with a score).
+    """
+    if not rate.readers:
+        return 0
+    days = LONGEST_CANARY_DAYS * rate.per_day / rate.readers
+    return int(rate.readers * (1.0 - (1.0 - share) ** days))
+
+
+def recorded_prompts(tables: Tables, author: str) -> int:
+    """Questions of readers that can be replayed; held-out ones only fill up, they call for no
+    trial."""
+    if not tables.exists("interactions", author):
+        return 0
+    found = of_readers(tables.scan("interactions", author)).select("trace_id").collect()
+    return found.height

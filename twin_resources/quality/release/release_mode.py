@@ -1,0 +1,171 @@
+"""How a candidate is tried out, chosen from what can be measured, and canary days as pairs.
+
+Belongs here: the choice of mode with its reason, the differences of a canary, when a trial is
+parked, one line on where it stands.
+Does not belong here: the test itself (`promotion.py`), the moves (`registry/moves.py`).
+Method: `promotion.py`. Parked (undecided when the prompts or the days are used up) is not rolled
+back for harm.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin_resources.registry.moves import Evidence, Mode
+from twin_resources.statistics.baseline import MARGIN, duration
+from twin_resources.statistics.bets import log_mean
+from twin_resources.statistics.promotion import ALPHA, Pair, PairEvidence, expected_pairs
+from twin_resources.statistics.values import Settled
+
+FEWEST_PROMPTS = 300
+LONGEST_CANARY_DAYS = 14.0
+FEWEST_READERS = 30
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial could work with.
+
+    Attributes:
+        certified: claims with a certified measure (`judges.py`).
+        prompts: recorded prompts that can be replayed.
+        canary_values_per_day: settled values a day that a canary would get: measured score rate
+            × share of traffic.
+        canary_readers: distinct readers expected in it.
+        spread: standard deviation of d, from earlier pairs; .57 for two independent thumbs of .80.
+        margin, alpha: ε and α.
+        fewest_prompts: 300; the demo uses 60, and prints that.
+    """
+
+    certified: tuple[str, ...]
+    prompts: int
+    canary_values_per_day: float
+    canary_readers: int
+    spread: float = 0.57
+    margin: float = MARGIN
+    alpha: float = ALPHA
+    fewest_prompts: int = FEWEST_PROMPTS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A release mode and why.
+
+    Attributes:
+        expected_pairs: to promote an equal model; 0 in mode `gate`.
+        expected_days: of a canary, infinite without scores; 0 in the other modes.
+    """
+
+    mode: Mode
+    reason: str
+    expected_pairs: float
+    expected_days: float
+
+
+def choose(trial: Trial) -> Choice:
+    """Shadow if a certified judge has enough prompts, else canary if short enough, else gate."""
+    pairs = expected_pairs(trial.spread, margin=trial.margin, alpha=trial.alpha)
+    if trial.certified and trial.prompts >= trial.fewest_prompts:
+        claims = " and ".join(trial.certified)
+        reason = (
+            f"shadow: a certified judge of {claims} and {trial.prompts:,} prompts to replay; "
+            f"an equal model takes about {pairs:.0f} pairs"
+        )
+        return Choice("shadow", reason, pairs, 0.0)
+    judge = (
+        f"only {trial.prompts:,} of {trial.fewest_prompts:,} prompts to replay"
+        if trial.certified
+        else "no certified judge"
+    )
+    rate = trial.canary_values_per_day
+    days = pairs / rate if rate > 0.0 else math.inf
+    said = f"about {duration(days)}" if math.isfinite(days) else "without end: nobody scores"
+    if days <= LONGEST_CANARY_DAYS and trial.canary_readers >= FEWEST_READERS:
+        reason = f"canary: {judge}; about {pairs:.0f} reader-days at {rate:.3g} a day, {said}"
+        return Choice("canary", reason, pairs, days)
+    why = (
+        f"a canary would take {said}, more than {LONGEST_CANARY_DAYS:.0f} days"
+        if days > LONGEST_CANARY_DAYS
+        else f"a canary would have {trial.canary_readers} of the {FEWEST_READERS} readers needed"
+    )
+    return Choice("gate", f"gate: {judge}; {why}", 0.0, 0.0)
+
+
+def canary_pairs(
+    values: Sequence[Settled], *, candidate: str, incumbent: str, claim: str
+) -> list[Pair]:
+    """Each canary value minus the mean of the incumbent's values of the same class since the last.
+
+    Args:
+        values: settled of one author and stream, in order, both versions mixed.
+        claim: name of the claim that the stream stands for.
+
+    Each incumbent value is used once. A canary value with no incumbent value of its class waiting
+    gives no pair. The pair has the sequence of the canary value, so that a replay is known as one.
+    """
+    waiting: dict[str, list[float]] = {}
+    pairs: list[Pair] = []
+    for value in values:
+        if value.version == incumbent:
+            waiting.setdefault(value.prompt_class, []).append(value.value)
+        elif value.version == candidate and (others := waiting.pop(value.prompt_class, [])):
+            difference = value.value - math.fsum(others) / len(others)
+            pairs.append(Pair(value.sequence, {claim: max(-1.0, min(1.0, difference))}))
+    return pairs
+
+
+def finding(
+    evidence: PairEvidence,
+    *,
+    mode: Mode,
+    exhausted: bool,
+    readers: int | None = None,
+    certified: bool = True,
+    spread: float = 0.57,
+) -> Evidence:
+    """What `registry_moves.legal_moves` is told about a version on trial.
+
+    Args:
+        exhausted: prompts are used up, or 14 days of canary are over.
+        readers: distinct readers in the canary, if thumbs decide; under 30 they may only veto.
+        certified: whether every measure still has its certificate; without it nothing is decided.
+        spread: of d, for the expected number of pairs.
+    """
+    needed = expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha)
+    progress = f"{evidence.pairs} of about {max(needed, evidence.pairs):.0f} pairs"
+    strength = _strength(evidence)
+    if not certified:
+        reason = (
+            f"{mode}: parked, the judge has lost its certificate"
+            if exhausted
+            else (f"{mode}: nothing decided, the judge has no certificate")
+        )
+        return Evidence("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
+    if evidence.verdict == "roll_back":
+        return Evidence("roll_back", f"{mode}: worse than the stable version; {strength}")
+    too_few = readers is not None and readers < FEWEST_READERS
+    won = f"not worse by {evidence.margin:g} or more" if evidence.margin else "better"
+    if evidence.verdict == "promote" and not too_few:
+        return Evidence(
+            "promote",
+            f"{mode}: {won}, after {evidence.pairs} pairs; {strength}",
+        )
+    held = f"; {readers} of {FEWEST_READERS} readers needed to promote" if too_few else ""
+    if exhausted:
+        return Evidence("exhausted", f"{mode}: parked, {progress}; {strength}{held}")
+    return Evidence("undecided", f"{mode}: {progress}; {strength}{held}")
+
+
+def _strength(evidence: PairEvidence) -> str:
+    """U of the weakest claim and D of the worst, against what they need."""
+    weakest = min(evidence.highest, key=lambda name: evidence.highest[name])
+    worst = max(evidence.down, key=lambda name: log_mean(evidence.down[name]))
+    return (
+        f"promotion {math.exp(min(700.0, evidence.highest[weakest])):.3g} of "
+        f"{math.exp(evidence.log_needed_up):.0f} ({weakest}), roll-back "
+        f"{math.exp(min(700.0, log_mean(evidence.down[worst]))):.3g} of "
+        f"{math.exp(evidence.log_needed_down):.0f} ({worst})"
+    )

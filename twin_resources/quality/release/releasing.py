@@ -1,0 +1,267 @@
+"""One round of release: mode, moves, trial, moves again; a second one at once moves nothing.
+
+Belongs here: the order of these steps, for the asset `released_model` and the sensor
+`canary_verdict` alike.
+Does not belong here: each step (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
+Source of the method: architecture.md.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.release import canary, release_mode, trial
+from twin_resources.quality.release.measuring import measured
+from twin_resources.quality.release.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Choice
+from twin_resources.quality.release.replays import Replays, read_replays
+from twin_resources.quality.release.trial import Standing, Terms
+from twin_resources.quality.release.trial_rows import OnTrial, Trial
+from twin_resources.registry.moves import Mode, ModelVersion, Move
+from twin_resources.registry.registry import Registry, reconcile
+from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.promotion import expected_pairs
+
+if TYPE_CHECKING:
+    from twin_resources.storage.tables.tables import Tables
+
+AUTO = "auto"
+MODES = (AUTO, "gate", "shadow", "canary")
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of release found and did.
+
+    Attributes:
+        choice: release mode with its reason.
+        moves: made now, in order.
+        trial: of the version that is, or was until this round, on trial; None: there is none.
+        spread: standard deviation of d, for the expected number of pairs.
+    """
+
+    choice: Choice
+    moves: tuple[Move, ...]
+    trial: Trial | None
+    spread: float = 0.57
+
+
+def chosen_mode(wanted: str, known: release_mode.Trial) -> Choice:
+    """The author's own mode, or the one that fits what was measured.
+
+    Args:
+        wanted: `Author.release_mode`; `auto`: choose.
+
+    Raises:
+        TwinError: no such mode.
+    """
+    if wanted == AUTO:
+        return release_mode.choose(known)
+    if wanted not in MODES:
+        raise TwinError(
+            "choose a release mode",
+            found=f"{wanted!r} in the author's settings",
+            next_step=f"write one of {', '.join(MODES)}",
+        )
+    pairs = expected_pairs(known.spread, margin=known.margin, alpha=known.alpha)
+    reason = f"{wanted}: the author's settings say so"
+    mode = cast("Mode", wanted)
+    return Choice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
+
+
+def with_answer_model(choice: Choice, known: release_mode.Trial, stable: ModelVersion) -> Choice:
+    """The choice while an answer model is stable: a trial that must be won, as a shadow unless
+    readers can decide it.
+
+    Args:
+        choice: what it would be otherwise.
+    """
+    mode: Mode = "shadow" if choice.mode == "gate" else choice.mode
+    pairs = expected_pairs(known.spread, margin=0.0, alpha=known.alpha)
+    reason = (
+        f"{mode}: v{stable.version} answers by the author's word ({stable.base}), and only a won "
+        f"trial replaces it; one that is better by {MARGIN:g} takes about {pairs:.0f} pairs"
+    )
+    if not known.certified and mode == "shadow":
+        reason += "; no judge is certified to decide it yet"
+    days = pairs / known.canary_values_per_day if known.canary_values_per_day > 0.0 else math.inf
+    return Choice(mode, reason, pairs, days if mode == "canary" else 0.0)
+
+
+def release(
+    registry: Registry,
+    author: str,
+    *,
+    choice: Choice,
+    gate_version: str,
+    actor: str,
+    now: float,
+    replays: Replays | None = None,
+    margin: float = MARGIN,
+    withheld: str = "",
+) -> Round:
+    """Reconcile the registry with what trials have found, and take the trial on.
+
+    Args:
+        gate_version: the gate's version now.
+        actor: who asks; kept in the history.
+        now: seconds since the epoch.
+        replays: what `shadow_pairs` holds; None: nothing was replayed.
+        margin: ε of a canary; that of a shadow is in its pairs' terms.
+        withheld: see `registry.reconcile`.
+    """
+    state = registry.state
+    before = trial.current(state, author)
+    moves = _reconcile(registry, author, before, choice, gate_version, actor, withheld)
+    on = trial.on_trial(state, author)
+    if on is None:
+        return Round(choice, tuple(moves), before)
+    now_known = take_on(registry, on, now=now, replays=replays, margin=margin)
+    if now_known is not None and now_known.finding.finding != "undecided":
+        moves += _reconcile(registry, author, now_known, choice, gate_version, actor, withheld)
+    return Round(choice, tuple(moves), now_known)
+
+
+def release_measured(
+    registry: Registry,
+    tables: Tables,
+    author: str,
+    *,
+    wanted: str,
+    gate_version: str,
+    actor: str,
+    now: float,
+    replayed: Mapping[str, Any],
+    margin: float = MARGIN,
+    fewest_prompts: int = FEWEST_PROMPTS,
+    withheld: str = "",
+) -> Round:
+    """A round whose mode follows from what is measured, with the shadow pairs that there are.
+
+    Args:
+        wanted: `Author.release_mode`.
+        replayed: metadata of the newest `shadow_pairs`: which trial has used its prompts up.
+        margin, fewest_prompts: ε and the prompts that a shadow trial needs.
+        withheld: see `registry.reconcile`.
+
+    Raises:
+        TwinError: no such release mode, or a table that cannot be read.
+    """
+    replays = read_replays(tables, registry, author, used_up=_used_up(replayed), margin=margin)
+    found = measured(
+        registry, tables, author, now=now, margin=margin, fewest_prompts=fewest_prompts
+    )
+    if replays is not None:
+        found = replace(found, spread=replays.spread)
+    choice, stable = chosen_mode(wanted, found), registry.stable(author)
+    if stable is not None and stable.is_answer_model:
+        choice = with_answer_model(choice, found, stable)
+    done = release(
+        registry,
+        author,
+        choice=choice,
+        gate_version=gate_version,
+        actor=actor,
+        now=now,
+        replays=replays,
+        margin=margin,
+        withheld=withheld,
+    )
+    return replace(done, spread=found.spread)
+
+
+def take_on_measured(
+    registry: Registry,
+    tables: Tables,
+    author: str,
+    *,
+    wanted: str,
+    gate_version: str,
+    actor: str,
+    now: float,
+    replayed: Mapping[str, Any],
+    margin: float = MARGIN,
+    fewest_prompts: int = FEWEST_PROMPTS,
+    withheld: str = "",
+) -> Trial | None:
+    """Fold what is new; a whole round follows only when that decides something.
+
+    A round writes the policy of all authors: 200 of them on trial would cost 20 CPU seconds a tick.
+    Arguments as in `release_measured`; None: as in `take_on`, or nothing is on trial.
+    """
+    on = trial.on_trial(registry.state, author)
+    if on is None:
+        return None
+    replays = None
+    if on.mode == "shadow":
+        used_up = _used_up(replayed)
+        replays = read_replays(tables, registry, author, used_up=used_up, margin=margin)
+    known = take_on(registry, on, now=now, replays=replays, margin=margin)
+    if known is None or known.finding.finding == "undecided":
+        return known
+    done = release_measured(
+        registry,
+        tables,
+        author,
+        wanted=wanted,
+        gate_version=gate_version,
+        actor=actor,
+        now=now,
+        replayed=replayed,
+        margin=margin,
+        fewest_prompts=fewest_prompts,
+        withheld=withheld,
+    )
+    return done.trial
+
+
+def _used_up(replayed: Mapping[str, Any]) -> str:
+    return str(replayed.get("trial", "")) if replayed.get("prompts_used_up") else ""
+
+
+def take_on(
+    registry: Registry, on: OnTrial, *, now: float, replays: Replays | None, margin: float
+) -> Trial | None:
+    """Begin the trial if need be and fold what is new.
+
+    None: a shadow of which nothing was replayed yet, or that no certified judge can decide.
+    """
+    state = registry.state
+    if on.mode == "shadow":
+        if replays is None or not replays.about(on) or not replays.terms.claims:
+            return trial.current(state, on.author)
+        running = trial.begin(state, on, replays.terms, now=now)
+        return trial.fold(state, running, replays.pairs, replays.standing())
+    after = canary.last_sequence(state, on.author)
+    margin = trial.margin_against(registry.get(on.author, on.incumbent), margin)
+    terms = Terms((canary.CLAIM,), judges="readers", margin=margin)
+    running = trial.begin(state, on, terms, now=now, after_sequence=after)
+    days = canary.days_of(state, running)
+    over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S
+    return trial.fold(state, running, days.pairs, Standing(exhausted=over, readers=days.readers))
+
+
+def _reconcile(
+    registry: Registry,
+    author: str,
+    known: Trial | None,
+    choice: Choice,
+    gate_version: str,
+    actor: str,
+    withheld: str,
+) -> list[Move]:
+    evidence = {} if known is None else {known.on.version: known.finding}
+    return reconcile(
+        registry,
+        author,
+        gate_version=gate_version,
+        mode=choice.mode,
+        actor=actor,
+        evidence=evidence,
+        withheld=withheld,
+    )

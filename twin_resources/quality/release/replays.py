@@ -1,0 +1,153 @@
+"""Shadow pairs as a trial uses them.
+
+Belongs here: reading the newest trial of the table `shadow_pairs` and its judges' certificates.
+Does not belong here: replaying prompts and judging answers (`twin_assets/serving/shadowing.py`),
+the table's columns (`judges/pairs.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_resources.quality.judges import pairs as table
+from twin_resources.quality.judges.panel import VETOING, deciding
+from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.release.trial import Standing, Terms, margin_against
+from twin_resources.quality.release.trial_rows import OnTrial
+from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.judges import withdrawn
+from twin_resources.statistics.promotion import Pair
+
+if TYPE_CHECKING:
+    from twin_resources.registry.registry import Registry
+    from twin_resources.storage.tables.tables import Tables
+
+_FEW = 10  # pairs under which a spread of their own says little
+_SPREAD = 0.57
+
+
+@dataclass(frozen=True)
+class Replays:
+    """What was replayed for one candidate.
+
+    Attributes:
+        candidate, incumbent: versions. anchor: None when it is the incumbent, or there is none.
+        terms: claims, vetoes and judges; without a certified judge there are no claims.
+        pairs: in order.
+        exhausted: every prompt has been replayed.
+        certified: whether every judge still tells plants from the author's own answers.
+        spread: standard deviation of d over the pairs.
+    """
+
+    candidate: int
+    incumbent: int
+    anchor: int | None
+    terms: Terms
+    pairs: tuple[Pair, ...]
+    exhausted: bool
+    certified: bool
+    spread: float = _SPREAD
+
+    def about(self, on: OnTrial) -> bool:
+        """Whether these are pairs of that trial."""
+        found = (self.candidate, self.incumbent, self.anchor)
+        return found == (on.version, on.incumbent, on.anchor)
+
+    def standing(self) -> Standing:
+        """What a fold of them is told."""
+        return Standing(exhausted=self.exhausted, certified=self.certified, spread=self.spread)
+
+
+def certified_claims(tables: Tables, author: str) -> dict[str, str]:
+    """Claim → measure (`name@revision`) that is certified for it; empty: nobody may decide."""
+    if not tables.exists(CERTIFICATE_TABLE, author):
+        return {}
+    rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])
+    found: dict[str, str] = {}
+    for claim, document in rows.iter_rows():
+        certificate: Mapping[str, Any] = json.loads(document)
+        if certificate["certified"]:
+            found[str(claim)] = str(certificate["measure"])
+    return found
+
+
+def read_replays(
+    tables: Tables,
+    registry: Registry,
+    author: str,
+    *,
+    used_up: str = "",
+    margin: float = MARGIN,
+) -> Replays | None:
+    """The newest trial in the author's table; None: nothing was replayed yet.
+
+    Args:
+        used_up: the trial of which every prompt has been replayed (metadata of `shadow_pairs`).
+        margin: ε of the judges' certificates, and of the trial (`margin_against`).
+    """
+    if not tables.exists(table.TABLE, author):
+        return None
+    rows = tables.read(table.TABLE, author)
+    if rows.is_empty():
+        return None
+    newest = rows.sort("sequence").row(-1, named=True)
+    known = {item.checkpoint: item for item in registry.versions(author)}
+    versions = {checkpoint: item.version for checkpoint, item in known.items()}
+    trial, anchor = str(newest["trial"]), str(newest["anchor"])
+    compared = [newest["candidate"], newest["incumbent"], *([anchor] if anchor else [])]
+    if any(checkpoint not in versions for checkpoint in compared):
+        return None  # of a registry that was emptied since
+    scored_by = _judges(rows.filter(pl.col("trial") == trial))
+    # A certificate of another revision says nothing about these scores.
+    held = [
+        claim
+        for claim, measure in certified_claims(tables, author).items()
+        if scored_by.get(claim) == measure
+    ]
+    claims = deciding(held)
+    vetoes = tuple(claim for claim in held if claim in VETOING)
+    pairs = table.pairs_of(rows, trial, [*claims, *vetoes])
+    lost = [
+        claim
+        for claim in (*claims, *vetoes)
+        if withdrawn(table.plant_differences(rows, trial, claim), margin=margin)
+    ]
+    return Replays(
+        candidate=versions[newest["candidate"]],
+        incumbent=versions[newest["incumbent"]],
+        anchor=versions[anchor] if anchor else None,
+        terms=Terms(
+            claims,
+            vetoes,
+            judges=", ".join(scored_by[name] for name in held),
+            margin=margin_against(known[newest["incumbent"]], margin),
+        ),
+        pairs=tuple(pairs),
+        exhausted=used_up == trial,
+        certified=bool(claims) and not lost,
+        spread=_spread(pairs),
+    )
+
+
+def _judges(rows: pl.DataFrame) -> dict[str, str]:
+    """Claim → measure that scored the newest row."""
+    newest = rows.sort("sequence").row(-1, named=True)
+    return {str(score["claim"]): str(score["judge"]) for score in newest["scores"]}
+
+
+def _spread(pairs: Sequence[Pair]) -> float:
+    """Standard deviation of d, of the claim where it is largest."""
+    if len(pairs) < _FEW:
+        return _SPREAD
+    claims = pairs[0].incumbent
+    return max(
+        (statistics.stdev(pair.incumbent[claim] for pair in pairs) for claim in claims),
+        default=_SPREAD,
+    )

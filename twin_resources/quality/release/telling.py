@@ -1,0 +1,101 @@
+"""What a round of release says of itself, as plain values for metadata.
+
+Belongs here: mode, evidence and anchor in words and numbers, for asset, sensor and job alike.
+Does not belong here: finding them out (`releasing.py`), any text of an author or reader.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from twin_resources.quality.release.release_mode import Choice
+from twin_resources.quality.release.trial_rows import Trial
+from twin_resources.registry.moves import ModelVersion, Move
+from twin_resources.statistics.bets import log_mean
+from twin_resources.statistics.promotion import expected_pairs
+
+NO_STABLE = "none: base model + retrieval answer"
+
+
+def untold(moves: Sequence[Move], last: int) -> list[Move]:
+    """Moves after the one of which the newest record tells, by whomever they were made.
+
+    Args:
+        moves: an author's history. last: `move` in the metadata of that record; 0: none.
+    """
+    return [move for move in moves if move.number > last and move.to_state != "candidate"]
+
+
+def release_metadata(
+    stable: ModelVersion | None, moves: Sequence[Move], *, last: int = 0
+) -> dict[str, Any]:
+    """What every record of `released_model` has.
+
+    Args:
+        moves: that this record tells of. last: `move` of the record before.
+    """
+    return {
+        "stable": f"v{stable.version}" if stable else NO_STABLE,
+        "checkpoint": stable.checkpoint if stable else "",
+        "moved": "\n".join(f"- {line_of(move)}" for move in moves) or "nothing",
+        "move": max([last, *(move.number for move in moves)]),
+    }
+
+
+def line_of(move: Move) -> str:
+    """One move in one line."""
+    return f"v{move.version}: {move.from_state} → {move.to_state} by {move.actor} ({move.reason})"
+
+
+def mode_metadata(choice: Choice) -> dict[str, Any]:
+    """The release mode with its reason and what it would cost."""
+    found: dict[str, Any] = {"release_mode": choice.mode, "mode_because": choice.reason}
+    if choice.expected_pairs:
+        found["expected_pairs"] = round(choice.expected_pairs)
+    if choice.expected_days and math.isfinite(choice.expected_days):
+        found["expected_days"] = round(choice.expected_days, 1)
+    return found
+
+
+def trial_metadata(trial: Trial | None, *, spread: float = 0.57) -> dict[str, Any]:
+    """Evidence of the trial against what it needs.
+
+    Args:
+        spread: standard deviation of d, for the expected number of pairs.
+    """
+    if trial is None:
+        return {"trial": "none"}
+    evidence, on = trial.evidence, trial.on
+    expected = expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha)
+    return {
+        "trial": f"v{on.version} against v{on.incumbent}, {on.mode}",
+        "anchor": f"v{on.anchor}" if on.anchor is not None else f"v{on.incumbent}: the incumbent",
+        "finding": trial.finding.reason,
+        "pairs": evidence.pairs,
+        "expected_pairs": round(max(expected, evidence.pairs)),
+        "margin": evidence.margin,
+        "evidence": evidence_table(trial),
+    }
+
+
+def evidence_table(trial: Trial) -> str:
+    """Markdown: each bet, where it stands and what it needs."""
+    evidence = trial.evidence
+    needed_up, needed_down = _e(evidence.log_needed_up), _e(evidence.log_needed_down)
+    rows = [f"| promote: {name} | {_e(log)} | {needed_up} |" for name, log in _up(trial)]
+    rows += [
+        f"| roll back: {name} | {_e(log_mean(logs))} | {needed_down} |"
+        for name, logs in evidence.down.items()
+    ]
+    return "\n".join(["| bet | e-value | needed |", "|---|---|---|", *rows])
+
+
+def _up(trial: Trial) -> list[tuple[str, float]]:
+    return sorted(trial.evidence.highest.items())
+
+
+def _e(log: float) -> str:
+    return f"{math.exp(min(700.0, log)):.3g}"

@@ -1,0 +1,186 @@
+"""A candidate's trial, kept between ticks: each pair is bet on once, each verdict stands.
+
+Belongs here: beginning a trial, folding pairs into it with their finding in one transaction.
+Does not belong here: the test (`statistics/promotion.py`), where pairs come from (`canary.py`,
+`replays.py`), moving the version (`releasing.py`).
+Source of the method: architecture.md; `statistics/promotion.py` has the derivation.
+
+Everything follows from the pairs in their order: a process that dies between the fold and the move
+leaves a finding that the next reconciliation applies; a replayed pair changes nothing.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.release import release_mode, trial_rows
+from twin_resources.quality.release.trial_rows import Compared, OnTrial, Trial
+from twin_resources.registry.moves import Evidence, ModelVersion
+from twin_resources.statistics import promotion
+from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.promotion import ALPHA, Pair
+from twin_resources.storage.state.state import State
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a trial decides on, fixed before its first pair.
+
+    Attributes:
+        claims: each must be won; `vetoes` may only roll back.
+        judges: who scores, as `name@revision` in order; another judge is another trial.
+        margin, alpha: ε and α; the demo uses ε = .2, and prints that. 0: to be better
+            (`margin_against`).
+    """
+
+    claims: tuple[str, ...]
+    vetoes: tuple[str, ...] = ()
+    judges: str = ""
+    margin: float = MARGIN
+    alpha: float = ALPHA
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known at a fold besides the pairs.
+
+    Attributes:
+        exhausted: prompts are used up, or 14 days of canary are over.
+        readers: distinct readers of a canary; None: thumbs do not decide here.
+        certified: whether every judge still has its certificate.
+        spread: standard deviation of d, for the expected number of pairs.
+    """
+
+    exhausted: bool
+    readers: int | None = None
+    certified: bool = True
+    spread: float = 0.57
+
+
+def margin_against(incumbent: ModelVersion, margin: float) -> float:
+    """ε of a trial: against an answer model 0, since a tuned version replaces it by being better.
+
+    Args:
+        margin: that of all other trials (`Settings.margin`), and of the judges' certificates.
+    """
+    return 0.0 if incumbent.is_answer_model else margin
+
+
+def on_trial(state: State, author: str) -> OnTrial | None:
+    """The version that is tried out now, with incumbent and anchor; None: none is."""
+    with state.reading() as connection:
+        return trial_rows.on_trial(connection, author)
+
+
+def compared(state: State, author: str) -> Compared | None:
+    """Whom `shadow_pairs` compares: the shadow on trial or the newest candidate; None: nobody."""
+    with state.reading() as connection:
+        return trial_rows.compared(connection, author)
+
+
+def current(state: State, author: str) -> Trial | None:
+    """The trial of the version on trial against the version stable now; None: not begun."""
+    with state.reading() as connection:
+        on = trial_rows.on_trial(connection, author)
+        return None if on is None else trial_rows.newest(connection, on)
+
+
+def of_version(state: State, author: str, version: int) -> Trial | None:
+    """The newest trial of a version, also after its end."""
+    with state.reading() as connection:
+        return trial_rows.of_version(connection, author, version)
+
+
+def begin(state: State, on: OnTrial, terms: Terms, *, now: float, after_sequence: int = 0) -> Trial:
+    """The trial on these terms, begun if it was not.
+
+    Args:
+        on: from `on_trial`.
+        now: seconds since the epoch.
+        after_sequence: the ledger's last number of this author; a canary's values come after it.
+
+    Raises:
+        ImpossibleValue: see `promotion.begin`.
+    """
+    key = trial_rows.key_of(on, judges=terms.judges, margin=terms.margin, claims=terms.claims)
+    anchored = on.anchor is not None
+    evidence = promotion.begin(
+        claims=terms.claims,
+        vetoes=terms.vetoes,
+        anchored=anchored,
+        margin=terms.margin,
+        alpha=terms.alpha,
+    )
+    first = Trial(
+        number=0,
+        on=on,
+        judges=terms.judges,
+        began_at=now,
+        after_sequence=after_sequence,
+        evidence=evidence,
+        finding=Evidence("undecided", f"{on.mode}: no pair yet", incumbent=on.incumbent),
+    )
+    with state.transaction() as connection:
+        known = trial_rows.of_key(connection, key)
+        if known is None:
+            trial_rows.insert(connection, key, first)
+            known = _existing(connection, key)
+        return known
+
+
+def fold(state: State, trial: Trial, pairs: Sequence[Pair], standing: Standing) -> Trial:
+    """The trial after more pairs, stored with its finding in one transaction.
+
+    Pairs up to the last one used, and all pairs after the verdict, change nothing; a finding that
+    is not `undecided` stands.
+
+    Args:
+        trial: as it was read; what is stored by now counts.
+        pairs: in order, with a difference for each claim and veto, and from the anchor when the
+            trial has one.
+
+    Raises:
+        ImpossibleValue: a difference is missing or outside [−1, 1].
+        TwinError: the trial is not stored.
+    """
+    key = trial_rows.key_of(
+        trial.on,
+        judges=trial.judges,
+        margin=trial.evidence.margin,
+        claims=trial.evidence.claims,
+    )
+    with state.transaction() as connection:
+        stored = _existing(connection, key)
+        if stored.finding.finding != "undecided":
+            return stored
+        evidence = stored.evidence
+        for pair in pairs:
+            evidence = promotion.fold(evidence, pair)
+        said = release_mode.finding(
+            evidence,
+            mode=stored.on.mode,
+            exhausted=standing.exhausted,
+            readers=standing.readers,
+            certified=standing.certified,
+            spread=standing.spread,
+        )
+        finding = replace(said, incumbent=stored.on.incumbent)
+        done = replace(stored, evidence=evidence, finding=finding)
+        trial_rows.update(connection, done)
+        return done
+
+
+def _existing(connection: sa.Connection, key: str) -> Trial:
+    found = trial_rows.of_key(connection, key)
+    if found is None:
+        raise TwinError(
+            "fold pairs into a trial",
+            found="no such trial in the state store",
+            next_step="begin it first; `released_model` does",
+        )
+    return found

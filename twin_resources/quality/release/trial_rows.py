@@ -1,0 +1,224 @@
+"""Trials as rows: the value, and its SQL inside a transaction that is open.
+
+Belongs here: `Trial`, reading and writing one.
+Does not belong here: when a trial begins or ends (`trial.py`), the statistics (`statistics/`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from twin_resources.quality.ledger.schema import settled
+from twin_resources.quality.release.anchor import Certified, anchor_of
+from twin_resources.quality.release.certified import certified_by
+from twin_resources.registry import rows as registry_rows
+from twin_resources.registry.moves import Evidence, Finding, ModelVersion, Move
+from twin_resources.statistics.promotion import PairEvidence
+from twin_resources.storage.state.schema import moves, trials
+
+TrialMode = Literal["shadow", "canary"]
+
+
+@dataclass(frozen=True)
+class OnTrial:
+    """A version that is tried out now, and against whom.
+
+    Attributes:
+        entered: number of the move by which it came on trial; a version may come again.
+        incumbent: the stable version. anchor: None when it is the incumbent, or there is none.
+    """
+
+    author: str
+    version: int
+    mode: TrialMode
+    entered: int
+    incumbent: int
+    anchor: int | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as it is stored; another incumbent, anchor or judge makes another trial.
+
+    Attributes:
+        number: orders the trials of a state store.
+        judges: who scores, as `name@revision` in order.
+        began_at: seconds since the epoch.
+        after_sequence: the ledger's last number when it began; later values belong to it.
+        evidence: after the last pair.
+        finding: what follows from the evidence; final once it is not `undecided`.
+    """
+
+    number: int
+    on: OnTrial
+    judges: str
+    began_at: float
+    after_sequence: int
+    evidence: PairEvidence
+    finding: Evidence
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Whom shadow pairs are about; `anchor` is None when it is the incumbent, or there is none."""
+
+    candidate: ModelVersion
+    incumbent: ModelVersion
+    anchor: ModelVersion | None
+
+
+def compared(connection: sa.Connection, author: str) -> Compared | None:
+    """The version in a shadow trial, else the newest candidate, against the stable one; or None."""
+    by_number = {item.version: item for item in registry_rows.versions(connection, author)}
+    on = on_trial(connection, author)
+    if on is not None and on.mode == "shadow":
+        anchor = by_number[on.anchor] if on.anchor is not None else None
+        return Compared(by_number[on.version], by_number[on.incumbent], anchor)
+    stable = next((item for item in by_number.values() if item.state == "stable"), None)
+    waiting = [
+        item
+        for item in by_number.values()
+        if item.state == "candidate" and not item.is_answer_model
+    ]
+    if stable is None or not waiting:
+        return None
+    number = _anchor(connection, author, before=registry_rows.now())
+    anchor = None if number is None or number == stable.version else by_number[number]
+    return Compared(waiting[-1], stable, anchor)
+
+
+def on_trial(connection: sa.Connection, author: str) -> OnTrial | None:
+    """The version on trial, or None; one at a time (`legal_moves`)."""
+    versions = registry_rows.versions(connection, author)
+    stable = next((item for item in versions if item.state == "stable"), None)
+    trying = [item for item in versions if item.state in {"shadow", "canary"}]
+    if stable is None or not trying:
+        return None
+    item = trying[-1]
+    history = _history(connection, author)
+    entered = [
+        move for move in history if move.version == item.version and move.to_state == item.state
+    ][-1]
+    mode: TrialMode = "shadow" if item.state == "shadow" else "canary"
+    known = _begun(connection, author, entered.number, stable.version)
+    if known is not None:
+        return known
+    anchor = _anchor(connection, author, before=entered.moved_at)
+    apart = None if anchor == stable.version else anchor
+    return OnTrial(author, item.version, mode, entered.number, stable.version, apart)
+
+
+def key_of(on: OnTrial, *, judges: str, margin: float, claims: Sequence[str]) -> str:
+    """The same for the same trial: asking for it twice begins it once."""
+    return json.dumps([*vars(on).values(), judges, margin, list(claims)])
+
+
+def newest(connection: sa.Connection, on: OnTrial) -> Trial | None:
+    """The trial that was begun last on these terms."""
+    row = connection.execute(
+        sa.select(trials)
+        .where(
+            trials.c.author == on.author,
+            trials.c.version == on.version,
+            trials.c.entered == on.entered,
+            trials.c.incumbent == on.incumbent,
+            trials.c.anchor.is_(None) if on.anchor is None else trials.c.anchor == on.anchor,
+        )
+        .order_by(trials.c.number.desc())
+    ).first()
+    return None if row is None else _trial(row)
+
+
+def of_key(connection: sa.Connection, key: str) -> Trial | None:
+    """The trial with this key, or None."""
+    row = connection.execute(sa.select(trials).where(trials.c.key == key)).first()
+    return None if row is None else _trial(row)
+
+
+def of_version(connection: sa.Connection, author: str, version: int) -> Trial | None:
+    """The newest trial of a version, also after its end."""
+    row = connection.execute(
+        sa.select(trials)
+        .where(trials.c.author == author, trials.c.version == version)
+        .order_by(trials.c.number.desc())
+    ).first()
+    return None if row is None else _trial(row)
+
+
+def insert(connection: sa.Connection, key: str, trial: Trial) -> None:
+    """Store a new trial; `number` is given by the store."""
+    connection.execute(sa.insert(trials).values(key=key, **_fixed(trial), **_moving(trial)))
+
+
+def update(connection: sa.Connection, trial: Trial) -> None:
+    """Store evidence and finding of a trial."""
+    statement = sa.update(trials).where(trials.c.number == trial.number)
+    connection.execute(statement.values(**_moving(trial)))
+
+
+def _history(connection: sa.Connection, author: str) -> list[Move]:
+    statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
+    return [Move(**row) for row in connection.execute(statement).mappings()]
+
+
+def _anchor(connection: sa.Connection, author: str, *, before: str) -> int | None:
+    """The anchor by what was settled before that moment (ISO 8601)."""
+    versions = registry_rows.versions(connection, author)
+    certified: dict[int, dict[str, Certified]] = {}
+    if sa.inspect(connection).has_table(settled.name):
+        released = {item.version for item in versions if item.state in {"stable", "retired"}}
+        before_ms = int(datetime.fromisoformat(before).timestamp() * 1000)
+        certified = certified_by(connection, author, released, before_ms=before_ms)
+    return anchor_of(versions, _history(connection, author), certified)
+
+
+def _begun(connection: sa.Connection, author: str, entered: int, incumbent: int) -> OnTrial | None:
+    """The terms of a trial that has begun: its anchor stays, whatever is certified meanwhile."""
+    row = connection.execute(
+        sa.select(trials)
+        .where(
+            trials.c.author == author,
+            trials.c.entered == entered,
+            trials.c.incumbent == incumbent,
+        )
+        .order_by(trials.c.number.desc())
+    ).first()
+    return None if row is None else _trial(row).on
+
+
+def _fixed(trial: Trial) -> dict[str, Any]:
+    return {
+        **vars(trial.on),
+        "judges": trial.judges,
+        "began_at": trial.began_at,
+        "after_sequence": trial.after_sequence,
+    }
+
+
+def _moving(trial: Trial) -> dict[str, Any]:
+    return {
+        "evidence": trial.evidence.to_json(),
+        "finding": trial.finding.finding,
+        "reason": trial.finding.reason,
+    }
+
+
+def _trial(row: sa.Row[Any]) -> Trial:
+    on = OnTrial(row.author, row.version, row.mode, row.entered, row.incumbent, row.anchor)
+    finding: Finding = row.finding
+    return Trial(
+        number=row.number,
+        on=on,
+        judges=row.judges,
+        began_at=row.began_at,
+        after_sequence=row.after_sequence,
+        evidence=PairEvidence.from_json(row.evidence),
+        finding=Evidence(finding, row.reason, incumbent=row.incumbent),
+    )

@@ -1,0 +1,206 @@
+"""Alarms as rows: recorded with their notice when raised, closed with their decision.
+
+Belongs here: recording, finding what is open, closing, counting the fleet's.
+Does not belong here: raising one (`watching.py`), deciding (`statistics/retraining.py`).
+
+A row is never deleted and its key (author, stream, version, number) never used twice: this is what
+keeps one drop from being answered twice, whatever else is lost.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from twin_resources.observability.notifications import Notice, announce
+from twin_resources.quality.ledger.schema import scores, traces
+from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.retraining import SHARED_WITHIN_SECONDS, Decision
+from twin_resources.storage.state.schema import alarms, followed
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class AlarmRecord:
+    """One alarm and what became of it.
+
+    Attributes:
+        alarm: the evidence.
+        raised_at, decided_at: seconds since the epoch; None: not decided.
+        is_open: whether a tick decides it (again).
+        decision: kind of the newest decision; empty: none yet.
+        decided_by: the rule that did (`limits`, `same_data` …).
+        message: in the words of that tick.
+        tags: evidence and decision, as on the run.
+        run_key: of the retraining that it started; empty: none.
+    """
+
+    alarm: Alarm
+    raised_at: float
+    is_open: bool
+    decision: str = ""
+    decided_by: str = ""
+    message: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    run_key: str = ""
+    decided_at: float | None = None
+
+
+def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
+    """Store an alarm that was just raised, and tell people: once a day for a stream and version.
+
+    While an earlier one of the same stream and version waits for its decision, this one is recorded
+    as closed: it is the same drop.
+
+    Args:
+        at: seconds since the epoch.
+    """
+    waits = connection.execute(
+        sa.select(alarms.c.number).where(_stream(alarm), alarms.c.status == "open")
+    ).first()
+    said = (
+        f"e-value {alarm.e_value:,.0f} of {alarm.threshold:,.0f} after {alarm.bets:,} values "
+        f"({alarm.stream}, {alarm.version})"
+    )
+    connection.execute(
+        sa.insert(alarms).values(
+            author=alarm.author,
+            stream=alarm.stream,
+            version=alarm.version,
+            number=alarm.number,
+            evidence=asdict(alarm),
+            raised_at=at,
+            status="open" if waits is None else "closed",
+            decision="" if waits is None else "held_back",
+            decided_by="" if waits is None else "open_alarm",
+            message="" if waits is None else f"{said}; alarm {waits.number} is still open",
+            tags={},
+            run_key="",
+            decided_at=None if waits is None else at,
+        )
+    )
+    key = f"alarm:{alarm.author}:{alarm.version}:{alarm.stream}:{int(at // DAY_S)}"
+    announce(
+        connection,
+        Notice(
+            key=key,
+            event="alarm",
+            author=alarm.author,
+            title=f"Quality of {alarm.author} fell",
+            text=f"{said}. What follows is in the messages of the sensor quality_dropped.",
+        ),
+        at=at,
+    )
+
+
+def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
+    """Author → the oldest alarm that waits for a decision."""
+    rows = connection.execute(
+        sa.select(alarms)
+        .where(alarms.c.status == "open")
+        .order_by(alarms.c.raised_at, alarms.c.stream, alarms.c.number)
+    ).mappings()
+    found: dict[str, AlarmRecord] = {}
+    for row in rows:
+        found.setdefault(row["author"], _record_of(dict(row)))
+    return found
+
+
+def of_author(connection: sa.Connection, author: str, *, limit: int = 100) -> list[AlarmRecord]:
+    """An author's alarms, newest first."""
+    rows = connection.execute(
+        sa.select(alarms)
+        .where(alarms.c.author == author)
+        .order_by(alarms.c.raised_at.desc(), alarms.c.number.desc())
+        .limit(limit)
+    ).mappings()
+    return [_record_of(dict(row)) for row in rows]
+
+
+def of_stream(connection: sa.Connection, author: str, stream: str, version: str) -> list[Alarm]:
+    """Alarms of one watch, by number."""
+    rows = connection.execute(
+        sa.select(alarms.c.evidence)
+        .where(alarms.c.author == author, alarms.c.stream == stream, alarms.c.version == version)
+        .order_by(alarms.c.number)
+    )
+    return [Alarm(**row.evidence) for row in rows]
+
+
+def values_followed(connection: sa.Connection, author: str) -> int:
+    """The largest sequence number of an author's settled values that a tick has seen; 0: none."""
+    found = connection.execute(sa.select(followed.c.read_to).where(followed.c.author == author))
+    return int(found.scalar() or 0)
+
+
+def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[str]:
+    """Authors with an alarm in the last hour; a clock that was set back counts the later ones."""
+    rows = connection.execute(
+        sa.select(alarms.c.author)
+        .where(alarms.c.raised_at >= now - SHARED_WITHIN_SECONDS)
+        .distinct()
+    )
+    return sorted(str(row.author) for row in rows)
+
+
+def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
+    """Scores of an author that never became a value, by reason: bad ones by theirs, and those
+    above their reader's share."""
+    reason = sa.case((scores.c.status == "capped", "reader above its share"), else_=scores.c.reason)
+    # A bad score carries no author: its trace does, if it has one.
+    rows = connection.execute(
+        sa.select(reason, sa.func.count())
+        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
+        .where(
+            scores.c.status.in_(("bad", "capped")),
+            sa.or_(scores.c.author == author, traces.c.author == author),
+        )
+        .group_by(reason)
+    )
+    return {str(name): int(count) for name, count in rows}
+
+
+def decide(connection: sa.Connection, alarm: Alarm, decision: Decision, *, at: float) -> bool:
+    """Store a decision; False: another tick has closed this alarm meanwhile, and nothing is
+    stored."""
+    done = connection.execute(
+        sa.update(alarms)
+        .where(_stream(alarm), alarms.c.number == alarm.number, alarms.c.status == "open")
+        .values(
+            status="closed" if decision.closes_alarm else "open",
+            decision=decision.kind,
+            decided_by=decision.tags.get("twin/decided_by", ""),
+            message=decision.message,
+            tags=dict(decision.tags),
+            run_key=decision.run_key,
+            decided_at=at,
+        )
+    )
+    return done.rowcount == 1
+
+
+def _stream(alarm: Alarm) -> sa.ColumnElement[bool]:
+    return (
+        (alarms.c.author == alarm.author)
+        & (alarms.c.stream == alarm.stream)
+        & (alarms.c.version == alarm.version)
+    )
+
+
+def _record_of(row: Mapping[Any, Any]) -> AlarmRecord:
+    return AlarmRecord(
+        alarm=Alarm(**row["evidence"]),
+        raised_at=row["raised_at"],
+        is_open=row["status"] == "open",
+        decision=row["decision"],
+        decided_by=row["decided_by"],
+        message=row["message"],
+        tags=row["tags"],
+        run_key=row["run_key"],
+        decided_at=row["decided_at"],
+    )

@@ -1,0 +1,138 @@
+"""Retrainings that no alarm asks for: requests of a person or a forgetting, and growth.
+
+Belongs here: one pass over all authors for each of the two, and their decisions' rows.
+Does not belong here: what may start and when (`statistics/retraining_limits.py`), dagster.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from twin_resources.errors import TwinError
+from twin_resources.quality.retraining import launching, retrainings, watching
+from twin_resources.quality.retraining.quality import LOOK_BACK_DAYS, Loop, Tick
+from twin_resources.quality.retraining.retrainings import Request
+from twin_resources.quality.retraining.run_records import DAY_S, usage_of
+from twin_resources.statistics.retraining_limits import (
+    Cause,
+    Usage,
+    first_cause,
+    growth,
+    held_back_by,
+)
+from twin_resources.storage.state.state import State
+
+REQUESTED: tuple[Cause, ...] = ("forget", "by_hand")
+GROWN: tuple[Cause, ...] = ("new_posts", "new_pairs")
+
+
+def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str, at: float) -> int:
+    """A person asks; the sensor `retraining_requested` starts it. Returns the request's number."""
+    with state.transaction() as connection:
+        return retrainings.ask(
+            connection, author=author, cause="by_hand", asked_by=asked_by, reason=reason, at=at
+        )
+
+
+def tick_requests(loop: Loop, *, now: datetime) -> Tick:
+    """Start what was asked for; requests of one author are met by one retraining."""
+    at = now.timestamp()
+    notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
+    with loop.state.reading() as connection:
+        asked = retrainings.open_requests(connection)
+    messages: dict[str, str] = {}
+    for author, requests in asked.items():
+        cause = first_cause(_causes(requests))
+        if cause is None:
+            continue
+        first = next(request for request in requests if request.cause == cause)
+        tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
+        wanted = _Wanted(author, cause, f"{cause}:{author}:{first.number}", tags, tuple(requests))
+        messages[author] = _begin(loop, wanted, at)
+    launches = launching.due(loop.state, loop.runs, REQUESTED, now=at)
+    return Tick(tuple(launches), messages, tuple(notes))
+
+
+def tick_growth(loop: Loop, *, now: datetime) -> Tick:
+    """Start a retraining where enough posts or pairs have come since the stable version's."""
+    at = now.timestamp()
+    notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
+    with loop.state.reading() as connection:
+        stable = watching.stable_versions(connection)
+    messages: dict[str, str] = {}
+    for author, version in stable.items():
+        try:
+            limits = loop.limits(author)
+            if not limits.automatic:
+                continue  # nothing is counted for those who do not want it
+            found = loop.inputs.growth(version)
+            cause = growth(found.new_posts, found.new_pairs, limits)
+            messages[author] = (
+                f"{found.new_posts}/{limits.new_posts} new posts, "
+                f"{found.new_pairs}/{limits.new_pairs} new pairs"
+            )
+            if cause is None:
+                continue
+            dataset = loop.inputs.now(author).dataset
+        except TwinError as error:
+            messages[author] = f"growth was not counted: {error.found}"
+            continue
+        # The same material asks once: what the gate refused, it would refuse again.
+        key = f"{cause}:{author}:{watching.name_of(version)}:{dataset}"
+        tags = {
+            "twin/new_posts": str(found.new_posts),
+            "twin/new_pairs": str(found.new_pairs),
+        }
+        messages[author] += f"; {_begin(loop, _Wanted(author, cause, key, tags), at)}"
+    launches = launching.due(loop.state, loop.runs, GROWN, now=at)
+    return Tick(tuple(launches), messages, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A retraining to be entered, unless something holds it back."""
+
+    author: str
+    cause: Cause
+    run_key: str
+    tags: dict[str, str]
+    requests: tuple[Request, ...] = ()
+
+
+def _begin(loop: Loop, wanted: _Wanted, at: float) -> str:
+    author, cause = wanted.author, wanted.cause
+    try:
+        waits = held_back_by(cause, _usage(loop, author, at), loop.limits(author), now=at)
+        learnt = loop.inputs.now(author)
+    except TwinError as error:
+        return f"{cause} waits: {error.found}"
+    if waits:
+        return f"{cause} waits: {waits}"
+    with loop.state.transaction() as connection:
+        begun = retrainings.begin(
+            connection,
+            run_key=wanted.run_key,
+            author=author,
+            cause=cause,
+            tags=wanted.tags,
+            learnt=learnt,
+            at=at,
+        )
+        if begun and wanted.requests:
+            retrainings.answer(connection, list(wanted.requests), wanted.run_key)
+    return f"{cause}: one retraining starts" if begun else f"{cause}: started before"
+
+
+def _usage(loop: Loop, author: str, at: float) -> Usage:
+    with loop.state.reading() as connection:
+        unfinished = retrainings.unfinished(connection)
+    flying = launching.in_flight_of(author, dict(loop.runs.in_flight()), unfinished)
+    runs = loop.runs.of_author(author, since=at - LOOK_BACK_DAYS * DAY_S)
+    return usage_of(runs, in_flight=flying, now=at)
+
+
+def _causes(requests: Sequence[Request]) -> list[Cause]:
+    return [cause for cause in REQUESTED if any(one.cause == cause for one in requests)]

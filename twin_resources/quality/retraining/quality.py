@@ -1,0 +1,341 @@
+"""One tick of the sensor `quality_dropped`: read, follow, decide, offer; for all authors.
+
+Belongs here: the order of these steps, and storing each decision with what follows from it.
+Does not belong here: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
+Method: deploy/docs/architecture.md, The loop.
+
+Every step can be repeated: a process that dies between any two leaves what the next tick goes on
+from. A read of the trace store that failed decides nothing; what was decided before is launched.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.observability.notifications import Notice, announce
+from twin_resources.quality.ledger.ledger import Ledger
+from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.retraining import (
+    alarm_records,
+    launching,
+    retrainings,
+    settled_values,
+    watching,
+)
+from twin_resources.quality.retraining.alarm_records import AlarmRecord
+from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
+from twin_resources.quality.retraining.diverting import divert
+from twin_resources.quality.retraining.retrainings import Launch
+from twin_resources.quality.retraining.rules import LoopRules
+from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords, usage_of
+from twin_resources.quality.retraining.training_inputs import TrainingInputs
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.registry import Registry
+from twin_resources.statistics.detector import threshold
+from twin_resources.statistics.retraining import (
+    Decision,
+    LastRetraining,
+    Learnt,
+    Situation,
+    StreamProgress,
+    decide,
+    disarmed,
+)
+from twin_resources.statistics.retraining_limits import Limits, Usage
+from twin_resources.statistics.watch import Watch
+from twin_resources.storage.state.state import State
+
+LOOK_BACK_DAYS = 400  # for the start of the last training, of which the cooldown is counted
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a tick works with.
+
+    Attributes:
+        limits: of an author, by slug.
+        paid_gains: classes of an author in which labels say that the paid model does better.
+    """
+
+    state: State
+    ledger: Ledger
+    registry: Registry
+    inputs: TrainingInputs
+    runs: RunRecords
+    rules: LoopRules
+    limits: Callable[[str], Limits]
+    paid_gains: Callable[[str], Collection[str]] = lambda _: ()
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one tick did.
+
+    Attributes:
+        launches: runs to be started now.
+        messages: author → the numbers, or what was decided.
+        notes: of the fleet: what was read, what ended, what could not be done.
+        sequences: author → last settled value followed; the cursor, which is a cache.
+        decisions: author → decision on an alarm.
+    """
+
+    launches: tuple[Launch, ...]
+    messages: Mapping[str, str]
+    notes: tuple[str, ...]
+    sequences: Mapping[str, int] = field(default_factory=dict[str, int])
+    decisions: Mapping[str, Decision] = field(default_factory=dict[str, Decision])
+
+
+def tick(loop: Loop, *, now: datetime) -> Tick:
+    """Do one tick; see the module."""
+    at = now.timestamp()
+    report = loop.ledger.sync(now)
+    notes = [report.message]
+    notes += launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
+    if report.problem:
+        notes[0] = f"{report.problem}: nothing decided"
+        launches = launching.due(loop.state, loop.runs, ("quality",), now=at)
+        return Tick(tuple(launches), {}, tuple(notes))
+    decided = _Deciding(loop, at)
+    decided.follow_all()
+    decided.decide_all()
+    launches = launching.due(loop.state, loop.runs, ("quality",), now=at)
+    return Tick(
+        tuple(launches),
+        decided.messages,
+        tuple(notes + decided.notes),
+        decided.sequences,
+        decided.decisions,
+    )
+
+
+@dataclass
+class _Deciding:
+    """Following and deciding for every author with a stable version."""
+
+    loop: Loop
+    at: float
+    messages: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+    sequences: dict[str, int] = field(default_factory=dict[str, int])
+    decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
+
+    def __post_init__(self) -> None:
+        with self.loop.state.reading() as connection:
+            self.stable = watching.stable_versions(connection)
+            self.last = retrainings.last_by_alarm(connection)
+            self._has_news = watching.has_news(connection)
+
+    def follow_all(self) -> None:
+        """Fold every author's new values, all authors before any decision: alarms that share a
+        cause are then seen together."""
+        for author, stable in self.stable.items():
+            if not self._has_news(stable):
+                continue
+            try:
+                off = self._disarmed(author)
+            except TwinError as error:
+                self.messages[author] = f"{error.found}: nothing decided"
+                continue
+            done = watching.follow(
+                self.loop.state, stable, self.loop.rules, now=self.at, bet=off is None
+            )
+            if done.more:
+                self.notes.append(f"{author}: {done.values:,} values followed, more are waiting")
+
+    def decide_all(self) -> None:
+        """Decide what is open, and say the numbers of everybody."""
+        with self.loop.state.reading() as connection:
+            watches = watching.watches_now(connection)
+            alarms = alarm_records.open_alarms(connection)
+            alarmed = alarm_records.authors_within_the_hour(connection, now=self.at)
+            armed = watching.armed_streams(connection)
+            self.sequences = settled_values.last_sequences(connection)
+        armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
+        for author in sorted({*self.stable, *alarms}):
+            if author in self.messages:
+                continue
+            held, record = watches.get(author, []), alarms.get(author)
+            try:
+                situation = self._situation(author, held, record, armed)
+            except TwinError as error:
+                self.messages[author] = f"{error.found}: nothing decided"
+                continue
+            situation = replace(
+                situation, alarmed_authors=len(alarmed), armed_authors=max(1, armed_authors)
+            )
+            decision = decide(situation)
+            self.messages[author] = decision.message
+            if record is not None:
+                self._store(record, decision, situation, alarmed)
+
+    def _disarmed(self, author: str) -> str | None:
+        last = self.last.get(author)
+        if not _may_disarm(last):
+            return None
+        return disarmed(last, self.loop.inputs.now(author))
+
+    def _situation(
+        self, author: str, held: list[Watch], record: AlarmRecord | None, armed: int
+    ) -> Situation:
+        stable = self.stable.get(author)
+        last = self.last.get(author)
+        ask_inputs = record is not None or _may_disarm(last)
+        nothing = Learnt("", "")
+        with self.loop.state.reading() as connection:
+            streams = [self._progress(connection, watch, armed) for watch in held]
+            found = Diagnosis() if record is None else self._diagnosis(connection, record, held)
+            unfinished = retrainings.unfinished(connection) if record is not None else []
+        return Situation(
+            author=author,
+            version=None if stable is None else watching.name_of(stable),
+            streams=streams,
+            unreachable="",
+            alarm=None if record is None else record.alarm,
+            now_there_is=self.loop.inputs.now(author) if ask_inputs else nothing,
+            stable_learnt=self._learnt(stable) if record is not None else None,
+            usage=self._usage(author, unfinished) if record is not None else Usage(),
+            limits=self.loop.limits(author) if record is not None else Limits(),
+            now=self.at,
+            last=last,
+            cause_outside=found.cause_outside,
+            falls=found.falls,
+            carried=found.carried,
+        )
+
+    def _learnt(self, stable: ModelVersion | None) -> Learnt | None:
+        return None if stable is None else self.loop.inputs.of(stable)
+
+    def _usage(self, author: str, unfinished: list[retrainings.Retraining]) -> Usage:
+        runs = self.loop.runs.of_author(author, since=self.at - LOOK_BACK_DAYS * DAY_S)
+        flying = launching.in_flight_of(author, dict(self.loop.runs.in_flight()), unfinished)
+        return usage_of(runs, in_flight=flying, now=self.at)
+
+    def _diagnosis(
+        self, connection: sa.Connection, record: AlarmRecord, held: list[Watch]
+    ) -> Diagnosis:
+        alarm = record.alarm
+        for watch in held:
+            if watch.stream == alarm.stream and watch.version == alarm.version and watch.baseline:
+                bounds = watch.baseline.bounds
+                return diagnose(connection, alarm, bounds, now_ms=int(self.at * 1000))
+        return Diagnosis()
+
+    def _progress(self, connection: sa.Connection, watch: Watch, armed: int) -> StreamProgress:
+        rules, batches = self.loop.rules, self.loop.rules.batches
+        rate = None
+        if not watch.armed:
+            today = int(self.at * 1000) // DAY_MS
+            rate = settled_values.per_day(
+                connection, watch.author, stream=watch.stream, today=today
+            )
+        return StreamProgress(
+            stream=watch.stream,
+            armed=watch.armed,
+            seen=watch.seen,
+            needed=batches.first if watch.seen < batches.first else batches.second,
+            per_day=rate,
+            e_value=watch.detector.e_value,
+            threshold=threshold(
+                armed_streams=max(1, armed), horizon=rules.horizon, alpha=rules.alpha
+            ),
+        )
+
+    def _store(
+        self, record: AlarmRecord, decision: Decision, situation: Situation, alarmed: list[str]
+    ) -> None:
+        """The decision, its retraining and its notices, in one transaction."""
+        alarm, author = record.alarm, record.alarm.author
+        if decision.kind == "quiet" or _says_the_same(record, decision):
+            return
+        if decision.kind == "nothing_to_learn":
+            places = divert(
+                self.loop.registry,
+                alarm,
+                decision.divert,
+                paid_gains=self.loop.paid_gains(author),
+            )
+            decision = replace(decision, message=f"{decision.message}; {_routed(places)}")
+        try:
+            with self.loop.state.transaction() as connection:
+                if not alarm_records.decide(connection, alarm, decision, at=self.at):
+                    return
+                if decision.kind == "train" and not retrainings.begin(
+                    connection,
+                    run_key=decision.run_key,
+                    author=author,
+                    cause="quality",
+                    tags=decision.tags,
+                    learnt=situation.now_there_is,
+                    at=self.at,
+                ):
+                    raise _Overtaken
+                notice = _notice(alarm.author, record, decision, alarmed, at=self.at)
+                if notice is not None:
+                    announce(connection, notice, at=self.at)
+        except _Overtaken:
+            self.messages[author] = "a retraining of this author has just been decided: waits"
+            return
+        self.messages[author] = decision.message
+        self.decisions[author] = decision
+
+
+class _Overtaken(Exception):
+    """Another cause began a retraining of this author since the situation was read."""
+
+
+def _may_disarm(last: LastRetraining | None) -> bool:
+    return last is not None and last.outcome in ("refused", "failed")
+
+
+def _says_the_same(record: AlarmRecord, decision: Decision) -> bool:
+    """Whether an alarm that goes on waiting has nothing new to store."""
+    return (
+        not decision.closes_alarm
+        and record.decision == decision.kind
+        and record.message == decision.message
+    )
+
+
+def _routed(places: Mapping[str, str]) -> str:
+    if not places:
+        return "no paid model and no better version: the classes stay where they are"
+    return "routed: " + ", ".join(f"{name} to {place}" for name, place in places.items())
+
+
+def _notice(
+    author: str, record: AlarmRecord, decision: Decision, alarmed: list[str], *, at: float
+) -> Notice | None:
+    """What a person is told of a decision; None: the alarm's own notice says enough."""
+    if decision.kind == "nothing_to_learn":
+        return Notice(
+            f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY_S)}",
+            "nothing_to_learn",
+            author,
+            f"Quality of {author} fell, and there is nothing to learn from",
+            f"{decision.message}. New posts, edited answers or another recipe would change that.",
+        )
+    if decision.kind == "incident":
+        shown = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")
+        return Notice(
+            f"incident:{int(at // 3600)}",
+            "incident",
+            author,
+            f"Quality of {len(alarmed)} authors fell within an hour",
+            f"{decision.message}. Authors: {shown}.",
+        )
+    if decision.kind == "held_back" and "budget reached" in decision.message:
+        return Notice(
+            f"budget_reached:{author}:{int(at // (BUDGET_DAYS * DAY_S))}",
+            "budget_reached",
+            author,
+            f"The retraining budget of {author} is used up",
+            f"{decision.message}. The alarm stays open.",
+        )
+    return None

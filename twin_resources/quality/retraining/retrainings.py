@@ -1,0 +1,274 @@
+"""Decided retrainings as rows: at most one of an author is unfinished, whatever its cause.
+
+Belongs here: entering one, offering its run, its outcome, requests by a person or a forgetting.
+Does not belong here: deciding (`quality.py`, `other_causes.py`), starting runs (`twin_sensors`).
+
+A retraining is entered in the transaction of its decision. Its run is *offered* to the daemon, and
+offered again when no run came of it: the daemon was killed between decision and launch. The offer
+is a compare-and-set, so that of two daemons one offers; the other waits `GRACE_S` and then looks
+for the run.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
+from twin_resources.statistics.retraining import LastRetraining, Learnt
+from twin_resources.statistics.retraining_limits import PRIORITY, Cause
+from twin_resources.storage.state.schema import retraining_requests, retrainings
+
+GRACE_S = 60.0  # a daemon creates the run of an offer within a second or two
+Outcome = Literal["", "passed", "refused", "failed", "canceled", "gone"]
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One decided retraining.
+
+    Attributes:
+        run_key: of its first attempt.
+        tags: evidence.
+        attempt: 1, 2, 3.
+        offered_at: when the run of this attempt was offered last; None: never.
+        run_id: of this attempt's run, once it was seen.
+        outcome: empty while it is unfinished.
+        learnt: what it uses, as known when it was decided; what it used, once it has ended.
+    """
+
+    number: int
+    run_key: str
+    author: str
+    cause: Cause
+    tags: Mapping[str, str]
+    decided_at: float
+    attempt: int
+    offered_at: float | None
+    run_id: str
+    outcome: Outcome
+    learnt: Learnt
+
+    @property
+    def launch(self) -> Launch:
+        """The run of this attempt."""
+        key = self.run_key if self.attempt == 1 else f"{self.run_key}:attempt {self.attempt}"
+        tags = {
+            **self.tags,
+            "twin/cause": self.cause,
+            "twin/author": self.author,
+            "twin/dataset": self.learnt.dataset,
+            "twin/recipe": self.learnt.recipe,
+            KEY_TAG: self.run_key,
+            ATTEMPT_TAG: str(self.attempt),
+            "dagster/priority": str(PRIORITY[self.cause]),
+        }
+        return Launch(self.author, key, tags)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A run to be started.
+
+    Attributes:
+        author: partition key.
+        run_key: at most one run each.
+    """
+
+    author: str
+    run_key: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Somebody asked for a retraining; open while `run_key` is empty."""
+
+    number: int
+    author: str
+    cause: Cause
+    asked_by: str
+    reason: str
+    asked_at: float
+    run_key: str
+
+
+def begin(
+    connection: sa.Connection,
+    *,
+    run_key: str,
+    author: str,
+    cause: Cause,
+    tags: Mapping[str, str],
+    learnt: Learnt,
+    at: float,
+) -> bool:
+    """Enter a retraining; False: one of this author is unfinished, or this one was entered."""
+    known = sa.select(retrainings.c.number).where(
+        (retrainings.c.run_key == run_key)
+        | ((retrainings.c.author == author) & (retrainings.c.outcome == ""))
+    )
+    if connection.execute(known).first() is not None:
+        return False
+    connection.execute(
+        sa.insert(retrainings).values(
+            run_key=run_key,
+            author=author,
+            cause=cause,
+            tags=dict(tags),
+            decided_at=at,
+            attempt=1,
+            offered_at=None,
+            run_id="",
+            outcome="",
+            dataset=learnt.dataset,
+            recipe=learnt.recipe,
+        )
+    )
+    return True
+
+
+def unfinished(connection: sa.Connection) -> list[Retraining]:
+    """Retrainings without an outcome, oldest first."""
+    statement = sa.select(retrainings).where(retrainings.c.outcome == "")
+    rows = connection.execute(statement.order_by(retrainings.c.number)).mappings()
+    return [_retraining_of(dict(row)) for row in rows]
+
+
+def offer(connection: sa.Connection, one: Retraining, *, at: float) -> bool:
+    """Claim the launch of this attempt's run; False: it was offered within `GRACE_S`, or another
+    tick was first."""
+    if one.offered_at is not None and 0 <= at - one.offered_at < GRACE_S:
+        return False
+    # A clock that was set back: the offer seems to lie ahead. Its time starts again, from now.
+    early = one.offered_at is not None and at < one.offered_at
+    claimed = connection.execute(
+        sa.update(retrainings)
+        .where(
+            retrainings.c.number == one.number,
+            retrainings.c.attempt == one.attempt,
+            retrainings.c.outcome == "",
+            retrainings.c.run_id == "",
+            retrainings.c.offered_at.is_(None)
+            if one.offered_at is None
+            else retrainings.c.offered_at == one.offered_at,
+        )
+        .values(offered_at=at)
+    ).rowcount
+    return claimed == 1 and not early
+
+
+def launched(connection: sa.Connection, one: Retraining, run_id: str) -> None:
+    """The run of this attempt was seen."""
+    connection.execute(
+        sa.update(retrainings)
+        .where(retrainings.c.number == one.number, retrainings.c.attempt == one.attempt)
+        .values(run_id=run_id)
+    )
+
+
+def try_again(connection: sa.Connection, one: Retraining) -> None:
+    """The attempt failed: the next one is to be offered."""
+    connection.execute(
+        sa.update(retrainings)
+        .where(retrainings.c.number == one.number, retrainings.c.attempt == one.attempt)
+        .values(attempt=one.attempt + 1, offered_at=None, run_id="")
+    )
+
+
+def end(
+    connection: sa.Connection, one: Retraining, outcome: Outcome, *, learnt: Learnt, at: float
+) -> bool:
+    """Store how it ended; False: another tick has."""
+    values = {"outcome": outcome, "dataset": learnt.dataset, "recipe": learnt.recipe}
+    done = connection.execute(
+        sa.update(retrainings)
+        .where(retrainings.c.number == one.number, retrainings.c.outcome == "")
+        .values(**values, ended_at=at)
+    )
+    return done.rowcount == 1
+
+
+def last_by_alarm(connection: sa.Connection) -> dict[str, LastRetraining]:
+    """Author → how the newest retraining that an alarm started has ended."""
+    rows = connection.execute(
+        sa.select(retrainings)
+        .where(
+            retrainings.c.cause == "quality",
+            retrainings.c.outcome.in_(("passed", "refused", "failed")),
+        )
+        .order_by(retrainings.c.number)
+    ).mappings()
+    found: dict[str, LastRetraining] = {}
+    for one in (_retraining_of(dict(row)) for row in rows):
+        if one.outcome in ("passed", "refused", "failed"):
+            found[one.author] = LastRetraining(one.outcome, one.attempt, one.learnt)
+    return found
+
+
+def ask(
+    connection: sa.Connection,
+    *,
+    author: str,
+    cause: Literal["by_hand", "forget"],
+    asked_by: str,
+    reason: str,
+    at: float,
+) -> int:
+    """Ask for a retraining; it is started when none of the author is in flight.
+
+    Args:
+        reason: kept, and a tag of the run.
+
+    Returns:
+        The number of the request.
+    """
+    values = {"author": author, "cause": cause, "asked_by": asked_by, "reason": reason}
+    return connection.execute(
+        sa.insert(retraining_requests)
+        .values(**values, asked_at=at, run_key="")
+        .returning(retraining_requests.c.number)
+    ).scalar_one()
+
+
+def open_requests(connection: sa.Connection) -> dict[str, list[Request]]:
+    """Author → requests that no retraining has answered yet, oldest first."""
+    rows = connection.execute(
+        sa.select(retraining_requests)
+        .where(retraining_requests.c.run_key == "")
+        .order_by(retraining_requests.c.number)
+    ).mappings()
+    found: dict[str, list[Request]] = {}
+    for row in rows:
+        found.setdefault(row["author"], []).append(Request(**row))
+    return found
+
+
+def answer(connection: sa.Connection, requests: list[Request], run_key: str) -> None:
+    """These requests are met by one retraining."""
+    numbers = [request.number for request in requests]
+    connection.execute(
+        sa.update(retraining_requests)
+        .where(retraining_requests.c.number.in_(numbers))
+        .values(run_key=run_key)
+    )
+
+
+def _retraining_of(row: Mapping[str, Any]) -> Retraining:
+    return Retraining(
+        number=row["number"],
+        run_key=row["run_key"],
+        author=row["author"],
+        cause=row["cause"],
+        tags=row["tags"],
+        decided_at=row["decided_at"],
+        attempt=row["attempt"],
+        offered_at=row["offered_at"],
+        run_id=row["run_id"],
+        outcome=row["outcome"],
+        learnt=Learnt(row["dataset"], row["recipe"]),
+    )

@@ -1,0 +1,193 @@
+"""From an answer back to the posts it rests on: model, checkpoint, dataset, chunks, posts.
+
+Belongs here: following the ids of a trace through registry, manifest and tables. Does not belong
+here: how each store is read (`langfuse/client.py`, `registry/registry.py`, `tables/tables.py`),
+showing it (`commands/explain.py`, `chat/trace_pages.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from twin_resources.storage.tables.tables import Tables
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A chunk that the model was given, and the post it was cut from; empty where it is gone."""
+
+    chunk_id: str
+    document_id: str = ""
+    title: str = ""
+    position: int = 0
+    offsets: tuple[int, int] = (0, 0)
+    text: str = ""
+    source_id: str = ""
+    path: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that decided one answer.
+
+    Attributes:
+        trace: the flat metadata that the gateway wrote (`twin.…`).
+        model: the registry's row of the version, or empty for base model and paid answers.
+        manifest: of its checkpoint.
+        passages: in the order in which the prompt had them.
+    """
+
+    trace_id: str
+    trace: dict[str, str]
+    question: str
+    answer: str
+    model: dict[str, Any]
+    manifest: dict[str, Any]
+    passages: tuple[Passage, ...]
+
+
+def follow(settings: Settings, found: Mapping[str, Any]) -> Explanation:
+    """Follow a trace to its posts.
+
+    Args:
+        found: as `LangfuseClient.trace` gives it.
+
+    Raises:
+        TwinError: it was not written by a gateway of this project.
+    """
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
+
+    trace = {name: str(text) for name, text in found["metadata"].items() if name[:5] == "twin."}
+    if "twin.author" not in trace:
+        raise TwinError(
+            f"explain the trace {found['id']}",
+            found="it was not written by this gateway",
+            next_step="take the trace id of an answer: `x-twin-trace-id`, or `twin ask`",
+        )
+    question, answer = _texts(found["observations"])
+    model, manifest = _model(settings, trace.get("twin.checkpoint", ""), trace["twin.author"])
+    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    chunk_ids = [chunk for chunk in trace.get("twin.chunks", "").split(",") if chunk]
+    return Explanation(
+        trace_id=str(found["id"]),
+        trace=trace,
+        question=question,
+        answer=answer,
+        model=model,
+        manifest=manifest,
+        passages=passages_of(tables, trace["twin.author"], chunk_ids),
+    )
+
+
+def passages_of(tables: Tables, author: str, chunk_ids: Sequence[str]) -> tuple[Passage, ...]:
+    """Chunks with the documents and posts they come from, in the given order."""
+    if not chunk_ids:
+        return ()
+    chunks = _by_key(tables, "document_chunks", author, "chunk_id", chunk_ids)
+    documents = _by_key(
+        tables,
+        "cleaned_documents",
+        author,
+        "document_id",
+        [row["document_id"] for row in chunks.values()],
+        columns=("document_id", "source_id"),
+    )
+    posts = _by_key(
+        tables,
+        "raw_posts",
+        author,
+        "source_id",
+        [row["source_id"] for row in documents.values()],
+        columns=("source_id", "path", "url", "deleted"),
+    )
+    found: list[Passage] = []
+    for chunk_id in chunk_ids:
+        chunk = chunks.get(chunk_id)
+        if chunk is None:
+            found.append(Passage(chunk_id))
+            continue
+        source_id = documents.get(chunk["document_id"], {}).get("source_id", "")
+        post = posts.get(source_id, {})
+        found.append(
+            Passage(
+                chunk_id=chunk_id,
+                document_id=chunk["document_id"],
+                title=chunk["title"],
+                position=chunk["position"],
+                offsets=(chunk["start"], chunk["end"]),
+                text=chunk["text"],
+                source_id=source_id,
+                path=post.get("path", ""),
+                url=chunk["url"] or post.get("url", ""),
+            )
+        )
+    return tuple(found)
+
+
+def _texts(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """Question and answer of the generation; empty where the trace keeps no text."""
+    for one in observations:
+        if one.get("type") == "GENERATION":
+            asked: Any = _decoded(one.get("input"))
+            answered: Any = _decoded(one.get("output"))
+            if isinstance(asked, list) and asked:
+                asked = asked[-1].get("content")
+            if isinstance(answered, dict):
+                answered = answered.get("content")
+            # the prompt's last paragraph: the retrieved passages stand before it
+            question = str(asked or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
+            return question, str(answered or "")
+    return "", ""
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in "[{":
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value  # a text that only begins like JSON
+    return value
+
+
+def _model(
+    settings: Settings, checkpoint: str, author: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from twin_resources.registry.registry import Registry
+    from twin_resources.storage.state.state import State
+
+    if not checkpoint:
+        return {}, {}
+    registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    version = registry.by_checkpoint(checkpoint, author=author)
+    if version is None:
+        return {}, {}
+    path = Path(version.folder) / "manifest.json"
+    if not path.is_file():
+        return asdict(version), {}
+    return asdict(version), json.loads(path.read_text(encoding="utf-8"))
+
+
+def _by_key(
+    tables: Tables,
+    asset: str,
+    author: str,
+    key: str,
+    values: Sequence[str],
+    *,
+    columns: Sequence[str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    if not values or not tables.exists(asset, author):  # a table that was taken away holds nothing
+        return {}
+    listed = ", ".join("'" + value.replace("'", "''") + "'" for value in dict.fromkeys(values))
+    frame = tables.read(asset, author, columns=columns, where=f"{key} IN ({listed})")
+    return {row[key]: row for row in frame.iter_rows(named=True)}

@@ -1,0 +1,303 @@
+"""The policy object: which version of which author is served, and with what weight.
+
+Belongs here: its dataclasses, its file (written whole, read whole), building it from the registry.
+Does not belong here: choosing an arm for a request (`choice.py`), which moves are legal
+(`registry/moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
+Method: architecture.md: every move rewrites the policy from registry and routing table.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from twin_resources.authors.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.errors import TwinError
+from twin_resources.storage.weights.answer_model import address_of, is_far
+
+if TYPE_CHECKING:
+    from twin_resources.registry.moves import ModelVersion, VersionKind
+
+SCHEMA_NUMBER = 1
+LARGER = "larger"  # key of a routing table, and name of that model in a fitted policy
+CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`
+
+
+class PolicyMissing(TwinError):
+    """No policy has been written yet."""
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version as the gateway and the fleet need it.
+
+    Attributes:
+        version: number of the version; its server is `<author>/v<version>`.
+        checkpoint, template: hashes.
+        folder: checkpoint folder.
+        adapter_gguf: path of the adapter; None: the base file holds the merged weights.
+        base, base_gguf: folder of the base model, and the file that llama.cpp loads.
+        released_for: forms of answers that its verdict releases it for.
+        kind: `answer_model`: a model that the author named; `base` says which (`ModelVersion`).
+    """
+
+    version: int
+    checkpoint: str
+    template: str
+    folder: str
+    adapter_gguf: str | None
+    base: str
+    base_gguf: str
+    released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
+    kind: VersionKind = "tuned"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the address that the author named answers, and no server of ours."""
+        return self.kind == "answer_model" and bool(address_of(self.base)[0])
+
+    @property
+    def provider(self) -> str:
+        """The address, where it is not on this machine: what it is shown leaves it; else empty."""
+        url = address_of(self.base)[0] if self.is_elsewhere else ""
+        return url if url and is_far(url) else ""
+
+
+@dataclass(frozen=True)
+class Divert:
+    """Prompt classes that fell, and who answers them in the stable version's place.
+
+    Attributes:
+        places: prompt class to `paid` or to an older version, as `v2`.
+        versions: those of the places that can be served, by name.
+    """
+
+    places: Mapping[str, str]
+    versions: Mapping[str, ServedVersion] = field(default_factory=dict[str, ServedVersion])
+
+
+@dataclass(frozen=True)
+class AuthorPolicy:
+    """One author: what is served, with what weight, and the author's routing table.
+
+    Attributes:
+        stable: None: base model + retrieval answer.
+        canary: the version on trial, if one is.
+        weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
+        routing: what the asset `routing_policy` and the loop wrote.
+        divert: None: no class is diverted, or the version that fell is stable no longer.
+        larger: the answer model that the stable version has beaten, where the fitted routing policy
+            sends it questions; None: it sends it none.
+    """
+
+    stable: ServedVersion | None = None
+    canary: ServedVersion | None = None
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    divert: Divert | None = None
+    larger: ServedVersion | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The whole object; an author without an entry is served by base model + retrieval.
+
+    Attributes:
+        written_at: ISO 8601, UTC.
+        gate_version: of the newest verdict; empty when there is none.
+    """
+
+    written_at: str = ""
+    gate_version: str = ""
+    authors: Mapping[str, AuthorPolicy] = field(default_factory=dict[str, AuthorPolicy])
+
+
+class PolicySource(Protocol):
+    """What a policy is built from; `registry.Registry` is one."""
+
+    def authors(self) -> list[str]: ...
+    def versions(self, author: str) -> Sequence[ModelVersion]: ...
+    def released_for(self, checkpoint: str) -> tuple[AnswerForm, ...]: ...
+    def gate_version(self) -> str: ...
+
+
+def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]]) -> Policy:
+    """The policy that registry and routing table call for now.
+
+    A tainted version is not served: its author falls back to base model + retrieval.
+    """
+    slugs = sorted({*registry.authors(), *routing})
+    authors = {slug: _author(registry, slug, routing.get(slug, {})) for slug in slugs}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return Policy(written_at=now, gate_version=registry.gate_version(), authors=authors)
+
+
+def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> AuthorPolicy:
+    versions = registry.versions(author)
+    served = {
+        item.state: _served(item, registry)
+        for item in versions
+        if not item.tainted and item.state in {"stable", "canary"}
+    }
+    stable = served.get("stable")
+    canary = served.get("canary") if stable else None
+    weights: dict[str, float] = {"stable": 1.0} if stable else {}
+    if canary:
+        share = min(max(float(routing.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
+        weights = {"stable": 1.0 - share, "canary": share}
+    standing = live_divert(routing, stable.version if stable else None)
+    divert = _divert(registry, versions, standing)
+    # only while the routing table names it: it takes the memory of a second model
+    found = larger_version(versions) if stable and LARGER in routing else None
+    named = found if found and routing[LARGER] == f"v{found.version}" else None
+    larger = _served(named, registry) if named else None
+    return AuthorPolicy(
+        stable, canary, weights=weights, routing=dict(routing), divert=divert, larger=larger
+    )
+
+
+def larger_version(
+    versions: Sequence[ModelVersion], *, named: str | None = None
+) -> ModelVersion | None:
+    """The answer model that a tuned stable version has beaten, if a server of ours can answer by
+    it: the newest one, untainted.
+
+    None while an answer model is stable itself: then it is the own model.
+
+    Args:
+        named: what the author's file names now; another one answers no more. None: not known.
+    """
+    if any(item.state == "stable" and item.is_answer_model for item in versions):
+        return None
+    fit = [
+        item
+        for item in versions
+        if item.is_answer_model and item.state == "retired" and not item.tainted and item.base_gguf
+        if named is None or item.base == named
+    ]
+    return fit[-1] if fit else None
+
+
+def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, Any]:
+    """The entry `divert` of a routing table while the version that it names is stable, else empty.
+
+    Args:
+        routing: an author's table; `retraining/diverting.py` says what the entry looks like.
+        stable: number of the stable version; None: there is none.
+    """
+    standing = cast("Mapping[str, Any]", routing.get("divert") or {})
+    return standing if standing and standing["version"] == f"v{stable}" else {}
+
+
+def _divert(
+    registry: PolicySource, versions: Sequence[ModelVersion], standing: Mapping[str, Any]
+) -> Divert | None:
+    if not standing:
+        return None
+    # What was refused or rolled back since, or is tainted, is not let in by this door.
+    fit = {
+        f"v{item.version}": _served(item, registry)
+        for item in versions
+        if item.state == "retired" and not item.tainted
+    }
+    places = cast("Mapping[str, str]", standing["classes"])
+    named = {name: fit[name] for name in sorted(set(places.values()) & set(fit))}
+    return Divert(dict(places), named)
+
+
+def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
+    return ServedVersion(
+        version=item.version,
+        checkpoint=item.checkpoint,
+        template=item.template,
+        folder=item.folder,
+        adapter_gguf=item.adapter_gguf,
+        base=item.base,
+        base_gguf=item.base_gguf,
+        released_for=registry.released_for(item.checkpoint),
+        kind=item.kind,
+    )
+
+
+def _read_served(entry: Mapping[str, Any]) -> ServedVersion:
+    # a policy of an earlier release has no forms: quotations, until the next one is written
+    forms = tuple(entry.get("released_for", QUOTING_FORMS))
+    values: dict[str, Any] = {**entry, "released_for": forms}
+    return ServedVersion(**values)
+
+
+def write_policy(path: Path, policy: Policy) -> None:
+    """Write the file whole: a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump({"schema": SCHEMA_NUMBER, **asdict(policy)}, stream, indent=1, sort_keys=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def read_policy(path: Path) -> Policy:
+    """Read the file.
+
+    Raises:
+        PolicyMissing: it is not there yet.
+        TwinError: it is not a policy, or its schema number is newer than this code's.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        number = int(document["schema"])
+        if number > SCHEMA_NUMBER:
+            raise TwinError(
+                f"read the policy {path}",
+                found=f"schema number {number}; this code knows up to {SCHEMA_NUMBER}",
+                next_step="run the newer llm-twin that wrote it",
+            )
+        authors = {slug: _author_of(entry) for slug, entry in document["authors"].items()}
+        return Policy(document["written_at"], document["gate_version"], authors)
+    except FileNotFoundError as error:
+        raise PolicyMissing(
+            f"read the policy {path}",
+            found="no such file",
+            next_step="materialize `released_model`, or run `twin up`",
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TwinError(
+            f"read the policy {path}",
+            found=f"{type(error).__name__}: {error}",
+            next_step="materialize `released_model`: it writes the file anew from the registry",
+        ) from error
+
+
+def same_policy(path: Path, policy: Policy) -> bool:
+    """Whether the file says this already, whenever it was written; an unreadable one does not."""
+    try:
+        return replace(read_policy(path), written_at=policy.written_at) == policy
+    except TwinError:
+        return False
+
+
+def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
+    stable, canary = (
+        _read_served(entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
+    )
+    told = entry.get("divert")  # a policy of an earlier release has none
+    divert = None
+    if told:
+        versions = {name: _read_served(served) for name, served in told["versions"].items()}
+        divert = Divert(told["places"], versions)
+    return AuthorPolicy(
+        stable,
+        canary,
+        weights=entry["weights"],
+        routing=entry["routing"],
+        divert=divert,
+        larger=_read_served(entry[LARGER]) if entry.get(LARGER) else None,
+    )

@@ -1,0 +1,149 @@
+"""When a policy comes into force, when it stays, when it is withdrawn.
+
+Belongs here: the bets against "the dearest model answers all" and against the policy in force, how
+many labels are missing, and a sentence that says why.
+Does not belong here: fitting (`gain.py`), the steps (`fixed_order.py`), the file.
+
+Both bets are those of `statistics/promotion.py`: a policy that loses more than the margin is
+adopted with probability at most α, however often it was looked at; a t-test that is looked at after
+every label adopts it in a third of all cases. The dearest model is the anchor: small losses do not
+add up from one policy to the next.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin_resources.router.features import Floats
+from twin_resources.router.fixed_order import PriceStep, cheapest_certified, log_evidence
+from twin_resources.statistics.judges import withdrawn
+from twin_resources.statistics.promotion import ALPHA, expected_pairs
+
+# A step that sends less away from the dearest model than this is no policy worth a file.
+FEWEST_SAVED = 0.05
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What is decided about a candidate.
+
+    Attributes:
+        adopted: it comes into force.
+        step: its operating point; None: none was certified.
+        missing: about how many labels more it takes; 0: none, or more would not help.
+        reason: one sentence with the numbers.
+    """
+
+    adopted: bool
+    step: PriceStep | None
+    missing: int
+    reason: str
+
+
+def adopt(
+    steps: Sequence[PriceStep],
+    *,
+    labels: int,
+    spread: float,
+    margin: float,
+    against_standing: Sequence[Floats] | None = None,
+    alpha: float = ALPHA,
+) -> Adoption:
+    """Whether a candidate comes into force.
+
+    Args:
+        steps: of `fixed_order.steps`.
+        labels: how many they rest on.
+        spread: standard deviation of the gain over the labels.
+        margin: of both bets.
+        against_standing: for each step candidate − policy in force, on the labels that came after
+            the latter was fitted, in their order; None: no policy is in force.
+    """
+    step = cheapest_certified(steps)
+    if step is None or 1.0 - step.kept < FEWEST_SAVED:
+        missing = labels_missing(steps, labels=labels, spread=spread, margin=margin, alpha=alpha)
+        if missing == 0:
+            return Adoption(
+                False,
+                step,
+                0,
+                f"{labels} labels: no step of the order keeps the margin of {margin:g}",
+            )
+        return Adoption(
+            False, step, missing, f"{labels} labels; about {missing} more are missing at {margin:g}"
+        )
+    if against_standing is not None:
+        needed = math.log(1.0 / alpha)
+        # in the same order: the first step that is not won ends it here, too
+        won = 0
+        while (
+            won < len(steps)
+            and steps[won].certified
+            and log_evidence(against_standing[won], margin=margin) >= needed
+        ):
+            won += 1
+        if not won or 1.0 - steps[won - 1].kept < FEWEST_SAVED:
+            return _not_as_good(against_standing[won], step, spread, margin=margin, alpha=alpha)
+        step = steps[won - 1]
+    return Adoption(
+        True,
+        step,
+        0,
+        f"certified on {labels} labels: loses at most {-step.lower:.3f} where {margin:g} is "
+        f"allowed, and leaves {1.0 - step.kept:.0%} of the questions to cheaper models",
+    )
+
+
+def _not_as_good(
+    differences: Floats, step: PriceStep, spread: float, *, margin: float, alpha: float
+) -> Adoption:
+    known = len(differences)
+    mean = float(differences.mean()) if known else 0.0
+    deviation = float(differences.std()) if known > 1 else spread
+    wanted = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
+    missing = 0 if math.isinf(wanted) else max(1, math.ceil(wanted) - known)
+    evidence, needed = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
+    return Adoption(
+        False,
+        step,
+        missing,
+        f"not shown to be as good as the policy in force within {margin:g} "
+        f"({known} labels since it was fitted, evidence {evidence:.1f} of {needed:.1f})",
+    )
+
+
+def labels_missing(
+    steps: Sequence[PriceStep],
+    *,
+    labels: int,
+    spread: float,
+    margin: float,
+    alpha: float = ALPHA,
+) -> int:
+    """About how many more labels certify a policy worth having; 0: more would not help.
+
+    By the first step that sends at least `FEWEST_SAVED` elsewhere: the loss there is what the
+    labels say, its spread that of the gain on that share of the questions.
+    """
+    first = next((one for one in steps if 1.0 - one.kept >= FEWEST_SAVED), None)
+    if first is None:
+        wanted = expected_pairs(0.0, margin=margin, alpha=alpha)
+        return max(1, math.ceil(wanted) - labels)
+    deviation = spread * math.sqrt(1.0 - first.kept)
+    # Few labels may see a loss beyond the margin that is not there: then the least is told.
+    likely = first.value if first.value > -margin / 2.0 or labels >= 1_000 else 0.0
+    wanted = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=likely)
+    return 0 if math.isinf(wanted) else max(1, math.ceil(wanted) - labels)
+
+
+def fallen(against_dearest: Sequence[float], *, margin: float, alpha: float = ALPHA) -> bool:
+    """Whether labels since its fit show that a policy in force loses more than the margin.
+
+    Args:
+        against_dearest: policy − dearest model on those labels, in [−1, 1], in order.
+    """
+    # `withdrawn` bets against "at least ε better"; at least −margin is the same with ε = −margin.
+    return withdrawn(against_dearest, margin=-margin, alpha=alpha)

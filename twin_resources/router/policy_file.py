@@ -1,0 +1,247 @@
+"""The fitted policy of an author as a file: written whole by the asset, read live by the gateway.
+
+Belongs here: its dataclass and its format (NumPy's .npz, without pickle).
+Does not belong here: fitting, deciding (`decision.py`), following the file (`gateway/live.py`).
+
+It holds vectors, features and ids of the labels' questions, and no text. The ids stand in it as
+they are, so that forgetting finds a reader's trace in the file and deletes the whole of it: then
+nothing is routed until `routing_policy` is made anew without that label.
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html; each member of the
+archive has a check sum, so half a file is no file.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin_resources.errors import TwinError
+from twin_resources.router.class_table import ClassGain
+from twin_resources.router.features import Floats, Scale
+from twin_resources.router.fixed_order import PriceStep, choices
+from twin_resources.router.gain import GainModel
+
+SCHEMA_NUMBER = 1
+SUFFIX = ".npz"
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PricedModel:
+    """A model that may answer.
+
+    Attributes:
+        name: `own`, `paid` …, as routes name it.
+        model: checkpoint of the own version, LiteLLM name of a paid one.
+        usd_per_million_prompt, usd_per_million_answer: prices of tokens, US dollars.
+        usd: mean price of the labels' answers, US dollars.
+    """
+
+    name: str
+    model: str
+    usd_per_million_prompt: float
+    usd_per_million_answer: float
+    usd: float
+
+
+@dataclass(frozen=True)
+class RoutingPolicy:
+    """What the gateway needs to route an author's questions.
+
+    Attributes:
+        author: slug.
+        models: the own one first, prices rising.
+        embedder: revision; vectors of another one are not scored.
+        judges: `name@revision` of those whose scores the gains are.
+        margin: what may be lost against the dearest model.
+        explored: share of questions that go another way by lot.
+        scale: of the features.
+        gain: predicts gains over the own model.
+        steps: in the fixed order.
+        in_force: index of the certified step that is used.
+        label_ids: of the labels, in the order of their arrival.
+        gains, cross_fitted: of the labels, shape (n, models − 1).
+        usd: what the dearest model's answers of the labels have cost, US dollars, shape (n,); of
+            none in a file that was written before they were kept.
+        classes: the table for people.
+        last_sequence: of the labels; later ones have not been fitted to.
+        written_at: ISO 8601, UTC.
+        cascade: for whole answers, in the place of the steps; None: none is certified that is
+            cheaper. Files of before have none.
+    """
+
+    author: str
+    models: tuple[PricedModel, ...]
+    embedder: str
+    judges: tuple[str, ...]
+    margin: float
+    explored: float
+    scale: Scale
+    gain: GainModel = field(repr=False)
+    steps: tuple[PriceStep, ...] = field(repr=False)
+    in_force: int
+    label_ids: tuple[str, ...] = field(repr=False)
+    gains: Floats = field(repr=False)
+    cross_fitted: Floats = field(repr=False)
+    classes: tuple[ClassGain, ...] = ()
+    last_sequence: int = 0
+    written_at: str = ""
+    usd: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
+    cascade: PriceStep | None = None
+
+    @property
+    def step(self) -> PriceStep:
+        """The operating point in force."""
+        return self.steps[self.in_force]
+
+    @property
+    def prices(self) -> Floats:
+        """Mean US dollars an answer, by model."""
+        return np.asarray([model.usd for model in self.models], np.float64)
+
+    @property
+    def usd_of_own(self) -> Floats:
+        """What the dearest model asked for the labels that the point in force leaves to models of
+        our own, US dollars: questions that stay are no sample of all, their answers are often
+        shorter.
+        """
+        if not len(self.usd):
+            return self.usd
+        chosen = choices(self.cross_fitted, self.prices, self.step.weight)
+        return self.usd[chosen < len(self.models) - 1]
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Of the labels' questions: the features without the two numbers beside them."""
+        return self.gain.rows[:, :-2]
+
+    def usd_of(self, prompt_tokens: int, answer_tokens: int) -> Floats:
+        """What each model asks for a question of that many tokens, US dollars."""
+        return np.asarray(
+            [
+                (
+                    prompt_tokens * model.usd_per_million_prompt
+                    + answer_tokens * model.usd_per_million_answer
+                )
+                / 1e6
+                for model in self.models
+            ],
+            np.float64,
+        )
+
+
+def policy_file(home: Path, author: str) -> Path:
+    """Where an author's fitted policy lies: `<home>/routing/<author>.npz`."""
+    return home / "routing" / f"{author}{SUFFIX}"
+
+
+def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
+    """Write the file whole: a reader sees the old one or the new one, never a part."""
+    head = {
+        "schema": SCHEMA_NUMBER,
+        "author": policy.author,
+        "models": [asdict(model) for model in policy.models],
+        "embedder": policy.embedder,
+        "judges": list(policy.judges),
+        "margin": policy.margin,
+        "explored": policy.explored,
+        "scale": asdict(policy.scale),
+        "ridge": policy.gain.ridge,
+        "steps": [_plain(one) for one in policy.steps],
+        "cascade": _plain(policy.cascade) if policy.cascade else None,
+        "in_force": policy.in_force,
+        "label_ids": list(policy.label_ids),
+        "classes": [asdict(row) for row in policy.classes],
+        "last_sequence": policy.last_sequence,
+        "written_at": policy.written_at,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
+    with partial.open("wb") as stream:
+        np.savez(
+            stream,
+            head=np.frombuffer(json.dumps(head, allow_nan=False).encode(), np.uint8),
+            rows=policy.gain.rows,
+            weights=policy.gain.weights,
+            gains=policy.gains,
+            cross_fitted=policy.cross_fitted,
+            usd=policy.usd,
+        )
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def _plain(step: PriceStep) -> dict[str, Any]:
+    return asdict(step) | {"weight": repr(step.weight)}  # JSON has no infinity
+
+
+def _step_of(told: dict[str, Any]) -> PriceStep:
+    values: dict[str, Any] = {**told, "weight": float(told["weight"])}
+    return PriceStep(**values)
+
+
+def read_routing_policy(path: Path) -> RoutingPolicy:
+    """Read the file.
+
+    Raises:
+        TwinError: it is not there, is cut off, or a newer code wrote it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays: dict[str, Any] = {name: found[name] for name in found.files}
+        head = cast("dict[str, Any]", json.loads(bytes(arrays["head"]).decode()))
+        if int(head["schema"]) > SCHEMA_NUMBER:
+            raise TwinError(
+                f"read the routing policy {path}",
+                found=f"schema number {head['schema']}; this code knows up to {SCHEMA_NUMBER}",
+                next_step="run the newer llm-twin that wrote it",
+            )
+        return _policy_of(head, arrays)
+    except _UNREADABLE as error:
+        raise TwinError(
+            f"read the routing policy {path}",
+            found=f"{type(error).__name__}: {error}",
+            next_step="materialize `routing_policy`: it writes the file anew from the labels",
+        ) from error
+
+
+def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
+    steps = tuple(_step_of(one) for one in cast("list[dict[str, Any]]", head["steps"]))
+    cascade = head.get("cascade")
+    in_force = int(head["in_force"])
+    if not 0 <= in_force < len(steps) or math.isnan(steps[in_force].weight):
+        raise ValueError(f"step {in_force} of {len(steps)} in force")
+    return RoutingPolicy(
+        author=head["author"],
+        models=tuple(PricedModel(**model) for model in head["models"]),
+        embedder=head["embedder"],
+        judges=tuple(head["judges"]),
+        margin=head["margin"],
+        explored=head["explored"],
+        scale=Scale(**head["scale"]),
+        gain=GainModel(arrays["rows"], arrays["weights"], head["ridge"]),
+        steps=steps,
+        in_force=in_force,
+        label_ids=tuple(head["label_ids"]),
+        gains=arrays["gains"],
+        cross_fitted=arrays["cross_fitted"],
+        classes=tuple(ClassGain(**row) for row in head["classes"]),
+        last_sequence=head["last_sequence"],
+        written_at=head["written_at"],
+        usd=arrays.get("usd", np.zeros(0)),
+        cascade=_step_of(cascade) if cascade else None,
+    )

@@ -1,0 +1,131 @@
+"""Lower confidence bounds for the mean of values in [0, 1], from a number fixed beforehand.
+
+Belongs here: Clopper–Pearson for binary values, the betting bound for all others.
+Does not belong here: which values they are taken of (`baseline.py`, `judges.py`).
+Sources: Clopper and Pearson, Biometrika 26 (1934); Waudby-Smith and Ramdas (2024), section 4,
+https://arxiv.org/abs/2010.09686
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from twin_resources.statistics.values import ImpossibleValue
+
+# Stakes are cut at .75/m, as in the source, so that no single value ruins the bettor.
+LARGEST_STAKE = 0.75
+STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
+TINY = 1e-300
+
+
+def clopper_pearson_lower(ones: int, of: int, *, delta: float) -> float:
+    """Lower bound of a probability at confidence 1 − delta; 0 for no ones.
+
+    The p at which `ones` or more of `of` have probability delta: P(Bin(of, p) ≥ ones) =
+    I_p(ones, of − ones + 1), increasing in p.
+    """
+    if not 0 <= ones <= of or of < 1:
+        raise ImpossibleValue(
+            "bound a probability",
+            found=f"{ones} of {of}",
+            next_step="count at least one value, and no more ones than values",
+        )
+    if ones == 0:
+        return 0.0
+    low, high = 0.0, ones / of
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if incomplete_beta(ones, of - ones + 1, middle) <= delta:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    """Regularised incomplete beta I_x(a, b), by Lentz' continued fraction (DLMF 8.17.22)."""
+    if x <= 0.0 or x >= 1.0:
+        return 0.0 if x <= 0.0 else 1.0
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side only
+        return 1.0 - incomplete_beta(b, a, 1.0 - x)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    value, c, d = 1.0, 1.0, 0.0
+    for step in range(10_000):
+        m = step // 2
+        if step == 0:
+            numerator = 1.0
+        elif step % 2 == 0:
+            numerator = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        else:
+            numerator = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1.0 + numerator * d
+        d = 1.0 / (d if abs(d) > TINY else TINY)
+        c = 1.0 + numerator / (c if abs(c) > TINY else TINY)
+        change = c * d
+        value *= change
+        if abs(change - 1.0) < 1e-15:
+            break
+    return front * (value - 1.0) / a
+
+
+def betting_lower(values: Sequence[float], *, delta: float) -> float:
+    """Lower bound of the mean of values in [0, 1] at confidence 1 − delta, for any distribution.
+
+    Against each m a gambler stakes λ_i = min(√(2·log(1/δ) / (n·σ²_{i−1})), .75/m) on "the mean is
+    larger": K_i(m) = Π(1 + λ_i·(x_i − m)), σ²_{i−1} from the values before. The bound is the
+    smallest m whose wealth never reached 1/δ; by Ville's inequality the true mean is among the
+    others with probability at most δ. It needs no independence: E[x_i | past] ≥ or = the mean is
+    enough, so that it also holds for a mean that wanders but never below. K falls in m, hence
+    bisection.
+
+    Args:
+        values: in the order of arrival; the number fixed before looking.
+    """
+    count = len(values)
+    if count == 0:
+        return 0.0
+    budget = math.log(1.0 / delta)
+    stakes: list[float] = []
+    total, squares = 0.5, 0.25
+    for seen, value in enumerate(values, start=1):
+        stakes.append(math.sqrt(2.0 * budget * seen / (count * squares)))
+        total += value
+        centred = value - total / (seen + 1)
+        squares += centred * centred
+    enough = 1.0 / delta
+    low, high = 0.0, math.fsum(values) / count
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if _wealth_reaches(enough, values, stakes, middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _wealth_reaches(
+    enough: float, values: Sequence[float], stakes: Sequence[float], mean: float
+) -> bool:
+    largest = LARGEST_STAKE / mean if mean > 0.0 else math.inf
+    wealth = 1.0
+    for value, stake in zip(values, stakes, strict=True):
+        wealth *= 1.0 + (stake if stake < largest else largest) * (value - mean)
+        if wealth >= enough:
+            return True
+    return False
+
+
+def lower_bound(values: Sequence[float], *, delta: float) -> float:
+    """Clopper–Pearson when every value is 0 or 1, the betting bound otherwise.
+
+    Both hold at delta. Which one is used depends on the values; for a stream that is binary, or
+    never is, that costs nothing; where 1 value in n is neither 0 nor 1 the two could add up to
+    2·delta at the very worst.
+    """
+    if values and all(value in {0.0, 1.0} for value in values):
+        return clopper_pearson_lower(round(sum(values)), len(values), delta=delta)
+    return betting_lower(values, delta=delta)

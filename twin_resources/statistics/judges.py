@@ -1,0 +1,134 @@
+"""Who may judge: a measure is certified on planted answers before it may promote anything.
+
+Belongs here: the plants of each claim, the certificate, and its withdrawal.
+Does not belong here: making plants, scoring them.
+Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. Without it a constant or a
+random judge promotes everything: 98–100 % in simulation.
+
+On the author's held-out prompts a measure scores the author's own answer and a planted bad one; it
+is certified when the mean difference is at least ε, by a 95 % lower bound, for each kind of plant
+that its claim is about. Later 5 % of each batch are such plants, and a measure that no longer tells
+them apart loses its certificate.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.bets import NO_WEALTH, log_mean, log_stake
+from twin_resources.statistics.bounds import betting_lower
+from twin_resources.statistics.values import ImpossibleValue
+
+PLANT_SHARE = 0.05
+DELTA = 0.05
+# What a claim is about decides on which bad answers its measure must be right.
+PLANTS: Mapping[str, tuple[str, ...]] = {
+    "topic": ("off_topic", "shuffled"),
+    "voice": ("another_author",),
+    "support": ("unsupported",),
+    "general": ("another_author", "off_topic", "shuffled", "unsupported"),
+}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Whether a measure may decide on its claim.
+
+    Attributes:
+        bounds: kind of plant → 95 % lower bound of own − plant, in [−1, 1].
+        counts: kind of plant → pairs of answers behind it.
+        reason: one line, with the numbers.
+    """
+
+    measure: str
+    claim: str
+    certified: bool
+    bounds: Mapping[str, float]
+    counts: Mapping[str, int]
+    reason: str
+
+
+def certify(
+    measure: str,
+    claim: str,
+    differences: Mapping[str, Sequence[float]],
+    *,
+    margin: float = MARGIN,
+    delta: float = DELTA,
+) -> Certificate:
+    """The certificate of a measure for one claim.
+
+    Args:
+        claim: a key of `PLANTS`.
+        differences: kind of plant → score of the author's own answer − score of the plant, one a
+            held-out prompt.
+
+    A measure is wrongly certified with probability at most delta: every kind must be passed.
+
+    Raises:
+        ImpossibleValue: an unknown claim, or a difference outside [−1, 1].
+    """
+    if claim not in PLANTS:
+        raise ImpossibleValue(
+            f"certify {measure}",
+            found=f"the claim {claim!r}",
+            next_step=f"name one of {', '.join(PLANTS)}",
+        )
+    found = {kind: differences.get(kind, ()) for kind in PLANTS[claim]}
+    for kind, values in found.items():
+        _check(measure, kind, values)
+    bounds = {
+        kind: 2.0 * betting_lower([(1.0 + item) / 2.0 for item in values], delta=delta) - 1.0
+        for kind, values in found.items()
+    }
+    certified = all(bound >= margin for bound in bounds.values())
+    said = ", ".join(
+        f"own above {kind} by at least {bounds[kind]:.2f} ({len(found[kind])} pairs)"
+        for kind in bounds
+    )
+    return Certificate(
+        measure=measure,
+        claim=claim,
+        certified=certified,
+        bounds=bounds,
+        counts={kind: len(values) for kind, values in found.items()},
+        reason=f"{measure} {'may' if certified else 'may not'} decide on {claim}: {said}; "
+        f"needed {margin:g}",
+    )
+
+
+def plants_due(batch: int, *, share: float = PLANT_SHARE) -> int:
+    """How many of a batch of judged answers are plants: 5 %, at least one."""
+    return max(1, math.ceil(share * batch)) if batch else 0
+
+
+def withdrawn(
+    differences: Sequence[float], *, margin: float = MARGIN, alpha: float = DELTA
+) -> bool:
+    """Whether the plants since the certificate show that the measure has lost its claim.
+
+    An e-process against H0 "own above plants by at least ε", looked at after every plant; a measure
+    that still holds it is withdrawn with probability at most alpha.
+    """
+    _check("the measure", "plants", differences)
+    null = (1.0 - margin) / 2.0
+    logs = NO_WEALTH
+    for item in differences:
+        logs = log_stake(logs, (1.0 - item) / 2.0, null)
+        if log_mean(logs) >= math.log(1.0 / alpha):
+            return True
+    return False
+
+
+def _check(measure: str, kind: str, differences: Sequence[float]) -> None:
+    wrong = [item for item in differences if not -1.0 <= item <= 1.0]
+    if wrong:
+        raise ImpossibleValue(
+            f"judge {measure} on {kind}",
+            found=f"the difference {wrong[0]}",
+            next_step="scores are in [0, 1], so that differences are in [−1, 1]",
+        )

@@ -1,0 +1,243 @@
+"""When to promote: betting on the differences between candidate and incumbent.
+
+Belongs here: the two tests, their state, the verdict after any pair, how many pairs to expect.
+Does not belong here: who may judge (`judges.py`), how pairs come about (`release_mode.py`,
+`shadow_pairs`), moving a version (`registry/moves.py`).
+Sources: Waudby-Smith and Ramdas (2024), `bets.py`; testing by betting, Shafer, JRSS A 184 (2021).
+
+d = candidate − incumbent on the same prompt with the same context, z = (1 + d)/2, margin ε:
+
+    U = mean_k Π(1 + λ_k·(z − m)), m = (1 − ε)/2       H0: worse than incumbent − ε     E[z] ≤ m
+    D = mean_k Π(1 + λ'_k·((1 − z) − ½))               H0: not worse                    E[z] ≥ ½
+
+with λ_k = .9·r_k/m and λ'_k = .9·r_k/½: under its null each is a test supermartingale, reaches 1/α
+with probability at most α, and may be looked at after every pair. Several claims (topic, voice)
+are judged together: promoted is what reached U ≥ 1/α for *each* claim, each at level α on its own
+(a candidate that fails one must win that very bet by luck); rolled back what reached D ≥ k/α for
+any of k (union bound). U is also bet against the *anchor*, the best version ever certified, with
+the same ε, so that small losses do not add up over releases. With ε = 0 (against an answer model)
+U asks for more than no loss: only a candidate that is better wins.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.bets import FRACTIONS, NO_WEALTH, STAKE, log_mean, log_stake
+from twin_resources.statistics.values import ImpossibleValue
+
+ALPHA = 0.05
+Verdict = Literal["promote", "roll_back", "undecided"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One difference a claim, on one prompt, or of one reader's canary day.
+
+    Attributes:
+        sequence: increasing; each pair is used once.
+        incumbent: claim → candidate − incumbent, in [−1, 1].
+        anchor: claim → candidate − anchor; empty when incumbent and anchor are the same version.
+    """
+
+    sequence: int
+    incumbent: Mapping[str, float]
+    anchor: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class PairEvidence:
+    """The state of a candidate's test.
+
+    Attributes:
+        claims: each must be won for a promotion; any may roll back.
+        vetoes: claims that may only roll back.
+        anchored: whether anchor and incumbent are different versions.
+        margin, alpha: ε and α.
+        up, up_anchor, down: log wealth of each bet, a claim.
+        highest: largest log U so far, by `claim` and `claim/anchor`: a bet once won stays won.
+        verdict: final once it is not `undecided`; later pairs change nothing.
+    """
+
+    claims: tuple[str, ...]
+    vetoes: tuple[str, ...]
+    anchored: bool
+    margin: float
+    alpha: float
+    pairs: int
+    last_sequence: int
+    up: Mapping[str, tuple[float, ...]]
+    up_anchor: Mapping[str, tuple[float, ...]]
+    down: Mapping[str, tuple[float, ...]]
+    highest: Mapping[str, float]
+    verdict: Verdict
+
+    @property
+    def log_needed_up(self) -> float:
+        """log 1/α: each U must have reached it."""
+        return math.log(1.0 / self.alpha)
+
+    @property
+    def log_needed_down(self) -> float:
+        """log k/α: any D rolls back that reaches it."""
+        return math.log((len(self.claims) + len(self.vetoes)) / self.alpha)
+
+    def to_json(self) -> str:
+        """One line; `from_json` gives an equal value back, bit for bit."""
+        return json.dumps(vars(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> PairEvidence:
+        """The state that `to_json` wrote."""
+        stored: dict[str, Any] = json.loads(text)
+        for name in ("up", "up_anchor", "down"):
+            stored[name] = {claim: tuple(logs) for claim, logs in stored[name].items()}
+        for name in ("claims", "vetoes"):
+            stored[name] = tuple(stored[name])
+        return cls(**stored)
+
+
+def begin(
+    *,
+    claims: tuple[str, ...],
+    vetoes: tuple[str, ...] = (),
+    anchored: bool = False,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
+) -> PairEvidence:
+    """The state before the first pair.
+
+    Args:
+        claims: measures with a certificate for their own claim.
+        vetoes: reported measures that may only roll back.
+        anchored: whether pairs also bring differences from the anchor.
+
+    Raises:
+        ImpossibleValue: no claim, a claim twice, ε outside [0, 1), α outside (0, 1).
+    """
+    names = (*claims, *vetoes)
+    sound = claims and len(set(names)) == len(names) and 0.0 <= margin < 1.0 and 0.0 < alpha < 1.0
+    if not sound:
+        raise ImpossibleValue(
+            "start a test of promotion",
+            found=f"claims {names}, margin {margin}, alpha {alpha}",
+            next_step="name at least one claim, each once; margin from 0, alpha between 0 and 1",
+        )
+    bets = dict.fromkeys(claims, NO_WEALTH)
+    return PairEvidence(
+        claims=claims,
+        vetoes=vetoes,
+        anchored=anchored,
+        margin=margin,
+        alpha=alpha,
+        pairs=0,
+        last_sequence=0,
+        up=bets,
+        up_anchor=bets if anchored else {},
+        down=dict.fromkeys(names, NO_WEALTH),
+        highest=dict.fromkeys(_bets(claims, anchored), 0.0),
+        verdict="undecided",
+    )
+
+
+def fold(evidence: PairEvidence, pair: Pair) -> PairEvidence:
+    """The state after one more pair; a replay, or a pair after the verdict, changes nothing.
+
+    If the same pair wins every promotion bet and a roll-back bet, it rolls back.
+
+    Raises:
+        ImpossibleValue: a claim without a difference, or a difference outside [−1, 1].
+    """
+    if pair.sequence <= evidence.last_sequence or evidence.verdict != "undecided":
+        return evidence
+    null_up = (1.0 - evidence.margin) / 2.0
+    up = {
+        name: log_stake(evidence.up[name], _z(pair, pair.incumbent, name), null_up)
+        for name in evidence.claims
+    }
+    up_anchor = {
+        name: log_stake(evidence.up_anchor[name], _z(pair, pair.anchor, name), null_up)
+        for name in evidence.up_anchor
+    }
+    down = {
+        name: log_stake(logs, 1.0 - _z(pair, pair.incumbent, name), 0.5)
+        for name, logs in evidence.down.items()
+    }
+    now = {name: log_mean(logs) for name, logs in up.items()}
+    now |= {f"{name}/anchor": log_mean(logs) for name, logs in up_anchor.items()}
+    after = replace(
+        evidence,
+        pairs=evidence.pairs + 1,
+        last_sequence=pair.sequence,
+        up=up,
+        up_anchor=up_anchor,
+        down=down,
+        highest={name: max(log, evidence.highest[name]) for name, log in now.items()},
+    )
+    if any(log_mean(logs) >= after.log_needed_down for logs in down.values()):
+        return replace(after, verdict="roll_back")
+    if all(log >= after.log_needed_up for log in after.highest.values()):
+        return replace(after, verdict="promote")
+    return after
+
+
+def expected_pairs(
+    spread: float, *, margin: float = MARGIN, alpha: float = ALPHA, better_by: float | None = None
+) -> float:
+    """About how many pairs it takes to promote a candidate that is `better_by` the incumbent.
+
+    The n at which the mean wealth reaches 1/α when each log bet is where it is expected, plus .4
+    standard deviations (the test stops when it is lucky): n·g + .4·λ·(s/2)·√n, with the growth
+    g = λ·μ − λ²·((s/2)² + μ²)/2 to second order. Within a tenth of the simulated median for
+    spreads of .1 to .7 and margins of .1 and .2.
+
+    Args:
+        spread: standard deviation s of d.
+        better_by: mean of d; infinite at −ε and below. None: 0, an equal one; where ε is 0 and an
+            equal one never wins, `MARGIN`.
+    """
+    if better_by is None:
+        better_by = 0.0 if margin > 0.0 else MARGIN
+    mean = (margin + better_by) / 2.0  # μ, of z − m
+    if mean <= 0.0:
+        return math.inf
+    stakes = [STAKE * fraction / ((1.0 - margin) / 2.0) for fraction in FRACTIONS]
+    second = (spread / 2.0) ** 2 + mean * mean
+    growths = [stake * mean - stake * stake * second / 2.0 for stake in stakes]
+
+    def enough(pairs: float) -> bool:
+        luck = 0.4 * math.sqrt(pairs) * spread / 2.0
+        logs = [
+            pairs * growth + stake * luck for growth, stake in zip(growths, stakes, strict=True)
+        ]
+        return log_mean(logs) >= math.log(1.0 / alpha)
+
+    high = 1.0
+    while not enough(high) and high < 1e9:
+        high *= 2.0
+    low = high / 2.0
+    while high - low > 0.5:
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _bets(claims: tuple[str, ...], anchored: bool) -> tuple[str, ...]:
+    return (*claims, *(f"{name}/anchor" for name in claims if anchored))
+
+
+def _z(pair: Pair, differences: Mapping[str, float], claim: str) -> float:
+    difference = differences.get(claim, math.nan)
+    if not -1.0 <= difference <= 1.0:
+        raise ImpossibleValue(
+            f"bet on pair {pair.sequence}",
+            found=f"the difference {difference} for {claim}",
+            next_step="pass one difference in [−1, 1] for each claim (and the anchor, if anchored)",
+        )
+    return (1.0 + difference) / 2.0

@@ -1,0 +1,59 @@
+"""Shares of answers that have some property, with what is known of the true share.
+
+Belongs here: counting, the exact interval, one way of writing it. Does not belong here: which
+property (the measures beside this one), intervals of means (`bootstrap.py`).
+
+The interval is Clopper and Pearson's, not a bootstrap: with none found among 40, resampling says
+0 to 0, and the truth may be 8.8 %. Source: Biometrika 26 (1934).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin_resources.statistics.bounds import clopper_pearson_lower
+
+BEYOND = 0.025  # on either side of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something was found.
+
+    Attributes:
+        found, of: how many of how many.
+        share, low, high: found / of, and the 95 % interval of the true share; 0, 0 and 1 of none.
+    """
+
+    found: int
+    of: int
+    share: float
+    low: float
+    high: float
+
+
+def rate(flags: Sequence[bool]) -> Rate:
+    """The share of true ones."""
+    found, count = sum(flags), len(flags)
+    if not count:
+        return Rate(0, 0, 0.0, 0.0, 1.0)
+    return Rate(
+        found=found,
+        of=count,
+        share=found / count,
+        low=clopper_pearson_lower(found, count, delta=BEYOND),
+        high=1.0 - clopper_pearson_lower(count - found, count, delta=BEYOND),
+    )
+
+
+def written(found: Rate) -> str:
+    """`2 of 40 (5.0 %; 95 %: 0.6 to 16.9)`."""
+    if not found.of:
+        return "0 of 0"
+    percent = [100 * value for value in (found.share, found.low, found.high)]
+    return (
+        f"{found.found} of {found.of} ({percent[0]:.1f} %; "
+        f"95 %: {percent[1]:.1f} to {percent[2]:.1f})"
+    )

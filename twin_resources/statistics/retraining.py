@@ -1,0 +1,259 @@
+"""The decision of the sensor `quality_dropped`, as a function of what it has read.
+
+Belongs here: from an alarm (or none) to train, nothing to learn, incident, held back or quiet.
+Does not belong here: reading ledger, registry and runs, starting runs, storing the state.
+Method: deploy/docs/architecture.md, The loop. The alarm itself: `detector.py`.
+
+The same facts give the same decision and the same run key, so that a repeated tick starts nothing
+twice. An alarm is *closed* by a decision that settles it; one that only has to wait (cooldown,
+budget, automatic retraining off) stays open, and the next tick decides it again.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from twin_resources.statistics.baseline import arming
+from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.diagnosis import Fall
+from twin_resources.statistics.poisoning import Carried
+from twin_resources.statistics.retraining_limits import PRIORITY, Limits, Usage, held_back_by
+
+Kind = Literal["quiet", "train", "nothing_to_learn", "incident", "held_back"]
+
+SHARED_BY = 0.10
+SHARED_BY_AT_LEAST = 2  # one author of three is more than 10 %, and shares nothing
+SHARED_WITHIN_SECONDS = 3_600.0
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a training used: hashes of dataset and recipe."""
+
+    dataset: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class LastRetraining:
+    """How the last retraining that an alarm started has ended.
+
+    Attributes:
+        outcome: `refused` by the gate, `failed` (with how many attempts), or `passed` it.
+        learnt: what it used.
+    """
+
+    outcome: Literal["refused", "failed", "passed"]
+    attempts: int
+    learnt: Learnt
+
+
+@dataclass(frozen=True)
+class StreamProgress:
+    """Where one stream stands on a quiet tick.
+
+    Attributes:
+        armed: whether it is bet on.
+        seen, needed: values of this version, and how many its next batch takes.
+        per_day: settled values a day, lately; None: unknown.
+        e_value, threshold: mean_k M_k and C.
+    """
+
+    stream: str
+    armed: bool
+    seen: int
+    needed: int
+    per_day: float | None
+    e_value: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that the decision rests on, for one author at one tick.
+
+    Attributes:
+        version: now stable; None: none is.
+        unreachable: what could not be read, in words ("trace server unreachable"); empty: all was.
+        alarm: the oldest one that is still open.
+        now_there_is: hashes of dataset and recipe as a training would use them now.
+        stable_learnt: of the stable version's manifest; None: the base model answers.
+        last: None: no alarm of this author has started one.
+        alarmed_authors: authors with an alarm within the hour, this one included.
+        armed_authors: authors with an armed stream.
+        cause_outside: of `diagnosis.cause_outside_the_weights`.
+        falls: of `diagnosis.fallen_classes`.
+        carried: of `poisoning.carried_by`; None for judged traces.
+    """
+
+    author: str
+    version: str | None
+    streams: Sequence[StreamProgress]
+    unreachable: str
+    alarm: Alarm | None
+    now_there_is: Learnt
+    stable_learnt: Learnt | None
+    usage: Usage
+    limits: Limits
+    now: float
+    last: LastRetraining | None = None
+    alarmed_authors: int = 0
+    armed_authors: int = 1
+    cause_outside: str | None = None
+    falls: Sequence[Fall] = ()
+    carried: Carried | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the sensor does.
+
+    Attributes:
+        run_key: empty unless kind is `train`; the same for the same alarm, always.
+        tags: evidence, on the run or with the recorded alarm.
+        message: the tick's own words.
+        closes_alarm: whether the alarm is settled by it.
+        divert: classes to answer by the paid model within budget, or else by the best certified
+            version; only when there is nothing to learn from.
+    """
+
+    kind: Kind
+    message: str
+    run_key: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    closes_alarm: bool = False
+    divert: tuple[str, ...] = ()
+
+
+def run_key(alarm: Alarm) -> str:
+    """`quality:<author>:<version>:<stream>:<alarm number>`: one run an alarm."""
+    return f"quality:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}"
+
+
+def disarmed(last: LastRetraining | None, now_there_is: Learnt) -> str | None:
+    """Why alarms of this author start nothing; None: they do.
+
+    After a retraining that the gate refused, or that failed three times, until the dataset or the
+    recipe changes: the same again would end the same way.
+    """
+    if last is None or last.learnt != now_there_is:
+        return None
+    if last.outcome == "refused":
+        return "disarmed: the gate refused the last retraining, and the dataset is the same"
+    if last.outcome == "failed" and last.attempts >= ATTEMPTS:
+        return (
+            f"disarmed: the last retraining failed {last.attempts} times, and the dataset is the "
+            "same"
+        )
+    return None
+
+
+def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
+    """Whether alarms within an hour share a cause: at least two authors, and more than 10 %."""
+    return alarmed_authors >= SHARED_BY_AT_LEAST and alarmed_authors > SHARED_BY * max(
+        armed_authors, alarmed_authors
+    )
+
+
+def decide(situation: Situation) -> Decision:
+    """The decision of one tick for one author; see the module for what stays open."""
+    if situation.unreachable:
+        return Decision("quiet", f"{situation.unreachable}: nothing decided")
+    if situation.version is None:
+        return Decision("quiet", "no stable version: nothing to watch")
+    off = disarmed(situation.last, situation.now_there_is)
+    if situation.alarm is None:
+        said = [off] if off else [progress(stream) for stream in situation.streams]
+        return Decision("quiet", "; ".join(said) or "no scores yet")
+    return _on_alarm(situation, situation.alarm, off)
+
+
+def _on_alarm(situation: Situation, alarm: Alarm, off: str | None) -> Decision:
+    """The first rule that applies; what forbids comes before what waits."""
+    tags = evidence_tags(alarm, situation.falls)
+    said = f"{alarm.stream}: alarm {alarm.number}, e-value {alarm.e_value:,.0f} of " + (
+        f"{alarm.threshold:,.0f} after {alarm.bets:,} values"
+    )
+
+    def closed(kind: Kind, why: str, cause: str, *, divert: tuple[str, ...] = ()) -> Decision:
+        return Decision(
+            kind,
+            f"{said}; {why}",
+            tags={**tags, "twin/decision": kind, "twin/decided_by": cause},
+            closes_alarm=True,
+            divert=divert,
+        )
+
+    if alarm.version != situation.version:
+        return closed("held_back", f"{situation.version} answers now", "superseded")
+    if situation.usage.in_flight:
+        why = f"recorded with run {situation.usage.in_flight}, which is in flight"
+        return closed("held_back", why, "in_flight")
+    if is_incident(situation.alarmed_authors, situation.armed_authors):
+        why = (
+            f"{situation.alarmed_authors} of {situation.armed_authors} authors within an hour: one "
+            "incident (judge, base model or provider), no retraining"
+        )
+        return closed("incident", why, "shared_cause")
+    if off:
+        return closed("held_back", off, "disarmed")
+    if situation.carried is not None and situation.carried.by_few:
+        why = (
+            f"{len(situation.carried.readers)} of {situation.carried.of} readers carry "
+            f"{situation.carried.share:.0%} of the evidence: a person looks, nothing is trained"
+        )
+        return closed("held_back", why, "few_readers")
+    if situation.cause_outside:
+        why = f"not the weights: {situation.cause_outside}; nothing is trained"
+        return closed("held_back", why, "outside_the_weights")
+    if situation.stable_learnt == situation.now_there_is:
+        why = (
+            "nothing to learn from: dataset and recipe are those of the stable version, and the "
+            "same data gives the same weights"
+        )
+        fallen = tuple(fall.prompt_class for fall in situation.falls)
+        return closed("nothing_to_learn", why, "same_data", divert=fallen)
+    waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
+    if waits:
+        tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
+        return Decision("held_back", f"{said}; waits: {waits}", tags=tags)
+    return Decision(
+        "train",
+        f"{said}; one retraining starts",
+        run_key=run_key(alarm),
+        tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
+        closes_alarm=True,
+    )
+
+
+def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
+    """The evidence of an alarm as run tags; no text of a reader is among them."""
+    tags = {
+        "twin/cause": "quality",
+        "twin/author": alarm.author,
+        "twin/version": alarm.version,
+        "twin/stream": alarm.stream,
+        "twin/alarm": str(alarm.number),
+        "twin/e_value": f"{alarm.e_value:.6g}",
+        "twin/threshold": f"{alarm.threshold:.6g}",
+        "twin/values": str(alarm.bets),
+        "twin/from_sequence": str(alarm.since),
+        "twin/to_sequence": str(alarm.sequence),
+    }
+    if falls:
+        tags["twin/fallen_classes"] = ", ".join(
+            f"{fall.prompt_class} {fall.mean:.2f} < {fall.baseline:.2f} ({fall.values})"
+            for fall in falls
+        )
+    return tags
+
+
+def progress(stream: StreamProgress) -> str:
+    """One stream in the words of a quiet tick: `thumbs: e-value 12 of 100,000`."""
+    if not stream.armed:
+        return f"{stream.stream}: {arming(stream.seen, stream.needed, per_day=stream.per_day)}"
+    return f"{stream.stream}: e-value {stream.e_value:,.0f} of {stream.threshold:,.0f}"

@@ -1,0 +1,190 @@
+"""What lies at a source now, by name and stamp: enough to see that something came, changed or went.
+
+Belongs here: listing folders, files and S3 prefixes without reading a byte of them.
+Does not belong here: which files are posts (`twin_assets`), feeds (`polling`), deciding anything
+(`arrivals`).
+
+A stamp is size and modification time, or S3's ETag. A file that changes without either is seen by
+the nightly import, which reads everything.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.sources.object_store import (
+    address_of,
+    is_object_address,
+    list_objects,
+    split_address,
+)
+
+_MEDIA = re.compile(
+    r"\.(?:png|jpe?g|gif|webp|avif|svg|ico|bmp|heic|mp[34]|m4[av]|mov|webm|og[gv]|wav|pdf|woff2?"
+    r"|ttf|otf|eot|css|scss)$",
+    re.IGNORECASE,
+)
+# Written by tools all day, and never a post.
+_MACHINERY = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-packages"})
+# Of a git repository what a commit touches; its objects are many and say no more.
+_GIT_MARKS = ("HEAD", "packed-refs", "logs/HEAD")
+
+
+class NothingThere(TwinError):
+    """The source is not there, or empty: unmounted, perhaps, and no reason to delete anything."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file.
+
+    Attributes:
+        name: absolute path, or `s3://bucket/key`; as text that can be stored.
+        stamp: size and modification time, or ETag.
+        arrived: when it came to lie here as it is, seconds since the epoch; a file that was moved
+            here keeps its modification time, but not its status change time.
+    """
+
+    name: str
+    stamp: str
+    arrived: float
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One source as it stands now; `entries` by name, at least one."""
+
+    source: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def newest(self) -> float:
+        return max(entry.arrived for entry in self.entries)
+
+    def arrived_since(self, moment: float) -> tuple[str, ...]:
+        """Names of files that came or changed after `moment`."""
+        return tuple(entry.name for entry in self.entries if entry.arrived > moment)
+
+    def missing(self, stored: Iterable[str]) -> tuple[str, ...]:
+        """Those of `stored` (names under this source) that are no longer there."""
+        here = {entry.name for entry in self.entries}
+        root = self.source.rstrip("/")
+        return tuple(
+            name
+            for name in stored
+            if name not in here and (name == root or name.startswith(root + "/"))
+        )
+
+
+def is_feed(source: str) -> bool:
+    """Whether a source is read over HTTP: polled (`polling`), not listed."""
+    return source.lower().startswith(("http://", "https://"))
+
+
+def list_source(source: str) -> Listing:
+    """List a folder, a file or an S3 prefix.
+
+    Raises:
+        NothingThere: nothing is there, or no file.
+        TwinError: it cannot be listed, or a folder in it cannot.
+    """
+    if is_object_address(source):
+        address, found = address_of(source), list(_objects(source))
+    else:
+        root = Path(source).expanduser().resolve()
+        address, found = _text(str(root)), list(_files(root, tried=f"list {source}"))
+    if not found:
+        raise NothingThere(
+            f"list {source}",
+            found="no file",
+            next_step="mount it, or take it out of the author's sources",
+        )
+    return Listing(address, tuple(sorted(found, key=lambda entry: entry.name)))
+
+
+def fingerprint(listings: Sequence[Listing]) -> str:
+    """A hash that changes when any file of an author's sources comes, changes or goes."""
+    digest = hashlib.sha256()
+    for listing in listings:
+        digest.update(f"{listing.source}\0".encode())
+        for entry in listing.entries:
+            digest.update(f"{entry.name}\0{entry.stamp}\0".encode())
+    return digest.hexdigest()
+
+
+def _objects(source: str) -> Iterator[Entry]:
+    bucket, _ = split_address(source)
+    for one in list_objects(source):
+        if not _is_noise(one.name):
+            yield Entry(f"s3://{bucket}/{one.key}", one.etag, one.modified)
+
+
+def _is_noise(name: str) -> bool:
+    *folders, last = name.split("/")
+    hidden = any(part.startswith(".") for part in (*folders, last))
+    return hidden or not _MACHINERY.isdisjoint(folders) or bool(_MEDIA.search(last))
+
+
+def _files(root: Path, *, tried: str) -> Iterator[Entry]:
+    try:
+        found = root.stat()
+    except FileNotFoundError as error:
+        raise NothingThere(
+            tried, found="nothing at this path", next_step="mount it, or name another source"
+        ) from error
+    except OSError as error:
+        raise _not_listed(tried, error) from error
+    if not stat.S_ISDIR(found.st_mode):
+        yield _stamped(str(root), found)
+        return
+    waiting = [str(root)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    yield from _entry(entry, waiting)
+        except OSError as error:
+            raise _not_listed(tried, error) from error
+    for mark in _GIT_MARKS:
+        file = root / ".git" / mark
+        if file.is_file():
+            yield _stamped(str(file), file.stat())
+
+
+def _entry(entry: os.DirEntry[str], waiting: list[str]) -> Iterator[Entry]:
+    if entry.name.startswith("."):
+        return
+    if entry.is_dir(follow_symlinks=False):
+        if entry.name not in _MACHINERY:
+            waiting.append(entry.path)
+    elif not _MEDIA.search(entry.name):
+        try:
+            yield _stamped(entry.path, entry.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return  # gone between the list and the look: the next tick's list says so
+
+
+def _stamped(path: str, found: os.stat_result) -> Entry:
+    stamp = f"{found.st_size}:{found.st_mtime_ns}"
+    return Entry(_text(path), stamp, max(found.st_mtime, found.st_ctime))
+
+
+def _text(path: str) -> str:
+    """As `raw_posts` stores paths: bytes that are not UTF-8 are shown as `\\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _not_listed(tried: str, error: OSError) -> TwinError:
+    return TwinError(
+        tried,
+        found=f"{error.filename or 'it'} cannot be listed ({error.strerror})",
+        next_step="give read permission",
+    )

@@ -1,0 +1,220 @@
+"""The tables of the state store, and the number that says which code may read them.
+
+Belongs here: the SQL tables of leases, remembered inputs and files, model versions, verdicts, moves
+and trials.
+Does not belong here: queries (each stands beside its meaning: `state.py`, `lease.py`,
+`registry/registry.py`) and anything that is a Lance table.
+Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
+
+metadata = sa.MetaData()
+
+schema_number = sa.Table(
+    "schema_number",
+    metadata,
+    sa.Column("store", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.String(32), nullable=False),
+    sa.Column("machine", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("process_started", sa.Text, nullable=False),
+    sa.Column("acquired_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
+# Inputs for which a table's function gave no row: there is no row that could carry their hash.
+empty_inputs = sa.Table(
+    "empty_inputs",
+    metadata,
+    sa.Column("table_uri", sa.Text, primary_key=True),
+    sa.Column("input_key", sa.Text, primary_key=True),
+    sa.Column("input_hash", sa.LargeBinary(32), nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+)
+
+# Data files of a table for whose every row a claim was found true (`tables/verified.py`).
+verified_files = sa.Table(
+    "verified_files",
+    metadata,
+    sa.Column("table_uri", sa.Text, primary_key=True),
+    sa.Column("claim", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("files", sa.JSON, nullable=False),
+)
+
+model_versions = sa.Table(
+    "model_versions",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("checkpoint", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("tainted", sa.Boolean, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("adapter_gguf", sa.Text),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("base_gguf", sa.Text, nullable=False),
+    sa.Column("template", sa.Text, nullable=False),
+    sa.Column("dataset_version", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False, server_default="tuned"),
+    sa.UniqueConstraint("author", "checkpoint"),
+)
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("checkpoint", sa.Text, nullable=False, index=True),
+    sa.Column("gate_version", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("claims", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
+moves = sa.Table(
+    "moves",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("from_state", sa.String(16), nullable=False),
+    sa.Column("to_state", sa.String(16), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False),
+    sa.Column("moved_at", sa.Text, nullable=False),
+)
+
+routing = sa.Table(
+    "routing",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("table", sa.JSON, nullable=False),
+    sa.Column("written_at", sa.Text, nullable=False),
+)
+
+# A version tried out against the stable one: its terms, and the evidence after the last pair.
+trials = sa.Table(
+    "trials",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("entered", sa.Integer, nullable=False),
+    sa.Column("mode", sa.String(16), nullable=False),
+    sa.Column("incumbent", sa.Integer, nullable=False),
+    sa.Column("anchor", sa.Integer),
+    sa.Column("judges", sa.Text, nullable=False),
+    sa.Column("began_at", sa.Double, nullable=False),
+    sa.Column("after_sequence", sa.BigInteger, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("finding", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+# The loop (`retraining/`). How far an author's settled values were followed, for the version now
+# stable; `streams` are those of which `watches` must hold a row.
+followed = sa.Table(
+    "followed",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("read_to", sa.BigInteger, nullable=False),
+    sa.Column("streams", sa.JSON, nullable=False),
+)
+
+# `watch` is `evidence.watch.Watch`; `armed`: bet on now, counted in every threshold of the fleet.
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("watch", sa.Text, nullable=False),
+    sa.Column("armed", sa.Boolean, nullable=False),
+)
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("raised_at", sa.Double, nullable=False),
+    sa.Column("status", sa.String(8), nullable=False),
+    sa.Column("decision", sa.String(24), nullable=False),
+    sa.Column("decided_by", sa.String(24), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+    sa.Column("decided_at", sa.Double),
+    sa.Index("alarms_by_status", "status", "author"),
+)
+
+# Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.
+retrainings = sa.Table(
+    "retrainings",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_key", sa.Text, nullable=False, unique=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("cause", sa.String(16), nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("decided_at", sa.Double, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("offered_at", sa.Double),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False, index=True),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("ended_at", sa.Double),
+)
+
+# Asked for by a person or by a forget request; done once `run_key` is set.
+retraining_requests = sa.Table(
+    "retraining_requests",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("cause", sa.String(16), nullable=False),
+    sa.Column("asked_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("run_key", sa.Text, nullable=False),
+)
+
+# What people are told: written with its event, sent afterwards (`notifications.py`).
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("links", sa.JSON, nullable=False),
+    sa.Column("announced_at", sa.Double, nullable=False),
+    sa.Column("sent_to", sa.JSON, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+)

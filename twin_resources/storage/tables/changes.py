@@ -1,0 +1,170 @@
+"""What changed: the inputs that a table must compute again, and those that are gone.
+
+Belongs here: input hashes, groups, comparison with what is stored, bounded batches; frames only.
+Does not belong here: Lance, the state store, row values beyond keys and hashes.
+Method: build systems with content hashes, Mokhov, Mitchell and Peyton Jones, "Build Systems à la
+Carte", 2018 (https://doi.org/10.1145/3236774): a verifying trace of (input hash, function version).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.tables.hashing import HASH_BYTES, hash_of, sum_hashes
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The work of one rework.
+
+    Attributes:
+        inputs: one row a changed input: `key`, `input_hash`, `positions` (list of upstream row
+            numbers) and `unit` (a group, else the key itself), whose inputs are computed together.
+        vanished: stored input keys that upstream no longer has.
+        forgotten: remembered empty inputs that upstream no longer has.
+    """
+
+    inputs: pl.DataFrame
+    vanished: list[str]
+    forgotten: list[str]
+
+
+def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row an input: `key`, `input_hash`, `unit`, `positions`.
+
+    Args:
+        rows: one row an upstream row, in upstream order: `key`, `hash` and optionally `group`.
+
+    An input of one row has that row's hash; of several, the sum of theirs. With groups, the hash is
+    that of the whole group with all its members' keys: one that gains, loses or changes a member
+    changes for every member.
+
+    Raises:
+        TwinError: a key is in several groups.
+    """
+    if "group" in rows.columns:
+        _check_one_group(rows)
+    elif rows["key"].n_unique() == rows.height:  # the usual case: nothing to sum
+        return rows.select(
+            "key",
+            pl.col("hash").alias("input_hash"),
+            pl.col("key").alias("unit"),
+            pl.int_range(pl.len(), dtype=pl.UInt32)
+            .reshape((-1, 1))
+            .arr.to_list()
+            .alias("positions"),
+        )
+    inputs = (
+        rows.with_row_index("position")
+        .group_by("key", maintain_order=True)
+        .agg(
+            pl.col("hash"),
+            pl.col("group").first()
+            if "group" in rows.columns
+            else pl.col("key").first().alias("group"),
+            pl.col("position").alias("positions"),
+        )
+    )
+    hashes = [
+        parts[0] if len(parts) == 1 else sum_hashes(parts).to_bytes(HASH_BYTES, "big")
+        for parts in inputs["hash"].to_list()
+    ]
+    inputs = inputs.select(
+        "key",
+        pl.Series("input_hash", hashes, dtype=pl.Binary),
+        pl.col("group").alias("unit"),
+        "positions",
+    )
+    return _hashed_by_group(inputs) if "group" in rows.columns else inputs
+
+
+def _check_one_group(rows: pl.DataFrame) -> None:
+    groups = rows.group_by("key").agg(pl.col("group").n_unique())
+    several = groups.filter(pl.col("group") > 1)["key"].sort().to_list()
+    if several:
+        raise TwinError(
+            "rework a table by groups",
+            found=f"inputs in several groups: {', '.join(map(repr, several[:5]))}",
+            next_step="give all upstream rows of one key one group",
+        )
+
+
+def _hashed_by_group(inputs: pl.DataFrame) -> pl.DataFrame:
+    members: dict[object, list[bytes]] = {}
+    pairs = zip(inputs["unit"].to_list(), inputs["key"], inputs["input_hash"], strict=True)
+    for unit, key, hashed in pairs:
+        members.setdefault(unit, []).append(hash_of(key, hashed))
+    totals = {
+        unit: sum_hashes(parts).to_bytes(HASH_BYTES, "big") for unit, parts in members.items()
+    }
+    hashes = [totals[unit] for unit in inputs["unit"].to_list()]
+    return inputs.with_columns(pl.Series("input_hash", hashes, dtype=pl.Binary))
+
+
+def compare(
+    inputs: pl.DataFrame, *, stored: pl.DataFrame, empty: pl.DataFrame, version: str
+) -> Changes:
+    """Tell changed and vanished inputs.
+
+    Args:
+        inputs: from `input_hashes`.
+        stored: bookkeeping of every stored row: `_input_key`, `_input_hash`, `_version`.
+        empty: remembered inputs without rows: the same columns. A stored row of the same key wins.
+        version: the function's version now.
+    """
+    said = stored.select("_input_key", "_input_hash", "_version").unique()
+    # A key that says two things was cut off in the middle of something: compute it again.
+    torn = said.filter(pl.col("_input_key").is_duplicated()).select("_input_key")
+    known = pl.concat(
+        [
+            said.join(torn, on="_input_key", how="anti"),
+            empty.select("_input_key", "_input_hash", "_version").join(
+                said, on="_input_key", how="anti"
+            ),
+        ]
+    ).filter(pl.col("_version") == version)
+    changed = inputs.join(
+        known,
+        left_on=["key", "input_hash"],
+        right_on=["_input_key", "_input_hash"],
+        how="anti",
+        maintain_order="left",
+    )
+    keys = inputs.select("key")
+    vanished = (
+        said.select("_input_key")
+        .unique()
+        .join(keys, left_on="_input_key", right_on="key", how="anti")
+    )
+    forgotten = empty.join(keys, left_on="_input_key", right_on="key", how="anti")
+    return Changes(
+        changed, sorted(vanished["_input_key"].to_list()), sorted(forgotten["_input_key"].to_list())
+    )
+
+
+def batches(inputs: pl.DataFrame, *, rows: int) -> Iterator[pl.DataFrame]:
+    """Cut the inputs into batches of at most `rows` upstream rows; a unit is never cut.
+
+    A unit larger than `rows` is a batch of its own.
+    """
+    sizes = (
+        inputs.group_by("unit", maintain_order=True)
+        .agg(pl.col("positions").list.len().sum().alias("size"))
+        .iter_rows()
+    )
+    number: dict[object, int] = {}
+    batch, filled = 0, 0
+    for unit, size in sizes:
+        if filled and filled + size > rows:
+            batch, filled = batch + 1, 0
+        number[unit] = batch
+        filled += size
+    if not number:
+        return
+    numbers = pl.Series("batch", [number[unit] for unit in inputs["unit"].to_list()])
+    yield from inputs.with_columns(numbers).partition_by("batch", include_key=False)

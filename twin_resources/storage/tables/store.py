@@ -1,0 +1,399 @@
+"""One Lance dataset as a keyed table: open, create, commit, and the record of its data version.
+
+Belongs here: Lance calls, Arrow types, the properties that travel inside a commit.
+Does not belong here: deciding what to write (`rework.py`), leases (`state/lease.py`).
+Method: Lance transactions (https://lance.org/format/table/transaction/): a commit is one manifest,
+its transaction carries free properties, so rows and data version change together or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.tables.hashing import (
+    HASH_BYTES,
+    data_version,
+    row_hashes,
+    sum_hashes,
+    type_name,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from lance import LanceDataset
+
+SCHEMA_NUMBER = 1  # raise it when bookkeeping columns or properties change their meaning
+BOOKKEEPING = ("_input_key", "_input_hash", "_version", "_row_hash")
+
+# Commits that leave every row as it is: the record of the data version stays true across them.
+_HARMLESS = {"CreateIndex", "UpdateConfig"}
+_LOOK_BACK = 32
+
+
+class TableMissing(TwinError):
+    """No table is there; the message names the asset to materialize."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the newest commit says about its rows.
+
+    Attributes:
+        row_sum: sum of the row hashes modulo 2^256.
+        rows: number of rows.
+        version: function version once a rework has ended; None in the middle of one.
+        exact: False when it had to be read from the rows, because a commit came without a record.
+    """
+
+    row_sum: int
+    rows: int
+    version: str | None
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """An open version of a table, with what it says about itself."""
+
+    dataset: LanceDataset
+    uri: str
+    row_key: str
+    types: Mapping[str, str]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that users see."""
+        return [name for name in self.dataset.schema.names if name not in BOOKKEEPING]
+
+    def fits(self, schema: pa.Schema) -> bool:
+        """Whether rows of this schema can be written without making the table anew."""
+        same_key = (schema.metadata or {}).get(b"twin.row_key", b"").decode() == self.row_key
+        return same_key and self.dataset.schema.remove_metadata() == schema.remove_metadata()
+
+
+def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> StoredTable | None:
+    """Open the newest version, or None when there is no table.
+
+    Raises:
+        TwinError: it cannot be read, is not one of ours, or has a newer schema number.
+    """
+    import lance
+
+    try:
+        dataset = lance.dataset(uri, storage_options=dict(storage_options or {}) or None)
+    except ValueError as error:
+        if "was not found" in str(error):
+            return None
+        raise TwinError(
+            f"open the table {uri}",
+            found=str(error).splitlines()[0],
+            next_step="check TWIN_TABLES_URI, the credentials and the network",
+        ) from error
+    return _described(dataset, uri)
+
+
+def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[str]:
+    """Names of the tables in a folder or under a prefix, sorted."""
+    import lancedb
+
+    if "://" not in uri and not Path(uri).is_dir():
+        return []  # connecting would make the folder
+    database = lancedb.connect(uri, storage_options=dict(storage_options or {}) or None)
+    names: list[str] = []
+    token: str | None = None
+    while page := database.list_tables(page_token=token, limit=1000):
+        names += page.tables
+        token = page.page_token
+        if not token:
+            break
+    return sorted(names)
+
+
+def _described(dataset: LanceDataset, uri: str) -> StoredTable:
+    said = {key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()}
+    number = int(said.get("twin.schema_number", "0"))
+    if number == 0:
+        raise TwinError(
+            f"open the table {uri}",
+            found="a Lance dataset that this project did not write",
+            next_step="move it away, or name another TWIN_TABLES_URI",
+        )
+    if number > SCHEMA_NUMBER:
+        raise TwinError(
+            f"open the table {uri}",
+            found=f"schema number {number}; this code knows up to {SCHEMA_NUMBER}",
+            next_step="run the newer llm-twin that wrote it, or name another TWIN_TABLES_URI",
+        )
+    return StoredTable(dataset, uri, said["twin.row_key"], json.loads(said["twin.types"]))
+
+
+def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schema:
+    """The Arrow schema on disk: user columns, bookkeeping, and what the table says about itself.
+
+    Strings are Utf8, not LargeUtf8: Lance builds no BTREE on LargeUtf8.
+
+    Raises:
+        UnhashableColumn: a type that no row hash knows.
+        TwinError: a type that would come back as another one (Categorical, Enum).
+    """
+    import pyarrow as pa
+
+    frame = pl.DataFrame(schema=schema)
+    row_hashes(frame)
+    raw = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    fields = [pa.field(field.name, _small(field.type)) for field in raw]
+    back = pl.DataFrame(pl.from_arrow(pa.schema(fields).empty_table())).schema
+    changed = [
+        name
+        for name, dtype in frame.schema.items()
+        if back[name] != dtype or isinstance(dtype, pl.Categorical | pl.Enum)
+    ]
+    if changed:
+        raise TwinError(
+            f"declare a table with the columns {changed}",
+            found=", ".join(f"{name}: {frame.schema[name]}" for name in changed),
+            next_step="declare a type that Arrow keeps (String for Categorical and Enum)",
+        )
+    hashed = pa.binary(HASH_BYTES)
+    fields += [
+        pa.field("_input_key", pa.string()),
+        pa.field("_input_hash", hashed),
+        pa.field("_version", pa.string()),
+        pa.field("_row_hash", hashed),
+    ]
+    said = {
+        "twin.schema_number": str(SCHEMA_NUMBER),
+        "twin.row_key": row_key,
+        "twin.types": json.dumps(types_of(schema), sort_keys=True),
+    }
+    return pa.schema(fields, metadata=said)
+
+
+def types_of(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
+    """Column name to type, in our own words."""
+    return {name: type_name(dtype) for name, dtype in schema.items()}
+
+
+def _small(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+    import pyarrow.types as of
+
+    if of.is_large_string(kind):
+        return pa.string()
+    if of.is_large_binary(kind):
+        return pa.binary()
+    if of.is_large_list(kind):
+        return pa.list_(_small(kind.value_type))
+    if of.is_fixed_size_list(kind):
+        return pa.list_(_small(kind.value_type), kind.list_size)
+    if of.is_struct(kind):
+        return pa.struct([pa.field(part.name, _small(part.type)) for part in kind])
+    return kind
+
+
+def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The frame in the table's own types and column order."""
+    table = frame.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.cast(schema)
+
+
+def create(
+    uri: str, schema: pa.Schema, *, storage_options: Mapping[str, str] | None
+) -> StoredTable:
+    """Make an empty table."""
+    import lance
+
+    if "://" not in uri:
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    dataset = lance.write_dataset(
+        schema.empty_table(),
+        uri,
+        mode="create",
+        storage_options=dict(storage_options or {}) or None,
+        transaction_properties=_properties(Record(0, 0, None), on=0),
+    )
+    return _described(dataset, uri)
+
+
+def polars_schema(table: StoredTable) -> pl.Schema:
+    """The user columns with their Polars types."""
+    empty = pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table()))
+    return empty.select(table.columns).schema
+
+
+def read_columns(
+    table: StoredTable, columns: Sequence[str], *, where: str | None = None
+) -> pl.DataFrame:
+    """Some columns of the opened version, rows in the order that `take` counts them."""
+    found = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
+    return pl.DataFrame(pl.from_arrow(found))
+
+
+def parts_of(
+    table: StoredTable,
+    columns: Sequence[str],
+    *,
+    rows: int,
+    fragments: Sequence[Any],
+) -> Iterator[pl.DataFrame]:
+    """Some columns of some fragments, at most `rows` rows at a time; at least one part.
+
+    Columns that the table has not are left out.
+    """
+    there = [name for name in columns if name in table.columns]
+    yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(there)))
+    if not fragments:
+        return
+    # One batch is read ahead, not the sixteen of the default: they are what memory holds.
+    scanner = table.dataset.scanner(
+        columns=there, batch_size=rows, batch_readahead=1, fragments=fragments
+    )
+    for batch in scanner.to_batches():
+        yield pl.DataFrame(pl.from_arrow(batch))
+
+
+def upsert(
+    table: StoredTable, rows: pa.Table, *, delete: Sequence[str], record: Record
+) -> tuple[StoredTable, int]:
+    """Write rows by `row_key` and delete others in one commit; returns bytes written as well."""
+    if rows.num_rows == 0:
+        return delete_rows(table, delete, record=record)
+    builder = table.dataset.merge_insert(table.row_key)
+    builder = builder.when_matched_update_all().when_not_matched_insert_all()
+    if delete:
+        listed = ", ".join(quoted(key) for key in delete)
+        builder = builder.when_not_matched_by_source_delete(f"`{table.row_key}` IN ({listed})")
+    transaction, _ = builder.execute_uncommitted(rows)
+    return _commit(table, transaction, record)
+
+
+def delete_rows(
+    table: StoredTable, keys: Sequence[str], *, record: Record
+) -> tuple[StoredTable, int]:
+    """Delete rows by `row_key` in one commit; returns also bytes written."""
+    import pyarrow as pa
+
+    builder = table.dataset.merge_insert(table.row_key).when_matched_delete()
+    listed = pa.table({table.row_key: pa.array(keys, pa.string())})
+    transaction, _ = builder.execute_uncommitted(listed)
+    return _commit(table, transaction, record)
+
+
+def stage(table: StoredTable, rows: pa.Table) -> list[Any]:
+    """Write rows as files that belong to no version yet; `replace_all` commits them."""
+    from lance.fragment import write_fragments
+
+    return list(write_fragments(rows, table.dataset, schema=rows.schema, mode="overwrite"))
+
+
+def replace_all(
+    table: StoredTable, schema: pa.Schema, staged: list[Any], *, record: Record
+) -> tuple[StoredTable, int]:
+    """Commit staged files as the whole table, with a new schema; returns bytes written as well.
+
+    Readers see the old table until this one commit; versions pinned by a tag stay as they are.
+    """
+    from lance import LanceOperation
+    from lance.dataset import Transaction
+
+    operation = LanceOperation.Overwrite(schema, staged)
+    changed, written = _commit(table, Transaction(table.dataset.version, operation), record)
+    return _described(changed.dataset, table.uri), written
+
+
+def settle(table: StoredTable, record: Record) -> tuple[StoredTable, int]:
+    """Commit the record alone, with no row."""
+    from lance import LanceOperation
+    from lance.dataset import Transaction
+
+    said: dict[str, str | None] = {"twin.version": record.version}
+    changes = LanceOperation.UpdateMap(said, replace=False)
+    operation = LanceOperation.UpdateConfig(config_updates=changes)
+    return _commit(table, Transaction(table.dataset.version, operation), record)
+
+
+def _commit(table: StoredTable, transaction: Any, record: Record) -> tuple[StoredTable, int]:
+    from lance import LanceDataset
+
+    transaction.transaction_properties = _properties(record, on=table.dataset.version)
+    dataset = LanceDataset.commit(table.dataset, transaction, max_retries=0)
+    written = table.dataset.io_stats_incremental().written_bytes
+    return StoredTable(dataset, table.uri, table.row_key, table.types), written
+
+
+def _properties(record: Record, *, on: int) -> dict[str, str]:
+    return {
+        "twin.row_sum": f"{record.row_sum:064x}",
+        "twin.rows": str(record.rows),
+        "twin.version": json.dumps(record.version),
+        # Lance may place a commit above another writer's; the record is not about that version.
+        "twin.on": str(on),
+    }
+
+
+def read_record(table: StoredTable) -> Record:
+    """The record of the newest commit that touched rows; without one, made from the rows."""
+    version = table.dataset.version
+    for step in range(_LOOK_BACK):
+        at = version - step
+        if at < 1:
+            break
+        try:
+            transaction = table.dataset.read_transaction(at)
+        except (TypeError, ValueError, OSError):
+            # Lance 14 cannot decode a compaction that remapped an index (TypeError), and a cleaned
+            # up version has no transaction. The rows are asked then, and fail if unreadable.
+            break
+        said = transaction.transaction_properties or {}
+        if "twin.row_sum" in said:
+            if int(said["twin.on"]) != at - 1:
+                break
+            rows, function_version = int(said["twin.rows"]), json.loads(said["twin.version"])
+            return Record(int(said["twin.row_sum"], 16), rows, function_version)
+        if type(transaction.operation).__name__ not in _HARMLESS:
+            break
+    return _record_of_rows(table)
+
+
+def _record_of_rows(table: StoredTable) -> Record:
+    frame = read_columns(table, ["_row_hash", "_version"])
+    versions = frame["_version"].unique().to_list()
+    version = versions[0] if len(versions) == 1 else None
+    return Record(sum_hashes(frame["_row_hash"]), frame.height, version, exact=False)
+
+
+def version_of(record: Record, types: Mapping[str, str]) -> str:
+    """The data version; that of an unfinished rework equals no finished one's."""
+    function_version = "unfinished" if record.version is None else f"version {record.version}"
+    return data_version(record.row_sum, types=types, version=function_version)
+
+
+def quoted(text: str) -> str:
+    """A string literal of Lance's SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def take(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+    """Whole rows by their place in the scan of the opened version."""
+    return pl.DataFrame(pl.from_arrow(table.dataset.take(list(positions), columns=list(columns))))
+
+
+def at_version(table: StoredTable, version: int | str) -> StoredTable:
+    """The table as it was at a version number or tag."""
+    return _described(table.dataset.checkout_version(version), table.uri)
+
+
+def without_bookkeeping(
+    table: StoredTable, columns: Sequence[str] | None, *, where: str | None
+) -> pl.DataFrame:
+    """User columns ordered by row key: equal rows give an equal frame, whatever wrote them when."""
+    wanted = list(table.columns if columns is None else columns)
+    read = list(dict.fromkeys([*wanted, table.row_key]))
+    return read_columns(table, read, where=where).sort(table.row_key).select(wanted)

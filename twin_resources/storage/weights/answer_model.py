@@ -1,0 +1,179 @@
+"""The model that an author names to answer while the small one trains: reading the name.
+
+Belongs here: what kind of thing was named, and whether it can answer, as far as that shows before
+anything is installed (`up_arguments.py`): no import outside the standard library and no syntax
+newer than Python 3.9.
+Does not belong here: preparing and registering it (`commands/answer_models.py`), serving it
+(`serving/`), whether it fits the machine (`model_fit.py`, `preflight.py`).
+Interface of an address: https://platform.openai.com/docs/api-reference/models/list
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.weights.chat_model import require_chat_folder, require_chat_gguf
+
+NONE = "none"
+KEY_VARIABLE = "TWIN_ANSWER_MODEL_KEY"
+ANSWERS_WITHIN_S = 10.0
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_LOCAL = re.compile(r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """What was named.
+
+    Attributes:
+        kind: an OpenAI-compatible address, a GGUF file, a transformers folder, or an id of the
+            model hub.
+        name: as it is kept: an absolute path, an id, or `https://…/v1#model`.
+        url: of an address, up to and with its `/v1`; without a slash at the end.
+        model: what to ask that address for; empty: not said.
+    """
+
+    kind: Literal["address", "gguf", "folder", "hub"]
+    name: str
+    url: str = ""
+    model: str = ""
+
+    @property
+    def is_far(self) -> bool:
+        """Whether questions and posts leave this machine."""
+        return bool(self.url) and is_far(self.url)
+
+
+def read_name(text: str) -> NamedModel:
+    """What a text names; looks at the disk, asks nobody.
+
+    Raises:
+        TwinError: none of the four, or an address with a key in it.
+    """
+    tried = f"use {text!r} as the answer model"
+    if _ADDRESS.match(text):
+        url, _, model = text.partition("#")
+        url = url.rstrip("/")
+        if "@" in url or "?" in url:
+            raise TwinError(
+                tried,
+                found="more than an address: what stands before @ or after ? would be kept",
+                next_step=f"name the address alone, and its key in {KEY_VARIABLE}",
+            )
+        return NamedModel("address", f"{url}#{model}" if model else url, url, model)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return NamedModel("folder", str(path.resolve()))
+    if path.is_file():
+        return NamedModel("gguf", str(path.resolve()))
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", text) and path.suffix != ".gguf":
+        return NamedModel("hub", text)
+    raise TwinError(
+        tried,
+        found="no such folder or file, and it reads as no address and no id of the model hub",
+        next_step="name a folder, a GGUF file, an id (owner/name) or an address (https://…/v1); "
+        f"{NONE} takes it away",
+    )
+
+
+def check_name(text: str, *, key: str = "") -> NamedModel:
+    """What a text names, if it can answer as far as one sees from here; an address has a model.
+
+    Args:
+        key: of an address.
+
+    Raises:
+        TwinError: no chat model in the folder or file; an address that does not list its models,
+            wants another key, or has several and none was chosen.
+    """
+    named = read_name(text)
+    tried = f"use {text!r} as the answer model"
+    if named.kind == "folder":
+        require_chat_folder(Path(named.name), tried=tried)
+    elif named.kind == "gguf":
+        require_chat_gguf(Path(named.name), tried=tried)
+    elif named.kind == "address":
+        return _with_model(named, offered_ids(named.url, key), tried=tried)
+    return named
+
+
+def is_far(url: str) -> bool:
+    """Whether an address is not on this machine."""
+    return not _LOCAL.match(url)
+
+
+def address_of(name: str) -> tuple[str, str]:
+    """Address and model of a kept name (`ModelVersion.base`); empty when a server of ours
+    answers."""
+    if not _ADDRESS.match(name):
+        return "", ""
+    url, _, model = name.partition("#")
+    return url, model
+
+
+def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> list[str]:
+    """Ids under `<url>/models`, in the server's order.
+
+    Raises:
+        TwinError: it does not answer, not as an OpenAI-compatible server, or wants another key.
+    """
+    tried = f"list the models of {url}"
+    headers = {"Accept": "application/json", "User-Agent": "llm-twin"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(f"{url}/models", headers=headers)
+    # a server on this machine is not asked through a proxy
+    proxies = [urllib.request.ProxyHandler({})] if _LOCAL.match(url) else []
+    try:
+        with urllib.request.build_opener(*proxies).open(request, timeout=timeout_s) as answer:
+            found = [str(entry["id"]) for entry in json.loads(answer.read())["data"]]
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            had = f"with the key of {KEY_VARIABLE}" if key else "without a key"
+            raise TwinError(
+                tried,
+                found=f"it answers {error.code} {had}",
+                next_step=f"export {KEY_VARIABLE} with a key that it takes",
+            ) from error
+        further = "" if url.endswith("/v1") else f", perhaps {url}/v1"
+        raise TwinError(
+            tried,
+            found=f"it answers {error.code}: no OpenAI-compatible address",
+            next_step=f"name the address up to and with /v1{further}",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "reason", error)
+        raise TwinError(
+            tried,
+            found=f"{type(error).__name__}: {reason}",
+            next_step="start that server, or name the address of one that lists its models "
+            "(https://…/v1)",
+        ) from error
+    return found
+
+
+def _with_model(named: NamedModel, offered: list[str], *, tried: str) -> NamedModel:
+    listed = ", ".join(offered[:12]) + (f" and {len(offered) - 12} more" * (len(offered) > 12))
+    if named.model and named.model not in offered:
+        raise TwinError(
+            tried,
+            found=f"it offers {listed or 'no model'}",
+            next_step=f"name one of these: {named.url}#ID",
+        )
+    if not named.model and len(offered) != 1:
+        raise TwinError(
+            tried,
+            found=f"it offers {len(offered)} models: {listed}" if offered else "it offers no model",
+            next_step=f"name one of them: {named.url}#{offered[0]}"
+            if offered
+            else "load a model there",
+        )
+    model = named.model or offered[0]
+    return NamedModel("address", f"{named.url}#{model}", named.url, model)

