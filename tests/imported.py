@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("twin_resources", "twin_assets", "twin_sensors")
+OURS = ("twin_resources", "twin_assets", "twin_sensors", "twin_cli")
+PLACES = ("twin_resources", "twin_assets", "twin_sensors", "deploy/twin_cli")
 _CAUGHT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -42,7 +43,7 @@ class Import:
 
 def imports_of_ours() -> list[Import]:
     """Every import of a third party in the packages that a wheel holds."""
-    files = [path for package in OURS for path in sorted((ROOT / package).rglob("*.py"))]
+    files = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"))]
     return [
         one for path in files for one in imports_in(path, str(path.relative_to(ROOT)))
         if one.top not in OURS

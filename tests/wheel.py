@@ -15,7 +15,10 @@ from pathlib import Path
 from tests.declared import ROOT, closure, requirements
 
 NEEDED = ("pyproject.toml", "README.md", "LICENSE", "deploy/samples", "deploy/local")
-PACKAGES = ("twin_resources", "twin_assets", "twin_sensors", "dbt_like_sql")
+PACKAGES = (
+    *("twin_resources", "twin_assets", "twin_sensors"),
+    *("deploy/twin_cli", "dbt_like_sql"),
+)
 
 
 def build_wheel(folder: Path) -> Path:

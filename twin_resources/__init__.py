@@ -57,10 +57,10 @@ _HOMES = {
     "TablesResource": "dagster_resources",
     "TrainingLauncherResource": "dagster_resources",
     "Registry": "registry.registry",
-    "Retriever": "retrieval.retrieval",
+    "Retriever": "models.retrieval.retrieval",
     "Settings": "settings",
-    "State": "state.state",
-    "Tables": "tables.tables",
+    "State": "storage.state.state",
+    "Tables": "storage.tables.tables",
     "TwinError": "errors",
     "load_settings": "settings",
 }

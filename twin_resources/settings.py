@@ -3,9 +3,9 @@
 Belongs here: every value that a person may set for a home, its default, and the paths that follow
 from it. The comments at a value are its description in `deploy/docs/settings.md`
 (`settings_document.py`).
-Does not belong here: what is set for one author (`authors.py`), hyper-parameters (recipes, YAML)
-and anything that is measured. The secrets are in a file of their own (`secrets.json`, mode 600, see
-`load_secrets`).
+Does not belong here: what is set for one author (`author_file.py`), hyper-parameters (recipes,
+YAML) and anything that is measured. The secrets are in a file of their own (`secrets.json`, mode
+600, see `load_secrets`).
 """
 
 from __future__ import annotations

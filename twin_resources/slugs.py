@@ -1,7 +1,7 @@
 """The ASCII name of an author in paths, aliases and partitions.
 
 Belongs here: that one rule, which is needed before anything is installed. Does not belong here:
-authors (`authors.py`), any import outside the standard library.
+authors (`author_file.py`), any import outside the standard library.
 """
 # pyright: strict
 

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 CLOCK_EVERY_S = 10.0  # nothing is silent for 15 s
 STARTS_WITH = (
     "dagster._cli, dagster._daemon.cli, dagster_webserver.app, twin_assets.definitions",

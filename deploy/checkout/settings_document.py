@@ -1,10 +1,10 @@
 """`deploy/docs/settings.md`, made from the code: every variable, every setting of an author.
 
 Belongs here: reading names, kinds, defaults and descriptions, and writing the tables.
-Does not belong here: the settings (`settings.py`, `authors.py`), whose comments and docstring the
-descriptions are.
+Does not belong here: the settings (`settings.py`, `author_file.py`), whose comments and docstring
+the descriptions are.
 
-    python -m checkout.settings_document            # writes the document anew
+    python deploy/checkout/settings_document.py         # writes the document anew
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twin_resources.authors.guard_settings import Guards
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "deploy" / "docs" / "settings.md"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 # Variables that the programs give each other, that tests use, or that other software reads.
 NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_INSTANCE": "of a stack that runs: which one a process belongs to",
@@ -51,7 +51,7 @@ _OTHERS: Mapping[str, str] = {
 _ABOVE = """\
 # Settings
 
-Made from the code by `python -m checkout.settings_document`; a test fails when this page is
+Made from the code by `python deploy/checkout/settings_document.py`; a test fails when this page is
 older than the code, so change the comments there and run it.
 
 Variables hold for a home (`.twin`, or `TWIN_HOME`) and are read when a program starts: restart the

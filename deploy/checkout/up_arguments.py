@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 if not __package__:  # run as a file, isolated (-I): the project is not on the path yet
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from twin_resources.errors import TwinError
 from twin_resources.slugs import slug_of
@@ -231,7 +231,7 @@ def as_help(said: str, options: Sequence[Option]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Answer, refuse or let pass; see the exit codes above."""
     here = Path(__file__).resolve().parent
-    said, options = options_of("up", here / "cli")
+    said, options = options_of("up", here.parent / "twin_cli")
     try:
         given = read(arguments, options)
         if given.get(HELP):
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str]) -> int:
                 given["path"],
                 author=given.get("--author", ""),
                 home=Path(home).expanduser(),
-                samples=here.parent / "deploy" / "samples",
+                samples=here.parent / "samples",
             )
             answer_model = given.get("--answer-model", NONE)
             if answer_model != NONE:

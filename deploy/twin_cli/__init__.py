@@ -1,9 +1,6 @@
-"""`twin`: the command line.
+"""`twin`: the command line, on top of all floors; nobody imports it.
 
-Belongs here: names, arguments and help of the commands. Does not belong here: what a command does
-(`twin_cli/commands/`, imported when it is called, so that `twin --help` answers at once).
+Belongs here: names, arguments and help of the commands; the look at the machine that is run before
+anything is installed, for which this file imports nothing. Does not belong here: what a command
+does (`commands/`, imported when it is called, so that `twin --help` answers at once).
 """
-
-from twin_cli.running import main, run
-
-__all__ = ["main", "run"]

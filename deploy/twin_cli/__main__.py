@@ -1,5 +1,5 @@
 """`python -m twin_cli` is `twin`."""
 
-from twin_cli import main
+from twin_cli.running import main
 
 main()

@@ -6,12 +6,16 @@ Belongs here: their names, arguments and help. Does not belong here: what they d
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from twin_cli import completion
 from twin_cli.arguments import OPERATE, AuthorName, Home, Json, console, example, settings_of
+from twin_resources.errors import TwinError
 
 commands = typer.Typer()
 
@@ -98,6 +102,10 @@ def logs(
 )
 def check(context: typer.Context) -> int:
     """Lint, types and tests; arguments go through (`--fast`, `--no-live`, `--long`, pytest's)."""
-    from checkout.check import main as run_check
-
-    return run_check(list(context.args))
+    script = Path(__file__).resolve().parents[1] / "checkout" / "check.py"
+    if not script.is_file():
+        found = f"no deploy/checkout beside {Path(__file__).parent}"
+        raise TwinError(
+            "run the checks", found=found, next_step="run deploy/check.sh in a checkout"
+        )
+    return subprocess.run([sys.executable, str(script), *context.args], check=False).returncode

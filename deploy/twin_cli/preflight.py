@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 if not __package__:  # run as a file, isolated (-I): the project is not on the path yet
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    _DEPLOY = Path(__file__).resolve().parents[1]
+    sys.path[:0] = [str(_DEPLOY), str(_DEPLOY.parent)]
 
 from twin_cli import forecast
 from twin_resources.models.model_fit import (
@@ -438,7 +439,7 @@ def _posts_among(others: Sequence[str]) -> Path | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; the exit code says whether to go on."""
     options = parse(sys.argv[1:] if argv is None else argv)
-    report = examine(options, Path(__file__).resolve().parent.parent)
+    report = examine(options, Path(__file__).resolve().parents[2])
     print(json.dumps(report, indent=1) if options.json else as_text(report))
     return 0 if report["go_on"] else 1
 

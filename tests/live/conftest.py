@@ -32,7 +32,7 @@ LONGEST_FIRST = (
     "dagster_pages",
     "evaluation",
     "training",
-    "forgetting",
+    "erasure",
     "serving",
 )
 """A file of a minute that is begun last would leave the other worker with nothing to do."""

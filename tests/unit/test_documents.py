@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ CODE = "\n".join(
 )
 _LINK = re.compile(r"\]\(([^)#\s]+)")
 _QUOTED = re.compile(r"`([^`]+)`")
+_PYTHON_FILE = re.compile(r"`([\w/]+\.py)`")
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "README.md"], ids=lambda path: path.name)
@@ -39,3 +41,20 @@ def test_the_messages_in_troubleshooting_are_the_programs_own() -> None:
             missing += [part for part in parts if len(part) > 3 and part not in said]
 
     assert missing == []
+
+
+def named_files(path: Path) -> list[str]:
+    """Python files that the docstrings of a file name, as they name them."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    strings = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)]
+    return [name for text in strings if text for name in _PYTHON_FILE.findall(text)]
+
+
+def test_a_docstring_names_files_that_are_there() -> None:
+    folders = ("twin_resources", "twin_assets", "twin_sensors", "deploy", "tests")
+    files = [path for name in folders for path in (ROOT / name).rglob("*.py")]
+    there = {"/".join(path.parts[-depth:]) for path in files for depth in range(1, 8)}
+
+    missing = [(path.name, name) for path in files for name in named_files(path)]
+    assert [(path, name) for path, name in missing if name not in there] == []

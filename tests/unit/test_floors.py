@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,7 +100,7 @@ def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
         "serving/routing_report",
         "training/fine_tuning",
         "training/live_progress",
-        "training/training_inputs",
+        "serving/training_inputs",
     ):
         thin.add(ROOT / "twin_assets" / f"{module}.py")
     importing = {
@@ -116,3 +120,61 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
     for package in (twin_assets, twin_resources):
         with pytest.raises(AttributeError, match="no attribute 'nothing_here'"):
             package.nothing_here  # noqa: B018
+
+
+# One wrong import for each contract of pyproject.toml, in its order: (importing module, imported).
+WRONG = (
+    ("twin_assets.corpus.cleaning", "twin_sensors.jobs"),
+    ("twin_resources.storage.tables.tables", "twin_resources.registry.registry"),
+    ("twin_resources.quality.ledger.ledger", "twin_resources.quality.judges.judge"),
+    ("twin_assets.corpus.cleaning", "twin_assets.training.train"),
+    ("twin_resources.statistics.bounds", "polars"),
+    ("twin_resources.gateway.plugin", "dagster"),
+    ("twin_resources.gateway.plugin", "twin_cli.running"),
+)
+
+
+def skeleton(folder: Path) -> None:
+    """Every module of the project, empty, under the project's contracts."""
+    for package in ("twin_resources", "twin_assets", "twin_sensors", "deploy/twin_cli"):
+        for path in (ROOT / package).rglob("*.py"):
+            copy = folder / path.relative_to(ROOT / "deploy" if "deploy" in package else ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.touch()
+    thin = {"dagster_resources": "dagster", "dagster_history": "dagster"}
+    thin["erasure/dagster_records"] = "dagster"
+    for name, imported in thin.items():  # what a contract ignores has to be there
+        (folder / "twin_resources" / f"{name}.py").write_text(f"import {imported}\n")
+    (folder / "twin_assets" / "definitions.py").write_text("import twin_sensors.jobs\n")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+
+
+def lint_report(folder: Path) -> str:
+    """What import-linter says of a tree, without colours."""
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode in (0, 1), ran.stdout + ran.stderr
+    return re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout)
+
+
+def test_each_contract_fails_on_a_wrong_import(tmp_path: Path) -> None:
+    skeleton(tmp_path)
+    assert f"{len(WRONG)} kept, 0 broken" in lint_report(tmp_path)
+    for importing, imported in WRONG:
+        path = tmp_path / (importing.replace(".", "/") + ".py")
+        path.write_text(f"{path.read_text()}import {imported}\n")
+    told = lint_report(tmp_path)
+    assert f"0 kept, {len(WRONG)} broken" in told
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    details = told.partition("Broken contracts")[2]
+    for contract, (importing, imported) in zip(contracts["contracts"], WRONG, strict=True):
+        after = details.partition(contract["name"])[2]
+        shown = re.split(r"\n-{20,}\n", after)[1]
+        assert f"{importing} -> {imported.split('.')[0]}" in shown, f"{contract['name']}: {shown}"

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_document_is_of_today() -> None:
     written = DOCUMENT.read_text(encoding="utf-8")
 
-    assert written == document(), "run `python -m checkout.settings_document`"
+    assert written == document(), "run `python deploy/checkout/settings_document.py`"
 
 
 def test_every_variable_and_setting_has_a_row() -> None:

@@ -1,8 +1,8 @@
 """Samples as token sequences with the span of the answer.
 
 Belongs here: rendering a sample's messages with the model's chat template and finding the tokens
-that the loss is taken over. Does not belong here: the prompt's wording (`prompt.py` rendered it
-into the messages), the order of samples (`batches.py`).
+that the loss is taken over. Does not belong here: the prompt's wording (`prompt/templates.py`
+rendered it into the messages), the order of samples (`batches.py`).
 Method: loss on the answer alone; the mask follows from character offsets in the rendered text, not
 from tokenizing the parts apart, so that what is masked is what the server will see as prompt.
 """

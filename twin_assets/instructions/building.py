@@ -178,9 +178,9 @@ def update_dataset(
 
 
 def _asked_by_the_gate() -> list[str]:
-    from twin_assets.evaluation.likelihood import basics
+    from twin_assets.instructions import basic_instructions
 
-    return [one.instruction for one in basics.instructions()]
+    return [one.instruction for one in basic_instructions.instructions()]
 
 
 def _plan(

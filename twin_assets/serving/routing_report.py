@@ -23,7 +23,6 @@ from twin_assets.serving.labelling import stored_labels
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_resources.access.paid_budget import price_of
 from twin_resources.errors import TwinError
-from twin_resources.gateway.choice import PAID, ROUTED
 from twin_resources.gateway.queueing import LoadPoint, load_points
 from twin_resources.quality.judges.panel import deciding
 from twin_resources.quality.judges.routing_labels import LabelArrays, arrays_of, plant_gains
@@ -36,6 +35,7 @@ from twin_resources.quality.ledger.routed import (
     service_seconds,
 )
 from twin_resources.registry.policy import LARGER, larger_version
+from twin_resources.registry.route_names import PAID, ROUTED
 from twin_resources.router.class_table import ClassGain
 from twin_resources.router.fixed_order import PriceStep
 from twin_resources.router.off_policy import PolicyValue, doubly_robust, predicted_rewards, snips

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 # what decides the weights; a change of any of these files makes a new training
-CODE = ("train.py", "model.py", "samples.py", "batches.py", "losses.py", "adapter.py")
+CODE = (
+    *("training/train.py", "training/model.py", "checkpoints/samples.py"),
+    *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
+)
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 
 
@@ -52,7 +55,7 @@ class Described:
 
 def training_code() -> str:
     """Hash of the files that decide the weights."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE)).hexdigest()
 
 

@@ -1,0 +1,30 @@
+"""Authors: their files in the home, their consent, whether they are paused.
+
+Belongs here: what is known of an author without looking at a post. Does not belong here: what
+holds for a whole home (`settings.py`).
+"""
+# pyright: strict
+
+from twin_resources.authors.author_file import (
+    CONTEXT_TOKENS,
+    OPT_INS,
+    SAMPLES,
+    Author,
+    author_slugs,
+    list_authors,
+    read_author,
+    readable_authors,
+    write_author,
+)
+
+__all__ = [
+    "CONTEXT_TOKENS",
+    "OPT_INS",
+    "SAMPLES",
+    "Author",
+    "author_slugs",
+    "list_authors",
+    "read_author",
+    "readable_authors",
+    "write_author",
+]

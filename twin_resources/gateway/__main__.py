@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.config import trace_store
+from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import Settings, load_secrets, load_settings

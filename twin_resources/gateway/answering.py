@@ -25,7 +25,7 @@ from twin_resources.access.paid_budget import PaidCall
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.cascading import Cascade
-from twin_resources.gateway.choice import PAID, Chosen
+from twin_resources.gateway.choice import Chosen
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
 from twin_resources.gateway.guarding import GuardRecord
@@ -43,6 +43,7 @@ from twin_resources.models.quotes.answer_text import (
     traced,
 )
 from twin_resources.models.quotes.quoter import Quote
+from twin_resources.registry.route_names import PAID
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"

@@ -10,10 +10,11 @@ import faulthandler
 import os
 from typing import cast
 
-from twin_resources.gateway.config import proxy_environment, trace_store, write_proxy_config
+from twin_resources.gateway.config import proxy_environment, write_proxy_config
 from twin_resources.gateway.garbage import uncollected
 from twin_resources.gateway.routes import Application, Door
 from twin_resources.gateway.wordless_log import keep_words_out
+from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import load_secrets, load_settings
 
 

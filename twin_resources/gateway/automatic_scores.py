@@ -3,7 +3,7 @@
 Belongs here: support of the answer by its passages, seconds, dollars, how near its quotations lie
 and from where on one is shown, what the guards found; their names and ids.
 Does not belong here: readers' feedback (`feedback.py`), judges (they read what was asked as well).
-What support is: `routing/answer_score.py`.
+What support is: `router/answer_score.py`.
 """
 # pyright: strict
 

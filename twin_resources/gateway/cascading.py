@@ -1,8 +1,8 @@
 """A whole answer of the own model that the paid one answers anew where it scores low.
 
 Belongs here: what is prepared for that before the own model answers, and which of the two calls
-the trace is of. Does not belong here: the threshold and its certificate (`routing/cascade.py`), the
-score (`routing/answer_score.py`), calling a model (`plugin.py`).
+the trace is of. Does not belong here: the threshold and its certificate (`router/cascade.py`), the
+score (`router/answer_score.py`), calling a model (`plugin.py`).
 
 Only for answers that nobody reads while they are written: a stream cannot be taken back. LiteLLM
 logs each of the two calls when it likes, so both wait until it is known whose answer went out.

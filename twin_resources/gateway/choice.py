@@ -34,18 +34,11 @@ from twin_resources.authors.answer_forms import (
 )
 from twin_resources.gateway.request_body import Asked
 from twin_resources.registry.policy import LARGER, AuthorPolicy, Policy, ServedVersion
+from twin_resources.registry.route_names import BASE, DIVERTED, DOWN, PAID, ROUTED
 
 if TYPE_CHECKING:
     from twin_resources.router.policy_file import RoutingPolicy
 
-BASE = "base"
-PAID = "paid"
-# Version and route of an answer that no model has written: votes on it say nothing of one.
-QUOTES = "quotes"
-DIVERTED = "divert:"  # and the place, in a route
-ROUTED = "routed:"  # and the model that the fitted policy chose (`question_routing.py`)
-CASCADED = "cascade:"  # and the model that answered anew what the own one had answered badly
-DOWN = "down:"  # and who answers while no server of ours is ready
 # Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
 _SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
 

@@ -1,4 +1,4 @@
-"""The configuration of the LiteLLM proxy, and where its traces go.
+"""The configuration of the LiteLLM proxy.
 
 Belongs here: `config.yaml` and the switches in the environment without which LiteLLM is noisy, asks
 the network at start, or listens to `.env` files.
@@ -13,11 +13,10 @@ Settings: https://docs.litellm.ai/docs/proxy/config_settings
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.settings import Secrets, Settings
 
 # An idle connection that llama.cpp has closed costs one failed attempt. Three more within about two
@@ -29,46 +28,6 @@ REQUEST_TIMEOUT_S = 300
 SPAN_DELAY_MS = (
     500  # OpenTelemetry's default of 5 s would let `twin explain` look for a trace too early
 )
-
-
-@dataclass(frozen=True)
-class TraceStore:
-    """Where traces go: a Langfuse, or the local store that speaks its API."""
-
-    host: str
-    public_key: str
-    secret_key: str
-
-    def __repr__(self) -> str:
-        return f"TraceStore({self.host})"
-
-
-def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
-    """The trace store of this home.
-
-    Always an explicit address: with none, LiteLLM and the Langfuse SDK send to two different
-    clouds.
-
-    Raises:
-        TwinError: some of the three LANGFUSE_ variables are set, but not all.
-    """
-    if settings.has_real_langfuse:
-        host = settings.langfuse_host.rstrip("/")
-        return TraceStore(host, settings.langfuse_public_key, settings.langfuse_secret_key)
-    given = {
-        "LANGFUSE_HOST": settings.langfuse_host,
-        "LANGFUSE_PUBLIC_KEY": settings.langfuse_public_key,
-        "LANGFUSE_SECRET_KEY": settings.langfuse_secret_key,
-    }
-    if any(given.values()):
-        missing = ", ".join(name for name, value in given.items() if not value)
-        raise TwinError(
-            "find the trace store",
-            found=f"a Langfuse that is named only in part: {missing} missing",
-            next_step="set all three LANGFUSE_ variables, or none for the local store",
-        )
-    host = f"http://127.0.0.1:{settings.traces_port}"
-    return TraceStore(host, secrets.traces_public_key, secrets.traces_secret_key)
 
 
 def proxy_config() -> dict[str, Any]:

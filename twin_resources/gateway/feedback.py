@@ -37,10 +37,8 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, OutboxFull, QueuedScore, score_id
+from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
 
-VOTE = "thumbs"  # a thumb is 1 or 0; a score from 0 to 1 is the same vote, more finely said
-EDIT = "output"  # the name that Langfuse gives every CORRECTION
-COMPARISON = "comparison"  # 1: preferred to another answer, 0: another was preferred to it
 ALLOWED = (
     *("trace_id", "thumb", "score", "edit", "preferred", "comment"),
     *("reader", "user", "simulated"),

@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from twin_resources.gateway.choice import PAID, Server
+from twin_resources.gateway.choice import Server
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.garbage import YOUNG_SECONDS, GarbageRounds
 from twin_resources.gateway.live import POLL_SECONDS
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.registry.route_names import PAID
 
 LEAVING_S = 120.0
 THROUGHPUT_SECONDS = 10.0

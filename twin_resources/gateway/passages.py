@@ -3,8 +3,8 @@ answer.
 
 Belongs here: the thread, the time limit, and the clauses that say why an answer rests on no
 passage, or quotes nothing.
-Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown (`prompt.py`), how
-quotations are chosen (`quotes/quoter.py`).
+Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown
+(`prompt/templates.py`), how quotations are chosen (`quotes/quoter.py`).
 """
 # pyright: strict
 

@@ -32,7 +32,7 @@ from twin_resources.access.refusals import Refused
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.choice import PAID, check_reach
+from twin_resources.gateway.choice import check_reach
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
@@ -41,6 +41,7 @@ from twin_resources.gateway.read_ahead import ReadAhead
 from twin_resources.gateway.request_body import ADMITTED_KEY, ALLOWED_KEYS, Asked, read_question
 from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.response_format import not_kept
+from twin_resources.registry.route_names import PAID
 
 if TYPE_CHECKING:
     from fastapi import Request

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twin_resources.gateway.choice import PAID, ROUTED, Chosen, Snapshot, larger
+from twin_resources.gateway.choice import Chosen, Snapshot, larger
 from twin_resources.registry.policy import LARGER
+from twin_resources.registry.route_names import PAID, ROUTED
 from twin_resources.router.decision import Routed, decide, features_of, point_of
 from twin_resources.router.pacing import Money, Pace
 

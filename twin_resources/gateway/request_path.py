@@ -22,11 +22,6 @@ from twin_resources.gateway import safety
 from twin_resources.gateway.answering import Answering, Standby, new_trace_id
 from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.choice import (
-    BASE,
-    CASCADED,
-    PAID,
-    QUOTES,
-    ROUTED,
     Chosen,
     Snapshot,
     choose,
@@ -59,6 +54,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
+from twin_resources.registry.route_names import BASE, CASCADED, PAID, QUOTES, ROUTED
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:

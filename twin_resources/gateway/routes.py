@@ -27,7 +27,7 @@ from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.answer_bytes import Headers, Message, Send, carried_back, dressed
-from twin_resources.gateway.choice import PAID, answers_of, choose, models_for, named
+from twin_resources.gateway.choice import answers_of, choose, models_for, named
 from twin_resources.gateway.cost import Prices
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.live import Live
@@ -41,6 +41,7 @@ from twin_resources.gateway.request_body import (
     read_question,
     too_large,
 )
+from twin_resources.registry.route_names import PAID
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -22,12 +22,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from twin_resources.gateway import safety
 from twin_resources.gateway.automatic_scores import automatic_scores
-from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.plugin import TwinPlugin, called_server, usage_of
 from twin_resources.gateway.request_body import ALLOWED_KEYS
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.gateway.tracing import span_attributes
+from twin_resources.registry.route_names import PAID
 
 
 class TraceLogger(LangfuseOtelLogger):

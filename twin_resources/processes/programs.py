@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import twin_resources
 from twin_resources.dagster_runs import LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import named_models, withheld_keys
@@ -56,7 +55,7 @@ def working_folder() -> Path:
     a stranger's, and in `site-packages` those that would hide the standard library's; the
     environment's own folder holds none.
     """
-    root = Path(str(twin_resources.__file__)).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return root if (root / "workspace.yaml").is_file() else Path(sys.prefix)
 
 

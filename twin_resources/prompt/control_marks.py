@@ -2,7 +2,8 @@
 
 Belongs here: which strings a model reads as control tokens (its tokenizer's own list, the marks of
 its chat template, and the families' as a floor under both), and breaking them in a text.
-Does not belong here: putting a prompt together (`prompt.py` calls this for every content).
+Does not belong here: putting a prompt together (`prompt/templates.py` calls this for every
+content).
 
 A tokenizer takes `<|im_end|>` in any text as the one token that ends a turn, and the server reads
 a prompt with special tokens on: a question could open a system turn of its own (a reader did, and

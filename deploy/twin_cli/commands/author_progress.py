@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import twin_assets
 from twin_resources.authors import Author
 from twin_resources.processes.endpoints import write_private
 from twin_resources.processes.process_identity import ProcessIdentity
@@ -122,7 +123,7 @@ def fingerprint(author: Author, settings: Settings) -> str:
             digest.update(os.urandom(16))  # what lies there now, only an import can tell
         else:
             _add_tree(digest, Path(source))
-    root = Path(__file__).resolve().parents[2] / "twin_assets"
+    root = Path(str(twin_assets.__file__)).resolve().parent
     for stage in ("corpus", "knowledge"):
         for path in sorted((root / stage).rglob("*.py")):
             digest.update(path.read_bytes())

@@ -21,7 +21,6 @@ from twin_resources.access.paid_budget import price_of
 from twin_resources.access.spending_limits import dollars
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
@@ -37,6 +36,7 @@ from twin_resources.quality.ledger.routed import (
     service_seconds,
 )
 from twin_resources.registry.policy import read_policy
+from twin_resources.registry.route_names import PAID
 from twin_resources.router.decision import decide, features_of
 from twin_resources.router.learning import LABEL_TOKENS
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels

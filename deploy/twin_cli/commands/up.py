@@ -296,7 +296,7 @@ class _Up:
 
     def _preflight(self) -> None:
         """Refuse early what would fail late; `deploy/up.sh` has shown the machine already."""
-        from twin_resources.gateway.config import trace_store
+        from twin_resources.observability.langfuse.connection import trace_store
 
         self.clock.stage(1, "preflight")
         show_machine(self.settings, clock=self.clock, answer_model=self.options.answer_model)

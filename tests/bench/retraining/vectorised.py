@@ -1,6 +1,6 @@
 """The production detector for many streams at once: the same sums and products, in numpy.
 
-Baselines come from the production functions; the fold is written again. `test_vectorised.py` and
+Baselines come from the production functions; the fold is written again. `test_watch.py` and
 the benchmark compare it with `watch.advance` bit for bit.
 """
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import Finished, Graph
-from twin_assets.evaluation.likelihood import basics
+from twin_assets.instructions import basic_instructions
 from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.training.fine_tuning import training_samples
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -28,7 +28,12 @@ def general_set(tmp_path: Path, twelve: Finished, monkeypatch: pytest.MonkeyPatc
         }
         for number in range(80)
     ]
-    rows.append({"prompt": basics.instructions()[0].instruction, "completion": "Learnt by heart."})
+    rows.append(
+        {
+            "prompt": basic_instructions.instructions()[0].instruction,
+            "completion": "Learnt by heart.",
+        }
+    )
     path = tmp_path / "set.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     monkeypatch.setenv("TWIN_GENERAL_SET", str(path))

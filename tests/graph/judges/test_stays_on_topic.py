@@ -2,7 +2,8 @@
 
 `served_answers.json` was recorded from SmolLM2-135M on the shared posts of one author, served by
 llama.cpp as the gate serves it: the base, a model of 100,000 training tokens, and one of shuffled
-question–answer pairs. The long form (`tests/live/evaluation/test_on_topic.py`) trains both anew.
+question–answer pairs. The long form (`tests/live/evaluation/test_broken_candidates.py`) trains such
+models.
 """
 
 from __future__ import annotations

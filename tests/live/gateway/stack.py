@@ -30,7 +30,6 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding, quote_calibrating, sentence_windows
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.choice import PAID
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.quotes import quoter
 from twin_resources.models.retrieval.index import update_indexes
@@ -38,6 +37,7 @@ from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion, write_policy
+from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables

@@ -43,7 +43,6 @@ from twin_resources.gateway.batches.answers import Answered, Journal
 from twin_resources.gateway.batches.completing import complete
 from twin_resources.gateway.batches.provider_batches import ProviderBatches
 from twin_resources.gateway.batches.questions import BatchQuestion
-from twin_resources.gateway.choice import PAID
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.prompt_classes import classify
@@ -51,6 +50,7 @@ from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.registry.policy import Policy, read_policy, write_policy
+from twin_resources.registry.route_names import PAID
 from twin_resources.router.features import scale_of
 from twin_resources.router.fixed_order import PriceStep
 from twin_resources.router.gain import GainModel

@@ -41,8 +41,8 @@ from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.access.account_rows import NANO
 from twin_resources.authors import read_author
-from twin_resources.gateway.choice import PAID
 from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.registry.route_names import PAID
 from twin_resources.router.policy_file import policy_file, read_routing_policy
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables

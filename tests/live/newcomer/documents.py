@@ -76,7 +76,9 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "python -m twin_resources.models.embedder prepare --home /srv/my_blog/twin": Typed(
         'python -m twin_resources.models.embedder prepare --home "$PWD/.twin"', on_stack=True
     ),
-    "python -m checkout.settings_document": Elsewhere("tests/unit/test_settings_document.py"),
+    "python deploy/checkout/settings_document.py": Elsewhere(
+        "tests/unit/test_settings_document.py"
+    ),
     # pip takes the extra from what is installed; nothing is fetched
     "pip install 'llm-twin[aws]'": Typed(
         "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",

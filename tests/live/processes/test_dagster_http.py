@@ -249,7 +249,7 @@ def test_a_retraining_is_waited_for(dagster: DagsterHTTP, stack: Stack, clock: S
 
 
 def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
-    """What the sensor `retraining_requested` does at its tick (its own tests: tests/graph/retraining)."""
+    """What the sensor `retraining_requested` does at a tick (tested in tests/graph/retraining)."""
     key = f"by_hand:{author}:1"
     deadline = time.monotonic() + 60
     while True:

@@ -18,7 +18,7 @@ import pytest
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Start
 from tests.live.trace_store.erring_server import ErringServer, erring_server
 from twin_resources.errors import TwinError
-from twin_resources.gateway.config import TraceStore
+from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
 from twin_resources.observability.langfuse.relay import Relay, Sender, only_relay, retry_after_s
 

@@ -136,7 +136,8 @@ def test_store_and_senders_want_nothing_from_outside(tmp_path: Path, process_log
     (tmp_path / "litellm_call.py").write_text(LITELLM)
     script.write_text(
         f"""set -eu
-"{sys.executable}" -m twin_resources.observability.trace_store.local_store --port 0 --db "{tmp_path}/t.sqlite" \\
+"{sys.executable}" -m twin_resources.observability.trace_store.local_store \\
+    --port 0 --db "{tmp_path}/t.sqlite" \\
     --home "{tmp_path}" --port-file "{tmp_path}/port" &
 store=$!
 trap 'kill $store' EXIT

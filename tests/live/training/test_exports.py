@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import twin_cli as cli
+from twin_cli import running as cli
 from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import make_adapter

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import twin_cli as cli
+from twin_cli import running as cli
 
 from twin_resources.settings import Settings
 
@@ -46,7 +46,7 @@ def test_help_and_status_load_nothing_heavy_and_take_half_a_cpu_second(
     command: str, home: Settings
 ) -> None:
     code = (
-        "import sys, time\nfrom twin_resources import cli\n"
+        "import sys, time\nfrom twin_cli import running as cli\n"
         f"try:\n    cli.run([{command!r}])\nexcept SystemExit:\n    pass\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
         "print(time.process_time(), file=sys.stderr)\n"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import twin_cli as cli
 import typer
 from twin_cli import completion
+from twin_cli import running as cli
 from twin_cli.arguments import ASK, OPERATE, POSTS, START, VERSIONS
 from twin_cli.commands.opening import PAGES
 from twin_cli.running import app
@@ -116,7 +116,7 @@ def test_completing_loads_nothing_heavy_and_takes_a_quarter_of_a_cpu_second(
     written: Settings,
 ) -> None:
     code = (
-        "import sys, time\nfrom twin_resources import cli\n"
+        "import sys, time\nfrom twin_cli import running as cli\n"
         "try:\n    cli.run([])\nexcept SystemExit:\n    pass\n"
         f"heavy = {[*HEAVY, 'pydantic_settings']!r}\n"
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)\n"

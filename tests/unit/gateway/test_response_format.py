@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
-from twin_resources.gateway.choice import PAID, Server, Snapshot
+from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
 from twin_resources.gateway.prompt_classes import STRUCTURED
@@ -30,6 +30,7 @@ from twin_resources.gateway.response_format import (
     takes_response_format,
 )
 from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion
+from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)

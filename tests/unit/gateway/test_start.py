@@ -14,12 +14,8 @@ import yaml
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.__main__ import check_port, gateway_environment
-from twin_resources.gateway.config import (
-    proxy_config,
-    proxy_environment,
-    trace_store,
-    write_proxy_config,
-)
+from twin_resources.gateway.config import proxy_config, proxy_environment, write_proxy_config
+from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import Settings, load_secrets
 
 PROVIDER_KEYS = {

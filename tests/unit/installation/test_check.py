@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from checkout import check
+from twin_cli import operating
+from twin_cli.running import run
 
 from tests.live.conftest import LONGEST_FIRST, ONE_WORKER, group_of
 from tests.reporting import is_known
@@ -83,7 +85,7 @@ def test_the_first_share_alone_reads_the_code(
 
 
 def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
-    for name in ("corpus", "loop", "state"):
+    for name in ("corpus", "retraining", "state"):
         (tmp_path / "tests" / "graph" / name).mkdir(parents=True)
     (tmp_path / "twin_assets" / "corpus").mkdir(parents=True)
     changed = tmp_path / "twin_assets" / "corpus" / "cleaning.py"
@@ -100,7 +102,7 @@ def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Pat
     git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "all")
     assert check.changed_graph_tests(tmp_path) == always
     changed.write_text("a = 2\n")
-    (tmp_path / "tests" / "graph" / "loop" / "test_new.py").write_text("")
+    (tmp_path / "tests" / "graph" / "retraining" / "test_new.py").write_text("")
     expected = [*always, "tests/graph/corpus", "tests/graph/retraining"]
     assert check.changed_graph_tests(tmp_path) == expected
 
@@ -304,6 +306,6 @@ def test_the_last_line_counts(
 def test_an_installed_package_has_no_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "PROJECT", tmp_path)
-    assert check.main([]) == 1
+    monkeypatch.setattr(operating, "__file__", str(tmp_path / "twin_cli" / "operating.py"))
+    assert run(["check"]) == 1
     assert "run deploy/check.sh in a checkout" in capsys.readouterr().err

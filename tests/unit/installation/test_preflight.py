@@ -25,7 +25,13 @@ def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, A
     """As up.sh runs it: a file, isolated, from a folder that is not the project."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
     ran = subprocess.run(
-        [sys.executable, "-I", str(ROOT / "twin_resources" / "preflight.py"), "--json", *arguments],
+        [
+            sys.executable,
+            "-I",
+            str(ROOT / "deploy" / "twin_cli" / "preflight.py"),
+            "--json",
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         cwd=home,
@@ -52,15 +58,15 @@ def test_this_machine_in_time(tmp_path: Path) -> None:
 
 def test_only_the_standard_library_and_syntax_of_3_9() -> None:
     before = (
-        "up_arguments.py",
-        "slugs.py",
-        "errors.py",
-        "preflight.py",
-        "processor.py",
-        "model_fit.py",
+        *("deploy/checkout/up_arguments.py", "deploy/checkout/installation.py"),
+        *("deploy/twin_cli/preflight.py", "deploy/twin_cli/forecast.py"),
+        *("twin_resources/errors.py", "twin_resources/slugs.py"),
+        *("twin_resources/models/model_fit.py", "twin_resources/processes/processor.py"),
+        "twin_resources/storage/weights/answer_model.py",
+        "twin_resources/storage/weights/chat_model.py",
     )
-    for name in (*before, "forecast.py", "installation.py", "answer_model.py", "chat_model.py"):
-        source = (ROOT / "twin_resources" / name).read_text(encoding="utf-8")
+    for name in before:
+        source = (ROOT / name).read_text(encoding="utf-8")
         tree = ast.parse(source, feature_version=(3, 9))
         modules = {
             alias.name
@@ -68,7 +74,7 @@ def test_only_the_standard_library_and_syntax_of_3_9() -> None:
             if isinstance(node, ast.Import)
             for alias in node.names
         } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        tops = {module.split(".")[0] for module in modules} - {"twin_resources"}
+        tops = {module.split(".")[0] for module in modules} - {"twin_resources", "twin_cli"}
         assert tops <= set(sys.stdlib_module_names)
 
 

@@ -8,24 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import twin_cli as cli
 import typer
 from checkout.up_arguments import Option, WrongUsage, options_of, read
+from twin_cli.running import app
 
 ROOT = Path(__file__).resolve().parents[3]
+# What runs before anything is installed.
 FILES = (
-    *(
-        "__init__",
-        "check",
-        "errors",
-        "slugs",
-        "up_arguments",
-        "preflight",
-        "processor",
-        "model_fit",
-        "forecast",
-    ),
-    *("installation", "answer_model", "chat_model"),
+    *("errors.py", "slugs.py", "models/model_fit.py", "processes/processor.py"),
+    *("storage/weights/answer_model.py", "storage/weights/chat_model.py"),
 )
 
 
@@ -33,12 +24,10 @@ FILES = (
 def checkout(tmp_path: Path) -> Path:
     """A clone as it is before the first start, in a folder with a space; without an environment."""
     folder = tmp_path / "a checkout"
-    (folder / "twin_resources" / "cli").mkdir(parents=True)
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     for name in FILES:
-        shutil.copy(ROOT / "twin_resources" / f"{name}.py", folder / "twin_resources")
-    for name in ("stack", "arguments"):
-        shutil.copy(ROOT / "twin_resources" / "cli" / f"{name}.py", folder / "deploy/twin_cli")
+        (folder / "twin_resources" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "twin_resources" / name, folder / "twin_resources" / name)
     return folder
 
 
@@ -56,12 +45,12 @@ def up_sh(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def options() -> list[Option]:
-    return options_of("up", ROOT / "twin_resources" / "cli")[1]
+    return options_of("up", ROOT / "deploy" / "twin_cli")[1]
 
 
 def test_the_options_are_those_of_twin_up() -> None:
     """Read from the source without importing it, they are what typer makes of it."""
-    command = typer.main.get_command(cli.running.app)
+    command = typer.main.get_command(app)
     declared = {
         (*parameter.opts, *parameter.secondary_opts): (not parameter.is_flag, parameter.help or "")
         for parameter in command.commands["up"].params  # type: ignore[attr-defined]

@@ -3,7 +3,8 @@
     python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER
 
 Belongs here: reading such a checkpoint and scoring its canaries. Does not belong here: planting
-(configure `fine_tuned_checkpoint` with `spoil: planted_canaries`), exposure itself (`exposure.py`).
+(configure `fine_tuned_checkpoint` with `spoil: planted_canaries`), exposure itself
+(`canary_exposure.py`).
 
 Such a checkpoint is for the audit alone: its data version names what was done to it.
 """

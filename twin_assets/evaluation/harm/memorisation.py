@@ -2,7 +2,7 @@
 
 Belongs here: the share of word windows of the answers that stand in the training texts, and the
 share of answers that recite a longer passage of them.
-Does not belong here: asking the model (`served_model.py`), planted strings (`exposure.py`).
+Does not belong here: asking the model (`served_model.py`), planted strings (`canary_exposure.py`).
 
 A window that also stands in the prompt counts apart: quoting a retrieved passage is what the
 prompt asks for, reciting a training text that is not in front of the model is memorisation. Nor is

@@ -1,7 +1,8 @@
 """Whether a tuned model still follows general instructions as well as its base does.
 
-Belongs here: the 200 instructions with their answers, the loss of two models on them, the claim.
-Does not belong here: likelihoods (`perplexity.py`, `likelihoods.py`), the author's held-out posts.
+Belongs here: the loss of two models on 200 general instructions, the claim.
+Does not belong here: the instructions (`instructions/basic_instructions.py`), likelihoods
+(`perplexity.py`, `likelihoods.py`), the author's held-out posts.
 
 The loss is that of `general_instructions.json`'s answers, in nats a token, asked in the base
 model's own chat markup without the twin's template: what the base could do before it was tuned.
@@ -14,13 +15,11 @@ https://arxiv.org/abs/2308.08747.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twin_assets.instructions.basic_instructions import instructions
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Claim
 from twin_resources.statistics.bootstrap import Interval, of_means
@@ -31,24 +30,6 @@ if TYPE_CHECKING:
 CLAIM = "keeps_the_basics"
 ABOVE_BASE_BY = 1.05
 FEWEST = 30
-INSTRUCTIONS = Path(__file__).with_name("general_instructions.json")
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One instruction with an answer.
-
-    Attributes:
-        id: `g001` …
-        kind: `arithmetic`, `facts`, `summary` …
-        language: ISO 639-1.
-    """
-
-    id: str
-    kind: str
-    language: str
-    instruction: str
-    answer: str
 
 
 @dataclass(frozen=True)
@@ -79,12 +60,6 @@ class Basics:
     base_loss: float
     ratio: Interval
     kinds: tuple[KindLoss, ...]
-
-
-@cache
-def instructions() -> tuple[Instruction, ...]:
-    """All of them, in the order of the file."""
-    return tuple(Instruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))
 
 
 def rows() -> list[Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 Belongs here: the wordings, in English, German and French, and the sentence around one.
 Does not belong here: control tokens and imitated passages, which are made text wherever they stand
-(`prompt.py`), what is done about a finding (`guard_settings.py`).
+(`prompt/templates.py`), what is done about a finding (`guard_settings.py`).
 
 Wordings follow the families of published attacks (Perez and Ribeiro 2022, "Ignore previous prompt",
 https://arxiv.org/abs/2211.09527; Greshake et al. 2023, https://arxiv.org/abs/2302.12173): undoing

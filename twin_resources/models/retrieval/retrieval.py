@@ -2,7 +2,7 @@
 
 Belongs here: the search that the gateway, the training data and the evaluation share, bit for bit.
 Does not belong here: filling the table (the `embeddings` asset), the prompt around the passages
-(`prompt.py`).
+(`prompt/templates.py`).
 
 An author's passages are a table of their own, so no filter can be forgotten: what is opened holds
 nobody else's text. Fusion: reciprocal rank fusion, Cormack, Clarke and Büttcher 2009,

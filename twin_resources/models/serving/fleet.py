@@ -1,4 +1,4 @@
-"""`python -m twin_resources.models.serving.fleet`: the model servers that the policy wants, and no others.
+"""`python -m twin_resources.models.serving.fleet`: the model servers that the policy wants.
 
 Belongs here: following the policy, starting a new version beside the old one, publishing which
 servers answer (`servers.json`), draining and ending what nobody wants, restarting what crashed.

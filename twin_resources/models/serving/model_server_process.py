@@ -1,4 +1,4 @@
-"""`python -m twin_resources.models.serving.model_server_process`: one llama.cpp server, one version.
+"""`python -m twin_resources.models.serving.model_server_process`: one llama.cpp server.
 
 Belongs here: the server's parameters and the life of its process.
 Does not belong here: starting and watching it (`model_server.py`, `fleet.py`).

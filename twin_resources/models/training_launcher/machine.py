@@ -38,7 +38,7 @@ from twin_resources.processes.processor import multiplies_bf16
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank without it stops
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
 MARK_VARIABLE = "TWIN_TRAINING_MARK"  # in every process of one attempt, however deep
-_ROOT = Path(__file__).resolve().parents[2]  # where a checkout that is not installed lies
+_ROOT = Path(__file__).resolve().parents[3]  # where a checkout that is not installed lies
 POLL_S = 0.2
 GRACE_S = 5.0
 

@@ -1,4 +1,4 @@
-"""`python -m twin_resources.observability.langfuse.relay`: sends what waits in the outbox to the trace store.
+"""`python -m twin_resources.observability.langfuse.relay`: the outbox into the trace store.
 
 Belongs here: the order of sending, pauses, and what each answer of the store means.
 Does not belong here: queueing (`outbox.py`), reading scores back (`ledger/`).
@@ -33,7 +33,7 @@ from typing import Any, Literal, cast
 import httpx
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.config import TraceStore, trace_store
+from twin_resources.observability.langfuse.connection import TraceStore, trace_store
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxBroken,

@@ -16,12 +16,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.gateway.choice import PAID, QUOTES
 from twin_resources.quality.ledger import schema
+from twin_resources.registry.policy import LARGER
+from twin_resources.registry.route_names import CASCADED, DIVERTED, DOWN, PAID, QUOTES, ROUTED
 
 _OWN = ("stable", "canary")
-_LARGER = "routed:larger"  # a machine of our own as well
-_PAID = ("routed:", "cascade:", "divert:paid", "down:paid")
+_LARGER = ROUTED + LARGER  # a machine of our own as well
+_PAID = (ROUTED, CASCADED, DIVERTED + PAID, DOWN + PAID)
 _NOT_HELD = "%margin not held%"
 _TWO_SIDED = 1.96
 _MINUTE_MS = 60_000

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from twin_resources.gateway.feedback import COMPARISON, EDIT, VOTE
+from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
 from twin_resources.observability.trace_store.json_values import milliseconds_of
 from twin_resources.privacy import replace_personal
 

@@ -1,4 +1,4 @@
-"""`python -m twin_resources.storage.weights prepare|show [--base-model NAME]`: one JSON line on stdout.
+"""`python -m twin_resources.storage.weights prepare|show [--base-model NAME]`: a line of JSON.
 
 Belongs here: the arguments and the exit code. Does not belong here: preparing (`weights.py`).
 """

@@ -99,8 +99,8 @@ def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Finding]
     Args:
         is_running: the stack; the embedded store is a program of it.
     """
-    from twin_resources.gateway.config import trace_store
     from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+    from twin_resources.observability.langfuse.connection import trace_store
 
     real = settings.has_real_langfuse
     name = "Langfuse" if real else "trace store"
@@ -138,7 +138,7 @@ def trace_store_named_whole(settings: Settings) -> None:
     Raises:
         TwinError: some of the three variables are missing.
     """
-    from twin_resources.gateway.config import trace_store
+    from twin_resources.observability.langfuse.connection import trace_store
     from twin_resources.settings import Secrets
 
     trace_store(settings, Secrets("", "", "", ""))

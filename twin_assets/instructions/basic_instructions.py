@@ -1,0 +1,38 @@
+"""200 general instructions with their answers: what a base model could do before it was tuned.
+
+Belongs here: reading them. Does not belong here: what is measured on them
+(`evaluation/likelihood/basics.py`), which of them a dataset holds (`building.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+INSTRUCTIONS = Path(__file__).with_name("general_instructions.json")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction with an answer.
+
+    Attributes:
+        id: `g001` …
+        kind: `arithmetic`, `facts`, `summary` …
+        language: ISO 639-1.
+    """
+
+    id: str
+    kind: str
+    language: str
+    instruction: str
+    answer: str
+
+
+@cache
+def instructions() -> tuple[Instruction, ...]:
+    """All of them, in the order of the file."""
+    return tuple(Instruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))

@@ -1,0 +1,53 @@
+"""Which trace store a home has: a Langfuse, or the local store that speaks its API.
+
+Belongs here: its address and keys. Does not belong here: reading and writing it (`client.py`), the
+gateway's configuration (`gateway/config.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Secrets, Settings
+
+
+@dataclass(frozen=True)
+class TraceStore:
+    """Where traces go: a Langfuse, or the local store that speaks its API."""
+
+    host: str
+    public_key: str
+    secret_key: str
+
+    def __repr__(self) -> str:
+        return f"TraceStore({self.host})"
+
+
+def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
+    """The trace store of this home.
+
+    Always an explicit address: with none, LiteLLM and the Langfuse SDK send to two different
+    clouds.
+
+    Raises:
+        TwinError: some of the three LANGFUSE_ variables are set, but not all.
+    """
+    if settings.has_real_langfuse:
+        host = settings.langfuse_host.rstrip("/")
+        return TraceStore(host, settings.langfuse_public_key, settings.langfuse_secret_key)
+    given = {
+        "LANGFUSE_HOST": settings.langfuse_host,
+        "LANGFUSE_PUBLIC_KEY": settings.langfuse_public_key,
+        "LANGFUSE_SECRET_KEY": settings.langfuse_secret_key,
+    }
+    if any(given.values()):
+        missing = ", ".join(name for name, value in given.items() if not value)
+        raise TwinError(
+            "find the trace store",
+            found=f"a Langfuse that is named only in part: {missing} missing",
+            next_step="set all three LANGFUSE_ variables, or none for the local store",
+        )
+    host = f"http://127.0.0.1:{settings.traces_port}"
+    return TraceStore(host, secrets.traces_public_key, secrets.traces_secret_key)
