@@ -25,7 +25,7 @@ from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
 from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.choice import PAID, Chosen, Snapshot
+from twin_resources.gateway.choice import Chosen, Snapshot
 from twin_resources.gateway.guarding import GuardRecord
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.passages import Passages
@@ -36,6 +36,7 @@ from twin_resources.gateway.request_path import RequestPath
 from twin_resources.models.quotes.answer_text import quoting
 from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.retrieval.search import Passage
+from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 

@@ -23,7 +23,7 @@ from twin_cli.commands.demo.paid_provider import read_bill
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO
 from twin_resources.access.paid_budget import SIMULATED_MODEL
-from twin_resources.gateway.choice import PAID
+from twin_resources.registry.route_names import PAID
 
 ASKED = 12  # questions that are nobody's votes: they show who answers
 LABELS = 40  # of 30 that a policy needs at least; each costs an own answer, about 2 s
