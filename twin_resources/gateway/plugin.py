@@ -3,12 +3,12 @@
 Belongs here: LiteLLM's hooks, and what must be known about LiteLLM to use them.
 Does not belong here: the way from a question to a prompt (`request_path.py`), what an answer says
 about itself (`answering.py`), its trace (`trace_logger.py`), when a canary stops
-(`canary_watch.py`).
+(`canary_watch.py`), who asks (`authentication.py`).
 
 Hooks: https://docs.litellm.ai/docs/proxy/call_hooks and litellm/integrations/custom_logger.py
 (1.106)
 """
-# ruff: noqa: ARG001, ARG002 - LiteLLM calls its hooks with these keywords
+# ruff: noqa: ARG002 - LiteLLM calls its hooks with these keywords
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anyio import CancelScope
 from fastapi import HTTPException
@@ -26,11 +25,12 @@ from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
 from twin_resources.access.account import Reservation
-from twin_resources.access.keys import Key, KeyLimits, Keyring
+from twin_resources.access.keys import Key
 from twin_resources.access.paid_budget import PaidBudget, PaidCall
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.answering import Answering
+from twin_resources.gateway.authentication import RefusedByPlugin, key_of
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import check_reach
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
@@ -43,9 +43,6 @@ from twin_resources.gateway.request_path import Prepared, RequestPath
 from twin_resources.gateway.response_format import not_kept
 from twin_resources.registry.route_names import PAID
 
-if TYPE_CHECKING:
-    from fastapi import Request
-
 # A paid model's pace, or an older version's, is not what the stable version's window tells.
 DIVERTED_TIMEOUT_S = 60.0
 # About five seconds: the reader has the beginning, and nobody asks again for him.
@@ -53,58 +50,6 @@ RETRIES_OF_BROKEN = 6
 READER_LEFT = 499  # LiteLLM's status of a call that it cancelled because the client was gone
 _READ = ALLOWED_KEYS | {ADMITTED_KEY}
 _MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
-
-
-class RefusedByPlugin(ProxyException):
-    """A refusal inside the proxy, with the body that the door gives its own."""
-
-    def __init__(self, refused: Refused) -> None:
-        self._error = refused.body()["error"]
-        super().__init__(
-            message=str(refused),
-            type=str(self._error["type"]),
-            param=self._error["param"],
-            code=refused.status,
-            headers=refused.headers(),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(self._error)
-
-
-def user_of(key: Key) -> UserAPIKeyAuth:
-    """What LiteLLM's hooks see of a key: its hash, never the key."""
-    return UserAPIKeyAuth(
-        api_key=key.reader,
-        metadata={
-            "reader": key.reader,
-            "role": key.role,
-            "authors": sorted(key.authors),
-            "label": key.label,
-            "id": key.id,
-            "limits": asdict(key.limits) | {"aliases": sorted(key.limits.aliases)},
-        },
-    )
-
-
-def key_of(user: UserAPIKeyAuth) -> Key:
-    """The key that `user_of` was made from."""
-    fields = user.metadata
-    authors, limits = frozenset[str](fields["authors"]), fields["limits"]
-    told = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
-    return Key(*told, KeyLimits(**limits | {"aliases": frozenset[str](limits["aliases"])}))
-
-
-def authenticator(keyring: Keyring) -> Any:
-    """The function that LiteLLM's `custom_auth` calls; it replaces LiteLLM's master key too."""
-
-    async def authenticate(request: Request, api_key: str) -> UserAPIKeyAuth:
-        try:
-            return user_of(keyring.find(request.headers.get("authorization", "")))
-        except Refused as error:
-            raise RefusedByPlugin(error) from error
-
-    return authenticate
 
 
 class TwinPlugin(CustomLogger):

@@ -17,6 +17,7 @@ from twin_resources.access.account import account_of
 from twin_resources.access.keys import keyring_of
 from twin_resources.access.paid_budget import PaidBudget, price_of
 from twin_resources.gateway.admission import Admission
+from twin_resources.gateway.authentication import authenticator
 from twin_resources.gateway.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.cost import Prices
 from twin_resources.gateway.feedback import FeedbackDesk
@@ -24,7 +25,7 @@ from twin_resources.gateway.following import Following
 from twin_resources.gateway.live import Live
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.passages import passages_of
-from twin_resources.gateway.plugin import TwinPlugin, authenticator
+from twin_resources.gateway.plugin import TwinPlugin
 from twin_resources.gateway.putting_off import PuttingOff
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_path import RequestPath

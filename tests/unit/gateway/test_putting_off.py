@@ -192,7 +192,8 @@ async def test_through_litellm_it_is_an_answer_like_any_other(
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
     import litellm
 
-    from twin_resources.gateway.plugin import RefusedByPlugin, TwinPlugin, user_of
+    from twin_resources.gateway.authentication import RefusedByPlugin, user_of
+    from twin_resources.gateway.plugin import TwinPlugin
 
     state = State.open(home.state_address)
     model = "openai/gpt-4o-mini"
