@@ -16,11 +16,11 @@ import dagster as dg
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus.schema import CleanedDocuments, RawPosts
+from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts
 from twin_assets.feedback.judged_interactions import COLUMNS as JUDGED_COLUMNS
 from twin_assets.feedback.stripping import interaction_columns
+from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.instructions.preference_schema import PreferenceDataset
-from twin_assets.instructions.schema import InstructionDataset
 from twin_assets.knowledge.chunking import DocumentChunks
 from twin_assets.knowledge.quote_calibrating import calibration_columns
 from twin_assets.knowledge.sentence_windows import SentenceEmbeddings

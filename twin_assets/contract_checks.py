@@ -9,10 +9,10 @@ import dataframely as dy
 
 from twin_assets.corpus import contracts
 from twin_assets.corpus.cleaned_documents import cleaned_documents
+from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
 from twin_assets.corpus.raw_posts import raw_posts
-from twin_assets.corpus.schema import CleanedDocuments, RawPosts, columns_of
 from twin_assets.instructions.instruction_dataset import instruction_dataset
-from twin_assets.instructions.schema import InstructionDataset
+from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.knowledge.chunking import DocumentChunks
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors

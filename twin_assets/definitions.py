@@ -33,14 +33,15 @@ from twin_assets.serving import (
     routing_policy,
     shadow_pairs,
 )
-from twin_assets.serving.training_inputs import TrainingInputsResource
+from twin_assets.serving.training_inputs_resource import TrainingInputsResource
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
 from twin_resources import dagster_resources as shells
 from twin_resources.settings import load_settings
 from twin_sensors import (
     canary_verdict,
-    forgetting,
+    compaction,
+    erasure_runs,
     growth,
     import_schedules,
     jobs,
@@ -50,7 +51,6 @@ from twin_sensors import (
     quality_dropped,
     rolling_back,
     schedules,
-    tidying,
 )
 
 ASSET_MODULES = (
@@ -111,12 +111,12 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.compare_versions,
             jobs.compare_authors,
             rolling_back.roll_back,
-            forgetting.forget,
-            tidying.tidy_tables,
+            erasure_runs.forget,
+            compaction.tidy_tables,
         ],
         schedules=[
             import_schedules.import_all_posts_every_night,
-            tidying.tidy_tables_before_dawn,
+            compaction.tidy_tables_before_dawn,
             import_schedules.import_changed_feeds_every_hour,
             schedules.collect_feedback_every_hour,
             schedules.judge_answers_every_hour,
@@ -131,7 +131,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             new_posts.new_posts,
             canary_verdict.build(GATE_VERSION),
             notifying.notices_waiting,
-            forgetting.forgetting_unfinished,
+            erasure_runs.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
         # Materialize in the UI is no job of ours: with Dagster's default executor each step and

@@ -1,7 +1,7 @@
 """Between assets and their Lance tables: what a downstream asset or a person is handed.
 
 Belongs here: loading a table as the annotation asks, and refusing a frame as an asset's output.
-Does not belong here: writing (assets write by `Tables.rework`, at the cost of what changed).
+Does not belong here: writing (assets write by `Tables.sync`, at the cost of what changed).
 Method: https://docs.dagster.io/guides/build/io-managers/defining-a-custom-io-manager
 """
 
@@ -15,7 +15,7 @@ import polars as pl
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_resources.errors import TwinError
 from twin_resources.settings import load_settings
-from twin_resources.storage.tables.tables import Rework, Tables
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,18 +63,18 @@ class TablesIOManager(dg.ConfigurableIOManager):
         return _frame(tables, asset, authors[0], columns, wanted is pl.LazyFrame)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Take a `Rework` (its numbers become metadata) or None; the table is written already.
+        """Take a `SyncResult` (its numbers become metadata) or None; the table is written already.
 
         Raises:
             TwinError: anything else, since nobody would store it.
         """
         if obj is None:
             return
-        if not isinstance(obj, Rework):
+        if not isinstance(obj, SyncResult):
             raise TwinError(
                 f"store the output of {context.asset_key.to_user_string()}",
                 found=f"a value of type {type(obj).__name__}",
-                next_step="write the table by `Tables.rework` and return its result or nothing",
+                next_step="write the table by `Tables.sync` and return its result or nothing",
             )
         context.add_output_metadata(obj.metadata())
 

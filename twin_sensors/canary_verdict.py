@@ -20,7 +20,7 @@ from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
-from twin_resources.quality.release.watching import Told, has_canary, watch
+from twin_resources.quality.release.release_tick import ReleaseNotice, has_canary, watch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 
@@ -78,7 +78,7 @@ def build(gate_version: str) -> dg.SensorDefinition:
     return canary_verdict
 
 
-def recorded(told: Told) -> dg.AssetMaterialization:
+def recorded(told: ReleaseNotice) -> dg.AssetMaterialization:
     """A move in Dagster's own history, where the releases are."""
     metadata = {
         name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value

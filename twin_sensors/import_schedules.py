@@ -18,7 +18,7 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.sources import polling
 from twin_resources.storage.sources.arrivals import decide, run_key
 from twin_resources.storage.sources.listing import is_feed
-from twin_resources.storage.sources.polling import Answer
+from twin_resources.storage.sources.polling import PollResponse
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
@@ -69,13 +69,15 @@ def import_changed_feeds_every_hour(
         yield dg.SkipReason("\n".join(lines) or "no author with a feed")
 
 
-def _ask(author: Author, before: Mapping[str, Answer]) -> tuple[dict[str, Answer], list[TwinError]]:
+def _ask(
+    author: Author, before: Mapping[str, PollResponse]
+) -> tuple[dict[str, PollResponse], list[TwinError]]:
     """Every feed of an author: of one that is down the last answer stays, the others decide."""
     return polling.ask_each([source for source in author.sources if is_feed(source)], before)
 
 
 def _decided(
-    slug: str, memory: polling.Remembered, runs: ImportRuns, store: State, now: float
+    slug: str, memory: polling.PollState, runs: ImportRuns, store: State, now: float
 ) -> tuple[dg.RunRequest | None, str]:
     known = memory.known
     pending = known is not None and not known.settled

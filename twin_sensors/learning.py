@@ -21,7 +21,7 @@ from twin_resources.authors import readable_authors
 from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
-from twin_resources.quality.ledger import schema as ledger
+from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.quality.retraining.run_records import PARTITION_TAG
 from twin_resources.router.learning import (

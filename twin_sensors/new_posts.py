@@ -21,7 +21,13 @@ from twin_resources.dagster_resources import SettingsResource
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import find_prepared
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.arrivals import Decision, Known, decide, named, run_key
+from twin_resources.storage.sources.arrivals import (
+    ArrivalDecision,
+    KnownSources,
+    decide,
+    named,
+    run_key,
+)
 from twin_resources.storage.sources.listing import Listing, fingerprint, is_feed, list_source
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
@@ -31,19 +37,19 @@ LOOKING_S = 30.0
 
 
 @dataclass(frozen=True)
-class Memory:
+class PostsCursor:
     """The cursor: when it began, whose turn is next, what is known of each author."""
 
     epoch: int
     turn: str
-    authors: Mapping[str, Known]
+    authors: Mapping[str, KnownSources]
 
     @classmethod
-    def read(cls, cursor: str | None, *, now: float) -> "Memory":
+    def read(cls, cursor: str | None, *, now: float) -> "PostsCursor":
         if not cursor:
             return cls(int(now), "", {})
         said: dict[str, Any] = json.loads(cursor)
-        known = {slug: Known.from_json(one) for slug, one in said["authors"].items()}
+        known = {slug: KnownSources.from_json(one) for slug, one in said["authors"].items()}
         return cls(said["epoch"], said["turn"], known)
 
     def written(self) -> str:
@@ -61,7 +67,7 @@ class Memory:
 def new_posts(context: dg.SensorEvaluationContext, settings: SettingsResource) -> dg.SensorResult:
     """Imports an author's posts once for each change at their folders and S3 prefixes."""
     home, now = settings.settings(), time.time()
-    memory = Memory.read(context.cursor, now=now)
+    memory = PostsCursor.read(context.cursor, now=now)
     try:
         find_prepared(home)  # the import ends in `embeddings`
     except TwinError as error:
@@ -100,7 +106,7 @@ def new_posts(context: dg.SensorEvaluationContext, settings: SettingsResource) -
         run_requests=requests,
         skip_reason=None if requests else said,
         dynamic_partitions_requests=[runs.addition(missing)] if missing else [],
-        cursor=Memory(memory.epoch, turn, known).written(),
+        cursor=PostsCursor(memory.epoch, turn, known).written(),
     )
 
 
@@ -113,11 +119,11 @@ def _in_turn(slugs: Sequence[str], turn: str) -> Iterator[str]:
 def _decided(
     author: Author,
     listings: Sequence[Listing],
-    known: Known | None,
+    known: KnownSources | None,
     runs: ImportRuns,
     epoch: int,
     now: float,
-) -> Decision:
+) -> ArrivalDecision:
     newest = max(listing.newest for listing in listings)
     pending = known is not None and not known.settled
     return decide(

@@ -18,14 +18,14 @@ import dagster as dg
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
-from twin_resources.quality.retraining.diverting import classes_paid_gains
-from twin_resources.quality.retraining.quality import Loop, Tick, tick
-from twin_resources.quality.retraining.retrainings import Launch
+from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
+from twin_resources.quality.retraining.rerouting import classes_paid_gains
+from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.rules import limits_of, rules_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.settings import Settings, load_settings
+from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
-from twin_sensors.run_records import DagsterRunRecords
 
 SHOWN = 25  # authors in the message of a quiet tick; all are in `quality_evidence`
 
@@ -76,13 +76,13 @@ def opened(
     registry: RegistryResource,
     training_inputs: TrainingInputs,
     instance: dg.DagsterInstance,
-) -> Generator[Loop]:
+) -> Generator[RetrainingLoop]:
     """What a tick works with, on one connection to the state store and one to the trace store."""
     home, models = settings.settings(), registry.registry()
     reads = LedgerRules() if home.has_real_langfuse else EMBEDDED
     try:
         with LangfuseClient.from_settings(home) as client:
-            yield Loop(
+            yield RetrainingLoop(
                 state=models.state,
                 ledger=Ledger(models.state, client, replace(reads, closing=home.reader_days)),
                 registry=models,
@@ -97,7 +97,7 @@ def opened(
 
 
 def result_of(
-    context: dg.SensorEvaluationContext, done: Tick, *, cursor: str | None = None
+    context: dg.SensorEvaluationContext, done: LoopTick, *, cursor: str | None = None
 ) -> dg.SensorResult:
     """The tick as Dagster shows it: runs to start, or the numbers as the reason for none."""
     said = message_of(done)
@@ -107,7 +107,7 @@ def result_of(
     return dg.SensorResult(run_requests=requests_of(done.launches), cursor=cursor)
 
 
-def requests_of(launches: Sequence[Launch]) -> list[dg.RunRequest]:
+def requests_of(launches: Sequence[RunLaunch]) -> list[dg.RunRequest]:
     """A run of `retrain_twin` for each launch."""
     return [
         dg.RunRequest(run_key=one.run_key, partition_key=one.author, tags=dict(one.tags))
@@ -115,7 +115,7 @@ def requests_of(launches: Sequence[Launch]) -> list[dg.RunRequest]:
     ]
 
 
-def message_of(done: Tick) -> str:
+def message_of(done: LoopTick) -> str:
     """Decisions first, then the numbers of up to 25 authors, then what was read."""
     order = sorted(done.messages, key=lambda author: (author not in done.decisions, author))
     lines = [f"{author}: {done.messages[author]}" for author in order[:SHOWN]]

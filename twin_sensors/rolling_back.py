@@ -13,7 +13,7 @@ from twin_resources.quality.release import telling
 ACTOR = "job:roll_back"
 
 
-class RollBack(dg.Config):
+class RollbackConfig(dg.Config):
     """What to roll back to, and why.
 
     Attributes:
@@ -27,7 +27,7 @@ class RollBack(dg.Config):
 
 @dg.op
 def bring_back(
-    context: dg.OpExecutionContext, config: RollBack, registry: RegistryResource
+    context: dg.OpExecutionContext, config: RollbackConfig, registry: RegistryResource
 ) -> None:
     """The registry's move, told to Dagster as a materialization of `released_model`."""
     if not config.reason.strip():

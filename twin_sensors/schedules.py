@@ -12,7 +12,7 @@ import dagster as dg
 from twin_resources.dagster_resources import RegistryResource, StateResource
 from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.quality.ledger.interactions import authors_answering
-from twin_resources.quality.ledger.schema import open_tables
+from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.quality.retraining.run_records import PARTITION_TAG
 from twin_sensors.jobs import (
     collect_feedback,

@@ -43,7 +43,7 @@ class Stage:
 
 
 @dataclass
-class Outcome:
+class CheckOutcome:
     """What the stages gave so far."""
 
     passed: int = 0
@@ -150,7 +150,7 @@ class StaticRun:
         self._running = [(stage, pool.submit(_ran, stage, cwd)) for stage in stages]
         pool.shutdown(wait=False)
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: CheckOutcome) -> None:
         """Wait for all of them, once; what a failed one printed is shown whole."""
         while self._running:
             stage, future = self._running.pop(0)
@@ -185,7 +185,7 @@ def test_environment(report: Path) -> dict[str, str]:
     return environment
 
 
-def run_pytest(stage: Stage, outcome: Outcome, *, cwd: Path) -> bool:
+def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     """One pytest run, its output passed on. Gives whether it ran any test."""
     _say(stage.name)
     started = time.monotonic()
@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     share = "the I-th of N shares, each for a machine of its own"
     parser.add_argument("--shard", type=share_of, default=(1, 1), metavar="I/N", help=share)
     options, arguments = parser.parse_known_args(argv)
-    started, outcome = time.monotonic(), Outcome()
+    started, outcome = time.monotonic(), CheckOutcome()
     # of several shares one reads the code
     reads = options.shard[0] == 1
     static = StaticRun(static_stages(PROJECT) if reads else [], cwd=PROJECT)

@@ -200,11 +200,11 @@ def require_found(home: Settings) -> None:
     import lancedb
 
     from twin_resources.models.retrieval.retrieval import TABLE
-    from twin_resources.models.retrieval.search import Query, by_words
+    from twin_resources.models.retrieval.search import RetrievalQuery, by_words
 
     table = lancedb.connect(f"{home.tables_base}/{SLUG}").open_table(TABLE)
     for planted in PLANTED:
-        found = by_words(table, Query(planted))
+        found = by_words(table, RetrievalQuery(planted))
         assert found, planted
         assert planted in found[0]["text"], planted
 

@@ -29,7 +29,7 @@ from tests.bench.questions.questions import SAMPLES, ReaderQuestion, authors, re
 from tests.bench.rows import Row, tell
 from twin_resources.models.quotes.quoter import Quoted, Quoter
 from twin_resources.models.quotes.windows import windows_of
-from twin_resources.models.retrieval.retrieval import Retrieved, Retriever
+from twin_resources.models.retrieval.retrieval import RetrievalResult, Retriever
 from twin_resources.settings import Settings, load_settings
 
 GOAL_ANSWERED, GOAL_FOREIGN, GOAL_OWN_DECLINED, GOAL_CPU_MS = 0.6, 0.8, 0.05, 30.0
@@ -80,7 +80,7 @@ class Asked:
     """One question put to retriever and quoter."""
 
     def __init__(
-        self, question: ReaderQuestion, found: Retrieved, quoted: Quoted, cpu_ms: float
+        self, question: ReaderQuestion, found: RetrievalResult, quoted: Quoted, cpu_ms: float
     ) -> None:
         self.question = question
         self.quoted = quoted

@@ -45,7 +45,7 @@ from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
 from twin_resources.models.retrieval.retrieval import TABLE
-from twin_resources.models.retrieval.search import Query, by_words, nearest, search
+from twin_resources.models.retrieval.search import RetrievalQuery, by_words, nearest, search
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -55,7 +55,7 @@ HELD_OUT = 100  # queries
 
 def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
     """One table of passages, through the tables' own way in."""
-    tables.rework(
+    tables.sync(
         pl.concat(rows),
         TABLE,
         author="bench",
@@ -105,7 +105,7 @@ def at_size(
         del parts
 
         def ask(query: np.ndarray) -> list[int]:
-            found = nearest(opened_table, Query(""), query)
+            found = nearest(opened_table, RetrievalQuery(""), query)
             return [int(row["chunk_id"]) for row in found[:K]]
 
         opened_table = opened(tables)
@@ -195,7 +195,7 @@ def found_sources(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[
                 if not relevant:
                     continue
                 asked = question_about(str(document["title"]), text=str(document["text"]))
-                query, vector = Query(asked), embedder.embed([asked])[0]
+                query, vector = RetrievalQuery(asked), embedder.embed([asked])[0]
                 answers = {
                     "vector": names_of(nearest(table, query, vector)),
                     "full text": names_of(by_words(table, query)),

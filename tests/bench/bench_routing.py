@@ -36,8 +36,8 @@ from tests.bench.rows import Row, heading, line, save
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.router.features import Floats, rows, scale_of
 from twin_resources.router.fixed_order import STEP, cheapest_certified, log_evidence, steps
-from twin_resources.router.gain import Fitted, fit, folds_of
-from twin_resources.router.pacing import Money, Pace
+from twin_resources.router.gain import FittedGain, fit, folds_of
+from twin_resources.router.pacing import BudgetLeft, SpendingPace
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "routing"
@@ -102,7 +102,7 @@ class Split:
 
     labels: Questions
     asked: Questions
-    fitted: Fitted
+    fitted: FittedGain
     predicted: Floats
 
 
@@ -293,13 +293,13 @@ def money_rows(found: Questions, seeds: range) -> list[Row]:
         budget = 0.5 * float(usd[~own].sum())
         every = 86_400.0 / len(queue)
         for paced, into in ((True, lasts), (False, fixed)):
-            left, ended, pace, index = budget, 1.0, Pace(), certified
+            left, ended, pace, index = budget, 1.0, SpendingPace(), certified
             for place, question in enumerate(queue):
                 now = place * every
                 predicted = one.predicted[question : question + 1]
                 pace.see(now, predicted, np.array([0.0, usd[question]]))
                 if paced and pace.is_due(now):
-                    money = Money(left, 86_400.0 - now)
+                    money = BudgetLeft(left, 86_400.0 - now)
                     index = pace.look(now, money, order, np.asarray(PRICES), certified=certified)
                 if not _own(predicted, order[index].weight)[0]:
                     if usd[question] > left:  # what the account refuses

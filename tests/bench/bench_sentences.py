@@ -33,10 +33,10 @@ from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.embedder.preparation import prepare
 from twin_resources.quality.judges.judge import embed_once
 from twin_resources.quality.judges.named import NamedJudges
-from twin_resources.quality.judges.sentence_plants import PlantedSentence, plant_sentences
+from twin_resources.quality.judges.planted_sentences import PlantedSentence, plant_sentences
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SUPPORT_VERSION, sentences, support_by_sentence
-from twin_resources.quality.judges.texts import Hand, bundled_hands
+from twin_resources.quality.judges.texts import WriterSample, bundled_hands
 from twin_resources.settings import load_settings
 
 
@@ -73,7 +73,7 @@ def calibration_of(
     return found, spent
 
 
-def rows_of(hand: Hand, judges: Sequence[SentenceJudge]) -> list[Row]:
+def rows_of(hand: WriterSample, judges: Sequence[SentenceJudge]) -> list[Row]:
     """The figures of one author; the first judge is the gate's, the others are its peers."""
     planted = plant_sentences(hand.passages, most=OWN_SENTENCES)
     found = {judge.name: calibration_of(judge, planted) for judge in judges}

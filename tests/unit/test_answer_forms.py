@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm, given_form
-from twin_resources.registry.moves import Claim, released_for
+from twin_resources.registry.moves import GateClaim, released_for
 
 
 @pytest.mark.parametrize("wanted", ANSWER_FORMS)
@@ -23,9 +23,9 @@ def test_voice_falls_back_to_quotations_and_says_so(version: str) -> None:
 
 
 def test_a_verdict_without_a_claim_about_prose_releases_quotations_alone() -> None:
-    gate = Claim("beats_base_model", True, 0.7, 1.0, "")
+    gate = GateClaim("beats_base_model", True, 0.7, 1.0, "")
     met, unmet, open_one = (
-        Claim("says_what_the_posts_say", passed, 0.1, 0.2, "", blocks="voice")
+        GateClaim("says_what_the_posts_say", passed, 0.1, 0.2, "", blocks="voice")
         for passed in (True, False, None)
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from twin_cli.commands.asking_consent import at_a_terminal, with_consent
-from twin_cli.commands.subject import Subject, sample_folder
+from twin_cli.commands.subject import AuthorToServe, sample_folder
 
 from twin_resources.authors import Author
 from twin_resources.authors.consent import consented_on, what_is_missing
@@ -42,7 +42,9 @@ def test_a_line_counts_when_a_day_that_has_come_stands_in_it(line: str, day: dat
 def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed: Any = ()) -> Any:
     said: list[str] = []
     lines = iter(typed)
-    subject = Subject(Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False)
+    subject = AuthorToServe(
+        Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False
+    )
     found = with_consent(
         subject, stated=stated, asks=asks, say=said.append, read=lambda _: next(lines)
     )
@@ -83,7 +85,7 @@ def test_at_a_terminal(typed: str, noted: str) -> None:
         status = 1
         with contextlib.suppress(BaseException):  # whatever happens, the test ends in the parent
             sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
-            subject = Subject(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
+            subject = AuthorToServe(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
             found = with_consent(subject, stated=False, asks=at_a_terminal(), say=sys.stdout.write)
             how = found.author.consent.partition(": ")[2]
             sys.stdout.write(f"<{how}>")
@@ -108,6 +110,8 @@ def test_at_a_terminal(typed: str, noted: str) -> None:
 
 def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> None:
     sample = sample_folder("mara-lindqvist")
-    subject = Subject(Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False)
+    subject = AuthorToServe(
+        Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
+    )
     found = with_consent(subject, stated=False, asks=False, say=lambda line: None)
     assert consented_on(found.author) == date(2020, 1, 1)

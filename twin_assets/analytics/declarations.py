@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from twin_assets.analytics.places import Fields, Place, YamlFile
+from twin_assets.analytics.source_locations import LocatedMapping, SourceLocation, YamlFile
 
 Severity = Literal["error", "warn"]
 Partitions = Literal["authors", "none"]
@@ -28,7 +28,7 @@ class Column:
     name: str
     data_type: str
     description: str
-    place: Place
+    place: SourceLocation
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class DataTest:
     severity: Severity
     where: str
     description: str
-    place: Place
+    place: SourceLocation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SourceTable:
     optional: bool
     columns: tuple[Column, ...]
     description: str
-    place: Place
+    place: SourceLocation
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,18 @@ class DeclaredModel:
     partitions: Partitions
     columns: tuple[Column, ...]
     tests: tuple[DataTest, ...]
-    place: Place
+    place: SourceLocation
 
 
 @dataclass(frozen=True)
-class Declared:
+class ProjectDeclarations:
     """Everything that the YAML files of a project declare."""
 
     models: tuple[DeclaredModel, ...]
     sources: tuple[SourceTable, ...]
 
 
-def read_declarations(folder: Path, path: Path) -> Declared:
+def read_declarations(folder: Path, path: Path) -> ProjectDeclarations:
     """Read one `schema.yml`.
 
     Raises:
@@ -113,15 +113,15 @@ def read_declarations(folder: Path, path: Path) -> Declared:
     sources = [
         table for item in _items(file, top, "sources") for table in _source_tables(file, item)
     ]
-    return Declared(tuple(models), tuple(sources))
+    return ProjectDeclarations(tuple(models), tuple(sources))
 
 
-def _items(file: YamlFile, within: Fields, name: str) -> Iterator[Fields]:
+def _items(file: YamlFile, within: LocatedMapping, name: str) -> Iterator[LocatedMapping]:
     for item in file.listed(within.get(name), within, of=name):
         yield file.mapping(item, within, of=name)
 
 
-def _model(file: YamlFile, fields: Fields) -> DeclaredModel:
+def _model(file: YamlFile, fields: LocatedMapping) -> DeclaredModel:
     name = file.word(fields, "name", of="a model")
     of = f"the model {name}"
     file.allow(fields, ("name", "description", "config", "columns", "data_tests"), of=of)
@@ -150,7 +150,7 @@ def _model(file: YamlFile, fields: Fields) -> DeclaredModel:
     )
 
 
-def _source_tables(file: YamlFile, fields: Fields) -> Iterator[SourceTable]:
+def _source_tables(file: YamlFile, fields: LocatedMapping) -> Iterator[SourceTable]:
     source = file.word(fields, "name", of="a source")
     file.allow(fields, ("name", "description", "config", "tables"), of=f"the source {source}")
     store = _meta(file, fields, ("store",), of=f"the source {source}").get("store")
@@ -186,7 +186,9 @@ def _source_tables(file: YamlFile, fields: Fields) -> Iterator[SourceTable]:
         )
 
 
-def _meta(file: YamlFile, fields: Fields, names: tuple[str, ...], *, of: str) -> Fields:
+def _meta(
+    file: YamlFile, fields: LocatedMapping, names: tuple[str, ...], *, of: str
+) -> LocatedMapping:
     """`config: meta: dagster:`, which dbt hands through unread."""
     config = file.mapping(fields.get("config"), fields, of=f"config of {of}")
     file.allow(config, ("meta",), of=f"config of {of}")
@@ -197,7 +199,9 @@ def _meta(file: YamlFile, fields: Fields, names: tuple[str, ...], *, of: str) ->
     return ours
 
 
-def _columns(file: YamlFile, fields: Fields, *, of: str) -> tuple[list[Column], list[DataTest]]:
+def _columns(
+    file: YamlFile, fields: LocatedMapping, *, of: str
+) -> tuple[list[Column], list[DataTest]]:
     columns: list[Column] = []
     tests: list[DataTest] = []
     for item in _items(file, fields, "columns"):
@@ -216,14 +220,16 @@ def _columns(file: YamlFile, fields: Fields, *, of: str) -> tuple[list[Column], 
     return columns, tests
 
 
-def _tests(file: YamlFile, fields: Fields, *, column: str | None, of: str) -> list[DataTest]:
+def _tests(
+    file: YamlFile, fields: LocatedMapping, *, column: str | None, of: str
+) -> list[DataTest]:
     return [
         _test(file, item, column=column, within=fields)
         for item in file.listed(fields.get("data_tests"), fields, of=f"data_tests of {of}")
     ]
 
 
-def _test(file: YamlFile, item: Any, *, column: str | None, within: Fields) -> DataTest:
+def _test(file: YamlFile, item: Any, *, column: str | None, within: LocatedMapping) -> DataTest:
     if isinstance(item, str):
         place = file.place(item, within)
         return DataTest(_name_of(item, column), item, column, {}, "error", "", "", place)
@@ -270,5 +276,5 @@ def _name_of(kind: str, column: str | None) -> str:
     return f"{kind}_{column}" if column else kind
 
 
-def _text(fields: Fields) -> str:
+def _text(fields: LocatedMapping) -> str:
     return " ".join(str(fields.get("description", "")).split())

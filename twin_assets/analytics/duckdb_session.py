@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from twin_assets.analytics.declarations import Column
-from twin_assets.analytics.places import Place, SqlProjectError
 from twin_assets.analytics.reads import Relation
+from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError
 
 if TYPE_CHECKING:
-    from twin_assets.analytics.rendering import Rendered
+    from twin_assets.analytics.rendering import RenderedSql
 
 MEMORY = "2GB"
 Frame = pl.DataFrame | pl.LazyFrame
@@ -102,7 +102,7 @@ class DuckDBSession:
             relation, pl.DataFrame(schema={item.name: pl.Null for item in columns}), columns
         )
 
-    def rows(self, rendered: Rendered) -> pl.DataFrame:
+    def rows(self, rendered: RenderedSql) -> pl.DataFrame:
         """Run a query.
 
         Raises:
@@ -123,7 +123,7 @@ class DuckDBSession:
                 next_step="mend the SQL",
             ) from error
 
-    def check_types(self, rendered: Rendered, columns: Sequence[Column]) -> None:
+    def check_types(self, rendered: RenderedSql, columns: Sequence[Column]) -> None:
         """Compare the columns of the query that ran last with the declared ones.
 
         Raises:
@@ -160,7 +160,9 @@ class DuckDBSession:
         return str(found)
 
 
-def _unlike(rendered: Rendered, place: Place, made: str, declared: str) -> SqlProjectError:
+def _unlike(
+    rendered: RenderedSql, place: SourceLocation, made: str, declared: str
+) -> SqlProjectError:
     return SqlProjectError(
         f"keep the contract of {rendered.name} ({rendered.place(1)})",
         place,

@@ -1,7 +1,7 @@
 """Making one mart: what it reads into DuckDB, its query, its tests, its rows into the table.
 
 Belongs here: the steps of one model, in order.
-Does not belong here: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.rework`).
+Does not belong here: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
 
 The query runs over everything it reads; written are the rows that differ. Tests run on the rows
 after they were written, as in dbt: a failed test stops what is downstream and hides no row.
@@ -20,13 +20,13 @@ import sqlalchemy as sa
 from twin_assets.analytics import built_in_tests
 from twin_assets.analytics.declarations import Column, DataTest, SourceTable
 from twin_assets.analytics.duckdb_session import DuckDBSession, Frame
-from twin_assets.analytics.places import SqlProjectError
 from twin_assets.analytics.project import ALL_AUTHORS, Model, Project
 from twin_assets.analytics.reads import Relation, check_reads
-from twin_assets.analytics.rendering import Rendered, Renderer
-from twin_resources.storage.state import schema as state_schema
+from twin_assets.analytics.rendering import RenderedSql, Renderer
+from twin_assets.analytics.source_locations import SqlProjectError
+from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.tables.hashing import row_hashes
-from twin_resources.storage.tables.tables import Rework, Tables
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
@@ -54,7 +54,7 @@ class TestOutcome:
 class Mart:
     """A mart that was made."""
 
-    rework: Rework
+    sync: SyncResult
     outcomes: tuple[TestOutcome, ...]
     sql: str
 
@@ -83,7 +83,7 @@ def make_mart(
         rows = session.rows(rendered)
         session.check_types(rendered, model.columns)
         keyed = with_row_key(rows, model.unique_key)
-        rework = tables.rework(
+        sync = tables.sync(
             keyed,
             model.name,
             author=into,
@@ -95,7 +95,7 @@ def make_mart(
         )
         session.register(("", model.name), rows, model.columns)
         outcomes = tuple(_run(session, renderer, model, test) for test in model.tests)
-    return Mart(rework, outcomes, rendered.sql)
+    return Mart(sync, outcomes, rendered.sql)
 
 
 def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
@@ -115,7 +115,7 @@ def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
     ).select(ROW_KEY, *rows.columns)
 
 
-def render_test(renderer: Renderer, model: Model, test: DataTest) -> Rendered:
+def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql:
     """The SQL of one test, checked against what it may read.
 
     Raises:
@@ -150,7 +150,7 @@ def _run(session: DuckDBSession, renderer: Renderer, model: Model, test: DataTes
     return TestOutcome(test, session.rows(rendered).height, rendered.sql)
 
 
-def _relations(rendered: Rendered) -> set[Relation]:
+def _relations(rendered: RenderedSql) -> set[Relation]:
     return {("", name) for name in rendered.refs} | set(rendered.sources)
 
 
@@ -201,7 +201,7 @@ class _Upstream:
                 f"read the state store's table {source.name}",
                 missing[0].place,
                 found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",
-                next_step="declare a table and columns of twin_resources/storage/state/schema.py",
+                next_step="declare a table and columns of twin_resources/storage/state/state_tables.py",
             )
         wanted = [table.c[column.name] for column in source.columns]
         with self.state.reading() as connection:

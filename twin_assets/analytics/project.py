@@ -20,14 +20,14 @@ from typing import Any
 from twin_assets.analytics.declarations import (
     Column,
     DataTest,
-    Declared,
     DeclaredModel,
     Partitions,
+    ProjectDeclarations,
     SourceTable,
     read_declarations,
 )
-from twin_assets.analytics.places import Place, SqlProjectError, YamlFile
-from twin_assets.analytics.static_calls import Call, static_calls
+from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError, YamlFile
+from twin_assets.analytics.static_calls import MacroCall, static_calls
 
 # Beside `twin_assets` in a checkout and in site-packages alike: one distribution installs both.
 FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
@@ -116,7 +116,7 @@ def read_project(folder: Path = FOLDER) -> Project:
         if path.stem in models:
             raise SqlProjectError(
                 "read a model",
-                Place(file, 1),
+                SourceLocation(file, 1),
                 found=f"a second model of this name beside {models[path.stem].file}",
                 next_step="rename one of them",
             )
@@ -134,9 +134,9 @@ def read_project(folder: Path = FOLDER) -> Project:
     return Project(folder, _ordered(models), sources, dict(variables), macro_files)
 
 
-def _declared(folder: Path, paths: Iterable[Path]) -> Declared:
+def _declared(folder: Path, paths: Iterable[Path]) -> ProjectDeclarations:
     read = [read_declarations(folder, path) for path in paths]
-    return Declared(
+    return ProjectDeclarations(
         tuple(item for found in read for item in found.models),
         tuple(item for found in read for item in found.sources),
     )
@@ -152,7 +152,7 @@ def _model(file: str, text: str, described: Mapping[str, DeclaredModel], *, base
     if name not in described:
         raise SqlProjectError(
             f"read the model {name}",
-            Place(file, 1),
+            SourceLocation(file, 1),
             found="no word of it in any schema.yml",
             next_step="declare it there, with its columns",
         )
@@ -168,7 +168,7 @@ def _model(file: str, text: str, described: Mapping[str, DeclaredModel], *, base
         text=text,
         description=said.description,
         partitions=said.partitions,
-        unique_key=_unique_key(config, said, Place(file, 1)),
+        unique_key=_unique_key(config, said, SourceLocation(file, 1)),
         config=config,
         refs=_distinct(call.arguments[0] for call in calls if call.name == "ref"),
         sources=_distinct(call.arguments for call in calls if call.name == "source"),
@@ -182,7 +182,7 @@ def _distinct(items: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _check_arguments(call: Call) -> None:
+def _check_arguments(call: MacroCall) -> None:
     expected = _ARGUMENTS[call.name]
     words = all(isinstance(argument, str) for argument in call.arguments)
     if len(call.arguments) != expected or not words or (call.named and call.name != "config"):
@@ -194,7 +194,7 @@ def _check_arguments(call: Call) -> None:
         )
 
 
-def _config(file: str, calls: Iterable[Call]) -> dict[str, Any]:
+def _config(file: str, calls: Iterable[MacroCall]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for call in calls:
         if call.name == "config":
@@ -212,14 +212,16 @@ def _config(file: str, calls: Iterable[Call]) -> dict[str, Any]:
     if "unique_key" not in config:
         raise SqlProjectError(
             "read config()",
-            Place(file, 1),
+            SourceLocation(file, 1),
             found="no unique_key",
             next_step="write {{ config(materialized='table', unique_key=['…']) }}",
         )
     return config
 
 
-def _unique_key(config: Mapping[str, Any], said: DeclaredModel, place: Place) -> tuple[str, ...]:
+def _unique_key(
+    config: Mapping[str, Any], said: DeclaredModel, place: SourceLocation
+) -> tuple[str, ...]:
     given = config["unique_key"]
     key = (given,) if isinstance(given, str) else tuple(given)
     names = {column.name for column in said.columns}
@@ -269,7 +271,7 @@ def _ordered(models: Mapping[str, Model]) -> tuple[Model, ...]:
         circle: list[str] = error.args[1]
         raise SqlProjectError(
             "order the models",
-            Place(models[circle[0]].file, 1),
+            SourceLocation(models[circle[0]].file, 1),
             found=f"a circle: {' → '.join(circle)}",
             next_step="take one ref out",
         ) from error

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.analytics.places import SqlProjectError
+from twin_assets.analytics.source_locations import SqlProjectError
 
 if TYPE_CHECKING:
-    from twin_assets.analytics.rendering import Rendered
+    from twin_assets.analytics.rendering import RenderedSql
 
 Relation = tuple[str, str]  # schema ("" for models) and name
 
 
-def check_reads(rendered: Rendered, expected: Iterable[Relation]) -> None:
+def check_reads(rendered: RenderedSql, expected: Iterable[Relation]) -> None:
     """Make sure that a statement is one query that reads exactly these tables.
 
     Raises:
@@ -46,7 +46,7 @@ def check_reads(rendered: Rendered, expected: Iterable[Relation]) -> None:
         )
 
 
-def _parsed(rendered: Rendered) -> Any:
+def _parsed(rendered: RenderedSql) -> Any:
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import ParseError, TokenError

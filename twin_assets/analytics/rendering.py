@@ -24,8 +24,8 @@ from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 
-from twin_assets.analytics.places import Place, SqlProjectError
 from twin_assets.analytics.project import Model, Project
+from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError
 from twin_resources.errors import TwinError
 
 # Characters of the private use area: they are in no SQL.
@@ -35,7 +35,7 @@ TEST = "test_"  # a block `{% test unique(…) %}` is the macro `test_unique`, a
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedSql:
     """SQL ready to run.
 
     Attributes:
@@ -48,12 +48,12 @@ class Rendered:
 
     name: str
     sql: str
-    places: tuple[Place, ...]
+    places: tuple[SourceLocation, ...]
     refs: frozenset[str]
     sources: frozenset[tuple[str, str]]
     config: Mapping[str, Any]
 
-    def place(self, line: int) -> Place:
+    def place(self, line: int) -> SourceLocation:
         """Origin of a line of `sql`, counted from 1."""
         return self.places[min(max(line, 1), len(self.places)) - 1]
 
@@ -118,7 +118,7 @@ class Renderer:
         for name in (*(built_in or {}), *project.macro_files):
             self._environment.globals.update(self._macros(name))
 
-    def model(self, model: Model) -> Rendered:
+    def model(self, model: Model) -> RenderedSql:
         """The SQL of a model.
 
         Raises:
@@ -129,13 +129,15 @@ class Renderer:
         if rendered.refs != set(model.refs) or rendered.sources != set(model.sources):
             raise SqlProjectError(
                 f"render the model {model.name}",
-                Place(model.file, 1),
+                SourceLocation(model.file, 1),
                 found=f"it reads {_shown(rendered)} when rendered, but {_shown(model)} as written",
                 next_step="take ref() and source() out of conditions and macros",
             )
         return rendered
 
-    def test(self, kind: str, relation: str, *, name: str, place: Place, **values: Any) -> Rendered:
+    def test(
+        self, kind: str, relation: str, *, name: str, place: SourceLocation, **values: Any
+    ) -> RenderedSql:
         """The SQL of a generic test: the rows of `relation` that are wrong.
 
         Raises:
@@ -166,7 +168,7 @@ class Renderer:
             ) from error
         return self._finished(name, text, first=place)
 
-    def relation(self, words: str, place: Place) -> tuple[str, Rendered]:
+    def relation(self, words: str, place: SourceLocation) -> tuple[str, RenderedSql]:
         """`ref('…')` or `source('…', '…')` out of a YAML value, as a relation.
 
         Raises:
@@ -188,20 +190,20 @@ class Renderer:
             )
         return found, self._finished(words, found, first=place)
 
-    def _render(self, name: str, file: str) -> Rendered:
+    def _render(self, name: str, file: str) -> RenderedSql:
         self._asked = _Asked()
         try:
             text = self._environment.get_template(file).render()
         except (jinja2.TemplateError, TwinError, TypeError) as error:
             raise self._failed(file, error) from error
-        return self._finished(name, text, first=Place(file, 1))
+        return self._finished(name, text, first=SourceLocation(file, 1))
 
-    def _finished(self, name: str, text: str, *, first: Place) -> Rendered:
+    def _finished(self, name: str, text: str, *, first: SourceLocation) -> RenderedSql:
         lines: list[str] = []
-        places: list[Place] = []
+        places: list[SourceLocation] = []
         latest = first
         for line in text.rstrip().split("\n"):
-            marks = [Place(file, int(number)) for file, number in _MARK.findall(line)]
+            marks = [SourceLocation(file, int(number)) for file, number in _MARK.findall(line)]
             # the mark right before the first word; a line may begin with the end of a macro's text
             begun = re.match(rf"(?:\s|{_MARK.pattern})*", line)
             before = len(_MARK.findall(begun[0])) if begun else 0
@@ -215,7 +217,7 @@ class Renderer:
             lines.pop()
             places.pop()
         asked = self._asked
-        return Rendered(
+        return RenderedSql(
             name,
             "\n".join(lines),
             tuple(places) or (first,),
@@ -233,15 +235,15 @@ class Renderer:
 
     def _failed(self, file: str, error: Exception) -> SqlProjectError:
         """The error with the line of the template, which Jinja writes into the traceback."""
-        place = Place(file, getattr(error, "lineno", None) or 1)
+        place = SourceLocation(file, getattr(error, "lineno", None) or 1)
         if name := getattr(error, "name", None):
-            place = Place(str(name), place.line)
+            place = SourceLocation(str(name), place.line)
         trace = None if isinstance(error, jinja2.TemplateSyntaxError) else error.__traceback__
         while trace is not None:
             path = Path(trace.tb_frame.f_code.co_filename)
             if path.is_relative_to(self.project.folder) and path.suffix == ".sql":
                 within = path.relative_to(self.project.folder).as_posix()
-                place = Place(within, trace.tb_lineno)
+                place = SourceLocation(within, trace.tb_lineno)
             trace = trace.tb_next
         found = error.found if isinstance(error, TwinError) else str(error)
         step = error.next_step if isinstance(error, TwinError) else "mend the template"
@@ -274,6 +276,6 @@ class Renderer:
         return ""
 
 
-def _shown(reads: Rendered | Model) -> str:
+def _shown(reads: RenderedSql | Model) -> str:
     names = sorted([*reads.refs, *(".".join(pair) for pair in reads.sources)])
     return ", ".join(names) or "nothing"

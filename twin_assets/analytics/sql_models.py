@@ -67,9 +67,9 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
             authors=[context.partition_key] if by_author else sorted(known),
         )
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(made.rework.data_version),
+            data_version=dg.DataVersion(made.sync.data_version),
             metadata={
-                **made.rework.metadata(),
+                **made.sync.metadata(),
                 "sql": dg.MetadataValue.md(f"```sql\n{made.sql}\n```"),
             },
             check_results=[

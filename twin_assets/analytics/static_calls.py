@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from twin_assets.analytics.places import Place, SqlProjectError
+from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _EXPRESSION = re.compile(r"\{\{-?\s*((?:ref|source|config)\s*\(.*?\))\s*-?\}\}", re.DOTALL)
@@ -24,16 +24,16 @@ _MENTION = re.compile(r"\b(ref|source|config)\s*\(")
 
 
 @dataclass(frozen=True)
-class Call:
+class MacroCall:
     """One call: its name, its constant arguments, where it stands."""
 
     name: str
     arguments: tuple[Any, ...]
     named: dict[str, Any]
-    place: Place
+    place: SourceLocation
 
 
-def static_calls(text: str, file: str) -> list[Call]:
+def static_calls(text: str, file: str) -> list[MacroCall]:
     """The calls of one model, in the order of the file.
 
     Raises:
@@ -42,10 +42,10 @@ def static_calls(text: str, file: str) -> list[Call]:
     """
     # as long as before, so that places stay
     bare = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
-    calls: list[Call] = []
+    calls: list[MacroCall] = []
     inside: list[tuple[int, int]] = []
     for found in _EXPRESSION.finditer(bare):
-        place = Place(file, bare.count("\n", 0, found.start(1)) + 1)
+        place = SourceLocation(file, bare.count("\n", 0, found.start(1)) + 1)
         calls.append(_call(found[1], place))
         inside.append(found.span())
     for tag in re.finditer(r"\{[{%].*?[%}]\}", bare, re.DOTALL):
@@ -54,14 +54,14 @@ def static_calls(text: str, file: str) -> list[Call]:
         if mention := _MENTION.search(tag[0]):
             raise SqlProjectError(
                 f"read {mention[1]}()",
-                Place(file, bare.count("\n", 0, tag.start() + mention.start()) + 1),
+                SourceLocation(file, bare.count("\n", 0, tag.start() + mention.start()) + 1),
                 found="a call inside a larger expression",
                 next_step=f"write {{{{ {mention[1]}(…) }}}} alone, with constant arguments",
             )
     return calls
 
 
-def _call(text: str, place: Place) -> Call:
+def _call(text: str, place: SourceLocation) -> MacroCall:
     try:
         parsed = ast.parse(text, mode="eval").body
         if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
@@ -79,4 +79,4 @@ def _call(text: str, place: Place) -> Call:
             found="arguments that are no constants",
             next_step="write strings, numbers, lists or dictionaries",
         ) from error
-    return Call(parsed.func.id, arguments, named, place)
+    return MacroCall(parsed.func.id, arguments, named, place)

@@ -30,7 +30,7 @@ GENERAL = "general"  # document of a general instruction set's samples (`general
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Every step of a training.
 
     Attributes:
@@ -51,7 +51,7 @@ def plan_training(
     max_epochs: int,
     samples_per_step: int,
     seed: int,
-) -> Plan:
+) -> BatchPlan:
     """Fill the budget with whole steps.
 
     The order covers the author's documents evenly: each document gives one sample before any gives
@@ -79,7 +79,7 @@ def plan_training(
         steps.append(tuple(group))
         tokens += size
     levelled = _levelled(steps, samples, seed=seed)
-    return Plan(steps=tuple(levelled), tokens=tokens, epochs=tokens / epoch_tokens)
+    return BatchPlan(steps=tuple(levelled), tokens=tokens, epochs=tokens / epoch_tokens)
 
 
 def micro_batches(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Weights:
+class PublishedWeights:
     """Where the weights of a checkpoint lie.
 
     Attributes:
@@ -36,7 +36,7 @@ class Weights:
     adapter_gguf: str | None
 
 
-def weights_of(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -> Weights:
+def weights_of(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -> PublishedWeights:
     """The weights in a published checkpoint's folder.
 
     Args:
@@ -45,10 +45,10 @@ def weights_of(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -> 
     whole = checkpoint / MODEL
     if whole.is_dir():
         file = checkpoint / MODEL_GGUF
-        return Weights(whole, None, str(file) if file.is_file() else "", None)
+        return PublishedWeights(whole, None, str(file) if file.is_file() else "", None)
     file = checkpoint / ADAPTER_GGUF
     adapter_gguf = str(file) if file.is_file() else None
-    return Weights(Path(base), checkpoint / ADAPTER, base_gguf or "", adapter_gguf)
+    return PublishedWeights(Path(base), checkpoint / ADAPTER, base_gguf or "", adapter_gguf)
 
 
 def put_weights(output: Path, made: Path, base: BaseModel) -> Path:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus import claims
-from twin_assets.corpus.claims import Claim, DocumentClaims
+from twin_assets.corpus import document_claims
 from twin_assets.corpus.cleaning_tables import CLEANED, names_of, read_by_id
-from twin_assets.corpus.schema import columns_of
+from twin_assets.corpus.corpus_tables import columns_of
+from twin_assets.corpus.document_claims import DocumentClaim, DocumentClaims
 from twin_resources.privacy import PRIVACY_VERSION
 from twin_resources.storage.tables.tables import Upstream
 
@@ -39,7 +39,7 @@ CLAIMS: Mapping[str, str] = {
 _DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "language", "kept")
 
 
-def examine(tables: Tables, author: Author) -> dict[str, Claim]:
+def examine(tables: Tables, author: Author) -> dict[str, DocumentClaim]:
     """Measure what changed and examine all claims (`CLAIMS`).
 
     Raises:
@@ -48,17 +48,17 @@ def examine(tables: Tables, author: Author) -> dict[str, Claim]:
     slug = author.slug
 
     def measured_with_sources(documents: pl.DataFrame) -> pl.DataFrame:
-        ids, columns = documents["source_id"], claims.SOURCE_COLUMNS
+        ids, columns = documents["source_id"], document_claims.SOURCE_COLUMNS
         posts = read_by_id(tables, "raw_posts", slug, "source_id", ids, columns)
-        return claims.measure(documents, posts)
+        return document_claims.measure(documents, posts)
 
-    tables.rework(
+    tables.sync(
         Upstream(CLEANED, slug, columns=_DOCUMENT_COLUMNS),
         TABLE,
         author=slug,
         key="document_id",
         function=measured_with_sources,
-        version=f"{claims.CLAIMS_VERSION}, privacy {PRIVACY_VERSION}",
+        version=f"{document_claims.CLAIMS_VERSION}, privacy {PRIVACY_VERSION}",
         schema=columns_of(DocumentClaims),
         row_key="document_id",
     )
@@ -71,9 +71,9 @@ def examine(tables: Tables, author: Author) -> dict[str, Claim]:
         return dict(read_by_id(tables, CLEANED, slug, "document_id", wanted, columns).iter_rows())
 
     return {
-        "no_platform_boilerplate_left": claims.platform_boilerplate(measured),
-        "no_foreign_byline": claims.foreign_bylines(signed, names_of(author)),
-        "no_pii_left": claims.personal_data(measured),
-        "punctuation_and_paragraphs_kept": claims.punctuation_and_paragraphs(measured),
-        "no_near_duplicates_left": claims.near_duplicates(measured, texts_of),
+        "no_platform_boilerplate_left": document_claims.platform_boilerplate(measured),
+        "no_foreign_byline": document_claims.foreign_bylines(signed, names_of(author)),
+        "no_pii_left": document_claims.personal_data(measured),
+        "punctuation_and_paragraphs_kept": document_claims.punctuation_and_paragraphs(measured),
+        "no_near_duplicates_left": document_claims.near_duplicates(measured, texts_of),
     }

@@ -22,7 +22,7 @@ _VISIBLE = 1 / 300
 
 
 @dataclass(frozen=True)
-class Shape:
+class CorpusShape:
     """What the picture shows.
 
     Attributes:
@@ -36,7 +36,7 @@ class Shape:
     documents: tuple[int, ...]
 
     @classmethod
-    def of(cls, languages: Mapping[str, int], words: Sequence[int]) -> Shape:
+    def of(cls, languages: Mapping[str, int], words: Sequence[int]) -> CorpusShape:
         """Count.
 
         Args:
@@ -56,7 +56,7 @@ class Shape:
         counts, _ = np.histogram(words, bins=edges)
         return cls(bars, tuple(edges), tuple(counts.tolist()))
 
-    def looks_like(self, other: Shape) -> bool:
+    def looks_like(self, other: CorpusShape) -> bool:
         """Whether nobody could tell the two pictures apart: no bar differs by a pixel."""
         return (
             list(self.languages) == list(other.languages)
@@ -66,7 +66,7 @@ class Shape:
         )
 
     @classmethod
-    def from_document(cls, said: Mapping[str, Any]) -> Shape:
+    def from_document(cls, said: Mapping[str, Any]) -> CorpusShape:
         """From what `dataclasses.asdict` made of it, read back from JSON."""
         return cls(dict(said["languages"]), tuple(said["edges"]), tuple(said["documents"]))
 
@@ -76,7 +76,7 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> bool:
     return all(abs(a - b) <= step for a, b in zip(one, other, strict=True))
 
 
-def draw(shape: Shape, *, title: str) -> bytes:
+def draw(shape: CorpusShape, *, title: str) -> bytes:
     """A PNG of about 20 KB: left, documents a language; right, documents by words (log scale)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

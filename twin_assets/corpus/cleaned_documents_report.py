@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from twin_assets.corpus.cleaned_documents_plot import PLOT_VERSION, Shape, draw
+from twin_assets.corpus.cleaned_documents_plot import PLOT_VERSION, CorpusShape, draw
 from twin_assets.corpus.cleaning import dropped_by_reason
 from twin_assets.corpus.cleaning_tables import CLEANED
 
@@ -59,7 +59,7 @@ def metadata(
     mark = f"<!-- data version {data_version[:12]} -->\n"
     if not samples.exists() or not samples.read_text("utf-8").startswith(mark):
         samples.write_text(mark + _samples(tables, author, kept), encoding="utf-8")
-    shape = Shape.of(languages, kept["words"].to_list())
+    shape = CorpusShape.of(languages, kept["words"].to_list())
     picture = base64.b64encode(_plot(folder, shape, title=author.name)).decode()
     return {
         "kept": kept.height,
@@ -77,13 +77,15 @@ def metadata(
     }
 
 
-def _plot(folder: Path, shape: Shape, *, title: str) -> bytes:
+def _plot(folder: Path, shape: CorpusShape, *, title: str) -> bytes:
     """The picture, drawn anew when it would look different: Matplotlib takes a CPU second."""
     plot, drawn = folder / "cleaned_documents.png", folder / "cleaned_documents.json"
     heading = [PLOT_VERSION, title]
     if plot.exists() and drawn.exists():
         before = json.loads(drawn.read_text("utf-8"))
-        if before["heading"] == heading and Shape.from_document(before["shape"]).looks_like(shape):
+        if before["heading"] == heading and CorpusShape.from_document(before["shape"]).looks_like(
+            shape
+        ):
             return plot.read_bytes()
     drawn.unlink(missing_ok=True)  # cut off in between, the two would not belong together
     picture = draw(shape, title=title)

@@ -20,19 +20,19 @@ import polars as pl
 
 from twin_assets.corpus import boilerplate, near_duplicates
 from twin_assets.corpus.bylines import said_author
-from twin_assets.corpus.cleaning_account import Account, account_for, dropped_by_reason
+from twin_assets.corpus.cleaning_account import PostCounts, account_for, dropped_by_reason
 from twin_assets.corpus.cleaning_verdicts import FEWEST_WORDS, decide, repeating
+from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.corpus.schema import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_resources import privacy
 
 __all__ = [
     "CLEANING_VERSION",
     "FEWEST_WORDS",
     "RAW_COLUMNS",
-    "Account",
+    "PostCounts",
     "account_for",
     "clean_posts",
     "document_id_of",

@@ -13,7 +13,7 @@ import polars as pl
 
 
 @dataclass(frozen=True)
-class Account:
+class PostCounts:
     """Numbers of posts, for the claim that none was lost between import and cleaning."""
 
     imported: int
@@ -34,7 +34,7 @@ class Account:
 
 def account_for(
     raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
-) -> Account:
+) -> PostCounts:
     """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
 
     Counted by identity, not by sums: one post lost and another doubled would still add up.
@@ -50,7 +50,7 @@ def account_for(
     documents = cleaned_ids | aside
     kept = cleaned.filter(pl.col("kept"))
     dropped = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
-    return Account(
+    return PostCounts(
         imported=len(imported),
         kept=kept.height,
         dropped=dropped.height,

@@ -10,7 +10,7 @@ belong here: what is decided (`cleaning`, `cleaning_verdicts`, `near_duplicates`
 
 Verdicts are taken from narrow columns of all posts; texts are read of changed posts only. The bands
 lie in a list column, one row a document, and a lookup scans it: .14 CPU seconds for 100,000 posts
-(a LABEL_LIST index took 1.2, and a B-tree needs a row a band, which costs a rework more than the
+(a LABEL_LIST index took 1.2, and a B-tree needs a row a band, which costs a sync more than the
 lookup saves).
 """
 # pyright: strict
@@ -25,13 +25,13 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, contracts, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import NARROW_COLUMNS, decide, repeating
-from twin_assets.corpus.schema import CleanedDocuments, PreparedPosts, columns_of, validated
+from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_resources.privacy.presidio import NamesAndPlaces, version_of
 from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.storage.tables.tables import Rework, Tables
+    from twin_resources.storage.tables.tables import SyncResult, Tables
 
 PREPARED, SIMILAR = "prepared_posts", "near_duplicates"
 CLEANED, QUARANTINE = "cleaned_documents", "cleaned_documents_quarantine"
@@ -47,10 +47,10 @@ _DOCUMENTS_COMPARED_AT_ONCE = 5_000  # each lookup scans the bands of all
 class CleaningRun:
     """What one update did, table by table."""
 
-    prepared: Rework
-    similar: Rework
-    cleaned: Rework
-    quarantined: Rework
+    prepared: SyncResult
+    similar: SyncResult
+    cleaned: SyncResult
+    quarantined: SyncResult
 
     @property
     def bytes_written(self) -> int:
@@ -79,7 +79,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         look = NamesAndPlaces(model, keep=names).second_pass
         return validated(cleaning.prepare_posts(rows, second_pass=look), PreparedPosts)
 
-    prepared = tables.rework(
+    prepared = tables.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED,
         author=slug,
@@ -92,7 +92,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     )
     narrow = tables.read(PREPARED, slug, columns=NARROW_COLUMNS)
     candidates = repeating(narrow, names=names)
-    similar = tables.rework(
+    similar = tables.sync(
         candidates,
         SIMILAR,
         author=slug,
@@ -115,7 +115,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
             part, read_by_id(tables, PREPARED, slug, "source_id", ids, columns)
         )
 
-    cleaned = tables.rework(
+    cleaned = tables.sync(
         verdicts,
         CLEANED,
         author=slug,
@@ -126,7 +126,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         row_key="document_id",
     )
     there = tables.read(CLEANED, slug, columns=["source_id"])
-    quarantined = tables.rework(
+    quarantined = tables.sync(
         verdicts.join(there, on="source_id", how="anti"),
         QUARANTINE,
         author=slug,

@@ -18,7 +18,7 @@ import polars as pl
 
 from twin_assets.corpus.boilerplate import repeated_lines
 from twin_assets.corpus.bylines import foreign_bylines
-from twin_assets.corpus.near_duplicates import Copy, collapse
+from twin_assets.corpus.near_duplicates import DocumentCopy, collapse
 
 FEWEST_WORDS = 10
 """Below it a post is dropped as `too_short`. Short notes are an author's writing too (of 1,871
@@ -221,7 +221,7 @@ def _collapsed(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
         .join(prepared.select("document_id", "published_at", "source_id"), on="document_id")
     )
     copies = {
-        name: Copy(name, words, (published or _LATEST, source_id))
+        name: DocumentCopy(name, words, (published or _LATEST, source_id))
         for name, words, published, source_id in known.iter_rows()
     }
     gone = collapse(

@@ -1,7 +1,7 @@
 """A table's contract: rows that keep its schema go on, the others are put aside with the rule.
 
 Belongs here: telling good rows from bad ones, and the table of the bad. Does not belong here: the
-schemas (`schema.py` of each stage), the check as Dagster sees it (`twin_assets/contract_checks`).
+schemas (`corpus_tables.py` of each stage), the check as Dagster sees it (`twin_assets/contract_checks`).
 Method: https://dataframely.readthedocs.io/ (`Schema.filter` and its failure information).
 """
 # pyright: strict
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus.schema import columns_of
+from twin_assets.corpus.corpus_tables import columns_of
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -29,7 +29,7 @@ RULES = "failed_rules"
 
 
 @dataclass(frozen=True)
-class Broken:
+class ContractBreach:
     """How rows keep their contract.
 
     Attributes:
@@ -66,7 +66,7 @@ def quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
     return {**columns_of(schema), RULES: pl.List(pl.String())}
 
 
-def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> Broken:
+def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractBreach:
     """Hold rows, part by part, against their contract.
 
     A rule that looks at several rows sees those of one part, and so do primary keys: `keys_twice`
@@ -83,11 +83,11 @@ def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> Broken:
             if name in part.columns and part.schema[name] != dtype
         }
         if missing or types:
-            return Broken(rows, bad, dict(by_rule), missing, types)
+            return ContractBreach(rows, bad, dict(by_rule), missing, types)
         _, broken = _parted(part, schema)
         rows, bad = rows + part.height, bad + broken.height
         by_rule.update(broken[RULES].explode(empty_as_null=True).drop_nulls().to_list())
-    return Broken(rows, bad, dict(by_rule.most_common()))
+    return ContractBreach(rows, bad, dict(by_rule.most_common()))
 
 
 def keys_twice(keys: pl.DataFrame) -> int:

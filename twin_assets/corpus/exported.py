@@ -20,7 +20,7 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.archive import FAILED_READS, UNREAD, Archive, open_archive
 from twin_assets.corpus.importers.known import Importer
-from twin_assets.corpus.importers.record import OPT_INS, Record, Skipped, why_excluded
+from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
 from twin_resources.errors import TwinError
 
 _KEYS_A_QUERY = 500
@@ -29,7 +29,7 @@ _WITHHELD = frozenset({"draft", "private", "followers", "paid", "unknown_visibil
 
 
 @dataclass
-class Reading:
+class ExportReading:
     """What was found in the exports of one importer.
 
     Attributes:
@@ -65,9 +65,9 @@ class Reading:
         """`row_id` and digest of every record, by `row_id`."""
         yield from self._rows.execute("SELECT row_id, digest FROM record ORDER BY row_id")
 
-    def records(self, row_ids: Sequence[str]) -> dict[str, Record]:
+    def records(self, row_ids: Sequence[str]) -> dict[str, ExportRecord]:
         """Those of `row_ids` that are there."""
-        found: dict[str, Record] = {}
+        found: dict[str, ExportRecord] = {}
         for start in range(0, len(row_ids), _KEYS_A_QUERY):
             part = row_ids[start : start + _KEYS_A_QUERY]
             marks = ", ".join("?" * len(part))
@@ -75,7 +75,7 @@ class Reading:
                 f"SELECT row_id, body FROM record WHERE row_id IN ({marks})",
                 part,
             )
-            found |= {row_id: Record.from_json(body) for row_id, body in rows}
+            found |= {row_id: ExportRecord.from_json(body) for row_id, body in rows}
         return found
 
     def withholds(self, row_id: str) -> bool:
@@ -84,7 +84,7 @@ class Reading:
         return bool(self._rows.execute(query, (row_id,)).fetchone()[0])
 
     def add(
-        self, found: Iterable[Record | Skipped], *, include: frozenset[str], archive: Archive
+        self, found: Iterable[ExportRecord | Skipped], *, include: frozenset[str], archive: Archive
     ) -> None:
         """Take in one export; its records replace those of an older one.
 
@@ -173,7 +173,7 @@ class Exports:
         self.paths = tuple(path for *_, path in dated)
         key = [importer.NAME, version, sorted(include), [digest for _, digest, _ in dated]]
         self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-        self._reading: Reading | None = None
+        self._reading: ExportReading | None = None
 
     @property
     def name(self) -> str:
@@ -184,14 +184,14 @@ class Exports:
         """Whether what is missing is deleted: a feed holds only the latest."""
         return not getattr(self.importer, "LATEST_ONLY", False)
 
-    def reading(self) -> Reading:
+    def reading(self) -> ExportReading:
         """What is in them; parsed once.
 
         Raises:
             TwinError: one of them cannot be opened any more.
         """
         if self._reading is None:
-            reading = Reading(self.name)
+            reading = ExportReading(self.name)
             for path in self.paths:
                 with open_archive(path) as archive:
                     reading.add(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.importing import STORED_COLUMNS, Forgotten
+from twin_assets.corpus.corpus_tables import ImportSources, columns_of, validated
+from twin_assets.corpus.importing import STORED_COLUMNS, ErasedPostsFilter
 from twin_assets.corpus.inventory import Inventory
-from twin_assets.corpus.schema import ImportSources, columns_of, validated
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -37,7 +37,7 @@ def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.Da
     return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
 
 
-def forgotten(store: Tables, author: str) -> Forgotten:
+def forgotten(store: Tables, author: str) -> ErasedPostsFilter:
     """The posts of this author that must not come back."""
     from twin_resources.erasure.journal import forgotten_posts
 

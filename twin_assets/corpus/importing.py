@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from twin_assets.corpus.corpus_tables import RawPosts, columns_of, validated
 from twin_assets.corpus.importers.posts import UnreadablePostError, read_post
 from twin_assets.corpus.importers.publication import NOT_YET
-from twin_assets.corpus.importers.record import Record
+from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
@@ -30,7 +31,6 @@ from twin_assets.corpus.raw_rows import (
     row_of_record,
     row_without_text,
 )
-from twin_assets.corpus.schema import RawPosts, columns_of, validated
 from twin_assets.corpus.sources import IMPORT_VERSION
 
 __all__ = ["IMPORT_VERSION"]
@@ -53,8 +53,8 @@ _INVENTORY_SCHEMA = {
 }
 
 
-class Forgotten(Protocol):
-    """Posts that were forgotten and must not come back (`forgetting.journal.ForgottenPosts`)."""
+class ErasedPostsFilter(Protocol):
+    """Posts that were forgotten and must not come back (`forgetting.journal.ErasedPosts`)."""
 
     def holds(self, source_id: str) -> bool: ...
 
@@ -62,7 +62,7 @@ class Forgotten(Protocol):
 
 
 @dataclass(frozen=True)
-class Changes:
+class ImportChanges:
     """Identifiers of posts that came, changed and went since the stored import."""
 
     added: tuple[str, ...]
@@ -81,7 +81,7 @@ def inventory_frame(
     inventory: Inventory,
     stored: pl.DataFrame | None = None,
     *,
-    forgotten: Forgotten | None = None,
+    forgotten: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
     """The upstream of `raw_posts`: a row a post that is there, and one a post that is gone.
 
@@ -107,14 +107,14 @@ def inventory_frame(
     return frame.sort("source_id")
 
 
-def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> Changes:
+def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> ImportChanges:
     """What an import of `frame` (from `inventory_frame`) would add, edit and delete."""
     columns = ["source_id", "file_hash"]
     nothing = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
     before = nothing if stored is None else stored.filter(~pl.col("deleted")).select(columns)
     now = frame.filter(~pl.col("deleted")).select(columns)
     other = pl.col("file_hash") != pl.col("file_hash_right")
-    return Changes(
+    return ImportChanges(
         added=_sorted_ids(now.join(before, on="source_id", how="anti")),
         edited=_sorted_ids(now.join(before, on="source_id").filter(other)),
         deleted=_sorted_ids(before.join(now, on="source_id", how="anti")),
@@ -130,7 +130,7 @@ def read_rows(
     inventory: Inventory,
     *,
     earlier: Earlier | None = None,
-    forgotten: Forgotten | None = None,
+    forgotten: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
     """Rows of `raw_posts` (`schema.RawPosts`) for rows of `inventory_frame`; reads the files.
 
@@ -141,7 +141,7 @@ def read_rows(
             older posts) when a new version reads everything again; None: nowhere.
         forgotten: a post that says the same as one of these gets no row.
     """
-    records: dict[str, Record] = {}
+    records: dict[str, ExportRecord] = {}
     alive = frame.filter(~pl.col("deleted"))
     for name, exports in inventory.exports.items():
         wanted = alive.filter(pl.col("source") == name)["source_id"].to_list()
@@ -259,7 +259,7 @@ def _row(
     row: Mapping[str, Any],
     inventory: Inventory,
     *,
-    records: Mapping[str, Record],
+    records: Mapping[str, ExportRecord],
     kept: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     source_id, file_hash = str(row["source_id"]), str(row["file_hash"])

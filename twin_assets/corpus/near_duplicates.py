@@ -190,7 +190,7 @@ def _bodies(documents: pl.DataFrame) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Copy:
+class DocumentCopy:
     """A document in a group of copies.
 
     Attributes:
@@ -204,7 +204,9 @@ class Copy:
     age: tuple[Any, ...]
 
 
-def collapse(copies: Mapping[str, Copy], pairs: Mapping[tuple[str, str], float]) -> dict[str, str]:
+def collapse(
+    copies: Mapping[str, DocumentCopy], pairs: Mapping[tuple[str, str], float]
+) -> dict[str, str]:
     """Copy → the richer copy that stays in its place.
 
     Richest first, each document stays unless one that stays already is similar to it: so no two

@@ -11,8 +11,8 @@ import dagster as dg
 import polars as pl
 
 from twin_assets.corpus import imported_sources, importing
+from twin_assets.corpus.corpus_tables import ImportSources, RawPosts, columns_of
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.schema import ImportSources, RawPosts, columns_of
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 
@@ -45,7 +45,7 @@ def raw_posts(
             author.sources, include=author.include, imported=imported, scratch=Path(scratch)
         )
         frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)
-        done = store.rework(
+        done = store.sync(
             frame,
             "raw_posts",
             author=author.slug,
@@ -62,7 +62,7 @@ def raw_posts(
         )
     # After the posts: cut off in between, the exports are parsed again and nothing else happens.
     sources = imported_sources.import_sources_frame(inventory, imported)
-    store.rework(
+    store.sync(
         sources,
         "import_sources",
         author=author.slug,

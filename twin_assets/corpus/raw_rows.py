@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twin_assets.corpus.importers.posts import Post, content_hash, markup_of
-from twin_assets.corpus.importers.record import Record
+from twin_assets.corpus.importers.record import ExportRecord
 
 
 def row_of_post(post: Post) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def row_of_post(post: Post) -> dict[str, Any]:
     }
 
 
-def row_of_record(record: Record) -> dict[str, Any]:
+def row_of_record(record: ExportRecord) -> dict[str, Any]:
     """The fields of an export's record; its draft is one that was asked for."""
     return {
         "url": record.url,

@@ -59,7 +59,7 @@ class FailedSource:
 
 
 @dataclass(frozen=True)
-class Sources:
+class AuthorSources:
     """An author's sources.
 
     Attributes:
@@ -93,7 +93,7 @@ class Sources:
 
 def find_sources(
     sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
-) -> Sources:
+) -> AuthorSources:
     """Look at every source; folders are scanned, exports hashed, nothing is parsed.
 
     A feed that does not answer costs itself: somebody else's server is down now and then. A folder
@@ -141,7 +141,7 @@ def find_sources(
             name: Exports(importer, archives[name], include=include, version=IMPORT_VERSION)
             for name, importer in importers.items()
         }
-    return Sources(tuple(folders), exports, tuple(failed for failed, _ in failures))
+    return AuthorSources(tuple(folders), exports, tuple(failed for failed, _ in failures))
 
 
 Found = tuple[list[tuple[Importer, Archive]], Folder | None]

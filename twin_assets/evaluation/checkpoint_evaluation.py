@@ -20,8 +20,8 @@ from twin_assets.evaluation.judgement import (
     ACTOR,
     DATASET,
     REPORT,
-    Judged,
-    Judging,
+    JudgedEvaluation,
+    JudgingSetup,
     judge_candidate,
 )
 from twin_assets.evaluation.report.experiment import sender
@@ -37,7 +37,7 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.dagster_runs import FOLLOWS
 from twin_resources.quality.judges.named import named_judges
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 
 DESCRIPTIONS = {
     "beats_base_model": "Held-out perplexity is below the base model's, 95 % interval included.",
@@ -101,12 +101,12 @@ def judging(
     registry: RegistryResource,
     model_server: ModelServerResource,
     embedder: EmbedderResource,
-) -> Judging:
+) -> JudgingSetup:
     """What the partition's author is judged with."""
     home = settings.settings()
     speaker, models = settings.author(context.partition_key), registry.registry()
     author = speaker.slug
-    return Judging(
+    return JudgingSetup(
         author,
         checkpoints=home.checkpoints_dir / author,
         token_budget=home.evaluation_tokens,
@@ -122,7 +122,7 @@ def judging(
     )
 
 
-def result_of(judged: Judged, *, answer: AnswerForm) -> dg.MaterializeResult:
+def result_of(judged: JudgedEvaluation, *, answer: AnswerForm) -> dg.MaterializeResult:
     """A result for every claim: the verdict's, those stated only, and those that follow.
 
     Args:
@@ -155,7 +155,7 @@ def follows(name: str, checkpoint: str) -> dg.AssetCheckResult:
 
 
 def check_of(
-    claim: Claim,
+    claim: GateClaim,
     checkpoint: str,
     *,
     stated_only: bool = False,
@@ -192,7 +192,7 @@ def check_of(
     )
 
 
-def _metadata(judged: Judged) -> dict[str, dg.MetadataValue | str | int | float | bool]:
+def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Numbers, plots and links; no text of a post, because the event log keeps it for ever."""
     evaluation, verdict = judged.evaluation, judged.verdict
     measured = evaluation.measured

@@ -30,31 +30,31 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
+from twin_assets.evaluation.evaluation_spec import EvaluationSpec, ServerStarters
 from twin_assets.evaluation.gate import (
     BELOW_BASE_BY,
     FEWEST_PASSAGES,
     PARITY_LARGEST,
     PARITY_MEAN,
-    Comparison,
     Measured,
     OnTopic,
+    PerplexityRatio,
 )
 from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.harm.memorisation import CopyRate, Recitation
 from twin_assets.evaluation.harm.safety import Safety
-from twin_assets.evaluation.kept_values import KeptValues
-from twin_assets.evaluation.likelihood import held_out, losses, perplexity
+from twin_assets.evaluation.likelihood import held_out, perplexity, sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
-from twin_assets.evaluation.likelihood.losses import Tokenizing
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, Clock, Progress, read_s
-from twin_assets.evaluation.question import Question, Served
+from twin_assets.evaluation.likelihood.sample_likelihoods import Tokenizing
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, Clock, ProgressLines, read_s
 from twin_assets.evaluation.report.evaluation_record import Evaluation
 from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.served_answers import Asked, CandidateAnswers
-from twin_assets.evaluation.served.waves import Waves
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
+from twin_assets.evaluation.served.waves import ServerWaves
 from twin_assets.evaluation.statistics.sequential import at_looks, decided
 from twin_resources.models.serving.served_model import Prompt, ServedAnswer
 from twin_resources.prompt.templates import template_by_hash
@@ -81,11 +81,11 @@ class FirstJudges:
 
 
 def measure_first(
-    question: Question,
+    question: EvaluationSpec,
     *,
     rests_on: str,
-    served: Served,
-    kept: KeptValues,
+    served: ServerStarters,
+    kept: MeasurementCache,
     beside: Callable[[], FirstJudges],
     say: Callable[[str], object],
 ) -> Evaluation:
@@ -110,7 +110,7 @@ def measure_first(
     if not enough:
         say(f"{found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
         samples, passages = samples.head(0), []
-    progress = Progress(say)
+    progress = ProgressLines(say)
     stored = Likelihoods(kept, perplexity.evaluation_precision())
     asked = served_answers.everything_asked(
         samples,
@@ -125,7 +125,9 @@ def measure_first(
     comparison, mine = _read(question, passages, stored=stored, clock=clock, progress=progress)
     talk = _Talk(question, served, asked, known, kept, progress)
     with (
-        Waves(asked, serve=served.candidate, serve_base=served.base, progress=progress) as waves,
+        ServerWaves(
+            asked, serve=served.candidate, serve_base=served.base, progress=progress
+        ) as waves,
         clock.part("served answers"),
     ):
         on_topic, others = talk.until_on_topic(waves, samples, training)
@@ -137,7 +139,7 @@ def measure_first(
     said = waves.said()
     timed = replace(said, candidate={at: said.candidate[at] for at in asked.held_out
                                      if at in said.candidate})  # fmt: skip
-    documents = losses.documents_of(passages[: len(mine.tokens)]) if mine else []
+    documents = sample_likelihoods.documents_of(passages[: len(mine.tokens)]) if mine else []
     measured = Measured(
         passages=found,
         perplexity=mine.perplexity if mine else None,
@@ -180,17 +182,19 @@ def _why_not(known: FirstJudges) -> dict[str, str]:
 
 
 def _expect(
-    progress: Progress,
-    question: Question,
+    progress: ProgressLines,
+    question: EvaluationSpec,
     passages: Sequence[TokenizedSample],
-    asked: Asked,
+    asked: PromptSet,
     stored: Likelihoods,
 ) -> None:
     """Announce what is expected, not the most that there could be."""
     first = list(passages[: LOOKS[0]])
     for subject in (question.base, question.candidate):
         unknown = len(stored.unknown(subject.weights, first))
-        progress.expect(losses.reading_of(subject), unknown, each_s=read_s(stored.precision))
+        progress.expect(
+            sample_likelihoods.reading_of(subject), unknown, each_s=read_s(stored.precision)
+        )
     questions = 2 * min(EXPECTED_QUESTIONS, len(asked.held_out))
     answers = questions + FIRST_WAVE + len(asked.red_team)
     progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
@@ -198,13 +202,13 @@ def _expect(
 
 
 def _read(
-    question: Question,
+    question: EvaluationSpec,
     passages: Sequence[TokenizedSample],
     *,
     stored: Likelihoods,
     clock: Clock,
-    progress: Progress,
-) -> tuple[Comparison | None, AnswerLikelihood | None]:
+    progress: ProgressLines,
+) -> tuple[PerplexityRatio | None, AnswerLikelihood | None]:
     """Perplexities of candidate and base on as many passages as tell which is the smaller."""
     if not passages:
         return None, None
@@ -214,9 +218,11 @@ def _read(
         for end, spent in zip(ends, at_looks(LEVEL, len(ends)), strict=True):
             some = list(passages[:end])
             for subject in (question.base, question.candidate):
-                progress.expect(losses.reading_of(subject), end, each_s=read_s(stored.precision))
+                progress.expect(
+                    sample_likelihoods.reading_of(subject), end, each_s=read_s(stored.precision)
+                )
             theirs, mine = (
-                losses.likelihoods_of(subject, some, stored=stored, progress=progress)
+                sample_likelihoods.likelihoods_of(subject, some, stored=stored, progress=progress)
                 for subject in (question.base, question.candidate)
             )
             comparison = _compared(question, theirs, mine, some, level=1.0 - spent)
@@ -231,16 +237,16 @@ def _read(
 
 
 def _compared(
-    question: Question,
+    question: EvaluationSpec,
     theirs: AnswerLikelihood,
     mine: AnswerLikelihood,
     passages: Sequence[TokenizedSample],
     *,
     level: float,
-) -> Comparison:
-    documents = losses.documents_of(passages)
+) -> PerplexityRatio:
+    documents = sample_likelihoods.documents_of(passages)
     ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents, level=level)
-    return Comparison(
+    return PerplexityRatio(
         question.base.name,
         theirs.perplexity,
         ratio.value,
@@ -257,12 +263,12 @@ class _Talk:
 
     def __init__(
         self,
-        question: Question,
-        served: Served,
-        asked: Asked,
+        question: EvaluationSpec,
+        served: ServerStarters,
+        asked: PromptSet,
         known: FirstJudges,
-        kept: KeptValues,
-        progress: Progress,
+        kept: MeasurementCache,
+        progress: ProgressLines,
     ) -> None:
         self._question, self._asked, self._known = question, asked, known
         self._progress = progress
@@ -271,7 +277,7 @@ class _Talk:
         self._recited: list[float] = []
 
     def until_on_topic(
-        self, waves: Waves, samples: pl.DataFrame, training: pl.DataFrame
+        self, waves: ServerWaves, samples: pl.DataFrame, training: pl.DataFrame
     ) -> tuple[OnTopic | None, CandidateAnswers]:
         """Held-out questions until the topic score is decided; the first ones asked twice.
 
@@ -315,7 +321,9 @@ class _Talk:
         )
         return found, CandidateAnswers([], [], [])
 
-    def _foresee(self, waves: Waves, *, more: int, at_least: int = 2 * EXPECTED_QUESTIONS) -> None:
+    def _foresee(
+        self, waves: ServerWaves, *, more: int, at_least: int = 2 * EXPECTED_QUESTIONS
+    ) -> None:
         """Announce the answers that there will be: those given, those asked for, the red team."""
         given = len(waves.candidate) + len(waves.base) + len(waves.again)
         answers = max(given + more, at_least) + len(self._asked.red_team)
@@ -323,7 +331,7 @@ class _Talk:
 
     def parity(
         self,
-        waves: Waves,
+        waves: ServerWaves,
         others: CandidateAnswers,
         samples: pl.DataFrame,
         training: pl.DataFrame,
@@ -374,7 +382,7 @@ class _Talk:
         self._progress.say(f"served model: {parity.told(compared)}")
         return compared
 
-    def red_team(self, waves: Waves, training_texts: Sequence[str]) -> Safety | None:
+    def red_team(self, waves: ServerWaves, training_texts: Sequence[str]) -> Safety | None:
         """All red-team prompts; the base is asked only where its answers can matter."""
         asked = self._asked
         if not len(asked.red_team):
@@ -388,7 +396,7 @@ class _Talk:
         return measures.red_team(asked, waves.said(), self._scores, training_texts)
 
     def until_recited(
-        self, waves: Waves, others: CandidateAnswers, training_texts: Sequence[str]
+        self, waves: ServerWaves, others: CandidateAnswers, training_texts: Sequence[str]
     ) -> tuple[CopyRate, Recitation]:
         """All answers, and further ones until they say whether it recites."""
         asked, training = self._asked, memorisation.TrainingSpans(training_texts)

@@ -32,13 +32,13 @@ from twin_assets.evaluation.judged.grounding import Grounding, Refusals
 from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
-from twin_assets.evaluation.served.speed import Speed
-from twin_assets.evaluation.style import voice
+from twin_assets.evaluation.served.speed import ServedSpeed
+from twin_assets.evaluation.style import voice_scores
 from twin_assets.evaluation.style.delta import Delta
 from twin_assets.evaluation.style.style_habits import StyleHabits
-from twin_assets.evaluation.style.voice import Voice
+from twin_assets.evaluation.style.voice_scores import Voice
 from twin_resources.quality.judges.voice_shown import VoiceShown
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import LEVEL, Interval
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version
@@ -61,8 +61,8 @@ CLAIMS = (
     "stays_on_topic",
     control.CLAIM,
     basics.CLAIM,
-    voice.LESS_LIKE_BASE,
-    voice.LIKE_AUTHOR,
+    voice_scores.LESS_LIKE_BASE,
+    voice_scores.LIKE_AUTHOR,
     memorisation.CLAIM,
     safety.CLAIM,
     grounding.CLAIM,
@@ -80,11 +80,11 @@ FIRST_CLAIMS = (
 )
 # Shown by no model of 135M parameters: voice of this author +.007 [-.04, .05] over the base, and
 # support that is chance as often as not. With a small base they are stated and refuse nothing.
-STATED_FOR_SMALL_BASES = frozenset({voice.LIKE_AUTHOR, grounding.CLAIM})
+STATED_FOR_SMALL_BASES = frozenset({voice_scores.LIKE_AUTHOR, grounding.CLAIM})
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PerplexityRatio:
     """Perplexity of the candidate divided by another model's, on the same passages.
 
     Attributes:
@@ -156,8 +156,8 @@ class Measured:
 
     passages: int
     perplexity: float | None
-    base: Comparison | None
-    incumbent: Comparison | None
+    base: PerplexityRatio | None
+    incumbent: PerplexityRatio | None
     incumbent_name: str
     template: str
     dataset_templates: tuple[str, ...]
@@ -179,33 +179,33 @@ class Measured:
     grounding: Grounding | None = None
     faithfulness: Faithfulness | None = None
     refusals: Refusals | None = None
-    speed: Speed | None = None
+    speed: ServedSpeed | None = None
     blind: BlindRatings | None = None
     shown: VoiceShown | None = None
     why_not: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def decide(measured: Measured) -> tuple[Claim, ...]:
+def decide(measured: Measured) -> tuple[GateClaim, ...]:
     """Every claim that may refuse, in the order of `CLAIMS`."""
     return tuple(one for one in _every(measured) if one.name not in _only_stated(measured))
 
 
-def decide_first(measured: Measured) -> tuple[Claim, ...]:
+def decide_first(measured: Measured) -> tuple[GateClaim, ...]:
     """The claims that are decided before a first model is released."""
     return tuple(one for one in _every(measured) if one.name in FIRST_CLAIMS)
 
 
-def is_whole(claims: Sequence[Claim]) -> bool:
+def is_whole(claims: Sequence[GateClaim]) -> bool:
     """Whether a verdict of these claims is of the whole gate, or of its first part alone."""
     return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
-def stated(measured: Measured) -> tuple[Claim, ...]:
+def stated(measured: Measured) -> tuple[GateClaim, ...]:
     """The claims that are told and refuse nothing: those that a small base model cannot meet."""
     return tuple(one for one in _every(measured) if one.name in _only_stated(measured))
 
 
-def outcome_of(claims: Sequence[Claim]) -> Literal["passed", "failed", "not_decided"]:
+def outcome_of(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
     """`passed` when every claim is met, `failed` when one is not met, else `not_decided`; one that
     blocks a form of answers alone does not count."""
     met = [claim.passed for claim in claims if not claim.blocks]
@@ -214,7 +214,7 @@ def outcome_of(claims: Sequence[Claim]) -> Literal["passed", "failed", "not_deci
     return "passed" if all(met) else "not_decided"
 
 
-def _every(measured: Measured) -> tuple[Claim, ...]:
+def _every(measured: Measured) -> tuple[GateClaim, ...]:
     found = (
         _beats_base_model(measured),
         _not_worse_than_incumbent(measured),
@@ -227,7 +227,7 @@ def _every(measured: Measured) -> tuple[Claim, ...]:
     return tuple(map(_without_nan, found))
 
 
-def _without_nan(one: Claim) -> Claim:
+def _without_nan(one: GateClaim) -> GateClaim:
     """Weights that are no numbers measure none, and neither PostgreSQL's JSON nor Langfuse's has
     one; the words still tell it."""
     if one.value is None or math.isfinite(one.value):
@@ -236,11 +236,13 @@ def _without_nan(one: Claim) -> Claim:
 
 
 def _only_stated(measured: Measured) -> frozenset[str]:
-    small = measured.base_parameters is not None and measured.base_parameters < voice.BLOCKS_FROM
+    small = (
+        measured.base_parameters is not None and measured.base_parameters < voice_scores.BLOCKS_FROM
+    )
     return STATED_FOR_SMALL_BASES if small else frozenset()
 
 
-def _of_measures(measured: Measured) -> tuple[Claim, ...]:
+def _of_measures(measured: Measured) -> tuple[GateClaim, ...]:
     """Claims of measures with a module of their own."""
     found = measured
     return (
@@ -248,8 +250,8 @@ def _of_measures(measured: Measured) -> tuple[Claim, ...]:
         *(
             _undecided(name, found) if found.voice is None else claim(found.voice)
             for name, claim in (
-                (voice.LESS_LIKE_BASE, voice.sounds_less_like_the_base),
-                (voice.LIKE_AUTHOR, voice.sounds_like_this_author),
+                (voice_scores.LESS_LIKE_BASE, voice_scores.sounds_less_like_the_base),
+                (voice_scores.LIKE_AUTHOR, voice_scores.sounds_like_this_author),
             )
         ),
         _undecided(memorisation.CLAIM, found)
@@ -265,31 +267,31 @@ def _of_measures(measured: Measured) -> tuple[Claim, ...]:
     )
 
 
-def _undecided(name: str, measured: Measured) -> Claim:
+def _undecided(name: str, measured: Measured) -> GateClaim:
     why = measured.why_not.get(name)
     if why is None:
         return _too_few(name, measured, None)
-    return Claim(name, None, None, None, f"not decided: {why}")
+    return GateClaim(name, None, None, None, f"not decided: {why}")
 
 
-def _learns_this_author(measured: Measured) -> Claim:
+def _learns_this_author(measured: Measured) -> GateClaim:
     name = control.CLAIM
     if measured.control is not None:
         return control.claim(measured.control)
     if not measured.others:
-        return Claim(name, True, None, 1.0, "nobody else's posts to compare with")
+        return GateClaim(name, True, None, 1.0, "nobody else's posts to compare with")
     return _undecided(name, measured)
 
 
-def _too_few(name: str, measured: Measured, threshold: float | None) -> Claim:
+def _too_few(name: str, measured: Measured, threshold: float | None) -> GateClaim:
     detail = (
         f"not decided: {measured.passages} held-out passages, {FEWEST_PASSAGES} are needed; "
         "import more posts, or release by hand"
     )
-    return Claim(name, None, None, threshold, detail)
+    return GateClaim(name, None, None, threshold, detail)
 
 
-def _beats_base_model(measured: Measured) -> Claim:
+def _beats_base_model(measured: Measured) -> GateClaim:
     name, found = "beats_base_model", measured.base
     if found is None:
         return _too_few(name, measured, 1.0)
@@ -297,14 +299,14 @@ def _beats_base_model(measured: Measured) -> Claim:
         f"held-out perplexity {measured.perplexity:.2f} against {found.perplexity:.2f} of the base "
         f"model: {_change(found)} on {_read_of(found, measured)} passages"
     )
-    return Claim(name, found.high < 1.0, found.ratio, 1.0, detail)
+    return GateClaim(name, found.high < 1.0, found.ratio, 1.0, detail)
 
 
-def _not_worse_than_incumbent(measured: Measured) -> Claim:
+def _not_worse_than_incumbent(measured: Measured) -> GateClaim:
     name, found = "not_worse_than_incumbent", measured.incumbent
     if not measured.incumbent_name:
         detail = "no incumbent: no version is stable yet"
-        return Claim(name, True, None, WORSE_THAN_INCUMBENT_BY, detail)
+        return GateClaim(name, True, None, WORSE_THAN_INCUMBENT_BY, detail)
     if found is None:
         return _too_few(name, measured, WORSE_THAN_INCUMBENT_BY)
     detail = (
@@ -312,34 +314,34 @@ def _not_worse_than_incumbent(measured: Measured) -> Claim:
         f"{found.name}: {_change(found)} on {measured.passages} passages"
     )
     met = found.ratio <= WORSE_THAN_INCUMBENT_BY
-    return Claim(name, met, found.ratio, WORSE_THAN_INCUMBENT_BY, detail)
+    return GateClaim(name, met, found.ratio, WORSE_THAN_INCUMBENT_BY, detail)
 
 
-def _change(found: Comparison) -> str:
+def _change(found: PerplexityRatio) -> str:
     """`-31.4 % (95 %: -33.0 to -29.7)`."""
     percent = [100 * (value - 1) for value in (found.ratio, found.low, found.high)]
     level = f"{100 * found.level:.0f} %"
     return f"{percent[0]:+.1f} % ({level}: {percent[1]:+.1f} to {percent[2]:+.1f})"
 
 
-def _read_of(found: Comparison, measured: Measured) -> str:
+def _read_of(found: PerplexityRatio, measured: Measured) -> str:
     """`50`, or `15 of 50` where so many were enough."""
     if found.passages is None or found.passages == measured.passages:
         return str(measured.passages)
     return f"{found.passages} of {measured.passages}"
 
 
-def _template_hash_matches(measured: Measured) -> Claim:
+def _template_hash_matches(measured: Measured) -> GateClaim:
     met = set(measured.dataset_templates) == {measured.template}
     rendered = ", ".join(measured.dataset_templates) or "no template"
     detail = f"the checkpoint expects {measured.template}, its samples are rendered by {rendered}"
-    return Claim("template_hash_matches", met, None, None, detail)
+    return GateClaim("template_hash_matches", met, None, None, detail)
 
 
-def _served_model_matches(measured: Measured) -> Claim:
+def _served_model_matches(measured: Measured) -> GateClaim:
     name, mean, largest = "served_model_matches", measured.parity_mean, measured.parity_largest
     if mean is None or largest is None:
-        return Claim(
+        return GateClaim(
             name, None, None, PARITY_MEAN, "not decided: the served model gave no token to compare"
         )
     found = measured.parity_interval
@@ -350,10 +352,10 @@ def _served_model_matches(measured: Measured) -> Claim:
         f"{PARITY_LARGEST}) over {measured.parity_prompts} prompts, each asked twice"
     )
     met = mean < PARITY_MEAN and largest < PARITY_LARGEST
-    return Claim(name, met, mean, PARITY_MEAN, detail)
+    return GateClaim(name, met, mean, PARITY_MEAN, detail)
 
 
-def _stays_on_topic(measured: Measured) -> Claim:
+def _stays_on_topic(measured: Measured) -> GateClaim:
     name, found = "stays_on_topic", measured.on_topic
     if found is None:
         return _undecided(name, measured)
@@ -366,4 +368,4 @@ def _stays_on_topic(measured: Measured) -> Claim:
         f"{difference:+.2f} (95 %: {found.low:+.2f} to {found.high:+.2f}; limit "
         f"-{BELOW_BASE_BY}) on {asked} held-out questions, both served"
     )
-    return Claim(name, difference >= -BELOW_BASE_BY, difference, -BELOW_BASE_BY, detail)
+    return GateClaim(name, difference >= -BELOW_BASE_BY, difference, -BELOW_BASE_BY, detail)

@@ -22,6 +22,12 @@ from typing import TYPE_CHECKING
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.evaluation import first_part
+from twin_assets.evaluation.evaluation_spec import (
+    EvaluatedModel,
+    EvaluationSpec,
+    JudgingContext,
+    ServerStarters,
+)
 from twin_assets.evaluation.gate import (
     FEWEST_PASSAGES,
     GATE_VERSION,
@@ -33,15 +39,14 @@ from twin_assets.evaluation.gate import (
 )
 from twin_assets.evaluation.judged.calibrated_judges import calibrated, topic_judge
 from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of
-from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
-from twin_assets.evaluation.question import Beside, Question, Served, Subject
+from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
-from twin_assets.evaluation.report.experiment import Send
+from twin_assets.evaluation.report.experiment import SendExperiment
 from twin_assets.evaluation.report.markdown import write_report
-from twin_assets.instructions.schema import OF_THE_AUTHOR
+from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import parameters_of
 from twin_resources.models.serving.served_model import Serve
@@ -61,7 +66,7 @@ REPORT = "evaluation_report"
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedEvaluation:
     """An evaluation with its verdict.
 
     Attributes:
@@ -85,7 +90,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Judging:
+class JudgingSetup:
     """What an author's candidates are judged with.
 
     Attributes:
@@ -110,10 +115,10 @@ class Judging:
     others: Sequence[str] = ()
     named: NamedJudges = NO_JUDGES
     questions: int = FEWEST_PASSAGES
-    send: Send | None = None
+    send: SendExperiment | None = None
 
 
-def judge_candidate(judging: Judging) -> Judged:
+def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
     """Judge an author's candidate, or take the stored evaluation when nothing has changed.
 
     Beside a stable version by the whole gate, without one by its first part. The verdict is stored
@@ -145,7 +150,7 @@ def judge_candidate(judging: Judging) -> Judged:
     return judged
 
 
-def complete_evaluation(judging: Judging) -> Judged:
+def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
     """The whole gate for a candidate that was judged by its first part; else what is stored.
 
     What does not pass is taken back: a version that is stable by its first part alone becomes
@@ -191,7 +196,7 @@ def complete_evaluation(judging: Judging) -> Judged:
     return replace(judged, taken_back=f"v{version.version}")
 
 
-def _compared(judging: Judging) -> tuple[ModelVersion, ModelVersion | None]:
+def _compared(judging: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]:
     version = _candidate(judging.author, judging.checkpoints, judging.registry)
     incumbent = judging.registry.stable(judging.author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
@@ -203,7 +208,7 @@ def _compared(judging: Judging) -> tuple[ModelVersion, ModelVersion | None]:
 
 def _stored(
     version: ModelVersion, rests_on: str | None, known: Verdict | None, *, first: bool
-) -> Judged | None:
+) -> JudgedEvaluation | None:
     """A stored evaluation that the verdict is of.
 
     Args:
@@ -215,20 +220,25 @@ def _stored(
         return None
     if rests_on is not None and evaluation.rests_on != rests_on:
         return None
-    return Judged(evaluation, known, path.with_suffix(".md"), measured_now=False)
+    return JudgedEvaluation(evaluation, known, path.with_suffix(".md"), measured_now=False)
 
 
 def _judged_now(
-    judging: Judging, version: ModelVersion, question: Question, rests_on: str, *, first: bool
-) -> Judged:
+    judging: JudgingSetup,
+    version: ModelVersion,
+    question: EvaluationSpec,
+    rests_on: str,
+    *,
+    first: bool,
+) -> JudgedEvaluation:
     author, servers = judging.author, judging.servers
     alias, base_gguf = f"{author}/v{version.version}", version.base_gguf or None
-    served = Served(
+    served = ServerStarters(
         candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
         base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
         engine=servers.engine,
     )
-    kept = KeptValues(judging.tables, author)
+    kept = MeasurementCache(judging.tables, author)
     shown: Sequence[SideBySide] = ()
     if first:
         evaluation = first_part.measure_first(
@@ -277,11 +287,11 @@ def _judged_now(
     experiment = ""
     if judging.send and shown:
         experiment = _told(judging.send, verdict, evaluation, shown, judging.say)
-    return Judged(evaluation, verdict, report, measured_now=True, experiment=experiment)
+    return JudgedEvaluation(evaluation, verdict, report, measured_now=True, experiment=experiment)
 
 
 def _told(
-    send: Send,
+    send: SendExperiment,
     verdict: Verdict,
     evaluation: Evaluation,
     shown: Sequence[SideBySide],
@@ -313,8 +323,8 @@ def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersi
 
 
 def _question_of(
-    judging: Judging, version: ModelVersion, incumbent: ModelVersion | None
-) -> Question:
+    judging: JudgingSetup, version: ModelVersion, incumbent: ModelVersion | None
+) -> EvaluationSpec:
     tables = judging.tables
     return _question(
         judging.author, version, incumbent, tables,
@@ -324,7 +334,7 @@ def _question_of(
     )  # fmt: skip
 
 
-def _first_beside(judging: Judging, question: Question) -> first_part.FirstJudges:
+def _first_beside(judging: JudgingSetup, question: EvaluationSpec) -> first_part.FirstJudges:
     """The topic score alone: a voice takes a minute and a half of the base model's answers."""
     topic, why_not = topic_judge(
         judging.author, training_pairs(question.dataset), judging.tables, judging.embedder()
@@ -343,15 +353,15 @@ def _question(
     judge_model: str,
     nli_model: str,
     others: int,
-) -> Question:
+) -> EvaluationSpec:
     trained_on: set[str] = set()
     for model in (version, incumbent):
         if model is not None:
             trained_on |= _trained_documents(author, model, tables)
-    return Question(
+    return EvaluationSpec(
         checkpoint=version.checkpoint,
         candidate=_subject("candidate", version),
-        base=Subject("base model", _base_revision(version), Path(version.base)),
+        base=EvaluatedModel("base model", _base_revision(version), Path(version.base)),
         incumbent=_subject(f"v{incumbent.version}", incumbent) if incumbent else None,
         template=version.template,
         dataset=tables.read(DATASET, author, where=OF_THE_AUTHOR),
@@ -367,7 +377,7 @@ def _question(
 
 def _beside(
     author: str,
-    question: Question,
+    question: EvaluationSpec,
     tables: Tables,
     embedder: Embedder,
     *,
@@ -375,13 +385,13 @@ def _beside(
     named: NamedJudges,
     serve_base: Serve,
     say: Callable[[str], object],
-) -> Beside:
+) -> JudgingContext:
     entailment = named.load_entailment if named.entailment else None
     material = material_of(
         author, tables, others=others, base=question.base.weights, serve_base=serve_base, say=say
     )
     billions = parameters_of(str(question.base.base_folder))
-    return Beside(
+    return JudgingContext(
         judges=calibrated(material, tables, embedder, entailment=entailment),
         hands=merged([*material.others.training, *material.others.planted]),
         chunks=chunk_texts(tables, author),
@@ -391,9 +401,9 @@ def _beside(
     )
 
 
-def _subject(name: str, model: ModelVersion) -> Subject:
+def _subject(name: str, model: ModelVersion) -> EvaluatedModel:
     weights = weights_of(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
-    return Subject(name, model.checkpoint, weights.model, weights.adapter)
+    return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter)
 
 
 def _base_gguf(model: ModelVersion) -> str | None:

@@ -13,36 +13,51 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from twin_assets.evaluation.gate import FEWEST_PASSAGES, Comparison, Measured
+from twin_assets.evaluation.evaluation_spec import (
+    EvaluatedModel,
+    EvaluationSpec,
+    JudgingContext,
+    ServerStarters,
+)
+from twin_assets.evaluation.gate import FEWEST_PASSAGES, Measured, PerplexityRatio
 from twin_assets.evaluation.harm import safety
 from twin_assets.evaluation.harm.memorisation import CopyRate
 from twin_assets.evaluation.judged import faithfulness, grounding
-from twin_assets.evaluation.kept_values import KeptValues
-from twin_assets.evaluation.likelihood import basics, control, held_out, losses, perplexity
+from twin_assets.evaluation.likelihood import (
+    basics,
+    control,
+    held_out,
+    perplexity,
+    sample_likelihoods,
+)
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
-from twin_assets.evaluation.likelihood.losses import Read, Reading, Tokenizing
-from twin_assets.evaluation.progress import Clock, Progress
-from twin_assets.evaluation.question import Beside, Question, Served, Subject
+from twin_assets.evaluation.likelihood.sample_likelihoods import (
+    LikelihoodSamples,
+    LikelihoodsByModel,
+    Tokenizing,
+)
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served import parity, posts_in_prompt, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.served_answers import Asked, Said
-from twin_assets.evaluation.style import voice
-from twin_assets.evaluation.style.delta import Text
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.delta import DocumentText
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import template_by_hash
-from twin_resources.quality.judges.texts import Hand
+from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.statistics.bootstrap import Interval
 
 
 def measure(
-    question: Question,
+    question: EvaluationSpec,
     *,
     rests_on: str,
-    served: Served,
-    kept: KeptValues,
-    beside: Callable[[], Beside],
+    served: ServerStarters,
+    kept: MeasurementCache,
+    beside: Callable[[], JudgingContext],
     say: Callable[[str], object],
 ) -> tuple[Evaluation, tuple[SideBySide, ...]]:
     """Measure one checkpoint.
@@ -76,10 +91,12 @@ def measure(
     if question.judge_model and not known.terms.why_not:
         of_base = sorted({*of_base, *asked.held_out})
     models = {"base": question.base, "candidate": question.candidate}
-    progress = Progress(say)
-    losses.expect(reading, **models, incumbent=question.incumbent, stored=stored, progress=progress)
+    progress = ProgressLines(say)
+    sample_likelihoods.expect(
+        reading, **models, incumbent=question.incumbent, stored=stored, progress=progress
+    )
     served_answers.expect(progress, answers=len(asked.of_candidate) + len(of_base))
-    read = losses.read_by(
+    read = sample_likelihoods.read_by(
         reading, **models, incumbent=question.incumbent, stored=stored, clock=clock,
         progress=progress,
     )  # fmt: skip
@@ -123,8 +140,8 @@ def measure(
 
 
 def _reading(
-    question: Question, passages: pl.DataFrame, hands: Sequence[Hand]
-) -> tuple[Reading, dict[str, int]]:
+    question: EvaluationSpec, passages: pl.DataFrame, hands: Sequence[WriterSample]
+) -> tuple[LikelihoodSamples, dict[str, int]]:
     """What the models read; the control and the general instructions also where the passages are
     too few to decide."""
     tokenizing = Tokenizing(question.base.base_folder)
@@ -139,7 +156,7 @@ def _reading(
         token_budget=question.token_budget,
     )
     enough = len(chosen) >= FEWEST_PASSAGES
-    reading = Reading(
+    reading = LikelihoodSamples(
         held_out=tuple(chosen) if enough else (),
         of_incumbent=tuple(theirs[sample.sample_id] for sample in chosen) if enough else (),
         own=tuple(tokenizing.of(control.own_rows(passages, template))),
@@ -152,14 +169,14 @@ def _reading(
 
 
 def _asked(
-    question: Question,
+    question: EvaluationSpec,
     passages: pl.DataFrame,
     training: pl.DataFrame,
-    known: Beside,
-    kept: KeptValues,
+    known: JudgingContext,
+    kept: MeasurementCache,
     *,
     engine: str,
-) -> tuple[Asked, BaseScores]:
+) -> tuple[PromptSet, BaseScores]:
     asked = served_answers.everything_asked(
         passages,
         pl.concat([training, passages], how="diagonal"),
@@ -175,11 +192,11 @@ def _asked(
 
 
 def _measured(
-    question: Question,
-    read: Read,
-    known: Beside,
-    asked: Asked,
-    said: Said,
+    question: EvaluationSpec,
+    read: LikelihoodsByModel,
+    known: JudgingContext,
+    asked: PromptSet,
+    said: PromptAnswers,
     scores: BaseScores,
     first: served_answers.CandidateAnswers,
     compared: parity.Parity | None,
@@ -187,7 +204,9 @@ def _measured(
 ) -> tuple[Measured, CopyRate]:
     names = question.candidate.name, question.base.name
     texts = training["answer"].to_list()
-    own = [Text(*row) for row in question.dataset.select("document_id", "answer").iter_rows()]
+    own = [
+        DocumentText(*row) for row in question.dataset.select("document_id", "answer").iter_rows()
+    ]
     mine = read.held_out(question.candidate.name)
     judges, few = known.judges, not asked.held_out
     why_not: dict[str, str] = {}
@@ -236,7 +255,7 @@ def _measured(
         others=len(known.hands),
         basics=read.basics(*names),
         voice=(
-            voice.not_measured(0, _too_few(read.reading), base_parameters=known.base_parameters)
+            voice_scores.not_measured(0, _too_few(read.reading), base_parameters=known.base_parameters)
             if few
             else measures.voices(
                 asked, said, scores, judges, base_parameters=known.base_parameters
@@ -256,11 +275,11 @@ def _measured(
     ), copies  # fmt: skip
 
 
-def _too_few(reading: Reading) -> str:
+def _too_few(reading: LikelihoodSamples) -> str:
     return f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed; import more posts"
 
 
-def _shown(passages: pl.DataFrame, asked: Asked, said: Said) -> tuple[SideBySide, ...]:
+def _shown(passages: pl.DataFrame, asked: PromptSet, said: PromptAnswers) -> tuple[SideBySide, ...]:
     """The held-out questions with what each wrote; ids, so that a post can be forgotten."""
     ids = passages.select("sample_id", "document_id", "chunk_id").head(len(asked.held_out)).rows()
     return tuple(
@@ -276,25 +295,30 @@ def _shown(passages: pl.DataFrame, asked: Asked, said: Said) -> tuple[SideBySide
 
 
 def _comparison(
-    other: Subject | None, read: Read, mine: perplexity.AnswerLikelihood | None
-) -> Comparison | None:
+    other: EvaluatedModel | None, read: LikelihoodsByModel, mine: perplexity.AnswerLikelihood | None
+) -> PerplexityRatio | None:
     theirs = read.held_out(other.name) if other is not None and mine is not None else None
     if other is None or mine is None or theirs is None:
         return None
-    documents = losses.documents_of(read.reading.held_out)
+    documents = sample_likelihoods.documents_of(read.reading.held_out)
     ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
-    return Comparison(
+    return PerplexityRatio(
         other.name, theirs.perplexity, ratio.value, ratio.low, ratio.high, _perplexity(read, theirs)
     )
 
 
-def _perplexity(read: Read, found: perplexity.AnswerLikelihood | None) -> Interval | None:
-    documents = losses.documents_of(read.reading.held_out)
+def _perplexity(
+    read: LikelihoodsByModel, found: perplexity.AnswerLikelihood | None
+) -> Interval | None:
+    documents = sample_likelihoods.documents_of(read.reading.held_out)
     return None if found is None else perplexity.perplexity_of(found, documents=documents)
 
 
 def _parity(
-    question: Question, answers: served_answers.CandidateAnswers, clock: Clock, progress: Progress
+    question: EvaluationSpec,
+    answers: served_answers.CandidateAnswers,
+    clock: Clock,
+    progress: ProgressLines,
 ) -> parity.Parity | None:
     if not answers.prompts:
         return None

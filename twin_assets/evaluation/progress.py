@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from twin_resources.models.model_fit import WITHOUT_BF16
-from twin_resources.processes.progress_lines import Progress
+from twin_resources.processes.progress_lines import ProgressLines
 
-__all__ = ["AGAIN_S", "ANSWER_S", "REFERENCE_S", "Clock", "Progress", "read_s"]
+__all__ = ["AGAIN_S", "ANSWER_S", "REFERENCE_S", "Clock", "ProgressLines", "read_s"]
 
 # Seconds a step of SmolLM2-135M on two cores with bf16 where nothing else runs: what counts is how
 # they compare, since the parts that were made correct those that are to come.

@@ -33,7 +33,7 @@ def interactions(
     ledger = Ledger.from_settings(home, closing=home.reader_days)
     report = ledger.sync(datetime.now(UTC))
     frame = ledger.interactions(author)
-    done = tables.tables().rework(
+    done = tables.tables().sync(
         frame,
         "interactions",
         author=author,

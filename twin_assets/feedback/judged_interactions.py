@@ -125,7 +125,7 @@ def judged_interactions(
     finally:
         outbox.close()
     judged = rows.select("trace_id", "version").with_columns(pl.lit(names).alias("judges"))
-    done = store.rework(
+    done = store.sync(
         pl.concat([known.join(judged, on="trace_id", how="anti").select(list(COLUMNS)), judged]),
         "judged_interactions",
         author=author,

@@ -18,7 +18,7 @@ from datetime import datetime
 import polars as pl
 
 from twin_resources.observability.langfuse.outbox import QueuedScore
-from twin_resources.quality.judges.judge import Answered, Judge, digest, identity
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.ledger.interactions import of_readers
 from twin_resources.statistics.baseline import FIRST_BATCH
 
@@ -84,7 +84,7 @@ def judge_traces(
         TwinError: a judge's model does not answer; no score is returned then.
     """
     answered = [
-        Answered(question, answer, tuple(passages[name] for name in names if name in passages))
+        JudgedAnswer(question, answer, tuple(passages[name] for name in names if name in passages))
         for question, answer, names in rows.select("question", "answer", "chunk_ids").iter_rows()
     ]
     facts = list(rows.select("trace_id", "author", "version", "simulated").iter_rows())

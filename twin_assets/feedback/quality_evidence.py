@@ -16,7 +16,7 @@ def quality_evidence(
 ) -> dg.MaterializeResult:
     """What the detectors of the stable version have seen: baseline, e-value, threshold, alarms."""
     from twin_assets.feedback import evidence_report
-    from twin_resources.quality.ledger.schema import open_tables
+    from twin_resources.quality.ledger.ledger_tables import open_tables
     from twin_resources.quality.retraining import alarm_records
     from twin_resources.quality.retraining.evidence_history import histories_of
     from twin_resources.quality.retraining.rules import rules_of

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, hash_of, load_recipe
-from twin_assets.instructions.model_answers import SAMPLES, Answering, Trained, whose_answers
+from twin_assets.instructions.model_answers import (
+    SAMPLES,
+    AnswerSampling,
+    TrainedCheckpoint,
+    whose_answers,
+)
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
 def answering_of(
     author: Author, *, tables: Tables, registry: Registry, servers: ModelServers
-) -> Answering:
+) -> AnswerSampling:
     """Which checkpoint is asked for how many answers; nobody is asked when there is no use for it.
 
     A tainted version is not asked: what it was trained on is to be forgotten. Nor is an answer
@@ -35,22 +40,24 @@ def answering_of(
     recipe = load_recipe(author.recipe or DEFAULT_RECIPE)
     stable = registry.stable(author.slug)
     if recipe.preference is None or stable is None or stable.is_answer_model:
-        return Answering()
+        return AnswerSampling()
     manifest = read_manifest(Path(stable.folder))
     checkpoint = whose_answers(
         stable.checkpoint,
-        trained=Trained(
+        trained=TrainedCheckpoint(
             manifest.dataset["data_version"],
             hash_of(manifest.recipe),
             manifest.preferences.get("answers_of", ""),
         ),
-        now=Trained(tables.data_version(SAMPLES, author.slug) or "", hash_of(recipe.model_dump())),
+        now=TrainedCheckpoint(
+            tables.data_version(SAMPLES, author.slug) or "", hash_of(recipe.model_dump())
+        ),
     )
     asked = registry.by_checkpoint(checkpoint, author=author.slug) if checkpoint else None
     if asked is None or asked.tainted:
-        return Answering()
+        return AnswerSampling()
     alias = f"{author.slug}/v{asked.version}"
-    return Answering(
+    return AnswerSampling(
         checkpoint=checkpoint,
         serve=lambda: servers.serve(asked.base_gguf or None, asked.adapter_gguf, alias=alias),
         answers=recipe.preference.answers,

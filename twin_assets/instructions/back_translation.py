@@ -1,7 +1,7 @@
 """A passage → the question that it answers, made from the title, the headings and the passage.
 
 Belongs here: finding what a passage is about, the question templates, and choosing among them.
-Does not belong here: choosing passages (`passages.py`), a teacher's questions (`teacher.py`), leaks
+Does not belong here: choosing passages (`answer_passages.py`), a teacher's questions (`teacher.py`), leaks
 between splits (`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
@@ -22,8 +22,8 @@ from importlib import import_module
 from typing import Any
 
 from twin_assets.corpus.questions import question_about
-from twin_assets.instructions.near_duplicates import words_of
-from twin_assets.instructions.passages import AnswerPassage
+from twin_assets.instructions.answer_passages import AnswerPassage
+from twin_assets.instructions.similar_keys import words_of
 
 TEMPLATES_VERSION = "1"
 

@@ -16,7 +16,7 @@ INSTRUCTIONS = Path(__file__).with_name("general_instructions.json")
 
 
 @dataclass(frozen=True)
-class Instruction:
+class BasicInstruction:
     """One instruction with an answer.
 
     Attributes:
@@ -33,6 +33,6 @@ class Instruction:
 
 
 @cache
-def instructions() -> tuple[Instruction, ...]:
+def instructions() -> tuple[BasicInstruction, ...]:
     """All of them, in the order of the file."""
-    return tuple(Instruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))
+    return tuple(BasicInstruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions import contexts, drafts, leakage, splits, teacher_questions
-from twin_assets.instructions.general_set import GeneralSample, Mixed
-from twin_assets.instructions.rows_by_id import read_by_id
-from twin_assets.instructions.sample_rows import general_plan, whole_rows
-from twin_assets.instructions.schema import (
+from twin_assets.instructions.general_set import GeneralSample, GeneralSetMix
+from twin_assets.instructions.instruction_tables import (
     DocumentSplits,
     InstructionDataset,
     InstructionDrafts,
 )
+from twin_assets.instructions.rows_by_id import read_by_id
+from twin_assets.instructions.sample_rows import general_plan, whole_rows
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
 from twin_resources.storage.tables.tables import Upstream
@@ -36,22 +36,22 @@ from twin_resources.storage.tables.tables import Upstream
 if TYPE_CHECKING:
     from twin_assets.instructions.general_set import GeneralSet
     from twin_assets.instructions.teacher import Teacher
-    from twin_assets.instructions.teacher_questions import Taught
+    from twin_assets.instructions.teacher_questions import TeacherResult
     from twin_resources.authors import Author
     from twin_resources.models.retrieval.retrieval import Retriever
-    from twin_resources.storage.tables.tables import Rework, Tables
+    from twin_resources.storage.tables.tables import SyncResult, Tables
 
 DATASET_VERSION = "1"
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """What one update did: to the table `instruction_dataset`, with the teacher, and which general
     samples it mixed in."""
 
-    done: Rework
-    taught: Taught | None = None
-    mixed: Mixed | None = None
+    done: SyncResult
+    taught: TeacherResult | None = None
+    mixed: GeneralSetMix | None = None
 
     def metadata(self) -> dict[str, Any]:
         taught = self.taught.metadata() if self.taught else {}
@@ -76,11 +76,11 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
         ).iter_rows()
     )
     drawn = [
-        splits.Draw(row["document_id"], row["split"], row["because"], tuple(row["sketch"]))
+        splits.SplitRow(row["document_id"], row["split"], row["because"], tuple(row["sketch"]))
         for row in stored.to_dicts()
     ]
     documents = [
-        splits.Document(row["document_id"], row["published_at"], texts[row["document_id"]])
+        splits.SplitDocument(row["document_id"], row["published_at"], texts[row["document_id"]])
         for row in new.to_dicts()
     ]
     made = [
@@ -88,7 +88,7 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
         for draw in splits.draw_splits(documents, drawn=drawn)
     ]
     rows = pl.concat([stored, pl.DataFrame(made, schema=columns_of(DocumentSplits))])
-    tables.rework(
+    tables.sync(
         rows,
         "document_splits",
         author=author,
@@ -101,9 +101,9 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     return rows.select("document_id", "split")
 
 
-def update_drafts(tables: Tables, author: str) -> Rework:
+def update_drafts(tables: Tables, author: str) -> SyncResult:
     """Draft the passages of new and changed documents."""
-    return tables.rework(
+    return tables.sync(
         Upstream("cleaned_documents", author, columns=drafts.DOCUMENT_COLUMNS),
         "instruction_drafts",
         author=author,
@@ -126,7 +126,7 @@ def update_dataset(
     template: Template = DEFAULT_TEMPLATE,
     marks: ControlMarks = FAMILIES,
     say: Callable[[str], object] = lambda _line: None,
-) -> Built:
+) -> BuildResult:
     """Bring all tables up to date.
 
     The prompts name the author but hold neither persona nor refused topics: these are settings that
@@ -162,7 +162,7 @@ def update_dataset(
         by_id = {one.sample_id: one for one in mixed.samples}
         rows = general_plan(mixed.samples, source=general.source, template=template, like=plan)
         plan = pl.concat([plan, rows])
-    done = tables.rework(
+    done = tables.sync(
         plan,
         "instruction_dataset",
         author=author.slug,
@@ -174,7 +174,7 @@ def update_dataset(
         schema=columns_of(InstructionDataset),
         row_key="sample_id",
     )
-    return Built(done, taught, mixed)
+    return BuildResult(done, taught, mixed)
 
 
 def _asked_by_the_gate() -> list[str]:
@@ -188,7 +188,7 @@ def _plan(
     speaker: Author,
     drawn: pl.DataFrame,
     retriever: Retriever,
-    taught: Taught | None,
+    taught: TeacherResult | None,
 ) -> pl.DataFrame:
     """One narrow row a sample: everything that its rendered row follows from."""
     author = speaker.slug
@@ -219,7 +219,7 @@ def _plan(
     )
     out = leakage.left_out(
         [
-            leakage.Candidate(
+            leakage.LeakCandidate(
                 row["sample_id"],
                 row["split"],
                 row["question"],
@@ -332,8 +332,8 @@ def _stored_contexts(tables: Tables, author: str) -> Mapping[str, _Stored]:
     }
 
 
-def _sample(row: Mapping[str, Any], answer: str) -> contexts.Sample:
-    return contexts.Sample(
+def _sample(row: Mapping[str, Any], answer: str) -> contexts.ContextSample:
+    return contexts.ContextSample(
         sample_id=row["sample_id"],
         question=row["question"],
         answer=answer,

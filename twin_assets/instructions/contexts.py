@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.instructions.near_duplicates import shingles
+from twin_assets.instructions.similar_keys import shingles
 from twin_resources.errors import TwinError
-from twin_resources.models.retrieval.retrieval import PASSAGES, Passage, Query
+from twin_resources.models.retrieval.retrieval import PASSAGES, Passage, RetrievalQuery
 
 if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
@@ -34,7 +34,7 @@ SAME_CONTEXT = 0.6  # share of tokens: two prompts that show mostly the same pas
 
 
 @dataclass(frozen=True)
-class Sample:
+class ContextSample:
     """What looking up a context needs to know of a sample."""
 
     sample_id: str
@@ -89,7 +89,7 @@ def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
 
 
 def still_good(
-    sample: Sample,
+    sample: ContextSample,
     stored: Sequence[str],
     published: Mapping[str, datetime | None],
     *,
@@ -117,7 +117,7 @@ def _not_newer(chunk: datetime | None, answer: datetime | None) -> bool:
 
 
 def find_contexts(
-    samples: Sequence[Sample],
+    samples: Sequence[ContextSample],
     *,
     retriever: Retriever,
     author: str,
@@ -136,7 +136,7 @@ def find_contexts(
     found: dict[str, tuple[str, ...]] = {sample.sample_id: () for sample in samples}
     asking = [sample for sample in samples if gets_context(sample.sample_id)]
     queries = [
-        Query(
+        RetrievalQuery(
             sample.question,
             before=sample.published_at,
             exclude=sample.own_chunks,

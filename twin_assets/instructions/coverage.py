@@ -1,7 +1,7 @@
 """Whether every document of the author's is in the dataset, or why it is not.
 
 Belongs here: comparing documents, drafts and samples. Does not belong here: which passages a text
-has, and why it has none (`passages.py`).
+has, and why it has none (`answer_passages.py`).
 """
 # pyright: strict
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.instructions.passages import passages_of, why_no_passage
+from twin_assets.instructions.answer_passages import passages_of, why_no_passage
 
 
 @dataclass(frozen=True)

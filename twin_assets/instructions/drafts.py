@@ -13,15 +13,15 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.instructions.answer_passages import passages_of
 from twin_assets.instructions.back_translation import (
     TEMPLATES_VERSION,
     Instruction,
     write_questions,
 )
-from twin_assets.instructions.near_duplicates import shingles, sketch
-from twin_assets.instructions.passages import passages_of
-from twin_assets.instructions.schema import InstructionDrafts
+from twin_assets.instructions.instruction_tables import InstructionDrafts
+from twin_assets.instructions.similar_keys import shingles, sketch
 
 DRAFTS_VERSION = f"3:{TEMPLATES_VERSION}"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")

@@ -25,7 +25,7 @@ from typing import Any, cast
 import polars as pl
 
 from twin_assets.instructions.leakage import SAME_QUESTION
-from twin_assets.instructions.near_duplicates import similar_pairs, words_of
+from twin_assets.instructions.similar_keys import similar_pairs, words_of
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.disk_space import told_when_full
@@ -80,7 +80,9 @@ class GeneralSet:
     samples: tuple[GeneralSample, ...]
     unreadable: int
 
-    def mixed(self, *, training: int, share: float, not_trained_on: Sequence[str] = ()) -> Mixed:
+    def mixed(
+        self, *, training: int, share: float, not_trained_on: Sequence[str] = ()
+    ) -> GeneralSetMix:
         """The samples that make this share of all training samples, or all there are.
 
         Args:
@@ -94,7 +96,7 @@ class GeneralSet:
         free = [sample for sample in self.samples if sample.sample_id not in held]
         chosen = by_lot(free)[: samples_needed(training, share)]
         everything = training + len(chosen)
-        return Mixed(
+        return GeneralSetMix(
             source=self.source,
             samples=tuple(chosen),
             share=round(len(chosen) / everything, 4) if everything else 0.0,
@@ -105,7 +107,7 @@ class GeneralSet:
 
 
 @dataclass(frozen=True)
-class Mixed:
+class GeneralSetMix:
     """What was mixed in.
 
     Attributes:

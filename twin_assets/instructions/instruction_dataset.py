@@ -10,16 +10,16 @@ import polars as pl
 
 from twin_assets.instructions import (
     building,
-    claims,
     coverage,
+    dataset_claims,
     leakage,
     relevance,
     rendering,
     stored_splits,
 )
 from twin_assets.instructions.general_set import read_general_set
+from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_assets.instructions.model_answers import is_one_of
-from twin_assets.instructions.schema import OF_THE_AUTHOR
 from twin_assets.instructions.teacher import teacher_of, why_not_taught
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
@@ -102,7 +102,7 @@ def every_answer_is_the_authors(
     """Each answer is whole paragraphs of its document, character by character."""
     author, store = context.partition_key, tables.tables()
     columns = ["document_id", "start", "end", "answer", "messages"]
-    found = claims.verbatim(
+    found = dataset_claims.verbatim(
         store.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR),
         store.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
@@ -216,7 +216,7 @@ def general_share_is_as_set(
     rows = tables.tables().read("instruction_dataset", context.partition_key, columns=columns)
     chosen = settings.settings()
     share = chosen.general_share if chosen.general_set else 0.0
-    found = claims.mix(rows, share=share)
+    found = dataset_claims.mix(rows, share=share)
     return dg.AssetCheckResult(
         passed=found.sound and found.enough,
         severity=dg.AssetCheckSeverity.WARN if found.sound else dg.AssetCheckSeverity.ERROR,
@@ -242,10 +242,10 @@ def no_context_gives_the_answer_away(
     return dg.AssetCheckResult(passed=found.context_fair, metadata=dict(vars(found)))
 
 
-def _provenance(tables: TablesResource, author: str) -> claims.Provenance:
+def _provenance(tables: TablesResource, author: str) -> dataset_claims.Provenance:
     store = tables.tables()
     columns = ["chunk_id", "document_id", "start", "end", "published_at"]
-    return claims.provenance(
+    return dataset_claims.provenance(
         store.read(
             "instruction_dataset",
             author,

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
-from twin_assets.instructions.near_duplicates import (
+from twin_assets.instructions.similar_keys import (
     shingles,
     similar_pairs,
     sketched_similarity,
@@ -28,7 +28,7 @@ SAME_PROMPT = 0.8  # Jaccard of 3-word sequences of the whole user message
 
 
 @dataclass(frozen=True)
-class Candidate:
+class LeakCandidate:
     """What of a sample decides whether it leaks; `split` is its document's."""
 
     sample_id: str
@@ -38,7 +38,7 @@ class Candidate:
     published_at: datetime | None
 
 
-def left_out(candidates: Sequence[Candidate]) -> set[str]:
+def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     """Sample ids that are neither trained on nor measured.
 
     A training sample gives way to a held-out one that asks or answers nearly the same. Of samples
@@ -69,17 +69,17 @@ def left_out(candidates: Sequence[Candidate]) -> set[str]:
     return out
 
 
-def _standing(candidate: Candidate) -> tuple[bool, bool, float, str]:
+def _standing(candidate: LeakCandidate) -> tuple[bool, bool, float, str]:
     at = candidate.published_at
     moment = at.timestamp() if at else 0.0
     return (candidate.split != "held_out", at is None, moment, candidate.sample_id)
 
 
-def _questions(candidates: Sequence[Candidate]) -> dict[str, frozenset[str]]:
+def _questions(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[str]]:
     return {one.sample_id: frozenset(words_of(one.question)) for one in candidates}
 
 
-def _sketches(candidates: Sequence[Candidate]) -> dict[str, frozenset[int]]:
+def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
     return {one.sample_id: frozenset(one.answer_sketch) for one in candidates}
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions.preference_schema import ModelAnswers
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
@@ -41,7 +41,7 @@ Serve = Callable[[], AbstractContextManager["RunningServer"]]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedCheckpoint:
     """What a checkpoint was trained on: data version of the samples, hash of the recipe, and the
     checkpoint whose answers its pairs hold (empty: none)."""
 
@@ -50,7 +50,7 @@ class Trained:
     answers_of: str = ""
 
 
-def whose_answers(stable: str, *, trained: Trained, now: Trained) -> str:
+def whose_answers(stable: str, *, trained: TrainedCheckpoint, now: TrainedCheckpoint) -> str:
     """The checkpoint whose answers make the pairs of the next training.
 
     It is the stable one, unless that was itself trained on these very samples by this recipe: then
@@ -89,7 +89,7 @@ def _lot(sample_id: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Answering:
+class AnswerSampling:
     """Which model is asked, and how much.
 
     Attributes:
@@ -110,7 +110,7 @@ def update_answers(
     author: Author,
     train: pl.DataFrame,
     *,
-    answering: Answering,
+    answering: AnswerSampling,
     say: Callable[[str], object],
 ) -> tuple[pl.DataFrame, int]:
     """Ask for the answers that are missing, and drop those that are of no use any more.
@@ -160,7 +160,7 @@ def update_answers(
             )
             return validated(made, ModelAnswers)
 
-        done = tables.rework(
+        done = tables.sync(
             wanted,
             ANSWERS,
             author=author.slug,
@@ -174,7 +174,7 @@ def update_answers(
     return tables.read(ANSWERS, author.slug), done.computed
 
 
-def _serving(answering: Answering) -> AbstractContextManager[RunningServer]:
+def _serving(answering: AnswerSampling) -> AbstractContextManager[RunningServer]:
     if answering.serve is None:
         raise TwinError(
             f"ask checkpoint {answering.checkpoint[:12]} for answers",

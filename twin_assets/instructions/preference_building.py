@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions import contexts
 from twin_assets.instructions.back_translation import stop_words_of
 from twin_assets.instructions.model_answers import (
     SAMPLES,
-    Answering,
+    AnswerSampling,
     is_one_of,
     update_answers,
 )
 from twin_assets.instructions.preference_pairs import (
+    AuthorPassage,
     HeldOut,
-    Pair,
-    Passage,
+    PreferencePair,
     Trace,
     leaking,
     pairs_of_traces,
@@ -39,7 +39,7 @@ from twin_resources.prompt.templates import render, template_by_hash
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.storage.tables.tables import Rework, Tables
+    from twin_resources.storage.tables.tables import SyncResult, Tables
 
 DATASET = "preference_dataset"
 TRACES = "interactions"
@@ -51,13 +51,13 @@ class Preferences:
     """What one update did.
 
     Attributes:
-        done: the rework of `preference_dataset`.
+        done: the sync of `preference_dataset`.
         sources: pairs by source.
         left_out: pairs that were not made, by reason.
         asked: answers that were asked for now; the others were stored.
     """
 
-    done: Rework
+    done: SyncResult
     sources: Mapping[str, int]
     left_out: Mapping[str, int]
     asked: int
@@ -67,7 +67,7 @@ def update_preferences(
     tables: Tables,
     author: Author,
     *,
-    answering: Answering,
+    answering: AnswerSampling,
     say: Callable[[str], object] = lambda _line: None,
 ) -> Preferences:
     """Bring both tables up to date.
@@ -94,7 +94,7 @@ def update_preferences(
     stays = within_share([row["voters"] for row in rows])
     left_out["too_many_of_a_reader"] += len(rows) - len(stays)
     frame = pl.DataFrame([rows[place] for place in stays], schema=columns_of(PreferenceDataset))
-    done = tables.rework(
+    done = tables.sync(
         frame,
         DATASET,
         author=author.slug,
@@ -132,7 +132,7 @@ def _against_model(
     rows: list[dict[str, Any]] = []
     for row in answered.to_dicts():
         sample = samples[row["sample_id"]]
-        pair = Pair(
+        pair = PreferencePair(
             source="model_answer",
             trace_id=None,
             passage=passages[row["sample_id"]],
@@ -186,7 +186,7 @@ def _passages(
     train: pl.DataFrame,
     own: pl.DataFrame,
     traces: Iterable[Trace],
-) -> list[Passage]:
+) -> list[AuthorPassage]:
     """The training samples whose answers stand in a chunk that some trace showed."""
     shown = {chunk for trace in traces if trace.vote is not None for chunk in trace.chunk_ids}
     if not shown or train.is_empty():
@@ -201,11 +201,11 @@ def _passages(
 
 def _passage_rows(
     own: pl.DataFrame, samples: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Passage]:
+) -> dict[str, AuthorPassage]:
     if not samples:
         return {}
     return {
-        sample_id: Passage(
+        sample_id: AuthorPassage(
             sample_id=sample_id,
             document_id=samples[sample_id]["document_id"],
             chunk_id=chunk_id,
@@ -232,7 +232,7 @@ class _Shown:
 def _rendered(
     tables: Tables,
     author: Author,
-    pairs: Sequence[Pair],
+    pairs: Sequence[PreferencePair],
     held_out: Collection[str],
     left_out: Counter[str],
 ) -> list[dict[str, Any]]:
@@ -265,7 +265,7 @@ def _rendered(
     return rows
 
 
-def _row(pair: Pair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _row(pair: PreferencePair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     passage = pair.passage
     return {
         "pair_id": pair.pair_id,

@@ -16,7 +16,7 @@ from twin_assets.instructions.preference_pairs import MOST_PERCENT, HeldOut, lea
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ForeignAnswers:
     """Pairs whose chosen answer is not the author's.
 
     Attributes:
@@ -36,7 +36,7 @@ class Chosen:
 
 def chosen_by_the_author(
     dataset: pl.DataFrame, documents: pl.DataFrame, traces: pl.DataFrame
-) -> Chosen:
+) -> ForeignAnswers:
     """Compare every chosen answer with where it comes from.
 
     Args:
@@ -57,7 +57,7 @@ def chosen_by_the_author(
         else:
             text = texts.get(row["document_id"] or "", "")
             strange += text[row["start"] : row["end"]].strip() != row["chosen"]
-    return Chosen(dataset.height, strange, unknown)
+    return ForeignAnswers(dataset.height, strange, unknown)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def shares_of_readers(dataset: pl.DataFrame) -> Shares:
 
 
 @dataclass(frozen=True)
-class Sources:
+class MisstatedSources:
     """Pairs whose source is not what they say.
 
     Attributes:
@@ -106,7 +106,9 @@ class Sources:
         return not (self.unknown_trace or self.unknown_chunk or self.nameless)
 
 
-def sources_of(dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame) -> Sources:
+def sources_of(
+    dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
+) -> MisstatedSources:
     """Compare every pair's trace and chunk with those there are.
 
     Args:
@@ -125,7 +127,7 @@ def sources_of(dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
         no_chunk += of_chunk and not (
             document == row["document_id"] and start < row["end"] and row["start"] < end
         )
-    return Sources(dataset.height, no_trace, no_chunk, nameless)
+    return MisstatedSources(dataset.height, no_trace, no_chunk, nameless)
 
 
 @dataclass(frozen=True)

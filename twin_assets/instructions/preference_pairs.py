@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_assets.instructions.leakage import SAME_PROMPT, SAME_QUESTION
-from twin_assets.instructions.near_duplicates import shingles, similar_pairs, words_of
+from twin_assets.instructions.similar_keys import shingles, similar_pairs, words_of
 
 LOW_VOTE = 0.5  # below it an answer may be rejected; the mean of its readers' votes
 MOST_PERCENT = 5  # of all pairs by one reader
@@ -55,7 +55,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Passage:
+class AuthorPassage:
     """A training sample's answer: the author's own text, `text[start:end]` of its document.
 
     Attributes:
@@ -73,12 +73,12 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PreferencePair:
     """One pair, before its prompt is rendered; the fields are those of `PreferenceDataset`."""
 
     source: str
     trace_id: str | None
-    passage: Passage | None
+    passage: AuthorPassage | None
     question: str
     context_chunk_ids: tuple[str, ...]
     template: str
@@ -97,11 +97,11 @@ class Pair:
 
 def pairs_of_traces(
     traces: Iterable[Trace],
-    passages: Collection[Passage],
+    passages: Collection[AuthorPassage],
     *,
     template: str,
     stop_words: Collection[str],
-) -> tuple[list[Pair], Counter[str]]:
+) -> tuple[list[PreferencePair], Counter[str]]:
     """At most one pair a trace: the author's edit, else a low vote with a passage of the author's.
 
     Args:
@@ -117,7 +117,7 @@ def pairs_of_traces(
     """
     rows = list(traces)
     excessive = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
-    pairs: dict[str, Pair] = {}
+    pairs: dict[str, PreferencePair] = {}
     left_out: Counter[str] = Counter()
     for trace in rows:
         edited = trace.edit_role == "author" and trace.edit.strip() not in {
@@ -146,7 +146,7 @@ def pairs_of_traces(
     return list(pairs.values()), left_out
 
 
-def _add(pairs: dict[str, Pair], pair: Pair, left_out: Counter[str]) -> None:
+def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
     """One pair for equal question, chosen and rejected text, however often a trace repeats it."""
     alike = json.dumps([pair.question, pair.chosen, pair.rejected])
     if alike in pairs:
@@ -155,8 +155,8 @@ def _add(pairs: dict[str, Pair], pair: Pair, left_out: Counter[str]) -> None:
         pairs[alike] = pair
 
 
-def _edited(trace: Trace) -> Pair:
-    return Pair(
+def _edited(trace: Trace) -> PreferencePair:
+    return PreferencePair(
         source="edit",
         trace_id=trace.trace_id,
         passage=None,
@@ -170,9 +170,9 @@ def _edited(trace: Trace) -> Pair:
     )
 
 
-def _voted_down(trace: Trace, passage: Passage) -> Pair:
+def _voted_down(trace: Trace, passage: AuthorPassage) -> PreferencePair:
     """The prompt shows the recorded context without the chosen text: it is not to be copied."""
-    return Pair(
+    return PreferencePair(
         source="vote",
         trace_id=trace.trace_id,
         passage=passage,
@@ -196,11 +196,11 @@ def _ends(answer: str) -> bool:
 
 def passage_for(
     question: str,
-    passages: Iterable[Passage],
+    passages: Iterable[AuthorPassage],
     *,
     shown: Sequence[str],
     stop_words: Collection[str],
-) -> Passage | None:
+) -> AuthorPassage | None:
     """The author's own answer to a reader's question, among the passages that were shown for it.
 
     It must have half of the question's content words (its own question counts); of several that
@@ -210,7 +210,7 @@ def passage_for(
     asked = set(words_of(question)) - set(stop_words)
     if not asked:
         return None
-    rated: list[tuple[float, int, str, Passage]] = []
+    rated: list[tuple[float, int, str, AuthorPassage]] = []
     for passage in passages:
         places = [rank[chunk] for chunk in passage.own_chunks if chunk in rank]
         if places:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions.general_set import GENERAL, GeneralSample
+from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.instructions.rows_by_id import read_by_id
-from twin_assets.instructions.schema import InstructionDataset
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
 from twin_resources.prompt.templates import Template, render
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from twin_assets.instructions.near_duplicates import shingles, sketch, sketched_similarity
+from twin_assets.instructions.similar_keys import shingles, sketch, sketched_similarity
 
 NEWEST_SHARE = 0.10  # of the first import: what the author writes now
 HASH_SHARE = 0.10
@@ -23,7 +23,7 @@ NEAR_DUPLICATE = 0.5  # Jaccard of 5-word sequences: half of one post is in the 
 
 
 @dataclass(frozen=True)
-class Document:
+class SplitDocument:
     """A document that may be new; `published_at` None: undated."""
 
     document_id: str
@@ -32,7 +32,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Draw:
+class SplitRow:
     """One row of `document_splits`."""
 
     document_id: str
@@ -46,7 +46,7 @@ def sketch_of(text: str) -> tuple[int, ...]:
     return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
 
 
-def draw_splits(documents: Iterable[Document], *, drawn: Sequence[Draw]) -> list[Draw]:
+def draw_splits(documents: Iterable[SplitDocument], *, drawn: Sequence[SplitRow]) -> list[SplitRow]:
     """Draw a split for each document that has none.
 
     Args:
@@ -67,7 +67,7 @@ def draw_splits(documents: Iterable[Document], *, drawn: Sequence[Draw]) -> list
         dated = [document.document_id for document in new if document.published_at is not None]
         newest = set(dated[len(dated) - round(len(dated) * NEWEST_SHARE) :])
     seen = _Seen(drawn)
-    made: list[Draw] = []
+    made: list[SplitRow] = []
     for document in new:
         of_text = sketch_of(document.text)
         repeated = seen.repeated_by(of_text)
@@ -78,13 +78,13 @@ def draw_splits(documents: Iterable[Document], *, drawn: Sequence[Draw]) -> list
         else:
             split = "held_out" if _lot(document.document_id) < HASH_SHARE else "train"
             because = "hash"
-        draw = Draw(document.document_id, split, because, of_text)
+        draw = SplitRow(document.document_id, split, because, of_text)
         seen.add(draw)
         made.append(draw)
     return made
 
 
-def _age(document: Document) -> tuple[bool, float, str]:
+def _age(document: SplitDocument) -> tuple[bool, float, str]:
     at = document.published_at
     return (at is None, at.timestamp() if at else 0.0, document.document_id)
 
@@ -97,16 +97,16 @@ def _lot(document_id: str) -> float:
 class _Seen:
     """The documents drawn so far, found by what their sketches share."""
 
-    def __init__(self, drawn: Iterable[Draw]) -> None:
-        self._by_element: dict[int, list[Draw]] = defaultdict(list)
+    def __init__(self, drawn: Iterable[SplitRow]) -> None:
+        self._by_element: dict[int, list[SplitRow]] = defaultdict(list)
         for draw in drawn:
             self.add(draw)
 
-    def add(self, draw: Draw) -> None:
+    def add(self, draw: SplitRow) -> None:
         for element in draw.sketch:
             self._by_element[element].append(draw)
 
-    def repeated_by(self, of_text: Sequence[int]) -> Draw | None:
+    def repeated_by(self, of_text: Sequence[int]) -> SplitRow | None:
         """The most similar earlier document, if it is similar enough; of several, by id."""
         candidates = {
             draw.document_id: draw

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.instructions.near_duplicates import shingles, words_of
+from twin_assets.instructions.similar_keys import shingles, words_of
 from twin_resources.access.account import account_of
 from twin_resources.access.named_model import cost_of, leaves_machine, pause_s
 from twin_resources.access.purpose_budget import PurposeBudget
@@ -55,7 +55,7 @@ _REQUEST = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class TeacherPrompt:
     """What the teacher is shown: a passage and the title of its post."""
 
     title: str
@@ -63,7 +63,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Reply:
+class TeacherReply:
     """What came of one sample.
 
     Attributes:
@@ -112,7 +112,7 @@ class Teacher:
         self._useless = 0
         self._priced: bool | None = None
 
-    def ask(self, asked: Sequence[Asked]) -> list[Reply]:
+    def ask(self, asked: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """One reply a passage, in order; never raises for what a provider does, see `broken`.
 
         Raises:
@@ -152,7 +152,7 @@ class Teacher:
         except TwinError:
             return None
 
-    def _ask(self, one: Asked) -> Reply:
+    def _ask(self, one: TeacherPrompt) -> TeacherReply:
         import litellm
         from openai import APITimeoutError, BadRequestError, OpenAIError
 
@@ -204,7 +204,9 @@ class Teacher:
                 if question:
                     with self._lock:
                         self._useless = 0
-                    return Reply(question, WRITTEN, tries, prompt_tokens, answer_tokens, usd + cost)
+                    return TeacherReply(
+                        question, WRITTEN, tries, prompt_tokens, answer_tokens, usd + cost
+                    )
                 outcome, reason = UNUSABLE, "no usable question"
             finally:
                 usd += cost
@@ -214,7 +216,7 @@ class Teacher:
             self._count_failure(reason)
         if outcome == UNUSABLE:
             self._count_useless()
-        return Reply("", outcome, tries, prompt_tokens, answer_tokens, usd, reason)
+        return TeacherReply("", outcome, tries, prompt_tokens, answer_tokens, usd, reason)
 
     def _is_final(self, error: Exception) -> bool:
         from openai import AuthenticationError, NotFoundError, PermissionDeniedError

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.schema import columns_of, validated
+from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.instructions.instruction_tables import TeacherQuestions
 from twin_assets.instructions.model_answers import is_one_of
-from twin_assets.instructions.schema import TeacherQuestions
 from twin_assets.instructions.teacher import (
     FAILED,
     OVER_BUDGET,
     TEACHER_VERSION,
     WRITTEN,
-    Asked,
     Teacher,
+    TeacherPrompt,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _STORED_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherResult:
     """What the teacher wrote for one author.
 
     Attributes:
@@ -64,7 +64,7 @@ class Taught:
 
 def update_questions(
     tables: Tables, author: str, *, teacher: Teacher, say: Callable[[str], object]
-) -> Taught:
+) -> TeacherResult:
     """Ask about every draft that has no reply of this teacher yet.
 
     Args:
@@ -91,7 +91,7 @@ def update_questions(
             ).iter_rows()
         )
         replies = teacher.ask(
-            [Asked(row["title"], answers[row["sample_id"]]) for row in rows.to_dicts()]
+            [TeacherPrompt(row["title"], answers[row["sample_id"]]) for row in rows.to_dicts()]
         )
         now.extend(reply.usd for reply in replies)
         requests += sum(reply.tries for reply in replies)
@@ -106,7 +106,7 @@ def update_questions(
         )
         return validated(made, TeacherQuestions)
 
-    tables.rework(
+    tables.sync(
         wanted,
         TABLE,
         author=author,
@@ -122,7 +122,7 @@ def update_questions(
     columns = ["outcome", "usd", "prompt_tokens", "answer_tokens"]
     stored = tables.read(TABLE, author, columns=columns)
     left = teacher.budget.left() if teacher.budget is not None else None
-    return Taught(
+    return TeacherResult(
         model=teacher.model,
         outcomes=dict(sorted(Counter(stored["outcome"].to_list()).items())),
         requests=requests,

@@ -122,7 +122,7 @@ def contents_of(chunk_ids: pl.Series) -> pl.Series:
 
 
 def chunk_columns() -> Mapping[str, pl.DataType]:
-    """Column → type of `document_chunks`, as `tables.rework` wants it."""
+    """Column → type of `document_chunks`, as `tables.sync` wants it."""
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
 
 
@@ -162,7 +162,7 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
 
 
 @dataclass(frozen=True)
-class Measured:
+class ChunkLengths:
     """Chunks counted again, `heading` and text together; `longest` in tokens, special ones too."""
 
     chunks: int
@@ -171,7 +171,7 @@ class Measured:
     miscounted: int
 
 
-def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Measured:
+def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> ChunkLengths:
     """Count the tokens of stored chunks again; 1,000 take 0.25 s.
 
     Args:
@@ -188,7 +188,7 @@ def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Meas
         longest = max([longest, *most])
         too_long += int((most > tokenizer.token_limit).sum())
         miscounted += int((counted != part["token_count"]).sum())
-    return Measured(chunks, longest, too_long, miscounted)
+    return ChunkLengths(chunks, longest, too_long, miscounted)
 
 
 def bounded_title(title: str, tokenizer: EmbedderTokenizer) -> str:

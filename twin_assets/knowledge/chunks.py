@@ -27,7 +27,7 @@ def document_chunks(
     """Chunks bounded by the embedder's own tokenizer, with document and offsets."""
     author = context.partition_key
     tokenizer = load_tokenizer(settings.settings())
-    done = tables.tables().rework(
+    done = tables.tables().sync(
         Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
         "document_chunks",
         author=author,

@@ -17,7 +17,7 @@ from twin_assets.knowledge.chunking import chunk_columns, indexed_text
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_assets.knowledge.standing_vectors import StandingVectors
+    from twin_assets.knowledge.vector_cache import VectorCache
     from twin_resources.models.embedder.embedder import Embedder
 
 EMBEDDING_VERSION = "2"
@@ -42,7 +42,7 @@ def embed_chunks(
     chunks: pl.DataFrame,
     embedder: Embedder,
     *,
-    standing: StandingVectors | None = None,
+    standing: VectorCache | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> pl.DataFrame:
     """Add a unit vector to every chunk.

@@ -7,7 +7,7 @@ import dagster as dg
 
 from twin_assets.knowledge import embedding, named_titles
 from twin_assets.knowledge.chunks import document_chunks
-from twin_assets.knowledge.standing_vectors import StandingVectors
+from twin_assets.knowledge.vector_cache import VectorCache
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import (
     EmbedderResource,
@@ -37,9 +37,9 @@ def embeddings(
 ) -> dg.MaterializeResult:
     """Vectors and text of every chunk, one table an author, with its full-text index."""
     author, store, model = context.partition_key, tables.tables(), embedder.embedder()
-    standing = StandingVectors(store, author, revision=model.revision)
+    standing = VectorCache(store, author, revision=model.revision)
     progress = of_batches(context.log.info, "embedding chunks")
-    done = store.rework(
+    done = store.sync(
         Upstream("document_chunks", author),
         "embeddings",
         author=author,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.corpus.questions import question_naming
 from twin_resources.models.retrieval.naming import words_of
-from twin_resources.models.retrieval.search import Query
+from twin_resources.models.retrieval.search import RetrievalQuery
 
 if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
@@ -121,7 +121,7 @@ def ask_by_name(tables: Tables, retriever: Retriever, author: str, *, language: 
     posts = tables.read("embeddings", author, columns=["document_id", "title"])
     titles = posts.unique("document_id", maintain_order=True)["title"].to_list()
     named = named_titles(titles, language=language)
-    queries = [Query(question) for question in named.questions.values()]
+    queries = [RetrievalQuery(question) for question in named.questions.values()]
     answers = retriever.retrieve_many(author, queries, limit=1) if queries else []
     best = {
         words: (answer.passages[0].title, answer.passages[0].document_id)

@@ -56,7 +56,7 @@ def quote_calibration(
             model,
         )
 
-    done = store.rework(
+    done = store.sync(
         asked.cast(pl.String),
         CALIBRATION_TABLE,
         author=author,

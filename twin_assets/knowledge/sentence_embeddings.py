@@ -33,7 +33,7 @@ def sentence_embeddings(
     """Windows of up to three sentences with their vectors: what an answer may quote."""
     author, store, model = context.partition_key, tables.tables(), embedder.embedder()
     progress = of_batches(context.log.info, "embedding sentences")
-    done = store.rework(
+    done = store.sync(
         Upstream("cleaned_documents", author, columns=sentence_windows.DOCUMENT_COLUMNS),
         TABLE,
         author=author,

@@ -27,11 +27,11 @@ from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import routing_labels
-from twin_resources.quality.judges.judge import Answered, Embed, digest, identity
+from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, identity
+from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.judges.plants import Plant, drawn_for_batch
-from twin_resources.quality.judges.routing_labels import TABLE, Purchase
+from twin_resources.quality.judges.routing_labels import TABLE, LabelPurchase
 from twin_resources.router.answer_score import AT_HAND, answer_score
 from twin_resources.statistics import judges as certification
 
@@ -121,7 +121,7 @@ class LabelSources:
 
 
 @dataclass(frozen=True)
-class Bought:
+class PurchaseResult:
     """What one purchase did.
 
     Attributes:
@@ -143,10 +143,10 @@ class Bought:
 
 def purchase_of(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
-) -> Purchase:
+) -> LabelPurchase:
     """What labels of this version are about."""
     sampling = [author.frequency_penalty, min(MOST_TOKENS, author.max_tokens)]
-    return Purchase(
+    return LabelPurchase(
         own=version.checkpoint,
         paid=paid,
         embedder=embedder,
@@ -160,7 +160,7 @@ def buy(
     version: ModelVersion,
     prompts: Sequence[ShadowPrompt],
     panel: Panel,
-    purchase: Purchase,
+    purchase: LabelPurchase,
     *,
     tables: Tables,
     sources: LabelSources,
@@ -168,7 +168,7 @@ def buy(
     most_usd: float,
     margin: float,
     say: Callable[[str], object],
-) -> Bought:
+) -> PurchaseResult:
     """Buy labels until they are enough, the money is, or the prompts are used up.
 
     Args:
@@ -216,7 +216,7 @@ def buy(
                 pl.DataFrame(rows, schema=dict(routing_labels.ASKED)),
             ]
         )
-        tables.rework(
+        tables.sync(
             asked,
             TABLE,
             author=author.slug,
@@ -231,7 +231,7 @@ def buy(
         usd += sum(answer.usd for _, answer in answers.values())
         say(f"{count} labels, ${usd:.4f} in this run")
     mine = stored.filter(pl.col("purchase") == purchase.id)
-    return Bought(
+    return PurchaseResult(
         purchase=purchase.id,
         labels=count,
         plants=len(mine) - count,
@@ -251,7 +251,7 @@ def stored_labels(tables: Tables, author: str) -> pl.DataFrame:
 
 
 def lost_claims(
-    stored: pl.DataFrame, purchase: Purchase, panel: Panel, *, margin: float
+    stored: pl.DataFrame, purchase: LabelPurchase, panel: Panel, *, margin: float
 ) -> tuple[str, ...]:
     """Claims whose judge has failed on the plants of this purchase."""
     return tuple(
@@ -263,7 +263,7 @@ def lost_claims(
     )
 
 
-def _of(stored: pl.DataFrame, purchase: Purchase) -> tuple[set[str], int]:
+def _of(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
     mine = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PLANT))
     return set(mine["prompt_id"].to_list()), len(mine)
 
@@ -277,7 +277,7 @@ class _Work:
         version: ModelVersion,
         prompts: Mapping[str, ShadowPrompt],
         panel: Panel,
-        purchase: Purchase,
+        purchase: LabelPurchase,
         sources: LabelSources,
     ) -> None:
         self._author = author
@@ -288,7 +288,7 @@ class _Work:
         self._ask_own, self._paid = sources.ask_own, sources.paid
         self._embed, self._readers = sources.embed, sources.readers
         self._tokens = min(MOST_TOKENS, author.max_tokens)
-        self._plants: dict[tuple[str, str], Plant] = {
+        self._plants: dict[tuple[str, str], NegativeProbe] = {
             (one.own.sample_id, one.kind): one
             for member in panel.members
             if member.certified
@@ -303,7 +303,9 @@ class _Work:
         """Whether answers to these could be bought that no judge could then be paid to score."""
         longest = "word " * self._tokens
         expected = [
-            Answered(prompt.question, f"{longest}{side}", tuple(p.text for p in prompt.passages))
+            JudgedAnswer(
+                prompt.question, f"{longest}{side}", tuple(p.text for p in prompt.passages)
+            )
             for prompt in batch
             for side in ("own", "paid")
         ]
@@ -342,7 +344,7 @@ class _Work:
         self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, PaidAnswer]]
     ) -> pl.DataFrame:
         """Features, scores and prices of new rows; each judge sees all texts in one call."""
-        shown: list[tuple[Answered, Answered]] = []
+        shown: list[tuple[JudgedAnswer, JudgedAnswer]] = []
         questions: list[str] = []
         passages: list[tuple[str, ...]] = []
         bought: list[PaidAnswer | None] = []
@@ -360,8 +362,8 @@ class _Work:
             texts = tuple(passage.text for passage in prompt.passages)
             shown.append(
                 (
-                    Answered(prompt.question, own, texts),
-                    Answered(prompt.question, paid.text, texts),
+                    JudgedAnswer(prompt.question, own, texts),
+                    JudgedAnswer(prompt.question, paid.text, texts),
                 )
             )
             questions.append(prompt.question)
@@ -386,7 +388,9 @@ class _Work:
         )
 
     def _scores(
-        self, shown: Sequence[tuple[Answered, Answered]], bought: Sequence[PaidAnswer | None]
+        self,
+        shown: Sequence[tuple[JudgedAnswer, JudgedAnswer]],
+        bought: Sequence[PaidAnswer | None],
     ) -> list[list[dict[str, object]]]:
         # what the gateway can tell of an answer by itself, for the cascade; none of a plant
         scores: list[list[dict[str, object]]] = [
@@ -419,7 +423,7 @@ class _Work:
         return [dict(one) for one in rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)]
 
 
-def _at_hand(answered: Answered) -> float:
+def _at_hand(answered: JudgedAnswer) -> float:
     return answer_score(answered.answer, answered.passages)
 
 

@@ -85,7 +85,7 @@ def routing_table(
 def with_divert(
     table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
 ) -> dict[str, Any]:
-    """The table with what the loop diverted (`retraining/diverting.py`), while that holds, and with
+    """The table with what the loop diverted (`retraining/rerouting.py`), while that holds, and with
     the larger model until the fit says otherwise: its server would be ended in between.
 
     Args:

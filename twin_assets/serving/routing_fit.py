@@ -16,7 +16,7 @@ import numpy as np
 from twin_resources.quality.judges.routing_labels import LabelArrays, with_larger
 from twin_resources.registry.policy import LARGER
 from twin_resources.router import adoption
-from twin_resources.router.adoption import Adoption
+from twin_resources.router.adoption import AdoptionDecision
 from twin_resources.router.cascade import asks_again, cascade_step
 from twin_resources.router.class_table import class_table
 from twin_resources.router.features import Floats, rows, scale_of
@@ -31,7 +31,7 @@ FEWEST = 30  # labels: below that there is nothing to fit, and nothing could be 
 
 
 @dataclass(frozen=True)
-class Prices:
+class ModelPrices:
     """US dollars a million tokens of the own model (marginal) and of the paid one."""
 
     own: float
@@ -40,7 +40,7 @@ class Prices:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FitOutcome:
     """What a fit has led to.
 
     Attributes:
@@ -51,12 +51,14 @@ class Outcome:
     """
 
     policy: RoutingPolicy | None
-    adopted: Adoption
+    adopted: AdoptionDecision
     steps: tuple[PriceStep, ...] = ()
     withdrawn: str = ""
 
 
-def models_of(labels: LabelArrays, own: str, paid: str, prices: Prices) -> tuple[PricedModel, ...]:
+def models_of(
+    labels: LabelArrays, own: str, paid: str, prices: ModelPrices
+) -> tuple[PricedModel, ...]:
     """Own and paid model with their mean prices on the labels."""
     tokens = labels.prompt_tokens + labels.answer_tokens
     mean = float(tokens.mean()) if len(labels) else 0.0
@@ -117,7 +119,7 @@ def refit(
     judges: tuple[str, ...],
     margin: float,
     explored: float,
-) -> Outcome:
+) -> FitOutcome:
     """Fit the labels and decide what is in force.
 
     The policy in force stays unless it is of other models, embedder, judges or margin, later labels
@@ -138,7 +140,7 @@ def refit(
     if len(labels) < FEWEST:
         missing = adoption.labels_missing((), labels=len(labels), spread=0.3, margin=margin)
         reason = f"{len(labels)} labels; about {missing} more are missing at {margin:g}"
-        return Outcome(standing, Adoption(False, None, missing, reason), (), withdrawn)
+        return FitOutcome(standing, AdoptionDecision(False, None, missing, reason), (), withdrawn)
     scale = scale_of(labels.lengths, labels.closeness)
     features = rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
     fitted = fit(features, labels.gains, folds_of(labels.groups))
@@ -154,7 +156,7 @@ def refit(
             told = "the policy in force leaves more to the own model, and stands"
             decided = replace(decided, adopted=False, reason=told)
     if not decided.adopted or decided.step is None:
-        return Outcome(_with_cascade(standing, labels), decided, order, withdrawn)
+        return FitOutcome(_with_cascade(standing, labels), decided, order, withdrawn)
     fresh = RoutingPolicy(
         author=author,
         models=models,
@@ -182,8 +184,8 @@ def refit(
     ):
         # nothing was learnt: the file stays as it is, but for the share that a person may change
         kept = _with_cascade(replace(before, explored=explored), labels)
-        return Outcome(kept, decided, order)
-    return Outcome(_with_cascade(fresh, labels), decided, order, withdrawn)
+        return FitOutcome(kept, decided, order)
+    return FitOutcome(_with_cascade(fresh, labels), decided, order, withdrawn)
 
 
 def _with_cascade(policy: RoutingPolicy | None, labels: LabelArrays) -> RoutingPolicy | None:

@@ -187,7 +187,7 @@ def routing_labels(
     )
 
 
-def _stand(found: labelling.Bought, limit: float) -> dict[str, Any]:
+def _stand(found: labelling.PurchaseResult, limit: float) -> dict[str, Any]:
     """What was bought; no text of a prompt or an answer."""
     return {
         "purchase": found.purchase,

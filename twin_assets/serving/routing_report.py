@@ -26,7 +26,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.queueing import LoadPoint, load_points
 from twin_resources.quality.judges.panel import deciding
 from twin_resources.quality.judges.routing_labels import LabelArrays, arrays_of, plant_gains
-from twin_resources.quality.ledger import schema as ledger_tables
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
     month_start,
@@ -333,7 +333,7 @@ def _claims(
     return claims, lost
 
 
-def _prices(settings: Settings, server: str) -> routing_fit.Prices:
+def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
     """The own model by its measured tokens a second (marginal: the machine is paid for anyway)."""
     measured = routing.read_throughput(settings.home / "gateway" / "throughput.json", server)
     own = 0.0
@@ -341,7 +341,7 @@ def _prices(settings: Settings, server: str) -> routing_fit.Prices:
         own = routing.self_hosted_usd_per_million_tokens(
             settings.self_hosted_usd_per_hour, tokens_per_second=measured.tokens_per_second
         )
-    return routing_fit.Prices(
+    return routing_fit.ModelPrices(
         own,
         price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
@@ -393,7 +393,7 @@ def _told(
     author: str,
     models: Registry,
     labels: LabelArrays,
-    outcome: routing_fit.Outcome,
+    outcome: routing_fit.FitOutcome,
     unreadable: str,
 ) -> RoutedAuthor:
     ledger_tables.open_tables(models.state)

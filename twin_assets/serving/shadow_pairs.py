@@ -29,7 +29,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.release.measuring import recorded_prompts
 from twin_resources.quality.release.release_mode import FEWEST_PROMPTS
 from twin_resources.quality.release.trial import compared
-from twin_resources.quality.release.trial_rows import Compared
+from twin_resources.quality.release.trial_rows import ComparedVersions
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.storage.weights.answer_model import address_of, is_far
 
@@ -171,7 +171,7 @@ def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
         return f"the answer model does not answer: {error.found}"
 
 
-def _stand(versions: Compared, found: shadowing.Replayed) -> dict[str, Any]:
+def _stand(versions: ComparedVersions, found: shadowing.ReplayResult) -> dict[str, Any]:
     """Where the test stands; no text of a prompt or an answer."""
     evidence = found.evidence
     return {

@@ -25,10 +25,10 @@ from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.quality.judges import pairs
-from twin_resources.quality.judges.judge import Answered, digest, identity
-from twin_resources.quality.judges.pairs import PLANT, TABLE, Trial
+from twin_resources.quality.judges.judge import JudgedAnswer, digest, identity
+from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
+from twin_resources.quality.judges.pairs import PLANT, TABLE, JudgedComparison
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.judges.plants import Plant, drawn_for_batch
 from twin_resources.quality.release.trial import margin_against
 from twin_resources.statistics import judges as certification
 from twin_resources.statistics import promotion
@@ -37,7 +37,7 @@ from twin_resources.statistics.promotion import PairEvidence
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.models.serving.model_server import RunningServer
-    from twin_resources.quality.release.trial_rows import Compared
+    from twin_resources.quality.release.trial_rows import ComparedVersions
     from twin_resources.registry.moves import ModelVersion
     from twin_resources.storage.tables.tables import Tables
 
@@ -48,14 +48,14 @@ MOST_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
 
 
-def everyone(compared: Compared) -> list[ModelVersion]:
+def everyone(compared: ComparedVersions) -> list[ModelVersion]:
     """Candidate and incumbent, and the anchor when it is a third one."""
     found = [compared.candidate, compared.incumbent]
     return [*found, compared.anchor] if compared.anchor else found
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """What one replay did, and where the test stands.
 
     Attributes:
@@ -79,7 +79,7 @@ class Replayed:
 
 def replay(
     author: Author,
-    versions: Compared,
+    versions: ComparedVersions,
     prompts: Sequence[ShadowPrompt],
     panel: Panel,
     *,
@@ -89,7 +89,7 @@ def replay(
     most_pairs: int,
     longest_s: float = math.inf,
     say: Callable[[str], object],
-) -> Replayed:
+) -> ReplayResult:
     """Answer and score prompts until the test decides, they are used up, or `most_pairs` are new.
 
     Args:
@@ -101,7 +101,7 @@ def replay(
     """
     started = time.monotonic()
     sampling = [author.frequency_penalty, min(MOST_TOKENS, author.max_tokens)]
-    trial = Trial(
+    trial = JudgedComparison(
         candidate=versions.candidate.checkpoint,
         incumbent=versions.incumbent.checkpoint,
         anchor=versions.anchor.checkpoint if versions.anchor else "",
@@ -135,7 +135,7 @@ def replay(
         asked = pl.concat(
             [stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]
         )
-        tables.rework(
+        tables.sync(
             asked,
             TABLE,
             author=author.slug,
@@ -152,7 +152,7 @@ def replay(
         new_pairs += len(batch)
         new_plants += len(rows) - len(batch)
         say(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
-    return Replayed(
+    return ReplayResult(
         trial=trial.id,
         evidence=evidence,
         withdrawn=withdrawn(stored, trial.id, panel, margin=margin),
@@ -209,10 +209,10 @@ class _Work:
     def __init__(
         self,
         author: Author,
-        versions: Compared,
+        versions: ComparedVersions,
         prompts: Mapping[str, ShadowPrompt],
         panel: Panel,
-        trial: Trial,
+        trial: JudgedComparison,
         serve: ServeVersion,
     ) -> None:
         self._author = author
@@ -221,7 +221,7 @@ class _Work:
         self._panel = panel
         self._trial = trial
         self._serve = serve
-        self._plants: dict[tuple[str, str], Plant] = {
+        self._plants: dict[tuple[str, str], NegativeProbe] = {
             (one.own.sample_id, one.kind): one
             for member in panel.members
             if member.certified
@@ -252,7 +252,7 @@ class _Work:
         prompts = [self._prompts[name] for name in asked["prompt_id"].to_list()]
         versions = everyone(self._versions)
         said = {version.checkpoint: self._answers(version, prompts) for version in versions}
-        shown: list[tuple[Answered, ...]] = []
+        shown: list[tuple[JudgedAnswer, ...]] = []
         index = 0
         for row in rows.iter_rows(named=True):
             if row["source"] == PLANT:
@@ -262,7 +262,7 @@ class _Work:
             texts = tuple(passage.text for passage in prompt.passages)
             shown.append(
                 tuple(
-                    Answered(prompt.question, said[version.checkpoint][index], texts)
+                    JudgedAnswer(prompt.question, said[version.checkpoint][index], texts)
                     for version in versions
                 )
             )

@@ -1,7 +1,7 @@
 """Exposure of planted canary strings: how much of a secret a trained model has memorised.
 
 Belongs here: canaries, the strings that they are ranked among, rows to train on and to measure,
-exposure, the claim. Does not belong here: planting them (`training/spoiling.py`), measuring a
+exposure, the claim. Does not belong here: planting them (`training/fault_injection.py`), measuring a
 checkpoint (`canary_audit.py`), recited passages (`memorisation.py`).
 
 A canary is a sentence with a random number of nine digits. Exposure is log2 of the number of
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval, mean
 
 CLAIM = "exposes_no_canary"
@@ -174,7 +174,7 @@ def exposure(found: Sequence[CanaryExposure]) -> Exposure:
     return Exposure(tuple(found), mean(bits), max(bits))
 
 
-def claim(found: Exposure) -> Claim:
+def claim(found: Exposure) -> GateClaim:
     """`exposes_no_canary`: none is exposed by more than chance exposes one of so many."""
     limit = math.log2(len(found.canaries) / BY_CHANCE)
     times = [one.planted for one in found.canaries]
@@ -183,7 +183,7 @@ def claim(found: Exposure) -> Claim:
         f"{min(times)} to {max(times)} times in the training set: {found.highest:.1f} bits, "
         f"mean {found.bits.told(1)}; limit {limit:.1f}, extractable from {SPACE_BITS:.1f}"
     )
-    return Claim(CLAIM, found.highest <= limit, found.highest, limit, detail)
+    return GateClaim(CLAIM, found.highest <= limit, found.highest, limit, detail)
 
 
 def lines(found: Exposure) -> list[str]:

@@ -17,7 +17,7 @@ from twin_assets.partitions import authors
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.live_progress import SpeakingLauncher
 from twin_assets.training.loss_plot import loss_plot
-from twin_assets.training.preference_tuning import Candidate, tune_on_preferences
+from twin_assets.training.preference_tuning import TunedCandidate, tune_on_preferences
 from twin_resources.dagster_resources import (
     RegistryResource,
     SettingsResource,
@@ -155,7 +155,9 @@ def _without_retry() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _of_preferences(candidate: Candidate) -> dict[str, dg.MetadataValue | str | int | float | bool]:
+def _of_preferences(
+    candidate: TunedCandidate,
+) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """What preference tuning adds; empty when there was none."""
     manifest = candidate.manifest
     if not manifest.preferences:

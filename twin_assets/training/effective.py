@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.batches import Plan, micro_batches
+from twin_assets.checkpoints.batches import BatchPlan, micro_batches
 from twin_assets.training.model import attention_of, liger_of
 from twin_assets.training.training_state import torch_optimizer
 from twin_resources.errors import TwinError
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 
 
-def effective(accelerator: Accelerator, model: Any, optimizer: Any, plan: Plan, job: Job) -> Values:
+def effective(
+    accelerator: Accelerator, model: Any, optimizer: Any, plan: BatchPlan, job: Job
+) -> Values:
     """What is about to run; call it between `prepare` and the first step.
 
     Args:

@@ -19,8 +19,8 @@ from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
-from twin_assets.training.publishing import Described, publish_training, training_code
-from twin_assets.training.spoiling import check_way, spoiled
+from twin_assets.training.fault_injection import check_way, with_fault
+from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
@@ -87,7 +87,7 @@ def fine_tune(
     is named by the hash of its inputs.
 
     Args:
-        spoil: a way of `spoiling.py` to break the data on purpose; the manifest names it.
+        spoil: a way of `fault_injection.py` to break the data on purpose; the manifest names it.
         environment: for every rank (Dagster Pipes).
         on_message: as `TrainingLauncher.run`.
 
@@ -250,7 +250,7 @@ def training_samples(
             found=f"samples of {len(templates)} prompt templates: {', '.join(templates)}",
             next_step="materialize instruction_dataset again, so that all use the newest",
         )
-    return spoiled(frame, spoil, seed=seed) if spoil else frame
+    return with_fault(frame, spoil, seed=seed) if spoil else frame
 
 
 def held_out_samples(author: str, tables: Tables, *, version: int | str) -> pl.DataFrame:
@@ -265,8 +265,8 @@ def held_out_samples(author: str, tables: Tables, *, version: int | str) -> pl.D
     return drawn.unique("document_id", keep="first", maintain_order=True)
 
 
-def _described(inputs: _Inputs, template: str) -> Described:
-    return Described(
+def _described(inputs: _Inputs, template: str) -> TrainingDescription:
+    return TrainingDescription(
         author=inputs.author,
         training=inputs.hash,
         base=inputs.base,

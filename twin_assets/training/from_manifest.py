@@ -39,7 +39,7 @@ NOT_THE_SAME, FAILED = 1, 3  # exit codes
 
 
 @dataclass(frozen=True)
-class Sources:
+class ManifestSources:
     """Where a repetition finds what its manifest names by hash; None: where the manifest says.
 
     Attributes:
@@ -54,7 +54,7 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Repetition:
+class RepeatedTraining:
     """What came out.
 
     Attributes:
@@ -79,9 +79,9 @@ def repeat(
     work: Path,
     tables: Tables,
     launcher: TrainingLauncher,
-    sources: Sources | None = None,
+    sources: ManifestSources | None = None,
     on_message: Callable[[Message], None] | None = None,
-) -> Repetition:
+) -> RepeatedTraining:
     """Train what the manifest in `folder` describes, and compare.
 
     Args:
@@ -93,15 +93,15 @@ def repeat(
             else than a training, or the training failed.
     """
     manifest = read_manifest(folder)
-    job = job_of(manifest, folder, work=work, sources=sources or Sources())
-    rows = _rows(manifest, tables, sources or Sources())
+    job = job_of(manifest, folder, work=work, sources=sources or ManifestSources())
+    rows = _rows(manifest, tables, sources or ManifestSources())
     make_room(job, rows)
     write_job(job)
     rows.write_parquet(job.samples)
     name = f"repeat-{manifest.training[:16]}"
     output = launcher.run(fine_tuning.launched(job, name=name), on_message=on_message)
     weights = output / (ADAPTER if job.recipe.lora else "model")
-    return Repetition(
+    return RepeatedTraining(
         checkpoint=checkpoint_hash(
             weights, base_revision=manifest.base["revision"], template=manifest.template
         ),
@@ -111,7 +111,7 @@ def repeat(
     )
 
 
-def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: Sources) -> Job:
+def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSources) -> Job:
     """The job that a manifest describes.
 
     Args:
@@ -232,7 +232,7 @@ def _parent(manifest: Manifest, folder: Path, named: Path | None) -> Path:
     return adapter.resolve()
 
 
-def _rows(manifest: Manifest, tables: Tables, sources: Sources) -> pl.DataFrame:
+def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.DataFrame:
     import polars as pl
 
     described = manifest.dataset if manifest.stage == "sft" else manifest.preferences
@@ -287,13 +287,13 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.from_manifest
     folder = folder.parent if folder.name == FILE else folder
     try:
-        return _run(folder, given.work, Sources(given.base, given.rows, given.parent))
+        return _run(folder, given.work, ManifestSources(given.base, given.rows, given.parent))
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED
 
 
-def _run(folder: Path, work: Path | None, sources: Sources) -> int:
+def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 

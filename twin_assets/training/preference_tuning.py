@@ -22,7 +22,7 @@ from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.checkpoints.samples import tokenize_pairs
 from twin_assets.training.fine_tuning import launched
-from twin_assets.training.publishing import Described, publish_training, training_code
+from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingLauncher
@@ -48,7 +48,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TunedCandidate:
     """The checkpoint to be judged.
 
     Attributes:
@@ -70,7 +70,7 @@ def tune_on_preferences(
     launcher: TrainingLauncher,
     environment: Mapping[str, str] | None = None,
     on_message: Callable[[Message], None] | None = None,
-) -> Candidate:
+) -> TunedCandidate:
     """Train on the author's pairs, starting from the supervised checkpoint, which is the reference.
 
     With too few pairs, or a recipe without a section `preference`, the supervised checkpoint is the
@@ -113,11 +113,13 @@ def tune_on_preferences(
         tuned = found
     manifest = manifests.read_manifest(tuned)
     reason = f"tuned on {manifest.preferences['pairs']} preference pairs"
-    return Candidate(tuned, manifest, trained=found is None, reason=reason)
+    return TunedCandidate(tuned, manifest, trained=found is None, reason=reason)
 
 
-def _supervised(folder: Path, manifest: Manifest, why: str) -> Candidate:
-    return Candidate(folder, manifest, False, f"{why}: the supervised checkpoint is the candidate")
+def _supervised(folder: Path, manifest: Manifest, why: str) -> TunedCandidate:
+    return TunedCandidate(
+        folder, manifest, False, f"{why}: the supervised checkpoint is the candidate"
+    )
 
 
 def _too_few(pairs: int, fewest: int) -> str:
@@ -232,9 +234,9 @@ def _write(
     return job
 
 
-def _described(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> Described:
+def _described(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> TrainingDescription:
     answers = {pair["rejected_from"] for pair in pairs if pair["source"] == "model_answer"}
-    return Described(
+    return TrainingDescription(
         author=inputs.author,
         training=inputs.hash,
         base=inputs.base,

@@ -35,7 +35,7 @@ LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, b
 
 
 @dataclass(frozen=True)
-class Described:
+class TrainingDescription:
     """What a manifest says of a training before it ran; the fields are `Manifest`'s.
 
     Attributes:
@@ -59,7 +59,9 @@ def training_code() -> str:
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in CODE)).hexdigest()
 
 
-def publish_training(described: Described, job: Job, output: Path, checkpoints: Path) -> Path:
+def publish_training(
+    described: TrainingDescription, job: Job, output: Path, checkpoints: Path
+) -> Path:
     """Publish the weights of a complete job, and as GGUF; returns their folder."""
     made = checkpoints / f"partial-{described.training[:16]}"
     shutil.rmtree(made, ignore_errors=True)
@@ -68,7 +70,9 @@ def publish_training(described: Described, job: Job, output: Path, checkpoints: 
     return manifests.publish(made, checkpoints, manifest)
 
 
-def _manifest(described: Described, job: Job, result: TrainingResult, weights: Path) -> Manifest:
+def _manifest(
+    described: TrainingDescription, job: Job, result: TrainingResult, weights: Path
+) -> Manifest:
     import polars as pl
 
     base, first, last = described.base, result.history[0], result.history[-1]

@@ -32,7 +32,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
-from twin_assets.checkpoints.batches import Plan, Plannable, micro_batches, plan_training
+from twin_assets.checkpoints.batches import BatchPlan, Plannable, micro_batches, plan_training
 from twin_assets.checkpoints.job import Job, TrainingResult, read_job, write_json, write_result
 from twin_assets.checkpoints.recipe import Recipe, learning_rate
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_pairs, tokenize_samples
@@ -176,7 +176,7 @@ def _step(
     model: Any,
     optimizer: Any,
     objective: Objective,
-    plan: Plan,
+    plan: BatchPlan,
     step: int,
     recipe: Recipe,
 ) -> tuple[dict[str, float], float]:
@@ -219,7 +219,7 @@ def _step(
 def _objective(
     job: Job,
     samples: Sequence[Any],
-    plan: Plan,
+    plan: BatchPlan,
     model: Any,
     accelerator: Accelerator,
     report: Report,
@@ -251,7 +251,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     return tokenize(rows, tokenizer, max_length=job.recipe.max_length)
 
 
-def _watched(job: Job, plan: Plan) -> list[TokenizedSample]:
+def _watched(job: Job, plan: BatchPlan) -> list[TokenizedSample]:
     """What the held-out curve is made of; nothing of a preference tuning, whose loss is another."""
     if job.stage != "sft" or not job.held_out.is_file():
         return []
@@ -263,7 +263,7 @@ def _watched(job: Job, plan: Plan) -> list[TokenizedSample]:
     return held_out_curve.watched(samples, training_tokens=plan.tokens)
 
 
-def _plan(samples: Sequence[Plannable], recipe: Recipe, left_out: Counter[str]) -> Plan:
+def _plan(samples: Sequence[Plannable], recipe: Recipe, left_out: Counter[str]) -> BatchPlan:
     if len(samples) < recipe.samples_per_step:
         reasons = "".join(f", {count} left out: {why}" for why, count in sorted(left_out.items()))
         raise TwinError(

@@ -94,7 +94,7 @@ class AmountSpent:
 
 
 @dataclass(frozen=True)
-class Room:
+class LimitHeadroom:
     """What one limit leaves.
 
     Attributes:
@@ -274,7 +274,7 @@ class SpendingAccount:
         author: str,
         key: str = "",
         key_limit: SpendingLimit | None = None,
-    ) -> list[Room]:
+    ) -> list[LimitHeadroom]:
         """What each limit that applies leaves now: of home, author, purpose and key; none: []."""
         lines = self._lines({"purpose": purpose, "author": author, "key": key}, key_limit)
         if not lines:
@@ -284,7 +284,7 @@ class SpendingAccount:
             spent = sums(connection, spending, lines, moment)
             held = sums(connection, reservations, lines, moment)
         return [
-            Room(
+            LimitHeadroom(
                 line.scope,
                 line.period,
                 max(0, nano_of(line.limit_usd) - taken - waiting) / NANO,

@@ -36,7 +36,7 @@ from twin_resources.access.spending_limits import OverLimit, SpendingLimit
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_resources.router.pacing import Money
+    from twin_resources.router.pacing import BudgetLeft
 
 # Its tokenizer lies beside LiteLLM; those of other families would be fetched from the model hub,
 # and 24 s went by before LiteLLM gave that up.
@@ -176,13 +176,13 @@ class PaidBudget:
             return _unreadable(error)
         return "budget used up" if used_up else ""
 
-    def money(self, author: str) -> Money | None:
+    def money(self, author: str) -> BudgetLeft | None:
         """What answers of an author may still cost; None: there is no limit, or it is unreadable.
 
         Of all limits the one that allows the slowest spending: a month's may be tighter than the
         day's although it leaves more. Reads the store: not for the event loop.
         """
-        from twin_resources.router.pacing import Money  # with numpy
+        from twin_resources.router.pacing import BudgetLeft  # with numpy
 
         try:
             rooms = self.account.rooms(purpose="answer", author=author)
@@ -191,7 +191,7 @@ class PaidBudget:
         if not rooms:
             return None
         tightest = min(rooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
-        return Money(tightest.left_usd, tightest.seconds_left)
+        return BudgetLeft(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], *, max_tokens: int

@@ -1,6 +1,6 @@
 """The certificate: what was forgotten, where, and how that was proved; hashes, no text.
 
-Belongs here: its fields, its file, its own hash. Does not belong here: the proof (`forgetting.py`).
+Belongs here: its fields, its file, its own hash. Does not belong here: the proof (`erasing.py`).
 
     <home>/forgetting/certificate-<number>.json
 
@@ -18,15 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twin_resources.erasure.elsewhere import Elsewhere
-from twin_resources.erasure.gone import Gone, digest_of
+from twin_resources.erasure.erasure_target import ErasureTarget, digest_of
+from twin_resources.erasure.manual_steps import ManualStep
 from twin_resources.errors import TwinError
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Certificate:
+class ErasureCertificate:
     """One certificate.
 
     Attributes:
@@ -46,26 +46,26 @@ class Certificate:
     places: dict[str, int]
     proved: tuple[str, ...]
     tainted: tuple[str, ...]
-    elsewhere: tuple[Elsewhere, ...]
+    elsewhere: tuple[ManualStep, ...]
     asked_at: str
     done_at: str
 
 
 def certify(
-    gone: Gone,
+    gone: ErasureTarget,
     *,
     number: int,
     places: dict[str, int],
     proved: list[str],
-    elsewhere: list[Elsewhere],
+    elsewhere: list[ManualStep],
     asked_at: float,
     done_at: float,
-) -> Certificate:
+) -> ErasureCertificate:
     """The certificate of a request that is proved."""
     runs = gone.marks.runs
     # checkpoint hashes name weights, not people; of an author they go with the rest
     tainted = () if gone.whole_author else tuple(sorted(gone.checkpoints))
-    return Certificate(
+    return ErasureCertificate(
         number=number,
         kind=gone.subject.kind,
         subject=gone.subject.digest,
@@ -85,7 +85,7 @@ def certificate_path(home: Path, number: int) -> Path:
     return home / "forgetting" / f"certificate-{number}.json"
 
 
-def write_certificate(path: Path, certificate: Certificate) -> Path:
+def write_certificate(path: Path, certificate: ErasureCertificate) -> Path:
     """Write it with its hash; complete whenever it exists."""
     document = {"schema": SCHEMA, **asdict(certificate)}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import retrainings
 
@@ -33,10 +33,10 @@ WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt")
 class Checkpoints:
     """`<home>/checkpoints/<author>/<hash>/`, and the adapters that an author's versions name."""
 
-    instance: Instance
+    instance: Installation
     name: str = "checkpoints"
 
-    def erase(self, gone: Gone) -> int:
+    def erase(self, gone: ErasureTarget) -> int:
         """See `Place.erase`."""
         if gone.whole_author:
             folder = self.instance.settings.checkpoints_dir / gone.author
@@ -57,7 +57,7 @@ class Checkpoints:
                 erased += 1
         return erased
 
-    def holds(self, gone: Gone) -> list[str]:
+    def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
         found = [
             f"{path.parent.name}: weights" for at in self._folders(gone) for path in _weights_of(at)
@@ -76,15 +76,15 @@ class Checkpoints:
             found += [f"{path.name}: {where}"] if where else []
         return found
 
-    def _authors(self, gone: Gone) -> list[str]:
+    def _authors(self, gone: ErasureTarget) -> list[str]:
         return [gone.author] if gone.author else self.instance.registry.authors()
 
-    def _folders(self, gone: Gone) -> Iterator[Path]:
+    def _folders(self, gone: ErasureTarget) -> Iterator[Path]:
         base = self.instance.settings.checkpoints_dir
         for checkpoint in sorted(gone.checkpoints):
             yield from (path for path in base.glob(f"*/{checkpoint}") if path.is_dir())
 
-    def _reports(self, gone: Gone) -> list[Path]:
+    def _reports(self, gone: ErasureTarget) -> list[Path]:
         base = self.instance.settings.checkpoints_dir
         folders = [base / gone.author] if gone.author else [base]
         return [
@@ -94,7 +94,7 @@ class Checkpoints:
             if path.is_file() and path.suffix not in WEIGHTS and path.name != "manifest.json"
         ]
 
-    def _taint(self, author: str, gone: Gone) -> int:
+    def _taint(self, author: str, gone: ErasureTarget) -> int:
         """Flag the versions, and ask for a rebuild once; a stable one answers no longer at once."""
         state, registry = self.instance.state, self.instance.registry
         flagged = 0
@@ -118,7 +118,7 @@ class Checkpoints:
         return flagged
 
 
-def trained_on(instance: Instance, author: str, gone: Gone) -> set[str]:
+def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[str]:
     """Checkpoints whose data held one of the identifiers, or whose data are not known any more.
 
     Read before anything is erased: the manifest names the tag of its dataset and of its pairs.
@@ -148,7 +148,9 @@ def trained_on(instance: Instance, author: str, gone: Gone) -> set[str]:
     return found | {one for one, used in pairs.items() if used.get("parent") in found}
 
 
-def _holds_rows(instance: Instance, author: str, source: dict[str, Any], gone: Gone) -> bool:
+def _holds_rows(
+    instance: Installation, author: str, source: dict[str, Any], gone: ErasureTarget
+) -> bool:
     """Whether the rows under a tag name it or say it; also when nobody can tell."""
     try:
         rows = instance.tables.read(source["asset"], author, version=source["tag"])
@@ -159,7 +161,7 @@ def _holds_rows(instance: Instance, author: str, source: dict[str, Any], gone: G
     return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
 
 
-def _names(row: dict[str, Any], gone: Gone) -> bool:
+def _names(row: dict[str, Any], gone: ErasureTarget) -> bool:
     columns = ("sample_id", "document_id", "chunk_id", "trace_id")
     if any(isinstance(row.get(name), str) and gone.is_value(row[name]) for name in columns):
         return True

@@ -25,9 +25,9 @@ import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from twin_resources.dagster_runs import IN_PROGRESS
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import rewrite
 from twin_resources.errors import TwinError
 
@@ -49,12 +49,12 @@ class DagsterRecords:
         own_run: id of the run that forgets; it is neither ended nor deleted.
     """
 
-    instance: Instance
+    instance: Installation
     dagster: DagsterInstance | None
     own_run: str = ""
     name: str = "dagster"
 
-    def end_runs(self, gone: Gone) -> int:
+    def end_runs(self, gone: ErasureTarget) -> int:
         """End the runs at work that could write it back, and wait until they have ended.
 
         Raises:
@@ -82,7 +82,7 @@ class DagsterRecords:
                 time.sleep(0.2)
         return len(working)
 
-    def erase(self, gone: Gone) -> int:
+    def erase(self, gone: ErasureTarget) -> int:
         """See `Place.erase`."""
         if self.dagster is None:
             return 0
@@ -109,7 +109,7 @@ class DagsterRecords:
             rewrite(path)
         return erased
 
-    def holds(self, gone: Gone) -> list[str]:
+    def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
         if self.dagster is None:
             return []
@@ -129,7 +129,7 @@ class DagsterRecords:
 
     # Runs
 
-    def _runs_with(self, gone: Gone) -> Iterator[str]:
+    def _runs_with(self, gone: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None
         for run in self.dagster.get_runs():
             if run.run_id == self.own_run:
@@ -143,14 +143,14 @@ class DagsterRecords:
             ):
                 yield run.run_id
 
-    def _events_hold(self, run_id: str, gone: Gone) -> bool:
+    def _events_hold(self, run_id: str, gone: ErasureTarget) -> bool:
         storage: Any = self.dagster.event_log_storage if self.dagster else None
         with storage.run_connection(run_id) as connection:
             asked = sa.text("SELECT event FROM event_logs WHERE run_id = :run")
             events = connection.execute(asked, {"run": run_id})
             return any(gone.is_among(str(event)) for (event,) in events)
 
-    def _logs_hold(self, run_id: str, gone: Gone) -> bool:
+    def _logs_hold(self, run_id: str, gone: ErasureTarget) -> bool:
         folder = self._folder()
         if folder is None:
             return False
@@ -195,7 +195,7 @@ class DagsterRecords:
         return sorted(folder.rglob("*.db")) if folder else []
 
 
-def opened_records(instance: Instance) -> DagsterRecords:
+def opened_records(instance: Installation) -> DagsterRecords:
     """The records of the home's own Dagster, for callers outside of a run."""
     home = instance.settings.home / "dagster"
     there = (home / "dagster.yaml").is_file()
@@ -217,7 +217,7 @@ def _vacuum(engine: sa.Engine) -> None:
             connection.execute(sa.text(f'VACUUM (FULL) "{name}"'))
 
 
-def _holding(connection: Any, gone: Gone) -> list[str]:
+def _holding(connection: Any, gone: ErasureTarget) -> list[str]:
     return [
         table.name
         for table in _tables(connection)
@@ -225,11 +225,11 @@ def _holding(connection: Any, gone: Gone) -> list[str]:
     ]
 
 
-def _holds(row: dict[str, Any], gone: Gone) -> bool:
+def _holds(row: dict[str, Any], gone: ErasureTarget) -> bool:
     return any(gone.is_among(value) for value in row.values() if isinstance(value, str))
 
 
-def _erase_rows(connection: Any, gone: Gone) -> int:
+def _erase_rows(connection: Any, gone: ErasureTarget) -> int:
     erased = 0
     for table in _tables(connection):
         for row in connection.execute(sa.select(table)).mappings().all():

@@ -1,7 +1,7 @@
 """Files as the texts that they hold: each decoded, for a grep on packed pages proves nothing.
 
 Belongs here: one reader a format, chosen by the file's first bytes.
-Does not belong here: what is looked for (`gone.py`), which files there are (the places).
+Does not belong here: what is looked for (`erasure_target.py`), which files there are (the places).
 
 A file that cannot be decoded by its own format is an error, not a file without texts. SQLite is
 read twice: its rows, and its raw pages with the write-ahead log, where deleted rows lie.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twin_resources.erasure.gone import Gone, texts_in
+from twin_resources.erasure.erasure_target import ErasureTarget, texts_in
 from twin_resources.errors import TwinError
 
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
@@ -34,7 +34,7 @@ class Undecodable(TwinError):
 
 
 @dataclass(frozen=True)
-class Text:
+class DecodedText:
     """One text in a file.
 
     Attributes:
@@ -46,7 +46,7 @@ class Text:
     value: str
 
 
-def held_in(path: Path, gone: Gone) -> str | None:
+def held_in(path: Path, gone: ErasureTarget) -> str | None:
     """Where a file holds what is gone; None: it was decoded to its end and holds nothing.
 
     A running stack replaces files all the time: one that vanishes meanwhile holds nothing either.
@@ -63,7 +63,7 @@ def held_in(path: Path, gone: Gone) -> str | None:
     return None
 
 
-def texts_of(path: Path) -> Iterator[Text]:
+def texts_of(path: Path) -> Iterator[DecodedText]:
     """Every text of a file.
 
     Raises:
@@ -99,7 +99,7 @@ def texts_of(path: Path) -> Iterator[Text]:
         ) from error
 
 
-def of_bytes(body: bytes) -> Iterator[Text]:
+def of_bytes(body: bytes) -> Iterator[DecodedText]:
     """Texts of bytes that may be gzip, JSON or anything with UTF-8 in it."""
     if body.startswith(_GZIP):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -115,14 +115,14 @@ def of_bytes(body: bytes) -> Iterator[Text]:
         try:
             document = json.loads(text)
         except ValueError:
-            yield Text("bytes", text)  # JSON lines, or a file that is being written
+            yield DecodedText("bytes", text)  # JSON lines, or a file that is being written
             return
-        yield from (Text("json", leaf) for leaf in texts_in(document))
+        yield from (DecodedText("json", leaf) for leaf in texts_in(document))
         return
-    yield Text("bytes", text)
+    yield DecodedText("bytes", text)
 
 
-def _of_sqlite(path: Path) -> Iterator[Text]:
+def _of_sqlite(path: Path) -> Iterator[DecodedText]:
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
     try:
         connection.text_factory = lambda body: body.decode("utf-8", errors="replace")
@@ -133,9 +133,13 @@ def _of_sqlite(path: Path) -> Iterator[Text]:
             for row in cursor:
                 for column, value in zip(columns, row, strict=True):
                     if isinstance(value, bytes):
-                        yield from (Text(f"{table}.{column}", one.value) for one in of_bytes(value))
+                        yield from (
+                            DecodedText(f"{table}.{column}", one.value) for one in of_bytes(value)
+                        )
                     else:
-                        yield from (Text(f"{table}.{column}", leaf) for leaf in texts_in(value))
+                        yield from (
+                            DecodedText(f"{table}.{column}", leaf) for leaf in texts_in(value)
+                        )
     finally:
         connection.close()
     yield from _raw(path)
@@ -145,7 +149,7 @@ def _of_sqlite(path: Path) -> Iterator[Text]:
             yield from _raw(beside)
 
 
-def _of_lance(path: Path) -> Iterator[Text]:
+def _of_lance(path: Path) -> Iterator[DecodedText]:
     from lance.file import LanceFileReader
 
     try:
@@ -156,7 +160,7 @@ def _of_lance(path: Path) -> Iterator[Text]:
         raise ValueError(f"not a Lance file: {error}") from error
     for batch in reader.read_all(batch_size=_ROWS).to_batches():
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            yield from (Text(f"column {name}", value) for value in _texts_of_column(column))
+            yield from (DecodedText(f"column {name}", value) for value in _texts_of_column(column))
 
 
 def _texts_of_column(column: Any) -> Iterator[str]:
@@ -171,17 +175,17 @@ def _texts_of_column(column: Any) -> Iterator[str]:
             yield from texts_in(value)
 
 
-def _of_parquet(path: Path) -> Iterator[Text]:
+def _of_parquet(path: Path) -> Iterator[DecodedText]:
     import pyarrow.parquet as pq
 
     file: Any = pq.ParquetFile(path)
     yield from _of_metadata(file.schema_arrow.metadata)
     for batch in file.iter_batches(batch_size=_ROWS):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            yield from (Text(f"column {name}", value) for value in _texts_of_column(column))
+            yield from (DecodedText(f"column {name}", value) for value in _texts_of_column(column))
 
 
-def _of_arrow(path: Path) -> Iterator[Text]:
+def _of_arrow(path: Path) -> Iterator[DecodedText]:
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:
@@ -190,21 +194,25 @@ def _of_arrow(path: Path) -> Iterator[Text]:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                yield from (Text(f"column {name}", value) for value in _texts_of_column(column))
+                yield from (
+                    DecodedText(f"column {name}", value) for value in _texts_of_column(column)
+                )
 
 
-def _of_metadata(metadata: Any) -> Iterator[Text]:
+def _of_metadata(metadata: Any) -> Iterator[DecodedText]:
     for name, value in (metadata or {}).items():
-        yield Text(f"metadata {name.decode(errors='replace')}", value.decode(errors="replace"))
+        yield DecodedText(
+            f"metadata {name.decode(errors='replace')}", value.decode(errors="replace")
+        )
 
 
-def _of_safetensors(path: Path) -> Iterator[Text]:
+def _of_safetensors(path: Path) -> Iterator[DecodedText]:
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         yield from of_bytes(stream.read(size))
 
 
-def _raw(path: Path, *, most: int | None = None) -> Iterator[Text]:
+def _raw(path: Path, *, most: int | None = None) -> Iterator[DecodedText]:
     """A file's bytes as text, in pieces that overlap."""
     read, before = 0, b""
     with path.open("rb") as stream:
@@ -215,5 +223,5 @@ def _raw(path: Path, *, most: int | None = None) -> Iterator[Text]:
             read += len(piece)
             if piece[:2] == _GZIP and not before:
                 piece = gzip.decompress(piece + stream.read())
-            yield Text("bytes", (before + piece).decode("utf-8", errors="replace"))
+            yield DecodedText("bytes", (before + piece).decode("utf-8", errors="replace"))
             before = piece[-_OVERLAP:]

@@ -4,7 +4,7 @@ Belongs here: author files, progress, logs, reports, plots, jobs of trainings, a
 version of this project writes there.
 Does not belong here: tables, checkpoints, Dagster's records and the three SQLite stores, which are
 places of their own; prepared weights, which come from elsewhere; the sources an author imports
-from, which are the author's own copy (`elsewhere.py` lists them).
+from, which are the author's own copy (`manual_steps.py` lists them).
 
 A log loses the lines that hold it, a JSON document the entries, a SQLite file the rows. The job
 folder of a training goes whole, and so does any other file: a report is made anew.
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from twin_resources.authors import list_authors
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import delete_holding, opened, rewrite
 
 FOLDER = "forgetting"  # marks of open requests, and certificates: hashes alone
@@ -37,10 +37,10 @@ _SQLITE = b"SQLite format 3\x00"
 class HomeFiles:
     """Everything under the home but what is claimed."""
 
-    instance: Instance
+    instance: Installation
     name: str = "files"
 
-    def erase(self, gone: Gone) -> int:
+    def erase(self, gone: ErasureTarget) -> int:
         """See `Place.erase`."""
         erased = 0
         for path in list(self.named(gone)):
@@ -56,7 +56,7 @@ class HomeFiles:
                 erased += 1
         return erased
 
-    def holds(self, gone: Gone) -> list[str]:
+    def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
         home = self.instance.settings.home
         found = [
@@ -80,7 +80,7 @@ class HomeFiles:
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 
-    def named(self, gone: Gone) -> Iterator[Path]:
+    def named(self, gone: ErasureTarget) -> Iterator[Path]:
         """Files and folders that are named after the author."""
         if not gone.whole_author:
             return
@@ -132,7 +132,7 @@ def _remove(path: Path) -> int:
     return 1
 
 
-def _clean(path: Path, gone: Gone) -> None:
+def _clean(path: Path, gone: ErasureTarget) -> None:
     with path.open("rb") as stream:
         head = stream.read(len(_SQLITE))
     if head == _SQLITE:
@@ -145,7 +145,7 @@ def _clean(path: Path, gone: Gone) -> None:
         path.unlink()
 
 
-def _clean_sqlite(path: Path, gone: Gone) -> None:
+def _clean_sqlite(path: Path, gone: ErasureTarget) -> None:
     with opened(path) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in names:
@@ -153,7 +153,7 @@ def _clean_sqlite(path: Path, gone: Gone) -> None:
     rewrite(path)
 
 
-def _clean_lines(path: Path, gone: Gone) -> None:
+def _clean_lines(path: Path, gone: ErasureTarget) -> None:
     """In place: the process that writes the log goes on writing into it.
 
     A run of words may lie across lines, so a line goes with its neighbours when they hold it
@@ -167,7 +167,7 @@ def _clean_lines(path: Path, gone: Gone) -> None:
         stream.truncate()
 
 
-def _lines_without(lines: Iterable[str], gone: Gone) -> list[str]:
+def _lines_without(lines: Iterable[str], gone: ErasureTarget) -> list[str]:
     kept = [line for line in lines if not gone.is_in(line)]
     while gone.is_in("".join(kept)):  # across lines: halve until only those that hold it are left
         found = _smallest(kept, gone)
@@ -175,7 +175,7 @@ def _lines_without(lines: Iterable[str], gone: Gone) -> list[str]:
     return kept
 
 
-def _smallest(lines: list[str], gone: Gone) -> tuple[int, int]:
+def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:
     """The first stretch of lines that holds it and gets no shorter from either end."""
     first, last = 0, len(lines)
     low, high = 1, len(lines)
@@ -197,7 +197,7 @@ def _smallest(lines: list[str], gone: Gone) -> tuple[int, int]:
     return first, last
 
 
-def _clean_json(path: Path, gone: Gone) -> None:
+def _clean_json(path: Path, gone: ErasureTarget) -> None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -213,12 +213,12 @@ def _clean_json(path: Path, gone: Gone) -> None:
 _GONE = object()
 
 
-def _without(value: Any, gone: Gone) -> Any:
+def _without(value: Any, gone: ErasureTarget) -> Any:
     left = _pruned(value, gone)
     return {} if left is _GONE else left
 
 
-def _pruned(value: Any, gone: Gone) -> Any:
+def _pruned(value: Any, gone: ErasureTarget) -> Any:
     if isinstance(value, str):
         return _GONE if gone.is_among(value) else value
     if isinstance(value, list):

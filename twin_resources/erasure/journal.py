@@ -1,7 +1,7 @@
 """The journal of forgetting: what was asked, how far it came, and what must not come back.
 
 Belongs here: three tables of the state store, and reading and writing them.
-Does not belong here: doing it (`forgetting.py`), what a step is (`places.py`).
+Does not belong here: doing it (`erasing.py`), what a step is (`data_stores.py`).
 Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9: the plan is written
 before the first step, each step may be done again, so a crash anywhere is a step done twice.
 
@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from twin_resources.erasure.gone import Kind, Subject, digest_of
+from twin_resources.erasure.erasure_target import ErasureSubject, Kind, digest_of
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
@@ -54,7 +54,7 @@ TABLES = (requests, steps, remembered)
 
 
 @dataclass(frozen=True)
-class Request:
+class ErasureRequest:
     """One request.
 
     Attributes:
@@ -67,7 +67,7 @@ class Request:
     number: int
     kind: Kind
     subject_hash: str
-    subject: Subject | None
+    subject: ErasureSubject | None
     key_hash: str
     plan: str
     asked_by: str
@@ -82,7 +82,7 @@ def open_journal(state: State) -> None:
         _metadata.create_all(connection)
 
 
-def ask(state: State, subject: Subject, *, asked_by: str, key_hash: str = "") -> int:
+def ask(state: State, subject: ErasureSubject, *, asked_by: str, key_hash: str = "") -> int:
     """Enter a request; one of the same subject that is not done yet is joined.
 
     Returns:
@@ -113,7 +113,7 @@ def ask(state: State, subject: Subject, *, asked_by: str, key_hash: str = "") ->
         ).scalar_one()
 
 
-def find(state: State, number: int) -> Request:
+def find(state: State, number: int) -> ErasureRequest:
     """One request.
 
     Raises:
@@ -132,7 +132,7 @@ def find(state: State, number: int) -> Request:
     return _request(found)
 
 
-def unfinished(state: State) -> list[Request]:
+def unfinished(state: State) -> list[ErasureRequest]:
     """Requests that are not done, oldest first."""
     open_journal(state)
     with state.reading() as connection:
@@ -141,12 +141,12 @@ def unfinished(state: State) -> list[Request]:
         return [_request(row) for row in rows]
 
 
-def _request(row: Any) -> Request:
+def _request(row: Any) -> ErasureRequest:
     values = dict(row)
     named = cast("dict[str, str]", values.pop("subject"))
     kind = cast("Kind", values["kind"])
-    subject = Subject(kind, named["author"], named["name"]) if named else None
-    return Request(**values, subject=subject, key_hash=named.get("key_hash", ""))
+    subject = ErasureSubject(kind, named["author"], named["name"]) if named else None
+    return ErasureRequest(**values, subject=subject, key_hash=named.get("key_hash", ""))
 
 
 def write_plan(state: State, number: int, plan: str) -> None:
@@ -204,7 +204,7 @@ def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterab
 
 
 @dataclass(frozen=True)
-class ForgottenPosts:
+class ErasedPosts:
     """The posts of one author that must not come back."""
 
     author: str
@@ -219,9 +219,9 @@ class ForgottenPosts:
         return bool(self.hashes) and digest_of("text", self.author, content_hash) in self.hashes
 
 
-def forgotten_posts(state: State, author: str) -> ForgottenPosts:
+def forgotten_posts(state: State, author: str) -> ErasedPosts:
     """What an import of this author leaves out."""
     open_journal(state)
     with state.reading() as connection:
         found = connection.execute(sa.select(remembered.c.hash)).scalars()
-        return ForgottenPosts(author, frozenset(found))
+        return ErasedPosts(author, frozenset(found))

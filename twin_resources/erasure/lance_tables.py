@@ -23,10 +23,10 @@ from typing import Any, cast
 
 import polars as pl
 
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone
-from twin_resources.erasure.object_versions import Bucket, bucket_of
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.erasure.object_versions import VersionedBucket, bucket_of
 from twin_resources.models.retrieval.index import keep_vector_index
 from twin_resources.models.retrieval.retrieval import TABLE as PASSAGES
 from twin_resources.quality.judges.stored import STORED_TABLES
@@ -59,7 +59,7 @@ _OWN_KEYS = ("source_id", "document_id")
 
 
 @dataclass
-class Hits:
+class MatchedRows:
     """Rows of one table that hold what is gone.
 
     Attributes:
@@ -77,12 +77,12 @@ class Hits:
 class LanceTables:
     """Every table of every author under the base URI."""
 
-    instance: Instance
+    instance: Installation
     name: str = "tables"
 
     # Place
 
-    def erase(self, gone: Gone) -> int:
+    def erase(self, gone: ErasureTarget) -> int:
         """See `Place.erase`."""
         erased = 0
         for author in self.authors(gone):
@@ -97,7 +97,7 @@ class LanceTables:
                 bucket.remove_old_versions(f"{author}/")
         return erased
 
-    def holds(self, gone: Gone) -> list[str]:
+    def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
         found: list[str] = []
         bucket = self._bucket()
@@ -116,7 +116,7 @@ class LanceTables:
 
     # What there is
 
-    def authors(self, gone: Gone) -> list[str]:
+    def authors(self, gone: ErasureTarget) -> list[str]:
         """Folders of the base URI that may hold it: the author's and what is of all authors.
 
         A reader may have asked anyone.
@@ -142,13 +142,15 @@ class LanceTables:
             names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         return sorted(name.removesuffix(".lance") for name in names if name.endswith(".lance"))
 
-    def hits(self, asset: str, author: str, gone: Gone, *, by_text: bool = True) -> Hits:
+    def hits(
+        self, asset: str, author: str, gone: ErasureTarget, *, by_text: bool = True
+    ) -> MatchedRows:
         """Rows of a table that hold it, in the newest version and in every tagged one.
 
         Args:
             by_text: read every text; False: only the columns of identifiers.
         """
-        found = Hits()
+        found = MatchedRows()
         for table in self._versions(asset, author):
             _scan(table, gone, found, by_text=by_text)
             if asset in MADE_OF_EVERYTHING and gone.subject.kind == "post":
@@ -157,7 +159,7 @@ class LanceTables:
         found.linking -= found.keys
         return found
 
-    def own_texts(self, asset: str, author: str, gone: Gone) -> Iterator[str]:
+    def own_texts(self, asset: str, author: str, gone: ErasureTarget) -> Iterator[str]:
         """Texts of the rows that are a post, or a part of it, for its marks."""
         for table in self._versions(asset, author):
             keys = [name for name in _OWN_KEYS if name in table.columns]
@@ -182,7 +184,7 @@ class LanceTables:
 
     # Erasing
 
-    def _erase_rows(self, asset: str, author: str, gone: Gone) -> int:
+    def _erase_rows(self, asset: str, author: str, gone: ErasureTarget) -> int:
         """Rows by key, from every version; a tag that held one moves to what is left."""
         hits = self.hits(asset, author, gone)
         # What an edit or a deletion took out of the newest version lies in the older ones: those
@@ -211,7 +213,9 @@ class LanceTables:
             keep_vector_index(tables, author)
         return len(hits.keys) + unlinked.height
 
-    def _without_links(self, asset: str, author: str, keys: set[str], gone: Gone) -> pl.DataFrame:
+    def _without_links(
+        self, asset: str, author: str, keys: set[str], gone: ErasureTarget
+    ) -> pl.DataFrame:
         """Rows of the newest version as they stay, their key first; without keys an empty frame."""
         tables = self.instance.tables
         table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
@@ -275,11 +279,11 @@ class LanceTables:
             found += [f"{author}/{asset}: an old index" for name in there if name not in standing]
         return found
 
-    def _bucket(self) -> Bucket | None:
+    def _bucket(self) -> VersionedBucket | None:
         return bucket_of(self.instance.tables)
 
 
-def _held(files: Iterator[tuple[str, Path]], gone: Gone) -> list[str]:
+def _held(files: Iterator[tuple[str, Path]], gone: ErasureTarget) -> list[str]:
     found: list[str] = []
     for shown, path in files:
         where = held_in(path, gone)
@@ -288,7 +292,7 @@ def _held(files: Iterator[tuple[str, Path]], gone: Gone) -> list[str]:
     return found
 
 
-def _scan(table: StoredTable, gone: Gone, hits: Hits, *, by_text: bool) -> None:
+def _scan(table: StoredTable, gone: ErasureTarget, hits: MatchedRows, *, by_text: bool) -> None:
     """Add the rows of one version that hold it."""
     columns = [name for name in table.dataset.schema.names if name in _read_columns(table)]
     descends = [name for name in columns if name in DESCENDS]
@@ -329,7 +333,7 @@ def _read_columns(table: StoredTable) -> set[str]:
     return found
 
 
-def _names_it(value: object, gone: Gone) -> bool:
+def _names_it(value: object, gone: ErasureTarget) -> bool:
     if isinstance(value, str):
         return gone.is_value(value)
     if isinstance(value, list):

@@ -33,7 +33,7 @@ _ARGUMENTS = {
 
 
 @dataclass(frozen=True)
-class Bucket:
+class VersionedBucket:
     """The part of a bucket under one prefix, which ends in a slash or is empty."""
 
     client: Any
@@ -43,7 +43,7 @@ class Bucket:
     def folders(self, under: str = "") -> list[str]:
         """Names directly under a path, of what has objects below it."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self.prefix + under, Delimiter="/"
+            VersionedBucket=self.bucket, Prefix=self.prefix + under, Delimiter="/"
         )
         return [
             str(item["Prefix"])[len(self.prefix + under) :].rstrip("/")
@@ -81,7 +81,7 @@ class Bucket:
 
     def _versions(self, under: str) -> Iterator[dict[str, Any]]:
         pages = self.client.get_paginator("list_object_versions").paginate(
-            Bucket=self.bucket, Prefix=self.prefix + under
+            VersionedBucket=self.bucket, Prefix=self.prefix + under
         )
         for page in pages:
             for name, marker in (("Versions", False), ("DeleteMarkers", True)):
@@ -98,7 +98,7 @@ class Bucket:
             some = found[start : start + _AT_ONCE]
             objects = [{name: item[name] for name in ("Key", "VersionId")} for item in some]
             answer: Mapping[str, Any] = self.client.delete_objects(
-                Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
+                VersionedBucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
             )
             refused = answer.get("Errors", ())
             if refused:
@@ -111,7 +111,7 @@ class Bucket:
         return len(found)
 
 
-def bucket_of(tables: Tables) -> Bucket | None:
+def bucket_of(tables: Tables) -> VersionedBucket | None:
     """The bucket of the tables; None: they are a folder.
 
     Raises:
@@ -143,4 +143,4 @@ def bucket_of(tables: Tables) -> Bucket | None:
             arguments[argument] = value
     bucket, _, prefix = rest.partition("/")
     client: Any = boto3.client("s3", **arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return Bucket(client, bucket, f"{prefix.rstrip('/')}/" if prefix else "")
+    return VersionedBucket(client, bucket, f"{prefix.rstrip('/')}/" if prefix else "")

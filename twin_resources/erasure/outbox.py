@@ -16,9 +16,9 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import opened, rewrite
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
 from twin_resources.observability.langfuse.tombstones import (
@@ -28,17 +28,17 @@ from twin_resources.observability.langfuse.tombstones import (
     tombstone,
     without_traces,
 )
-from twin_resources.observability.trace_store.otlp import Span
+from twin_resources.observability.trace_store.otlp import OtlpSpan
 
 
 @dataclass(frozen=True)
 class WaitingInOutbox:
     """The outbox of the home."""
 
-    instance: Instance
+    instance: Installation
     name: str = "outbox"
 
-    def erase(self, gone: Gone) -> int:
+    def erase(self, gone: ErasureTarget) -> int:
         """See `Place.erase`."""
         path = outbox_path(self.instance.settings)
         if not path.is_file():
@@ -64,14 +64,14 @@ class WaitingInOutbox:
             rewrite(path)
         return erased
 
-    def take_again(self, gone: Gone, *, until: float) -> None:
+    def take_again(self, gone: ErasureTarget, *, until: float) -> None:
         """A reader or an author may come back: only what began before `until` is left out then."""
         path = outbox_path(self.instance.settings)
         if path.is_file():
             with opened(path) as connection:
                 end_at(connection, _people_of(gone), until=until)
 
-    def holds(self, gone: Gone) -> list[str]:
+    def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
         path = outbox_path(self.instance.settings)
         if not path.is_file():
@@ -85,19 +85,19 @@ class WaitingInOutbox:
         return found
 
 
-def span_holds(span: Span, gone: Gone) -> bool:
+def span_holds(span: OtlpSpan, gone: ErasureTarget) -> bool:
     """Whether a span is of a trace that is gone, or says something of it."""
     return gone.is_value(span.trace_id) or gone.is_among(dict(span.attributes))
 
 
-def _tombstones_of(gone: Gone, traces: set[str]) -> list[str]:
+def _tombstones_of(gone: ErasureTarget, traces: set[str]) -> list[str]:
     named = [tombstone("trace", one) for one in sorted(traces)]
     if gone.subject.kind == "post":
         named += [tombstone("chunk", one) for one in sorted(gone.chunks)]
     return named + _people_of(gone)
 
 
-def _people_of(gone: Gone) -> list[str]:
+def _people_of(gone: ErasureTarget) -> list[str]:
     if gone.subject.kind == "author":
         return [tombstone("author", gone.author)]
     return [tombstone("reader", gone.subject.name)] if gone.subject.kind == "reader" else []
@@ -107,7 +107,7 @@ def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, by
     return connection.execute(f"SELECT number, kind, body FROM {table}").fetchall()
 
 
-def _clean_traces(connection: sqlite3.Connection, table: str, gone: Gone) -> set[str]:
+def _clean_traces(connection: sqlite3.Connection, table: str, gone: ErasureTarget) -> set[str]:
     """Take spans out of the exports; returns their traces."""
     erased: set[str] = set()
     for number, kind, body in _rows(connection, table):
@@ -129,7 +129,9 @@ def _clean_traces(connection: sqlite3.Connection, table: str, gone: Gone) -> set
     return erased
 
 
-def _clean_scores(connection: sqlite3.Connection, table: str, gone: Gone, traces: set[str]) -> int:
+def _clean_scores(
+    connection: sqlite3.Connection, table: str, gone: ErasureTarget, traces: set[str]
+) -> int:
     erased = 0
     for number, kind, body in _rows(connection, table):
         if kind != "score":

@@ -18,24 +18,24 @@ import sqlalchemy as sa
 from twin_resources.access.provider_batch_rows import BatchRow, at_providers
 from twin_resources.authors import list_authors, read_author
 from twin_resources.erasure.checkpoints import trained_on
-from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.marks import Marking
-from twin_resources.erasure.place import Instance
-from twin_resources.erasure.trace_store import Seen, is_of, trace_store_of
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
+from twin_resources.erasure.trace_store import SeenObservation, is_of, trace_store_of
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.trace_texts import question_of
-from twin_resources.quality.ledger import schema as ledger
+from twin_resources.quality.ledger import ledger_tables as ledger
 
 POSTS = "raw_posts"
 _TEXTS = ("raw_posts", "cleaned_documents")
 
 
 class _Traces(Protocol):
-    def seen(self) -> Iterator[Seen]: ...
+    def seen(self) -> Iterator[SeenObservation]: ...
 
 
-def plan(instance: Instance, subject: Subject, *, key_hash: str = "") -> Gone:
+def plan(instance: Installation, subject: ErasureSubject, *, key_hash: str = "") -> ErasureTarget:
     """Everything that belongs to a subject.
 
     Raises:
@@ -43,7 +43,7 @@ def plan(instance: Instance, subject: Subject, *, key_hash: str = "") -> Gone:
     """
     ledger.open_tables(instance.state)
     gone = replace(_begin(instance, subject), key_hash=key_hash)
-    tables, marking = LanceTables(instance), Marking()
+    tables, marking = LanceTables(instance), FingerprintCollector()
     if subject.kind == "post":
         gone = _followed(tables, gone)
         for text in _own_texts(tables, gone):
@@ -75,13 +75,13 @@ def plan(instance: Instance, subject: Subject, *, key_hash: str = "") -> Gone:
     return replace(gone, checkpoints=frozenset(seen))
 
 
-def _begin(instance: Instance, subject: Subject) -> Gone:
+def _begin(instance: Installation, subject: ErasureSubject) -> ErasureTarget:
     if subject.kind == "author":
         name = _display_name(instance, subject.author)
         names = frozenset({subject.author, name} - {""})
-        return Gone(subject, ids=frozenset({subject.author}), names=names)
+        return ErasureTarget(subject, ids=frozenset({subject.author}), names=names)
     if subject.kind == "reader":
-        return Gone(subject, ids=frozenset({subject.name}))
+        return ErasureTarget(subject, ids=frozenset({subject.name}))
     tables = instance.tables
     if not tables.exists(POSTS, subject.author):
         raise TwinError(
@@ -97,10 +97,10 @@ def _begin(instance: Instance, subject: Subject) -> Gone:
             found=f"{posts.height} posts, none with that source id or address",
             next_step="name it as `twin explain` does, by its source id or its address",
         )
-    return Gone(subject, ids=frozenset(named["source_id"].to_list()))
+    return ErasureTarget(subject, ids=frozenset(named["source_id"].to_list()))
 
 
-def _display_name(instance: Instance, slug: str) -> str:
+def _display_name(instance: Installation, slug: str) -> str:
     known = (instance.settings.authors_dir / f"{slug}.toml").is_file()
     name = read_author(instance.settings, slug).name if known else ""
     there = known or slug in LanceTables(instance).authors(_nobody(slug))
@@ -114,11 +114,11 @@ def _display_name(instance: Instance, slug: str) -> str:
     return name if " " in name.strip() else ""
 
 
-def _nobody(slug: str) -> Gone:
-    return Gone(Subject("author", slug, slug), names=frozenset({slug}))
+def _nobody(slug: str) -> ErasureTarget:
+    return ErasureTarget(ErasureSubject("author", slug, slug), names=frozenset({slug}))
 
 
-def _followed(tables: LanceTables, gone: Gone) -> Gone:
+def _followed(tables: LanceTables, gone: ErasureTarget) -> ErasureTarget:
     """Add the keys of rows that were made from it, until none is new."""
     while True:
         made: set[str] = set()
@@ -134,18 +134,18 @@ def _followed(tables: LanceTables, gone: Gone) -> Gone:
         gone = replace(gone, ids=gone.ids | made, chunks=gone.chunks | frozenset(chunks))
 
 
-def _own_texts(tables: LanceTables, gone: Gone) -> Iterator[str]:
+def _own_texts(tables: LanceTables, gone: ErasureTarget) -> Iterator[str]:
     for asset in tables.assets(gone.author):
         yield from tables.own_texts(asset, gone.author, gone)
 
 
-def _other_posts(instance: Instance, gone: Gone) -> Iterator[str]:
+def _other_posts(instance: Installation, gone: ErasureTarget) -> Iterator[str]:
     for asset in _TEXTS:
         yield from _posts_of(instance, gone.author, but=gone, asset=asset)
 
 
 def _posts_of(
-    instance: Instance, author: str, *, but: Gone | None = None, asset: str = POSTS
+    instance: Installation, author: str, *, but: ErasureTarget | None = None, asset: str = POSTS
 ) -> Iterator[str]:
     if not instance.tables.exists(asset, author):
         return
@@ -156,7 +156,7 @@ def _posts_of(
             yield f"{text}"
 
 
-def _traces_of(instance: Instance, gone: Gone) -> tuple[set[str], set[str]]:
+def _traces_of(instance: Installation, gone: ErasureTarget) -> tuple[set[str], set[str]]:
     """Traces by the ledger and by the trace store, which may know older or newer ones; and which of
     them a paid provider's model answered (`model trace-id`)."""
     table = ledger.traces
@@ -186,7 +186,7 @@ def _traces_of(instance: Instance, gone: Gone) -> tuple[set[str], set[str]]:
     return found, {f"{providers[trace]} {trace}" for trace in found & providers.keys()}
 
 
-def is_put_off(row: BatchRow, gone: Gone) -> bool:
+def is_put_off(row: BatchRow, gone: ErasureTarget) -> bool:
     """Whether a row of a provider's batch asks the author, is the reader's, or holds the post."""
     if gone.author and row.author != gone.author:
         return False
@@ -195,7 +195,7 @@ def is_put_off(row: BatchRow, gone: Gone) -> bool:
     return gone.whole_author or gone.is_among([dict(row.request), row.record])
 
 
-def _shows(row: Any, gone: Gone) -> bool:
+def _shows(row: Any, gone: ErasureTarget) -> bool:
     """Whether a prompt held one of the passages."""
     shown = row.get("chunks")
     if shown is None:
@@ -210,7 +210,7 @@ def _shows(row: Any, gone: Gone) -> bool:
     )
 
 
-def _authors_of(instance: Instance, gone: Gone) -> frozenset[str]:
+def _authors_of(instance: Installation, gone: ErasureTarget) -> frozenset[str]:
     if gone.author:
         return frozenset({gone.author})
     with instance.state.reading() as connection:
@@ -224,7 +224,7 @@ def _authors_of(instance: Instance, gone: Gone) -> frozenset[str]:
     return frozenset(found - {""})
 
 
-def _mark_asked(instance: Instance, gone: Gone, marking: Marking) -> None:
+def _mark_asked(instance: Installation, gone: ErasureTarget, marking: FingerprintCollector) -> None:
     """Mark questions and edits of the traces and of the reader, but not what others say too."""
     asked = list(_asked(instance, gone))
     for is_own, text in asked:
@@ -235,7 +235,7 @@ def _mark_asked(instance: Instance, gone: Gone, marking: Marking) -> None:
             marking.keep(text)
 
 
-def _asked(instance: Instance, gone: Gone) -> Iterator[tuple[bool, str]]:
+def _asked(instance: Installation, gone: ErasureTarget) -> Iterator[tuple[bool, str]]:
     """(whether it goes, question or edit) of everybody."""
     of_reader, reader = gone.subject.kind == "reader", gone.subject.name
     traces, scores = ledger.traces, ledger.scores

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.erasure.decoding import of_bytes
-from twin_resources.erasure.gone import Gone
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
 
 BUSY_S = 30.0
@@ -44,7 +44,7 @@ def opened(path: Path) -> Generator[sqlite3.Connection]:
         connection.close()
 
 
-def delete_holding(connection: sqlite3.Connection, table: str, gone: Gone) -> int:
+def delete_holding(connection: sqlite3.Connection, table: str, gone: ErasureTarget) -> int:
     """Delete the rows of a table that hold it anywhere, also packed; returns how many."""
     rows = connection.execute(f'SELECT rowid, * FROM "{table}"')
     held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
@@ -52,7 +52,7 @@ def delete_holding(connection: sqlite3.Connection, table: str, gone: Gone) -> in
     return len(held)
 
 
-def row_holds(row: tuple[Any, ...], gone: Gone) -> bool:
+def row_holds(row: tuple[Any, ...], gone: ErasureTarget) -> bool:
     """Whether any value of a row holds it."""
     for value in row:
         if isinstance(value, bytes):

@@ -23,12 +23,12 @@ from twin_resources.access.account_rows import TABLES as SPENDING
 from twin_resources.access.account_rows import unname
 from twin_resources.access.keys import gateway_key_limits, id_of_hash
 from twin_resources.erasure import journal
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import rewrite
 from twin_resources.quality.ledger.ledger import LEASE as LEDGER
-from twin_resources.quality.ledger.schema import open_tables
+from twin_resources.quality.ledger.ledger_tables import open_tables
 
 _OURS = frozenset(table.name for table in journal.TABLES) | {"schema_number"}
 # Dagster's, where both share one PostgreSQL database.
@@ -49,7 +49,7 @@ LEDGER_WAIT_S = 90  # one reading takes at most 40 s
 class StateStore:
     """Every table of the state store but the journal."""
 
-    instance: Instance
+    instance: Installation
     name: str = "state"
 
     @property
@@ -58,7 +58,7 @@ class StateStore:
         url = self.instance.state.engine.url
         return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
-    def erase(self, gone: Gone) -> int:
+    def erase(self, gone: ErasureTarget) -> int:
         """See `Place.erase`."""
         open_tables(self.instance.state)
         erased = 0
@@ -81,7 +81,7 @@ class StateStore:
         else:
             _vacuum(self.instance.state.engine)
 
-    def holds(self, gone: Gone) -> list[str]:
+    def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`; the journal's own rows are left out until it is closed."""
         found: list[str] = []
         with self.instance.state.reading() as connection:
@@ -90,7 +90,7 @@ class StateStore:
                 found += [table.name for row in rows if _holds(dict(row), gone)][:3]
         return found
 
-    def holds_at_all(self, gone: Gone) -> list[str]:
+    def holds_at_all(self, gone: ErasureTarget) -> list[str]:
         """The file as a whole, free pages and journal included; after the journal is closed."""
         if self.path is None:
             return self.holds(gone)
@@ -104,11 +104,11 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
     return list(known.sorted_tables)
 
 
-def _holds(row: Mapping[str, Any], gone: Gone) -> bool:
+def _holds(row: Mapping[str, Any], gone: ErasureTarget) -> bool:
     return any(value is not None and gone.is_among(value) for value in row.values())
 
 
-def _erase(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
+def _erase(connection: sa.Connection, table: sa.Table, gone: ErasureTarget) -> int:
     erased = 0
     if table.name == KEYS:
         return _erase_keys(connection, table, gone)
@@ -140,7 +140,7 @@ def _erase(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
     return erased
 
 
-def _is_of_a_trace(values: Mapping[str, Any], gone: Gone) -> bool:
+def _is_of_a_trace(values: Mapping[str, Any], gone: ErasureTarget) -> bool:
     """A row of the ledger goes whole: without its trace or its reader it means nothing."""
     return "trace_id" in values or any(
         isinstance(values.get(name), str) and gone.is_value(values[name])
@@ -148,7 +148,7 @@ def _is_of_a_trace(values: Mapping[str, Any], gone: Gone) -> bool:
     )
 
 
-def _erase_keys(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
+def _erase_keys(connection: sa.Connection, table: sa.Table, gone: ErasureTarget) -> int:
     """Keys of a reader, and keys that reach nobody but the author."""
     erased = 0
     for row in connection.execute(sa.select(table)).mappings().all():
@@ -170,7 +170,7 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
     return erased
 
 
-def _unname_spending(connection: sa.Connection, table: sa.Table, gone: Gone) -> int:
+def _unname_spending(connection: sa.Connection, table: sa.Table, gone: ErasureTarget) -> int:
     """What was spent stays spent, or limits would open: it loses the name of who is gone."""
     if table.name != SPENDING[0]:
         return 0  # both tables at once

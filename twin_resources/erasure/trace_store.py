@@ -22,9 +22,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone
-from twin_resources.erasure.place import Instance, Place
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import opened, rewrite, row_holds
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
@@ -35,7 +35,7 @@ EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name of an experiment's out
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenObservation:
     """An observation: whose it is, everything that it holds (`row`), and which paid provider's
     model it was asked of, if one was."""
 
@@ -50,14 +50,14 @@ class Seen:
 class EmbeddedTraces:
     """`traces.sqlite` of the home."""
 
-    instance: Instance
+    instance: Installation
     name: str = "traces"
 
     @property
     def path(self) -> Path:
         return self.instance.settings.home / "traces.sqlite"
 
-    def seen(self) -> Iterator[Seen]:
+    def seen(self) -> Iterator[SeenObservation]:
         """Every observation, one at a time."""
         if not self.path.is_file():
             return
@@ -69,8 +69,8 @@ class EmbeddedTraces:
         finally:
             connection.close()
 
-    def erase(self, gone: Gone) -> int:
-        """See `Place.erase`."""
+    def erase(self, gone: ErasureTarget) -> int:
+        """See `DataStore.erase`."""
         if not self.path.is_file():
             return 0
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
@@ -89,8 +89,8 @@ class EmbeddedTraces:
         rewrite(self.path)
         return erased + len(held)
 
-    def holds(self, gone: Gone) -> list[str]:
-        """See `Place.holds`."""
+    def holds(self, gone: ErasureTarget) -> list[str]:
+        """See `DataStore.holds`."""
         if not self.path.is_file():
             return []
         where = held_in(self.path, gone)
@@ -101,12 +101,12 @@ class EmbeddedTraces:
 class LangfuseTraces:
     """A Langfuse that the settings name. `is_background`: deletions take effect later."""
 
-    instance: Instance
+    instance: Installation
     client: LangfuseClient
     name: str = "traces"
     is_background: bool = True
 
-    def seen(self) -> Iterator[Seen]:
+    def seen(self) -> Iterator[SeenObservation]:
         """Every generation and every answer of an evaluation's experiments, newest first."""
         for item in chain(
             self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)),
@@ -122,7 +122,7 @@ class LangfuseTraces:
                 }
             )
 
-    def items(self, gone: Gone) -> list[str]:
+    def items(self, gone: ErasureTarget) -> list[str]:
         """Ids of the items of evaluations' datasets that hold it."""
         return [
             str(item["id"])
@@ -131,8 +131,8 @@ class LangfuseTraces:
             if (gone.whole_author and author == gone.author) or gone.is_among(item)
         ]
 
-    def erase(self, gone: Gone) -> int:
-        """Ask for the deletion of every trace, score and item; see `Place.erase`."""
+    def erase(self, gone: ErasureTarget) -> int:
+        """Ask for the deletion of every trace, score and item; see `DataStore.erase`."""
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
         for trace_id in sorted(traces):
             with _none_there():
@@ -147,8 +147,8 @@ class LangfuseTraces:
                 self.client.delete_dataset_item(item_id)
         return len(traces) + len(scores) + len(items)
 
-    def holds(self, gone: Gone) -> list[str]:
-        """Traces, scores and items that it still answers; see `Place.holds`."""
+    def holds(self, gone: ErasureTarget) -> list[str]:
+        """Traces, scores and items that it still answers; see `DataStore.holds`."""
         found = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
         found += [f"dataset item {item_id}" for item_id in self.items(gone)]
         return found + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
@@ -164,14 +164,14 @@ def _none_there() -> Generator[None]:
             raise
 
 
-def trace_store_of(instance: Instance) -> Place:
+def trace_store_of(instance: Installation) -> DataStore:
     """The trace store that the settings name."""
     if not instance.settings.has_real_langfuse:
         return EmbeddedTraces(instance)
     return LangfuseTraces(instance, LangfuseClient.from_settings(instance.settings))
 
 
-def is_of(seen: Seen, gone: Gone) -> bool:
+def is_of(seen: SeenObservation, gone: ErasureTarget) -> bool:
     """Whether a trace is a subject's: asked by the reader, of the author, or showing the post."""
     if gone.is_value(seen.trace_id) or gone.is_value(seen.reader):
         return True
@@ -180,12 +180,12 @@ def is_of(seen: Seen, gone: Gone) -> bool:
     return gone.is_among(dict(seen.row))
 
 
-def _seen(row: dict[str, Any]) -> Seen:
+def _seen(row: dict[str, Any]) -> SeenObservation:
     metadata = row.get("metadata")
     if isinstance(metadata, str):
         metadata = json.loads(metadata)
     facts: dict[str, Any] = metadata or {}
-    return Seen(
+    return SeenObservation(
         trace_id=str(row["trace_id"]),
         reader=str(row.get("user_id") or facts.get("twin.reader") or ""),
         author=str(facts.get("twin.author") or ""),

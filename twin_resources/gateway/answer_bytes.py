@@ -15,7 +15,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
-from twin_resources.gateway.other_apis import Back
+from twin_resources.gateway.other_apis import AnswerConverter
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -55,7 +55,7 @@ def dressed(send: Send, *, request_id: str, headers: Headers) -> Send:
     return tell
 
 
-def carried_back(send: Send, back: Back) -> Send:
+def carried_back(send: Send, back: AnswerConverter) -> Send:
     """Answers of the chat API as another API gives them; refusals pass as they are."""
     start: Message = {}
     waiting = bytearray()
@@ -95,7 +95,7 @@ def carried_back(send: Send, back: Back) -> Send:
     return tell
 
 
-def _events(waiting: bytearray, back: Back) -> list[bytes]:
+def _events(waiting: bytearray, back: AnswerConverter) -> list[bytes]:
     """The events that are complete, as the other API sends them; the rest goes on waiting."""
     told: list[bytes] = []
     while (end := waiting.find(b"\n\n")) >= 0:

@@ -2,7 +2,7 @@
 
 Belongs here: carrying what `prose_end.py` shows into the objects that LiteLLM sends on, and the
 finish reason. Does not belong here: where a text ends (`prose_end.py`), which answers it is done to
-(`Answering.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
+(`RequestRecord.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.prose_end import ProseEnd, whole_answer
+from twin_resources.gateway.request_record import RequestRecord
 
 
-def end_prose(answering: Answering, response: Any) -> None:
+def end_prose(answering: RequestRecord, response: Any) -> None:
     """End an answer in one piece at a sentence and before a loop."""
     if not answering.ends_at_sentence or not response.choices:
         return
@@ -30,7 +30,7 @@ def end_prose(answering: Answering, response: Any) -> None:
 
 
 async def prose_ended(
-    answering: Answering, chunks: AsyncGenerator[Any, None]
+    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """A stream's chunks, ended at a sentence and before a loop.
 

@@ -11,14 +11,14 @@ import os
 from typing import cast
 
 from twin_resources.gateway.config import proxy_environment, write_proxy_config
-from twin_resources.gateway.garbage import uncollected
-from twin_resources.gateway.routes import Application, Door
-from twin_resources.gateway.wordless_log import keep_words_out
+from twin_resources.gateway.gc_schedule import uncollected
+from twin_resources.gateway.log_redaction import keep_words_out
+from twin_resources.gateway.routes import Application, RouteAllowlist
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import load_secrets, load_settings
 
 
-def application() -> Door:
+def application() -> RouteAllowlist:
     """Build the application of the home that `TWIN_HOME` names.
 
     Changes `os.environ`: LiteLLM reads its switches when it is imported.
@@ -36,7 +36,7 @@ def application() -> Door:
         from twin_resources.gateway.key_terms import under_key_terms
 
     keep_words_out()
-    return Door(
+    return RouteAllowlist(
         proxy=under_key_terms(cast(Application, app), settings, process.keyring),
         keyring=process.keyring,
         live=process.live,

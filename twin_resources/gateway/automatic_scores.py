@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.guarding import guard_scores
+from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 from twin_resources.router.answer_score import support
@@ -36,7 +36,7 @@ def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, template: str) 
 
 
 def automatic_scores(
-    answering: Answering,
+    answering: RequestRecord,
     *,
     answer: str,
     messages: Sequence[Mapping[str, Any]],

@@ -39,7 +39,7 @@ _NOTHING: Wealth = (0.0,) * BETS
 
 
 @dataclass(frozen=True)
-class Limits:
+class BreakerLimits:
     """What is tolerated.
 
     Attributes:
@@ -69,7 +69,7 @@ class Limits:
         return len(CAUSES) * self.horizon / self.alpha
 
 
-LIMITS = Limits()
+LIMITS = BreakerLimits()
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class StableWindow:
 
     answers: tuple[StableAnswer, ...] = ()
 
-    def after(self, answer: StableAnswer, limits: Limits = LIMITS) -> StableWindow:
+    def after(self, answer: StableAnswer, limits: BreakerLimits = LIMITS) -> StableWindow:
         """The window with one more answer, and without what has become too old."""
         kept = [one for one in self.answers if answer.at - one.at <= limits.window_s]
         return StableWindow((*kept, answer)[-limits.window :])
@@ -99,7 +99,7 @@ class StableWindow:
             return self
         return StableWindow((*self.answers[:-1], replace(self.answers[-1], unsafe=True)))
 
-    def slow_after(self, limits: Limits = LIMITS) -> float:
+    def slow_after(self, limits: BreakerLimits = LIMITS) -> float:
         """Seconds after which an answer counts as slow."""
         if len(self.answers) < limits.fewest:
             return limits.unknown_s
@@ -132,7 +132,7 @@ class Breaker:
     reason: str = ""
 
     def after(
-        self, cause: Cause, bad: bool, *, stable: StableWindow, limits: Limits = LIMITS
+        self, cause: Cause, bad: bool, *, stable: StableWindow, limits: BreakerLimits = LIMITS
     ) -> Breaker:
         """The state after one more value of one test.
 
@@ -171,7 +171,7 @@ _SAID: Mapping[Cause, str] = {
 }
 
 
-def tolerated(cause: Cause, stable: StableWindow, limits: Limits = LIMITS) -> float:
+def tolerated(cause: Cause, stable: StableWindow, limits: BreakerLimits = LIMITS) -> float:
     """n: the largest P(x = 1) that stops no canary."""
     if cause == "errors":
         return limits.errors

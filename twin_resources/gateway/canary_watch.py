@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import DatabaseError
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.breaker import Breaker, Cause, StableAnswer, StableWindow
-from twin_resources.gateway.choice import Chosen
-from twin_resources.gateway.live import Live
+from twin_resources.gateway.choice import RouteDecision
+from twin_resources.gateway.live_config import LiveConfig
+from twin_resources.gateway.request_record import RequestRecord
 
 ACTOR = "gateway"
 AGAIN_S = 1.0
@@ -46,7 +46,7 @@ class CanaryWatch:
         breakers, windows: by server key of the canary, and by author.
     """
 
-    live: Live
+    live: LiveConfig
     roll_back: RollBack
     clock: Callable[[], float] = time.monotonic
     breakers: dict[str, Breaker] = field(default_factory=dict[str, Breaker])
@@ -57,7 +57,7 @@ class CanaryWatch:
         """How long a canary may take before the stable version answers in its place."""
         return PATIENCE * self._window(author).slow_after()
 
-    def ended(self, answering: Answering, *, answered: bool) -> None:
+    def ended(self, answering: RequestRecord, *, answered: bool) -> None:
         """A request is over.
 
         Args:
@@ -70,22 +70,24 @@ class CanaryWatch:
         if first.route == "stable":
             window = self._window(author)
             self.windows[author] = window.after(StableAnswer(self.clock(), taken))
-        elif first.route == "canary" and answering.standby is not None:
+        elif first.route == "canary" and answering.fallback is not None:
             failed = answering.drawn is not None
             self._value(answering, first, "errors", bad=failed)
             if not failed:
                 slow = taken > self._window(author).slow_after()
                 self._value(answering, first, "latency", bad=slow)
 
-    def judged_safe(self, answering: Answering) -> None:
+    def judged_safe(self, answering: RequestRecord) -> None:
         """What `safety.py` found in an answer is known."""
         author, unsafe = answering.asked.author, bool(answering.findings)
-        if answering.chosen.route == "canary" and answering.standby is not None:
+        if answering.chosen.route == "canary" and answering.fallback is not None:
             self._value(answering, answering.chosen, "safety", bad=unsafe)
         elif answering.chosen.route == "stable" and unsafe:
             self.windows[author] = self._window(author).with_finding()
 
-    def _value(self, answering: Answering, canary: Chosen, cause: Cause, *, bad: bool) -> None:
+    def _value(
+        self, answering: RequestRecord, canary: RouteDecision, cause: Cause, *, bad: bool
+    ) -> None:
         key, author = canary.server_key, answering.asked.author
         before = self.breakers.get(key, Breaker())
         after = before.after(cause, bad, stable=self._window(author))

@@ -1,7 +1,7 @@
 """Which version answers: the policy's weights, sticky per reader key, day and version.
 
 Belongs here: resolving a model name against one snapshot, as pure functions.
-Does not belong here: reading files (`live.py`), calling a server (`plugin.py`), writing weights
+Does not belong here: reading files (`live_config.py`), calling a server (`plugin.py`), writing weights
 (`policy.py`).
 
 A draw is a hash, not a random number: the same reader gets the same version all day on every
@@ -9,7 +9,7 @@ gateway, is drawn anew the next day, and anew when the versions change. The prop
 probability of the version that *answered*, given which servers were ready; off-policy estimates are
 wrong without it.
 
-A class that has fallen (`policy.Divert`) is answered elsewhere before anything is drawn: that is no
+A class that has fallen (`policy.Reroute`) is answered elsewhere before anything is drawn: that is no
 draw, its propensity is 1. So a canary gets no request of a diverted class.
 """
 # pyright: strict
@@ -32,7 +32,7 @@ from twin_resources.authors.answer_forms import (
     AnswerForm,
     given_form,
 )
-from twin_resources.gateway.request_body import Asked
+from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.registry.policy import LARGER, AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import BASE, DIVERTED, DOWN, PAID, ROUTED
 
@@ -115,7 +115,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RouteDecision:
     """The version that answers.
 
     Attributes:
@@ -201,15 +201,15 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
     return told | ({"kind": served.kind} if served else {})
 
 
-def named(snapshot: Snapshot, model: str) -> Chosen:
+def named(snapshot: Snapshot, model: str) -> RouteDecision:
     """Who answers for a model name that `models_for` lists, where nothing is diverted or down."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
-        return Chosen(PAID, PAID, "", "", "alias:paid", 1.0, released_for=ANSWER_FORMS)
+        return RouteDecision(PAID, PAID, "", "", "alias:paid", 1.0, released_for=ANSWER_FORMS)
     return _arm(snapshot.policy_of(author), author, alias or "stable", propensity=1.0)
 
 
-def diverted_to(snapshot: Snapshot, asked: Asked) -> str:
+def diverted_to(snapshot: Snapshot, asked: ChatRequest) -> str:
     """Where this question's class is diverted to: `paid`, a version as `v2`, or empty.
 
     Who names an alias gets what was named.
@@ -221,8 +221,8 @@ def diverted_to(snapshot: Snapshot, asked: Asked) -> str:
 
 
 def choose(
-    snapshot: Snapshot, asked: Asked, *, key: Key, day: date, paid_problem: str = ""
-) -> Chosen:
+    snapshot: Snapshot, asked: ChatRequest, *, key: Key, day: date, paid_problem: str = ""
+) -> RouteDecision:
     """Choose the version that answers.
 
     Args:
@@ -238,7 +238,7 @@ def choose(
     check_reach(snapshot, asked, key)
     policy = snapshot.policy_of(asked.author)
     if asked.alias == PAID:
-        return Chosen(PAID, PAID, "", "", "alias:paid", 1.0, released_for=ANSWER_FORMS)
+        return RouteDecision(PAID, PAID, "", "", "alias:paid", 1.0, released_for=ANSWER_FORMS)
     if asked.alias:
         chosen = _arm(policy, asked.author, asked.alias, propensity=1.0, by_name=True)
         chosen = replace(chosen, released_for=ANSWER_FORMS)
@@ -256,7 +256,7 @@ def choose(
     if answering in {None, BASE} and drawn != BASE and may_pay(snapshot, asked.author):
         if not paid_problem:
             told = f"{drawn} not ready: answered by {PAID}"
-            return Chosen(PAID, PAID, "", "", f"{DOWN}{PAID}", 1.0, (told,))
+            return RouteDecision(PAID, PAID, "", "", f"{DOWN}{PAID}", 1.0, (told,))
         problem = problem or f"{PAID}, {paid_problem}"  # a divert to it has said so
     if answering is None:
         raise _not_ready(asked, _arm(policy, asked.author, drawn, propensity=1.0).server_key)
@@ -270,7 +270,9 @@ def choose(
     return _arm(policy, asked.author, answering, propensity=propensity, degraded=degraded)
 
 
-def larger(snapshot: Snapshot, author: str, *, propensity: float) -> tuple[Chosen | None, str]:
+def larger(
+    snapshot: Snapshot, author: str, *, propensity: float
+) -> tuple[RouteDecision | None, str]:
     """The larger model of our own that a fitted policy has chosen, or why it cannot answer."""
     policy = snapshot.policy_of(author)
     if policy is None or policy.larger is None:
@@ -288,7 +290,7 @@ def may_pay(snapshot: Snapshot, author: str) -> bool:
     return snapshot.has_paid_route and known is not None and known.paid
 
 
-def is_down(snapshot: Snapshot, asked: Asked) -> bool:
+def is_down(snapshot: Snapshot, asked: ChatRequest) -> bool:
     """Whether the stable version that would answer this question has no server that is ready."""
     policy = snapshot.policy_of(asked.author)
     if asked.alias or policy is None or policy.stable is None:
@@ -297,7 +299,7 @@ def is_down(snapshot: Snapshot, asked: Asked) -> bool:
     return not snapshot.is_ready(stable.server_key)
 
 
-def standby_of(snapshot: Snapshot, author: str, chosen: Chosen) -> Chosen | None:
+def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
     """Who answers when a drawn canary, or the place of a diverted class, fails: the stable
     version, if its server is ready; and when an answer model at an address does: the base model.
 
@@ -352,7 +354,7 @@ def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str)
 
 def _diverted(
     snapshot: Snapshot, author: str, place: str, paid_problem: str
-) -> tuple[Chosen | None, str]:
+) -> tuple[RouteDecision | None, str]:
     """Who answers in the stable version's place, or why that one cannot; neither without place."""
     policy = snapshot.policy_of(author)
     if not place or policy is None or policy.divert is None:
@@ -362,7 +364,7 @@ def _diverted(
         problem = paid_problem or ("" if snapshot.has_paid_route else "no paid model")
         if not snapshot.authors[author].paid:
             problem = "not for this author (paid = false)"
-        chosen = Chosen(PAID, PAID, "", "", route, 1.0)
+        chosen = RouteDecision(PAID, PAID, "", "", route, 1.0)
         return (None, f"{route}, {problem}") if problem else (chosen, "")
     served = policy.divert.versions.get(place)
     if served is None:
@@ -390,11 +392,11 @@ def _arm(
     propensity: float,
     degraded: tuple[str, ...] = (),
     by_name: bool = False,
-) -> Chosen:
+) -> RouteDecision:
     served = _served(policy, arm)
     route = f"alias:{arm}" if by_name else arm
     if served is None:
-        return Chosen(BASE, BASE, "", "", route, propensity, degraded)
+        return RouteDecision(BASE, BASE, "", "", route, propensity, degraded)
     return _serving(author, served, route=route, propensity=propensity, degraded=degraded)
 
 
@@ -405,8 +407,8 @@ def _serving(
     route: str,
     propensity: float,
     degraded: tuple[str, ...] = (),
-) -> Chosen:
-    return Chosen(
+) -> RouteDecision:
+    return RouteDecision(
         server_key=f"{author}/v{served.version}",
         version=f"v{served.version}",
         checkpoint=served.checkpoint,
@@ -432,7 +434,7 @@ def _versions(policy: AuthorPolicy | None) -> str:
     return "|".join(str(version.version) for version in served if version)
 
 
-def check_reach(snapshot: Snapshot, asked: Asked, key: Key) -> None:
+def check_reach(snapshot: Snapshot, asked: ChatRequest, key: Key) -> None:
     """Refuse a question that this key may not ask, or nobody now.
 
     Raises:
@@ -492,7 +494,7 @@ def check_reach(snapshot: Snapshot, asked: Asked, key: Key) -> None:
         )
 
 
-def _not_ready(asked: Asked, server_key: str) -> Refused:
+def _not_ready(asked: ChatRequest, server_key: str) -> Refused:
     return Refused(
         503,
         "no_server_ready",

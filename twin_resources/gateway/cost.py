@@ -121,7 +121,7 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class Prices:
+class TokenPrices:
     """What a million tokens cost, by who answers, as `/v1/models` tells it.
 
     Attributes:

@@ -52,7 +52,7 @@ _THUMBS = {"up": 1.0, "down": 0.0}
 
 
 @dataclass(frozen=True)
-class Given:
+class FeedbackInput:
     """Feedback as it was read. `vote` is in [0, 1]; None and empty: not given.
 
     `preferred` is the trace of the better answer, `comment` one line about the opinion.
@@ -67,7 +67,7 @@ class Given:
     comment: str = ""
 
 
-def read_feedback(raw: bytes, key: Key) -> Given:
+def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
     """Read a body.
 
     Raises:
@@ -95,10 +95,10 @@ def read_feedback(raw: bytes, key: Key) -> Given:
     if vote is None and not edit and not preferred:
         raise _bad("thumb", found="no opinion", next_step="send thumb, score, edit or preferred")
     reader, simulated = _whose(body, key)
-    return Given(trace_id, vote, edit, reader, simulated, preferred, comment)
+    return FeedbackInput(trace_id, vote, edit, reader, simulated, preferred, comment)
 
 
-def scores_of(given: Given, key: Key, *, now: datetime) -> list[QueuedScore]:
+def scores_of(given: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
     """The scores of one feedback: a vote, an edit, or both.
 
     Args:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors.guard_settings import GuardPlace
-from twin_resources.gateway.guards import Finding, HeldBack, Scanned, Scanner
-from twin_resources.gateway.passages import Found
+from twin_resources.gateway.found_passages import FoundPassages
+from twin_resources.gateway.guards import GuardFinding, HeldBack, Scanned, Scanner
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.gateway.answering import Answering
-    from twin_resources.gateway.request_body import Asked
+    from twin_resources.gateway.request_body import ChatRequest
+    from twin_resources.gateway.request_record import RequestRecord
     from twin_resources.models.retrieval.retrieval import Passage
 
 WITHHELD = "[The rest of this answer is withheld.]"
@@ -39,8 +39,8 @@ class GuardedInput:
         withheld: the fixed sentence that answers it; empty: it may be asked.
     """
 
-    asked: Asked
-    findings: tuple[Finding, ...] = ()
+    asked: ChatRequest
+    findings: tuple[GuardFinding, ...] = ()
     withheld: str = ""
 
 
@@ -62,7 +62,7 @@ def scanner_of(author: Author, place: GuardPlace) -> Scanner:
     return Scanner(author.guards, place, author.language)
 
 
-def guard_input(asked: Asked, author: Author) -> GuardedInput:
+def guard_input(asked: ChatRequest, author: Author) -> GuardedInput:
     """The question, the conversation and the client's system message without what is masked.
 
     Only the question is refused: an earlier turn was answered before, or is the client's own.
@@ -92,13 +92,15 @@ def guard_input(asked: Asked, author: Author) -> GuardedInput:
     return GuardedInput(cleaned, found, withheld)
 
 
-def guard_passages(found: Found, author: Author) -> tuple[Found, tuple[Finding, ...]]:
+def guard_passages(
+    found: FoundPassages, author: Author
+) -> tuple[FoundPassages, tuple[GuardFinding, ...]]:
     """What was found in the posts without what is masked or blocked; a quotation is shown word for
     word or not at all."""
     scanner = scanner_of(author, "passages")
     if scanner.is_off:
         return found, ()
-    findings: list[Finding] = []
+    findings: list[GuardFinding] = []
     passages: list[Passage] = []
     for passage in found.passages:
         title, text = scanner.scan(passage.title), scanner.scan(passage.text)
@@ -122,7 +124,7 @@ def _as_it_is(scanned: Scanned) -> bool:
     return all(one.action == "record" for one in scanned.findings)
 
 
-def records(place: GuardPlace, findings: Iterable[Finding]) -> tuple[GuardRecord, ...]:
+def records(place: GuardPlace, findings: Iterable[GuardFinding]) -> tuple[GuardRecord, ...]:
     """Findings counted, in a fixed order."""
     counts = Counter((one.what, one.kind, one.action) for one in findings)
     return tuple(
@@ -131,7 +133,7 @@ def records(place: GuardPlace, findings: Iterable[Finding]) -> tuple[GuardRecord
     )
 
 
-def guard_answer(answering: Answering, response: Any) -> None:
+def guard_answer(answering: RequestRecord, response: Any) -> None:
     """An answer in one piece, masked or withheld."""
     scanner = scanner_of(answering.author, "answer")
     if answering.is_fixed or scanner.is_off or not response.choices:
@@ -156,7 +158,7 @@ def _withheld_after(shown: str, *, as_json: bool) -> str:
 
 
 async def guarded_stream(
-    answering: Answering, chunks: AsyncGenerator[Any, None]
+    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """A stream's chunks, shown only as far as nothing that is masked can begin in them.
 

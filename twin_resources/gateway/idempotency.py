@@ -72,7 +72,7 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True)
-class OnceOnly:
+class IdempotentRequest:
     """One request that is to be answered once.
 
     Attributes:
@@ -100,7 +100,7 @@ class Idempotency:
 
     def begin(
         self, key: str, header: str, *, path: str, body: bytes, author: str
-    ) -> OnceOnly | StoredAnswer:
+    ) -> IdempotentRequest | StoredAnswer:
         """Take a request, or find the answer that it had. Writes: not for the event loop.
 
         Args:
@@ -116,7 +116,7 @@ class Idempotency:
                 400, "bad_idempotency_key", f"a header of {len(header)} characters",
                 f"send 1 to {MOST_CHARACTERS} printable characters, as a UUID",
             )  # fmt: skip
-        once = OnceOnly(key, hashlib.sha256(header.encode()).hexdigest())
+        once = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
         sorted_body = json.dumps(json.loads(body), sort_keys=True).encode()
         body_hash = hashlib.sha256(path.encode() + b"\n" + sorted_body).hexdigest()
         try:
@@ -130,7 +130,7 @@ class Idempotency:
                 "try again, or send no Idempotency-Key",
             ) from error  # fmt: skip
 
-    def finish(self, once: OnceOnly, answer: StoredAnswer | None) -> None:
+    def finish(self, once: IdempotentRequest, answer: StoredAnswer | None) -> None:
         """Keep the answer, or forget the request (None). Never raises: the answer has gone out."""
         table = gateway_answers
         try:
@@ -154,7 +154,9 @@ class Idempotency:
         except (SQLAlchemyError, TwinError, UnicodeDecodeError) as error:
             sys.stderr.write(f"an answer was not kept for its retry: {type(error).__name__}\n")
 
-    def _begin(self, once: OnceOnly, body_hash: str, author: str) -> OnceOnly | StoredAnswer:
+    def _begin(
+        self, once: IdempotentRequest, body_hash: str, author: str
+    ) -> IdempotentRequest | StoredAnswer:
         table = gateway_answers
         with self._store().transaction() as connection:
             now = self._now(connection)
@@ -206,7 +208,7 @@ class Idempotency:
 
 
 @dataclass
-class Recording:
+class RecordedResponse:
     """Sends an answer on and keeps a copy; goes on when the reader has left.
 
     Attributes:

@@ -22,10 +22,10 @@ from twin_resources.access.refusals import Refused
 from twin_resources.gateway.idempotency import (
     HEADER,
     Idempotency,
+    IdempotentRequest,
     Message,
-    OnceOnly,
     Receive,
-    Recording,
+    RecordedResponse,
     Send,
     StoredAnswer,
     staying,
@@ -76,12 +76,12 @@ class KeyTerms:
         await self._once(key, answer, found, receive, send)
 
     async def _once(
-        self, key: Key, answer: Answer, once: OnceOnly, receive: Receive, send: Send
+        self, key: Key, answer: Answer, once: IdempotentRequest, receive: Receive, send: Send
     ) -> None:
         async def keep(stored: StoredAnswer) -> None:
             await asyncio.to_thread(self.idempotency.finish, once, stored)
 
-        recording = Recording(send, keep)
+        recording = RecordedResponse(send, keep)
         try:
             await self.run_counted(key, answer, staying(receive), recording)
         finally:

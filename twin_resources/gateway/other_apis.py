@@ -54,7 +54,7 @@ _RESPONSES_KEYS = (
 _BEGUN: dict[str, Any] = {"status": "in_progress", "output": (), "usage": None}
 
 
-class Back(Protocol):
+class AnswerConverter(Protocol):
     """Turns the answer to one chat request into that of another API."""
 
     def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,7 +82,7 @@ class CarriedRequest:
 
     chat: dict[str, Any]
     ignored: tuple[str, ...]
-    back: Back
+    back: AnswerConverter
 
 
 def from_completions(body: Mapping[str, Any]) -> CarriedRequest:
@@ -105,7 +105,7 @@ def from_completions(body: Mapping[str, Any]) -> CarriedRequest:
         )
     chat = _same(body)
     chat["messages"] = [{"role": "user", "content": prompt}]
-    return CarriedRequest(chat, (), Completion())
+    return CarriedRequest(chat, (), CompletionConverter())
 
 
 def from_responses(body: Mapping[str, Any]) -> CarriedRequest:
@@ -136,11 +136,11 @@ def from_responses(body: Mapping[str, Any]) -> CarriedRequest:
         chat["stream_options"] = {"include_usage": True}
     else:
         chat.pop("stream_options", None)
-    return CarriedRequest(chat, tuple(ignored), Response(dict(body)))
+    return CarriedRequest(chat, tuple(ignored), ResponseConverter(dict(body)))
 
 
 @dataclass
-class Completion:
+class CompletionConverter:
     """Chat answers as those of `/v1/completions`."""
 
     def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -161,7 +161,7 @@ class Completion:
 
 
 @dataclass
-class Response:
+class ResponseConverter:
     """Chat answers as those of `/v1/responses`.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 Belongs here: LiteLLM's hooks, and what must be known about LiteLLM to use them.
 Does not belong here: the way from a question to a prompt (`request_path.py`), what an answer says
-about itself (`answering.py`), its trace (`trace_logger.py`), when a canary stops
+about itself (`request_record.py`), its trace (`trace_logger.py`), when a canary stops
 (`canary_watch.py`), who asks (`authentication.py`).
 
 Hooks: https://docs.litellm.ai/docs/proxy/call_hooks and litellm/integrations/custom_logger.py
@@ -29,7 +29,6 @@ from twin_resources.access.keys import Key
 from twin_resources.access.paid_budget import PaidBudget, PaidCall
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
-from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.authentication import RefusedByPlugin, key_of
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.choice import check_reach
@@ -38,8 +37,14 @@ from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.putting_off import LateAnswer, PuttingOff
 from twin_resources.gateway.read_ahead import ReadAhead
-from twin_resources.gateway.request_body import ADMITTED_KEY, ALLOWED_KEYS, Asked, read_question
-from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.request_body import (
+    ADMITTED_KEY,
+    ALLOWED_KEYS,
+    ChatRequest,
+    read_question,
+)
+from twin_resources.gateway.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.response_format import not_kept
 from twin_resources.registry.route_names import PAID
 
@@ -72,9 +77,9 @@ class TwinPlugin(CustomLogger):
         self.watch = watch
         self._find_router = find_router
         self._putting_off = putting_off
-        self._in_flight: OrderedDict[str, Answering] = OrderedDict()
+        self._in_flight: OrderedDict[str, RequestRecord] = OrderedDict()
 
-    def record(self, call_id: object) -> Answering | None:
+    def record(self, call_id: object) -> RequestRecord | None:
         """The record of a request by LiteLLM's call id."""
         return self._in_flight.get(str(call_id))
 
@@ -108,16 +113,16 @@ class TwinPlugin(CustomLogger):
             data["mock_response"] = dict(late.completion)  # LiteLLM takes it as the model's
         if prepared.answering.bought is not None:
             data["num_retries"] = 0  # a second attempt would be a second purchase
-        if prepared.answering.standby is not None:
+        if prepared.answering.fallback is not None:
             timeout_s = DIVERTED_TIMEOUT_S
             if prepared.answering.chosen.route == "canary":
                 timeout_s = self.watch.timeout_s(asked.author)
             elif prepared.answering.chosen.is_elsewhere:
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
-            _add_standby(data, prepared, timeout_s)
+            _add_fallback(data, prepared, timeout_s)
         return data
 
-    async def _with_money(self, prepared: Prepared, key: Key) -> Prepared:
+    async def _with_money(self, prepared: PreparedRequest, key: Key) -> PreparedRequest:
         """The same with the most that it can cost set aside, where the paid model answers.
 
         A question that was not sent there by name is prepared anew without it where that fails.
@@ -146,7 +151,7 @@ class TwinPlugin(CustomLogger):
             return await self.path.prepare(answering.asked, key, unpaid=unpaid)
         return prepared
 
-    async def _late(self, asked: Asked, key: Key) -> LateAnswer | None:
+    async def _late(self, asked: ChatRequest, key: Key) -> LateAnswer | None:
         """The answer of a request that was put off; None: it is asked for the first time."""
         if not asked.batch_row or self._putting_off is None:
             return None
@@ -164,7 +169,7 @@ class TwinPlugin(CustomLogger):
         settled = Reservation(0, "answer", late.row.author, late.row.key, "", late.usd)
         return PaidCall(self.budget, settled, 0, usd=late.usd)
 
-    def _remember(self, call_id: str, answering: Answering) -> None:
+    def _remember(self, call_id: str, answering: RequestRecord) -> None:
         while len(self._in_flight) >= _MOST_REMEMBERED:
             _, oldest = self._in_flight.popitem(last=False)
             oldest.end(0)
@@ -192,7 +197,7 @@ class TwinPlugin(CustomLogger):
         without_inner_fields(response)
         return _put_twin_field(answering, _opened(answering, response))
 
-    async def _cascaded(self, answering: Answering, response: Any, key: Key) -> Any:
+    async def _cascaded(self, answering: RequestRecord, response: Any, key: Key) -> Any:
         """The own answer, or the paid model's where that one scores low and money allows it."""
         cascade = answering.cascade
         if cascade is None or self.budget is None:
@@ -288,7 +293,9 @@ class TwinPlugin(CustomLogger):
         finally:
             await self._close(answering, streams)
 
-    async def _close(self, answering: Answering, streams: Sequence[AsyncGenerator[Any]]) -> None:
+    async def _close(
+        self, answering: RequestRecord, streams: Sequence[AsyncGenerator[Any]]
+    ) -> None:
         """End the work for a stream that is over, or whose reader has left."""
         answered = answering.is_over
         try:
@@ -305,7 +312,7 @@ class TwinPlugin(CustomLogger):
 
     async def _unbroken(
         self,
-        answering: Answering,
+        answering: RequestRecord,
         streams: list[AsyncGenerator[Any]],
         messages: Sequence[Mapping[str, Any]],
     ) -> AsyncGenerator[Any, None]:
@@ -325,18 +332,18 @@ class TwinPlugin(CustomLogger):
         except Exception as error:
             if answering.bought is not None:
                 answering.bought.failed(error)
-            standby, failed = answering.standby, answering.drawn
-            by_standby = standby is not None and failed is None
-            if answering.is_over or not (by_standby or answering.can_be_begun_anew):
+            fallback, failed = answering.fallback, answering.drawn
+            by_fallback = fallback is not None and failed is None
+            if answering.is_over or not (by_fallback or answering.can_be_begun_anew):
                 raise
             if begun and answering.asked.response_format is not None:
                 raise
             sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
-            if standby is not None:  # it is the standby's own stream where that had taken over
-                messages = standby.messages
-            if standby is not None and by_standby:
-                answering.answered_by_standby(
-                    f"{answering.chosen.route} broke off: answered anew by {standby.chosen.route}"
+            if fallback is not None:  # it is the fallback's own stream where that had taken over
+                messages = fallback.messages
+            if fallback is not None and by_fallback:
+                answering.answered_by_fallback(
+                    f"{answering.chosen.route} broke off: answered anew by {fallback.chosen.route}"
                 )
             else:
                 answering.begins_anew()
@@ -370,15 +377,15 @@ class TwinPlugin(CustomLogger):
                 answering.bought.failed(original_exception)
             error = type(original_exception).__name__
             route = answering.chosen.route
-            by = answering.standby.chosen.route if answering.standby else "nobody"
-            answering.answered_by_standby(f"{route} failed ({error}): answered by {by}")
+            by = answering.fallback.chosen.route if answering.fallback else "nobody"
+            answering.answered_by_fallback(f"{route} failed ({error}): answered by {by}")
 
-    def note_server(self, answering: Answering, kwargs: dict[str, Any]) -> None:
+    def note_server(self, answering: RequestRecord, kwargs: dict[str, Any]) -> None:
         """Whose answer is logged; LiteLLM may log it before it tells of the fallback."""
         group = called_server(kwargs)
-        if answering.standby is not None and group == answering.standby.chosen.server_key:
-            answering.answered_by_standby(
-                f"{answering.chosen.route} failed: answered by {answering.standby.chosen.route}"
+        if answering.fallback is not None and group == answering.fallback.chosen.server_key:
+            answering.answered_by_fallback(
+                f"{answering.chosen.route} failed: answered by {answering.fallback.chosen.route}"
             )
 
     async def async_post_call_response_headers_hook(
@@ -399,7 +406,7 @@ class TwinPlugin(CustomLogger):
         answering = self.record(request_data.get("litellm_call_id"))
         if answering is not None and answering.bought is not None:
             is_ours = isinstance(original_exception, ProxyException | HTTPException)
-            if is_ours or answering.standby is not None:  # then it may be the standby's error
+            if is_ours or answering.fallback is not None:  # then it may be the fallback's error
                 answering.bought.left()
             else:
                 answering.bought.failed(original_exception)
@@ -414,32 +421,32 @@ class TwinPlugin(CustomLogger):
         sys.stderr.write(f"{type(original_exception).__name__}: {refused}\n")
         return HTTPException(status_code=refused.status, detail=str(refused))
 
-    def _end(self, answering: Answering, response: Any) -> None:
+    def _end(self, answering: RequestRecord, response: Any) -> None:
         usage = usage_of(response)
         if answering.bought is not None and answering.drawn is None and not answering.is_over:
             answering.bought.ended(getattr(response, "usage", None))
         answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
 
 
-def _prepared_again(late: LateAnswer) -> Prepared:
-    return Prepared(late.answering, late.messages, late.sampling, "")
+def _prepared_again(late: LateAnswer) -> PreparedRequest:
+    return PreparedRequest(late.answering, late.messages, late.sampling, "")
 
 
-def _paid_for(answering: Answering) -> float | None:
+def _paid_for(answering: RequestRecord) -> float | None:
     """What the answer was bought for; None: its own machine has answered."""
     if answering.bought is None or answering.chosen.server_key != PAID:
         return None
     return answering.bought.usd
 
 
-def _counted(answering: Answering, response: Any) -> Any:
+def _counted(answering: RequestRecord, response: Any) -> Any:
     if answering.bought is None:
         return response
     return ReadAhead(response, partial(_count, answering, answering.bought))
 
 
-def _count(answering: Answering, bought: PaidCall, chunk: Any) -> None:
-    """A piece of a paid stream has come, unless the standby has taken over."""
+def _count(answering: RequestRecord, bought: PaidCall, chunk: Any) -> None:
+    """A piece of a paid stream has come, unless the fallback has taken over."""
     if answering.drawn is not None:
         return
     for choice in chunk.choices:
@@ -449,7 +456,7 @@ def _count(answering: Answering, bought: PaidCall, chunk: Any) -> None:
         bought.ended(chunk.usage)
 
 
-def _opened(answering: Answering, response: Any) -> Any:
+def _opened(answering: RequestRecord, response: Any) -> Any:
     """The answer with what stands before the generated prose, and its citations.
 
     A copy: the trace is written from the response as the model gave it, and the loop judges that.
@@ -464,7 +471,7 @@ def _opened(answering: Answering, response: Any) -> Any:
     return opened
 
 
-def _opening_chunk(answering: Answering, request_data: dict[str, Any]) -> Any:
+def _opening_chunk(answering: RequestRecord, request_data: dict[str, Any]) -> Any:
     """The quotations as the first chunk of a stream: the reader has them while the model reads."""
     from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
 
@@ -475,7 +482,7 @@ def _opening_chunk(answering: Answering, request_data: dict[str, Any]) -> Any:
     )
 
 
-def _put_twin_field(answering: Answering, response: Any) -> Any:
+def _put_twin_field(answering: RequestRecord, response: Any) -> Any:
     # LiteLLM writes a plain chunk by a fast path that knows no other fields; a fingerprint (by
     # OpenAI's definition: which backend answered) makes it write the chunk as it is.
     response.system_fingerprint = answering.chosen.version
@@ -485,7 +492,7 @@ def _put_twin_field(answering: Answering, response: Any) -> Any:
     return response
 
 
-def _rewrite(data: dict[str, Any], prepared: Prepared) -> None:
+def _rewrite(data: dict[str, Any], prepared: PreparedRequest) -> None:
     """Replace what the client sent by what the path prepared; `metadata` stays, LiteLLM needs
     it."""
     asked = prepared.answering.asked
@@ -507,17 +514,17 @@ def _rewrite(data: dict[str, Any], prepared: Prepared) -> None:
     data["metadata"]["headers"] = {}
 
 
-def _add_standby(data: dict[str, Any], prepared: Prepared, timeout_s: float) -> None:
+def _add_fallback(data: dict[str, Any], prepared: PreparedRequest, timeout_s: float) -> None:
     """Let the router fall back to the stable version, at once and with its own prompt."""
-    standby = prepared.answering.standby
-    if standby is None:
+    fallback = prepared.answering.fallback
+    if fallback is None:
         return
     # No second attempt: the reader would wait for it.
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [
         {
-            "model": standby.chosen.server_key,
-            "messages": [dict(message) for message in standby.messages],
+            "model": fallback.chosen.server_key,
+            "messages": [dict(message) for message in fallback.messages],
             "num_retries": RETRIES,
             "timeout": REQUEST_TIMEOUT_S,
         }
@@ -534,7 +541,7 @@ def _our_mistake(error: Exception) -> Refused:
     )
 
 
-def _failed_call(answering: Answering, error: Exception) -> Refused:
+def _failed_call(answering: RequestRecord, error: Exception) -> Refused:
     name = answering.chosen.server_key
     if getattr(error, "status_code", None) == 400:
         if answering.asked.response_format is not None and "exceed" not in str(error).lower():

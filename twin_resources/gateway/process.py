@@ -19,12 +19,12 @@ from twin_resources.access.paid_budget import PaidBudget, price_of
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.authentication import authenticator
 from twin_resources.gateway.canary_watch import ACTOR, CanaryWatch
-from twin_resources.gateway.cost import Prices
+from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.following import Following
-from twin_resources.gateway.live import Live
+from twin_resources.gateway.found_passages import passages_of
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
-from twin_resources.gateway.passages import passages_of
 from twin_resources.gateway.plugin import TwinPlugin
 from twin_resources.gateway.putting_off import PuttingOff
 from twin_resources.gateway.question_routing import QuestionRouter
@@ -105,7 +105,7 @@ outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES
 exporter = OutboxExporter(outbox)
 feedback = FeedbackDesk(outbox)
 keyring = keyring_of(settings)
-live = Live(settings)
+live = LiveConfig(settings)
 _ask_by_stream()
 budget = _paid_budget()
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
@@ -114,7 +114,7 @@ if budget is not None:
     path.paid_model = settings.paid_model
     path.paid_takes_json = takes_response_format(settings.paid_model)
     path.router = QuestionRouter(settings.paid_model, budget.money)
-prices = Prices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
+prices = TokenPrices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
 origins = Origins.read(settings.allowed_origins)
 admission = Admission(settings.requests_per_key, settings.requests_per_server)
 watch = CanaryWatch(live, _roll_back)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from twin_resources.authors import Author
 from twin_resources.authors.consent import consented_on
-from twin_resources.gateway.passages import Found
-from twin_resources.gateway.request_body import Asked
+from twin_resources.gateway.found_passages import FoundPassages
+from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.privacy import redact
 
 NO_CONSENT = "no consent of the author: the paid model is shown no post"
@@ -28,13 +28,13 @@ class ProviderView:
         missing: why it gets less than there is; empty: it gets all of it.
     """
 
-    asked: Asked
-    found: Found
+    asked: ChatRequest
+    found: FoundPassages
     saw: str
     missing: str = ""
 
 
-def provider_view(asked: Asked, found: Found, author: Author) -> ProviderView:
+def provider_view(asked: ChatRequest, found: FoundPassages, author: Author) -> ProviderView:
     """Readers' texts without personal data and secrets; passages only with the author's consent."""
 
     def clean(text: str) -> str:

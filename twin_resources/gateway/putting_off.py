@@ -29,11 +29,11 @@ from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.errors import TwinError
-from twin_resources.gateway.answering import Answering, Source
-from twin_resources.gateway.choice import Chosen
+from twin_resources.gateway.choice import RouteDecision
 from twin_resources.gateway.guarding import GuardRecord
 from twin_resources.gateway.question_routing import RoutingNote
-from twin_resources.gateway.request_body import Asked
+from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request_record import CitedSource, RequestRecord
 from twin_resources.models.quotes.answer_text import Opening
 from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.retrieval.search import Passage
@@ -46,10 +46,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class PutOffRecord:
-    """What of an `Answering` must be the same when its answer comes; see there."""
+    """What of an `RequestRecord` must be the same when its answer comes; see there."""
 
-    asked: Asked
-    chosen: Chosen
+    asked: ChatRequest
+    chosen: RouteDecision
     reader: str
     prompt_class: str
     template: str
@@ -84,7 +84,7 @@ class LateAnswer:
         row: where it stands.
     """
 
-    answering: Answering
+    answering: RequestRecord
     messages: list[dict[str, str]]
     sampling: Mapping[str, Any]
     completion: Mapping[str, Any]
@@ -103,7 +103,7 @@ class PuttingOff:
         self._open = state
         self._rows: BatchRows | None = None
 
-    async def find(self, asked: Asked, key: Key, author: Author) -> LateAnswer | None:
+    async def find(self, asked: ChatRequest, key: Key, author: Author) -> LateAnswer | None:
         """The answer of a request that was put off; None: it was not, or never submitted.
 
         Raises:
@@ -133,7 +133,7 @@ class PuttingOff:
 
     async def put_off(
         self,
-        answering: Answering,
+        answering: RequestRecord,
         key: Key,
         *,
         messages: Sequence[Mapping[str, str]],
@@ -189,7 +189,7 @@ async def _stored(work: Callable[[], _T]) -> _T:
         ) from error
 
 
-def recorded(answering: Answering) -> str:
+def recorded(answering: RequestRecord) -> str:
     """What is kept of a request that is put off, as JSON."""
     routing = answering.routing
     record = PutOffRecord(
@@ -220,10 +220,10 @@ def recorded(answering: Answering) -> str:
     return _adapter().dump_json(record).decode()
 
 
-def restored(document: str, author: Author) -> Answering:
+def restored(document: str, author: Author) -> RequestRecord:
     """The request as it was put off; of the author's file what stands in it now."""
     record = _adapter().validate_json(document)
-    return Answering(
+    return RequestRecord(
         asked=record.asked,
         author=author,
         chosen=record.chosen,
@@ -252,7 +252,7 @@ def restored(document: str, author: Author) -> Answering:
     )
 
 
-def _later(asked: Asked, found: str) -> Refused:
+def _later(asked: ChatRequest, found: str) -> Refused:
     return Refused(
         PUT_OFF,
         "put_off",
@@ -262,7 +262,7 @@ def _later(asked: Asked, found: str) -> Refused:
     )
 
 
-def _passages(sources: Sequence[Source]) -> tuple[Passage, ...]:
+def _passages(sources: Sequence[CitedSource]) -> tuple[Passage, ...]:
     return _of(Passage, sources)
 
 

@@ -2,7 +2,7 @@
 
 Belongs here: whether the policy may be used for this question, the pace of the money by author,
 what trace and reader are told. Does not belong here: the mathematics (`routing/`), reading the file
-(`live.py`), the draw between stable version and canary (`choice.py`).
+(`live_config.py`), the draw between stable version and canary (`choice.py`).
 
 The policy is asked whoever was drawn: a canary gets the same questions as the stable version, or
 its trial would compare easy ones with all. It lapses with the stable version that its labels are
@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twin_resources.gateway.choice import Chosen, Snapshot, larger
+from twin_resources.gateway.choice import RouteDecision, Snapshot, larger
 from twin_resources.registry.policy import LARGER
 from twin_resources.registry.route_names import PAID, ROUTED
-from twin_resources.router.decision import Routed, decide, features_of, point_of
-from twin_resources.router.pacing import Money, Pace
+from twin_resources.router.decision import RoutingDecision, decide, features_of, point_of
+from twin_resources.router.pacing import BudgetLeft, SpendingPace
 
 if TYPE_CHECKING:
-    from twin_resources.gateway.passages import Found
-    from twin_resources.gateway.request_body import Asked
+    from twin_resources.gateway.found_passages import FoundPassages
+    from twin_resources.gateway.request_body import ChatRequest
     from twin_resources.router.fixed_order import PriceStep
     from twin_resources.router.policy_file import RoutingPolicy
 
@@ -73,20 +73,20 @@ class QuestionRouter:
     """
 
     paid_model: str = ""
-    money: Callable[[str], Money | None] = lambda _: None
+    money: Callable[[str], BudgetLeft | None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
-    _paces: dict[str, Pace] = field(default_factory=dict[str, Pace])
+    _paces: dict[str, SpendingPace] = field(default_factory=dict[str, SpendingPace])
 
     async def route(
         self,
         snapshot: Snapshot,
-        asked: Asked,
-        chosen: Chosen,
+        asked: ChatRequest,
+        chosen: RouteDecision,
         *,
-        found: Found,
+        found: FoundPassages,
         trace_id: str,
         paid_problem: Callable[[], str],
-    ) -> tuple[Chosen, RoutingNote | None]:
+    ) -> tuple[RouteDecision, RoutingNote | None]:
         """Who answers in the place of the version that was drawn, and why.
 
         Args:
@@ -148,7 +148,7 @@ class QuestionRouter:
                 degraded=(*chosen.degraded, f"{ROUTED}{PAID}, {problem}: answered by own model"),
             )
             return certain, _note(policy, routed, other=0, but=problem)
-        paid = Chosen(
+        paid = RouteDecision(
             PAID,
             PAID,
             "",
@@ -160,7 +160,9 @@ class QuestionRouter:
         )
         return paid, _note(policy, routed, other=0)
 
-    def _lapsed(self, policy: RoutingPolicy, snapshot: Snapshot, asked: Asked, found: Found) -> str:
+    def _lapsed(
+        self, policy: RoutingPolicy, snapshot: Snapshot, asked: ChatRequest, found: FoundPassages
+    ) -> str:
         """Why an author's policy is not used for this question; empty: it is."""
         served = snapshot.policy_of(asked.author)
         stable = served.stable.checkpoint if served and served.stable else ""
@@ -187,20 +189,20 @@ class QuestionRouter:
             return policy.in_force
         return pace.look(now, money, policy.steps, policy.prices, certified=policy.in_force)
 
-    def _pace(self, policy: RoutingPolicy) -> Pace:
+    def _pace(self, policy: RoutingPolicy) -> SpendingPace:
         """Of an author; another policy begins anew, its steps are others."""
-        return self._paces.setdefault(f"{policy.author} {policy.written_at}", Pace())
+        return self._paces.setdefault(f"{policy.author} {policy.written_at}", SpendingPace())
 
 
-def _chance_of_own(routed: Routed) -> float:
+def _chance_of_own(routed: RoutingDecision) -> float:
     return routed.propensity if routed.model == 0 else 1.0 - routed.propensity
 
 
-def _not_held(routed: Routed) -> tuple[str, ...]:
+def _not_held(routed: RoutingDecision) -> tuple[str, ...]:
     return () if routed.margin_held else ("margin not held: the money left allows no more",)
 
 
-def _cascading(policy: RoutingPolicy, routed: Routed) -> RoutingNote:
+def _cascading(policy: RoutingPolicy, routed: RoutingDecision) -> RoutingNote:
     note = _note(policy, routed, other=len(policy.models) - 1)
     return replace(
         note,
@@ -218,6 +220,8 @@ def _blended(policy: RoutingPolicy, index: int) -> float:
     )
 
 
-def _note(policy: RoutingPolicy, routed: Routed, *, other: int, but: str = "") -> RoutingNote:
+def _note(
+    policy: RoutingPolicy, routed: RoutingDecision, *, other: int, but: str = ""
+) -> RoutingNote:
     reason = f"{routed.reason}; but {but}" if but else routed.reason
     return RoutingNote(reason, routed.gain, policy.models[other].name, _blended(policy, other))

@@ -66,7 +66,7 @@ MODEL_NAME = re.compile(
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChatRequest:
     """One question to one author's twin.
 
     Attributes:
@@ -172,7 +172,7 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
         )
 
 
-def read_question(body: Mapping[str, Any]) -> Asked:
+def read_question(body: Mapping[str, Any]) -> ChatRequest:
     """Read an allowed body, as `parse_body` returns it.
 
     Raises:
@@ -193,7 +193,7 @@ def read_question(body: Mapping[str, Any]) -> Asked:
     told = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
     question = turns[-1]["content"]
     stream = _read_flag(body, "stream")
-    return Asked(
+    return ChatRequest(
         model=match.string,
         author=match["author"],
         alias=match["alias"] or "",

@@ -19,21 +19,20 @@ from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
-from twin_resources.gateway.answering import Answering, Standby, new_trace_id
 from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.choice import (
-    Chosen,
+    RouteDecision,
     Snapshot,
     choose,
     diverted_to,
+    fallback_of,
     is_down,
     may_pay,
-    standby_of,
 )
 from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.found_passages import FoundPassages, Passages
 from twin_resources.gateway.guarding import guard_input, guard_passages, records
-from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Found, Passages
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
     PAID_CONTEXT_TOKENS,
@@ -43,7 +42,8 @@ from twin_resources.gateway.prompt_length import (
 )
 from twin_resources.gateway.provider_view import provider_view
 from twin_resources.gateway.question_routing import QuestionRouter
-from twin_resources.gateway.request_body import Asked
+from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request_record import Fallback, RequestRecord, new_trace_id
 from twin_resources.gateway.response_format import not_taken
 from twin_resources.models.quotes.answer_text import (
     MOST_NEAREST,
@@ -67,7 +67,7 @@ MAX_NOTE_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRequest:
     """A request that is ready to be called.
 
     Attributes:
@@ -77,7 +77,7 @@ class Prepared:
         fixed_answer: what answers a refused topic, or quotes; empty: a model answers.
     """
 
-    answering: Answering
+    answering: RequestRecord
     messages: list[dict[str, str]]
     sampling: Mapping[str, Any]
     fixed_answer: str
@@ -104,7 +104,7 @@ class RequestPath:
         router: chooses between own and paid model where the author has a policy.
     """
 
-    live: Live
+    live: LiveConfig
     passages: Passages
     usd_per_hour: float
     paid_problem: Callable[[Key, str], str] = lambda _key, _author: ""
@@ -129,8 +129,8 @@ class RequestPath:
         counter_of(self.base_folder)  # loaded here: no question waits for it
 
     async def prepare(
-        self, asked: Asked, key: Key, *, today: date | None = None, unpaid: str = ""
-    ) -> Prepared:
+        self, asked: ChatRequest, key: Key, *, today: date | None = None, unpaid: str = ""
+    ) -> PreparedRequest:
         """Choose, look up and render.
 
         Args:
@@ -162,7 +162,7 @@ class RequestPath:
         if asked.system and not note:
             ignored = (*ignored, SYSTEM_MESSAGES)
         wanted, unreleased = _wanted_form(asked, author, chosen)
-        found = Found()
+        found = FoundPassages()
         if not (topic or guarded.withheld):
             found = await self.passages.find(
                 asked.author,
@@ -194,7 +194,7 @@ class RequestPath:
             asked, found, saw, held = view.asked, view.found, view.saw, view.missing
         if form.is_fixed:
             chosen = replace(chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0)
-        answering = Answering(
+        answering = RequestRecord(
             asked=asked,
             author=author,
             chosen=chosen,
@@ -243,7 +243,7 @@ class RequestPath:
         def rendered(
             by: Template,
             history: Sequence[Mapping[str, str]],
-            shown: tuple[Asked, Found] = (asked, found),
+            shown: tuple[ChatRequest, FoundPassages] = (asked, found),
         ) -> list[dict[str, str]]:
             return render(
                 by,
@@ -265,14 +265,16 @@ class RequestPath:
             answering.degraded = (*answering.degraded, left)
         if (
             not answering.is_fixed
-            and (stable := standby_of(snapshot, asked.author, chosen)) is not None
+            and (stable := fallback_of(snapshot, asked.author, chosen)) is not None
         ):
             stable, other, _ = _with_template(snapshot, stable)
             meter = self.meters.setdefault(stable.server_key, Throughput())
-            answering.standby = Standby(stable, other.hash, rendered(other, history, whole), meter)
+            answering.fallback = Fallback(
+                stable, other.hash, rendered(other, history, whole), meter
+            )
         if routing is not None and routing.cascade is not None:
             view = provider_view(asked, found, author)
-            paid = Chosen(PAID, PAID, "", "", f"{CASCADED}{PAID}", 1.0)
+            paid = RouteDecision(PAID, PAID, "", "", f"{CASCADED}{PAID}", 1.0)
             shown = (view.asked, view.found)
             turns, _ = self._fitting(
                 snapshot,
@@ -290,7 +292,7 @@ class RequestPath:
                 view.saw,
                 view.missing,
             )
-        return Prepared(
+        return PreparedRequest(
             answering=answering,
             messages=rendered(template, history),
             sampling=sampling,
@@ -304,8 +306,8 @@ class RequestPath:
     def _fitting(
         self,
         snapshot: Snapshot,
-        asked: Asked,
-        chosen: Chosen,
+        asked: ChatRequest,
+        chosen: RouteDecision,
         prompt: Sequence[Mapping[str, str]],
         *,
         answer_tokens: int,
@@ -330,7 +332,7 @@ class RequestPath:
             count=counter_of("" if paid else self.base_folder),
         )
 
-    def _meter(self, chosen: Chosen, *, fixed: bool) -> Throughput | None:
+    def _meter(self, chosen: RouteDecision, *, fixed: bool) -> Throughput | None:
         if fixed or chosen.server_key == PAID or chosen.is_elsewhere:
             return None
         return self.meters.setdefault(chosen.server_key, Throughput())
@@ -355,14 +357,14 @@ class _Form:
     def is_fixed(self) -> bool:
         return self.answer in {"quote", "not_written_about"}
 
-    def sources(self, found: Found) -> tuple[Passage, ...]:
+    def sources(self, found: FoundPassages) -> tuple[Passage, ...]:
         """What the answer rests on: the prompt's passages; without a prompt, the quoted posts."""
         if self.answer == "not_written_about":
             return ()
         return self.cited if self.answer == "quote" else found.passages
 
 
-def _note(asked: Asked, author: Author) -> tuple[str, str]:
+def _note(asked: ChatRequest, author: Author) -> tuple[str, str]:
     """What of the system messages the prompt shows, and the clause for `degraded` of a cut one."""
     if author.system_messages == "ignore":
         return "", ""
@@ -372,7 +374,9 @@ def _note(asked: Asked, author: Author) -> tuple[str, str]:
     return asked.system[:MAX_NOTE_CHARACTERS], told
 
 
-def _wanted_form(asked: Asked, author: Author, chosen: Chosen) -> tuple[AnswerForm, str]:
+def _wanted_form(
+    asked: ChatRequest, author: Author, chosen: RouteDecision
+) -> tuple[AnswerForm, str]:
     """What the answer is to be, and the clause for `degraded` where the author wants another.
 
     Who names a version asks for what it says, and JSON has no place for a quotation.
@@ -382,7 +386,7 @@ def _wanted_form(asked: Asked, author: Author, chosen: Chosen) -> tuple[AnswerFo
     return given_form(author.answer, chosen.released_for, version=chosen.version)
 
 
-def _form_of(wanted: AnswerForm, found: Found) -> _Form:
+def _form_of(wanted: AnswerForm, found: FoundPassages) -> _Form:
     if wanted == VOICE or found.quoted is None:
         return _Form()
     if found.quoted.reason:
@@ -400,7 +404,9 @@ def _form_of(wanted: AnswerForm, found: Found) -> _Form:
     )
 
 
-def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template, str]:
+def _with_template(
+    snapshot: Snapshot, chosen: RouteDecision
+) -> tuple[RouteDecision, Template, str]:
     """The template that the version names, and on the choice what computes its answer; a version
     whose template is unknown here gives way to base."""
     chosen = replace(chosen, engine=snapshot.engine_of(chosen.server_key))
@@ -427,7 +433,7 @@ def _with_template(snapshot: Snapshot, chosen: Chosen) -> tuple[Chosen, Template
     return chosen, DEFAULT_TEMPLATE, f"{note}: the default one is used"
 
 
-def _sampling(asked: Asked, author: Author) -> dict[str, Any]:
+def _sampling(asked: ChatRequest, author: Author) -> dict[str, Any]:
     defaults = {
         "temperature": author.temperature,
         "frequency_penalty": author.frequency_penalty,

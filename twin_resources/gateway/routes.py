@@ -28,11 +28,16 @@ from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.answer_bytes import Headers, Message, Send, carried_back, dressed
 from twin_resources.gateway.choice import answers_of, choose, models_for, named
-from twin_resources.gateway.cost import Prices
+from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
-from twin_resources.gateway.live import Live
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
-from twin_resources.gateway.other_apis import Back, CarriedRequest, from_completions, from_responses
+from twin_resources.gateway.other_apis import (
+    AnswerConverter,
+    CarriedRequest,
+    from_completions,
+    from_responses,
+)
 from twin_resources.gateway.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,
@@ -91,7 +96,7 @@ class Background(Protocol):
 
 
 @dataclass
-class Door:
+class RouteAllowlist:
     """An ASGI application around the proxy's own.
 
     Attributes:
@@ -108,10 +113,10 @@ class Door:
 
     proxy: Application
     keyring: Keyring
-    live: Live
+    live: LiveConfig
     background: Background
     feedback: FeedbackDesk
-    prices: Prices = field(default_factory=lambda: Prices({}, 0.0))
+    prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
     body_within_s: float = BODY_WITHIN_S
@@ -288,7 +293,7 @@ class _Left(Exception):
     """The client closed the connection before its body had ended."""
 
 
-def _chat_body(route: tuple[str, str], raw: bytes) -> tuple[dict[str, Any], Back | None]:
+def _chat_body(route: tuple[str, str], raw: bytes) -> tuple[dict[str, Any], AnswerConverter | None]:
     """What LiteLLM may see of a body, and for another API's the way back of the answer."""
     body = decode_object(raw)
     carry = CARRIED_ROUTES.get(route)

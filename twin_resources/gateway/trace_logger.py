@@ -105,7 +105,7 @@ class TraceLogger(LangfuseOtelLogger):
 
     def _is_answers_failure(self, kwargs: dict[str, Any]) -> bool:
         """Not of a refused request: it has no record, its span would carry a random trace id and
-        say nothing. Not of an attempt: LiteLLM tries again, or the standby answers, and the trace
+        say nothing. Not of an attempt: LiteLLM tries again, or the fallback answers, and the trace
         is that answer's; 17 of 600 traces had a failed one beside it. What has failed for good
         `async_post_call_failure_hook` tells. So it is of a reader who has left, which the proxy
         itself raises."""
@@ -139,10 +139,10 @@ class TraceLogger(LangfuseOtelLogger):
         answering.is_told = True
         answering.end(0)
         messages = request_data.get("messages") or []
-        if answering.standby is not None:
-            by = answering.standby.chosen.route
-            answering.answered_by_standby(f"{answering.chosen.route} failed, {by} as well")
-            messages = answering.standby.messages
+        if answering.fallback is not None:
+            by = answering.fallback.chosen.route
+            answering.answered_by_fallback(f"{answering.chosen.route} failed, {by} as well")
+            messages = answering.fallback.messages
         ended = time.time_ns()
         span = self.tracer.start_span(
             "answer",

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from twin_resources.gateway.answering import Answering
+from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.privacy import redact
 
 
 def span_attributes(
-    answering: Answering,
+    answering: RequestRecord,
     *,
     messages: Sequence[Mapping[str, Any]],
     answer: str,

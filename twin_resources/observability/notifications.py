@@ -23,8 +23,8 @@ from typing import Any, Literal, Protocol
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.state.schema import notices
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import notices
 
 Event = Literal[
     "alarm",

@@ -1,7 +1,7 @@
 """Personal data and secrets in text: found by shape and check sum, replaced by what they were."""
 # pyright: strict
 
-from twin_resources.privacy.kinds import KINDS, Kind, Span
+from twin_resources.privacy.kinds import KINDS, Kind, TextSpan
 from twin_resources.privacy.redaction import (
     PRIVACY_VERSION,
     Redacted,
@@ -18,7 +18,7 @@ __all__ = [
     "Kind",
     "Redacted",
     "SecondPass",
-    "Span",
+    "TextSpan",
     "count_personal",
     "find_personal",
     "redact",

@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from twin_resources.privacy.kinds import Span
+from twin_resources.privacy.kinds import TextSpan
 
 _NAMES = ("password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "credential")
 _KEY_NAMES = ("apikey", "api_key", "api-key", "api key", "access_key", "accesskey", "auth_key")
@@ -56,7 +56,7 @@ _FEWEST_BITS = 18.0
 _BITS_OF_A_LONG_ONE = 60.0
 
 
-def find_assignments(text: str) -> Iterator[Span]:
+def find_assignments(text: str) -> Iterator[TextSpan]:
     """Spans of kind `secret` (the value without its quotes); they may overlap those of others."""
     lowered = text.lower()
     if not any(word in lowered for word in _WORDS):
@@ -68,10 +68,10 @@ def find_assignments(text: str) -> Iterator[Span]:
             value = value.rstrip(".:?")  # the end of the sentence
             end = match.start(name) + len(value)
         if _is_secret(value, quoted=name != "bare", spoken=bool(match["password"])):
-            yield Span(match.start(name), end, "secret")
+            yield TextSpan(match.start(name), end, "secret")
     for match in _HEADER.finditer(text):
         if _is_secret(match[1], quoted=True, spoken=False):
-            yield Span(match.start(1), match.end(1), "secret")
+            yield TextSpan(match.start(1), match.end(1), "secret")
 
 
 def _is_secret(value: str, *, quoted: bool, spoken: bool) -> bool:

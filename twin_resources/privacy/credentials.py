@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from twin_resources.privacy.kinds import Span
+from twin_resources.privacy.kinds import TextSpan
 
 _RUN = re.compile(r"(?<![A-Za-z0-9_-])[_-]*([A-Za-z0-9][A-Za-z0-9_-]{15,})")
 _VENDORS = re.compile(
@@ -70,39 +70,39 @@ _NO_PASSWORD = re.compile(
 )
 
 
-def find_credentials(text: str) -> Iterator[Span]:
+def find_credentials(text: str) -> Iterator[TextSpan]:
     """Spans of kinds `private key`, `key`, `web token`, `secret`; they may overlap."""
     yield from _keys(text)
     if "eyJ" in text:
         for match in _WEB_TOKEN.finditer(text):
-            yield Span(match.start(), match.end(), "web token")
+            yield TextSpan(match.start(), match.end(), "web token")
     if "-----BEGIN " in text:
         yield from _private_keys(text)
     if "AGE-SECRET-KEY-" in text:
         for match in _AGE_KEY.finditer(text):
-            yield Span(match.start(), match.end(), "private key")
+            yield TextSpan(match.start(), match.end(), "private key")
     if "://" in text and "@" in text:
         for match in _URL_PASSWORD.finditer(text):
             if not _NO_PASSWORD.match(match[1]):
-                yield Span(match.start(1), match.end(1), "secret")
+                yield TextSpan(match.start(1), match.end(1), "secret")
 
 
-def _keys(text: str) -> Iterator[Span]:
+def _keys(text: str) -> Iterator[TextSpan]:
     """Only where a long run of letters starts: trying at every place cost 20 times as much."""
     for run in _RUN.finditer(text):
         start = run.start(1)
         while match := _VENDORS.match(text, start):
-            yield Span(match.start(), match.end(), "key")
+            yield TextSpan(match.start(), match.end(), "key")
             start = match.end()
             while start < run.end() and text[start] in "_-":
                 start += 1
     for mark, pattern in _VENDORS_WITH_DOTS.items():
         if mark in text:
             for match in pattern.finditer(text):
-                yield Span(match.start(), match.end(), "key")
+                yield TextSpan(match.start(), match.end(), "key")
 
 
-def _private_keys(text: str) -> Iterator[Span]:
+def _private_keys(text: str) -> Iterator[TextSpan]:
     searched = 0
     for begin in _PEM_BEGIN.finditer(text):
         if begin.start() < searched:
@@ -114,7 +114,7 @@ def _private_keys(text: str) -> Iterator[Span]:
             searched = lines.end()
         else:
             continue
-        yield Span(begin.start(), searched, "private key")
+        yield TextSpan(begin.start(), searched, "private key")
 
 
 def _is_body(between: str) -> bool:

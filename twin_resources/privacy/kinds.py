@@ -48,7 +48,7 @@ _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TextSpan:
     """`text[start:end]` is of this kind."""
 
     start: int
@@ -60,17 +60,17 @@ class Span:
         return f"[{self.kind}]"
 
 
-def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+def joined(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
     """Spans in the order of the text, none overlapping: those that did are one, of the surer kind.
 
     Joined, not dropped: what only the less sure one covers would otherwise stay in the text.
     """
-    apart: list[Span] = []
+    apart: list[TextSpan] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         if apart and span.start < apart[-1].end:
             last = apart[-1]
             kind = last.kind if _RANK[last.kind] <= _RANK[span.kind] else span.kind
-            apart[-1] = Span(last.start, max(last.end, span.end), kind)
+            apart[-1] = TextSpan(last.start, max(last.end, span.end), kind)
         else:
             apart.append(span)
     return tuple(apart)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from twin_resources.privacy.kinds import Span
+from twin_resources.privacy.kinds import TextSpan
 
 _LONGEST_LOCAL = 64
 _DOMAIN = re.compile(
@@ -44,7 +44,7 @@ _NO_DOMAIN = frozenset(
 )
 
 
-def find_mail_addresses(text: str) -> Iterator[Span]:
+def find_mail_addresses(text: str) -> Iterator[TextSpan]:
     """Spans of kind `e-mail`, at most one an at sign; may overlap those of other kinds."""
     at = text.find("@")
     while at != -1:
@@ -54,10 +54,10 @@ def find_mail_addresses(text: str) -> Iterator[Span]:
         at = text.find("@", at + 1)
     if any(dot in text for dot in _DOTS):
         for match in _WRITTEN_OUT.finditer(text):
-            yield Span(match.start(), match.end(), "e-mail")
+            yield TextSpan(match.start(), match.end(), "e-mail")
 
 
-def _around(text: str, at: int) -> Span | None:
+def _around(text: str, at: int) -> TextSpan | None:
     domain = _DOMAIN.match(text, at + 1)
     if not domain or domain[1].lower() in _NO_DOMAIN or _RESERVED.search(domain[0]):
         return None
@@ -74,7 +74,7 @@ def _around(text: str, at: int) -> Span | None:
         return None
     if (start and text[start - 1] == "@") or _in_authority(text, start):
         return None
-    return Span(start, domain.end(), "e-mail")
+    return TextSpan(start, domain.end(), "e-mail")
 
 
 def _in_authority(text: str, start: int) -> bool:

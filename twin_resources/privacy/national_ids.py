@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Literal, Protocol, cast
 
 from twin_resources.errors import TwinError
-from twin_resources.privacy.kinds import Span
+from twin_resources.privacy.kinds import TextSpan
 from twin_resources.privacy.national_schemes import SCHEMES, Scheme
 
 _RUN = re.compile(
@@ -54,7 +54,7 @@ def _by_shape() -> dict[str, tuple[tuple[Scheme, bool], ...]]:
 _SCHEMES_OF = _by_shape()
 
 
-def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[Span]:
+def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[TextSpan]:
     """Spans of kinds `ssn` (of the United States) and `national id`; they may overlap others.
 
     Args:
@@ -64,7 +64,7 @@ def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[S
         yield from _in_run(text, run, regions)
 
 
-def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[Span]:
+def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[TextSpan]:
     shape = run[0].translate(_TO_SHAPE)
     groups = [group.span() for group in _GROUP.finditer(run[0])]
     if not _may_end_at(text, run.end()):
@@ -77,7 +77,7 @@ def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator
             end = groups[last][1]
             kind = _kind_of(text, run.start() + start, run.start() + end, shape[start:end], regions)
             if kind:
-                yield Span(run.start() + start, run.start() + end, kind)
+                yield TextSpan(run.start() + start, run.start() + end, kind)
                 index = last
                 break
         index += 1

@@ -17,7 +17,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from twin_resources.privacy.kinds import Span
+from twin_resources.privacy.kinds import TextSpan
 
 # A lookbehind after the first digit, here and in the other modules: a pattern that starts with a
 # set of characters is searched for several times faster than one that starts with an assertion.
@@ -39,12 +39,12 @@ _EVERYONES = frozenset(
 )
 
 
-def find_network_addresses(text: str) -> Iterator[Span]:
+def find_network_addresses(text: str) -> Iterator[TextSpan]:
     """Spans of kind `ip address`; they do not overlap each other."""
     for pattern in (_IPV4, _IPV6):
         for match in pattern.finditer(text):
             if _is_a_persons(match[0]) and not _is_version(text, match.start()):
-                yield Span(match.start(), match.end(), "ip address")
+                yield TextSpan(match.start(), match.end(), "ip address")
 
 
 def _is_a_persons(found: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from twin_resources.privacy.kinds import Span
+from twin_resources.privacy.kinds import TextSpan
 
 _CARD = re.compile(
     r"\d(?<![\w.,+-]\d)(?:"
@@ -58,7 +58,7 @@ _IBAN_LENGTHS = {
 }
 
 
-def find_cards(text: str) -> Iterator[Span]:
+def find_cards(text: str) -> Iterator[TextSpan]:
     """Spans of kind `card`; they do not overlap each other."""
     from stdnum import luhn
 
@@ -66,10 +66,10 @@ def find_cards(text: str) -> Iterator[Span]:
         digits = "".join(character for character in match[0] if character.isdigit())
         # repeated digits satisfy the check too and are no card
         if len(set(digits)) > 1 and _ISSUERS.match(digits) and luhn.is_valid(digits):
-            yield Span(match.start(), match.end(), "card")
+            yield TextSpan(match.start(), match.end(), "card")
 
 
-def find_ibans(text: str) -> Iterator[Span]:
+def find_ibans(text: str) -> Iterator[TextSpan]:
     """Spans of kind `iban`; they may overlap those of other kinds."""
     from stdnum import iban
 
@@ -79,7 +79,7 @@ def find_ibans(text: str) -> Iterator[Span]:
         length = _IBAN_LENGTHS.get(match[0][:2].upper(), 0)
         end = start + _end_of(match[0], length)  # prose may follow: "DE89 … 00 is mine"
         if end > start and not text[end : end + 1].isalnum() and iban.is_valid(text[start:end]):
-            yield Span(start, end, "iban")
+            yield TextSpan(start, end, "iban")
             match = _IBAN.search(text, end)
         else:
             match = _IBAN.search(text, start + 2)

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from twin_resources.privacy.kinds import Span
+from twin_resources.privacy.kinds import TextSpan
 
 _GAP = r" .\-/()\u00a0\u202f\u2010-\u2013"
 _AFTER = r"(?!\w|[.,:/%-]\d)"
@@ -98,7 +98,7 @@ def regions_of(region: str) -> tuple[str, ...]:
     return _REGIONS_OF_LANGUAGE.get(region.split("-", maxsplit=1)[0].lower() if region else "", ())
 
 
-def find_phones(text: str, *, region: str = "") -> Iterator[Span]:
+def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
     """Spans of kind `phone`; they may overlap each other and those of other kinds.
 
     Args:
@@ -107,17 +107,17 @@ def find_phones(text: str, *, region: str = "") -> Iterator[Span]:
     for match in _INTERNATIONAL.finditer(text):
         end = _international_end(match[0])
         if end:
-            yield Span(match.start(), match.start() + end, "phone")
+            yield TextSpan(match.start(), match.start() + end, "phone")
     yield from _north_american(text)
     for match in _TRUNK_ZERO.finditer(text):
         if _DATE.match(match[0]) or _in_dump(text, *match.span()):
             continue
         if _known(_digits(match[0]), _TRUNK_ZERO_REGIONS):
-            yield Span(match.start(), match.end(), "phone")
+            yield TextSpan(match.start(), match.end(), "phone")
     yield from _by_hint(text, regions_of(region))
 
 
-def _north_american(text: str) -> Iterator[Span]:
+def _north_american(text: str) -> Iterator[TextSpan]:
     for match in _NORTH_AMERICAN.finditer(text):
         start = match.start()
         prefix = _NORTH_AMERICAN_PREFIX.search(text, max(0, start - 5), start)
@@ -125,10 +125,10 @@ def _north_american(text: str) -> Iterator[Span]:
             start = prefix.start(1)
         elif text[start - 1 : start] == "-":  # a longer number
             continue
-        yield Span(start, match.end(), "phone")
+        yield TextSpan(start, match.end(), "phone")
 
 
-def _by_hint(text: str, regions: Sequence[str]) -> Iterator[Span]:
+def _by_hint(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
     """Numbers of the writer's own country, and numbers after a word for a phone."""
     match = _GROUPED.search(text)
     while match:
@@ -143,7 +143,7 @@ def _by_hint(text: str, regions: Sequence[str]) -> Iterator[Span]:
             if end and (_in_dump(text, *place) or _in_list(text, *place)):
                 end = 0
         if end:
-            yield Span(start, start + end, "phone")
+            yield TextSpan(start, start + end, "phone")
         # A number may start within a run: "in 2019 612 34 56 78". Each group is tried once.
         following = _GROUP_END.search(found)
         at = start + (end or (following.end() if following else len(found)))

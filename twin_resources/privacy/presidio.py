@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from twin_resources.errors import TwinError
-from twin_resources.privacy.kinds import Kind, Span
+from twin_resources.privacy.kinds import Kind, TextSpan
 
 ENTITIES: Mapping[str, Kind] = MappingProxyType({"PERSON": "name", "LOCATION": "place"})
 LOWEST_SCORE = 0.6  # spaCy's models give each finding .85, Presidio's guesses by pattern .01 to .5
@@ -33,7 +33,7 @@ _LONGEST = 100_000  # characters at once; spaCy refuses a million
 _WORD = re.compile(r"[^\W_]+")
 
 
-class Finding(Protocol):
+class PresidioResult(Protocol):
     """`presidio_analyzer.RecognizerResult`."""
 
     entity_type: str
@@ -46,7 +46,7 @@ class Analyzer(Protocol):
 
     def analyze(
         self, text: str, language: str, entities: list[str], *, score_threshold: float
-    ) -> Iterable[Finding]: ...
+    ) -> Iterable[PresidioResult]: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class NamesAndPlaces:
     model: str
     keep: tuple[str, ...] = ()
 
-    def second_pass(self, language: str) -> Callable[[str], Iterator[Span]] | None:
+    def second_pass(self, language: str) -> Callable[[str], Iterator[TextSpan]] | None:
         """What `redact(second_pass=…)` takes; None for a language that the pipeline does not read.
 
         Raises:
@@ -79,7 +79,7 @@ def second_pass(
     language: str = "en",
     entities: Mapping[str, Kind] = ENTITIES,
     keep: Collection[str] = (),
-) -> Callable[[str], Iterator[Span]]:
+) -> Callable[[str], Iterator[TextSpan]]:
     """What `redact(second_pass=…)` takes.
 
     Args:
@@ -90,7 +90,7 @@ def second_pass(
     """
     kept = frozenset(word for name in keep for word in _WORD.findall(name.casefold()))
 
-    def find(text: str) -> Iterator[Span]:
+    def find(text: str) -> Iterator[TextSpan]:
         for offset, piece in _pieces(text):
             for one in analyzer.analyze(
                 piece, language, list(entities), score_threshold=LOWEST_SCORE
@@ -98,7 +98,7 @@ def second_pass(
                 words = _WORD.findall(piece[one.start : one.end].casefold())
                 if one.entity_type in entities and words and not kept.issuperset(words):
                     kind = entities[one.entity_type]
-                    yield Span(offset + one.start, offset + one.end, kind)
+                    yield TextSpan(offset + one.start, offset + one.end, kind)
 
     return find
 

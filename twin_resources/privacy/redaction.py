@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 from twin_resources.privacy.assignments import find_assignments
 from twin_resources.privacy.credentials import find_credentials
-from twin_resources.privacy.kinds import KINDS, Span, joined
+from twin_resources.privacy.kinds import KINDS, TextSpan, joined
 from twin_resources.privacy.mail_addresses import find_mail_addresses
 from twin_resources.privacy.national_ids import find_national_ids
 from twin_resources.privacy.network_addresses import find_network_addresses
@@ -31,7 +31,7 @@ from twin_resources.privacy.phones import find_phones, regions_of
 PRIVACY_VERSION = "3"
 """Raise it with every change of what is found: tables made with another one are made anew."""
 
-SecondPass = Callable[[str], Iterable[Span]]
+SecondPass = Callable[[str], Iterable[TextSpan]]
 """Looks a text through for what no pattern finds (`presidio.py`)."""
 
 _PLACEHOLDER = re.compile("|".join(re.escape(f"[{kind}]") for kind in KINDS))
@@ -83,7 +83,7 @@ def _without_personal(text: str, region: str, counts: Counter[str]) -> str:
     return text
 
 
-def _replaced(text: str, spans: Iterable[Span], counts: Counter[str]) -> str:
+def _replaced(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str:
     pieces: list[str] = []
     end = 0
     for span in spans:
@@ -93,23 +93,23 @@ def _replaced(text: str, spans: Iterable[Span], counts: Counter[str]) -> str:
     return "".join((*pieces, text[end:]))
 
 
-def _apart_from_placeholders(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
+def _apart_from_placeholders(text: str, spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
     ends = {match.start(): match.end() for match in _PLACEHOLDER.finditer(text)}
     starts = list(ends)
 
-    def is_apart(span: Span) -> bool:
+    def is_apart(span: TextSpan) -> bool:
         before = bisect_left(starts, span.end)  # placeholders that start before the span ends
         return not before or ends[starts[before - 1]] <= span.start
 
     return tuple(span for span in joined(spans) if is_apart(span))
 
 
-def find_personal(text: str, *, region: str = "") -> tuple[Span, ...]:
+def find_personal(text: str, *, region: str = "") -> tuple[TextSpan, ...]:
     """Where personal data and secrets stand, in the order of the text; no two spans overlap."""
     return joined(_found(text, region))
 
 
-def _found(text: str, region: str) -> Iterator[Span]:
+def _found(text: str, region: str) -> Iterator[TextSpan]:
     yield from find_credentials(text)
     yield from find_assignments(text)
     yield from find_mail_addresses(text)

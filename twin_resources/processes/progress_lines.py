@@ -18,7 +18,7 @@ from twin_resources.processes.time_left import TimeLeft
 TOLD_EVERY_S = 3.0
 
 
-class Progress:
+class ProgressLines:
     """Lines `progress {step, steps, eta_s, message}` for whoever follows the run.
 
     A step is a passage, an answer or a prompt. Parts are told apart by their message: each has
@@ -63,12 +63,12 @@ def of_batches(say: Callable[[str], object], message: str) -> Callable[[int, int
 
     Called for another set of batches it begins anew.
     """
-    progress, before = Progress(say), 0
+    progress, before = ProgressLines(say), 0
 
     def report(done: int, total: int) -> None:
         nonlocal progress, before
         if done <= before:
-            progress, before = Progress(say), 0
+            progress, before = ProgressLines(say), 0
         progress.expect(message, total, each_s=1.0)
         progress.of(message)(done - before)
         before = done

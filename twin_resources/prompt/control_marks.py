@@ -181,7 +181,7 @@ def marks_of_tokenizer(tokenizer: Any) -> ControlMarks:
 def marks_of_home(settings: Settings) -> ControlMarks:
     """The marks of every base model that is prepared in a home, whichever of them answers.
 
-    A mark of another model's is text to this one: breaking it as well costs nothing, and a standby
+    A mark of another model's is text to this one: breaking it as well costs nothing, and a fallback
     of an older base model is covered.
     """
     own: set[str] = set()

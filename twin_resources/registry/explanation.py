@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Passage:
+class ExplainedPassage:
     """A chunk that the model was given, and the post it was cut from; empty where it is gone."""
 
     chunk_id: str
@@ -52,7 +52,7 @@ class Explanation:
     answer: str
     model: dict[str, Any]
     manifest: dict[str, Any]
-    passages: tuple[Passage, ...]
+    passages: tuple[ExplainedPassage, ...]
 
 
 def follow(settings: Settings, found: Mapping[str, Any]) -> Explanation:
@@ -89,7 +89,9 @@ def follow(settings: Settings, found: Mapping[str, Any]) -> Explanation:
     )
 
 
-def passages_of(tables: Tables, author: str, chunk_ids: Sequence[str]) -> tuple[Passage, ...]:
+def passages_of(
+    tables: Tables, author: str, chunk_ids: Sequence[str]
+) -> tuple[ExplainedPassage, ...]:
     """Chunks with the documents and posts they come from, in the given order."""
     if not chunk_ids:
         return ()
@@ -110,16 +112,16 @@ def passages_of(tables: Tables, author: str, chunk_ids: Sequence[str]) -> tuple[
         [row["source_id"] for row in documents.values()],
         columns=("source_id", "path", "url", "deleted"),
     )
-    found: list[Passage] = []
+    found: list[ExplainedPassage] = []
     for chunk_id in chunk_ids:
         chunk = chunks.get(chunk_id)
         if chunk is None:
-            found.append(Passage(chunk_id))
+            found.append(ExplainedPassage(chunk_id))
             continue
         source_id = documents.get(chunk["document_id"], {}).get("source_id", "")
         post = posts.get(source_id, {})
         found.append(
-            Passage(
+            ExplainedPassage(
                 chunk_id=chunk_id,
                 document_id=chunk["document_id"],
                 title=chunk["title"],

@@ -53,7 +53,7 @@ NEEDS_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
 
 
 @dataclass(frozen=True)
-class Claim:
+class GateClaim:
     """One check of the gate.
 
     Attributes:
@@ -84,7 +84,7 @@ class Verdict:
     checkpoint: str
     gate_version: str
     outcome: Outcome
-    claims: tuple[Claim, ...]
+    claims: tuple[GateClaim, ...]
     created_at: str
 
     @property
@@ -175,7 +175,7 @@ class LegalMove:
     against: int | None = None
 
 
-def released_for(claims: Sequence[Claim]) -> tuple[AnswerForm, ...]:
+def released_for(claims: Sequence[GateClaim]) -> tuple[AnswerForm, ...]:
     """The forms that these claims release: quotations always; generated prose alone (`voice`) only
     where a claim about it is met. A verdict without one releases it for quotations."""
     about_voice = [claim for claim in claims if claim.blocks == VOICE]

@@ -71,7 +71,7 @@ class ServedVersion:
 
 
 @dataclass(frozen=True)
-class Divert:
+class Reroute:
     """Prompt classes that fell, and who answers them in the stable version's place.
 
     Attributes:
@@ -101,7 +101,7 @@ class AuthorPolicy:
     canary: ServedVersion | None = None
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    divert: Divert | None = None
+    divert: Reroute | None = None
     larger: ServedVersion | None = None
 
 
@@ -189,7 +189,7 @@ def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, 
     """The entry `divert` of a routing table while the version that it names is stable, else empty.
 
     Args:
-        routing: an author's table; `retraining/diverting.py` says what the entry looks like.
+        routing: an author's table; `retraining/rerouting.py` says what the entry looks like.
         stable: number of the stable version; None: there is none.
     """
     standing = cast("Mapping[str, Any]", routing.get("divert") or {})
@@ -198,7 +198,7 @@ def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, 
 
 def _divert(
     registry: PolicySource, versions: Sequence[ModelVersion], standing: Mapping[str, Any]
-) -> Divert | None:
+) -> Reroute | None:
     if not standing:
         return None
     # What was refused or rolled back since, or is tainted, is not let in by this door.
@@ -209,7 +209,7 @@ def _divert(
     }
     places = cast("Mapping[str, str]", standing["classes"])
     named = {name: fit[name] for name in sorted(set(places.values()) & set(fit))}
-    return Divert(dict(places), named)
+    return Reroute(dict(places), named)
 
 
 def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
@@ -292,7 +292,7 @@ def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
     divert = None
     if told:
         versions = {name: _read_served(served) for name, served in told["versions"].items()}
-        divert = Divert(told["places"], versions)
+        divert = Reroute(told["places"], versions)
     return AuthorPolicy(
         stable,
         canary,

@@ -22,8 +22,8 @@ from twin_resources.registry import rows
 from twin_resources.registry.checks import MoveRefused, check_incumbent, check_move
 from twin_resources.registry.moves import (
     NEEDS_PASS,
-    Claim,
     Evidence,
+    GateClaim,
     LegalMove,
     Mode,
     ModelVersion,
@@ -35,14 +35,14 @@ from twin_resources.registry.moves import (
 )
 from twin_resources.registry.notices import notice_of
 from twin_resources.registry.policy import Policy, build_policy, same_policy, write_policy
-from twin_resources.storage.state.schema import model_versions, moves, routing, verdicts
+from twin_resources.storage.state.state_tables import model_versions, moves, routing, verdicts
 
 if TYPE_CHECKING:
     from twin_resources.storage.state import state as state_store
 
 __all__ = [
-    "Claim",
     "Evidence",
+    "GateClaim",
     "LegalMove",
     "ModelVersion",
     "Move",

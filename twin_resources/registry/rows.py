@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import Claim, ModelVersion, Move, Verdict, VersionState
-from twin_resources.storage.state.schema import model_versions, moves, verdicts
+from twin_resources.registry.moves import GateClaim, ModelVersion, Move, Verdict, VersionState
+from twin_resources.storage.state.state_tables import model_versions, moves, verdicts
 
 
 def now() -> str:
@@ -118,7 +118,7 @@ def newest(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | No
 
 
 def _verdict_of(row: sa.RowMapping) -> Verdict:
-    claims = tuple(Claim(**claim) for claim in row["claims"])
+    claims = tuple(GateClaim(**claim) for claim in row["claims"])
     return Verdict(
         row["author"],
         row["checkpoint"],

@@ -27,7 +27,7 @@ FEWEST_SAVED = 0.05
 
 
 @dataclass(frozen=True)
-class Adoption:
+class AdoptionDecision:
     """What is decided about a candidate.
 
     Attributes:
@@ -51,7 +51,7 @@ def adopt(
     margin: float,
     against_standing: Sequence[Floats] | None = None,
     alpha: float = ALPHA,
-) -> Adoption:
+) -> AdoptionDecision:
     """Whether a candidate comes into force.
 
     Args:
@@ -66,13 +66,13 @@ def adopt(
     if step is None or 1.0 - step.kept < FEWEST_SAVED:
         missing = labels_missing(steps, labels=labels, spread=spread, margin=margin, alpha=alpha)
         if missing == 0:
-            return Adoption(
+            return AdoptionDecision(
                 False,
                 step,
                 0,
                 f"{labels} labels: no step of the order keeps the margin of {margin:g}",
             )
-        return Adoption(
+        return AdoptionDecision(
             False, step, missing, f"{labels} labels; about {missing} more are missing at {margin:g}"
         )
     if against_standing is not None:
@@ -88,7 +88,7 @@ def adopt(
         if not won or 1.0 - steps[won - 1].kept < FEWEST_SAVED:
             return _not_as_good(against_standing[won], step, spread, margin=margin, alpha=alpha)
         step = steps[won - 1]
-    return Adoption(
+    return AdoptionDecision(
         True,
         step,
         0,
@@ -99,14 +99,14 @@ def adopt(
 
 def _not_as_good(
     differences: Floats, step: PriceStep, spread: float, *, margin: float, alpha: float
-) -> Adoption:
+) -> AdoptionDecision:
     known = len(differences)
     mean = float(differences.mean()) if known else 0.0
     deviation = float(differences.std()) if known > 1 else spread
     wanted = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
     missing = 0 if math.isinf(wanted) else max(1, math.ceil(wanted) - known)
     evidence, needed = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
-    return Adoption(
+    return AdoptionDecision(
         False,
         step,
         missing,

@@ -20,7 +20,7 @@ from twin_resources.router.policy_file import RoutingPolicy
 
 
 @dataclass(frozen=True)
-class Routed:
+class RoutingDecision:
     """A decision.
 
     Attributes:
@@ -52,7 +52,9 @@ def features_of(policy: RoutingPolicy, vector: Floats, *, length: int, closeness
     return rows(vector[None], [length], [closeness], scale=policy.scale)[0]
 
 
-def decide(policy: RoutingPolicy, row: Floats, *, point: float, step: int | None = None) -> Routed:
+def decide(
+    policy: RoutingPolicy, row: Floats, *, point: float, step: int | None = None
+) -> RoutingDecision:
     """Choose a model.
 
     Args:
@@ -75,7 +77,7 @@ def decide(policy: RoutingPolicy, row: Floats, *, point: float, step: int | None
         reason = f"by lot, against the rule ({reason})"
     if not standing.certified:
         reason += "; margin not held: the money left allows no more"
-    return Routed(
+    return RoutingDecision(
         model=model,
         gains=tuple(float(gain) for gain in gains),
         threshold=threshold,

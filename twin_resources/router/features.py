@@ -21,7 +21,7 @@ CLOSENESS_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class Scale:
+class FeatureScale:
     """Where the two numbers beside the vector have their zero and their unit.
 
     Attributes:
@@ -35,14 +35,14 @@ class Scale:
     closeness_spread: float
 
 
-def scale_of(lengths: Sequence[int], closeness: Sequence[float]) -> Scale:
+def scale_of(lengths: Sequence[int], closeness: Sequence[float]) -> FeatureScale:
     """The scale that gives these labels mean 0 and spread 1; a spread of 0 counts as 1."""
     logs = [math.log1p(length) for length in lengths]
-    return Scale(*_place(logs), *_place(closeness))
+    return FeatureScale(*_place(logs), *_place(closeness))
 
 
 def rows(
-    vectors: Floats, lengths: Sequence[int], closeness: Sequence[float], *, scale: Scale
+    vectors: Floats, lengths: Sequence[int], closeness: Sequence[float], *, scale: FeatureScale
 ) -> Floats:
     """The features of n questions.
 

@@ -63,7 +63,7 @@ class GainModel:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedGain:
     """A model, and what the labels outside a label's fold say of it.
 
     Attributes:
@@ -95,7 +95,7 @@ def fit(
     folds: NDArray[np.int64],
     *,
     ridges: Sequence[float] = RIDGES,
-) -> Fitted:
+) -> FittedGain:
     """Fit the gains of one or several dearer models.
 
     Args:
@@ -118,7 +118,7 @@ def fit(
             found="a feature or a gain that is no number",
             next_step="leave such labels out",
         )
-    best: Fitted | None = None
+    best: FittedGain | None = None
     # One thread: those of a matrix library wait for each other in a busy loop, and beside other
     # work on two cores 600 labels took 9 s instead of .1.
     with _one_thread():
@@ -133,7 +133,7 @@ def fit(
     return best
 
 
-def _fitted(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: float) -> Fitted:
+def _fitted(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: float) -> FittedGain:
     inverse = np.linalg.inv(kernel(rows, rows) + ridge * np.eye(len(rows)))
     weights = inverse @ gains
     left_out = np.empty_like(gains)
@@ -143,7 +143,7 @@ def _fitted(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: float)
         left_out[mine] = gains[mine] - np.linalg.solve(block, weights[mine])
     error = float(np.mean((left_out - gains) ** 2))
     model = GainModel(rows.astype(np.float32), weights.astype(np.float32), ridge)
-    return Fitted(model, left_out, error)
+    return FittedGain(model, left_out, error)
 
 
 def _one_thread() -> AbstractContextManager[object]:

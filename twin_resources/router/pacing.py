@@ -29,7 +29,7 @@ EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
-class Money:
+class BudgetLeft:
     """What may still be spent.
 
     Attributes:
@@ -42,7 +42,7 @@ class Money:
 
 
 @dataclass
-class Pace:
+class SpendingPace:
     """The recent questions of one gateway process.
 
     Attributes:
@@ -73,7 +73,7 @@ class Pace:
     def look(
         self,
         moment: float,
-        money: Money,
+        money: BudgetLeft,
         steps: Sequence[PriceStep],
         prices: Floats,
         *,

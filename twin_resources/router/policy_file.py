@@ -1,7 +1,7 @@
 """The fitted policy of an author as a file: written whole by the asset, read live by the gateway.
 
 Belongs here: its dataclass and its format (NumPy's .npz, without pickle).
-Does not belong here: fitting, deciding (`decision.py`), following the file (`gateway/live.py`).
+Does not belong here: fitting, deciding (`decision.py`), following the file (`gateway/live_config.py`).
 
 It holds vectors, features and ids of the labels' questions, and no text. The ids stand in it as
 they are, so that forgetting finds a reader's trace in the file and deletes the whole of it: then
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import ClassGain
-from twin_resources.router.features import Floats, Scale
+from twin_resources.router.features import FeatureScale, Floats
 from twin_resources.router.fixed_order import PriceStep, choices
 from twin_resources.router.gain import GainModel
 
@@ -89,7 +89,7 @@ class RoutingPolicy:
     judges: tuple[str, ...]
     margin: float
     explored: float
-    scale: Scale
+    scale: FeatureScale
     gain: GainModel = field(repr=False)
     steps: tuple[PriceStep, ...] = field(repr=False)
     in_force: int
@@ -232,7 +232,7 @@ def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
         judges=tuple(head["judges"]),
         margin=head["margin"],
         explored=head["explored"],
-        scale=Scale(**head["scale"]),
+        scale=FeatureScale(**head["scale"]),
         gain=GainModel(arrays["rows"], arrays["weights"], head["ridge"]),
         steps=steps,
         in_force=in_force,

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.statistics.bounds import lower_bound
-from twin_resources.statistics.values import ImpossibleValue, Settled
+from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 FIRST_BATCH = 500
 SECOND_BATCH = 2_000
@@ -88,7 +88,7 @@ def class_bounds(
 
 
 def certify(
-    batch: Sequence[Settled],
+    batch: Sequence[SettledValue],
     *,
     floor: Mapping[str, float] | None = None,
     delta: float = DELTA,

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from twin_resources.statistics.bets import BETS, FRACTIONS, STAKE
-from twin_resources.statistics.values import ImpossibleValue, Settled
+from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 HORIZON = 5_000
 ALPHA = 0.05
@@ -146,7 +146,7 @@ def stakes(baseline: float) -> tuple[float, ...]:
 
 
 def fold(
-    state: Detector, value: Settled, baseline: float | None, *, threshold: float
+    state: Detector, value: SettledValue, baseline: float | None, *, threshold: float
 ) -> tuple[Detector, Alarm | None]:
     """The state after one more value, and the alarm if this value raised one.
 

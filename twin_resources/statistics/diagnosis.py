@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.statistics.bets import FRACTIONS, factor
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.values import SettledValue
 
 # A share (retrieval hits, degraded answers) that moved by as much explains a fall by itself.
 NOTABLE = 0.15
@@ -46,7 +46,9 @@ class Conditions:
     server: str
 
 
-def since_the_drop(values: Sequence[Settled], bounds: Mapping[str, float]) -> tuple[Settled, ...]:
+def since_the_drop(
+    values: Sequence[SettledValue], bounds: Mapping[str, float]
+) -> tuple[SettledValue, ...]:
     """The values from the most likely beginning of the drop to the alarm.
 
     Args:
@@ -65,7 +67,7 @@ def since_the_drop(values: Sequence[Settled], bounds: Mapping[str, float]) -> tu
     return tuple(bet[begin:])
 
 
-def fallen_classes(values: Sequence[Settled], bounds: Mapping[str, float]) -> tuple[Fall, ...]:
+def fallen_classes(values: Sequence[SettledValue], bounds: Mapping[str, float]) -> tuple[Fall, ...]:
     """Classes below their baseline among the values of `since_the_drop`, deepest fall first."""
     found: dict[str, list[float]] = {}
     for value in values:

@@ -35,7 +35,7 @@ PLANTS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Certificate:
+class JudgeCertificate:
     """Whether a measure may decide on its claim.
 
     Attributes:
@@ -59,7 +59,7 @@ def certify(
     *,
     margin: float = MARGIN,
     delta: float = DELTA,
-) -> Certificate:
+) -> JudgeCertificate:
     """The certificate of a measure for one claim.
 
     Args:
@@ -90,7 +90,7 @@ def certify(
         f"own above {kind} by at least {bounds[kind]:.2f} ({len(found[kind])} pairs)"
         for kind in bounds
     )
-    return Certificate(
+    return JudgeCertificate(
         measure=measure,
         claim=claim,
         certified=certified,

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.statistics.bets import FRACTIONS, factor
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.values import SettledValue
 
 SHARE = 0.05
 WINDOW = 400  # values: 5 % of it are 20, four weeks of one reader who scores each working day
@@ -53,7 +53,7 @@ def admit(
 
 
 @dataclass(frozen=True)
-class Carried:
+class EvidenceShares:
     """Who carries the evidence of an alarm.
 
     Attributes:
@@ -73,8 +73,8 @@ class Carried:
 
 
 def carried_by(
-    values: Sequence[Settled], readers: Mapping[int, str], bounds: Mapping[str, float]
-) -> Carried:
+    values: Sequence[SettledValue], readers: Mapping[int, str], bounds: Mapping[str, float]
+) -> EvidenceShares:
     """Which readers carry the evidence of an alarm.
 
     Args:
@@ -99,4 +99,4 @@ def carried_by(
     total = math.fsum(positive.values())
     heaviest = positive.most_common(FEW_READERS)
     share = math.fsum(gain for _, gain in heaviest) / total if total > 0.0 else 0.0
-    return Carried(min(1.0, share), tuple(reader for reader, _ in heaviest), len(best))
+    return EvidenceShares(min(1.0, share), tuple(reader for reader, _ in heaviest), len(best))

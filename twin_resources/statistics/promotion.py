@@ -37,7 +37,7 @@ Verdict = Literal["promote", "roll_back", "undecided"]
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairedDifference:
     """One difference a claim, on one prompt, or of one reader's canary day.
 
     Attributes:
@@ -146,7 +146,7 @@ def begin(
     )
 
 
-def fold(evidence: PairEvidence, pair: Pair) -> PairEvidence:
+def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     """The state after one more pair; a replay, or a pair after the verdict, changes nothing.
 
     If the same pair wins every promotion bet and a roll-back bet, it rolls back.
@@ -232,7 +232,7 @@ def _bets(claims: tuple[str, ...], anchored: bool) -> tuple[str, ...]:
     return (*claims, *(f"{name}/anchor" for name in claims if anchored))
 
 
-def _z(pair: Pair, differences: Mapping[str, float], claim: str) -> float:
+def _z(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
     difference = differences.get(claim, math.nan)
     if not -1.0 <= difference <= 1.0:
         raise ImpossibleValue(

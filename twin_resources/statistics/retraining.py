@@ -19,8 +19,13 @@ from typing import Literal
 from twin_resources.statistics.baseline import arming
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import Fall
-from twin_resources.statistics.poisoning import Carried
-from twin_resources.statistics.retraining_limits import PRIORITY, Limits, Usage, held_back_by
+from twin_resources.statistics.poisoning import EvidenceShares
+from twin_resources.statistics.retraining_limits import (
+    PRIORITY,
+    RetrainingLimits,
+    Usage,
+    held_back_by,
+)
 
 Kind = Literal["quiet", "train", "nothing_to_learn", "incident", "held_back"]
 
@@ -31,7 +36,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainingFingerprint:
     """What a training used: hashes of dataset and recipe."""
 
     dataset: str
@@ -49,7 +54,7 @@ class LastRetraining:
 
     outcome: Literal["refused", "failed", "passed"]
     attempts: int
-    learnt: Learnt
+    learnt: TrainingFingerprint
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class StreamProgress:
 
 
 @dataclass(frozen=True)
-class Situation:
+class AlarmContext:
     """All that the decision rests on, for one author at one tick.
 
     Attributes:
@@ -95,21 +100,21 @@ class Situation:
     streams: Sequence[StreamProgress]
     unreachable: str
     alarm: Alarm | None
-    now_there_is: Learnt
-    stable_learnt: Learnt | None
+    now_there_is: TrainingFingerprint
+    stable_learnt: TrainingFingerprint | None
     usage: Usage
-    limits: Limits
+    limits: RetrainingLimits
     now: float
     last: LastRetraining | None = None
     alarmed_authors: int = 0
     armed_authors: int = 1
     cause_outside: str | None = None
     falls: Sequence[Fall] = ()
-    carried: Carried | None = None
+    carried: EvidenceShares | None = None
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainingDecision:
     """What the sensor does.
 
     Attributes:
@@ -134,7 +139,7 @@ def run_key(alarm: Alarm) -> str:
     return f"quality:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}"
 
 
-def disarmed(last: LastRetraining | None, now_there_is: Learnt) -> str | None:
+def disarmed(last: LastRetraining | None, now_there_is: TrainingFingerprint) -> str | None:
     """Why alarms of this author start nothing; None: they do.
 
     After a retraining that the gate refused, or that failed three times, until the dataset or the
@@ -159,28 +164,30 @@ def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
     )
 
 
-def decide(situation: Situation) -> Decision:
+def decide(situation: AlarmContext) -> RetrainingDecision:
     """The decision of one tick for one author; see the module for what stays open."""
     if situation.unreachable:
-        return Decision("quiet", f"{situation.unreachable}: nothing decided")
+        return RetrainingDecision("quiet", f"{situation.unreachable}: nothing decided")
     if situation.version is None:
-        return Decision("quiet", "no stable version: nothing to watch")
+        return RetrainingDecision("quiet", "no stable version: nothing to watch")
     off = disarmed(situation.last, situation.now_there_is)
     if situation.alarm is None:
         said = [off] if off else [progress(stream) for stream in situation.streams]
-        return Decision("quiet", "; ".join(said) or "no scores yet")
+        return RetrainingDecision("quiet", "; ".join(said) or "no scores yet")
     return _on_alarm(situation, situation.alarm, off)
 
 
-def _on_alarm(situation: Situation, alarm: Alarm, off: str | None) -> Decision:
+def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> RetrainingDecision:
     """The first rule that applies; what forbids comes before what waits."""
     tags = evidence_tags(alarm, situation.falls)
     said = f"{alarm.stream}: alarm {alarm.number}, e-value {alarm.e_value:,.0f} of " + (
         f"{alarm.threshold:,.0f} after {alarm.bets:,} values"
     )
 
-    def closed(kind: Kind, why: str, cause: str, *, divert: tuple[str, ...] = ()) -> Decision:
-        return Decision(
+    def closed(
+        kind: Kind, why: str, cause: str, *, divert: tuple[str, ...] = ()
+    ) -> RetrainingDecision:
+        return RetrainingDecision(
             kind,
             f"{said}; {why}",
             tags={**tags, "twin/decision": kind, "twin/decided_by": cause},
@@ -220,8 +227,8 @@ def _on_alarm(situation: Situation, alarm: Alarm, off: str | None) -> Decision:
     waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
-        return Decision("held_back", f"{said}; waits: {waits}", tags=tags)
-    return Decision(
+        return RetrainingDecision("held_back", f"{said}; waits: {waits}", tags=tags)
+    return RetrainingDecision(
         "train",
         f"{said}; one retraining starts",
         run_key=run_key(alarm),

@@ -26,7 +26,7 @@ DAY = 86_400.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class RetrainingLimits:
     """What a person allows.
 
     Attributes:
@@ -60,7 +60,7 @@ class Usage:
     hours: float = 0.0
 
 
-def held_back_by(cause: Cause, usage: Usage, limits: Limits, *, now: float) -> str | None:
+def held_back_by(cause: Cause, usage: Usage, limits: RetrainingLimits, *, now: float) -> str | None:
     """Why a training for this cause may not start now; None: it may.
 
     One run at a time holds for all. A forget request is a duty and a person's order is an order:
@@ -91,7 +91,7 @@ def first_cause(causes: Iterable[Cause]) -> Cause | None:
     return max(causes, key=lambda cause: PRIORITY[cause], default=None)
 
 
-def growth(new_posts: int, new_pairs: int, limits: Limits) -> Cause | None:
+def growth(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
     """`new_posts` or `new_pairs` when there are enough of them since the last training."""
     causes: list[Cause] = []
     if new_posts >= limits.new_posts:

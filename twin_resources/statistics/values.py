@@ -18,7 +18,7 @@ class ImpossibleValue(TwinError):
 
 
 @dataclass(frozen=True)
-class Settled:
+class SettledValue:
     """One closed reader-day mean (stream `thumbs`) or one judged trace.
 
     Several scores of one reader in a row are not one value each: bursts of 5 from readers whose

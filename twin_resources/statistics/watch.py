@@ -19,7 +19,7 @@ from typing import Any
 from twin_resources.statistics import baseline as baselines
 from twin_resources.statistics.baseline import Baseline
 from twin_resources.statistics.detector import Alarm, Detector, fold
-from twin_resources.statistics.values import ImpossibleValue, Settled
+from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ def batch_due(watch: Watch, new_values: int, *, batches: Batches | None = None) 
 
 def advance(
     watch: Watch,
-    values: Sequence[Settled],
+    values: Sequence[SettledValue],
     *,
-    first: Sequence[Settled],
+    first: Sequence[SettledValue],
     threshold: float,
     batches: Batches | None = None,
     bet: bool = True,
@@ -174,7 +174,7 @@ def advance(
 
 
 def _certified(
-    watch: Watch, first: Sequence[Settled], value: Settled, seen: int, batches: Batches
+    watch: Watch, first: Sequence[SettledValue], value: SettledValue, seen: int, batches: Batches
 ) -> Baseline:
     """The baseline once `seen` values are in; from the next value on it is bet on."""
     batch = [
@@ -193,7 +193,7 @@ def _certified(
 
 
 @dataclass(frozen=True)
-class Step:
+class DetectorStep:
     """One value as the detector saw it, for a plot.
 
     Attributes:
@@ -211,14 +211,14 @@ class Step:
 
 def steps(
     watch: Watch,
-    values: Sequence[Settled],
+    values: Sequence[SettledValue],
     *,
-    first: Sequence[Settled],
+    first: Sequence[SettledValue],
     threshold: float,
     batches: Batches | None = None,
-) -> list[Step]:
+) -> list[DetectorStep]:
     """What `advance` does, value by value; arguments as there."""
-    found: list[Step] = []
+    found: list[DetectorStep] = []
     for value in values:
         held = watch.baseline
         after, alarm = advance(watch, (value,), first=first, threshold=threshold, batches=batches)
@@ -226,6 +226,6 @@ def steps(
             e_value = after.detector.e_value if alarm is None else alarm.e_value
             number = None if alarm is None else alarm.number
             bound = None if held is None else held.bounds.get(value.prompt_class)
-            found.append(Step(value.sequence, value.value, bound, e_value, number))
+            found.append(DetectorStep(value.sequence, value.value, bound, e_value, number))
         watch = after
     return found

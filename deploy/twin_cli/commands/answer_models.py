@@ -38,7 +38,7 @@ TRIAL_ALIAS = "answer-model"
 
 
 @dataclass(frozen=True)
-class Weights:
+class ServedWeights:
     """What answers, ready to be served.
 
     Attributes:
@@ -168,14 +168,16 @@ def require_leave(author: Author, named: NamedModel) -> None:
         raise TwinError(tried, found=what_is_missing(author), next_step=how_to_consent(author))
 
 
-def prepared(settings: Settings, named: NamedModel, *, instance: str, clock: StageClock) -> Weights:
+def prepared(
+    settings: Settings, named: NamedModel, *, instance: str, clock: StageClock
+) -> ServedWeights:
     """The weights of a named model, made ready for the model server.
 
     Raises:
         TwinError: another server answers for this home, or they cannot be fetched or converted.
     """
     if named.kind == "address":
-        return Weights(_checkpoint(named.name), "")
+        return ServedWeights(_checkpoint(named.name), "")
     if settings.model_server_url:
         raise TwinError(
             f"use {named.name!r} as the answer model",
@@ -184,12 +186,14 @@ def prepared(settings: Settings, named: NamedModel, *, instance: str, clock: Sta
         )
     if named.kind == "gguf":
         found = Path(named.name).stat()  # reading 16 GB for a hash would take half a minute
-        return Weights(_checkpoint(f"{named.name} {found.st_size} {found.st_mtime_ns}"), named.name)
+        return ServedWeights(
+            _checkpoint(f"{named.name} {found.st_size} {found.st_mtime_ns}"), named.name
+        )
     from twin_resources.storage.weights.weights import load_base_model
 
     try:
         model = load_base_model(settings, named.name)
-        return Weights(_checkpoint(model.revision), str(model.gguf))
+        return ServedWeights(_checkpoint(model.revision), str(model.gguf))
     except TwinError:
         clock.say(f"preparing the answer model {named.name}")
     arguments = ("twin_resources.storage.weights", "prepare", "--base-model", named.name)
@@ -203,10 +207,12 @@ def prepared(settings: Settings, named: NamedModel, *, instance: str, clock: Sta
             next_step="mend this and run `twin up` again; what is prepared already is kept",
         )
     model = json.loads(ended.output.strip().rpartition("\n")[2])
-    return Weights(_checkpoint(str(model["revision"])), str(model["gguf"]))
+    return ServedWeights(_checkpoint(str(model["revision"])), str(model["gguf"]))
 
 
-def try_out(settings: Settings, named: NamedModel, weights: Weights, *, clock: StageClock) -> None:
+def try_out(
+    settings: Settings, named: NamedModel, weights: ServedWeights, *, clock: StageClock
+) -> None:
     """Ask for one token: what cannot answer shall not become the stable version.
 
     Raises:

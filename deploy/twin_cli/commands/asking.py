@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from twin_cli.commands.author_progress import Answer
+from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.conversation import ask, make_client
 from twin_cli.commands.presentation import sources_text
 from twin_cli.commands.subject import choose_author
@@ -73,7 +73,7 @@ def run_ask(
     return 0
 
 
-def answer_document(answer: Answer, *, model: str) -> dict[str, Any]:
+def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
     """What `twin ask --json` prints; its keys stay (deploy/docs/command.md)."""
     return {
         "question": answer.question,

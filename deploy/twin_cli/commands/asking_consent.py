@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from twin_cli.commands.subject import Subject, consent_of_folder
+from twin_cli.commands.subject import AuthorToServe, consent_of_folder
 from twin_resources.authors import Author
 from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
 
@@ -23,8 +23,13 @@ _YES, _NO = frozenset({"y", "yes"}), frozenset({"n", "no", "not yet"})
 
 
 def with_consent(
-    subject: Subject, *, stated: bool, asks: bool, say: Say, read: Callable[[str], str] = input
-) -> Subject:
+    subject: AuthorToServe,
+    *,
+    stated: bool,
+    asks: bool,
+    say: Say,
+    read: Callable[[str], str] = input,
+) -> AuthorToServe:
     """The subject with a line of consent, where one is known now.
 
     Args:

@@ -28,7 +28,7 @@ LARGEST_COMPARED = 8 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
-class Answer:
+class EndpointAnswer:
     """One answer of the endpoint, as shown in the tables.
 
     Attributes:
@@ -71,8 +71,8 @@ class AuthorProgress:
     kept: int = 0
     words: int = 0
     questions: tuple[str, ...] = ()
-    before: tuple[Answer, ...] = ()
-    after: tuple[Answer, ...] = ()
+    before: tuple[EndpointAnswer, ...] = ()
+    after: tuple[EndpointAnswer, ...] = ()
     training: Training = ""
     run_id: str = ""
     up: ProcessIdentity | None = field(default=None)
@@ -91,7 +91,9 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
     up = document.pop("up", None)
     answers = {
         name: tuple(
-            Answer(**(row | {several: tuple(row.get(several) or ()) for several in _SEVERAL}))
+            EndpointAnswer(
+                **(row | {several: tuple(row.get(several) or ()) for several in _SEVERAL})
+            )
             for row in document.pop(name, ())
             if set(row) >= _WHOLE
         )

@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class Bar:
+class StageBar:
     """A running step: its phases one after the other, each with the time it has taken and has left.
 
     In a terminal it is redrawn every second; elsewhere the clock's beat prints its line whenever
@@ -111,7 +111,7 @@ class StageClock:
         self.times: dict[str, float] = {}
         self._title = ""
         self._spoken = self._began
-        self._bar: Bar | None = None
+        self._bar: StageBar | None = None
         self._idle = ""  # what goes on where no stage has begun
         self._beats = False
         self._writing = threading.RLock()
@@ -187,10 +187,10 @@ class StageClock:
                 self.say(self._bar.line())
 
     @contextmanager
-    def bar(self, title: str) -> Generator[Bar]:
+    def bar(self, title: str) -> Generator[StageBar]:
         """A live bar for one step; it leaves no trace behind, so say how it ended."""
         if not self.console.is_terminal:
-            yield from self._shown(Bar(self, title, None))
+            yield from self._shown(StageBar(self, title, None))
             return
         columns = (
             TextColumn("         {task.description}", markup=False),
@@ -198,9 +198,9 @@ class StageClock:
             TextColumn("{task.fields[detail]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
-            yield from self._shown(Bar(self, title, progress))
+            yield from self._shown(StageBar(self, title, progress))
 
-    def _shown(self, bar: Bar) -> Generator[Bar]:
+    def _shown(self, bar: StageBar) -> Generator[StageBar]:
         before, self._bar = self._bar, bar
         try:
             yield bar

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from twin_cli.commands.author_progress import Answer
+from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.retold_errors import retold
 from twin_resources.errors import TwinError
 
@@ -38,7 +38,7 @@ def ask(
     *,
     model: str,
     on_text: Callable[[str], object] | None = None,
-) -> Answer:
+) -> EndpointAnswer:
     """Ask one question.
 
     Args:
@@ -57,7 +57,7 @@ def ask(
             facts: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
         else:
             text, facts = _stream(client, messages, model=model, on_text=on_text)
-    return Answer(
+    return EndpointAnswer(
         question=question,
         text=text.strip(),
         sources=tuple(facts.get("sources") or ()),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.author_progress import Answer, AuthorProgress, write_progress
+from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.conversation import ask, make_client
 from twin_cli.commands.outcome import wait_until_served
@@ -103,10 +103,10 @@ def ask_before(
 
 def ask_all(
     endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
-) -> tuple[Answer, ...]:
+) -> tuple[EndpointAnswer, ...]:
     """Each question once, by the official client; one line with its time each."""
     client = make_client(endpoints.gateway, endpoints.gateway_key)
-    answers: list[Answer] = []
+    answers: list[EndpointAnswer] = []
     for question in questions:
         with clock.bar("asking") as bar:
             bar.update(question)

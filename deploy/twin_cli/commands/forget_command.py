@@ -1,7 +1,7 @@
 """`twin forget`: a post, an author or a reader is removed from everything, with a certificate.
 
 Belongs here: the command's arguments as a request in the journal, who carries it out, and its
-words. Does not belong here: forgetting (`erasure/`), the job (`twin_sensors/forgetting.py`).
+words. Does not belong here: forgetting (`erasure/`), the job (`twin_sensors/erasure_runs.py`).
 
 A running stack does it as the job `forget`; without one a process of its own does, which imports
 Dagster for its records.
@@ -28,7 +28,7 @@ from twin_cli.commands.subject import choose_author
 from twin_resources.access.keys import reader_of
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
-from twin_resources.erasure.gone import Subject
+from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import urls
@@ -96,7 +96,7 @@ def run_forget(
 
 def named_subject(
     settings: Settings, *, post: str, author: str, reader: str
-) -> tuple[Subject, str]:
+) -> tuple[ErasureSubject, str]:
     """The subject that the options name, and the hash of a reader's key ("" without one).
 
     Raises:
@@ -105,9 +105,9 @@ def named_subject(
     if reader and not (post or author):
         if reader.startswith(_KEY):
             hashed = hashlib.sha256(reader.encode()).hexdigest()
-            return Subject("reader", "", reader_of(reader)), hashed
+            return ErasureSubject("reader", "", reader_of(reader)), hashed
         if _READER.fullmatch(reader):
-            return Subject("reader", "", reader), ""
+            return ErasureSubject("reader", "", reader), ""
         raise TwinError(
             "forget a reader",
             found="neither a key nor a reader's 16 digits",
@@ -116,8 +116,8 @@ def named_subject(
     if author and not reader:
         slug = _known_slug(settings, author)
         if post:
-            return Subject("post", slug, post), ""
-        return Subject("author", slug, slug), ""
+            return ErasureSubject("post", slug, post), ""
+        return ErasureSubject("author", slug, slug), ""
     raise TwinError(
         "forget",
         found="no subject, or more than one",

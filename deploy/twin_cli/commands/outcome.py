@@ -36,7 +36,7 @@ WAITS = "waits for the author's consent"
 RELEASED = "routing_policy"  # the asset of that job after which the released version answers
 
 
-class Outcome(IntEnum):
+class StackOutcome(IntEnum):
     """How it ended; the value is the exit code of `twin status --wait`."""
 
     TUNED = 0
@@ -56,7 +56,7 @@ class Ending:
         answer_model: what answers while no tuned version has beaten it; None: none was named.
     """
 
-    outcome: Outcome
+    outcome: StackOutcome
     verdict: Verdict | None = None
     version: ModelVersion | None = None
     reasons: tuple[str, ...] = ()
@@ -101,16 +101,16 @@ def decide(
     """
     passed = verdict is not None and verdict.outcome == "passed"
     if status == "SUCCESS" and passed and withheld:
-        return Ending(Outcome.REFUSED, verdict, None, (withheld,))
+        return Ending(StackOutcome.REFUSED, verdict, None, (withheld,))
     if status == "SUCCESS" and passed and version is not None:
-        return Ending(Outcome.TUNED, verdict, version)
+        return Ending(StackOutcome.TUNED, verdict, version)
     judged = verdict is not None and not passed and (verdict_is_fresh or status == "SUCCESS")
     if judged or (refused and not passed):
-        return Ending(Outcome.REFUSED, verdict, None, tuple(refusal_reasons(verdict, refused)))
+        return Ending(StackOutcome.REFUSED, verdict, None, tuple(refusal_reasons(verdict, refused)))
     if status == "CANCELED":
-        return Ending(Outcome.FAILED, reasons=("the run was canceled",))
+        return Ending(StackOutcome.FAILED, reasons=("the run was canceled",))
     reasons = tuple(failures) or (f"the run ended as {status}",)
-    return Ending(Outcome.FAILED, reasons=reasons)
+    return Ending(StackOutcome.FAILED, reasons=reasons)
 
 
 def withheld_for(
@@ -175,7 +175,7 @@ def against_answer_model(registry: Registry, verdict: Verdict, named: ModelVersi
     """
     version = registry.by_checkpoint(verdict.checkpoint, author=verdict.author)
     if version is None:
-        return Ending(Outcome.FAILED, verdict, answer_model=named)
+        return Ending(StackOutcome.FAILED, verdict, answer_model=named)
     waits = version.state in {"candidate", "shadow", "canary"}
     last = [move for move in registry.moves(verdict.author) if move.version == version.version]
     why = f": {last[-1].reason}" if last else ""
@@ -184,7 +184,7 @@ def against_answer_model(registry: Registry, verdict: Verdict, named: ModelVersi
         if waits
         else f"v{version.version} has passed the gate and not beaten v{named.version}{why}"
     )
-    outcome = Outcome.TUNED if waits else Outcome.REFUSED
+    outcome = StackOutcome.TUNED if waits else StackOutcome.REFUSED
     return Ending(outcome, verdict, reasons=(reason,), answer_model=named)
 
 
@@ -194,7 +194,7 @@ def standing_ending(settings: Settings, author: str) -> Ending | None:
     verdict, version = registry.latest_verdict(author), registry.stable(author)
     named = version if version is not None and version.is_answer_model else None
     if version is not None and named is None:
-        return Ending(Outcome.TUNED, verdict, version)
+        return Ending(StackOutcome.TUNED, verdict, version)
     if verdict is None:
         return None
     withheld = withheld_for(settings, registry, author, verdict)
@@ -251,10 +251,10 @@ NOT_WANTED = "no training was wanted (--no-train)"
 def untrained_ending(progress: AuthorProgress) -> Ending:
     """Why an author answers by base model + retrieval without any training."""
     if progress.training == "not_wanted":
-        return Ending(Outcome.REFUSED, reasons=(NOT_WANTED,))
+        return Ending(StackOutcome.REFUSED, reasons=(NOT_WANTED,))
     posts, words = counted(progress.kept, "usable post"), counted(progress.words, "word")
     reason = f"the corpus is too small: {posts}, {words}"
-    return Ending(Outcome.REFUSED, reasons=(reason,))
+    return Ending(StackOutcome.REFUSED, reasons=(reason,))
 
 
 def wait_until_served(

@@ -17,7 +17,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from twin_cli.commands.author_progress import Answer
+from twin_cli.commands.author_progress import EndpointAnswer
 from twin_resources.dagster_runs import lineage_link
 from twin_resources.processes.endpoints import Endpoints, endpoints_path, env_path
 
@@ -30,7 +30,7 @@ LONGEST_SHOWN = 420  # characters of an answer in a table; `twin ask` prints all
 
 
 def answers_table(
-    before: Sequence[Answer], after: Sequence[Answer] = (), *, author: str
+    before: Sequence[EndpointAnswer], after: Sequence[EndpointAnswer] = (), *, author: str
 ) -> RenderableType:
     """Question by question: before | after | the posts that the answers rest on."""
     blocks: list[RenderableType] = []
@@ -52,7 +52,7 @@ def answers_table(
     return Group(*blocks)
 
 
-def sources_text(answers: Sequence[Answer]) -> str:
+def sources_text(answers: Sequence[EndpointAnswer]) -> str:
     """One line a post, in the order of first use; a post that both answers rest on appears once."""
     lines: dict[str, str] = {}
     for answer in answers:
@@ -182,7 +182,7 @@ def versions_table(
     return table
 
 
-def _shown(answer: Answer) -> str:
+def _shown(answer: EndpointAnswer) -> str:
     text = textwrap.shorten(answer.text, LONGEST_SHOWN, placeholder=" …")
     notes = [f"{answer.seconds:.1f} s"] + ([f"degraded: {answer.degraded}"] * bool(answer.degraded))
     return f"{text}\n[{', '.join(notes)}]"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.subject import Subject
+from twin_cli.commands.subject import AuthorToServe
 from twin_cli.commands.subprocesses import run_module
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import counted
@@ -73,7 +73,7 @@ class Preview:
         return ""
 
 
-def run_preview(settings: Settings, subject: Subject) -> Preview:
+def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     """Preview every source of the author.
 
     Raises:
@@ -82,7 +82,7 @@ def run_preview(settings: Settings, subject: Subject) -> Preview:
     return preview_of(preview_document(settings, subject))
 
 
-def preview_document(settings: Settings, subject: Subject) -> dict[str, Any]:
+def preview_document(settings: Settings, subject: AuthorToServe) -> dict[str, Any]:
     """The preview as the module prints it (JSON).
 
     Raises:
@@ -113,7 +113,7 @@ def preview_document(settings: Settings, subject: Subject) -> dict[str, Any]:
     return document
 
 
-def show_preview(clock: StageClock, preview: Preview, subject: Subject) -> None:
+def show_preview(clock: StageClock, preview: Preview, subject: AuthorToServe) -> None:
     """Print what was found, what was dropped and why, and warnings."""
     dates = " to ".join(date[:10] for date in preview.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in preview.languages.items())

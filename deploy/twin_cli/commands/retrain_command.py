@@ -27,7 +27,7 @@ from twin_resources.processes.programs import ensure_alive, ensure_not_given_up,
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.other_causes import ask_for_retraining
-from twin_resources.quality.retraining.retrainings import Request, Retraining
+from twin_resources.quality.retraining.retrainings import Retraining, RetrainingRequest
 from twin_resources.quality.retraining.run_records import KEY_TAG
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -99,7 +99,9 @@ def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State)
         )
 
 
-def in_the_way(running: Run | None, decided: Sequence[Retraining], asked: Sequence[Request]) -> str:
+def in_the_way(
+    running: Run | None, decided: Sequence[Retraining], asked: Sequence[RetrainingRequest]
+) -> str:
     """Why no further retraining of an author begins now; empty: it can.
 
     Args:

@@ -27,7 +27,7 @@ from twin_resources.gateway.cost import (
 )
 from twin_resources.gateway.question_routing import PROMPT_SHARE
 from twin_resources.gateway.queueing import load_points
-from twin_resources.quality.ledger import schema as ledger_tables
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
     month_start,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_cli.commands.clock import Bar, StageClock, duration
+from twin_cli.commands.clock import StageBar, StageClock, duration
 from twin_resources.dagster_runs import IN_PROGRESS, Event, Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
@@ -195,7 +195,7 @@ def left_of(report: Mapping[str, Any]) -> float | None:
 class _Notes:
     """What is told of a run's events: a phase for each step, and one line when that has ended."""
 
-    def __init__(self, bar: Bar, clock: StageClock) -> None:
+    def __init__(self, bar: StageBar, clock: StageClock) -> None:
         self.failures: list[str] = []
         self.refused: list[str] = []
         self._bar, self._clock = bar, clock

@@ -24,7 +24,7 @@ _SCHEMES = frozenset({"s3", "http", "https"})
 
 
 @dataclass(frozen=True)
-class Subject:
+class AuthorToServe:
     """One author to bring up.
 
     Attributes:
@@ -44,7 +44,7 @@ class Subject:
 
 def choose_subject(
     settings: Settings, path: Path | None, *, name: str = "", unnamed: bool = False
-) -> Subject:
+) -> AuthorToServe:
     """Find out who is meant; nothing is written.
 
     With a folder: the name given, or the one in its `author.toml`, or the author of this home who
@@ -70,7 +70,9 @@ def choose_subject(
     owners = [author for author in known.values() if source in author.sources]
     display = name or described.get("name", "") or (owners[0].name if owners else "")
     if not display and unnamed:
-        return Subject(Author(slug="", name="", sources=(source,)), folder=folder, is_new=True)
+        return AuthorToServe(
+            Author(slug="", name="", sources=(source,)), folder=folder, is_new=True
+        )
     if not display:
         raise TwinError(
             f"read the posts in {folder}",
@@ -81,10 +83,10 @@ def choose_subject(
     author = known.get(slug) or _new_author(slug, display, described)
     if source not in author.sources:
         author = replace(author, sources=(*author.sources, source))
-    return Subject(author=author, folder=folder, is_new=slug not in known)
+    return AuthorToServe(author=author, folder=folder, is_new=slug not in known)
 
 
-def with_opt_ins(subject: Subject, include: Sequence[str]) -> Subject:
+def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe:
     """The subject with what else is to be imported; what was asked for before stays.
 
     Args:
@@ -105,7 +107,7 @@ def with_opt_ins(subject: Subject, include: Sequence[str]) -> Subject:
     return replace(subject, author=replace(subject.author, include=asked))
 
 
-def remember_subject(settings: Settings, subject: Subject) -> None:
+def remember_subject(settings: Settings, subject: AuthorToServe) -> None:
     """Write the author's file when it is new or has gained a source."""
     if subject.is_new or read_author(settings, subject.slug) != subject.author:
         write_author(settings, subject.author)
@@ -190,7 +192,7 @@ def existing_folder(path: Path) -> Path:
     )
 
 
-def _known_subject(author: Author) -> Subject:
+def _known_subject(author: Author) -> AuthorToServe:
     if not author.sources:
         raise TwinError(
             f"bring up {author.name}",
@@ -199,7 +201,7 @@ def _known_subject(author: Author) -> Subject:
         )
     first = Path(author.sources[0])
     folder = first if address_in(first) else existing_folder(first)
-    return Subject(author=author, folder=folder, is_new=False)
+    return AuthorToServe(author=author, folder=folder, is_new=False)
 
 
 def _last_author(settings: Settings, known: dict[str, Author]) -> str:

@@ -27,7 +27,7 @@ from twin_cli.commands.outcome import (
     RETRAIN,
     WAITS,
     Ending,
-    Outcome,
+    StackOutcome,
     ending_of,
     open_registry,
     refusal_reasons,
@@ -89,7 +89,7 @@ def plan_training(
         again: True with `--retrain`: also where a verdict exists.
     """
     standing = standing_ending(settings, author)
-    judged = standing is not None and standing.outcome is not Outcome.FAILED
+    judged = standing is not None and standing.outcome is not StackOutcome.FAILED
     if judged and not again:
         return TrainingPlan("judged", standing)
     if not wanted:
@@ -124,7 +124,7 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     ending = ending_of(stack.settings, author.slug, followed)
     tell_ending(ending, clock=clock)
     show_voice(stack.settings, ending, clock=clock)
-    if ending.outcome is Outcome.FAILED:
+    if ending.outcome is StackOutcome.FAILED:
         clock.say(f"see {urls(stack.settings)['dagster']}/runs/{followed.run.run_id}")
     compare(stack, endpoints, author, ending, clock=clock)
     if followed.goes_on:
@@ -184,16 +184,16 @@ def tell_ending(ending: Ending, *, clock: StageClock) -> None:
     """Show verdict and outcome, with what to do where it is no success."""
     if ending.verdict is not None:
         clock.show(verdict_table(ending.verdict))
-    if ending.outcome is Outcome.TUNED and ending.version is not None:
+    if ending.outcome is StackOutcome.TUNED and ending.version is not None:
         clock.say(f"released: v{ending.version.version} answers now", style="bold green")
         return
-    if ending.outcome is Outcome.TUNED:
+    if ending.outcome is StackOutcome.TUNED:
         clock.say(f"on trial; {ending.who_answers} goes on answering", style="bold green")
         for reason in ending.reasons:
             clock.say(reason)
         clock.say("next: nothing; the trial goes on by itself, see `twin versions`")
         return
-    word = "not released" if ending.outcome is Outcome.REFUSED else "the training failed"
+    word = "not released" if ending.outcome is StackOutcome.REFUSED else "the training failed"
     if ending.reasons == (NOT_WANTED,):
         word = "not trained"
     clock.say(f"{word}: {ending.who_answers} will go on answering", style="bold yellow")
@@ -211,7 +211,7 @@ def tell_report(settings: Settings, ending: Ending, *, clock: StageClock) -> End
     Returns:
         What to ask with the next time; None: there is nothing more to come.
     """
-    if ending.outcome is not Outcome.TUNED or ending.verdict is None:
+    if ending.outcome is not StackOutcome.TUNED or ending.verdict is None:
         return None
     known = ending.verdict
     registry = open_registry(settings)
@@ -244,7 +244,7 @@ def show_voice(settings: Settings, ending: Ending, *, clock: StageClock) -> None
 
 def next_step(ending: Ending) -> str:
     """What to do about an outcome that is no success."""
-    if ending.outcome is Outcome.FAILED:
+    if ending.outcome is StackOutcome.FAILED:
         return "next: mend the cause and run `twin up --retrain`"
     if any(WAITS in reason for reason in ending.reasons):
         return "next: ask the author, then `twin up --consent`"
@@ -263,7 +263,7 @@ def next_step(ending: Ending) -> str:
 
 def show_ending(
     plan: TrainingPlan, *, clock: StageClock, answer_model: ModelVersion | None = None
-) -> Outcome:
+) -> StackOutcome:
     """Stage 5 when nothing is trained.
 
     Args:

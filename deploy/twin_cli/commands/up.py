@@ -30,14 +30,14 @@ from twin_cli.commands.console import typed
 from twin_cli.commands.first_answers import ask_before, import_posts
 from twin_cli.commands.machine import recipe_of_machine, show_machine
 from twin_cli.commands.opening import link_of
-from twin_cli.commands.outcome import Ending, Outcome
+from twin_cli.commands.outcome import Ending, StackOutcome
 from twin_cli.commands.presentation import endpoints_table
 from twin_cli.commands.preview import NOTHING_USABLE, changes_line, run_preview, show_preview
 from twin_cli.commands.releases import release_now_agreed
 from twin_cli.commands.services import publish_endpoints, start_or_attach
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.subject import (
-    Subject,
+    AuthorToServe,
     choose_subject,
     remember_subject,
     source_at,
@@ -220,7 +220,7 @@ class _Up:
             if not stays:
                 raise
             self.clock.say(str(error), style="bold red")
-            code = int(Outcome.FAILED)
+            code = int(StackOutcome.FAILED)
 
         self.clock.stage(6, "ready")
         endpoints = publish_endpoints(stack, first=subject.slug)
@@ -240,7 +240,7 @@ class _Up:
     def _answer_and_train(
         self,
         stack: Stack,
-        subject: Subject,
+        subject: AuthorToServe,
         progress: AuthorProgress,
         plan: TrainingPlan,
         *,
@@ -306,7 +306,7 @@ class _Up:
 
             State.open(self.settings.state_address).close()
 
-    def _preview(self) -> tuple[Subject, AuthorProgress, bool]:
+    def _preview(self) -> tuple[AuthorToServe, AuthorProgress, bool]:
         self.clock.stage(2, "preview")
         subject = with_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),

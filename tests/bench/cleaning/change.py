@@ -16,9 +16,9 @@ import polars as pl
 from tests.bench.cleaning.quality import shared_posts
 from tests.bench.cleaning.rows import Form, Row, at_most
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
+from twin_assets.corpus.corpus_tables import RawPosts, columns_of
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.schema import RawPosts, columns_of
 from twin_resources.authors import Author
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -54,7 +54,7 @@ def ten_new_posts(form: Form) -> list[Row]:
 
 
 def _cleaned(tables: Tables, posts: pl.DataFrame) -> tuple[float, CleaningRun]:
-    tables.rework(
+    tables.sync(
         posts,
         "raw_posts",
         author=ANN.slug,

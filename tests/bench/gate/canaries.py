@@ -27,8 +27,8 @@ from twin_assets.evaluation.judged.judge_material import DATASET
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.training import canary_exposure as exposure
 from twin_assets.training.canary_exposure import Exposure
+from twin_assets.training.fault_injection import with_canaries
 from twin_assets.training.fine_tuning import ROWS, launched
-from twin_assets.training.spoiling import with_canaries
 from twin_resources.models.training_launcher import LocalLauncher
 
 

@@ -35,7 +35,7 @@ from twin_assets.evaluation.report.evaluation_record import (
     read_evaluation,
 )
 from twin_resources.authors import read_author, write_author
-from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
@@ -130,7 +130,7 @@ def time_and_likelihood(form: Form) -> list[Row]:
     return [made, *rows(form, found.evaluation.measured, found.verdict.claims)]
 
 
-def rows(form: Form, measured: Measured, claims: Sequence[Claim]) -> list[Row]:
+def rows(form: Form, measured: Measured, claims: Sequence[GateClaim]) -> list[Row]:
     """The claims, and the ratios; the goal of a ratio is for the figure, not its interval."""
     for claim in claims:
         sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")

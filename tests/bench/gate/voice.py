@@ -2,7 +2,7 @@
 
 Belongs here: asking the three, judging what they say, the rows. Does not belong here: the score
 (`twin_resources/quality/judges/voice.py`), its comparison
-(`twin_assets/evaluation/style/voice.py`).
+(`twin_assets/evaluation/style/voice_scores.py`).
 
 The gate tells this author apart from two of the bundled ones and the base; here all of these and
 the other shared author take part, as in an instance that has both.
@@ -26,16 +26,16 @@ from twin_assets.evaluation.judged.judge_material import BASE_ANSWERS, DATASET
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.served import posts_in_prompt
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, FREQUENCY_PENALTY
-from twin_assets.evaluation.style import voice
-from twin_assets.evaluation.style.voice import Scores, Voice, VoiceCompared
-from twin_assets.instructions.schema import OF_THE_AUTHOR
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.voice_scores import Scores, Voice, VoiceCompared
+from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve
 from twin_resources.quality.judges.panel import BASE_MODEL
-from twin_resources.quality.judges.texts import Hand, bundled_hands, passages_of
-from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
+from twin_resources.quality.judges.texts import WriterSample, bundled_hands, passages_of
+from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 from twin_resources.statistics.bootstrap import Interval
 
 MOST_OF_THE_OTHER = 300  # passages, as of another author of the instance
@@ -50,19 +50,19 @@ def voice_of_candidate(form: Form) -> list[Row]:
     if held.height < form.voice_prompts:
         raise SystemExit(f"{held.height} held-out prompts, {form.voice_prompts} are needed")
     said = _said(found, dataset, held)
-    own = voice.as_long_as(held["answer"].to_list(), said["candidate"])
+    own = voice_scores.as_long_as(held["answer"].to_list(), said["candidate"])
     judges = _judges(found, dataset)
 
     def scored(judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
-        scores = {name: voice.scores_of(judge, texts) for name, texts in said.items()}
+        scores = {name: voice_scores.scores_of(judge, texts) for name, texts in said.items()}
         return judge, Scores(
-            own=voice.scores_of(judge, own),
+            own=voice_scores.scores_of(judge, own),
             candidate=scores["candidate"],
             base=scores["base"],
             base_with_posts=scores["base with posts"],
         )
 
-    compared = voice.measure_voice(
+    compared = voice_scores.measure_voice(
         held["document_id"].to_list(),
         against_all=scored(judges["everybody"]),
         against_people=scored(judges["people"]),
@@ -100,7 +100,7 @@ def rows(found: Voice, *, goals: bool) -> list[Row]:
                     "voice, candidate − base with posts: low end",
                     over_posts.low,
                     "score",
-                    at_least=-voice.BELOW_POSTS_BY if decides else None,
+                    at_least=-voice_scores.BELOW_POSTS_BY if decides else None,
                     peers=_ends(over_posts),
                 )
             )
@@ -169,25 +169,27 @@ def _answers(name: str, serve: Serve, prompts: Sequence[Any]) -> list[str]:
 def _judges(found: Gated, dataset: pl.DataFrame) -> dict[str, VoiceJudge]:
     """Trained on training samples alone; the base's answers are those that the gate asked for."""
     pairs = held_out.training_pairs(dataset)
-    own = Source(found.author, tuple((pair.document_id, pair.answer) for pair in pairs))
+    own = WriterTexts(found.author, tuple((pair.document_id, pair.answer) for pair in pairs))
     hands = [*bundled_hands(without=[]), *others_of(found.author)]
-    people = [Source(hand.name, hand.passages) for hand in hands]
+    people = [WriterTexts(hand.name, hand.passages) for hand in hands]
     answers = (
         found.tables().read(BASE_ANSWERS, found.author, columns=["answer"])["answer"].to_list()
     )
-    base = Source(BASE_MODEL, tuple((str(at), text) for at, text in enumerate(answers) if text))
+    base = WriterTexts(
+        BASE_MODEL, tuple((str(at), text) for at, text in enumerate(answers) if text)
+    )
     return {
         "everybody": VoiceJudge(calibrate_voice(own, [*people, base])),
         "people": VoiceJudge(calibrate_voice(own, people)),
     }
 
 
-def others_of(author: str) -> list[Hand]:
+def others_of(author: str) -> list[WriterSample]:
     """The other shared authors."""
     return [other_hand(POSTS / slug) for slug in SHARED_AUTHORS if slug != author]
 
 
-def other_hand(folder: Path) -> Hand:
+def other_hand(folder: Path) -> WriterSample:
     """The other shared author's passages, spread over all posts."""
     passages = [
         (str(path.relative_to(folder)), passage)
@@ -195,4 +197,4 @@ def other_hand(folder: Path) -> Hand:
         for passage in passages_of(path.read_text(encoding="utf-8"))
     ]
     step = max(1, len(passages) // MOST_OF_THE_OTHER)
-    return Hand(folder.name, tuple(passages[::step][:MOST_OF_THE_OTHER]))
+    return WriterSample(folder.name, tuple(passages[::step][:MOST_OF_THE_OTHER]))

@@ -9,14 +9,21 @@ from tests.bench.retraining.peers import PEERS
 from tests.bench.retraining.rows import Form, Row, row
 from tests.bench.retraining.vectorised import follow
 from twin_resources.statistics.detector import HORIZON, threshold
-from twin_resources.statistics.retraining import Learnt, Situation, StreamProgress, decide
-from twin_resources.statistics.retraining_limits import Limits, Usage
+from twin_resources.statistics.retraining import (
+    AlarmContext,
+    StreamProgress,
+    TrainingFingerprint,
+    decide,
+)
+from twin_resources.statistics.retraining_limits import RetrainingLimits, Usage
 from twin_resources.statistics.watch import Batches, Watch, advance, start
 
 BATCHES = Batches()
 C = threshold(armed_streams=1)
 CHUNK = 500  # streams at once, 22 MB
-EVERYTHING = Limits(automatic=True, cooldown_days=0.0, runs_a_month=None, hours_a_month=None)
+EVERYTHING = RetrainingLimits(
+    automatic=True, cooldown_days=0.0, runs_a_month=None, hours_a_month=None
+)
 
 
 def false_retrainings(form: Form) -> list[Row]:
@@ -88,14 +95,14 @@ def through_the_sensor(values: Values, classes: Classes) -> tuple[int, Watch]:
             C,
         )
         decision = decide(
-            Situation(
+            AlarmContext(
                 author="mara",
                 version="v1",
                 streams=(progress,),
                 unreachable="",
                 alarm=alarm,
-                now_there_is=Learnt(f"dataset {tick}", "recipe"),
-                stable_learnt=Learnt("dataset", "recipe"),
+                now_there_is=TrainingFingerprint(f"dataset {tick}", "recipe"),
+                stable_learnt=TrainingFingerprint("dataset", "recipe"),
                 usage=Usage(),
                 limits=EVERYTHING,
                 now=60.0 * tick,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.values import SettledValue
 
 Values = NDArray[np.float64]
 Classes = NDArray[np.int64]
@@ -90,10 +90,10 @@ def one_class(streams: int, length: int) -> Classes:
 
 def settled(
     values: Values, classes: Classes, *, stream: str = "thumbs", version: str = "v1"
-) -> list[Settled]:
+) -> list[SettledValue]:
     """One stream as the ledger would hand it over."""
     return [
-        Settled(number, "mara", stream, version, f"class {kind}", value)
+        SettledValue(number, "mara", stream, version, f"class {kind}", value)
         for number, (value, kind) in enumerate(
             zip(values.tolist(), classes.tolist(), strict=True), start=1
         )

@@ -11,7 +11,7 @@ from tests.bench.retraining.rows import Form, Row, row
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.bets import FRACTIONS, STAKE
 from twin_resources.statistics.judges import certify
-from twin_resources.statistics.promotion import ALPHA, Pair, PairEvidence, begin, fold
+from twin_resources.statistics.promotion import ALPHA, PairedDifference, PairEvidence, begin, fold
 
 Differences = NDArray[np.float64]
 MOST_PAIRS = 3_000
@@ -31,7 +31,7 @@ def run(differences: Differences, anchor: Differences | None = None) -> PairEvid
     against = [{}] * len(differences) if anchor is None else [{"topic": d} for d in anchor.tolist()]
     pairs = zip(differences.tolist(), against, strict=True)
     for number, (difference, other) in enumerate(pairs, start=1):
-        evidence = fold(evidence, Pair(number, {"topic": difference}, other))
+        evidence = fold(evidence, PairedDifference(number, {"topic": difference}, other))
         if evidence.verdict != "undecided":
             break
     return evidence

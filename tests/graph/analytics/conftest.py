@@ -15,7 +15,7 @@ from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import StateResource, TablesResource
 from twin_resources.quality.ledger.interactions import columns
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -72,7 +72,7 @@ def write_interactions(tables: Tables) -> Answers:
 
     def write(author: str, rows: list[dict[str, Any]]) -> None:
         frame = pl.DataFrame(rows, schema=dict(columns()))
-        tables.rework(
+        tables.sync(
             frame,
             "interactions",
             author=author,
@@ -106,8 +106,8 @@ def history(registry: Registry) -> Registry:
             dataset_version="d" * 64,
         ).version
         claims = (
-            Claim("perplexity", True, 1.0, 2.0, "lower than the base's"),
-            Claim("stays_on_topic", outcome == "passed", 0.5, 0.6, "0.50 of 0.60"),
+            GateClaim("perplexity", True, 1.0, 2.0, "lower than the base's"),
+            GateClaim("stays_on_topic", outcome == "passed", 0.5, 0.6, "0.50 of 0.60"),
         )
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         registry.record_verdict(Verdict("ada", checkpoint, GATE, outcome, claims, at))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.graph.analytics.conftest import Answers, Materialize, answer, voted
 from tests.unit.analytics.conftest import FILES, WriteProject, write_project  # noqa: F401
-from twin_assets.analytics.places import SqlProjectError
+from twin_assets.analytics.source_locations import SqlProjectError
 from twin_assets.analytics.sql_models import sql_assets
 from twin_resources.storage.tables.tables import Tables
 

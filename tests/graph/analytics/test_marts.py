@@ -174,7 +174,7 @@ def test_the_funnel_narrows(
     # two pairs of one edited answer, one of a downvoted one, one of a training prompt
     pairs = {"p1": "ada-021", "p2": "ada-021", "p3": "ada-010", "p4": None}
     frame = pl.DataFrame({"pair_id": list(pairs), "trace_id": list(pairs.values())})
-    tables.rework(
+    tables.sync(
         frame,
         "preference_dataset",
         author="ada",

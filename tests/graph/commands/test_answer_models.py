@@ -13,14 +13,14 @@ from twin_cli.commands.answer_models import follow_answer_model, require_leave
 from twin_cli.commands.author_progress import AuthorProgress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.export_command import run_export
-from twin_cli.commands.outcome import Outcome, open_registry, standing_ending
+from twin_cli.commands.outcome import StackOutcome, open_registry, standing_ending
 from twin_cli.commands.releases import run_release, run_versions
 from twin_cli.commands.status import look
 from twin_cli.commands.training import plan_training, tell_ending
 
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.registry.registry import Claim, Registry, Verdict
+from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import read_name
 
@@ -59,7 +59,7 @@ def register(registry: Registry, checkpoint: str, kind: str = "tuned") -> None:
 
 
 def judged(registry: Registry, checkpoint: str, outcome: str = "passed") -> None:
-    claim = Claim("beats_base_model", outcome == "passed", 30.0, 32.0, "perplexity")
+    claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 32.0, "perplexity")
     registry.record_verdict(
         Verdict(
             "ada",
@@ -95,13 +95,13 @@ def test_what_was_named_is_no_training_and_one_follows(
 @pytest.mark.parametrize(
     ("to", "outcome", "said"),
     [
-        ("shadow", Outcome.TUNED, "on trial against v1: 30 of about 80 pairs"),
-        ("parked", Outcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
-        ("rolled_back", Outcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+        ("shadow", StackOutcome.TUNED, "on trial against v1: 30 of about 80 pairs"),
+        ("parked", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+        ("rolled_back", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
     ],
 )
 def test_a_version_that_has_passed_is_told_with_its_trial(
-    settings: Settings, registry: Registry, to: str, outcome: Outcome, said: str
+    settings: Settings, registry: Registry, to: str, outcome: StackOutcome, said: str
 ) -> None:
     register(registry, "h2")
     judged(registry, "h2")
@@ -127,7 +127,7 @@ def test_a_refused_version_leaves_the_answer_model(settings: Settings, registry:
     judged(registry, "h2", "failed")
     ending = standing_ending(settings, "ada")
     assert ending is not None
-    assert ending.outcome is Outcome.REFUSED
+    assert ending.outcome is StackOutcome.REFUSED
     assert ending.who_answers.startswith("the answer model (v1")
 
 

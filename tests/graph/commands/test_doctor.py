@@ -21,7 +21,7 @@ from twin_cli import preflight
 from twin_cli.commands.console import make_console
 from twin_cli.commands.doctor import machine, stack, stores
 from twin_cli.commands.doctor.examination import examine, run_doctor
-from twin_cli.commands.doctor.findings import Finding, looked
+from twin_cli.commands.doctor.findings import Diagnostic, looked
 
 from tests.documented import documented, shape
 from tests.graph.s3 import KEY, client_of, name_in_environment
@@ -71,7 +71,7 @@ def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
     process.wait(20)
 
 
-def one(findings: Any) -> Finding:
+def one(findings: Any) -> Diagnostic:
     [found] = list(findings)
     return found
 
@@ -117,7 +117,7 @@ def test_the_json_is_as_documented_and_a_failure_is_exit_code_one(
 
 
 def test_a_look_that_breaks_hides_no_other() -> None:
-    def broken() -> list[Finding]:
+    def broken() -> list[Diagnostic]:
         raise ZeroDivisionError("a bug")
 
     found = one(looked("disk", broken))
@@ -273,7 +273,7 @@ def test_tables_on_s3(
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     assert "AWS_ENDPOINT=" in one(stores.look_at_tables(there)).remedy
 
-    def looked_at(uri: str) -> Finding:
+    def looked_at(uri: str) -> Diagnostic:
         named = home.model_copy(update={"tables_uri": uri})
         return one(looked("tables", lambda: stores.look_at_tables(named)))
 

@@ -18,7 +18,7 @@ from tests.documented import documented, shape
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import Explanation, passages_of
-from twin_resources.registry.registry import Claim, MoveRefused, Registry, Verdict
+from twin_resources.registry.registry import GateClaim, MoveRefused, Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
@@ -36,7 +36,7 @@ CHUNK = {
 
 def store(tables: Tables, asset: str, key: str, rows: list[dict[str, Any]]) -> None:
     frame = pl.DataFrame(rows)
-    tables.rework(
+    tables.sync(
         frame,
         asset,
         author="ada",
@@ -116,7 +116,7 @@ def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
         template="t",
         dataset_version="d",
     )
-    claim = Claim("beats_base_model", outcome == "passed", 30.0, 31.0, "perplexity")
+    claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 31.0, "perplexity")
     registry.record_verdict(
         Verdict("ada", checkpoint, "1", outcome, (claim,), "2026-01-01T00:00:00+00:00")
     )

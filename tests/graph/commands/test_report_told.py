@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import Ending, Outcome, open_registry
+from twin_cli.commands.outcome import Ending, StackOutcome, open_registry
 from twin_cli.commands.training import tell_report
 
-from twin_resources.registry.registry import Claim, Registry, Verdict
+from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings, load_settings
 
-FIRST = Claim("beats_base_model", True, 0.8, 1.0, "better")
-LATER = Claim("keeps_the_basics", True, 1.0, 1.05, "kept")
+FIRST = GateClaim("beats_base_model", True, 0.8, 1.0, "better")
+LATER = GateClaim("keeps_the_basics", True, 1.0, 1.05, "kept")
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings(tmp_path)
 
 
-def verdict(*claims: Claim, checkpoint: str = "h1") -> Verdict:
+def verdict(*claims: GateClaim, checkpoint: str = "h1") -> Verdict:
     outcome = "passed" if all(claim.passed for claim in claims) else "failed"
     return Verdict("ada", checkpoint, "gate", outcome, claims, "2026-01-01T00:00:00+00:00")
 
@@ -32,7 +32,7 @@ def verdict(*claims: Claim, checkpoint: str = "h1") -> Verdict:
 def released(registry: Registry) -> Ending:
     found = verdict(FIRST)
     registry.record_verdict(found)
-    return Ending(Outcome.TUNED, found)
+    return Ending(StackOutcome.TUNED, found)
 
 
 def told(settings: Settings, ending: Ending) -> tuple[Ending | None, str]:
@@ -59,7 +59,7 @@ def test_a_release_that_was_taken_back_is_said_with_its_reason(settings: Setting
     registry = open_registry(settings)
     ending = released(registry)
     registry.record_verdict(
-        verdict(FIRST, Claim("keeps_the_basics", False, 1.2, 1.05, "it forgot to add"))
+        verdict(FIRST, GateClaim("keeps_the_basics", False, 1.2, 1.05, "it forgot to add"))
     )
 
     left, said = told(settings, ending)
@@ -70,4 +70,4 @@ def test_a_release_that_was_taken_back_is_said_with_its_reason(settings: Setting
 
 
 def test_what_was_never_released_has_no_report_to_wait_for(settings: Settings) -> None:
-    assert told(settings, Ending(Outcome.REFUSED)) == (None, "")
+    assert told(settings, Ending(StackOutcome.REFUSED)) == (None, "")

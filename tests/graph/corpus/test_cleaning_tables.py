@@ -13,7 +13,7 @@ import pytest
 from tests.graph.corpus.conftest import paragraph
 from twin_assets.corpus import claims_tables, cleaning, cleaning_tables, near_duplicates
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
-from twin_assets.corpus.schema import CleanedDocuments, RawPosts, columns_of
+from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.storage.tables.tables import Tables
@@ -53,7 +53,7 @@ def clean(tables: Tables) -> Clean:
             "deleted": False,
         }
         rows = [plain | {"source_id": name} | fields for name, fields in posts.items()]
-        tables.rework(
+        tables.sync(
             pl.DataFrame(rows, schema=columns_of(RawPosts)),
             "raw_posts",
             author=author.slug,
@@ -325,7 +325,7 @@ def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
         row | (fields if row["source_id"] == source_id else {})
         for row in tables.read("cleaned_documents", "ann").to_dicts()
     ]
-    tables.rework(
+    tables.sync(
         pl.DataFrame(rows, schema=columns_of(CleanedDocuments)),
         "cleaned_documents",
         author="ann",

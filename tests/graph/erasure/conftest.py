@@ -36,13 +36,13 @@ from twin_resources import dagster_resources as shells
 from twin_resources.access import keys
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.dagster_records import DagsterRecords
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.observability.trace_store.local_store import Keys, build_app
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
-from twin_resources.registry.registry import Claim, Verdict
+from twin_resources.registry.registry import GateClaim, Verdict
 from twin_resources.settings import Settings, load_settings
 
 GATE = "gate-1"
@@ -88,8 +88,8 @@ class Lived:
     checkpoint: str
 
     @property
-    def instance(self) -> Instance:
-        return Instance.of(self.settings)
+    def instance(self) -> Installation:
+        return Installation.of(self.settings)
 
     @property
     def reader(self) -> str:
@@ -98,7 +98,7 @@ class Lived:
     def dagster(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.settings.home / "dagster"))
 
-    def records(self, instance: Instance) -> DagsterRecords:
+    def records(self, instance: Installation) -> DagsterRecords:
         return DagsterRecords(instance, self.dagster())
 
 
@@ -202,7 +202,7 @@ def fail_with_text(dagster: dg.DagsterInstance) -> None:
 
 def train(settings: Settings) -> str:
     """A checkpoint with a manifest and weights, on the dataset as it is now, and stable."""
-    instance = Instance.of(settings)
+    instance = Installation.of(settings)
     data = instance.tables.data_version("instruction_dataset", AUTHOR)
     lance_version = instance.tables.tag("instruction_dataset", AUTHOR, "training-1")
     made = settings.checkpoints_dir / AUTHOR / "made"
@@ -256,7 +256,7 @@ def train(settings: Settings) -> str:
         template="t",
         dataset_version=str(data),
     )
-    claim = Claim("beats_base_model", True, 1.2, 1.0, "20 against 24")
+    claim = GateClaim("beats_base_model", True, 1.2, 1.0, "20 against 24")
     registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", (claim,), "2026-11-20"))
     registry.move(AUTHOR, item.version, "stable", actor="t", reason="t", gate_version=GATE)
     instance.state.close()
@@ -265,7 +265,7 @@ def train(settings: Settings) -> str:
 
 def answer_questions(settings: Settings, reader: str) -> None:
     """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 waits."""
-    instance = Instance.of(settings)
+    instance = Installation.of(settings)
     rows = instance.tables.read("document_chunks", AUTHOR).to_dicts()
     told = next(row for row in rows if POST_WORD in row["text"])
     other = next(row for row in rows if POST_WORD not in row["text"])

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from twin_resources.erasure import forgetting, journal
+from twin_resources.erasure import erasing, journal
 from twin_resources.erasure.dagster_records import opened_records
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
@@ -69,7 +69,7 @@ def die_in_front_of(wanted: str, die: Callable[[], None], patch: pytest.MonkeyPa
         guard(journal, name, lambda *_, name=name: name)
     guard(journal, "step_done", lambda *given: f"step_done {given[2]}")
     for name in ("places_of", "write_certificate", "_drop_marks"):
-        guard(forgetting, name, lambda *_, name=name: name)
+        guard(erasing, name, lambda *_, name=name: name)
     guard(Tables, "forget", lambda *given: f"forget {given[1]}")
 
 
@@ -77,8 +77,8 @@ def main() -> None:
     number, wanted = int(sys.argv[1]), sys.argv[2]
     with pytest.MonkeyPatch.context() as patch:
         die_in_front_of(wanted, kill_itself, patch)
-        instance = Instance.of(load_settings())
-        forgetting.forget(instance, number, dagster=opened_records(instance))
+        instance = Installation.of(load_settings())
+        erasing.forget(instance, number, dagster=opened_records(instance))
 
 
 if __name__ == "__main__":

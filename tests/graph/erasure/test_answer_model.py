@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from twin_resources.erasure.checkpoints import Checkpoints, trained_on
-from twin_resources.erasure.gone import Gone, Subject
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.registry.moves import VersionKind
 from twin_resources.settings import Settings
 
 
-def register(instance: Instance, checkpoint: str, kind: VersionKind) -> None:
+def register(instance: Installation, checkpoint: str, kind: VersionKind) -> None:
     instance.registry.register(
         author="ada", checkpoint=checkpoint, folder="", adapter_gguf=None, base="Qwen/Large",
         base_gguf="/l.gguf", template="t", dataset_version="", kind=kind,
@@ -21,14 +21,14 @@ def register(instance: Instance, checkpoint: str, kind: VersionKind) -> None:
 def test_what_lost_its_folder_counts_as_trained_on_the_post_and_an_answer_model_does_not(
     tmp_path: Path,
 ) -> None:
-    instance = Instance.of(Settings(home=tmp_path))
+    instance = Installation.of(Settings(home=tmp_path))
     register(instance, "named", "answer_model")
     instance.registry.move("ada", 1, "stable", actor="t", reason="named", force=True)
     register(instance, "lost", "tuned")
-    gone = Gone(Subject("post", "ada", "post-1"))
+    gone = ErasureTarget(ErasureSubject("post", "ada", "post-1"))
     found = trained_on(instance, "ada", gone)
     assert found == {"lost"}
-    Checkpoints(instance).erase(Gone(gone.subject, checkpoints=frozenset(found)))
+    Checkpoints(instance).erase(ErasureTarget(gone.subject, checkpoints=frozenset(found)))
     assert [item.tainted for item in instance.registry.versions("ada")] == [False, True]
     stable = instance.registry.stable("ada")
     assert stable is not None

@@ -14,19 +14,19 @@ from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.erasure import journal
-from twin_resources.erasure.gone import Subject
+from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.quality.retraining import retrainings
-from twin_sensors import forgetting
+from twin_sensors import erasure_runs
 
-POST = Subject("post", AUTHOR, TOLD)
+POST = ErasureSubject("post", AUTHOR, TOLD)
 
 
 def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
     with dg.build_sensor_context(instance=instance) as context:
-        told = forgetting.forgetting_unfinished(context, state=StateResource())
+        told = erasure_runs.forgetting_unfinished(context, state=StateResource())
     assert isinstance(told, dg.SensorResult | dg.SkipReason)
     return told
 
@@ -45,7 +45,7 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
         [request] = told.run_requests or []
         assert json.dumps(request.run_config).count(str(number)) == 1
         assert AUTHOR not in json.dumps([request.run_config, request.tags])
-        done = forgetting.forget.execute_in_process(
+        done = erasure_runs.forget.execute_in_process(
             run_config=request.run_config,
             tags=request.tags,
             instance=dagster,
@@ -68,11 +68,11 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
     number = journal.ask(instance.state, POST, asked_by="test")
     instance.state.close()
     with lived.dagster() as dagster:
-        for _ in range(forgetting.MOST_RUNS):
+        for _ in range(erasure_runs.MOST_RUNS):
             dagster.create_run_for_job(
-                forgetting.forget,
-                run_config=forgetting.run_request(number, attempt=0).run_config,
-                tags={forgetting.REQUEST_TAG: str(number)},
+                erasure_runs.forget,
+                run_config=erasure_runs.run_request(number, attempt=0).run_config,
+                tags={erasure_runs.REQUEST_TAG: str(number)},
                 status=dg.DagsterRunStatus.FAILURE,
             )
         told = tick(dagster)
@@ -108,14 +108,14 @@ def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPat
 def test_what_the_options_name(lived: Lived) -> None:
     settings = lived.settings
 
-    def named(**given: str) -> tuple[Subject, str]:
+    def named(**given: str) -> tuple[ErasureSubject, str]:
         return named_subject(settings, **({"post": "", "author": "", "reader": ""} | given))
 
-    assert named(author=AUTHOR) == (Subject("author", AUTHOR, AUTHOR), "")
+    assert named(author=AUTHOR) == (ErasureSubject("author", AUTHOR, AUTHOR), "")
     subject, key_hash = named(reader=lived.reader_key)
-    assert subject == Subject("reader", "", lived.reader)
+    assert subject == ErasureSubject("reader", "", lived.reader)
     assert len(key_hash) == 64
-    assert named(reader=lived.reader) == (Subject("reader", "", lived.reader), "")
+    assert named(reader=lived.reader) == (ErasureSubject("reader", "", lived.reader), "")
     assert named(author=AUTHOR, post=TOLD) == (POST, "")
     for wrong in (
         {},

@@ -12,10 +12,10 @@ from tests.graph.erasure.forgetting_killed import STEPS, Died, die_in_front_of, 
 from tests.graph.erasure.planted import POST_WORD, files_with
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
-from twin_resources.erasure.forgetting import forget
-from twin_resources.erasure.gone import Subject
+from twin_resources.erasure.erasing import forget
+from twin_resources.erasure.erasure_target import ErasureSubject
 
-POST = Subject("post", AUTHOR, TOLD)
+POST = ErasureSubject("post", AUTHOR, TOLD)
 
 
 def assert_done(lived: Lived, number: int) -> None:

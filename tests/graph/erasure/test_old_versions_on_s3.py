@@ -12,10 +12,10 @@ import pytest
 
 from tests.graph.erasure.planted import POST_WORD, decoded
 from tests.graph.s3 import client_of, storage_options
-from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.marks import Marking
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -36,17 +36,17 @@ def client(s3_endpoint: str) -> Any:
 
 
 @pytest.fixture
-def instance(home: Settings, s3_endpoint: str, client: Any) -> Iterator[Instance]:
+def instance(home: Settings, s3_endpoint: str, client: Any) -> Iterator[Installation]:
     options = storage_options(s3_endpoint)
     state = State.open(home.state_address)
     tables = Tables(f"s3://{BUCKET}/twin", state=state, storage_options=options)
-    yield Instance(home, state, tables, Registry(state, policy_path=home.policy_path))
+    yield Installation(home, state, tables, Registry(state, policy_path=home.policy_path))
     state.close()
 
 
-def write(instance: Instance, author: str, posts: dict[str, str]) -> None:
+def write(instance: Installation, author: str, posts: dict[str, str]) -> None:
     rows = {"source_id": list(posts), "title": ["t"] * len(posts), "text": list(posts.values())}
-    instance.tables.rework(
+    instance.tables.sync(
         pl.DataFrame(rows, schema=SCHEMA),
         "raw_posts",
         author=author,
@@ -73,16 +73,18 @@ def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> 
     return found
 
 
-def gone_post() -> Gone:
-    marking = Marking()
+def gone_post() -> ErasureTarget:
+    marking = FingerprintCollector()
     marking.add(TEXT)
-    return Gone(
-        Subject("post", "ada", "secret.md"), ids=frozenset({"secret.md"}), marks=marking.marks()
+    return ErasureTarget(
+        ErasureSubject("post", "ada", "secret.md"),
+        ids=frozenset({"secret.md"}),
+        marks=marking.marks(),
     )
 
 
 def test_no_version_of_any_object_holds_a_forgotten_post(
-    instance: Instance, client: Any, tmp_path: Path
+    instance: Installation, client: Any, tmp_path: Path
 ) -> None:
     write(instance, "ada", {"a.md": "one", "secret.md": TEXT})
     instance.tables.tag("raw_posts", "ada", "training-1")
@@ -101,12 +103,14 @@ def test_no_version_of_any_object_holds_a_forgotten_post(
 
 
 def test_deleted_objects_of_an_author_leave_no_version(
-    instance: Instance, client: Any, tmp_path: Path
+    instance: Installation, client: Any, tmp_path: Path
 ) -> None:
     write(instance, "ada", {"secret.md": TEXT})
     write(instance, "ada", {"a.md": "one"})
     write(instance, "bea", {"c.md": "three"})
-    gone = replace(gone_post(), subject=Subject("author", "ada", "ada"), names=frozenset({"ada"}))
+    gone = replace(
+        gone_post(), subject=ErasureSubject("author", "ada", "ada"), names=frozenset({"ada"})
+    )
     assert LanceTables(instance).erase(gone) == 1
     listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
     assert "Versions" not in listed

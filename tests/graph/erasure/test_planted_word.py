@@ -8,11 +8,11 @@ from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived, run_assets
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
-from twin_resources.erasure.forgetting import Forgotten, forget
-from twin_resources.erasure.gone import Subject
+from twin_resources.erasure.erasing import CompletedErasure, forget
+from twin_resources.erasure.erasure_target import ErasureSubject
 
 
-def forgotten(lived: Lived, subject: Subject, *, key_hash: str = "") -> Forgotten:
+def forgotten(lived: Lived, subject: ErasureSubject, *, key_hash: str = "") -> CompletedErasure:
     instance = lived.instance
     number = journal.ask(instance.state, subject, asked_by="test", key_hash=key_hash)
     done = forget(instance, number, dagster=lived.records(instance))
@@ -43,7 +43,7 @@ def test_the_word_is_everywhere_before(lived: Lived) -> None:
 
 
 def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
-    done = forgotten(lived, Subject("post", AUTHOR, TOLD))
+    done = forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
     assert files_with(lived.settings.home, POST_WORD) == []
     assert files_with(lived.settings.home, "forgotten-walk") == []
     instance = lived.instance
@@ -57,12 +57,12 @@ def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
     left = instance.tables.read("raw_posts", AUTHOR)
     assert left.height == 6, "the other posts stay"
     document = read_certificate(done.certificate)
-    assert document["subject"] == Subject("post", AUTHOR, TOLD).digest
+    assert document["subject"] == ErasureSubject("post", AUTHOR, TOLD).digest
     assert TOLD not in done.certificate.read_text()
 
 
 def test_the_next_import_does_not_bring_the_post_back(lived: Lived) -> None:
-    forgotten(lived, Subject("post", AUTHOR, TOLD))
+    forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
     with lived.dagster() as dagster:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
     assert files_with(lived.settings.home, POST_WORD) == []
@@ -73,7 +73,7 @@ def test_a_forgotten_reader_is_in_no_file(lived: Lived) -> None:
     import hashlib
 
     key_hash = hashlib.sha256(lived.reader_key.encode()).hexdigest()
-    forgotten(lived, Subject("reader", "", lived.reader), key_hash=key_hash)
+    forgotten(lived, ErasureSubject("reader", "", lived.reader), key_hash=key_hash)
     home = lived.settings.home
     assert files_with(home, QUESTION_WORD) == []
     assert files_with(home, lived.reader) == []
@@ -83,7 +83,7 @@ def test_a_forgotten_reader_is_in_no_file(lived: Lived) -> None:
 
 
 def test_a_forgotten_author_is_in_no_file(lived: Lived) -> None:
-    done = forgotten(lived, Subject("author", AUTHOR, AUTHOR))
+    done = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
     home = lived.settings.home
     assert files_with(home, POST_WORD) == []
     assert files_with(home, QUESTION_WORD) == []

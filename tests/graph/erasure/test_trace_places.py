@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from tests.graph.erasure.conftest import KEYS
 from tests.graph.erasure.spans import AUTHOR, export, span_of, vote
-from twin_resources.erasure.gone import Gone, Subject
-from twin_resources.erasure.marks import Marking
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.erasure.trace_store import EmbeddedTraces, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.trace_store.local_store import build_app
@@ -46,7 +46,7 @@ def http(home: Settings) -> Iterator[TestClient]:
 def place(
     request: pytest.FixtureRequest, home: Settings, http: TestClient
 ) -> EmbeddedTraces | LangfuseTraces:
-    instance = Instance.of(home)
+    instance = Installation.of(home)
     if request.param == "file":
         return EmbeddedTraces(instance)
     client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
@@ -66,7 +66,7 @@ def left(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
 def test_a_reader_takes_traces_and_scores_along(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = Gone(Subject("reader", "", READER), ids=frozenset({READER}))
+    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
     assert place.holds(gone)
     assert place.erase(gone) > 0
     assert place.holds(gone) == []
@@ -77,9 +77,11 @@ def test_a_reader_takes_traces_and_scores_along(
 def test_a_post_takes_the_traces_that_showed_it(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    marking = Marking()
+    marking = FingerprintCollector()
     marking.add(PASSAGE)
-    gone = Gone(Subject("post", AUTHOR, "p.md"), ids=frozenset({"p.md"}), marks=marking.marks())
+    gone = ErasureTarget(
+        ErasureSubject("post", AUTHOR, "p.md"), ids=frozenset({"p.md"}), marks=marking.marks()
+    )
     assert place.erase(gone) > 0
     assert place.holds(gone) == []
     assert left(http)[0] == [1, 3]
@@ -88,8 +90,8 @@ def test_a_post_takes_the_traces_that_showed_it(
 def test_an_author_takes_every_trace_of_the_twin(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = Gone(
-        Subject("author", AUTHOR, AUTHOR), ids=frozenset({AUTHOR}), names=frozenset({AUTHOR})
+    gone = ErasureTarget(
+        ErasureSubject("author", AUTHOR, AUTHOR), ids=frozenset({AUTHOR}), names=frozenset({AUTHOR})
     )
     assert place.erase(gone) > 0
     assert place.holds(gone) == []

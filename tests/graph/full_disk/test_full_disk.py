@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from tests.small_disk import SmallDisk, small_disk
 from twin_resources.errors import TwinError
 from twin_resources.storage.disk_space import DiskFull, is_full, told_when_full
-from twin_resources.storage.state.schema import empty_inputs
 from twin_resources.storage.state.state import State
-from twin_resources.storage.tables.tables import Rework, Tables
+from twin_resources.storage.state.state_tables import empty_inputs
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
 COLUMNS = {"post": pl.String(), "text": pl.String()}
 
@@ -42,13 +42,13 @@ def tables(disk: SmallDisk, state: State) -> Tables:
     return Tables(str(disk.path / "tables"), state=state, lease_wait_s=5)
 
 
-def rework(tables: Tables, count: int) -> Rework:
+def sync(tables: Tables, count: int) -> SyncResult:
     """`count` posts that take half a kilobyte each however they are compressed, fifty a batch."""
     drawn = random.Random(0)
     rows = [
         {"post": f"p{number:04}", "text": drawn.randbytes(500).hex()} for number in range(count)
     ]
-    return tables.rework(
+    return tables.sync(
         pl.DataFrame(rows, schema=COLUMNS), "texts", author="mara", key="post",
         function=lambda changed: changed, version="1", schema=COLUMNS, row_key="post",
         batch_rows=50,
@@ -60,11 +60,11 @@ def rework(tables: Tables, count: int) -> Rework:
 def test_a_rework_on_a_full_disk_keeps_whole_batches_and_goes_on(
     disk: SmallDisk, tables: Tables, leave: int
 ) -> None:
-    before = rework(tables, 100)
+    before = sync(tables, 100)
     old = tables.read("texts", "mara")
     disk.fill(leave=leave)
     with pytest.raises(DiskFull, match=r"no space left on the disk of .*free space there"):
-        rework(tables, 1000)
+        sync(tables, 1000)
     kept = tables.read("texts", "mara")
     assert kept.filter(pl.col("post") < "p0100").equals(old)
     assert kept.height % 50 == 0
@@ -72,9 +72,9 @@ def test_a_rework_on_a_full_disk_keeps_whole_batches_and_goes_on(
     assert (kept.height > 100) == (tables.data_version("texts", "mara") != before.data_version)
 
     disk.make_room()
-    done = rework(tables, 1000)
+    done = sync(tables, 1000)
     assert (done.rows, done.computed) == (1000, 1000 - kept.height)
-    assert rework(tables, 1000).computed == 0
+    assert sync(tables, 1000).computed == 0
 
 
 def test_a_first_rework_on_a_full_disk_leaves_no_half_a_table(
@@ -82,9 +82,9 @@ def test_a_first_rework_on_a_full_disk_leaves_no_half_a_table(
 ) -> None:
     disk.fill(leave=60_000)
     with pytest.raises(DiskFull):
-        rework(tables, 500)
+        sync(tables, 500)
     disk.make_room()
-    assert rework(tables, 500).rows == 500
+    assert sync(tables, 500).rows == 500
 
 
 def remembered(state: State) -> int:

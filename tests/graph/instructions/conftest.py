@@ -18,9 +18,9 @@ import pytest
 
 from tests.graph.instructions.made_up_posts import clean, documents
 from tests.prepared_embedder import lend_weights
-from twin_assets.corpus.schema import columns_of
+from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.instructions import instruction_dataset
-from twin_assets.instructions.schema import InstructionDataset
+from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.knowledge import chunks, embeddings
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
@@ -79,7 +79,7 @@ class Graph:
 
         @dg.asset(name="instruction_dataset", partitions_def=authors)
         def written_by_hand() -> None:
-            tables.rework(
+            tables.sync(
                 rows,
                 "instruction_dataset",
                 author="ada",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from twin_assets.corpus.schema import CleanedDocuments, columns_of
+from twin_assets.corpus.corpus_tables import CleanedDocuments, columns_of
 from twin_resources.storage.tables.tables import Tables
 
 NOUNS = (
@@ -66,7 +66,7 @@ def documents(numbers: range, **changed: str) -> pl.DataFrame:
 
 
 def clean(tables: Tables, frame: pl.DataFrame) -> None:
-    tables.rework(
+    tables.sync(
         frame,
         "cleaned_documents",
         author="ada",

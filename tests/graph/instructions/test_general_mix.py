@@ -10,7 +10,7 @@ import pytest
 
 from tests.graph.instructions.conftest import Finished, Graph
 from twin_assets.instructions import basic_instructions
-from twin_assets.instructions.schema import OF_THE_AUTHOR
+from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_assets.training.fine_tuning import training_samples
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.storage.tables.tables import Tables

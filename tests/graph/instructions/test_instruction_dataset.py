@@ -8,9 +8,9 @@ import pytest
 
 from tests.graph.instructions.conftest import ADA, Finished, Graph, tables_of
 from tests.graph.instructions.made_up_posts import clean, documents
-from twin_assets.corpus.schema import columns_of
+from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.instructions import building
-from twin_assets.instructions.schema import DocumentSplits, InstructionDataset
+from twin_assets.instructions.instruction_tables import DocumentSplits, InstructionDataset
 from twin_resources.authors import write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
@@ -146,7 +146,7 @@ def test_a_document_that_changed_sides_is_refused_also_when_it_is_drawn_so(
     moved = rows.with_columns(to_train.alias("split"))
     drawn = tables.read("document_splits", "ada")
     for splits, sound in ((drawn.with_columns(to_train.alias("split")), False), (drawn, True)):
-        tables.rework(
+        tables.sync(
             splits,
             "document_splits",
             author="ada",

@@ -22,14 +22,14 @@ from tests.graph.instructions.told_traces import edit, told
 from tests.graph.training.test_checkpoints import published
 from twin_assets.checkpoints.manifest import read_manifest, write_manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
-from twin_assets.corpus.schema import columns_of
+from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.instructions import preference_dataset
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import write_author
-from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
@@ -138,7 +138,7 @@ def make_stable(*, dataset: str) -> None:
         template=manifest.template,
         dataset_version=dataset,
     )
-    claim = Claim("test", passed=True, value=None, threshold=None, detail="")
+    claim = GateClaim("test", passed=True, value=None, threshold=None, detail="")
     registry.record_verdict(Verdict("ada", model.checkpoint, "1", "passed", (claim,), "2026"))
     registry.move("ada", 1, "stable", actor="test", reason="test", gate_version="1")
 
@@ -294,7 +294,7 @@ def written_by_hand(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
 
     @dg.asset(name="preference_dataset", partitions_def=authors)
     def by_hand() -> None:
-        tables.rework(
+        tables.sync(
             rows,
             "preference_dataset",
             author="ada",

@@ -20,9 +20,9 @@ from tests.graph.instructions.conftest import ADA, Finished, Graph
 from tests.graph.instructions.made_up_posts import clean, documents, post
 from tests.graph.instructions.teacher_server import TeacherServer, teacher_server
 from twin_assets.instructions import building
-from twin_assets.instructions.building import Built
-from twin_assets.instructions.teacher import Asked, Teacher
-from twin_assets.instructions.teacher_questions import Taught, waiting_questions
+from twin_assets.instructions.building import BuildResult
+from twin_assets.instructions.teacher import Teacher, TeacherPrompt
+from twin_assets.instructions.teacher_questions import TeacherResult, waiting_questions
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
@@ -64,7 +64,7 @@ def teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teach
     return Teacher(model, budget=budget, first_pause_s=0.01)
 
 
-def taught(built: Built) -> Taught:
+def taught(built: BuildResult) -> TeacherResult:
     assert built.taught is not None
     return built.taught
 
@@ -207,7 +207,7 @@ def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State
     budget = budget_of(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
-    asked = [Asked("", f"{kind} harbour made of granite and oak") for kind in kinds]
+    asked = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
     hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 2)
     empty, late, failed = hasty.ask(asked)
     assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
@@ -218,7 +218,7 @@ def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State
 
 
 def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state: State) -> None:
-    asked = [Asked("Granite", "The quarry gave the town its granite.")]
+    asked = [TeacherPrompt("Granite", "The quarry gave the town its granite.")]
     with pytest.raises(TwinError, match="TWIN_TEACHER_BUDGET_PER_MONTH"):
         teacher(PRICED).ask(asked)
     with pytest.raises(TwinError, match="no price"):

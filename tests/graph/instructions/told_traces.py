@@ -51,7 +51,7 @@ def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
         ],
         schema=schema,
     )
-    tables.rework(
+    tables.sync(
         frame,
         "interactions",
         author="ada",

@@ -7,12 +7,12 @@ import pytest
 
 from twin_assets.evaluation.checkpoint_evaluation import check_of, checkpoint_evaluation
 from twin_resources.authors.answer_forms import AnswerForm
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 
 
 @pytest.mark.parametrize(("met", "passed"), [(True, True), (False, False), (None, False)])
 def test_a_claim_that_decides_passes_only_when_it_is_met(met: bool | None, passed: bool) -> None:
-    check = check_of(Claim("beats_base_model", met, 0.9, 1.0, "better by 10 %"), "c" * 64)
+    check = check_of(GateClaim("beats_base_model", met, 0.9, 1.0, "better by 10 %"), "c" * 64)
 
     assert check.passed is passed
     assert check.severity is dg.AssetCheckSeverity.ERROR
@@ -22,7 +22,7 @@ def test_a_claim_that_decides_passes_only_when_it_is_met(met: bool | None, passe
 
 @pytest.mark.parametrize("answer", ["quote", "quote_and_voice", "voice"])
 def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(answer: AnswerForm) -> None:
-    claim = Claim("says_what_the_posts_say", False, 0.5, 0.2, "50 of 100", blocks="voice")
+    claim = GateClaim("says_what_the_posts_say", False, 0.5, 0.2, "50 of 100", blocks="voice")
 
     check = check_of(claim, "c" * 64, answer=answer)
 
@@ -46,7 +46,7 @@ def test_it_blocks_a_form_and_never_the_release() -> None:
     ("met", "said"), [(True, "; met: "), (False, "; not met: "), (None, "; not decided: ")]
 )
 def test_a_stated_claim_is_no_failure_and_tells_what_was_found(met: bool | None, said: str) -> None:
-    claim = Claim("rests_on_its_passages", met, -0.2, -0.15, "support .08")
+    claim = GateClaim("rests_on_its_passages", met, -0.2, -0.15, "support .08")
 
     check = check_of(claim, "c" * 64, stated_only=True)
 

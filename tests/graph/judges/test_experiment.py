@@ -21,10 +21,10 @@ from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
 from twin_assets.evaluation.judgement import _told
 from twin_assets.evaluation.report.evaluation_record import SideBySide
-from twin_assets.evaluation.report.experiment import Sent, send, sender
+from twin_assets.evaluation.report.experiment import SentExperiment, send, sender
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.datasets import held_out_dataset
-from twin_resources.observability.trace_store.otlp import Span, read_export
+from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 from twin_resources.registry.moves import Verdict
 from twin_resources.settings import Settings
 
@@ -54,7 +54,7 @@ class Langfuse(ThreadingHTTPServer):
         self.datasets: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
         self.scores: list[dict[str, Any]] = []
-        self.spans: list[Span] = []
+        self.spans: list[OtlpSpan] = []
 
     def answer(self, name: str) -> dict[str, Any]:
         return json.loads((self.recorded / f"{name}.json").read_text())["response"]
@@ -131,7 +131,9 @@ def langfuse(shared_data: Path) -> Iterator[Langfuse]:
     server.server_close()
 
 
-def sent_to(langfuse: Langfuse, home: Settings, answers: list[SideBySide] = ANSWERS) -> Sent:
+def sent_to(
+    langfuse: Langfuse, home: Settings, answers: list[SideBySide] = ANSWERS
+) -> SentExperiment:
     return send(langfuse.settings(home), VERDICT, answers, rests_on="r" * 64, stated=stated(GOOD))
 
 
@@ -172,7 +174,7 @@ def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
         assert all(f"d{ids.index(item)}" in told for item, told in documents_of(spans).items())
 
 
-def documents_of(spans: list[Span]) -> dict[str, str]:
+def documents_of(spans: list[OtlpSpan]) -> dict[str, str]:
     """What each item's span says of the document, by item."""
     return {
         str(one.attributes["langfuse.experiment.item.id"]): str(
@@ -240,7 +242,7 @@ def test_without_a_langfuse_nothing_is_sent(home: Settings, langfuse: Langfuse) 
 def test_the_verdict_stands_and_the_failure_is_said() -> None:
     said: list[str] = []
 
-    def away(*_: object, **__: object) -> Sent:
+    def away(*_: object, **__: object) -> SentExperiment:
         raise TwinError("write it", found="nobody there", next_step="see whether it answers")
 
     told = _told(away, VERDICT, EVALUATION, ANSWERS, said.append)
@@ -252,9 +254,9 @@ def test_the_verdict_stands_and_the_failure_is_said() -> None:
 def test_where_it_is_shown_is_said() -> None:
     asked: dict[str, Any] = {}
 
-    def sent(verdict: Verdict, answers: object, **given: Any) -> Sent:
+    def sent(verdict: Verdict, answers: object, **given: Any) -> SentExperiment:
         asked.update(given)
-        return Sent("d", 5, {"candidate": "e1"}, "http://langfuse.test/experiments/e1")
+        return SentExperiment("d", 5, {"candidate": "e1"}, "http://langfuse.test/experiments/e1")
 
     assert _told(sent, VERDICT, EVALUATION, ANSWERS, lambda _line: None).endswith("/e1")
     assert asked == {"rests_on": EVALUATION.rests_on, "stated": stated(GOOD)}

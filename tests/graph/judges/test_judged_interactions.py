@@ -47,7 +47,7 @@ def answers(tables: Tables, *trace_ids: str) -> None:
 
 def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) -> None:
     frame = pl.DataFrame(rows, schema=dict(schema))
-    tables.rework(
+    tables.sync(
         frame,
         name,
         author="ann",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from twin_assets.checkpoints.samples import TokenizedSample
-from twin_assets.evaluation.kept_values import TABLE, KeptValues
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.measurement_cache import TABLE, MeasurementCache
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -30,7 +30,7 @@ class Model:
 
 
 def gate(tables: Tables, models: dict[str, Model], numbers: range) -> dict[str, AnswerLikelihood]:
-    kept = KeptValues(tables, "ada")
+    kept = MeasurementCache(tables, "ada")
     found = Likelihoods(kept, "bf16")
     samples = [sample(number) for number in numbers]
     values = {name: found.of(name, samples, model.compute) for name, model in models.items()}
@@ -57,21 +57,21 @@ def test_what_is_not_asked_for_any_more_is_deleted(tables: Tables) -> None:
 
 def test_another_precision_span_or_context_is_another_likelihood(tables: Tables) -> None:
     gate(tables, {"base": Model(1.0)}, range(1))
-    assert Likelihoods(KeptValues(tables, "ada"), "fp32").unknown("base", [sample(0)]) == [
+    assert Likelihoods(MeasurementCache(tables, "ada"), "fp32").unknown("base", [sample(0)]) == [
         sample(0)
     ]
-    known = Likelihoods(KeptValues(tables, "ada"), "bf16")
+    known = Likelihoods(MeasurementCache(tables, "ada"), "bf16")
     assert known.unknown("base", [sample(0)]) == []
     for other in (sample(0, answer_start=3), sample(1)):
         assert known.unknown("base", [other]) == [other]
-    assert Likelihoods(KeptValues(tables, "bob"), "bf16").unknown("base", [sample(0)]) == [
+    assert Likelihoods(MeasurementCache(tables, "bob"), "bf16").unknown("base", [sample(0)]) == [
         sample(0)
     ]
 
 
 def test_numbers_of_other_kinds_are_kept_beside_them(tables: Tables) -> None:
     def gate_with_scores(names: list[str]) -> tuple[list[float], list[int]]:
-        kept, computed = KeptValues(tables, "ada"), list[int]()
+        kept, computed = MeasurementCache(tables, "ada"), list[int]()
 
         def compute(missing: list[int]) -> list[float]:
             computed.extend(missing)
@@ -84,5 +84,5 @@ def test_numbers_of_other_kinds_are_kept_beside_them(tables: Tables) -> None:
 
     assert gate_with_scores(["a", "bb"]) == ([1.0, 2.0], [0, 1])
     assert gate_with_scores(["bb", "ccc", "a"]) == ([2.0, 3.0, 1.0], [1])
-    assert KeptValues(tables, "ada").unknown(["a", "d"]) == [1]
+    assert MeasurementCache(tables, "ada").unknown(["a", "d"]) == [1]
     assert tables.read(TABLE, "ada").height == 4

@@ -11,9 +11,15 @@ from collections.abc import Sequence
 import pytest
 
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.quality.judges.judge import Answered, Judge, identity
-from twin_resources.quality.judges.panel import Material, Panel, convene, deciding, differences
-from twin_resources.quality.judges.plants import OwnAnswer, plant
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, identity
+from twin_resources.quality.judges.negative_probes import AuthorAnswer, plant
+from twin_resources.quality.judges.panel import (
+    JudgeMaterial,
+    Panel,
+    assemble_panel,
+    deciding,
+    differences,
+)
 from twin_resources.quality.judges.stored import (
     CERTIFICATE_TABLE,
     TOPIC_TABLE,
@@ -22,8 +28,8 @@ from twin_resources.quality.judges.stored import (
 )
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import bundled_hands, divided
-from twin_resources.quality.judges.topic import Pair
-from twin_resources.quality.judges.voice import Source
+from twin_resources.quality.judges.topic import TopicPair
+from twin_resources.quality.judges.voice import WriterTexts
 from twin_resources.statistics import judges as certification
 from twin_resources.storage.tables.tables import Tables
 
@@ -36,15 +42,15 @@ def question(document: str, passage: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def material() -> JudgeMaterial:
     hands = {hand.name: hand for hand in bundled_hands(without=[])}
     passages = hands.pop(AUTHOR).passages
     held = {name for name, _ in passages[-45:]}
-    return Material(
+    return JudgeMaterial(
         author=AUTHOR,
-        pairs=[Pair(question(n, text), text, n) for n, text in passages if n not in held],
+        pairs=[TopicPair(question(n, text), text, n) for n, text in passages if n not in held],
         prompts=[
-            OwnAnswer(f"{n}-{index}", n, question(n, text), text, (text,))
+            AuthorAnswer(f"{n}-{index}", n, question(n, text), text, (text,))
             for index, (n, text) in enumerate(passages)
             if n in held
         ],
@@ -52,15 +58,15 @@ def material() -> Material:
     )
 
 
-def panel(material: Material, tables: Tables, embedder: Embedder) -> Panel:
-    return convene(material, tables=tables, embed=embedder.embed, embedder=embedder.revision)
+def panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
+    return assemble_panel(material, tables=tables, embed=embedder.embed, embedder=embedder.revision)
 
 
 def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
-    material: Material, tables: Tables, embedder: Embedder
+    material: JudgeMaterial, tables: Tables, embedder: Embedder
 ) -> None:
     withheld = JudgeTerms(why_not="paid = false", next_step="leave it so")
-    found = convene(
+    found = assemble_panel(
         material, tables=tables, embed=embedder.embed, embedder=embedder.revision,
         judge_model="openai/gpt-4o-mini", terms=withheld,
     )  # fmt: skip
@@ -77,7 +83,7 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
 
     names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
     stored = [tables.lance_version(name, AUTHOR) for name in names]
-    longer = Material(
+    longer = JudgeMaterial(
         author=AUTHOR,
         pairs=[*material.pairs[5:], *material.pairs[:5]],  # as after another import
         prompts=material.prompts,
@@ -92,21 +98,23 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
 
 
 def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
-    material: Material, tables: Tables
+    material: JudgeMaterial, tables: Tables
 ) -> None:
-    own = Source(AUTHOR, tuple((pair.document_id, pair.answer) for pair in material.pairs[:60]))
+    own = WriterTexts(
+        AUTHOR, tuple((pair.document_id, pair.answer) for pair in material.pairs[:60])
+    )
     oona, tomas = (
-        Source(hand.name, hand.passages[:60]) for hand in bundled_hands(without=[AUTHOR])
+        WriterTexts(hand.name, hand.passages[:60]) for hand in bundled_hands(without=[AUTHOR])
     )
 
-    def negatives(*others: Source) -> set[str]:
+    def negatives(*others: WriterTexts) -> set[str]:
         return set(voice_calibration(tables, AUTHOR, own, others, base="").negatives)
 
     assert negatives(tomas, oona) == {"oona-petrie", "tomas-okafor"}
-    joined = Source("joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.texts))
+    joined = WriterTexts("joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.texts))
     assert negatives(tomas, oona, joined) == {"oona-petrie", "tomas-okafor", "joined"}
     # one more of many changes little: the score is kept, and what is measured with it
-    more = [Source(f"more-{n}", joined.texts) for n in range(3)]
+    more = [WriterTexts(f"more-{n}", joined.texts) for n in range(3)]
     assert negatives(tomas, oona, joined, *more) == {"oona-petrie", "tomas-okafor", "joined"}
 
 
@@ -131,9 +139,9 @@ class Constant:
     name, revision, claim = "constant", "1", "general"
 
     def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         return [0.8 for _ in answered]
 
 
@@ -142,12 +150,12 @@ class Inverted(Constant):
 
     name = "inverted"
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         return [1.0 if one.answer not in one.passages else 0.0 for one in answered]
 
 
 @pytest.mark.parametrize("judge", [Constant(), Inverted()], ids=["constant", "inverted"])
-def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: Material) -> None:
+def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: JudgeMaterial) -> None:
     others = [text for hand in material.others.planted for _, text in hand.passages]
     training = [(pair.document_id, pair.answer) for pair in material.pairs]
     plants = plant(material.prompts, training=training, others=others)

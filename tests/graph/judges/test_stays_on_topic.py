@@ -18,7 +18,7 @@ from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import decide, outcome_of
 from twin_assets.evaluation.served.answer_measures import on_topic
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
 
 RECORDED = Path(__file__).with_name("served_answers.json")
@@ -33,7 +33,7 @@ def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
     judge = TopicJudge(TopicCalibration(*SCALE, 400, embedder.revision), embedder.embed)
 
     def scores(name: str) -> list[float]:
-        return judge.score_all([Answered(row["question"], row[name]) for row in recorded])
+        return judge.score_all([JudgedAnswer(row["question"], row[name]) for row in recorded])
 
     measured = replace(GOOD, on_topic=on_topic(scores(model), scores("base"), scale=SCALE))
     claims = {claim.name: claim for claim in decide(measured)}

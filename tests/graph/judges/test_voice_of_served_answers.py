@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.evaluation.style import voice
-from twin_assets.evaluation.style.voice import Scores, measure_voice, scores_of
-from twin_assets.instructions.passages import passages_of
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.voice_scores import Scores, measure_voice, scores_of
+from twin_assets.instructions.answer_passages import passages_of
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.texts import bundled_hands
-from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
+from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 
 RECORDED = Path(__file__).with_name("served_answers.json")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
@@ -53,15 +53,15 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     base, tuned = ([row[name] for row in recorded] for name in ("base", "good"))
     held, foreign = author[-len(base) :], neighbour[-len(base) :]
-    own = Source("skeeto", tuple(author[: -len(base)]))
-    people = [Source(hand.name, hand.passages) for hand in bundled_hands(without=[])]
-    people.append(Source("jbranchaud", tuple(neighbour[: -len(base)])))
+    own = WriterTexts("skeeto", tuple(author[: -len(base)]))
+    people = [WriterTexts(hand.name, hand.passages) for hand in bundled_hands(without=[])]
+    people.append(WriterTexts("jbranchaud", tuple(neighbour[: -len(base)])))
     # each half of the base's answers is scored by a judge that has seen the other half
     judges = [
         VoiceJudge(
             calibrate_voice(
                 own,
-                [*people, Source("base model", tuple((text, text) for text in base[turn::2]))],
+                [*people, WriterTexts("base model", tuple((text, text) for text in base[turn::2]))],
             )
         )
         for turn in (1, 0)
@@ -71,8 +71,8 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
         halves = [scores_of(judge, texts[turn::2]) for turn, judge in enumerate(judges)]
         return [halves[number % 2][number // 2] for number in range(len(texts))]
 
-    def measured(answers: list[str]) -> voice.VoiceCompared:
-        like = voice.as_long_as([text for _, text in held], answers)
+    def measured(answers: list[str]) -> voice_scores.VoiceCompared:
+        like = voice_scores.as_long_as([text for _, text in held], answers)
         found = measure_voice(
             [str(number) for number in range(len(base))],
             against_all=(judges[0], Scores(scores(like), scores(answers), scores(base))),
@@ -80,11 +80,13 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
             base_parameters=135_000_000,
         )
         assert found.against_all is not None
-        assert voice.sounds_less_like_the_base(found).passed is None, "24 questions decide nothing"
+        assert voice_scores.sounds_less_like_the_base(found).passed is None, (
+            "24 questions decide nothing"
+        )
         return found.against_all
 
     gained, nothing = measured(tuned), measured(base)
-    other = measured(voice.as_long_as([text for _, text in foreign], base))
+    other = measured(voice_scores.as_long_as([text for _, text in foreign], base))
 
     assert gained.over_base.low > 0
     assert gained.gap_closed is not None

@@ -100,7 +100,7 @@ def write_documents(tables: Tables, documents: dict[str, tuple[str, str]]) -> No
         ],
         schema=SCHEMA,
     )
-    tables.rework(
+    tables.sync(
         frame,
         "cleaned_documents",
         author="ada",
@@ -173,7 +173,7 @@ def as_before_titles(tables: Tables, home: Settings) -> None:
         ("document_chunks", chunked, "document_id", f"2:{embedder.revision}:256"),
         ("embeddings", embedded, "chunk_id", f"1:{embedder.revision}"),
     ):
-        tables.rework(
+        tables.sync(
             frame,
             name,
             author="ada",
@@ -234,7 +234,7 @@ def test_posts_whose_titles_were_not_indexed_are_not_found_by_name(
         pl.Series("title", [f"On number {name}" for name in names]),
         indexed_text=pl.col("text"),
     )
-    tables.rework(
+    tables.sync(
         alike,
         "embeddings",
         author="ada",

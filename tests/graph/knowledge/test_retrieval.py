@@ -17,7 +17,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import retrieval
 from twin_resources.models.retrieval.index import update_indexes
-from twin_resources.models.retrieval.retrieval import Query, Retrieved, Retriever
+from twin_resources.models.retrieval.retrieval import RetrievalQuery, RetrievalResult, Retriever
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -56,7 +56,7 @@ def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder
 
 
 def store_chunks(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Embedder) -> None:
-    tables.rework(
+    tables.sync(
         chunks,
         "embeddings",
         author=author,
@@ -139,7 +139,7 @@ def test_a_passage_tells_how_close_it_is_to_the_question(
     question = "Who is Bertha?"
     own = embedder.embed([question])[0]
     alone = retriever.retrieve("ada", question)
-    [together] = many(retriever, [Query(question)])
+    [together] = many(retriever, [RetrievalQuery(question)])
     for result in (alone, together):
         near = {passage.document_id: passage for passage in result.passages}
         heading = f"{near['bread'].title}\n\n{near['bread'].text}"
@@ -203,7 +203,7 @@ def test_a_new_version_of_the_table_is_seen_at_once(
 def test_rows_that_no_index_holds_yet_are_found(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    tables.rework(
+    tables.sync(
         chunks_of(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
         "embeddings",
         author="ada",
@@ -249,7 +249,7 @@ def test_vectors_of_another_embedder_are_not_searched(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     assert found(changing, "Who is Bertha?", limit=1) == ["bread"]
-    tables.rework(
+    tables.sync(
         chunks_of(POSTS, embedder),
         "embeddings",
         author="ada",
@@ -271,9 +271,9 @@ def test_any_question_is_a_question(retriever: Retriever, question: str) -> None
 
 def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever) -> None:
     queries = [
-        Query("Who is Bertha?"),
-        Query("Is quicksort ever quadratic?", before=datetime(2013, 6, 1, tzinfo=UTC)),
-        Query("Which birds come after the flood?", exclude=("river-0",)),
+        RetrievalQuery("Who is Bertha?"),
+        RetrievalQuery("Is quicksort ever quadratic?", before=datetime(2013, 6, 1, tzinfo=UTC)),
+        RetrievalQuery("Which birds come after the flood?", exclude=("river-0",)),
     ]
     # From 32 questions on, the vectors are read into memory once.
     for together in (retriever.retrieve_many("ada", queries), many(retriever, queries)):
@@ -285,12 +285,12 @@ def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever)
             assert np.array_equal(alone.vector, result.vector)
 
 
-def many(retriever: Retriever, queries: list[Query]) -> list[Retrieved]:
+def many(retriever: Retriever, queries: list[RetrievalQuery]) -> list[RetrievalResult]:
     return retriever.retrieve_many("ada", queries * 20)[: len(queries)]
 
 
 def test_documents_can_be_left_out(retriever: Retriever) -> None:
-    query = Query("Who is Bertha?", exclude_documents={"bread"})
+    query = RetrievalQuery("Who is Bertha?", exclude_documents={"bread"})
     for result in [*retriever.retrieve_many("ada", [query], limit=10), *many(retriever, [query])]:
         assert result.passages
         assert "bread" not in {passage.document_id for passage in result.passages}
@@ -300,10 +300,10 @@ def test_in_memory_an_undated_passage_may_be_newer_too(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
-    late = Query("Is merge sort quadratic?", before=datetime(2030, 1, 1, tzinfo=UTC))
+    late = RetrievalQuery("Is merge sort quadratic?", before=datetime(2030, 1, 1, tzinfo=UTC))
     (dated,) = many(changing, [late])
     assert {"undated"}.isdisjoint(passage.document_id for passage in dated.passages)
-    (free,) = many(changing, [Query("Is merge sort quadratic?")] * 2)[:1]
+    (free,) = many(changing, [RetrievalQuery("Is merge sort quadratic?")] * 2)[:1]
     assert free.passages[0].document_id == "undated"
 
 

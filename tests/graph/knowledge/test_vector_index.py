@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from twin_assets.knowledge.embedding import embedding_columns
-from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.place import Instance
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
-from twin_resources.models.retrieval.search import InMemory, Query, nearest
-from twin_resources.models.retrieval.vector_index import Plan, Standing, standing, wanted
+from twin_resources.models.retrieval.search import InMemory, RetrievalQuery, nearest
+from twin_resources.models.retrieval.vector_index import IndexPlan, IndexState, standing, wanted
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import TableMissing, Tables
@@ -27,11 +27,11 @@ ROWS = 3_000
 
 def test_an_index_is_made_where_it_pays_and_anew_where_it_is_outgrown() -> None:
     assert wanted(vector_index.SMALLEST - 1, None) is None
-    assert wanted(vector_index.SMALLEST, None) == Plan(12)
-    assert wanted(19_000, Standing(12, 1)) is None
-    assert wanted(20_000, Standing(12, 1)) == Plan(25)
-    assert wanted(19_000, Standing(12, vector_index.MOST_SEGMENTS + 1)) == Plan(23)
-    assert wanted(5_000, Standing(12, 1)) is None
+    assert wanted(vector_index.SMALLEST, None) == IndexPlan(12)
+    assert wanted(19_000, IndexState(12, 1)) is None
+    assert wanted(20_000, IndexState(12, 1)) == IndexPlan(25)
+    assert wanted(19_000, IndexState(12, vector_index.MOST_SEGMENTS + 1)) == IndexPlan(23)
+    assert wanted(5_000, IndexState(12, 1)) is None
 
 
 def unit_vectors(rows: int, *, seed: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def passages(vectors: np.ndarray) -> pl.DataFrame:
 
 
 def write(tables: Tables, vectors: np.ndarray) -> None:
-    tables.rework(
+    tables.sync(
         passages(vectors),
         "embeddings",
         author="ada",
@@ -94,7 +94,7 @@ def opened(tables: Tables) -> Any:
     return lancedb.connect(f"{tables.base_uri}/ada").open_table("embeddings")
 
 
-def recall(tables: Tables, query: Query) -> float:
+def recall(tables: Tables, query: RetrievalQuery) -> float:
     """Of the exact candidates, the share that the table's own search finds."""
     table = opened(tables)
     memory = InMemory(table)
@@ -111,16 +111,16 @@ def recall(tables: Tables, query: Query) -> float:
 def test_the_index_finds_what_the_scan_finds(tables: Tables) -> None:
     vectors = unit_vectors(ROWS, seed=1)
     write(tables, vectors)
-    assert recall(tables, Query("")) == 1.0
+    assert recall(tables, RetrievalQuery("")) == 1.0
     assert "ANNSubIndex" not in plan_of(tables)
     assert keep_vector_index(tables, "ada") == "made"
-    assert standing(opened(tables).to_lance()) == Standing(60, 1)
+    assert standing(opened(tables).to_lance()) == IndexState(60, 1)
     assert keep_vector_index(tables, "ada") == "left"
     assert "ANNSubIndex" in plan_of(tables)
-    assert recall(tables, Query("")) >= 0.95
+    assert recall(tables, RetrievalQuery("")) >= 0.95
     # A filter that leaves one row in ten, and one that leaves twenty of them.
-    assert recall(tables, Query("", before=datetime(2010, 6, 1, tzinfo=UTC))) >= 0.95
-    few = Query("", exclude=[f"c{number}" for number in range(20, ROWS)])
+    assert recall(tables, RetrievalQuery("", before=datetime(2010, 6, 1, tzinfo=UTC))) >= 0.95
+    few = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROWS)])
     assert recall(tables, few) == 1.0
 
 
@@ -137,14 +137,14 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
     write(tables, vectors[:ROWS])
     keep_vector_index(tables, "ada")
     write(tables, vectors)
-    assert standing(opened(tables).to_lance()) == Standing(60, 2)
-    found = [row["chunk_id"] for row in nearest(opened(tables), Query(""), vectors[-1])]
+    assert standing(opened(tables).to_lance()) == IndexState(60, 2)
+    found = [row["chunk_id"] for row in nearest(opened(tables), RetrievalQuery(""), vectors[-1])]
     assert found[0] == f"c{ROWS + 9}"
-    assert recall(tables, Query("")) >= 0.95
+    assert recall(tables, RetrievalQuery("")) >= 0.95
     # Upkeep of the table leaves the index of vectors as it is.
-    tables.keep("embeddings", "ada")
-    assert standing(opened(tables).to_lance()) == Standing(60, 2)
-    assert recall(tables, Query("")) >= 0.95
+    tables.compact("embeddings", "ada")
+    assert standing(opened(tables).to_lance()) == IndexState(60, 2)
+    assert recall(tables, RetrievalQuery("")) >= 0.95
 
 
 @pytest.mark.usefixtures("small")
@@ -155,14 +155,14 @@ def test_forgetting_a_post_leaves_an_index_that_finds_as_much(
     write(tables, vectors)
     keep_vector_index(tables, "ada")
     registry = Registry(tables.state, policy_path=home.policy_path)
-    place = LanceTables(Instance(home, tables.state, tables, registry))
-    post = Gone(Subject("post", "ada", "c7"), ids=frozenset({"c7"}))
+    place = LanceTables(Installation(home, tables.state, tables, registry))
+    post = ErasureTarget(ErasureSubject("post", "ada", "c7"), ids=frozenset({"c7"}))
     for _ in range(2):  # a request that was cut off erases again
         place.erase(post)
-        assert standing(opened(tables).to_lance()) == Standing(59, 1)
+        assert standing(opened(tables).to_lance()) == IndexState(59, 1)
         indexed = opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
         assert indexed == ROWS - 1
-        assert recall(tables, Query("")) >= 0.95
+        assert recall(tables, RetrievalQuery("")) >= 0.95
         assert place.holds(post) == []
 
 
@@ -172,15 +172,15 @@ def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     write(tables, vectors)
     keep_vector_index(tables, "ada")
     tables.forget("embeddings", "ada", ["c7"])
-    found = [row["chunk_id"] for row in nearest(opened(tables), Query(""), vectors[7])]
+    found = [row["chunk_id"] for row in nearest(opened(tables), RetrievalQuery(""), vectors[7])]
     assert found
     assert "c7" not in found
     # Codes of deleted rows stay in an index of vectors: it is dropped; who forgets makes it anew.
     assert standing(opened(tables).to_lance()) is None
-    assert recall(tables, Query("")) == 1.0
+    assert recall(tables, RetrievalQuery("")) == 1.0
     assert keep_vector_index(tables, "ada") == "made"
     assert opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"] == ROWS - 1
-    assert recall(tables, Query("")) >= 0.95
+    assert recall(tables, RetrievalQuery("")) >= 0.95
 
 
 def test_a_missing_table_says_so(tables: Tables) -> None:

@@ -26,8 +26,8 @@ from twin_resources.observability.notifications import (
     deliver,
     history,
 )
-from twin_resources.storage.state.schema import notices
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import notices
 
 ALARM = Notice(
     key="alarm:mara:v3:thumbs:1",

@@ -18,9 +18,9 @@ from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as table
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.release import trial
-from twin_resources.registry.registry import Claim, Registry, Verdict
+from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings
-from twin_resources.statistics.judges import Certificate
+from twin_resources.statistics.judges import JudgeCertificate
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -49,7 +49,7 @@ def passed(registry: Registry, checkpoint: str) -> None:
         template="t",
         dataset_version="d",
     )
-    claim = Claim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
+    claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
     verdict = Verdict(AUTHOR, checkpoint, GATE_VERSION, "passed", (claim,), "2026-01-01")
     registry.record_verdict(verdict)
 
@@ -65,12 +65,12 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
             "name": claim,
             "inputs": f"{certified} {revision}",
             "document": json.dumps(
-                asdict(Certificate(f"{claim}@{revision}", claim, certified, {}, {}, "a test"))
+                asdict(JudgeCertificate(f"{claim}@{revision}", claim, certified, {}, {}, "a test"))
             ),
         }
         for claim in JUDGES
     ]
-    tables.rework(
+    tables.sync(
         pl.DataFrame(rows),
         CERTIFICATE_TABLE,
         author=AUTHOR,
@@ -86,7 +86,7 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
     """One row a difference, about whom the registry says that is compared; returns the trial."""
     who = trial.compared(registry.state, AUTHOR)
     assert who is not None
-    asked = table.Trial(
+    asked = table.JudgedComparison(
         who.candidate.checkpoint,
         who.incumbent.checkpoint,
         who.anchor.checkpoint if who.anchor else "",
@@ -109,7 +109,7 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
         }
         for number, difference in enumerate(differences, start=1)
     ]
-    tables.rework(
+    tables.sync(
         pl.DataFrame(rows, schema=dict(table.COLUMNS)),
         table.TABLE,
         author=AUTHOR,

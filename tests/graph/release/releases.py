@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import Choice
-from twin_resources.quality.release.releasing import Round, release
+from twin_resources.quality.release.releasing import ReleaseRound, release
 from twin_resources.quality.release.replays import Replays
-from twin_resources.quality.release.trial import Terms
-from twin_resources.registry.registry import Claim, Registry, Verdict
-from twin_resources.statistics.promotion import Pair
+from twin_resources.quality.release.trial import TrialTerms
+from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.statistics.promotion import PairedDifference
 
 AUTHOR = "mara"
 GATE = "gate-1"
@@ -35,14 +35,14 @@ def pass_the_gate(registry: Registry, checkpoint: str) -> int:
         template="t",
         dataset_version="d",
     )
-    claim = Claim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
+    claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
     registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", (claim,), "2026-01-01"))
     return item.version
 
 
 def round_of(
     registry: Registry, choice: Choice = SHADOW, *, now: float = 0.0, replays: Replays | None = None
-) -> Round:
+) -> ReleaseRound:
     """One round as the asset makes it."""
     return release(
         registry,
@@ -57,11 +57,11 @@ def round_of(
 
 def replays(
     registry: Registry,
-    pairs: Sequence[Pair],
+    pairs: Sequence[PairedDifference],
     *,
     prompts: int = 10_000,
     certified: bool = True,
-    terms: Terms | None = None,
+    terms: TrialTerms | None = None,
 ) -> Replays:
     """Pairs about the version that is on trial now."""
     on = trial.on_trial(registry.state, AUTHOR)
@@ -70,7 +70,7 @@ def replays(
         on.version,
         on.incumbent,
         on.anchor,
-        terms or Terms(BOTH, judges="topic@1, voice@1"),
+        terms or TrialTerms(BOTH, judges="topic@1, voice@1"),
         tuple(pairs),
         len(pairs) >= prompts,
         certified,
@@ -85,7 +85,7 @@ def pairs_of(
     count: int,
     seed: int = 7,
     noise: float = 0.2,
-) -> list[Pair]:
+) -> list[PairedDifference]:
     """Differences whose means are those of the versions' quality, each with its own noise.
 
     Args:
@@ -100,7 +100,7 @@ def pairs_of(
         return {claim: max(-1.0, min(1.0, mean + draw.uniform(-noise, noise))) for claim in BOTH}
 
     return [
-        Pair(
+        PairedDifference(
             number,
             difference(on.incumbent),
             {} if on.anchor is None else difference(on.anchor),
@@ -113,9 +113,12 @@ def settle(
     registry: Registry, version: str, values: Sequence[float], *, readers: int = 10_000
 ) -> None:
     """Settled thumbs as the ledger keeps them, a day apart for one reader."""
-    schema.open_tables(registry.state)
+    ledger_tables.open_tables(registry.state)
     with registry.state.transaction() as connection:
-        last = connection.execute(sa.select(sa.func.max(schema.settled.c.sequence))).scalar() or 0
+        last = (
+            connection.execute(sa.select(sa.func.max(ledger_tables.settled.c.sequence))).scalar()
+            or 0
+        )
         rows = [
             {
                 "author": AUTHOR,
@@ -130,6 +133,8 @@ def settle(
             }
             for number, value in enumerate(values, start=1)
         ]
-        connection.execute(sa.insert(schema.settled), rows)
+        connection.execute(sa.insert(ledger_tables.settled), rows)
         newest = last + len(values)
-        schema.upsert(connection, schema.sequences, [{"author": AUTHOR, "last": newest}])
+        ledger_tables.upsert(
+            connection, ledger_tables.sequences, [{"author": AUTHOR, "last": newest}]
+        )

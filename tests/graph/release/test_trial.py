@@ -19,13 +19,13 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import history
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import Choice
-from twin_resources.quality.release.release_mode import Trial as Measured
+from twin_resources.quality.release.release_mode import TrialFeasibility as Measured
 from twin_resources.quality.release.releasing import chosen_mode, with_answer_model
 from twin_resources.quality.release.telling import trial_metadata
-from twin_resources.quality.release.trial import Terms
+from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.judges import certify
-from twin_resources.statistics.promotion import Pair
+from twin_resources.statistics.promotion import PairedDifference
 
 
 def states(registry: Registry) -> list[str]:
@@ -66,10 +66,10 @@ def against_an_answer_model(registry: Registry) -> None:
     pass_the_gate(registry, "h3")
 
 
-def must_win(registry: Registry) -> Terms:
+def must_win(registry: Registry) -> TrialTerms:
     margin = trial.margin_against(registry.get("mara", 2), 0.1)
     assert (margin, trial.margin_against(registry.get("mara", 1), 0.1)) == (0.0, 0.1)
-    return Terms(BOTH, judges="topic@1, voice@1", margin=margin)
+    return TrialTerms(BOTH, judges="topic@1, voice@1", margin=margin)
 
 
 def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_does(
@@ -154,7 +154,7 @@ def test_one_claim_lost_is_no_promotion(registry: Registry) -> None:
     round_of(registry)
     draw = random.Random(3)
     pairs = [
-        Pair(n, {"topic": draw.uniform(-0.2, 0.2), "voice": draw.uniform(-0.6, 0.1)})
+        PairedDifference(n, {"topic": draw.uniform(-0.2, 0.2), "voice": draw.uniform(-0.6, 0.1)})
         for n in range(1, 200)
     ]
     round_of(registry, replays=replays(registry, pairs))
@@ -230,15 +230,15 @@ def test_a_judge_that_is_not_certified_promotes_nothing(registry: Registry, judg
     certificate = certify(judge, "topic", plants)
     pass_the_gate(registry, "h2")
     round_of(registry)
-    pairs = [Pair(n, {"topic": score(0.2) - score(0.8)}) for n in range(1, 400)]
-    terms = Terms(("topic",), judges=judge)
+    pairs = [PairedDifference(n, {"topic": score(0.2) - score(0.8)}) for n in range(1, 400)]
+    terms = TrialTerms(("topic",), judges=judge)
     found = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
     done = round_of(registry, replays=found)
     assert not certificate.certified
     assert states(registry) == ["stable", "shadow"]
     assert done.trial is not None
     assert "no certificate" in done.trial.finding.reason
-    nobody = replays(registry, pairs, certified=False, terms=Terms((), judges=judge))
+    nobody = replays(registry, pairs, certified=False, terms=TrialTerms((), judges=judge))
     assert round_of(registry, replays=nobody).moves == ()
 
 
@@ -272,7 +272,7 @@ def test_another_judge_is_another_trial(registry: Registry) -> None:
     round_of(registry)
     pairs = pairs_of(equal, registry, count=10)
     first = round_of(registry, replays=replays(registry, pairs)).trial
-    other = Terms(BOTH, judges="topic@2, voice@1")
+    other = TrialTerms(BOTH, judges="topic@2, voice@1")
     second = round_of(registry, replays=replays(registry, pairs[:4], terms=other)).trial
     assert first is not None
     assert second is not None

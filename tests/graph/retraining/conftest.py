@@ -15,20 +15,20 @@ import sqlalchemy as sa
 
 from twin_resources.authors import Author, write_author
 from twin_resources.observability.langfuse.client import TraceStoreError
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
-from twin_resources.quality.retraining.quality import Loop, Tick, tick
-from twin_resources.quality.retraining.retrainings import Launch
+from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
+from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.rules import LoopRules
-from twin_resources.quality.retraining.training_inputs import Growth
-from twin_resources.registry.moves import Claim, ModelVersion, Verdict
+from twin_resources.quality.retraining.training_inputs import CorpusGrowth
+from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.statistics.retraining import Learnt
-from twin_resources.statistics.retraining_limits import Limits
+from twin_resources.statistics.retraining import TrainingFingerprint
+from twin_resources.statistics.retraining_limits import RetrainingLimits
 from twin_resources.statistics.watch import Batches
 from twin_resources.storage.state.state import State
-from twin_sensors.run_records import DagsterRunRecords
+from twin_sensors.dagster_run_records import DagsterRunRecords
 
 GATE = "gate-test"
 SMALL = LoopRules(Batches(first=150, second=600, fewest=60), horizon=1_000)
@@ -50,17 +50,21 @@ class Inputs:
     """What training would use, set by the test (the real one is in `test_training_inputs.py`)."""
 
     datasets: dict[str, str] = field(default_factory=dict[str, str])
-    learnt: dict[tuple[str, int], Learnt] = field(default_factory=dict[tuple[str, int], Learnt])
-    came: dict[str, Growth] = field(default_factory=dict[str, Growth])
+    learnt: dict[tuple[str, int], TrainingFingerprint] = field(
+        default_factory=dict[tuple[str, int], TrainingFingerprint]
+    )
+    came: dict[str, CorpusGrowth] = field(default_factory=dict[str, CorpusGrowth])
 
-    def now(self, author: str) -> Learnt:
-        return Learnt(self.datasets.get(author, "posts-1"), "recipe")
+    def now(self, author: str) -> TrainingFingerprint:
+        return TrainingFingerprint(self.datasets.get(author, "posts-1"), "recipe")
 
-    def of(self, version: ModelVersion) -> Learnt | None:
-        return self.learnt.get((version.author, version.version), Learnt("posts-1", "recipe"))
+    def of(self, version: ModelVersion) -> TrainingFingerprint | None:
+        return self.learnt.get(
+            (version.author, version.version), TrainingFingerprint("posts-1", "recipe")
+        )
 
-    def growth(self, version: ModelVersion) -> Growth:
-        return self.came.get(version.author, Growth(0, 0))
+    def growth(self, version: ModelVersion) -> CorpusGrowth:
+        return self.came.get(version.author, CorpusGrowth(0, 0))
 
 
 @dg.op
@@ -85,11 +89,13 @@ class LoopWorld:
     pages: EmptyPages = field(default_factory=EmptyPages)
     inputs: Inputs = field(default_factory=Inputs)
     rules: LoopRules = SMALL
-    limits: Limits = field(default_factory=lambda: Limits(automatic=True, cooldown_days=0.0))
+    limits: RetrainingLimits = field(
+        default_factory=lambda: RetrainingLimits(automatic=True, cooldown_days=0.0)
+    )
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def loop(self) -> Loop:
-        return Loop(
+    def loop(self) -> RetrainingLoop:
+        return RetrainingLoop(
             state=self.state,
             ledger=Ledger(self.state, self.pages, LedgerRules()),
             registry=self.registry,
@@ -99,7 +105,7 @@ class LoopWorld:
             limits=lambda _: self.limits,
         )
 
-    def tick(self, **time: float) -> Tick:
+    def tick(self, **time: float) -> LoopTick:
         self.now += timedelta(**(time or {"seconds": 30}))
         return tick(self.loop(), now=self.now)
 
@@ -130,7 +136,7 @@ class LoopWorld:
         return version
 
     def judge(self, author: str, checkpoint: str, outcome: Any) -> None:
-        claim = Claim("stays_on_topic", outcome == "passed", 0.5, 0.4, "")
+        claim = GateClaim("stays_on_topic", outcome == "passed", 0.5, 0.4, "")
         moment = datetime.now(UTC).isoformat()
         self.registry.record_verdict(Verdict(author, checkpoint, GATE, outcome, (claim,), moment))
 
@@ -149,7 +155,9 @@ class LoopWorld:
         today = int(self.now.timestamp()) // 86_400 if day is None else day
         with self.state.transaction() as connection:
             last = connection.execute(
-                sa.select(schema.sequences.c.last).where(schema.sequences.c.author == author)
+                sa.select(ledger_tables.sequences.c.last).where(
+                    ledger_tables.sequences.c.author == author
+                )
             ).scalar()
             first = (last or 0) + 1
             rows = [
@@ -169,9 +177,9 @@ class LoopWorld:
                 )
             ]
             if rows:
-                connection.execute(sa.insert(schema.settled), rows)
+                connection.execute(sa.insert(ledger_tables.settled), rows)
                 mark = {"author": author, "last": first + len(rows) - 1}
-                schema.upsert(connection, schema.sequences, [mark])
+                ledger_tables.upsert(connection, ledger_tables.sequences, [mark])
         return [row["sequence"] for row in rows]
 
     def good(self, author: str, count: int, **facts: Any) -> list[int]:
@@ -182,7 +190,7 @@ class LoopWorld:
         """Values of mean .2."""
         return self.settle(author, [1.0 if i % 5 == 2 else 0.0 for i in range(count)], **facts)
 
-    def launch(self, launches: Sequence[Launch], *, fails: bool = False) -> list[str]:
+    def launch(self, launches: Sequence[RunLaunch], *, fails: bool = False) -> list[str]:
         """Run what was offered, to its end, with the tags that the daemon gives; run ids."""
         ids: list[str] = []
         for one in launches:
@@ -193,7 +201,7 @@ class LoopWorld:
             ids.append(done.run_id)
         return ids
 
-    def queue(self, launches: Sequence[Launch]) -> list[str]:
+    def queue(self, launches: Sequence[RunLaunch]) -> list[str]:
         """Create the runs, as the daemon does before it queues them; ids."""
         return [
             self.instance.create_run_for_job(
@@ -212,7 +220,7 @@ class LoopWorld:
         self.instance.report_run_failed(run)
 
     @staticmethod
-    def _tags(one: Launch) -> dict[str, str]:
+    def _tags(one: RunLaunch) -> dict[str, str]:
         return {
             **one.tags,
             "dagster/partition": one.author,
@@ -227,7 +235,7 @@ def world(home: Settings) -> Iterator[LoopWorld]:
         write_author(home, Author(slug, slug.title()))
     state = State.open(home.state_address)
     registry = Registry(state, policy_path=home.policy_path)
-    schema.open_tables(state)
+    ledger_tables.open_tables(state)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ada", "bob"])
         made = LoopWorld(home, state, registry, instance)

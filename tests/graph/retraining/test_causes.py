@@ -13,8 +13,8 @@ from twin_resources.quality.retraining.other_causes import (
     tick_growth,
     tick_requests,
 )
-from twin_resources.quality.retraining.training_inputs import Growth
-from twin_resources.statistics.retraining_limits import Limits
+from twin_resources.quality.retraining.training_inputs import CorpusGrowth
+from twin_resources.statistics.retraining_limits import RetrainingLimits
 
 
 def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) -> None:
@@ -81,7 +81,7 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
 def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> None:
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 40)
-    world.inputs.came["ada"] = Growth(new_posts=30, new_pairs=0)
+    world.inputs.came["ada"] = CorpusGrowth(new_posts=30, new_pairs=0)
     quality = world.tick().launches
 
     grown = tick_growth(world.loop(), now=world.now)
@@ -92,9 +92,9 @@ def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> N
 
 
 def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
-    world.inputs.came = {"ada": Growth(new_posts=24, new_pairs=0)}
+    world.inputs.came = {"ada": CorpusGrowth(new_posts=24, new_pairs=0)}
     assert "24/25 new posts" in tick_growth(world.loop(), now=world.now).messages["ada"]
-    world.inputs.came = {"ada": Growth(new_posts=25, new_pairs=3)}
+    world.inputs.came = {"ada": CorpusGrowth(new_posts=25, new_pairs=3)}
 
     [launch] = tick_growth(world.loop(), now=world.now).launches
 
@@ -168,7 +168,7 @@ def test_a_forced_version_certifies_no_floor(world: LoopWorld) -> None:
 
     world.tick()
 
-    from twin_resources.quality.retraining.watching import watches_now
+    from twin_resources.quality.retraining.score_watch import watches_now
 
     with world.state.reading() as connection:
         [watch] = watches_now(connection)["ada"]
@@ -177,12 +177,12 @@ def test_a_forced_version_certifies_no_floor(world: LoopWorld) -> None:
 
 
 def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -> None:
-    def limits(author: str) -> Limits:
+    def limits(author: str) -> RetrainingLimits:
         if author == "ada":
             raise TwinError("read ada's settings", found="no TOML", next_step="mend it")
         return world.limits
 
-    world.inputs.came = {slug: Growth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")}
+    world.inputs.came = {slug: CorpusGrowth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")}
 
     done = tick_growth(replace(world.loop(), limits=limits), now=world.now)
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld
 from twin_resources.authors import Author, write_author
-from twin_resources.storage.state.schema import model_versions
+from twin_resources.storage.state.state_tables import model_versions
 
 
 def version_of(author: str) -> dict[str, Any]:

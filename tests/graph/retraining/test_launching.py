@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from tests.graph.retraining.conftest import Inputs, LoopWorld, with_new_posts
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import history
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.other_causes import ask_for_retraining, tick_requests
-from twin_resources.quality.retraining.quality import Loop, tick
+from twin_resources.quality.retraining.quality import RetrainingLoop, tick
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.retraining import Learnt
+from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state import State
 
 KEY = "quality:ada:v1:thumbs:1"
@@ -66,7 +66,7 @@ def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
     loops = [replace(alarmed.loop(), state=alarmed.state) for _ in range(4)]
     together = threading.Barrier(len(loops))
 
-    def one_tick(loop: Loop) -> list[str]:
+    def one_tick(loop: RetrainingLoop) -> list[str]:
         together.wait()
         return [one.run_key for one in tick(loop, now=alarmed.now).launches]
 
@@ -128,8 +128,8 @@ def test_a_clock_set_back_an_hour_starts_nothing_twice(alarmed: LoopWorld) -> No
 def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> None:
     alarmed.queue(alarmed.tick().launches)
     with alarmed.state.transaction() as connection:
-        connection.execute(sa.update(schema.scores).values(status="deleted"))
-        connection.execute(sa.delete(schema.traces))
+        connection.execute(sa.update(ledger_tables.scores).values(status="deleted"))
+        connection.execute(sa.delete(ledger_tables.traces))
 
     assert [alarmed.tick().launches for _ in range(3)] == [()] * 3
     with alarmed.state.reading() as connection:
@@ -233,7 +233,7 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
     world.launch(launches)
 
     class Torn(Inputs):
-        def now(self, author: str) -> Learnt:
+        def now(self, author: str) -> TrainingFingerprint:
             if author == "ada":
                 raise TwinError("read the dataset", found="a torn table", next_step="mend it")
             return super().now(author)

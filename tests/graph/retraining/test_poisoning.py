@@ -11,7 +11,7 @@ from tests.unit.ledger.conftest import World
 from tests.unit.ledger.conftest import world as trace_world
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.retraining import alarm_records
-from twin_resources.quality.retraining.quality import Tick, tick
+from twin_resources.quality.retraining.quality import LoopTick, tick
 
 __all__ = ["trace_world"]
 FAST = LedgerRules(requests=200, requests_per_minute=100_000)
@@ -23,7 +23,7 @@ def both(world: LoopWorld, trace_world: World) -> tuple[LoopWorld, World]:
     return with_new_posts(world), trace_world
 
 
-def step(both: tuple[LoopWorld, World], **time: float) -> Tick:
+def step(both: tuple[LoopWorld, World], **time: float) -> LoopTick:
     loops, traces = both
     traces.pass_time(**time)
     loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, FAST))
@@ -36,7 +36,7 @@ def test_three_of_fifty_readers_with_a_hundred_votes_each_start_nothing(
     loops, traces = both
     loops.good("ada", 200, day=int(traces.now.timestamp()) // 86_400 - 40)
     number = 0
-    done: list[Tick] = []
+    done: list[LoopTick] = []
     for day in range(10):
         for reader in range(50):
             votes = 10 if reader < 3 else 1

@@ -14,7 +14,7 @@ from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.gateway.chat.figures import evidence_figures
 from twin_resources.gateway.chat.home_numbers import evidence
 from twin_resources.quality.retraining.evidence_history import histories_of
-from twin_resources.quality.retraining.watching import watches_now
+from twin_resources.quality.retraining.score_watch import watches_now
 from twin_resources.settings import load_settings
 
 

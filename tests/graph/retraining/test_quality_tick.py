@@ -8,7 +8,7 @@ from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.notifications import history
 from twin_resources.quality.retraining import alarm_records
-from twin_resources.storage.state.schema import alarms, followed, retrainings, watches
+from twin_resources.storage.state.state_tables import alarms, followed, retrainings, watches
 
 
 def test_a_quiet_tick_says_its_numbers(world: LoopWorld) -> None:

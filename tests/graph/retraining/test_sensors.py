@@ -23,7 +23,7 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining.other_causes import ask_for_retraining
 from twin_resources.settings import load_secrets
-from twin_resources.storage.state.schema import retrainings
+from twin_resources.storage.state.state_tables import retrainings
 from twin_sensors.growth import new_material, retraining_requested
 from twin_sensors.notifying import notices_waiting
 from twin_sensors.quality_dropped import quality_dropped, status_by_settings

@@ -20,11 +20,11 @@ from tests.graph.instructions.made_up_posts import clean, documents
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
-from twin_assets.serving.training_inputs import TrainingInputsResource
+from twin_assets.serving.training_inputs_resource import TrainingInputsResource
 from twin_assets.training.fine_tuning import DATASET
 from twin_assets.training.publishing import training_code
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.retraining.training_inputs import Growth
+from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
@@ -93,7 +93,7 @@ def test_with_nothing_new_it_is_what_the_version_learnt(
     inputs: TrainingInputsResource, trained: ModelVersion
 ) -> None:
     assert inputs.now("ada") == inputs.of(trained)
-    assert inputs.growth(trained) == Growth(new_posts=0, new_pairs=0)
+    assert inputs.growth(trained) == CorpusGrowth(new_posts=0, new_pairs=0)
 
 
 def test_posts_that_no_dataset_holds_yet_are_new(
@@ -105,7 +105,7 @@ def test_posts_that_no_dataset_holds_yet_are_new(
 
     assert now != inputs.of(trained)
     assert inputs.now("ada") == now
-    assert inputs.growth(trained) == Growth(new_posts=2, new_pairs=0)
+    assert inputs.growth(trained) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
 def test_posts_in_the_dataset_since_the_training_are_new_too(
@@ -115,7 +115,7 @@ def test_posts_in_the_dataset_since_the_training_are_new_too(
     graph.materialize()
 
     assert inputs.now("ada").dataset == tables.data_version(DATASET, "ada")
-    assert inputs.growth(trained) == Growth(new_posts=2, new_pairs=0)
+    assert inputs.growth(trained) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
 def test_an_edited_or_deleted_post_is_something_new_and_no_growth(

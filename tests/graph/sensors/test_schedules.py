@@ -21,8 +21,8 @@ from twin_resources.dagster_resources import (
     StateResource,
     TablesResource,
 )
-from twin_resources.quality.judges.routing_labels import COLUMNS, TABLE, Purchase
-from twin_resources.quality.ledger.schema import open_tables, traces
+from twin_resources.quality.judges.routing_labels import COLUMNS, TABLE, LabelPurchase
+from twin_resources.quality.ledger.ledger_tables import open_tables, traces
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings, load_settings
@@ -198,9 +198,9 @@ def test_labels_are_bought_by_night_while_they_are_missing_and_money_is_left(
     runs, said = learned("ann", running="ann")
     assert (runs, said) == ([], "ann: such a run goes on")
     tables = Tables(learning.tables_base, state=state)
-    purchase = Purchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
+    purchase = LabelPurchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
     rows = pl.DataFrame([purchase.row(1, "recorded", "t1")], schema=dict(COLUMNS))
-    tables.rework(
+    tables.sync(
         rows, TABLE, author="ann", key="label_id", function=lambda new: new, version="1",
         schema=dict(COLUMNS), row_key="label_id",
     )  # fmt: skip

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dagster as dg
 
-from tests.graph.tables.words import rework_words
+from tests.graph.tables.words import sync_words
 from twin_assets.definitions import defs
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors.tidying import tidy_author, tidy_tables, tidy_tables_before_dawn
+from twin_sensors.compaction import tidy_author, tidy_tables, tidy_tables_before_dawn
 
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 
 
 def test_the_job_tidies_every_author(tables: Tables) -> None:
     for author in ("ann", "bob"):
-        rework_words(tables, TEXTS, author=author, batch_rows=4)
+        sync_words(tables, TEXTS, author=author, batch_rows=4)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann", "bob", "without-tables"])
         done = tidy_tables.execute_in_process(
@@ -23,12 +23,12 @@ def test_the_job_tidies_every_author(tables: Tables) -> None:
         )
     assert done.success
     for author in ("ann", "bob"):
-        assert tables.keep("words", author).merged == 0, "the job has merged them"
-        assert tables.keep("words", author).fragments == 1
+        assert tables.compact("words", author).merged == 0, "the job has merged them"
+        assert tables.compact("words", author).fragments == 1
 
 
 def test_a_table_that_is_being_written_is_left_for_the_next_night(tables: Tables) -> None:
-    rework_words(tables, TEXTS, batch_rows=4)
+    sync_words(tables, TEXTS, batch_rows=4)
     patient = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
     with tables.lease("words", "mara"):
         done = tidy_author(patient, "mara")

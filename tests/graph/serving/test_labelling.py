@@ -39,10 +39,10 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.judges.judge import Answered, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.language_model import LanguageModelJudge
-from twin_resources.quality.judges.panel import Member, Panel, differences
-from twin_resources.quality.judges.plants import OwnAnswer, plant
+from twin_resources.quality.judges.negative_probes import AuthorAnswer, plant
+from twin_resources.quality.judges.panel import Panel, PanelJudge, differences
 from twin_resources.quality.judges.routing_labels import arrays_of, with_larger
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.registry.moves import ModelVersion
@@ -67,7 +67,9 @@ PROMPTS = [
     for n in range(25)
 ]
 HELD = [
-    OwnAnswer(f"s{n}", f"d{n}", f"Which oil for clock {n}?", f"oil oil watch {n} spring", ("oil",))
+    AuthorAnswer(
+        f"s{n}", f"d{n}", f"Which oil for clock {n}?", f"oil oil watch {n} spring", ("oil",)
+    )
     for n in range(60)
 ]
 
@@ -83,17 +85,17 @@ class OilJudge:
     def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
         return self.mood if "oil" in answer else 0.2
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         return [self.score(one.question, one.answer) for one in answered]
 
 
 def panel_of(judge: OilJudge) -> Panel:
     plants = plant(HELD, training=[("x", "wheel and case")], others=["somebody else"])
     spoiled = [one for one in plants if "oil" not in one.answer and one.kind in {"off_topic"}]
-    certificate = certification.Certificate("oil@1", "general", True, {}, {}, "for the test")
+    certificate = certification.JudgeCertificate("oil@1", "general", True, {}, {}, "for the test")
     found = differences(judge, spoiled)
     assert min(found["off_topic"]) == pytest.approx(0.8)
-    return Panel((Member(judge, certificate, tuple(spoiled)),), unseen=True, notes=())
+    return Panel((PanelJudge(judge, certificate, tuple(spoiled)),), unseen=True, notes=())
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -174,7 +176,7 @@ class Shop:
         self.own += len(messages)
         return ["oil" if n % 2 else "nothing" for n in range(len(messages))]
 
-    def buy(self, *, labels: int = 25, usd: float = 1.0) -> labelling.Bought:
+    def buy(self, *, labels: int = 25, usd: float = 1.0) -> labelling.PurchaseResult:
         purchase = labelling.purchase_of(ADA, VERSION, self.panel, paid=MODEL, embedder="made")
         return labelling.buy(
             ADA,

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import Outcome, standing_ending, withheld_for
+from twin_cli.commands.outcome import StackOutcome, standing_ending, withheld_for
 from twin_cli.commands.releases import release_now_agreed, run_release
 
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -18,7 +18,7 @@ from twin_resources.authors import Author, read_author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.registry.policy import read_policy
-from twin_resources.registry.registry import Claim, Registry, Verdict
+from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -54,7 +54,7 @@ def judge(
     registry: Registry, author: str, checkpoint: str, outcome: Any, *, gate: str = GATE_VERSION
 ) -> None:
     met = {"passed": True, "failed": False, "not_decided": None}[outcome]
-    claim = Claim("beats_base_model", met, 1.2, 1.0, "perplexity 24 against 20")
+    claim = GateClaim("beats_base_model", met, 1.2, 1.0, "perplexity 24 against 20")
     registry.record_verdict(Verdict(author, checkpoint, gate, outcome, (claim,), "2026-01-01"))
 
 
@@ -219,7 +219,7 @@ def test_twin_up_releases_what_waited_for_the_authors_word_alone(
     assert waits.startswith("v1 has passed the gate and waits for the author's consent: no line")
     ending = standing_ending(home, "bob")
     assert ending is not None
-    assert (ending.outcome, ending.reasons) == (Outcome.REFUSED, (waits,))
+    assert (ending.outcome, ending.reasons) == (StackOutcome.REFUSED, (waits,))
     [move] = release_now_agreed(home, "bob")
     assert (move.version, move.to_state) == (1, "stable")
     assert release_now_agreed(home, "bob") == []

@@ -19,7 +19,7 @@ from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.models.serving.fleet import wanted_versions
 from twin_resources.quality.judges import routing_labels
-from twin_resources.quality.judges.routing_labels import Purchase
+from twin_resources.quality.judges.routing_labels import LabelPurchase
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.router.policy_file import policy_file, read_routing_policy
@@ -158,7 +158,10 @@ def bought(home: Settings, own: str, *, count: int, spoiled: int = 0, larger: st
     Args:
         larger: checkpoint of a model that is as good as the paid one at a fifth of its price.
     """
-    found, purchase = drawn(count, seed=0), Purchase(own, PAID, "made", ("topic@1", "voice@1"), "")
+    found, purchase = (
+        drawn(count, seed=0),
+        LabelPurchase(own, PAID, "made", ("topic@1", "voice@1"), ""),
+    )
     asked: list[dict[str, Any]] = []
     rest: dict[str, Any] = {}
     for number in range(count):
@@ -183,7 +186,7 @@ def bought(home: Settings, own: str, *, count: int, spoiled: int = 0, larger: st
         worse = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
         asked.append(plant | {**rest, "reader": "", "scores": worse})
     rows = pl.DataFrame(asked, schema=dict(routing_labels.COLUMNS))
-    Tables(home.tables_base, state=State.open(home.state_address)).rework(
+    Tables(home.tables_base, state=State.open(home.state_address)).sync(
         rows.select(list(routing_labels.ASKED)),
         routing_labels.TABLE,
         author="ada",

@@ -17,7 +17,7 @@ from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
-from twin_resources.storage.sources.polling import Answer
+from twin_resources.storage.sources.polling import PollResponse
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,
@@ -246,18 +246,18 @@ def test_what_is_said_of_a_feed_holds_no_password(server: FeedServer) -> None:
     server.status = 404
     secret = server.url.replace("http://", "http://ann:hunter2@") + "?token=hunter3"
     with pytest.raises(TwinError, match="HTTP 404") as caught:
-        polling.ask(secret, Answer())
+        polling.ask(secret, PollResponse())
     assert "hunter" not in str(caught.value)
 
 
 def test_bounds_of_an_answer(server: FeedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "MAX_BYTES", 5)
     with pytest.raises(TwinError, match="more than 5 bytes"):
-        polling.ask(server.url, Answer())
+        polling.ask(server.url, PollResponse())
     monkeypatch.undo()
     server.drips, server.body = True, b"<rss>" * 100
     with pytest.raises(TwinError, match="takes too long"):  # no single read is slow
-        polling.ask(server.url, Answer(), timeout_s=0.5)
+        polling.ask(server.url, PollResponse(), timeout_s=0.5)
 
 
 def test_every_night_everybody_with_sources_is_imported(world: World) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.storage.state.schema import routing
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import routing
 
 
 def hold_until_killed(url: str, sign: Path, ttl_s: float) -> None:

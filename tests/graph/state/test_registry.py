@@ -17,8 +17,8 @@ from twin_resources.observability.notifications import history
 from twin_resources.registry.moves import Mode, Outcome
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import (
-    Claim,
     Evidence,
+    GateClaim,
     ModelVersion,
     Move,
     MoveRefused,
@@ -54,8 +54,10 @@ def judge(
     registry: Registry, checkpoint: str, outcome: Outcome = "passed", gate: str = GATE
 ) -> Verdict:
     claims = (
-        Claim("beats_base_model", outcome == "passed", 23.5, 34.6, "perplexity 23.5, base 34.6"),
-        Claim("not_worse_than_incumbent", None, None, None, "there is no incumbent"),
+        GateClaim(
+            "beats_base_model", outcome == "passed", 23.5, 34.6, "perplexity 23.5, base 34.6"
+        ),
+        GateClaim("not_worse_than_incumbent", None, None, None, "there is no incumbent"),
     )
     verdict = Verdict("mara", checkpoint, gate, outcome, claims, "2026-01-01T00:00:00+00:00")
     registry.record_verdict(verdict)

@@ -11,7 +11,7 @@ import pytest
 from tests.graph.state.registry_mover import GATE
 from twin_resources.observability.notifications import history
 from twin_resources.registry.policy import read_policy
-from twin_resources.registry.registry import Claim, Registry, Verdict, reconcile
+from twin_resources.registry.registry import GateClaim, Registry, Verdict, reconcile
 from twin_resources.storage.state.state import State
 
 
@@ -24,7 +24,7 @@ def registry(state: State, tmp_path: Path) -> Registry:
             author="mara", checkpoint=f"h{number}", folder="", adapter_gguf=None, base="",
             base_gguf="", template="", dataset_version="",
         )  # fmt: skip
-        claim = Claim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
+        claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
         found.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", (claim,), ""))
         if number == 1:
             round_of(found)

@@ -26,8 +26,8 @@ from tests.graph.state.lease_holder import (
 from twin_resources.errors import TwinError
 from twin_resources.registry import rows
 from twin_resources.storage.state.lease import LeaseBusy, LeaseLost, process_started
-from twin_resources.storage.state.schema import leases, routing, schema_number
 from twin_resources.storage.state.state import State, StateError
+from twin_resources.storage.state.state_tables import leases, routing, schema_number
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.graph.state.lease_holder"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lance.file import LanceFileReader
 
-from tests.graph.tables.words import rework_words
+from tests.graph.tables.words import sync_words
 from twin_resources.storage.tables.tables import TableMissing, Tables
 
 TEXTS = {f"p{number}": f"shared word{number} filler{number}" for number in range(60)}
@@ -33,7 +33,7 @@ def files_with(folder: Path, word: str) -> list[str]:
 
 @pytest.fixture
 def with_secret(tables: Tables) -> Tables:
-    rework_words(tables, SECRET, batch_rows=20)
+    sync_words(tables, SECRET, batch_rows=20)
     tables.ensure_index("words", "mara", "word_id")
     tables.ensure_index("words", "mara", "word", kind="FTS", with_position=True)
     return tables
@@ -45,24 +45,24 @@ def folder_of(tables: Tables) -> Path:
 
 def test_a_row_deleted_by_rework_alone_can_still_be_decoded(with_secret: Tables) -> None:
     """Why `forget` exists; when this fails, Lance has changed."""
-    rework_words(with_secret, TEXTS)
+    sync_words(with_secret, TEXTS)
     assert with_secret.read("words", "mara", where="word = 'canarybird'").is_empty()
     assert files_with(folder_of(with_secret), "canarybird")
 
 
 def test_no_file_holds_a_forgotten_row(with_secret: Tables) -> None:
     with_secret.tag("words", "mara", "trained-on-it")
-    before = rework_words(with_secret, TEXTS)
+    before = sync_words(with_secret, TEXTS)
     with_secret.tag("words", "mara", "trained-without")
     done = with_secret.forget("words", "mara", ["secret#0", "secret#1"])
-    assert done.rows == 0, "rework had deleted it"
+    assert done.rows == 0, "sync had deleted it"
     assert done.untagged == ("trained-on-it",)
     assert done.bytes_removed > 0
     assert files_with(folder_of(with_secret), "canarybird") == []
     assert files_with(folder_of(with_secret), "word7") != [], "the search finds what is there"
     assert with_secret.data_version("words", "mara") == before.data_version
     assert with_secret.read("words", "mara", version="trained-without").height == 180
-    assert rework_words(with_secret, TEXTS).computed == 0
+    assert sync_words(with_secret, TEXTS).computed == 0
 
 
 def test_forgetting_a_row_that_is_there_deletes_it(with_secret: Tables) -> None:
@@ -72,7 +72,7 @@ def test_forgetting_a_row_that_is_there_deletes_it(with_secret: Tables) -> None:
     assert with_secret.read("words", "mara").height == 180
     assert (
         with_secret.data_version("words", "mara")
-        == rework_words(with_secret, TEXTS, author="alone").data_version
+        == sync_words(with_secret, TEXTS, author="alone").data_version
     )
 
 
@@ -87,10 +87,10 @@ def test_the_full_text_index_still_answers_after_forgetting(with_secret: Tables)
 
 
 def test_what_is_remembered_of_an_empty_input_is_forgotten_too(tables: Tables) -> None:
-    rework_words(tables, {"a": "x", "silent": ""})
-    assert rework_words(tables, {"a": "x", "silent": ""}).computed == 0
+    sync_words(tables, {"a": "x", "silent": ""})
+    assert sync_words(tables, {"a": "x", "silent": ""}).computed == 0
     tables.forget("words", "mara", ["silent"])
-    assert rework_words(tables, {"a": "x", "silent": ""}).computed == 1
+    assert sync_words(tables, {"a": "x", "silent": ""}).computed == 1
 
 
 def test_forgetting_in_a_missing_table_says_so(tables: Tables) -> None:

@@ -12,14 +12,14 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.tables import Rework
+from twin_resources.storage.tables.tables import SyncResult
 
 TEXTS = {"mara": {"a": "one two", "b": "three"}, "jose": {"a": "uno"}}
 got: dict[str, object] = {}
 
 
-def rework(tables: TablesResource, author: str) -> Rework:
-    return tables.tables().rework(
+def sync(tables: TablesResource, author: str) -> SyncResult:
+    return tables.tables().sync(
         posts(TEXTS[author]), "all_words", author=author, key="post", function=words, version="1",
         schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
@@ -27,7 +27,7 @@ def rework(tables: TablesResource, author: str) -> Rework:
 
 @dg.asset(partitions_def=authors, io_manager_key="tables_io")
 def all_words(context: dg.AssetExecutionContext, tables: TablesResource) -> dg.MaterializeResult:
-    done = rework(tables, context.partition_key)
+    done = sync(tables, context.partition_key)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(done.data_version), metadata=done.metadata()
     )
@@ -62,8 +62,8 @@ def one_frame_of_all(all_words: pl.DataFrame) -> None:
 
 
 @dg.asset(name="all_words", partitions_def=authors, io_manager_key="tables_io")
-def returns_a_rework(context: dg.AssetExecutionContext, tables: TablesResource) -> Rework:
-    return rework(tables, context.partition_key)
+def returns_a_sync(context: dg.AssetExecutionContext, tables: TablesResource) -> SyncResult:
+    return sync(tables, context.partition_key)
 
 
 @dg.asset(partitions_def=authors, io_manager_key="tables_io")
@@ -128,13 +128,13 @@ def test_several_partitions_are_not_one_frame(instance: dg.DagsterInstance) -> N
 
 
 def test_a_frame_as_output_is_refused(instance: dg.DagsterInstance) -> None:
-    with pytest.raises(TwinError, match=r"type DataFrame.*Tables.rework"):
+    with pytest.raises(TwinError, match=r"type DataFrame.*Tables.sync"):
         materialize(instance, "returns_a_frame", author="mara")
 
 
 def test_a_rework_as_output_becomes_metadata(instance: dg.DagsterInstance) -> None:
     result = dg.materialize(
-        [returns_a_rework], instance=instance, partition_key="mara",
+        [returns_a_sync], instance=instance, partition_key="mara",
         resources={"tables": TablesResource(), "tables_io": TablesIOManager()},
     )  # fmt: skip
     (event,) = result.asset_materializations_for_node("all_words")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.s3 import client_of, name_in_environment, storage_options
-from tests.graph.tables.words import posts, rework_words, words
+from tests.graph.tables.words import posts, sync_words, words
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import TableMissing, Tables, Upstream
@@ -32,15 +32,15 @@ def on_s3(options: dict[str, str], state: State, request: pytest.FixtureRequest)
 
 
 def test_rework_read_and_tag_as_in_a_folder(on_s3: Tables, tables: Tables) -> None:
-    first = rework_words(on_s3, TEXTS)
-    assert first.data_version == rework_words(tables, TEXTS).data_version
+    first = sync_words(on_s3, TEXTS)
+    assert first.data_version == sync_words(tables, TEXTS).data_version
     assert (first.rows, first.computed) == (6, 4)
     assert first.bytes_written > 0
     assert on_s3.tag("words", "mara", "trained") == first.lance_version
-    again = rework_words(on_s3, TEXTS)
+    again = sync_words(on_s3, TEXTS)
     assert (again.computed, again.lance_version, again.bytes_written) == (0, first.lance_version, 0)
-    edited = rework_words(on_s3, TEXTS | {"b": "", "d": "four"})
-    assert edited.data_version == rework_words(tables, TEXTS | {"b": "", "d": "four"}).data_version
+    edited = sync_words(on_s3, TEXTS | {"b": "", "d": "four"})
+    assert edited.data_version == sync_words(tables, TEXTS | {"b": "", "d": "four"}).data_version
     assert on_s3.read("words", "mara", where="length = 3", columns=["word"])["word"].to_list() == [
         "one", "two",
     ]  # fmt: skip
@@ -49,18 +49,18 @@ def test_rework_read_and_tag_as_in_a_folder(on_s3: Tables, tables: Tables) -> No
 
 
 def test_a_stored_upstream_on_s3(on_s3: Tables) -> None:
-    rework_words(on_s3, TEXTS)
+    sync_words(on_s3, TEXTS)
 
-    def rework_copy() -> int:
+    def sync_copy() -> int:
         from tests.graph.tables.words import SCHEMA
 
-        return on_s3.rework(
+        return on_s3.sync(
             Upstream("words", "mara"), "copy", author="mara", key="word_id", version="1",
             function=lambda rows: rows, schema=SCHEMA, row_key="word_id",
         ).computed  # fmt: skip
 
-    assert rework_copy() == 6
-    assert rework_copy() == 0
+    assert sync_copy() == 6
+    assert sync_copy() == 0
     assert on_s3.read("copy", "mara").sort("word_id").equals(words(posts(TEXTS)).sort("word_id"))
 
 
@@ -69,9 +69,9 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
 ) -> None:
     from tests.graph.tables.test_forget import words_of_file
 
-    rework_words(on_s3, TEXTS | {"secret": "canarybird"})
+    sync_words(on_s3, TEXTS | {"secret": "canarybird"})
     on_s3.tag("words", "mara", "trained")
-    rework_words(on_s3, TEXTS)
+    sync_words(on_s3, TEXTS)
     assert on_s3.forget("words", "mara", ["secret#0"]).untagged == ("trained",)
     client = client_of(s3_endpoint)
     objects = client.list_objects_v2(Bucket=bucket(request))["Contents"]
@@ -116,5 +116,5 @@ def test_the_environment_is_enough(
 ) -> None:
     name_in_environment(monkeypatch, options["aws_endpoint"])
     by_environment = Tables(f"s3://{bucket(request)}/tables", state=state)
-    assert rework_words(by_environment, TEXTS).rows == 6
+    assert sync_words(by_environment, TEXTS).rows == 6
     assert by_environment.read("words", "mara").height == 6

@@ -1,4 +1,4 @@
-"""Two processes rework one table: the lease puts one after the other, and nothing is doubled."""
+"""Two processes sync one table: the lease puts one after the other, and nothing is doubled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tests.graph.tables.words import SCHEMA, posts, rework_words, words
+from tests.graph.tables.words import SCHEMA, posts, sync_words, words
 from twin_resources.storage.state.lease import LeaseBusy, LeaseLost
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.hashing import sum_hashes
@@ -21,7 +21,7 @@ from twin_resources.storage.tables.tables import Tables
 
 # Not fork: Lance is not fork-safe. The server has the imports done and no thread started.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.graph.tables.killed_rework"])
+PROCESSES.set_forkserver_preload(["tests.graph.tables.killed_sync"])
 
 
 def open_tables(folder: Path, *, lease_wait_s: float = 60.0) -> Tables:
@@ -29,7 +29,7 @@ def open_tables(folder: Path, *, lease_wait_s: float = 60.0) -> Tables:
     return Tables(str(folder / "tables"), state=state, lease_wait_s=lease_wait_s)
 
 
-def rework_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) -> None:
+def sync_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) -> None:
     """Rework with a function that notes when it works, slowly enough to be interfered with."""
 
     def slow(rows: pl.DataFrame) -> pl.DataFrame:
@@ -41,7 +41,7 @@ def rework_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) 
 
     tables = open_tables(folder)
     at_once.wait()
-    done = rework_words(tables, texts, function=slow)
+    done = sync_words(tables, texts, function=slow)
     (folder / f"{name}.done").write_text(f"{done.data_version} {done.computed}")
 
 
@@ -49,7 +49,7 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
     texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
     at_once = PROCESSES.Barrier(2)
     both = [
-        PROCESSES.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
+        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, at_once))
         for name in ("one", "two")
     ]
     for process in both:
@@ -69,7 +69,7 @@ def test_two_processes_with_different_posts_do_not_work_at_the_same_time(tmp_pat
     at_once = PROCESSES.Barrier(2)
     wanted = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
     both = [
-        PROCESSES.Process(target=rework_slowly, args=(tmp_path, texts, name, at_once))
+        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, at_once))
         for name, texts in wanted.items()
     ]
     for process in both:
@@ -93,41 +93,41 @@ def test_a_busy_table_names_its_holder(tmp_path: Path) -> None:
         tables.state.lease(f"table {tables.uri('words', 'mara')}"),
         pytest.raises(LeaseBusy, match=r"words\.lance.*process \d+ on .* has held it"),
     ):
-        rework_words(tables, {"a": "x"})
+        sync_words(tables, {"a": "x"})
 
 
 def test_a_writer_that_lost_its_lease_writes_no_more(tmp_path: Path) -> None:
     tables = open_tables(tmp_path)
-    rework_words(tables, {"a": "x"})
+    sync_words(tables, {"a": "x"})
     before = tables.lance_version("words", "mara")
 
     def robbed(rows: pl.DataFrame) -> pl.DataFrame:
         from sqlalchemy import update
 
-        from twin_resources.storage.state.schema import leases
+        from twin_resources.storage.state.state_tables import leases
 
         with tables.state.transaction() as connection:  # as after a suspended laptop wakes up
             connection.execute(update(leases).values(holder="somebody else"))
         return words(rows)
 
     with pytest.raises(LeaseLost, match="another process holds it now"):
-        rework_words(tables, {"a": "y"}, function=robbed)
+        sync_words(tables, {"a": "y"}, function=robbed)
     assert tables.lance_version("words", "mara") == before
 
 
 def test_a_foreign_commit_is_noticed_and_the_record_made_from_the_rows(tmp_path: Path) -> None:
     tables = open_tables(tmp_path)
     texts = {"a": "one two", "b": "three"}
-    done = rework_words(tables, texts)
+    done = sync_words(tables, texts)
     lance.dataset(tables.uri("words", "mara")).delete("word = 'two'")
     changed = tables.data_version("words", "mara")
     assert changed != done.data_version
-    alone = tables.rework(
+    alone = tables.sync(
         posts({"a": "one", "b": "three"}), "words", author="alone", key="post", function=words,
         version="1", schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
     assert changed == alone.data_version
-    again = rework_words(tables, texts)
+    again = sync_words(tables, texts)
     assert again.computed == 0, "the inputs that are there say that they are done"
     assert again.data_version == changed
 
@@ -136,7 +136,7 @@ def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
     tmp_path: Path,
 ) -> None:
     tables = open_tables(tmp_path)
-    rework_words(tables, {"a": "one"})
+    sync_words(tables, {"a": "one"})
     uri = tables.uri("words", "mara")
 
     def interfered(rows: pl.DataFrame) -> pl.DataFrame:
@@ -145,7 +145,7 @@ def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
         lance.write_dataset(row, uri, mode="append")
         return words(rows)
 
-    done = rework_words(tables, {"a": "one", "b": "two"}, function=interfered)
+    done = sync_words(tables, {"a": "one", "b": "two"}, function=interfered)
     assert tables.read("words", "mara").height == 3
     table = open_table(uri, storage_options=None)
     assert table is not None
@@ -154,7 +154,7 @@ def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
     assert (record.row_sum, record.rows, record.exact) == (sum_hashes(hashes), 3, False)
     assert done.data_version == tables.data_version("words", "mara")
     assert done.rows == 3
-    healed = rework_words(tables, {"a": "one", "b": "two"})
+    healed = sync_words(tables, {"a": "one", "b": "two"})
     assert healed.data_version == done.data_version
     table = open_table(uri, storage_options=None)
     assert table is not None

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.graph.tables.words import SCHEMA, rework_words
+from tests.graph.tables.words import SCHEMA, sync_words
 from twin_resources.errors import TwinError
 from twin_resources.storage.tables.store import BOOKKEEPING
 from twin_resources.storage.tables.tables import TableMissing, Tables
@@ -20,7 +20,7 @@ TEXTS = {"a": "one two", "b": "three", "d": "four five six"}
 
 @pytest.fixture
 def filled(tables: Tables) -> Tables:
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     return tables
 
 
@@ -31,7 +31,7 @@ def test_bookkeeping_is_not_shown(filled: Tables) -> None:
 
 
 def test_rows_come_by_row_key_whatever_wrote_them_when(filled: Tables) -> None:
-    rework_words(filled, TEXTS | {"a": "uno dos"})
+    sync_words(filled, TEXTS | {"a": "uno dos"})
     keys = filled.read("words", "mara", columns=["word_id"])["word_id"].to_list()
     assert keys == sorted(keys)
     assert filled.read("words", "mara", columns=["word"])["word"][0] == "uno"
@@ -48,7 +48,7 @@ def test_a_filter_is_sql(filled: Tables) -> None:
 
 def test_versions_and_tags(filled: Tables) -> None:
     first = filled.tag("words", "mara", "trained")
-    rework_words(filled, {"a": "x"})
+    sync_words(filled, {"a": "x"})
     assert filled.read("words", "mara", version=first).height == 6
     assert filled.read("words", "mara", version="trained").height == 6
     assert filled.read("words", "mara").height == 1
@@ -63,7 +63,7 @@ def test_a_scan_is_lazy_pinned_and_equal_to_a_read(filled: Tables) -> None:
     scan = filled.scan("words", "mara")
     assert scan.collect_schema() == pl.Schema(SCHEMA)
     expected = filled.read("words", "mara")
-    rework_words(filled, {"a": "x"})
+    sync_words(filled, {"a": "x"})
     assert_frame_equal(scan.collect(), expected)
     query = scan.filter(pl.col("length") == 3).select("word")
     wanted = expected.filter(pl.col("length") == 3).select("word")
@@ -105,7 +105,7 @@ def test_a_newer_schema_number_is_refused_with_what_to_do(filled: Tables) -> Non
     dataset.replace_schema_metadata(said | {"twin.schema_number": "2"})
     for use in (
         lambda: filled.read("words", "mara"),
-        lambda: rework_words(filled, TEXTS),
+        lambda: sync_words(filled, TEXTS),
         lambda: filled.data_version("words", "mara"),
     ):
         with pytest.raises(TwinError, match=r"schema number 2; this code knows up to 1.*newer"):
@@ -116,7 +116,7 @@ def test_a_data_set_of_somebody_else_is_left_alone(tables: Tables) -> None:
     uri = tables.uri("words", "mara")
     lance.write_dataset(pa.table({"word_id": ["a"]}), uri)
     with pytest.raises(TwinError, match="a Lance dataset that this project did not write"):
-        rework_words(tables, TEXTS)
+        sync_words(tables, TEXTS)
     assert lance.dataset(uri).version == 1
 
 
@@ -127,19 +127,19 @@ def test_an_index_changes_the_lance_version_but_not_the_data_version(filled: Tab
     assert filled.optimize_indices("words", "mara") == first
     filled.ensure_index("words", "mara", "word", kind="FTS")
     assert filled.data_version("words", "mara") == before
-    assert rework_words(filled, TEXTS).computed == 0
-    rework_words(filled, TEXTS | {"e": "seven"})
+    assert sync_words(filled, TEXTS).computed == 0
+    sync_words(filled, TEXTS | {"e": "seven"})
     filled.optimize_indices("words", "mara")
     described = lance.dataset(filled.uri("words", "mara")).describe_indices()
     assert {index.num_rows_indexed for index in described} == {7}
     assert (
         filled.data_version("words", "mara")
-        == rework_words(filled, TEXTS | {"e": "seven"}, author="alone").data_version
+        == sync_words(filled, TEXTS | {"e": "seven"}, author="alone").data_version
     )
 
 
 def test_the_metadata_of_a_rework_holds_numbers_only(tables: Tables) -> None:
-    metadata = rework_words(tables, TEXTS).metadata()
+    metadata = sync_words(tables, TEXTS).metadata()
     assert metadata["dagster/row_count"] == 6
     assert metadata["computed"] == 3
     assert all(isinstance(value, int) for value in metadata.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.tables.words import rework_words
+from tests.graph.tables.words import sync_words
 from twin_resources.storage.state.lease import LeaseBusy
 from twin_resources.storage.tables import upkeep
 from twin_resources.storage.tables.tables import TableMissing, Tables
@@ -30,15 +30,15 @@ def segments(tables: Tables) -> dict[str, int]:
 
 
 def test_small_fragments_are_merged_and_rows_stay(tables: Tables) -> None:
-    before = rework_words(tables, TEXTS, batch_rows=4)
+    before = sync_words(tables, TEXTS, batch_rows=4)
     assert len(fragments(tables)) == 10
-    kept = tables.keep("words", "mara")
+    kept = tables.compact("words", "mara")
     assert (kept.merged, kept.fragments) == (10, 1)
     assert tables.data_version("words", "mara") == before.data_version
-    assert rework_words(tables, TEXTS).computed == 0
+    assert sync_words(tables, TEXTS).computed == 0
     # Nothing to do: no new version.
     version = tables.lance_version("words", "mara")
-    assert tables.keep("words", "mara").merged == 0
+    assert tables.compact("words", "mara").merged == 0
     assert tables.lance_version("words", "mara") == version
 
 
@@ -46,11 +46,11 @@ def test_a_full_fragment_is_not_rewritten_for_a_small_change(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 20)
-    rework_words(tables, TEXTS, batch_rows=10)
+    sync_words(tables, TEXTS, batch_rows=10)
     assert fragments(tables) == [20] * 4
     files = data_files(tables)
-    rework_words(tables, TEXTS | {"p3": "shared other", "new": "a b"})
-    tables.keep("words", "mara")
+    sync_words(tables, TEXTS | {"p3": "shared other", "new": "a b"})
+    tables.compact("words", "mara")
     assert files <= data_files(tables), "the full fragments are the files that they were"
     assert sorted(fragments(tables)) == [4, 20, 20, 20, 20]
 
@@ -60,12 +60,12 @@ def test_one_upkeep_rewrites_no_more_than_its_bound(
 ) -> None:
     monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 16)
     monkeypatch.setattr(upkeep, "MOST_ROWS_AT_ONCE", 32)
-    rework_words(tables, TEXTS, batch_rows=2)
+    sync_words(tables, TEXTS, batch_rows=2)
     assert fragments(tables) == [4] * 20
-    assert tables.keep("words", "mara").merged == 8
-    assert tables.keep("words", "mara").merged == 8
-    assert tables.keep("words", "mara").merged == 4
-    assert tables.keep("words", "mara").merged == 0
+    assert tables.compact("words", "mara").merged == 8
+    assert tables.compact("words", "mara").merged == 8
+    assert tables.compact("words", "mara").merged == 4
+    assert tables.compact("words", "mara").merged == 0
     assert fragments(tables) == [16] * 5
 
 
@@ -76,29 +76,29 @@ def data_files(tables: Tables) -> set[str]:
 def test_an_index_grows_by_segments_which_are_merged_when_many(tables: Tables) -> None:
     import lancedb
 
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     tables.ensure_index("words", "mara", "word_id")
     tables.ensure_index("words", "mara", "word", kind="FTS")
     texts = dict(TEXTS)
     for number in range(upkeep.MOST_SEGMENTS):
         texts[f"q{number}"] = f"later{number}"
-        rework_words(tables, texts)
+        sync_words(tables, texts)
         tables.optimize_indices("words", "mara")
     assert set(segments(tables).values()) == {1 + upkeep.MOST_SEGMENTS}
-    assert len(tables.keep("words", "mara").indexes) == 2
+    assert len(tables.compact("words", "mara").indexes) == 2
     assert set(segments(tables).values()) == {1}
     table = lancedb.connect(f"{tables.base_uri}/mara").open_table("words")
     for word in ("word7", "later0", "later7"):
         assert [row["word"] for row in table.search(word, query_type="fts").to_list()] == [word]
-    assert tables.keep("words", "mara").indexes == ()
+    assert tables.compact("words", "mara").indexes == ()
 
 
 def test_adding_rows_to_an_index_costs_the_rows(tables: Tables) -> None:
     many = {f"p{number}": f"word{number} of{number}" for number in range(4000)}
-    rework_words(tables, many, batch_rows=2000)
+    sync_words(tables, many, batch_rows=2000)
     tables.ensure_index("words", "mara", "word", kind="FTS")
     before = index_bytes(tables)
-    rework_words(tables, many | {"one": "more"})
+    sync_words(tables, many | {"one": "more"})
     tables.optimize_indices("words", "mara")
     assert 0 < index_bytes(tables) - before < before / 5
 
@@ -111,14 +111,14 @@ def index_bytes(tables: Tables) -> int:
 def test_old_versions_go_and_tagged_ones_stay(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rework_words(tables, {"a": "one two"})
+    sync_words(tables, {"a": "one two"})
     tables.tag("words", "mara", "trained")
-    rework_words(tables, {"a": "three"})
+    sync_words(tables, {"a": "three"})
     middle = tables.lance_version("words", "mara")
-    rework_words(tables, {"a": "four"})
-    assert tables.keep("words", "mara").bytes_removed == 0, "they are of today"
+    sync_words(tables, {"a": "four"})
+    assert tables.compact("words", "mara").bytes_removed == 0, "they are of today"
     monkeypatch.setattr(upkeep, "KEEP_VERSIONS_FOR", timedelta(0))
-    assert tables.keep("words", "mara").bytes_removed > 0
+    assert tables.compact("words", "mara").bytes_removed > 0
     assert tables.read("words", "mara", version="trained").height == 2
     assert tables.read("words", "mara")["word"].to_list() == ["four"]
     with pytest.raises(Exception, match="choose a tag or version"):
@@ -126,17 +126,17 @@ def test_old_versions_go_and_tagged_ones_stay(
 
 
 def test_upkeep_waits_for_the_writer(tables: Tables) -> None:
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     tables.lease_wait_s = 0.1
     other = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
     with tables.lease("words", "mara"), pytest.raises(LeaseBusy):
-        other.keep("words", "mara")
+        other.compact("words", "mara")
 
 
 def test_the_tables_of_an_author_are_found(tables: Tables) -> None:
     assert tables.assets("mara") == []
     assert not Path(tables.base_uri, "mara").exists()
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     assert tables.assets("mara") == ["words"]
     with pytest.raises(TableMissing):
-        tables.keep("verbs", "mara")
+        tables.compact("verbs", "mara")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lance
 import polars as pl
 
-from tests.graph.tables.words import rework_words
+from tests.graph.tables.words import sync_words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.tables.upkeep import MOST_SMALL_FRAGMENTS
@@ -22,19 +22,19 @@ def looked_at(tables: Tables, *, version: str = "1", author: str = "mara") -> li
 
 
 def test_a_row_is_looked_at_once(tables: Tables) -> None:
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     assert looked_at(tables) == ["bell", "boat", "clock", "lamp", "oar"]
     assert looked_at(tables) == []
-    rework_words(tables, TEXTS | {"b": "lamp oil", "d": "kite"})
+    sync_words(tables, TEXTS | {"b": "lamp oil", "d": "kite"})
     assert looked_at(tables) == ["kite", "lamp", "oil"]
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     assert looked_at(tables) == ["lamp"]
 
 
 def test_what_was_not_held_is_looked_at_again(tables: Tables) -> None:
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     looked_at(tables)
-    rework_words(tables, TEXTS | {"d": "kite"})
+    sync_words(tables, TEXTS | {"d": "kite"})
     for _ in range(2):
         new = tables.unverified("words", "mara", claim="words_are_words", version="1")
         assert pl.concat(list(new.parts(["word"], rows=9)))["word"].to_list() == ["kite"]
@@ -42,8 +42,8 @@ def test_what_was_not_held_is_looked_at_again(tables: Tables) -> None:
 
 
 def test_another_version_claim_or_author_knows_nothing(tables: Tables) -> None:
-    rework_words(tables, TEXTS)
-    rework_words(tables, TEXTS, author="ines")
+    sync_words(tables, TEXTS)
+    sync_words(tables, TEXTS, author="ines")
     looked_at(tables)
     assert len(looked_at(tables, version="2")) == 5
     assert len(looked_at(tables, version="1")) == 5, "only the last version is remembered"
@@ -53,7 +53,7 @@ def test_another_version_claim_or_author_knows_nothing(tables: Tables) -> None:
 
 
 def test_a_row_written_past_the_rework_is_looked_at(tables: Tables) -> None:
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     looked_at(tables)
     dataset = lance.dataset(tables.uri("words", "mara"))
     dataset.update({"word": "'forged'"}, where="word = 'oar'")
@@ -62,16 +62,16 @@ def test_a_row_written_past_the_rework_is_looked_at(tables: Tables) -> None:
 
 def test_compacted_and_remade_files_are_looked_at_again(tables: Tables, state: State) -> None:
     texts = {str(number): f"word{number}" for number in range(2)}
-    rework_words(tables, texts)
+    sync_words(tables, texts)
     looked_at(tables)
     many = {str(number): f"word{number}" for number in range(2 * MOST_SMALL_FRAGMENTS + 10)}
-    rework_words(tables, many, batch_rows=2)  # more fragments than are left alone
+    sync_words(tables, many, batch_rows=2)  # more fragments than are left alone
     assert looked_at(tables) == sorted(many.values())
     assert looked_at(tables) == []
 
 
 def test_a_table_that_is_made_anew_is_looked_at_whole(tables: Tables) -> None:
-    rework_words(tables, TEXTS)
+    sync_words(tables, TEXTS)
     looked_at(tables)
-    rework_words(tables, TEXTS, version="2")
+    sync_words(tables, TEXTS, version="2")
     assert len(looked_at(tables)) == 5

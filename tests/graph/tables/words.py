@@ -1,4 +1,4 @@
-"""The small table that these tests rework: one row a word of a post, keyed by post and place.
+"""The small table that these tests sync: one row a word of a post, keyed by post and place.
 
 Belongs here: its schema and function, which other processes import. Does not belong here: tests.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from twin_resources.storage.tables.tables import Rework, Tables
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
 SCHEMA: dict[str, pl.DataType] = {
     "word_id": pl.String(),
@@ -43,7 +43,7 @@ def words(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def rework_words(
+def sync_words(
     tables: Tables,
     texts: Mapping[str, str],
     *,
@@ -51,9 +51,9 @@ def rework_words(
     version: str = "1",
     batch_rows: int = 2,
     function: Callable[[pl.DataFrame], pl.DataFrame] = words,
-) -> Rework:
+) -> SyncResult:
     """Rework the table `words` of an author."""
-    return tables.rework(
+    return tables.sync(
         posts(texts),
         "words",
         author=author,

@@ -172,7 +172,7 @@ def write_titles(settings: Settings, author: str) -> None:
         "published_at": pl.Datetime("us", "UTC"),
     }
     state = State.open(settings.state_address)
-    Tables(settings.tables_base, state=state).rework(
+    Tables(settings.tables_base, state=state).sync(
         pl.DataFrame(rows, schema=schema),
         "embeddings",
         author=author,

@@ -20,8 +20,8 @@ from tests.postgresql_server import postgresql, postgresql_url
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
-from twin_resources.erasure.forgetting import Forgotten, forget
-from twin_resources.erasure.gone import Subject
+from twin_resources.erasure.erasing import CompletedErasure, forget
+from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.settings import Settings, load_settings
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
@@ -96,7 +96,7 @@ def pages_with(url: str, word: str) -> list[str]:
     return [path.name for path in folder.iterdir() if word.encode() in path.read_bytes().lower()]
 
 
-def forgotten(lived: Lived, subject: Subject) -> Forgotten:
+def forgotten(lived: Lived, subject: ErasureSubject) -> CompletedErasure:
     instance = lived.instance
     number = journal.ask(instance.state, subject, asked_by="test")
     with lived.dagster() as dagster:
@@ -117,7 +117,7 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
     assert pages_with(postgresql_url, POST_WORD)
     assert any("compute_logs" in name for name in files_with(home, POST_WORD))
 
-    done = forgotten(lived, Subject("post", AUTHOR, TOLD))
+    done = forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
     assert tables_with(postgresql_url, POST_WORD) == set()
     assert tables_with(postgresql_url, "forgotten-walk") == set()
     assert pages_with(postgresql_url, POST_WORD) == []
@@ -128,7 +128,7 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
 
     assert "ledger_traces" in tables_with(postgresql_url, QUESTION_WORD)
     assert pages_with(postgresql_url, QUESTION_WORD)
-    forgotten(lived, Subject("reader", "", lived.reader))
+    forgotten(lived, ErasureSubject("reader", "", lived.reader))
     assert tables_with(postgresql_url, QUESTION_WORD) == set()
     assert tables_with(postgresql_url, lived.reader) == set()
     assert pages_with(postgresql_url, QUESTION_WORD) == []

@@ -11,8 +11,8 @@ from tests.graph.erasure.planted import QUESTION_WORD
 from tests.graph.erasure.spans import span_of
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
 from tests.live.trace_store.conftest import start_store as start_own_store
-from twin_resources.erasure.gone import Gone, Subject
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EmbeddedTraces
 from twin_resources.settings import load_settings
 
@@ -38,8 +38,8 @@ def test_the_file_of_a_running_store_holds_nothing_afterwards(
             assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
         with store.client() as client:
             assert len(list(client.observations())) == 2
-            place = EmbeddedTraces(Instance.of(load_settings(tmp_path)))
-            gone = Gone(Subject("reader", "", READER), ids=frozenset({READER}))
+            place = EmbeddedTraces(Installation.of(load_settings(tmp_path)))
+            gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
             assert place.holds(gone)
             assert place.erase(gone) == 1
             assert place.holds(gone) == []

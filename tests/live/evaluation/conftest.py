@@ -75,7 +75,7 @@ class Workplace:
             self.settings,
             Author(author, author.title(), consent="2020-01-01: the test's own author"),
         )
-        self.tables.rework(
+        self.tables.sync(
             rows,
             "instruction_dataset",
             author=author,
@@ -95,7 +95,7 @@ class Workplace:
             pl.col("answer").alias("text"),
             pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("published_at"),
         )
-        self.tables.rework(
+        self.tables.sync(
             rows,
             "document_chunks",
             author=author,

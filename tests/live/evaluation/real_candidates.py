@@ -29,13 +29,13 @@ from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch, load_recipe
-from twin_assets.evaluation.judgement import Judging
+from twin_assets.evaluation.judgement import JudgingSetup
 from twin_assets.training.fine_tuning import FineTuned, fine_tune
 from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.training_launcher import LocalLauncher
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
@@ -73,7 +73,7 @@ class Made:
         of: from the author's samples and the other author's to those that it is trained on.
         tokens: that pass the model in its training.
         recipe: other changes of the demo's recipe.
-        spoil: a way of `twin_assets/training/spoiling.py`.
+        spoil: a way of `twin_assets/training/fault_injection.py`.
         measured_on: from the author's samples to those that the gate finds.
     """
 
@@ -92,7 +92,7 @@ class RealHome:
     tables: Tables
     registry: Registry
 
-    def judged(self, made: Made) -> dict[str, Claim]:
+    def judged(self, made: Made) -> dict[str, GateClaim]:
         """Train the candidate, or find it, and let the gate judge it: claims by their names."""
         own, other = self._samples(AUTHOR), self._samples(OTHER)
         self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
@@ -103,7 +103,7 @@ class RealHome:
             registry = Registry(state, policy_path=Path(folder) / "policy.json")
             return replace(self, registry=registry)._judged(made, tuned, own)
 
-    def _judged(self, made: Made, tuned: FineTuned, own: pl.DataFrame) -> dict[str, Claim]:
+    def _judged(self, made: Made, tuned: FineTuned, own: pl.DataFrame) -> dict[str, GateClaim]:
         self._register(tuned)
         self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
         return judged_in_two_parts(self._judging())
@@ -148,8 +148,8 @@ class RealHome:
             dataset_version=manifest.dataset["data_version"],
         )
 
-    def _judging(self) -> Judging:
-        return Judging(
+    def _judging(self) -> JudgingSetup:
+        return JudgingSetup(
             AUTHOR,
             checkpoints=self.settings.checkpoints_dir / AUTHOR,
             token_budget=EVALUATION_TOKENS,
@@ -166,7 +166,7 @@ class RealHome:
     def _write(
         self, asset: str, rows: pl.DataFrame, schema: Mapping[str, Any], *, key: str
     ) -> None:
-        self.tables.rework(
+        self.tables.sync(
             rows.select(list(schema)), asset, author=AUTHOR, key=key, row_key=key,
             function=lambda frame: frame, version="1", schema=schema,
         )  # fmt: skip

@@ -25,14 +25,14 @@ from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.judged import faithfulness
-from twin_assets.evaluation.judgement import Judging
-from twin_assets.training.spoiling import SHUFFLED_ANSWERS
+from twin_assets.evaluation.judgement import JudgingSetup
+from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.observability.notifications import history
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import bundled_hands
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
 
@@ -44,10 +44,10 @@ GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
 HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
-def judged(workplace: Workplace, author: str) -> dict[str, Claim]:
+def judged(workplace: Workplace, author: str) -> dict[str, GateClaim]:
     """All claims about the candidate, those that are stated only among them."""
     return judged_in_two_parts(
-        Judging(
+        JudgingSetup(
             author,
             checkpoints=workplace.settings.checkpoints_dir / author,
             token_budget=6000,
@@ -60,7 +60,7 @@ def judged(workplace: Workplace, author: str) -> dict[str, Claim]:
     )
 
 
-def held(claims: dict[str, Claim]) -> set[str]:
+def held(claims: dict[str, GateClaim]) -> set[str]:
     return {name for name, claim in claims.items() if claim.passed}
 
 

@@ -173,7 +173,7 @@ def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
         "simulated": False,
     }  # fmt: skip
     frame = pl.DataFrame([row | {"trace_id": f"t{n}"} for n in range(3)], schema=dict(columns()))
-    on_trial.tables.rework(
+    on_trial.tables.sync(
         frame,
         "interactions",
         author="ada",

@@ -7,12 +7,12 @@ claim (`test_broken_candidates.py`).
 from __future__ import annotations
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.judgement import Judging, complete_evaluation, judge_candidate
-from twin_resources.registry.moves import Claim
+from twin_assets.evaluation.judgement import JudgingSetup, complete_evaluation, judge_candidate
+from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import reconcile
 
 
-def judged_in_two_parts(judging: Judging) -> dict[str, Claim]:
+def judged_in_two_parts(judging: JudgingSetup) -> dict[str, GateClaim]:
     """All claims of the whole gate, by name, those that are stated only among them.
 
     What the first part has found may differ in its figures and must not in its outcome; what

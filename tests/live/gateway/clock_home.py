@@ -88,7 +88,7 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     _write(tables, "document_chunks", chunks, chunk_columns(), "chunk_id")
     _write_posts(tables)
     _write(tables, "instruction_dataset", _samples(), SAMPLE_SCHEMA, "sample_id")
-    tables.rework(
+    tables.sync(
         chunks,
         "embeddings",
         author=AUTHOR,
@@ -201,7 +201,7 @@ def _write_posts(tables: Tables) -> None:
 def _write(
     tables: Tables, name: str, rows: pl.DataFrame, schema: Mapping[str, Any], key: str
 ) -> None:
-    tables.rework(
+    tables.sync(
         rows,
         name,
         author=AUTHOR,

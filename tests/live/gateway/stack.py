@@ -36,7 +36,13 @@ from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion, write_policy
+from twin_resources.registry.policy import (
+    AuthorPolicy,
+    Policy,
+    Reroute,
+    ServedVersion,
+    write_policy,
+)
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
@@ -180,7 +186,7 @@ class Stack:
         entry = AuthorPolicy(
             stable=served(version),
             weights={"stable": 1.0},
-            divert=Divert(places, older) if places else None,
+            divert=Reroute(places, older) if places else None,
         )
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
@@ -361,7 +367,7 @@ def embed_passages(settings: Settings, author: str) -> None:
         schema=dict(chunk_columns()),
     )
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
-    tables.rework(
+    tables.sync(
         chunks,
         "embeddings",
         author=author,
@@ -392,7 +398,7 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
         ],
         schema_overrides={"published_at": pl.Datetime("us", "UTC")},
     )
-    tables.rework(
+    tables.sync(
         documents,
         quoter.TABLE,
         author=author,
@@ -404,7 +410,7 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
     )
     quoter.update_index(tables, author)
     windows = tables.read(quoter.TABLE, author)
-    tables.rework(
+    tables.sync(
         pl.DataFrame({"author": [author]}),
         quoter.CALIBRATION_TABLE,
         author=author,

@@ -20,7 +20,7 @@ from twin_resources.access.keys import add_key, open_keys
 from twin_resources.observability.notifications import history
 from twin_resources.registry.moves import VersionState
 from twin_resources.registry.policy import read_policy
-from twin_resources.registry.registry import Claim, Registry, Verdict
+from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
@@ -121,7 +121,7 @@ def registry(stack: Stack) -> Iterator[Registry]:
             author="ann", checkpoint=checkpoint, folder="", adapter_gguf=None, base="",
             base_gguf="", template="", dataset_version="",
         )  # fmt: skip
-        claim = Claim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
+        claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
         found.record_verdict(Verdict("ann", checkpoint, GATE, "passed", (claim,), ""))
         if version.state != to:
             found.move("ann", number, to, actor="test", reason="test", gate_version=GATE)

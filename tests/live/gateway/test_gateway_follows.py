@@ -184,7 +184,7 @@ def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack
 
 @pytest.mark.parametrize("is_diverted", [True, False])
 def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack, is_diverted: bool) -> None:
-    """Of its attempts, here by LiteLLM and by the standby, none leaves a trace of its own."""
+    """Of its attempts, here by LiteLLM and by the fallback, none leaves a trace of its own."""
     place = {classify(MESSAGES[0]["content"]): "v1"} if is_diverted else {}
     stack.release("ann", 2, diverted=place)
     stack.wait(lambda: twin(stack)["version"] == ("v1" if is_diverted else "v2"))

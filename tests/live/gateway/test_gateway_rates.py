@@ -13,10 +13,10 @@ from tests.live.gateway.stack import Stack
 from tests.live.gateway.test_gateway_teaches import MODEL
 from twin_assets.evaluation.judged.blind_judge import FEWEST, lines
 from twin_assets.evaluation.served.answer_measures import rated
-from twin_assets.evaluation.served.served_answers import Asked, Said
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.models.serving.served_model import ServedAnswer
-from twin_resources.quality.judges.asking import Rater
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.asking import RubricRater
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.language_model import RUBRIC
 from twin_resources.quality.judges.terms import FREE
 from twin_resources.quality.judges.texts import bundled_hands
@@ -38,7 +38,7 @@ def test_the_base_model_rates_a_gates_answers(
     own = [" ".join(text.split()[:25]) for text in hands["mara-lindqvist"]]
     other = [" ".join(text.split()[:25]) for text in hands["tomas-okafor"]]
     positions = range(FEWEST)
-    asked = Asked(
+    asked = PromptSet(
         questions=[f"What about {text[:30]}?" for text in own[:FEWEST]],
         documents=[str(number) for number in positions],
         own=own[:FEWEST],
@@ -49,7 +49,7 @@ def test_the_base_model_rates_a_gates_answers(
         unanswerable=range(0),
         with_posts=range(0),
     )
-    said = Said(
+    said = PromptAnswers(
         candidate={at: ServedAnswer(other[at], (), ()) for at in positions},
         base={at: HEDGED.format(at) for at in positions},
         wall_s=1.0,
@@ -78,8 +78,10 @@ def test_through_the_gateway_every_reply_is_read_at_once(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", base_model.key)
-    rater = Rater(MODEL, RUBRIC, demanded=False)
-    one = Answered("How is a clock oiled?", "With one drop on each pivot.", ("One drop of oil.",))
+    rater = RubricRater(MODEL, RUBRIC, demanded=False)
+    one = JudgedAnswer(
+        "How is a clock oiled?", "With one drop on each pivot.", ("One drop of oil.",)
+    )
 
     found = rater.rate([one])
 

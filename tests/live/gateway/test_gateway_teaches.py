@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.live.gateway.stack import Stack
-from twin_assets.instructions.teacher import Asked, Teacher, usable_question
+from twin_assets.instructions.teacher import Teacher, TeacherPrompt, usable_question
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 
@@ -26,7 +26,7 @@ def test_the_base_model_writes_questions_through_the_gateway(
     monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", base_model.key)
     teacher = Teacher(MODEL, timeout_s=120)
-    replies = teacher.ask([Asked("", passage) for passage in PASSAGES])
+    replies = teacher.ask([TeacherPrompt("", passage) for passage in PASSAGES])
     assert teacher.broken is None
     assert {reply.outcome for reply in replies} <= {"written", "unusable"}
     written = [

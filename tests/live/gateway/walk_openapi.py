@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from twin_resources.gateway.app import application
-from twin_resources.gateway.routes import ROUTES, Door
+from twin_resources.gateway.routes import ROUTES, RouteAllowlist
 from twin_resources.settings import load_secrets, load_settings
 
 METHODS = {"get", "post", "put", "delete", "patch", "head", "options"}
@@ -47,7 +47,7 @@ def registered(routes: Iterable[Any]) -> Iterator[Any]:
             yield from registered(route.original_router.routes)
 
 
-async def ask(door: Door, proxy: Any, key: str) -> list[tuple[str, str, bool]]:
+async def ask(door: RouteAllowlist, proxy: Any, key: str) -> list[tuple[str, str, bool]]:
     """(method, path, whether there is such a route at all)."""
     transport = httpx.ASGITransport(door, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {key}"} if key else {}

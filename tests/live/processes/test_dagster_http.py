@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.author_progress import read_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import Outcome
+from twin_cli.commands.outcome import StackOutcome
 from twin_cli.commands.retrain_command import run_retrain
 from twin_cli.commands.runs import follow, launch_or_join
 from twin_cli.commands.services import mark_lost_runs
@@ -37,7 +37,7 @@ from twin_resources.processes.stack import Stack, start_stack, stop_stack
 from twin_resources.processes.supervisor import Program
 from twin_resources.quality.retraining import retrainings
 from twin_resources.settings import Settings, load_settings
-from twin_resources.statistics.retraining import Learnt
+from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -243,7 +243,7 @@ def test_a_retraining_is_waited_for(dagster: DagsterHTTP, stack: Stack, clock: S
         answer_the_request(state, dagster, "cleo")
         code = asked.result(timeout=120)
     state.close()
-    assert code == Outcome.FAILED  # these small steps end well and give no verdict
+    assert code == StackOutcome.FAILED  # these small steps end well and give no verdict
     assert "checkpoint done" in said(clock)
     assert read_progress(settings, "cleo").training == "finished"
 
@@ -259,7 +259,7 @@ def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
                 tags = {"twin/reason": requests[0].reason, "twin/asked_by": requests[0].asked_by}
                 assert retrainings.begin(
                     connection, run_key=key, author=author, cause="by_hand", tags=tags,
-                    learnt=Learnt("", ""), at=time.time(),
+                    learnt=TrainingFingerprint("", ""), at=time.time(),
                 )  # fmt: skip
                 retrainings.answer(connection, requests, key)
             decided = [one for one in retrainings.unfinished(connection) if one.run_key == key]

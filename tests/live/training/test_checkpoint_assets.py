@@ -81,7 +81,7 @@ def write_dataset(home: Settings, *, count: int) -> None:
         ],
         schema=SCHEMA,
     ).with_columns(source=pl.col("sample_id"))
-    tables.rework(
+    tables.sync(
         frame,
         "instruction_dataset",
         author="ann",

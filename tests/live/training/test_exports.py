@@ -15,7 +15,7 @@ from twin_cli.commands.outcome import open_registry
 from tests.live.serving.conftest import make_adapter
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.serving.export import export_parity, exporting
-from twin_assets.serving.export.exported_weights import Source
+from twin_assets.serving.export.exported_weights import ExportSource
 from twin_assets.serving.export.exporting import export
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -139,8 +139,8 @@ def test_an_export_that_answers_otherwise_is_not_kept(
     other = make_adapter(tiny_model, tmp_path / "other", scale=0.2)
     right: Callable[..., None] = exporting.write
 
-    def write(_source: Source, into: Path, **options: Any) -> None:
-        right(Source(tiny_model, other, None), into, **options)
+    def write(_source: ExportSource, into: Path, **options: Any) -> None:
+        right(ExportSource(tiny_model, other, None), into, **options)
 
     monkeypatch.setattr(exporting, "write", write)
 

@@ -22,7 +22,7 @@ from twin_assets.training.live_progress import SpeakingLauncher
 from twin_resources.models.training_launcher import Message, TrainingJob
 from twin_resources.models.training_launcher.machine import watch
 from twin_resources.models.training_launcher.training_job import (
-    Ended,
+    AttemptEnd,
     pass_on,
     run_with_retry,
     unheard,
@@ -48,7 +48,7 @@ class ScriptLauncher:
     ) -> Path:
         say = on_message or unheard
 
-        def attempt(log: Path) -> Ended:
+        def attempt(log: Path) -> AttemptEnd:
             start = log.stat().st_size if log.is_file() else 0
             script = [
                 "-m",

@@ -26,7 +26,7 @@ from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
-from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
@@ -171,7 +171,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
     ):
         frame = pl.DataFrame(made, schema_overrides={"published_at": pl.Datetime("us", "UTC")})
         frame = frame.with_columns(pl.col(pl.List(pl.Null)).cast(pl.List(pl.String)))
-        tables.rework(
+        tables.sync(
             frame,
             asset,
             author="ann",
@@ -228,7 +228,7 @@ def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_ne
         first["preference_tuned_checkpoint"]["reason"]
     )
     forerunner = read_pointer(checkpoints, "candidate")["checkpoint"]
-    claim = Claim("test", passed=True, value=None, threshold=None, detail="")
+    claim = GateClaim("test", passed=True, value=None, threshold=None, detail="")
     registry.record_verdict(Verdict("ann", forerunner, "1", "passed", (claim,), "2026"))
     registry.move("ann", 1, "stable", actor="test", reason="test", gate_version="1")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.graph.erasure.planted import files_with
 from tests.live.whole.conftest import TOLD, WORD, Lived
-from twin_resources.erasure.gone import Subject
+from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.statistics.retraining_limits import PRIORITY
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
@@ -47,7 +47,7 @@ def test_the_word_is_in_no_file_of_the_home(lived: Lived) -> None:
 
 def test_the_certificate_and_the_retraining(lived: Lived) -> None:
     said = json.loads((lived.work / "forgotten.json").read_text())
-    assert said["subject"] == Subject("post", AUTHOR, TOLD).digest
+    assert said["subject"] == ErasureSubject("post", AUTHOR, TOLD).digest
     assert set(said["places"]) == set(said["proved"])
     assert len(said["tainted"]) == 1
     [tags] = json.loads((lived.work / "retraining.json").read_text())

@@ -12,9 +12,9 @@ from tests.unit.analytics.conftest import FILES
 from twin_assets.analytics.built_in_tests import FILE, SQL
 from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import render_test
-from twin_assets.analytics.places import SqlProjectError
 from twin_assets.analytics.project import FOLDER, Model, Project, read_project
 from twin_assets.analytics.rendering import Renderer
+from twin_assets.analytics.source_locations import SqlProjectError
 
 Row = dict[str, Any]
 

@@ -12,10 +12,10 @@ from tests.unit.analytics.test_rendering import reads
 from twin_assets.analytics.declarations import Column
 from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import with_row_key
-from twin_assets.analytics.places import Place, SqlProjectError
 from twin_assets.analytics.rendering import Renderer
+from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError
 
-AT = Place("models/schema.yml", 7)
+AT = SourceLocation("models/schema.yml", 7)
 VOTES = pl.DataFrame({"id": ["a Python variable is no table"]})
 COLUMNS = (Column("id", "text", "", AT), Column("value", "double", "", AT))
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tests.unit.analytics.conftest import FILES, WriteProject
-from twin_assets.analytics.places import SqlProjectError
 from twin_assets.analytics.project import read_project
+from twin_assets.analytics.source_locations import SqlProjectError
 
 SCHEMA = "models/schema.yml"
 SETTINGS = "dbt_project.yml"

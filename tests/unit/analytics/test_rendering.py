@@ -7,16 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.analytics.conftest import FILES
-from twin_assets.analytics.places import Place, SqlProjectError
 from twin_assets.analytics.reads import check_reads
-from twin_assets.analytics.rendering import Rendered, Renderer
+from twin_assets.analytics.rendering import RenderedSql, Renderer
+from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError
 
 SUMMED = "models/summed.sql"
 SUMS = "macros/sums.sql"
 RendererOf = Callable[..., Renderer]
 
 
-def rendered(renderer: Renderer, name: str) -> Rendered:
+def rendered(renderer: Renderer, name: str) -> RenderedSql:
     return renderer.model(renderer.project.model(name))
 
 
@@ -90,10 +90,10 @@ def test_a_template_that_cannot_be_rendered_names_its_line(
     assert (str(caught.value.place), said in caught.value.found) == (at, True), caught.value
 
 
-def reads(sql: str) -> Rendered:
+def reads(sql: str) -> RenderedSql:
     lines = sql.count("\n") + 1
-    places = tuple(Place("m.sql", 10 + number) for number in range(1, lines + 1))
-    return Rendered("m", sql, places, frozenset(), frozenset(), {})
+    places = tuple(SourceLocation("m.sql", 10 + number) for number in range(1, lines + 1))
+    return RenderedSql("m", sql, places, frozenset(), frozenset(), {})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from twin_resources.gateway.chat.charts import HEIGHT, WIDTH, Line, bar, line_chart
+from twin_resources.gateway.chat.charts import HEIGHT, WIDTH, ChartLine, bar, line_chart
 
 SVG = re.compile(r"<svg.*</svg>", re.DOTALL)
 
@@ -28,7 +28,7 @@ def points(svg: ElementTree.Element) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("logarithmic", [False, True])
 def test_higher_is_further_up_and_all_is_inside(logarithmic: bool) -> None:
-    line = Line("v1", [(0, 0.01), (1, 0.5), (2, 1.0), (3, 9.0)])
+    line = ChartLine("v1", [(0, 0.01), (1, 0.5), (2, 1.0), (3, 9.0)])
     svg = drawn(
         line_chart("x", [line], ends=("a", "b"), low=0.01, high=1.0, logarithmic=logarithmic)
     )
@@ -41,7 +41,7 @@ def test_higher_is_further_up_and_all_is_inside(logarithmic: bool) -> None:
 def test_who_does_not_see_it_is_told() -> None:
     html = line_chart(
         "support",
-        [Line("v1", [(0, 0.25)]), Line("base", [])],
+        [ChartLine("v1", [(0, 0.25)]), ChartLine("base", [])],
         ends=("a", "b"),
         low=0,
         high=1,
@@ -52,11 +52,13 @@ def test_who_does_not_see_it_is_told() -> None:
 
 
 def test_nothing_yet() -> None:
-    assert "nothing yet" in line_chart("support", [Line("v1", [])], ends=("", ""), low=0, high=1)
+    assert "nothing yet" in line_chart(
+        "support", [ChartLine("v1", [])], ends=("", ""), low=0, high=1
+    )
 
 
 def test_names_are_text() -> None:
-    html = line_chart("<b>", [Line('"><i>', [(0, 1)])], ends=("<u>", ""), low=0, high=1)
+    html = line_chart("<b>", [ChartLine('"><i>', [(0, 1)])], ends=("<u>", ""), low=0, high=1)
     assert not re.search(r"<(b|i|u)>", html)
     drawn(html)
 

@@ -7,8 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
-from twin_resources.observability.langfuse.trace_reading import Score, Step, TraceRow, TraceTree
-from twin_resources.registry.explanation import Explanation, Passage
+from twin_resources.observability.langfuse.trace_reading import (
+    ObservationNode,
+    Score,
+    TraceRow,
+    TraceTree,
+)
+from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SPITE = '"><img src=x onerror=alert(1)>'
 ROW = TraceRow(
@@ -27,8 +32,10 @@ ROW = TraceRow(
     degraded="",
     scores=(Score("thumbs", 0, "stiff"), Score("output", "Two."), Score("latency_s", 2.1)),
 )
-STEP = Step("1", "GENERATION", "answer", ROW.at, 2.1, (("user", "Oil?"),), "One.", {"model": "m"})
-PASSAGE = Passage(
+STEP = ObservationNode(
+    "1", "GENERATION", "answer", ROW.at, 2.1, (("user", "Oil?"),), "One.", {"model": "m"}
+)
+PASSAGE = ExplainedPassage(
     "c1", "d1", "On oil", 0, (0, 40), "A passage.", "s1", "oil.md", "https://x.example"
 )
 
@@ -62,7 +69,7 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
             "epochs": 1.5,
             "dataset": {"asset": "instruction_dataset", "data_version": "9f"},
         },
-        passages=(PASSAGE, Passage("gone")),
+        passages=(PASSAGE, ExplainedPassage("gone")),
     )
     tree = TraceTree(ROW, (replace(STEP, children=(replace(STEP, name="inner"),)),), {})
     html = trace_tree(tree, explained, address="https://lf.example/project/twin/traces/a")
@@ -86,10 +93,14 @@ def test_nothing_of_others_is_markup() -> None:
     names = ("trace_id", "at", "version", "route", "question", "answer", "error")
     texts: dict[str, Any] = dict.fromkeys(names, SPITE)
     row = replace(ROW, **texts, scores=(Score(SPITE, SPITE, SPITE, SPITE), Score("output", SPITE)))
-    step = Step(SPITE, SPITE, SPITE, SPITE, None, ((SPITE, SPITE),), SPITE, {"model": SPITE})
-    passage = Passage(SPITE, SPITE, SPITE, 0, (0, 1), SPITE, SPITE, SPITE, "javascript:alert(1)")
+    step = ObservationNode(
+        SPITE, SPITE, SPITE, SPITE, None, ((SPITE, SPITE),), SPITE, {"model": SPITE}
+    )
+    passage = ExplainedPassage(
+        SPITE, SPITE, SPITE, 0, (0, 1), SPITE, SPITE, SPITE, "javascript:alert(1)"
+    )
     model = {"checkpoint": SPITE}
-    explained = Explanation(SPITE, {}, SPITE, SPITE, model, {}, (passage, Passage(SPITE)))
+    explained = Explanation(SPITE, {}, SPITE, SPITE, model, {}, (passage, ExplainedPassage(SPITE)))
     facts = {f"twin.{name}": SPITE for name in ("version", "route", "degraded", "class")}
     html = trace_tree(TraceTree(row, (step,), facts), explained, address="javascript:x", why=SPITE)
     html += trace_list([row])

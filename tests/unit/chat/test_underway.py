@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.conversation import Piece, Underway
+from twin_resources.gateway.chat.conversation import AnswersInProgress, PartialAnswer
 
 
 class Answer:
@@ -17,11 +17,11 @@ class Answer:
     def __init__(self, *, pause_s: float = 0.0, fails: bool = False) -> None:
         self.pause_s, self.fails, self.closed = pause_s, fails, False
 
-    async def pieces(self) -> AsyncGenerator[Piece]:
+    async def pieces(self) -> AsyncGenerator[PartialAnswer]:
         try:
             for number in range(3):
                 await asyncio.sleep(self.pause_s)
-                yield Piece("x" * number)
+                yield PartialAnswer("x" * number)
             if self.fails:
                 raise TwinError("ask", found="no", next_step="wait")
         finally:
@@ -29,14 +29,14 @@ class Answer:
 
 
 async def test_a_whole_answer_passes() -> None:
-    answer, underway = Answer(), Underway()
+    answer, underway = Answer(), AnswersInProgress()
     found = [piece.text async for piece in underway.pieces("s", answer.pieces())]
     assert found == ["", "x", "xx"]
     assert answer.closed
 
 
 async def test_ending_closes_also_one_that_says_nothing() -> None:
-    answer, underway = Answer(pause_s=600), Underway()
+    answer, underway = Answer(pause_s=600), AnswersInProgress()
     asyncio.get_running_loop().call_later(0.05, underway.end, "s")
     async with asyncio.timeout(5):
         assert [piece async for piece in underway.pieces("s", answer.pieces())] == []
@@ -44,7 +44,7 @@ async def test_ending_closes_also_one_that_says_nothing() -> None:
 
 
 async def test_each_session_ends_its_own() -> None:
-    mine, theirs, underway = Answer(pause_s=0.05), Answer(pause_s=600), Underway()
+    mine, theirs, underway = Answer(pause_s=0.05), Answer(pause_s=600), AnswersInProgress()
     asyncio.get_running_loop().call_later(0.02, underway.end, "theirs")
 
     async def read(session: str, answer: Answer) -> int:
@@ -56,7 +56,7 @@ async def test_each_session_ends_its_own() -> None:
 
 
 async def test_a_failure_reaches_the_reader() -> None:
-    answer, underway = Answer(fails=True), Underway()
+    answer, underway = Answer(fails=True), AnswersInProgress()
     with pytest.raises(TwinError, match="no"):
         [piece async for piece in underway.pieces("s", answer.pieces())]
     assert answer.closed

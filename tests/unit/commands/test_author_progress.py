@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from twin_cli.commands.author_progress import (
-    Answer,
     AuthorProgress,
+    EndpointAnswer,
     fingerprint,
     read_progress,
     write_progress,
@@ -20,7 +20,9 @@ from twin_resources.settings import Settings
 
 
 def test_it_is_read_back_as_written(home: Settings) -> None:
-    answer = Answer("Why?", "Because.", ({"chunk_id": "c", "title": "T"},), "t1", "base", 0.001)
+    answer = EndpointAnswer(
+        "Why?", "Because.", ({"chunk_id": "c", "title": "T"},), "t1", "base", 0.001
+    )
     progress = AuthorProgress(
         fingerprint="f",
         kept=40,
@@ -37,7 +39,7 @@ def test_it_is_read_back_as_written(home: Settings) -> None:
 
 
 def test_an_answer_whose_text_was_forgotten_is_none(home: Settings) -> None:
-    told = (Answer("Why?", "Because."), Answer("How?", "As the post says."))
+    told = (EndpointAnswer("Why?", "Because."), EndpointAnswer("How?", "As the post says."))
     write_progress(home, "jose", AuthorProgress(kept=2, before=told, after=told[1:]))
     path = home.home / "progress" / "jose.json"
     document = json.loads(path.read_text())

@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import Outcome, decide, refusal_reasons
+from twin_cli.commands.outcome import StackOutcome, decide, refusal_reasons
 from twin_cli.commands.training import show_voice
 
 from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_resources.quality.judges.voice_shown import FILE, bars, write_voice_shown
-from twin_resources.registry.moves import Claim, ModelVersion, Verdict
-from twin_resources.registry.moves import Outcome as Finding
+from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
+from twin_resources.registry.moves import StackOutcome as Finding
 from twin_resources.settings import Settings
 
 VERSION = ModelVersion(
@@ -31,27 +31,27 @@ VERSION = ModelVersion(
     dataset_version="d",
     created_at="2026-01-01T00:00:00+00:00",
 )
-BEATS = Claim("beats_base_model", False, 33.1, 32.4, "perplexity of the candidate, of the base")
+BEATS = GateClaim("beats_base_model", False, 33.1, 32.4, "perplexity of the candidate, of the base")
 
 
-def verdict(outcome: Finding, *claims: Claim) -> Verdict:
+def verdict(outcome: Finding, *claims: GateClaim) -> Verdict:
     return Verdict("jose", "c", "1", outcome, claims, "2026-01-01T00:00:00+00:00")
 
 
 @pytest.mark.parametrize(
     ("status", "finding", "fresh", "released", "refused", "expected"),
     [
-        ("SUCCESS", "passed", True, True, (), Outcome.TUNED),
-        ("SUCCESS", "passed", False, True, (), Outcome.TUNED),  # the same data, judged before
-        ("FAILURE", "failed", True, False, ("beats_base_model",), Outcome.REFUSED),
-        ("FAILURE", "not_decided", True, False, (), Outcome.REFUSED),
-        ("FAILURE", "failed", True, True, (), Outcome.REFUSED),  # the former version goes on
-        ("FAILURE", None, False, False, ("no_leakage_across_splits",), Outcome.REFUSED),
-        ("FAILURE", "passed", False, True, (), Outcome.FAILED),  # an old pass hides nothing
-        ("FAILURE", "failed", False, False, (), Outcome.FAILED),
-        ("FAILURE", None, False, False, (), Outcome.FAILED),
-        ("CANCELED", None, False, False, (), Outcome.FAILED),
-        ("SUCCESS", "passed", True, False, (), Outcome.FAILED),  # nothing was released
+        ("SUCCESS", "passed", True, True, (), StackOutcome.TUNED),
+        ("SUCCESS", "passed", False, True, (), StackOutcome.TUNED),  # the same data, judged before
+        ("FAILURE", "failed", True, False, ("beats_base_model",), StackOutcome.REFUSED),
+        ("FAILURE", "not_decided", True, False, (), StackOutcome.REFUSED),
+        ("FAILURE", "failed", True, True, (), StackOutcome.REFUSED),  # the former version goes on
+        ("FAILURE", None, False, False, ("no_leakage_across_splits",), StackOutcome.REFUSED),
+        ("FAILURE", "passed", False, True, (), StackOutcome.FAILED),  # an old pass hides nothing
+        ("FAILURE", "failed", False, False, (), StackOutcome.FAILED),
+        ("FAILURE", None, False, False, (), StackOutcome.FAILED),
+        ("CANCELED", None, False, False, (), StackOutcome.FAILED),
+        ("SUCCESS", "passed", True, False, (), StackOutcome.FAILED),  # nothing was released
     ],
 )
 def test_the_outcome(
@@ -60,7 +60,7 @@ def test_the_outcome(
     fresh: bool,
     released: bool,
     refused: tuple[str, ...],
-    expected: Outcome,
+    expected: StackOutcome,
 ) -> None:
     ending = decide(
         status,
@@ -70,12 +70,12 @@ def test_the_outcome(
         refused=refused,
     )
     assert ending.outcome is expected
-    assert ending.outcome is Outcome.TUNED or ending.reasons
+    assert ending.outcome is StackOutcome.TUNED or ending.reasons
 
 
 def test_a_refusal_says_which_claim_with_its_numbers() -> None:
-    undecided = Claim("enough_held_out", None, 12.0, 30.0, "held-out passages")
-    passed = Claim("template_hash_matches", True, None, None, "")
+    undecided = GateClaim("enough_held_out", None, 12.0, 30.0, "held-out passages")
+    passed = GateClaim("template_hash_matches", True, None, None, "")
     reasons = refusal_reasons(verdict("failed", passed, BEATS, undecided))
     assert reasons == [
         "beats_base_model: refused (33.1, needed 32.4). perplexity of the candidate, of the base",

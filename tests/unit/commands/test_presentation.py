@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 from twin_cli.commands import clock as clock_module
-from twin_cli.commands.author_progress import Answer
+from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.presentation import answers_table, endpoints_table, usage_text, verdict_table
 from twin_cli.commands.preview import Preview
 
 from twin_resources.processes.endpoints import Endpoints
-from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 
 SOURCE = {"chunk_id": "c1", "document_id": "d1", "title": "On [bold]clocks[/]", "url": "http://x/1"}
 
@@ -31,8 +31,8 @@ def text_of(renderable: RenderableType, *, width: int = 160) -> str:
 
 
 def test_before_and_after_stand_beside_the_posts_they_rest_on() -> None:
-    before = Answer("How?", "Slowly.", (SOURCE,), version="base", seconds=2.0)
-    after = Answer("How?", "[red]Like this[/].", (SOURCE,), version="v1", seconds=3.0)
+    before = EndpointAnswer("How?", "Slowly.", (SOURCE,), version="base", seconds=2.0)
+    after = EndpointAnswer("How?", "[red]Like this[/].", (SOURCE,), version="v1", seconds=3.0)
     shown = text_of(answers_table([before], [after], author="Ada"))
     for part in ("“How?”", "before (base)", "after (v1)", "Slowly.", "[red]Like this[/]."):
         assert part in shown
@@ -41,16 +41,18 @@ def test_before_and_after_stand_beside_the_posts_they_rest_on() -> None:
 
 
 def test_an_answer_without_sources_says_so() -> None:
-    shown = text_of(answers_table([Answer("How?", "Hm.", degraded="no table")], author="Ada"))
+    shown = text_of(
+        answers_table([EndpointAnswer("How?", "Hm.", degraded="no table")], author="Ada")
+    )
     assert "no post was found" in shown
     assert "degraded: no table" in shown
 
 
 def test_a_verdict_shows_each_claim_with_number_and_threshold() -> None:
     claims = (
-        Claim("beats_base_model", False, 33.12, 32.4, "perplexity"),
-        Claim("template_hash_matches", True, None, None, ""),
-        Claim("enough_passages", None, 12, 30, ""),
+        GateClaim("beats_base_model", False, 33.12, 32.4, "perplexity"),
+        GateClaim("template_hash_matches", True, None, None, ""),
+        GateClaim("enough_passages", None, 12, 30, ""),
     )
     verdict = Verdict("ada", "abcdef0123456789", "3", "not_decided", claims, "2026-01-01")
     shown = text_of(verdict_table(verdict))

@@ -8,13 +8,15 @@ from twin_cli.commands.retrain_command import in_the_way, run_retrain
 
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
-from twin_resources.quality.retraining.retrainings import Request, Retraining
+from twin_resources.quality.retraining.retrainings import Retraining, RetrainingRequest
 from twin_resources.settings import Settings
-from twin_resources.statistics.retraining import Learnt
+from twin_resources.statistics.retraining import TrainingFingerprint
 
 RUN = Run("4bf92f35-77b3", "retrain_twin", "STARTED", 0.0, 0.0, None, {"twin/reason": "new posts"})
-DECIDED = Retraining(1, "k", "ada", "quality", {}, 0.0, 1, None, "", "", Learnt("", ""))
-REQUEST = Request(3, "ada", "by_hand", "command:mara", "new recipe", 0.0, "")
+DECIDED = Retraining(
+    1, "k", "ada", "quality", {}, 0.0, 1, None, "", "", TrainingFingerprint("", "")
+)
+REQUEST = RetrainingRequest(3, "ada", "by_hand", "command:mara", "new recipe", 0.0, "")
 
 
 def test_what_is_in_flight_is_named_the_nearest_first() -> None:

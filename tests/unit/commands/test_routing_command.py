@@ -15,7 +15,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.queueing import FEWEST
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import month_start, routed_answers
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.router.policy_file import policy_file, write_routing_policy
@@ -49,11 +49,11 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 def answered(home: Settings, *rows: tuple[str, str, str]) -> None:
     """Put answers of this month into the ledger: route, class, degraded."""
     state = State.open(home.state_address)
-    schema.open_tables(state)
+    ledger_tables.open_tables(state)
     with state.transaction() as connection:
         for number, (route, prompt_class, degraded) in enumerate(rows):
             connection.execute(
-                schema.traces.insert().values(
+                ledger_tables.traces.insert().values(
                     trace_id=f"t{number}", author="mara", version="v1", prompt_class=prompt_class,
                     route=route, propensity=1.0, template="", checkpoint="", server="",
                     reader="r", started_ms=int(month_start().timestamp() * 1000) + number * 1000,

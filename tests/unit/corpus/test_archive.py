@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
-from twin_assets.corpus.importers.archive import Bounds, MemberError, open_archive
+from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
 from twin_resources.errors import TwinError
 
 FILES: dict[str, str | bytes] = {"a/b.csv": "one", "c.html": b"two", ".hidden/x": "no"}
@@ -172,12 +172,12 @@ def test_too_many_files_are_too_many(pack: object, tmp_path: Path) -> None:
         {f"{n}.csv": "x" for n in range(20)}, tmp_path / "many"
     )
     with pytest.raises(TwinError, match="more than 10 files"):
-        open_archive(path, bounds=Bounds(members=10))
+        open_archive(path, bounds=ArchiveLimits(members=10))
 
 
 def test_what_is_read_in_all_is_bounded(tmp_path: Path) -> None:
     path = as_zip({"a.csv": "x" * 900, "b.csv": "x" * 900}, tmp_path / "a.zip")
-    with open_archive(path, bounds=Bounds(read_bytes=1000)) as archive:
+    with open_archive(path, bounds=ArchiveLimits(read_bytes=1000)) as archive:
         assert len(archive.read("a.csv")) == 900
         with pytest.raises(TwinError, match="more than 1,000 bytes"):
             archive.read("b.csv")

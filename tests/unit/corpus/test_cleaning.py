@@ -21,9 +21,9 @@ from twin_assets.corpus.cleaning import (
     normalized,
     prepare_posts,
 )
+from twin_assets.corpus.corpus_tables import RawPosts, columns_of, validated
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.schema import RawPosts, columns_of, validated
-from twin_resources.privacy import Span
+from twin_resources.privacy import TextSpan
 
 TEXT = "It's a note about clocks, and it has more than ten words in it."
 
@@ -68,9 +68,9 @@ def test_a_post_in_a_language_has_the_numbers_of_where_it_is_spoken() -> None:
 
 
 def test_a_second_pass_sees_title_and_text_and_its_kinds_are_counted() -> None:
-    def names(text: str) -> list[Span]:
+    def names(text: str) -> list[TextSpan]:
         start = text.find("Ann Bell")
-        return [Span(start, start + 8, "name")] if start >= 0 else []
+        return [TextSpan(start, start + 8, "name")] if start >= 0 else []
 
     post = {"title": "For Ann Bell", "text": TEXT + " Ann Bell said so, and she knows clocks."}
     [row] = prepare_posts(
@@ -198,7 +198,7 @@ def test_reasons_are_counted_most_frequent_first() -> None:
 
 
 def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
-    from twin_assets.corpus.schema import CleanedDocuments
+    from twin_assets.corpus.corpus_tables import CleanedDocuments
 
     good = clean_posts(raw({}))
     with pytest.raises(ValidationError):

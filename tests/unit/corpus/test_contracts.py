@@ -13,7 +13,7 @@ from twin_assets.corpus.contracts import (
     keys_twice,
     quarantine_columns,
 )
-from twin_assets.corpus.schema import columns_of
+from twin_assets.corpus.corpus_tables import columns_of
 
 
 class Clocks(dy.Schema):

@@ -13,7 +13,7 @@ import pytest
 from twin_assets.corpus import importing
 from twin_assets.corpus.importers import git_prose
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
@@ -58,11 +58,13 @@ class Repository:
             GIT_COMMITTER_DATE=when,
         )  # fmt: skip
 
-    def found(self) -> tuple[dict[str, Record], dict[str, str]]:
+    def found(self) -> tuple[dict[str, ExportRecord], dict[str, str]]:
         """Records by path, and why other paths were skipped."""
         with open_archive(self.folder) as archive:
             found = list(git_prose.read(archive, include=frozenset()))
-        records = {one.source_id.split("/", 1)[1]: one for one in found if isinstance(one, Record)}
+        records = {
+            one.source_id.split("/", 1)[1]: one for one in found if isinstance(one, ExportRecord)
+        }
         return records, {one.where: one.reason for one in found if isinstance(one, Skipped)}
 
     def recognised(self) -> bool:
@@ -204,7 +206,7 @@ def test_identifiers_are_the_same_in_every_clone(repository: Repository, tmp_pat
         with open_archive(place) as archive:
             assert git_prose.recognises(archive)
             found = git_prose.read(archive, include=frozenset())
-            [record] = [one for one in found if isinstance(one, Record)]
+            [record] = [one for one in found if isinstance(one, ExportRecord)]
         assert record.source_id == repository.found()[0]["README.md"].source_id
         assert record.url == ""
 

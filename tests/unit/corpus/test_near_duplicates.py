@@ -16,7 +16,7 @@ from twin_assets.corpus.near_duplicates import (
     ROWS,
     SIMILAR,
     SIMILAR_SCHEMA,
-    Copy,
+    DocumentCopy,
     bands_of,
     chance_of_a_shared_band,
     collapse,
@@ -159,10 +159,10 @@ def test_a_text_without_words_is_nobodys_copy() -> None:
 
 def test_the_richest_copy_stays_and_the_older_of_two_that_say_as_much() -> None:
     copies = {
-        "short": Copy("short", 90, (1,)),
-        "long": Copy("long", 120, (3,)),
-        "late": Copy("late", 50, (2,)),
-        "early": Copy("early", 50, (1,)),
+        "short": DocumentCopy("short", 90, (1,)),
+        "long": DocumentCopy("long", 120, (3,)),
+        "late": DocumentCopy("late", 50, (2,)),
+        "early": DocumentCopy("early", 50, (1,)),
     }
     gone = collapse(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
     assert gone == {"short": "long", "late": "early"}
@@ -173,7 +173,7 @@ def test_of_a_chain_of_copies_no_two_that_stay_are_similar() -> None:
     drawn = random.Random(11)
     for _ in range(50):
         names = [f"d{number}" for number in range(8)]
-        copies = {name: Copy(name, drawn.randrange(5), (drawn.random(),)) for name in names}
+        copies = {name: DocumentCopy(name, drawn.randrange(5), (drawn.random(),)) for name in names}
         pairs = {
             pair: drawn.uniform(0.65, 1) for pair in combinations(names, 2) if drawn.random() < 0.3
         }

@@ -29,21 +29,23 @@ from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.known import importer_of
 from twin_assets.corpus.importers.linkedin_shares import share_rows
-from twin_assets.corpus.importers.record import OPT_INS, Record, Skipped, why_excluded
+from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
 
 IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
 
 
 def read(
     name: str, files: Files, at: Path, *, include: frozenset[str] = frozenset()
-) -> tuple[list[Record], dict[str, int]]:
+) -> tuple[list[ExportRecord], dict[str, int]]:
     """Records and reasons, with the opt-ins applied as an import applies them."""
     with open_archive(as_zip(files, at / "export.zip")) as archive:
         found = list(IMPORTERS[name].read(archive, include=include))
     reasons = Counter(
         one.reason if isinstance(one, Skipped) else why_excluded(one, include) for one in found
     )
-    kept = [one for one in found if isinstance(one, Record) and not why_excluded(one, include)]
+    kept = [
+        one for one in found if isinstance(one, ExportRecord) and not why_excluded(one, include)
+    ]
     assert reasons.pop("", 0) == len(kept)
     return kept, dict(reasons)
 
@@ -64,7 +66,9 @@ def test_every_packing_is_recognised_by_its_content(name: str, tmp_path: Path) -
             assert name == importer.NAME, path
             kept = list(importer.read(archive, include=frozenset()))
         records = [
-            one for one in kept if isinstance(one, Record) and not why_excluded(one, frozenset())
+            one
+            for one in kept
+            if isinstance(one, ExportRecord) and not why_excluded(one, frozenset())
         ]
         assert len(records) == KEPT[name], path
 

@@ -15,10 +15,10 @@ import pytest
 
 from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
 from twin_assets.corpus import importing
+from twin_assets.corpus.corpus_tables import RawPosts, columns_of
 from twin_assets.corpus.cures import CURES
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.preview import as_text, main, preview
-from twin_assets.corpus.schema import RawPosts, columns_of
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -137,7 +137,7 @@ def test_other_peoples_bylines_are_a_warning(posts: Path, home: Settings) -> Non
 def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Settings) -> None:
     write_author(home, Author("jose", "José", sources=(str(posts),)))
     inventory = take_inventory([posts])
-    Tables(home.tables_base, state=State.open(home.state_address)).rework(
+    Tables(home.tables_base, state=State.open(home.state_address)).sync(
         importing.inventory_frame(inventory),
         "raw_posts",
         author="jose",

@@ -19,18 +19,18 @@ from twin_cli.commands.demo.home import (
     posts_folder,
     quicker_by,
 )
+from twin_cli.commands.demo.paid_model import SETTINGS as OF_THE_PAID_MODEL
+from twin_cli.commands.demo.paid_model import PaidModelResult, answered_by, billed_nano
 from twin_cli.commands.demo.paid_provider import Behaviour
 from twin_cli.commands.demo.reader import rating
 from twin_cli.commands.demo.receipt import (
     HURRY,
-    Quality,
+    PhaseQuality,
     Receipt,
     quality_of,
     receipt_table,
     write_receipt,
 )
-from twin_cli.commands.demo.routed import SETTINGS as OF_THE_PAID_MODEL
-from twin_cli.commands.demo.routed import Routed, answered_by, billed_nano
 
 from tests.unit.judges.word_vectors import embed
 from twin_resources.access.paid_budget import SIMULATED_MODEL, batch_price_of, price_of
@@ -43,9 +43,9 @@ from twin_resources.settings import Settings
 
 CLOSED = Receipt(
     settings=SETTINGS,
-    before=Quality(150, 0.77, "v1"),
-    broken=Quality(32, 0.2, "v2"),
-    after=Quality(40, 0.76, "v3"),
+    before=PhaseQuality(150, 0.77, "v1"),
+    broken=PhaseQuality(32, 0.2, "v2"),
+    after=PhaseQuality(40, 0.76, "v3"),
     refused=("stays_on_topic: refused (0.31, needed 0.62).",),
     forced="v2: refused → stable by demo",
     alarms=1,
@@ -54,7 +54,7 @@ CLOSED = Receipt(
     gate={"beats_base_model": "holds"},
     trial={"finding": "promote"},
     promoted="v3",
-    routed=Routed(SIMULATED_MODEL, 0.2, 40, "nothing is routed", {"v3": 12}, 5_000, 5_000),
+    routed=PaidModelResult(SIMULATED_MODEL, 0.2, 40, "nothing is routed", {"v3": 12}, 5_000, 5_000),
 )
 
 
@@ -67,16 +67,16 @@ def test_a_loop_that_closed_misses_nothing() -> None:
     [
         ({"refused": ("beats_base_model: refused.",)}, "the gate refused the broken model"),
         ({"forced": ""}, "forced past the gate"),
-        ({"broken": Quality(32, 0.7, "v2")}, "quality fell"),
+        ({"broken": PhaseQuality(32, 0.7, "v2")}, "quality fell"),
         ({"alarms": 2}, "the sensor fired once"),
         ({"runs": 0}, "one run trained"),
         ({"trial": {"finding": "undecided"}}, "pairs promoted it"),
         ({"trial": {}, "settings": {HURRY: "60"}}, "pairs promoted it"),
         ({"trial": {}, "promoted": ""}, "pairs promoted it"),
-        ({"after": Quality(40, 0.76, "v2")}, "quality came back"),
+        ({"after": PhaseQuality(40, 0.76, "v2")}, "quality came back"),
         ({"routed": replace(CLOSED.routed, labels=0)}, "labels of the simulated paid model"),
         ({"routed": replace(CLOSED.routed, account_nano=4_999)}, "what the simulated provider"),
-        ({"routed": Routed()}, "what the simulated provider charged"),
+        ({"routed": PaidModelResult()}, "what the simulated provider charged"),
     ],
 )
 def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: str) -> None:
@@ -102,8 +102,8 @@ def test_the_receipt_is_written_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
-    assert quality_of([0.5, 1.0, 0.0], ["v1", "v2", "v2"]) == Quality(3, 0.5, "v2")
-    assert quality_of([], []) == Quality()
+    assert quality_of([0.5, 1.0, 0.0], ["v1", "v2", "v2"]) == PhaseQuality(3, 0.5, "v2")
+    assert quality_of([], []) == PhaseQuality()
 
 
 FORCED = (
@@ -201,7 +201,7 @@ def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
     said = CLOSED.routed.rows()
     assert "simulated" in said["paid model"]
     assert said["simulated bill"] == "$0.0000050; the account says $0.0000050"
-    assert Routed().rows() == {}
+    assert PaidModelResult().rows() == {}
     written = receipt_table(CLOSED).columns[0].cells
     assert "simulated bill" in list(written)
 

@@ -13,14 +13,14 @@ from twin_resources.erasure.certificate import (
     read_certificate,
     write_certificate,
 )
-from twin_resources.erasure.elsewhere import lies_elsewhere
-from twin_resources.erasure.gone import Gone, Subject, digest_of
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget, digest_of
+from twin_resources.erasure.manual_steps import lies_elsewhere
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
-GONE = Gone(
-    Subject("post", "ada", "2019/the-walk.md"),
+GONE = ErasureTarget(
+    ErasureSubject("post", "ada", "2019/the-walk.md"),
     ids=frozenset({"2019/the-walk.md", "chunk-1"}),
     checkpoints=frozenset({"c" * 64}),
 )
@@ -63,7 +63,7 @@ def test_a_change_is_found(tmp_path: Path) -> None:
 def test_what_lies_elsewhere_follows_from_the_settings(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instance = Instance.of(home)
+    instance = Installation.of(home)
     [backups, copies] = lies_elsewhere(instance, GONE, asked_at=0.0)
     assert backups.what.startswith("backups")
     assert backups.deadline == "1970-01-31"
@@ -74,7 +74,7 @@ def test_what_lies_elsewhere_follows_from_the_settings(
     monkeypatch.setenv("TWIN_TABLES_URI", "s3://bucket/twin")
     from twin_resources.settings import load_settings
 
-    far = Instance(load_settings(), instance.state, instance.tables, instance.registry)
+    far = Installation(load_settings(), instance.state, instance.tables, instance.registry)
     told = lies_elsewhere(far, GONE, asked_at=0.0, still_there=["trace 1", "trace 2"])
     assert any("2 traces and scores were still answered" in one.how for one in told)
     assert any("s3://bucket/twin" in one.what for one in told)

@@ -14,22 +14,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import Undecodable, held_in
-from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.home_files import HomeFiles
-from twin_resources.erasure.marks import Marking
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.settings import Settings
 
 TEXT = "In March the old clock of my uncle stopped for good."
 OTHER = "A sentence of another post that nobody has asked anyone to forget so far."
 
 
-def gone() -> Gone:
-    marking = Marking()
+def gone() -> ErasureTarget:
+    marking = FingerprintCollector()
     marking.add(TEXT)
-    return Gone(
-        Subject("post", "ada", "2019/the-walk.md"),
+    return ErasureTarget(
+        ErasureSubject("post", "ada", "2019/the-walk.md"),
         ids=frozenset({"2019/the-walk.md"}),
         marks=marking.marks(),
     )
@@ -118,7 +118,7 @@ def test_files_of_the_home_keep_what_is_not_about_it(home: Settings) -> None:
     report = home.home / "reports" / "ada" / "cleaned.md"
     report.parent.mkdir(parents=True)
     report.write_text(f"# A title\n\n{TEXT}\n")
-    place = HomeFiles(Instance.of(home))
+    place = HomeFiles(Installation.of(home))
     assert len(place.holds(gone())) == 4
     assert place.erase(gone()) == 5
     assert place.holds(gone()) == []

@@ -7,17 +7,19 @@ from typing import Any
 
 import httpx
 
-from twin_resources.erasure.gone import Gone, Subject
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EXPERIMENT_ITEM, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.datasets import PAGE, held_out_dataset
 from twin_resources.settings import Settings
 
 DOCUMENT = "document-of-brass-and-oil"
-POST = Gone(Subject("post", "jane", "p1"), ids=frozenset({DOCUMENT}), authors=frozenset({"jane"}))
-AUTHOR = Gone(
-    Subject("author", "jane", "jane"), authors=frozenset({"jane"}), names=frozenset({"jane"})
+POST = ErasureTarget(
+    ErasureSubject("post", "jane", "p1"), ids=frozenset({DOCUMENT}), authors=frozenset({"jane"})
+)
+AUTHOR = ErasureTarget(
+    ErasureSubject("author", "jane", "jane"), authors=frozenset({"jane"}), names=frozenset({"jane"})
 )
 ITEMS = [
     {"id": f"i{number}", "input": {"question": "Why?"}, "metadata": {"document_id": f"d{number}"}}
@@ -30,7 +32,7 @@ def place(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> La
     answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
-    return LangfuseTraces(Instance.of(home), client)
+    return LangfuseTraces(Installation.of(home), client)
 
 
 def server(

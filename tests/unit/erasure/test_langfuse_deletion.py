@@ -11,15 +11,17 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_resources.erasure.elsewhere import lies_elsewhere
-from twin_resources.erasure.gone import Gone, Subject
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.manual_steps import lies_elsewhere
 from twin_resources.erasure.trace_store import LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings
 
 READER = "0123456789abcdef"
-GONE = Gone(Subject("reader", "", READER), ids=frozenset({READER, "t1"}), traces=frozenset({"t1"}))
+GONE = ErasureTarget(
+    ErasureSubject("reader", "", READER), ids=frozenset({READER, "t1"}), traces=frozenset({"t1"})
+)
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -33,7 +35,7 @@ def place_over(home: Settings, answer: Answer) -> LangfuseTraces:
     """The place over a server that answers as recorded; none of that version runs here."""
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
-    return LangfuseTraces(Instance.of(home), client)
+    return LangfuseTraces(Installation.of(home), client)
 
 
 def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answer:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
-from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.outbox import WaitingInOutbox
-from twin_resources.erasure.place import Instance
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
 from twin_resources.observability.langfuse.tombstones import spans_of
 from twin_resources.settings import Settings
@@ -51,17 +51,17 @@ def outbox(home: Settings) -> Iterator[Outbox]:
 @pytest.fixture
 def place(home: Settings, outbox: Outbox) -> WaitingInOutbox:
     assert outbox.path.is_file()
-    return WaitingInOutbox(Instance.of(home))
+    return WaitingInOutbox(Installation.of(home))
 
 
-def gone_of(kind: str, *, chunks: Iterable[str] = (), traces: Iterable[str] = ()) -> Gone:
+def gone_of(kind: str, *, chunks: Iterable[str] = (), traces: Iterable[str] = ()) -> ErasureTarget:
     subjects = {
-        "reader": Subject("reader", "", READER),
-        "author": Subject("author", AUTHOR, AUTHOR),
-        "post": Subject("post", AUTHOR, "posts/2020-tea.md"),
+        "reader": ErasureSubject("reader", "", READER),
+        "author": ErasureSubject("author", AUTHOR, AUTHOR),
+        "post": ErasureSubject("post", AUTHOR, "posts/2020-tea.md"),
     }
     subject = subjects[kind]
-    return Gone(
+    return ErasureTarget(
         subject,
         ids=frozenset({subject.name, *chunks, *traces}),
         chunks=frozenset(chunks),

@@ -12,18 +12,18 @@ from tests.bench.gate import canaries, gated, voice
 from tests.bench.gate.forms import FULL, QUICK
 from tests.bench.rows import Row
 from tests.code_hash import code_hash
-from twin_assets.evaluation.gate import Comparison, Measured
-from twin_assets.evaluation.style.voice import Voice, VoiceCompared
+from twin_assets.evaluation.gate import Measured, PerplexityRatio
+from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
 from twin_assets.training.canary_exposure import CanaryExposure, exposure
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval
 
 MEASURED = Measured(
-    passages=50, perplexity=15.0, base=Comparison("base model", 25.0, 0.6, 0.55, 0.65),
+    passages=50, perplexity=15.0, base=PerplexityRatio("base model", 25.0, 0.6, 0.55, 0.65),
     incumbent=None, incumbent_name="", template="t", dataset_templates=("t",), parity_mean=None,
     parity_largest=None, parity_prompts=0,
 )  # fmt: skip
-MET, UNDECIDED = Claim("a", True, 1.0, 1.0, ""), Claim("b", None, None, None, "")
+MET, UNDECIDED = GateClaim("a", True, 1.0, 1.0, ""), GateClaim("b", None, None, None, "")
 
 
 def holds(rows: Sequence[Row]) -> dict[str, bool]:
@@ -37,7 +37,7 @@ def test_a_refused_candidate_and_a_small_gain_miss_their_goals() -> None:
         "blocking claims met": True,
         name: True,
     }
-    small = replace(MEASURED, base=Comparison("base model", 25.0, 0.71, 0.6, 0.8))
+    small = replace(MEASURED, base=PerplexityRatio("base model", 25.0, 0.71, 0.6, 0.8))
     refused = gated.rows(FULL, small, [MET, UNDECIDED])
     assert holds(refused) == {"blocking claims met": False, name: False}
     assert refused[1].peers["low"] == 0.6

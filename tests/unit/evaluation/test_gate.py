@@ -13,9 +13,9 @@ from twin_assets.evaluation.gate import (
     CLAIMS,
     FIRST_CLAIMS,
     STATED_FOR_SMALL_BASES,
-    Comparison,
     Measured,
     OnTopic,
+    PerplexityRatio,
     decide,
     decide_first,
     is_whole,
@@ -26,14 +26,18 @@ from twin_assets.evaluation.harm.memorisation import Recitation
 from twin_assets.evaluation.harm.safety import Flags, Safety, compare, needs_the_base, rates
 from twin_assets.evaluation.harm.safety import claim as safety_claim
 from twin_assets.evaluation.judged import faithfulness
-from twin_assets.evaluation.judged.faithfulness import Caught, Faithfulness, SentenceCalibration
+from twin_assets.evaluation.judged.faithfulness import (
+    Faithfulness,
+    ProbeDetection,
+    SentenceCalibration,
+)
 from twin_assets.evaluation.judged.grounding import Grounding
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.served.answer_measures import on_topic
-from twin_assets.evaluation.style.voice import Voice, VoiceCompared
+from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
-from twin_resources.registry.moves import Claim, Verdict, refusal, released_for
+from twin_resources.registry.moves import GateClaim, Verdict, refusal, released_for
 from twin_resources.statistics.bootstrap import Interval
 from twin_resources.statistics.rates import rate
 
@@ -62,7 +66,7 @@ ALARMS = rate([True] * 3 + [False] * 77)
 SENTENCES = SentenceCalibration(
     "support", "r", 0.6, ALARMS,
     tuple(
-        Caught(kind, rate([True] * 70 + [False] * 5), interval(0.9))
+        ProbeDetection(kind, rate([True] * 70 + [False] * 5), interval(0.9))
         for kind in ("negated", "elsewhere")
     ),
     0.93, interval(0.9),
@@ -71,7 +75,7 @@ FAITHFUL = Faithfulness(rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.
 GOOD = Measured(
     passages=60,
     perplexity=23.5,
-    base=Comparison("base model", 34.6, 0.68, 0.66, 0.70),
+    base=PerplexityRatio("base model", 34.6, 0.68, 0.66, 0.70),
     incumbent=None,
     incumbent_name="",
     template="aa",
@@ -90,10 +94,10 @@ GOOD = Measured(
     grounding=Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
     faithfulness=FAITHFUL,
 )
-INCUMBENT = Comparison("v3", 23.0, 1.02, 1.00, 1.04)
+INCUMBENT = PerplexityRatio("v3", 23.0, 1.02, 1.00, 1.04)
 
 
-def claim(measured: Measured, name: str) -> Claim:
+def claim(measured: Measured, name: str) -> GateClaim:
     return next(one for one in decide(measured) if one.name == name)
 
 
@@ -111,9 +115,9 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
 @pytest.mark.parametrize(
     ("change", "failed"),
     [
-        ({"base": Comparison("base model", 34.6, 1.01, 0.99, 1.03)}, "beats_base_model"),
+        ({"base": PerplexityRatio("base model", 34.6, 1.01, 0.99, 1.03)}, "beats_base_model"),
         # better on these passages, but not by more than the passages differ among themselves
-        ({"base": Comparison("base model", 34.6, 0.99, 0.97, 1.01)}, "beats_base_model"),
+        ({"base": PerplexityRatio("base model", 34.6, 0.99, 0.97, 1.01)}, "beats_base_model"),
         (
             {"incumbent": replace(INCUMBENT, ratio=1.051), "incumbent_name": "v3"},
             "not_worse_than_incumbent",
@@ -272,8 +276,8 @@ def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:
     measured = replace(
         GOOD,
         perplexity=math.nan,
-        base=Comparison("base model", 34.6, math.nan, math.nan, math.nan),
-        incumbent=Comparison("v3", 23.0, math.nan, math.nan, math.nan),
+        base=PerplexityRatio("base model", 34.6, math.nan, math.nan, math.nan),
+        incumbent=PerplexityRatio("v3", 23.0, math.nan, math.nan, math.nan),
         incumbent_name="v3",
         control=replace(CONTROL, own=math.nan, ratio=math.nan, low=math.nan, high=math.nan),
         basics=replace(GOOD.basics, loss=math.nan, ratio=nothing),

@@ -7,14 +7,14 @@ import json
 import pytest
 
 from twin_resources.processes import progress_lines as measurement
-from twin_resources.processes.progress_lines import Progress, of_batches
+from twin_resources.processes.progress_lines import ProgressLines, of_batches
 
 
 def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
     lines: list[str] = []
-    progress = Progress(lines.append)
+    progress = ProgressLines(lines.append)
     progress.expect("perplexity of candidate", 40, each_s=3.0)
     advance = progress.of("perplexity of candidate")
 
@@ -36,7 +36,7 @@ def test_more_steps_than_announced_are_never_told(monkeypatch: pytest.MonkeyPatc
     now = [0.0]
     monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
     lines: list[str] = []
-    progress = Progress(lines.append)
+    progress = ProgressLines(lines.append)
     progress.expect("reference", 4, each_s=1.0)
 
     now[0] = 10
@@ -50,7 +50,7 @@ def test_parts_to_come_are_as_much_slower_as_those_before(monkeypatch: pytest.Mo
     now = [0.0]
     monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
     lines: list[str] = []
-    progress = Progress(lines.append)
+    progress = ProgressLines(lines.append)
     progress.expect("passages", 10, each_s=0.5)
     progress.expect("answers", 20, each_s=1.0)
 
@@ -72,7 +72,7 @@ def test_a_part_that_nobody_announced_counts_as_it_goes(monkeypatch: pytest.Monk
     now = [0.0]
     monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
     lines: list[str] = []
-    progress = Progress(lines.append)
+    progress = ProgressLines(lines.append)
 
     now[0] = 10.0
     progress.of("reference")(2)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from twin_assets.feedback.judging_traces import judge_traces, sampled, score_id
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.judge import JudgedAnswer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -19,12 +19,12 @@ class Length:
     name, revision, claim = "length", "1", "general"
 
     def __init__(self) -> None:
-        self.shown: list[Answered] = []
+        self.shown: list[JudgedAnswer] = []
 
     def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         self.shown += answered
         return [min(1.0, len(one.answer) / 10) for one in answered]
 
@@ -88,5 +88,5 @@ def test_scores_name_judge_revision_and_trace_and_say_when_they_are_simulated() 
     assert (real.name, real.value, real.trace_id) == ("judge:length@1", 0.7, "t0000")
     assert "twin.simulated" not in real.metadata
     assert simulated.metadata["twin.simulated"] == "true"
-    assert judge.shown[0] == Answered("Why?", "Because", ("A passage.",))
+    assert judge.shown[0] == JudgedAnswer("Why?", "Because", ("A passage.",))
     assert "v1" not in repr(judge.shown), "the judge must not see the version"

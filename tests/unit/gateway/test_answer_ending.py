@@ -10,21 +10,21 @@ from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, Strea
 
 from twin_resources.authors import Author
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
-from twin_resources.gateway.answering import Answering, Standby
-from twin_resources.gateway.choice import Chosen
+from twin_resources.gateway.choice import RouteDecision
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request_record import Fallback, RequestRecord
 
 LOOP = "The clock is a machine that tells the time of the day. "
 CUT = "It went well. And then the clock"
 
 
-def answering(*, declined: str = "", **sent: Any) -> Answering:
+def answering(*, declined: str = "", **sent: Any) -> RequestRecord:
     turns = [{"role": "user", "content": "Which oil?"}]
-    record = Answering(
+    record = RequestRecord(
         asked=read_question({"model": "twin/ann", "messages": turns} | sent),
         author=Author("ann", "Ann"),
-        chosen=Chosen("base", "base", "", "", "base", 1.0),
+        chosen=RouteDecision("base", "base", "", "", "base", 1.0),
         reader="r",
         prompt_class="question",
         template="t",
@@ -55,7 +55,7 @@ async def chunks(parts: Sequence[str], reason: str) -> AsyncGenerator[Any, None]
     yield chunk(None, reason)
 
 
-async def read(record: Answering, source: AsyncGenerator[Any, None]) -> tuple[str, str | None]:
+async def read(record: RequestRecord, source: AsyncGenerator[Any, None]) -> tuple[str, str | None]:
     text, reason = "", None
     async for part in prose_ended(record, source):
         text += part.choices[0].delta.content or ""
@@ -136,15 +136,15 @@ async def test_what_ends_by_itself_stays_and_what_is_declined_is_not_looked_at()
 
 async def test_another_version_that_begins_anew_may_say_the_same() -> None:
     record = answering(stream=True)
-    stable = Chosen("ann/v1", "v1", "c", "", "stable", 1.0)
-    record.standby = Standby(stable, "t", [], Throughput())
+    stable = RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0)
+    record.fallback = Fallback(stable, "t", [], Throughput())
     once = "I oil it once in eight years and then I listen to it for two weeks on the wall. "
     second = "Nobody else listens, they say, and they may be right in that, for once in a while. "
 
     async def broken() -> AsyncGenerator[Any, None]:
         for word in f"{once}{second}".split():
             yield chunk(f"{word} ")
-        record.answered_by_standby("canary broke off")
+        record.answered_by_fallback("canary broke off")
         yield chunk("\n\n")
         for word in f"{once}{second}".split():
             yield chunk(f"{word} ")

@@ -24,7 +24,7 @@ from twin_resources.gateway.choice import (
     draw,
     models_for,
 )
-from twin_resources.gateway.request_body import Asked, read_question
+from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 
 DAY = date(2026, 3, 1)
@@ -53,7 +53,7 @@ def snapshot(*ready: str, chosen: Policy | None = None, paid: bool = False) -> S
     return Snapshot(authors, chosen, servers, has_paid_route=paid)
 
 
-def asked(model: str = "twin/ann") -> Asked:
+def asked(model: str = "twin/ann") -> ChatRequest:
     return read_question({"model": model, "messages": [{"role": "user", "content": "Why?"}]})
 
 

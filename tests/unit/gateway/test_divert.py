@@ -20,16 +20,16 @@ from twin_resources.access.paid_budget import PaidBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author
 from twin_resources.gateway.choice import (
-    Chosen,
+    RouteDecision,
     Server,
     Snapshot,
     choose,
     diverted_to,
-    standby_of,
+    fallback_of,
 )
-from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Passages
-from twin_resources.gateway.request_body import Asked, read_question
+from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.live_config import LiveConfig
+from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -66,11 +66,11 @@ def snapshot(chosen: Policy, *ready: str, paid: bool = True) -> Snapshot:
     return Snapshot({"mara": Author("mara", "Mara")}, chosen, servers, has_paid_route=paid)
 
 
-def asked(question: str, model: str = "twin/mara") -> Asked:
+def asked(question: str, model: str = "twin/mara") -> ChatRequest:
     return read_question({"model": model, "messages": [{"role": "user", "content": question}]})
 
 
-def answered(now: Snapshot, question: str, **given: Any) -> Chosen:
+def answered(now: Snapshot, question: str, **given: Any) -> RouteDecision:
     model = given.pop("model", "twin/mara")
     return choose(now, asked(question, model), key=KEY, day=DAY, **given)
 
@@ -190,13 +190,13 @@ def test_a_version_that_is_not_fit_any_more_is_not_served(state: Any) -> None:
 def test_stable_stands_by_for_who_answers_a_diverted_class() -> None:
     now = snapshot(diverting(), *READY)
     for question in (WHY, HOW):
-        standby = standby_of(now, "mara", answered(now, question))
-        assert standby is not None
-        assert (standby.version, standby.route) == ("v3", "stable")
+        fallback = fallback_of(now, "mara", answered(now, question))
+        assert fallback is not None
+        assert (fallback.version, fallback.route) == ("v3", "stable")
     named = answered(now, HOW, model="twin/mara@paid")
-    assert standby_of(now, "mara", named) is None
+    assert fallback_of(now, "mara", named) is None
     without = snapshot(diverting(), "base", "mara/v2")
-    assert standby_of(without, "mara", answered(without, WHY)) is None
+    assert fallback_of(without, "mara", answered(without, WHY)) is None
 
 
 class NothingFound:
@@ -211,7 +211,7 @@ class NothingFound:
 
 
 def way_of(home: Settings) -> RequestPath:
-    live = Live(home)
+    live = LiveConfig(home)
     live.current = snapshot(diverting(), *READY)
     opener: Any = NothingFound
     return RequestPath(live, Passages(opener, timeout_s=5.0), usd_per_hour=0.02)
@@ -222,11 +222,11 @@ async def test_the_record_names_the_route_and_has_stables_prompt_at_hand(home: S
     metadata = answering.trace_metadata()
     assert (metadata["twin.route"], metadata["twin.propensity"]) == ("divert:v2", "1")
     assert (metadata["twin.version"], metadata["twin.class"]) == ("v2", "explanation")
-    assert answering.standby is not None
-    assert answering.standby.chosen.version == "v3"
+    assert answering.fallback is not None
+    assert answering.fallback.chosen.version == "v3"
     assert answering.meter is not None
     answering.begin()
-    answering.answered_by_standby("divert:v2 failed: answered by stable")
+    answering.answered_by_fallback("divert:v2 failed: answered by stable")
     assert answering.twin_field()["version"] == "v3"
     assert answering.twin_field()["degraded"] == "divert:v2 failed: answered by stable"
 
@@ -286,7 +286,7 @@ async def test_a_budget_that_cannot_be_read_loses_no_answer(home: Settings) -> N
 
 def test_a_new_stable_version_that_is_not_warm_yet_leaves_the_divert(home: Settings) -> None:
     """What answered before goes on as a whole until the new version's server is there."""
-    live = Live(home)
+    live = LiveConfig(home)
     before = snapshot(diverting(), *READY)
     live.current = replace(before, servers={**before.servers})
     write_policy(home.policy_path, diverting(stable=5))

@@ -15,7 +15,7 @@ from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause, resume
 from twin_resources.gateway.choice import Snapshot
-from twin_resources.gateway.live import Live
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.provider_view import NO_CONSENT
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.tracing import span_attributes
@@ -74,7 +74,7 @@ async def test_what_stays_on_the_machine_is_asked_as_it_was(home: Settings) -> N
 
 def test_a_pause_is_followed_and_outlives_the_authors_file(home: Settings) -> None:
     write_author(home, ANN)
-    live = Live(home)
+    live = LiveConfig(home)
     live.refresh()
     assert live.current.paused == {}
     pause(home, "ann", reason="she asked\n for it")

@@ -18,21 +18,21 @@ from twin_resources.access.refusals import Refused
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.authors import Author
 from twin_resources.authors.guard_settings import Guards
-from twin_resources.erasure.gone import Gone, Subject
-from twin_resources.erasure.place import Instance
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.plan import is_put_off
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
-from twin_resources.gateway.answering import Answering
 from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.choice import Chosen, Snapshot
+from twin_resources.gateway.choice import RouteDecision, Snapshot
+from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.guarding import GuardRecord
-from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.putting_off import PuttingOff, recorded, restored
 from twin_resources.gateway.question_routing import RoutingNote
 from twin_resources.gateway.request_body import admitted, read_question
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.models.quotes.answer_text import quoting
 from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.retrieval.search import Passage
@@ -58,11 +58,11 @@ def asked(**sent: Any) -> Any:
     return read_question(admitted(body | sent))
 
 
-def routed() -> Answering:
-    return Answering(
+def routed() -> RequestRecord:
+    return RequestRecord(
         asked=asked(temperature=0.5, user="eve"),
         author=ANN,
-        chosen=Chosen(PAID, PAID, "", "", "routed:paid", 0.9, degraded=("margin not held",)),
+        chosen=RouteDecision(PAID, PAID, "", "", "routed:paid", 0.9, degraded=("margin not held",)),
         reader=KEY.reader,
         prompt_class="question",
         template="t",
@@ -93,7 +93,7 @@ def state(tmp_path: Path) -> Iterator[State]:
     opened.close()
 
 
-async def put_off(state: State, answering: Answering) -> Refused:
+async def put_off(state: State, answering: RequestRecord) -> Refused:
     sampling = {"max_tokens": 24, "temperature": 0.5}
     messages = [{"role": "user", "content": "On oil\nOil sparingly.\n\nWhich oil?"}]
     putting_off = PuttingOff(lambda: state)
@@ -113,7 +113,7 @@ def test_an_answer_that_comes_later_is_the_one_that_was_asked_for() -> None:
     assert (before.asked.user, before.asked.search_text) == ("eve", "Which oil?")
     assert after.asked == replace(before.asked, user="", search_text=""), "nobody needs them now"
     left_out = {"asked", "usd_per_hour", "call_id", "sampling"}  # nothing of ours answers; set anew
-    for field in fields(Answering):
+    for field in fields(RequestRecord):
         if field.name not in left_out:
             assert getattr(after, field.name) == getattr(before, field.name), field.name
     for record in (before, after):
@@ -165,19 +165,21 @@ async def test_an_error_is_told_once_with_what_to_do_and_then_asked_anew(state: 
 async def test_what_a_provider_was_sent_is_forgotten_here_and_counted_there(
     home: Settings,
 ) -> None:
-    there = Instance.of(home)
+    there = Installation.of(home)
     state = there.state
     await put_off(state, routed())
     assert at_providers(state) == [], "nobody was sent it yet"
     rows, batch = submitted(state)
     [(model, row)] = at_providers(state)
     assert model == "openai/gpt-4o-mini"
-    post = Gone(Subject("post", "ann", "p"), ids=frozenset({"chunk-0001"}))
+    post = ErasureTarget(ErasureSubject("post", "ann", "p"), ids=frozenset({"chunk-0001"}))
     assert is_put_off(row, post)
     assert not is_put_off(row, replace(post, ids=frozenset({"chunk-0002"})))
-    assert not is_put_off(row, Gone(Subject("post", "bob", "p"), ids=frozenset({"chunk-0001"})))
-    assert is_put_off(row, Gone(Subject("reader", "", KEY.reader)))
-    assert is_put_off(row, Gone(Subject("author", "ann", "ann")))
+    assert not is_put_off(
+        row, ErasureTarget(ErasureSubject("post", "bob", "p"), ids=frozenset({"chunk-0001"}))
+    )
+    assert is_put_off(row, ErasureTarget(ErasureSubject("reader", "", KEY.reader)))
+    assert is_put_off(row, ErasureTarget(ErasureSubject("author", "ann", "ann")))
     gone = replace(post, ids=frozenset({"chunk-0001", row.trace_id}))
     assert StateStore(there).erase(gone) == 1
     assert rows.of(KEY.id, {ROW}) == [] == rows.of_batch(batch.batch)
@@ -199,7 +201,7 @@ async def test_through_litellm_it_is_an_answer_like_any_other(
     model = "openai/gpt-4o-mini"
     budget = PaidBudget(SpendingAccount(state, SpendingLimits()), model=model)
     words = Guards((("words", "answer", "mask"),), ("rust",))
-    live = Live(home)
+    live = LiveConfig(home)
     live.current = Snapshot({"ann": replace(ANN, guards=words)}, None, {}, has_paid_route=True)
 
     def nothing() -> Any:

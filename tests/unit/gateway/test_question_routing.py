@@ -17,14 +17,14 @@ from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.router.pacing import Money
+from twin_resources.router.pacing import BudgetLeft
 from twin_resources.router.policy_file import (
     PricedModel,
     RoutingPolicy,
@@ -58,10 +58,10 @@ def way(
     stable: str = "checkpoint",
     ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
     paid_problem: str = "",
-    money: Money | None = None,
+    money: BudgetLeft | None = None,
     larger: ServedVersion | None = None,
 ) -> RequestPath:
-    live = Live(home)
+    live = LiveConfig(home)
     weights = {"stable": 1.0 - canary, "canary": canary} if canary else {"stable": 1.0}
     arms = AuthorPolicy(
         served(3, stable), served(4, "new") if canary else None, weights=weights, larger=larger
@@ -84,7 +84,7 @@ def way(
     )
 
 
-async def prepare(path: RequestPath, model: str = "twin/mara", **fields: Any) -> Prepared:
+async def prepare(path: RequestPath, model: str = "twin/mara", **fields: Any) -> PreparedRequest:
     turns = [{"role": "user", "content": "Which oil do I take for a clock?"}]
     asked = read_question({"model": model, "messages": turns} | fields)
     return await path.prepare(asked, KEY, today=DAY)
@@ -121,8 +121,8 @@ async def test_if_the_paid_model_fails_the_stable_version_stands_by(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     answering = (await prepare(way(home, policy, HARD))).answering
-    assert answering.standby is not None
-    assert answering.standby.chosen.version == "v3"
+    assert answering.fallback is not None
+    assert answering.fallback.chosen.version == "v3"
 
 
 async def test_a_canary_gets_the_same_questions_as_the_stable_version(
@@ -197,10 +197,10 @@ async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
 async def test_where_money_forces_a_cheaper_step_the_answer_says_margin_not_held(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = (await prepare(way(home, policy, HARD, money=Money(0.0, 3600.0)))).answering
+    answering = (await prepare(way(home, policy, HARD, money=BudgetLeft(0.0, 3600.0)))).answering
     assert answering.chosen.route == "stable"
     assert any("margin not held" in clause for clause in answering.degraded)
-    rich = (await prepare(way(home, policy, HARD, money=Money(10.0, 3600.0)))).answering
+    rich = (await prepare(way(home, policy, HARD, money=BudgetLeft(10.0, 3600.0)))).answering
     assert rich.chosen.route == "routed:paid"
 
 
@@ -227,7 +227,7 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
 
     settings = home.model_copy(update={"paid_model": PRICED.model, "paid_budget_per_day": 1.0})
     write_author(settings, MARA)
-    live, path = Live(settings), policy_file(settings.home, "mara")
+    live, path = LiveConfig(settings), policy_file(settings.home, "mara")
     live.refresh()
     assert live.current.routing == {}
     write_routing_policy(path, policy)
@@ -240,7 +240,7 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
     path.unlink()
     live.refresh()
     assert live.current.routing == {}
-    unpaid = Live(home)
+    unpaid = LiveConfig(home)
     write_routing_policy(path, policy)
     unpaid.refresh()
     assert unpaid.current.routing == {}
@@ -274,7 +274,7 @@ async def test_a_whole_answer_is_prepared_to_be_asked_again(
         ({}, {"stream": True}),
         ({}, {"model": "twin/mara@stable"}),
         ({"canary": 0.5}, {}),
-        ({"money": Money(0.0, 3600.0)}, {}),
+        ({"money": BudgetLeft(0.0, 3600.0)}, {}),
         ({"author": replace(MARA, paid=False)}, {}),
     ],
 )
@@ -371,8 +371,8 @@ async def test_of_three_models_the_cheapest_that_is_as_good_answers(
     assert (answering.chosen.route, answering.chosen.server_key) == ("routed:larger", "mara/v1")
     assert (answering.chosen.version, answering.written_by) == ("v1", "untuned")
     assert answering.bought is None
-    assert answering.standby is not None
-    assert answering.standby.chosen.version == "v3"
+    assert answering.fallback is not None
+    assert answering.fallback.chosen.version == "v3"
     answering.begin()
     answering.end(1000)
     told = answering.trace_metadata()

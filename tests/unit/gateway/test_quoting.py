@@ -13,10 +13,10 @@ from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ANSWER_FORMS, AnswerForm
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.models.quotes.answer_text import HEADING, prose_of
 from twin_resources.models.quotes.quoter import Quote, Quoted
 from twin_resources.models.retrieval.retrieval import Passage
@@ -67,7 +67,7 @@ class Quoting:
 def path(
     home: Settings, quoting: Quoting, *, answer: AnswerForm = "quote_and_voice"
 ) -> RequestPath:
-    live = Live(home)
+    live = LiveConfig(home)
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
     stable = ServedVersion(3, "hash3", DEFAULT_TEMPLATE.hash, "", None, "", "", ANSWER_FORMS)
     policy = Policy(authors={"ann": AuthorPolicy(stable=stable, weights={"stable": 1.0})})
@@ -77,7 +77,9 @@ def path(
     return RequestPath(live, Passages(opener, lambda _: quoting), usd_per_hour=0.02)  # type: ignore[arg-type,return-value]
 
 
-async def prepare(way: RequestPath, *turns: str, model: str = "twin/ann", **more: Any) -> Prepared:
+async def prepare(
+    way: RequestPath, *turns: str, model: str = "twin/ann", **more: Any
+) -> PreparedRequest:
     messages = [
         {"role": ("user", "assistant")[place % 2], "content": turn}
         for place, turn in enumerate(turns or ("Which oil?",))
@@ -136,7 +138,7 @@ async def test_quotations_alone_ask_no_model(home: Settings) -> None:
     assert (answering.chosen.version, answering.chosen.checkpoint) == ("quotes", "")
     assert [source.chunk_id for source in answering.sources] == ["c2"]
     assert answering.meter is None
-    assert answering.standby is None
+    assert answering.fallback is None
     answering.begin()
     answering.end(100)
     assert answering.cost_usd == 0.0

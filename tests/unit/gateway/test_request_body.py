@@ -16,7 +16,7 @@ from twin_resources.gateway.request_body import (
     ALLOWED_KEYS,
     MAX_BODY_BYTES,
     MAX_SEED,
-    Asked,
+    ChatRequest,
     parse_body,
     read_question,
 )
@@ -26,7 +26,7 @@ def body(**fields: Any) -> dict[str, Any]:
     return {"model": "twin/ann", "messages": [{"role": "user", "content": "Why?"}]} | fields
 
 
-def ask(**fields: Any) -> Asked:
+def ask(**fields: Any) -> ChatRequest:
     return read_question(parse_body(json.dumps(body(**fields)).encode()))
 
 

@@ -13,12 +13,12 @@ import pytest
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.answering import MAX_SOURCES_BYTES, sources_header
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import admitted, read_question
-from twin_resources.gateway.request_path import MAX_NOTE_CHARACTERS, Prepared, RequestPath
+from twin_resources.gateway.request_path import MAX_NOTE_CHARACTERS, PreparedRequest, RequestPath
+from twin_resources.gateway.request_record import MAX_SOURCES_BYTES, sources_header
 from twin_resources.gateway.tracing import span_attributes
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -66,14 +66,14 @@ class Retrieving:
 
 
 def path(home: Settings, retrieving: Any, *, timeout_s: float = 5.0) -> RequestPath:
-    live = Live(home)
+    live = LiveConfig(home)
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
     live.current = Snapshot({"ann": ANN}, None, {"base": server, "ann/v3": server})
     opener = retrieving if callable(retrieving) else lambda: retrieving
     return RequestPath(live, Passages(opener, timeout_s=timeout_s), usd_per_hour=0.02)
 
 
-async def prepare(way: RequestPath, content: str = "Which oil?", **fields: Any) -> Prepared:
+async def prepare(way: RequestPath, content: str = "Which oil?", **fields: Any) -> PreparedRequest:
     turns = [{"role": "user", "content": content}]
     asked = read_question({"model": "twin/ann", "messages": turns} | fields)
     return await way.prepare(asked, KEY, today=DAY)
@@ -113,17 +113,17 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
 
     named("Qwen/Large")
     here = (await prepare(way)).answering
-    assert (here.chosen.version, here.written_by, here.standby) == ("v3", "untuned", None)
+    assert (here.chosen.version, here.written_by, here.fallback) == ("v3", "untuned", None)
     assert "not trained on them" in here.twin_field()["disclosure"]
     assert here.meter is not None
     named("http://127.0.0.1:9/v1#large")
     there = (await prepare(way)).answering
     assert (there.chosen.version, there.written_by, there.meter) == ("v3", "untuned", None)
     there.begin()
-    assert there.standby is not None
-    assert (there.standby.chosen.version, there.standby.chosen.route) == ("base", "base")
+    assert there.fallback is not None
+    assert (there.fallback.chosen.version, there.fallback.chosen.route) == ("base", "base")
     time.sleep(0.05)  # the base answers, and that it did is told afterwards
-    there.answered_by_standby("stable failed: answered by base")
+    there.answered_by_fallback("stable failed: answered by base")
     there.end(120)
     assert (there.chosen.version, there.meter) == ("base", way.meters["base"])
     assert 0.05 <= way.meters["base"].busy_seconds < 60, "of this request, and no more"
@@ -138,8 +138,8 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
     prompt = str((await prepare(way, "Which oil? I am jo@clocks.io")).messages)
     assert "jo@clocks.io" not in prompt
     assert "Oil sparingly." not in prompt, "no consent, no post"
-    assert far.standby is not None
-    assert "Oil sparingly." in str(far.standby.messages), "it stays here"
+    assert far.fallback is not None
+    assert "Oil sparingly." in str(far.fallback.messages), "it stays here"
     assert there.provider == "", "an address of this machine is no provider"
     no = replace(ANN, paid=False)
     way.live.current = replace(way.live.current, authors={"ann": no})

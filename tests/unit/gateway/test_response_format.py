@@ -15,11 +15,11 @@ from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.live import Live
-from twin_resources.gateway.passages import Passages
+from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_classes import STRUCTURED
-from twin_resources.gateway.request_body import Asked, parse_body, read_question
-from twin_resources.gateway.request_path import Prepared, RequestPath
+from twin_resources.gateway.request_body import ChatRequest, parse_body, read_question
+from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.response_format import (
     MAX_PROPERTIES,
     MAX_REPETITIONS,
@@ -29,7 +29,7 @@ from twin_resources.gateway.response_format import (
     read_response_format,
     takes_response_format,
 )
-from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion
+from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings
 
@@ -54,7 +54,7 @@ def nested(levels: int) -> dict[str, Any]:
     return schema
 
 
-def ask(form: object, model: str = "twin/ann") -> Asked:
+def ask(form: object, model: str = "twin/ann") -> ChatRequest:
     turns = [{"role": "user", "content": "Why brass?"}]
     body = {"model": model, "messages": turns, "response_format": form}
     return read_question(parse_body(json.dumps(body).encode()))
@@ -183,12 +183,12 @@ class NothingFound:
         return self
 
 
-async def prepare(home: Settings, asked: Asked, *, takes_json: bool) -> Prepared:
+async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> PreparedRequest:
     """By a policy that sends answers in JSON to the paid model."""
-    live = Live(home)
+    live = LiveConfig(home)
     stable = ServedVersion(3, "hash3", "", "", None, "", "")
     policy = AuthorPolicy(stable=stable, weights={"stable": 1.0})
-    policy = replace(policy, divert=Divert({STRUCTURED: PAID}, {}))
+    policy = replace(policy, divert=Reroute({STRUCTURED: PAID}, {}))
     server = Server("http://127.0.0.1:1/v1", "v3", "", ready=True)
     live.current = Snapshot(
         {"ann": Author("ann", "Ann")},

@@ -17,12 +17,20 @@ from twin_resources.access.keys import keyring_of
 from twin_resources.authors import Author
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.choice import Server, Snapshot
-from twin_resources.gateway.cost import Prices, Throughput
+from twin_resources.gateway.cost import Throughput, TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
-from twin_resources.gateway.live import Live
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
-from twin_resources.gateway.routes import OPEN_ROUTES, ROUTES, Door, Message, Receive, Scope, Send
+from twin_resources.gateway.routes import (
+    OPEN_ROUTES,
+    ROUTES,
+    Message,
+    Receive,
+    RouteAllowlist,
+    Scope,
+    Send,
+)
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
 
@@ -59,16 +67,16 @@ async def telling(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture
-def door(home: Settings) -> Door:
-    live = Live(home)
+def door(home: Settings) -> RouteAllowlist:
+    live = LiveConfig(home)
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
     live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
     desk = FeedbackDesk(Outbox(home.home / "outbox.sqlite"))
-    return Door(telling, keyring_of(home), live, Background(), desk)
+    return RouteAllowlist(telling, keyring_of(home), live, Background(), desk)
 
 
 @pytest.fixture
-async def client(door: Door, home: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def client(door: RouteAllowlist, home: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(door, home) as client:
         yield client
 
@@ -76,7 +84,7 @@ async def client(door: Door, home: Settings) -> AsyncIterator[httpx.AsyncClient]
 NO_KEY = {"Authorization": ""}
 
 
-def client_of(door: Door, home: Settings) -> httpx.AsyncClient:
+def client_of(door: RouteAllowlist, home: Settings) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(door),
         base_url="http://door",
@@ -134,7 +142,7 @@ async def test_every_other_route_is_404_before_authentication(
         assert answer.json()["error"]["code"] == "no_such_route"
 
 
-async def test_a_websocket_is_closed(door: Door) -> None:
+async def test_a_websocket_is_closed(door: RouteAllowlist) -> None:
     sent: list[Message] = []
 
     async def hear() -> Message:
@@ -245,7 +253,7 @@ async def test_models_lists_the_names_that_can_be_asked(client: httpx.AsyncClien
 
 
 async def test_one_model_is_told_with_its_version_and_price(
-    client: httpx.AsyncClient, door: Door
+    client: httpx.AsyncClient, door: RouteAllowlist
 ) -> None:
     listed = (await client.get("/v1/models")).json()["data"]
     for model in listed:
@@ -255,7 +263,7 @@ async def test_one_model_is_told_with_its_version_and_price(
     one = await client.get("/v1/models/twin%2Fann")
     assert (one.json()["id"], one.json()["twin"]["version"]) == ("twin/ann", "base")
     meter = Throughput(tokens=100, busy_seconds=1.0)
-    door.prices = Prices({"base": meter}, usd_per_hour=0.36)
+    door.prices = TokenPrices({"base": meter}, usd_per_hour=0.36)
     told = (await client.get("/v1/models/twin/ann")).json()["twin"]
     assert told["usd_per_million_answer_tokens"] == pytest.approx(1.0)
     unknown = await client.get("/v1/models/twin/zoe")
@@ -264,7 +272,7 @@ async def test_one_model_is_told_with_its_version_and_price(
 
 
 async def test_every_answer_has_an_id_and_503_says_when_to_ask_again(
-    client: httpx.AsyncClient, door: Door
+    client: httpx.AsyncClient, door: RouteAllowlist
 ) -> None:
     ids = [
         (await client.get(path)).headers["x-request-id"] for path in ("/", "/v1/models", "/nowhere")
@@ -276,7 +284,9 @@ async def test_every_answer_has_an_id_and_503_says_when_to_ask_again(
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 
 
-async def test_the_id_of_an_answer_with_a_trace_is_the_traces(door: Door, home: Settings) -> None:
+async def test_the_id_of_an_answer_with_a_trace_is_the_traces(
+    door: RouteAllowlist, home: Settings
+) -> None:
     trace = b"4bf92f3577b34da6a3ce929d0e0e4736"
 
     async def traced(scope: Scope, receive: Receive, send: Send) -> None:
@@ -292,7 +302,7 @@ async def test_the_id_of_an_answer_with_a_trace_is_the_traces(door: Door, home: 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/completions"])
 async def test_the_other_apis_reach_the_proxy_as_a_chat(
-    client: httpx.AsyncClient, door: Door, path: str
+    client: httpx.AsyncClient, door: RouteAllowlist, path: str
 ) -> None:
     """So that there is one way through the plugin, and LiteLLM's own route for them is not it."""
     seen: list[tuple[str, bytes, Any]] = []
@@ -323,7 +333,7 @@ async def test_the_other_apis_reach_the_proxy_as_a_chat(
 
 
 async def test_a_streams_events_are_put_together_however_its_bytes_are_cut(
-    door: Door, home: Settings
+    door: RouteAllowlist, home: Settings
 ) -> None:
     chunks = [{"id": "chatcmpl-1", "choices": [{"delta": {"content": "Öl"}}]}]
     stream = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks)
@@ -347,7 +357,9 @@ async def test_a_streams_events_are_put_together_however_its_bytes_are_cut(
     assert (comment, done) == (": still here", "data: [DONE]")
 
 
-async def test_a_page_may_ask_where_its_origin_is_listed(door: Door, home: Settings) -> None:
+async def test_a_page_may_ask_where_its_origin_is_listed(
+    door: RouteAllowlist, home: Settings
+) -> None:
     door.origins = Origins.read("https://clocks.example")
     page = {"Origin": "https://clocks.example", "Access-Control-Request-Method": "POST"}
     async with client_of(door, home) as client:
@@ -370,7 +382,9 @@ async def test_a_page_may_ask_where_its_origin_is_listed(door: Door, home: Setti
         assert "x-request-id" in answer.headers["access-control-expose-headers"]
 
 
-async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(door: Door) -> None:
+async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(
+    door: RouteAllowlist,
+) -> None:
     door.body_within_s = 0.05
     sent: list[Message] = []
     heard = [{"type": "http.request", "body": b"{", "more_body": True}]
@@ -395,7 +409,9 @@ async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(doo
     assert sent == []
 
 
-async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(door: Door) -> None:
+async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(
+    door: RouteAllowlist,
+) -> None:
     """A guard may hold a stream's text back for long, and Starlette looks only where it sends."""
     ended: list[str] = []
 
@@ -424,7 +440,7 @@ async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(
 
 
 async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_left(
-    door: Door,
+    door: RouteAllowlist,
 ) -> None:
     """Pieces that lie in a buffer are there at once, and so is the room to send them."""
     pieces = 0
@@ -450,7 +466,9 @@ async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_le
     assert pieces < 3_000_000, "the loop was its alone until the end"
 
 
-async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(door: Door) -> None:
+async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(
+    door: RouteAllowlist,
+) -> None:
     ended: list[str] = []
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -476,7 +494,9 @@ async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(door
     assert ended == ["the work"]
 
 
-async def test_an_error_of_the_proxy_is_told_to_the_server(door: Door, home: Settings) -> None:
+async def test_an_error_of_the_proxy_is_told_to_the_server(
+    door: RouteAllowlist, home: Settings
+) -> None:
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("broken")
 
@@ -487,7 +507,7 @@ async def test_an_error_of_the_proxy_is_told_to_the_server(door: Door, home: Set
 
 
 async def test_a_full_queue_refuses_at_once_and_a_place_comes_free(
-    door: Door, home: Settings
+    door: RouteAllowlist, home: Settings
 ) -> None:
     door.admission = Admission(most_by_key=2, most_by_server=1)
     go_on = asyncio.Event()
@@ -515,7 +535,9 @@ async def test_a_full_queue_refuses_at_once_and_a_place_comes_free(
         assert (await ask()).status_code == 200
 
 
-async def test_readiness_says_what_is_missing(client: httpx.AsyncClient, door: Door) -> None:
+async def test_readiness_says_what_is_missing(
+    client: httpx.AsyncClient, door: RouteAllowlist
+) -> None:
     assert (await client.get("/health/readiness")).status_code == 200
     door.live.current = Snapshot({}, None, {}, problems=("policy unreadable",))
     answer = await client.get("/health/readiness", headers={"Authorization": ""})
@@ -524,14 +546,14 @@ async def test_readiness_says_what_is_missing(client: httpx.AsyncClient, door: D
 
 
 async def test_with_no_server_ready_the_answer_is_503(
-    client: httpx.AsyncClient, door: Door
+    client: httpx.AsyncClient, door: RouteAllowlist
 ) -> None:
     door.live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {})
     answer = await client.post("/chat/completions", json=QUESTION)
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
 
 
-async def test_the_background_runs_from_start_to_shutdown(door: Door) -> None:
+async def test_the_background_runs_from_start_to_shutdown(door: RouteAllowlist) -> None:
     heard = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
     sent: list[str] = []
 

@@ -201,7 +201,7 @@ def test_every_static_stage_is_a_real_command() -> None:
         assert Path(stage.command[0]).exists() or stage.command[0] == "bash"
 
 
-def run_tests(folder: Path, source: str, *arguments: str) -> check.Outcome:
+def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
     """A pytest run of its own with the plugin, as `twin check` starts one."""
     (folder / "test_sample.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -209,7 +209,7 @@ def run_tests(folder: Path, source: str, *arguments: str) -> check.Outcome:
     # PYTHONPATH, because the run's folder is not the project; the other plugins take a second each
     variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
     command = ("env", *variables, *base, str(folder / "test_sample.py"))
-    outcome = check.Outcome()
+    outcome = check.CheckOutcome()
     check.run_pytest(check.Stage("sample", command), outcome, cwd=folder)
     return outcome
 

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
+from twin_assets.instructions.answer_passages import AnswerPassage, passages_of
 from twin_assets.instructions.back_translation import (
     PLAIN_TEMPLATES,
     TEMPLATES,
     subjects_of,
     write_questions,
 )
-from twin_assets.instructions.near_duplicates import words_of
-from twin_assets.instructions.passages import AnswerPassage, passages_of
+from twin_assets.instructions.similar_keys import words_of
 
 TEXT = """# Keeping a sourdough starter
 

@@ -7,7 +7,7 @@ import pytest
 
 from twin_assets.instructions.contexts import (
     SAME_CONTEXT,
-    Sample,
+    ContextSample,
     apart,
     gets_context,
     own_chunks,
@@ -71,7 +71,7 @@ def test_the_chunk_of_a_sample_is_the_one_with_most_of_its_answer() -> None:
 
 def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
     at = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
-    sample = Sample("s", "q", "a", at[2015], "train", ("own",))
+    sample = ContextSample("s", "q", "a", at[2015], "train", ("own",))
     published = {"old": at[2010], "new": at[2020], "undated": None, "own": at[2010]}
     assert still_good(sample, ("old",), published)
     assert still_good(sample, (), published)
@@ -83,6 +83,6 @@ def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
 def test_a_sample_that_is_trained_on_after_all_gives_up_what_is_held_out(
     split: str, good: bool
 ) -> None:
-    sample = Sample("s", "q", "a", None, split, ("own",))
+    sample = ContextSample("s", "q", "a", None, split, ("own",))
     assert still_good(sample, ("a", "b"), dict.fromkeys("ab"), of_held_out={"b"}) is good
     assert still_good(sample, ("a",), dict.fromkeys("ab"), of_held_out={"b"})

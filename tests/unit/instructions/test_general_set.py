@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_assets.instructions.claims import mix
+from twin_assets.instructions.dataset_claims import mix
 from twin_assets.instructions.general_set import (
     GeneralSample,
     GeneralSet,

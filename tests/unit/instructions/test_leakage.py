@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
-from twin_assets.instructions.leakage import Candidate, leaks_of, left_out
-from twin_assets.instructions.near_duplicates import shingles, sketch
+from twin_assets.instructions.leakage import LeakCandidate, leaks_of, left_out
+from twin_assets.instructions.similar_keys import shingles, sketch
 
 CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
 
@@ -84,9 +84,13 @@ def test_prompts_that_show_nearly_the_same_are_counted() -> None:
 ANSWER = " ".join(f"answer{number}" for number in range(80))
 
 
-def candidate(sample: str, split: str, question: str, answer: str, year: int = 2020) -> Candidate:
+def candidate(
+    sample: str, split: str, question: str, answer: str, year: int = 2020
+) -> LeakCandidate:
     of_answer = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
-    return Candidate(sample, split, question, tuple(of_answer), datetime(year, 1, 1, tzinfo=UTC))
+    return LeakCandidate(
+        sample, split, question, tuple(of_answer), datetime(year, 1, 1, tzinfo=UTC)
+    )
 
 
 TRAIN = candidate("t", "train", "How do tides and harbours go together?", "one two three four five")

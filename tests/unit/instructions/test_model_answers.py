@@ -7,20 +7,23 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.instructions.model_answers import Trained, chosen_samples, whose_answers
+from twin_assets.instructions.model_answers import TrainedCheckpoint, chosen_samples, whose_answers
 
-NOW = Trained("posts of today", "recipe")
+NOW = TrainedCheckpoint("posts of today", "recipe")
 
 
 def test_the_stable_version_is_asked_while_there_is_something_to_learn() -> None:
-    for trained in (Trained("older posts", "recipe"), Trained("posts of today", "older recipe")):
+    for trained in (
+        TrainedCheckpoint("older posts", "recipe"),
+        TrainedCheckpoint("posts of today", "older recipe"),
+    ):
         assert whose_answers("stable", trained=trained, now=NOW) == "stable"
 
 
 def test_a_release_alone_changes_no_pairs() -> None:
     """The first model was trained without pairs, the second on answers of the first."""
-    assert whose_answers("v1", trained=Trained("posts of today", "recipe"), now=NOW) == ""
-    second = Trained("posts of today", "recipe", answers_of="v1")
+    assert whose_answers("v1", trained=TrainedCheckpoint("posts of today", "recipe"), now=NOW) == ""
+    second = TrainedCheckpoint("posts of today", "recipe", answers_of="v1")
     assert whose_answers("v2", trained=second, now=NOW) == "v1"
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from twin_assets.instructions.preference_claims import shown_of_held_out
 from twin_assets.instructions.preference_pairs import (
+    AuthorPassage,
     HeldOut,
-    Passage,
     Trace,
     excessive_voters,
     leaking,
@@ -39,7 +39,7 @@ def trace(number: int = 1, **changes: object) -> Trace:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-PASSAGE = Passage(
+PASSAGE = AuthorPassage(
     sample_id="sample",
     document_id="document",
     chunk_id="chunk-b",
@@ -51,7 +51,7 @@ PASSAGE = Passage(
 )
 
 
-def pairs_of(*traces: Trace, passages: tuple[Passage, ...] = (PASSAGE,)):
+def pairs_of(*traces: Trace, passages: tuple[AuthorPassage, ...] = (PASSAGE,)):
     return pairs_of_traces(traces, passages, template=TEMPLATE, stop_words=STOP_WORDS)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from twin_assets.instructions.splits import Document, Draw, draw_splits
+from twin_assets.instructions.splits import SplitDocument, SplitRow, draw_splits
 
 WORDS = ("lorem", "tide", "harbour", "engine", "willow", "copper", "lantern", "orchard")
 
@@ -14,15 +14,15 @@ def text_of(number: int) -> str:
     )
 
 
-def documents(count: int, *, dated: bool = True, first: int = 0) -> list[Document]:
+def documents(count: int, *, dated: bool = True, first: int = 0) -> list[SplitDocument]:
     start = datetime(2015, 1, 1, tzinfo=UTC)
     return [
-        Document(f"doc-{n:04d}", start + timedelta(days=n) if dated else None, text_of(n))
+        SplitDocument(f"doc-{n:04d}", start + timedelta(days=n) if dated else None, text_of(n))
         for n in range(first, first + count)
     ]
 
 
-def split_of(draws: list[Draw]) -> dict[str, str]:
+def split_of(draws: list[SplitRow]) -> dict[str, str]:
     return {draw.document_id: draw.split for draw in draws}
 
 
@@ -66,14 +66,16 @@ def test_a_near_duplicate_takes_the_split_of_the_one_already_there() -> None:
             number = int(earlier.document_id[-4:])
             words = text_of(number).split()
             words[100] = "changed"
-            copy = Document("copy", datetime(2030, 1, 1, tzinfo=UTC), " ".join(words))
+            copy = SplitDocument("copy", datetime(2030, 1, 1, tzinfo=UTC), " ".join(words))
             (draw,) = draw_splits([copy], drawn=drawn)
             assert (draw.split, draw.because) == (split, f"like {earlier.document_id}")
 
 
 def test_near_duplicates_within_the_first_import_are_not_torn_apart() -> None:
     old, *others = documents(100)
-    repost = Document("repost", datetime(2030, 1, 1, tzinfo=UTC), old.text + " and a last word")
+    repost = SplitDocument(
+        "repost", datetime(2030, 1, 1, tzinfo=UTC), old.text + " and a last word"
+    )
     draws = {draw.document_id: draw for draw in draw_splits([repost, old, *others], drawn=[])}
     assert draws["repost"].because == f"like {old.document_id}"
     assert draws["repost"].split == draws[old.document_id].split
@@ -81,6 +83,6 @@ def test_near_duplicates_within_the_first_import_are_not_torn_apart() -> None:
 
 def test_a_text_that_shares_little_is_no_duplicate() -> None:
     drawn = draw_splits(documents(20), drawn=[])
-    half = Document("half", None, " ".join(text_of(3).split()[:60]) + " " + text_of(500))
+    half = SplitDocument("half", None, " ".join(text_of(3).split()[:60]) + " " + text_of(500))
     (draw,) = draw_splits([half], drawn=drawn)
     assert draw.because == "hash"

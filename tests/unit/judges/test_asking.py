@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.judges.rating_server import RatingServer, serving
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.asking import Rater, Rubric, as_score, whole_numbers
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.asking import Rubric, RubricRater, as_score, whole_numbers
+from twin_resources.quality.judges.judge import JudgedAnswer
 
 PROMPT = "{samples}|{question}|{passages}|<answer>\n{answer}\n</answer>"
 
@@ -27,10 +27,10 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
 
 
 def test_each_answer_is_asked_about_once_and_an_empty_one_never(model: RatingServer) -> None:
-    rater = Rater("openai/judge", rubric(), demanded=True)
-    one, two = Answered("Why?", "It says 4", ("a", "b")), Answered("Why?", "It says 2")
+    rater = RubricRater("openai/judge", rubric(), demanded=True)
+    one, two = JudgedAnswer("Why?", "It says 4", ("a", "b")), JudgedAnswer("Why?", "It says 2")
 
-    found = rater.rate([one, two, one, Answered("Why?", " \n")])
+    found = rater.rate([one, two, one, JudgedAnswer("Why?", " \n")])
 
     assert found == {one: 4, two: 2}
     assert sorted(model.prompts) == sorted(
@@ -43,8 +43,8 @@ def test_each_answer_is_asked_about_once_and_an_empty_one_never(model: RatingSer
 
 
 def test_the_order_follows_from_the_texts(model: RatingServer) -> None:
-    rater = Rater("openai/judge", rubric(), demanded=True)
-    answered = [Answered("Why?", f"Of {n} it says {n % 5 + 1}") for n in range(20)]
+    rater = RubricRater("openai/judge", rubric(), demanded=True)
+    answered = [JudgedAnswer("Why?", f"Of {n} it says {n % 5 + 1}") for n in range(20)]
 
     forwards = list(rater.rate(answered))
 
@@ -56,20 +56,22 @@ def test_the_order_follows_from_the_texts(model: RatingServer) -> None:
 def test_what_cannot_be_read_is_asked_thrice_and_then_missing_or_an_error(
     model: RatingServer,
 ) -> None:
-    one = Answered("Why?", "It says nothing")
+    one = JudgedAnswer("Why?", "It says nothing")
 
-    lenient = Rater("openai/judge", rubric(), demanded=False)
-    assert lenient.rate([one, Answered("Why?", "It says 1")])[one] is None
+    lenient = RubricRater("openai/judge", rubric(), demanded=False)
+    assert lenient.rate([one, JudgedAnswer("Why?", "It says 1")])[one] is None
     assert (lenient.spent.calls, lenient.spent.unreadable) == (4, 3)
     with pytest.raises(TwinError, match="no rating in 3 tries"):
-        Rater("openai/judge", rubric(), demanded=True).rate([one])
+        RubricRater("openai/judge", rubric(), demanded=True).rate([one])
 
 
 def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(lambda answer: answer, monkeypatch):
         pass  # gone now, its port is free
     with pytest.raises(TwinError, match="rate 1 answers"):
-        Rater("openai/judge", rubric(), demanded=False).rate([Answered("Why?", "It says 1")])
+        RubricRater("openai/judge", rubric(), demanded=False).rate(
+            [JudgedAnswer("Why?", "It says 1")]
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_only_whole_numbers_of_one_object_count(said: str, numbers: tuple[int, .
 
 
 def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
-    Rater("openai/judge", rubric(), demanded=True).rate([Answered("Why?", "It says 4")])
+    RubricRater("openai/judge", rubric(), demanded=True).rate([JudgedAnswer("Why?", "It says 4")])
 
     [asked] = model.formats
     assert asked["type"] == "json_schema"
@@ -104,8 +106,8 @@ def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
 
 def test_a_server_that_refuses_the_schema_is_asked_without(model: RatingServer) -> None:
     model.refuses_formats = True
-    one, two = Answered("Why?", "It says 4"), Answered("Why?", "It says 2")
-    rater = Rater("openai/judge", rubric(), demanded=True)
+    one, two = JudgedAnswer("Why?", "It says 4"), JudgedAnswer("Why?", "It says 2")
+    rater = RubricRater("openai/judge", rubric(), demanded=True)
 
     assert rater.rate([one, two]) == {one: 4, two: 2}
     assert model.formats == [{}, {}]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.judges.rating_server import RatingServer, serving
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import Answered, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.language_model import RUBRIC, LanguageModelJudge
 
 
@@ -40,16 +40,16 @@ def test_a_rating_becomes_a_score_and_equal_answers_are_asked_about_once(
     model: RatingServer,
 ) -> None:
     judge = LanguageModelJudge("openai/judge")
-    answered = [Answered("Why?", f"rate {n}", ("a passage",)) for n in (5, 1, 3, 5)]
+    answered = [JudgedAnswer("Why?", f"rate {n}", ("a passage",)) for n in (5, 1, 3, 5)]
 
-    assert judge.score_all([*answered, Answered("Why?", "  ")]) == [1.0, 0.0, 0.5, 1.0, 0.0]
+    assert judge.score_all([*answered, JudgedAnswer("Why?", "  ")]) == [1.0, 0.0, 0.5, 1.0, 0.0]
     assert judge.spent.calls == len(model.prompts) == 3
     assert all("a passage" in prompt for prompt in model.prompts)
 
 
 def test_scores_do_not_hang_on_the_order_given(model: RatingServer) -> None:
     judge = LanguageModelJudge("openai/judge")
-    answered = [Answered("Why?", f"{n % 5 + 1} is answer {n}") for n in range(12)]
+    answered = [JudgedAnswer("Why?", f"{n % 5 + 1} is answer {n}") for n in range(12)]
 
     assert judge.score_all(answered[::-1]) == judge.score_all(answered)[::-1]
 

@@ -6,12 +6,12 @@ import pytest
 
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.fluency import fluent
-from twin_resources.quality.judges.judge import Answered, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
-    Pair,
     TopicJudge,
     TopicNotCalibrated,
+    TopicPair,
     calibrate_topic,
     of_other_documents,
 )
@@ -27,9 +27,11 @@ RIVER = (
 SUBJECTS = ("clock spring", "river heron", "bread oven", "moth lamp", "tower bell")
 
 
-def pairs(count: int = 40) -> list[Pair]:
+def pairs(count: int = 40) -> list[TopicPair]:
     return [
-        Pair(f"what about {SUBJECTS[n % 5]}", f"{SUBJECTS[n % 5]} again number {n}", f"d{n % 5}")
+        TopicPair(
+            f"what about {SUBJECTS[n % 5]}", f"{SUBJECTS[n % 5]} again number {n}", f"d{n % 5}"
+        )
         for n in range(count)
     ]
 
@@ -57,11 +59,14 @@ def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> N
     ("given", "said"),
     [
         (pairs(19), "19 training pairs"),
-        ([Pair("a clock", "clock", "one document")] * 30, "of 1 documents"),
-        ([Pair(f"about nothing {n}", f"matter {n % 7} said", f"d{n}") for n in range(30)], "close"),
+        ([TopicPair("a clock", "clock", "one document")] * 30, "of 1 documents"),
+        (
+            [TopicPair(f"about nothing {n}", f"matter {n % 7} said", f"d{n}") for n in range(30)],
+            "close",
+        ),
     ],
 )
-def test_without_a_scale_it_is_said_why(given: list[Pair], said: str) -> None:
+def test_without_a_scale_it_is_said_why(given: list[TopicPair], said: str) -> None:
     with pytest.raises(TopicNotCalibrated, match=said):
         calibrate_topic(given, embed=embed, embedder="e1")
 
@@ -72,7 +77,7 @@ def test_topic_falls_for_another_subject_a_loop_and_silence() -> None:
 
     own, other, loop, nothing = judge.score_all(
         [
-            Answered(question, answer)
+            JudgedAnswer(question, answer)
             for answer in (CLOCK, RIVER, "The clock has a spring. " * 15, " ")
         ]
     )
@@ -92,10 +97,10 @@ def test_support_counts_what_the_passages_hold_sentence_by_sentence() -> None:
 
     whole, half, none, bare = judge.score_all(
         [
-            Answered("q", quoted, passages),
-            Answered("q", f"{quoted} {invented}", passages),
-            Answered("q", invented, passages),
-            Answered("q", quoted, ()),
+            JudgedAnswer("q", quoted, passages),
+            JudgedAnswer("q", f"{quoted} {invented}", passages),
+            JudgedAnswer("q", invented, passages),
+            JudgedAnswer("q", quoted, ()),
         ]
     )
 

@@ -19,7 +19,7 @@ from twin_resources.access.spending_limits import OverLimit, SpendingLimit, Spen
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges import asking
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.language_model import RUBRIC, LanguageModelJudge
 from twin_resources.quality.judges.terms import FREE, JudgeTerms, terms_of
 from twin_resources.settings import Settings
@@ -27,7 +27,7 @@ from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
 AGREED = Author("ada", "Ada", consent="2026-01-01: by mail")
-ANSWERED = [Answered("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) for n in range(6)]
+ANSWERED = [JudgedAnswer("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) for n in range(6)]
 
 
 @dataclass
@@ -88,7 +88,7 @@ def test_a_refusal_is_tried_again_as_a_request_of_its_own_and_costs_nothing(
 
 def test_who_does_not_answer_in_time_may_have_been_paid(paid: Paid) -> None:
     judge = paid.judge(1.0, timeout_s=0.2)
-    slow = Answered("Which oil? (hang)", "Thin oil.")
+    slow = JudgedAnswer("Which oil? (hang)", "Thin oil.")
     with pytest.raises(TwinError, match="rate 1 answers"):
         judge.score_all([slow])
     assert paid.spent_nano() == pytest.approx(3 * judge.most_usd([slow]) * NANO, abs=3)
@@ -184,7 +184,7 @@ def test_without_a_judge_there_are_no_terms(home: Settings) -> None:
 def test_readers_words_leave_redacted_and_stay_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = Answered(
+    one = JudgedAnswer(
         "I am ann@brookmill.net, which oil?", "Thin oil, ann@brookmill.net.", ("By Ada.",)
     )
     with serving(lambda _: '{"rating": 4}', monkeypatch) as server:

@@ -6,9 +6,15 @@ from dataclasses import replace
 
 import polars as pl
 
-from twin_resources.quality.judges.pairs import COLUMNS, PLANT, Trial, pairs_of, plant_differences
+from twin_resources.quality.judges.pairs import (
+    COLUMNS,
+    PLANT,
+    JudgedComparison,
+    pairs_of,
+    plant_differences,
+)
 
-TRIAL = Trial("c" * 8, "i" * 8, "", ("topic@1", "voice@1"), "sampling")
+TRIAL = JudgedComparison("c" * 8, "i" * 8, "", ("topic@1", "voice@1"), "sampling")
 
 
 def row(
@@ -20,7 +26,7 @@ def row(
     ]
     plant = "shuffled" if source == PLANT else ""
     trial = more.pop("trial", TRIAL)
-    assert isinstance(trial, Trial)
+    assert isinstance(trial, JudgedComparison)
     return trial.row(sequence, source, prompt, plant) | {"scores": scores} | more
 
 

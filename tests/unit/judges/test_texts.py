@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from twin_resources.quality.judges.texts import Hand, bundled_hands, divided, merged, of_others
+from twin_resources.quality.judges.texts import (
+    WriterSample,
+    bundled_hands,
+    divided,
+    merged,
+    of_others,
+)
 
 
 def test_a_sample_author_who_was_imported_under_another_name_is_no_other() -> None:
@@ -23,11 +29,11 @@ def test_a_quotation_in_common_does_not_make_two_authors_one() -> None:
     passages = tuple(
         (f"d{n}", f"Something of my own, number {n}, and more of it.") for n in range(9)
     )
-    hand = Hand("bob", (*passages, ("d9", quoted)))
+    hand = WriterSample("bob", (*passages, ("d9", quoted)))
 
     assert of_others([hand], [f"She says: {quoted}"]) == [hand]
     assert of_others([hand], [text for _, text in hand.passages] * 2) == [hand], "too short to know"
-    assert of_others([Hand("bob", (("d9", quoted),))], [quoted]) == []
+    assert of_others([WriterSample("bob", (("d9", quoted),))], [quoted]) == []
 
 
 def test_an_author_in_two_parts_is_one_hand_again() -> None:

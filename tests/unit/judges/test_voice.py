@@ -7,9 +7,9 @@ import random
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.style_features import common_words, masked, windows
-from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
+from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 
@@ -24,14 +24,14 @@ def ornate(chance: random.Random) -> str:
     return f"One might say, perhaps, that the {thing} was, in its way, very like the {other}, and "
 
 
-def hand(write: object, name: str, seed: int, documents: int = 30) -> Source:
+def hand(write: object, name: str, seed: int, documents: int = 30) -> WriterTexts:
     chance = random.Random(seed)
     texts = tuple(
         (f"{name}-{n}", "".join(write(chance) for _ in range(5)))  # type: ignore[operator]
         for n in range(documents)
         for _ in range(2)
     )
-    return Source(name, texts)
+    return WriterTexts(name, texts)
 
 
 def test_it_tells_two_hands_apart_on_texts_it_has_not_seen() -> None:
@@ -39,8 +39,8 @@ def test_it_tells_two_hands_apart_on_texts_it_has_not_seen() -> None:
     judge = VoiceJudge(found)
     own, other = hand(terse, "new", 3, 5), hand(ornate, "new", 4, 5)
 
-    mine = judge.score_all([Answered("q", text) for _, text in own.texts])
-    theirs = judge.score_all([Answered("q", text) for _, text in other.texts])
+    mine = judge.score_all([JudgedAnswer("q", text) for _, text in own.texts])
+    theirs = judge.score_all([JudgedAnswer("q", text) for _, text in other.texts])
 
     assert found.auc == 1.0
     assert min(mine) > 0.9

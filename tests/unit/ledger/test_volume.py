@@ -14,14 +14,14 @@ import pytest
 from sqlalchemy import text
 
 from tests.unit.ledger.conftest import MORNING, World, trace_name
-from twin_resources.observability.trace_store.scores import Score, score_of
+from twin_resources.observability.trace_store.scores import ScoreRow, score_of
 from twin_resources.quality.ledger.settling import allowed_days
 
 Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in milliseconds
 
 
 def put_votes(world: World, votes: list[Vote]) -> None:
-    rows: list[Score] = []
+    rows: list[ScoreRow] = []
     for identity, reader, trace, value, stamp in votes:
         body: dict[str, Any] = {
             "id": identity,

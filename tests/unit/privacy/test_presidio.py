@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.privacy import Span, redact
+from twin_resources.privacy import TextSpan, redact
 from twin_resources.privacy.presidio import NamesAndPlaces, second_pass, version_of
 
 
-def names(text: str) -> Iterator[Span]:
+def names(text: str) -> Iterator[TextSpan]:
     """Finds one name, and claims a placeholder as well."""
     for found in ("Ann Bell", "[e-mail]"):
         start = text.find(found)
         if start != -1:
-            yield Span(start, start + len(found), "name")
+            yield TextSpan(start, start + len(found), "name")
 
 
 def test_a_second_pass_adds_names_and_leaves_placeholders() -> None:
@@ -37,7 +37,7 @@ def test_a_second_pass_that_finds_nothing_changes_nothing() -> None:
 
 
 def test_what_a_second_pass_raises_is_raised() -> None:
-    def fails(text: str) -> Iterator[Span]:
+    def fails(text: str) -> Iterator[TextSpan]:
         raise LookupError(text)
 
     with pytest.raises(LookupError, match="a wheel"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from twin_resources.privacy import (
     KINDS,
-    Span,
+    TextSpan,
     count_personal,
     find_personal,
     redact,
@@ -143,8 +143,17 @@ def test_numbers_as_people_write_them_at_home(text: str, region: str) -> None:
 
 
 def test_overlapping_spans_are_one_of_the_surer_kind() -> None:
-    spans = [Span(5, 9, "phone"), Span(0, 6, "card"), Span(9, 12, "phone"), Span(20, 21, "iban")]
-    assert joined(spans) == (Span(0, 9, "card"), Span(9, 12, "phone"), Span(20, 21, "iban"))
+    spans = [
+        TextSpan(5, 9, "phone"),
+        TextSpan(0, 6, "card"),
+        TextSpan(9, 12, "phone"),
+        TextSpan(20, 21, "iban"),
+    ]
+    assert joined(spans) == (
+        TextSpan(0, 9, "card"),
+        TextSpan(9, 12, "phone"),
+        TextSpan(20, 21, "iban"),
+    )
     assert joined([]) == ()
 
 

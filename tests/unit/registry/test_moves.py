@@ -13,9 +13,9 @@ from twin_resources.registry.moves import (
     BY_FORCE,
     BY_HAND,
     BY_ITSELF,
-    Claim,
     Evidence,
     Finding,
+    GateClaim,
     LegalMove,
     Mode,
     ModelVersion,
@@ -50,7 +50,9 @@ def version(number: int, state: VersionState = "candidate", **values: object) ->
 
 
 def verdict(number: int, outcome: Outcome = "passed", gate: str = GATE) -> Verdict:
-    claim = Claim("beats_base_model", outcome == "passed", 30.1, 28.0, "perplexity 30.1, base 28.0")
+    claim = GateClaim(
+        "beats_base_model", outcome == "passed", 30.1, 28.0, "perplexity 30.1, base 28.0"
+    )
     return Verdict("mara", f"hash{number}", gate, outcome, (claim,), "2026-01-02T00:00:00+00:00")
 
 

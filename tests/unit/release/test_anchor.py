@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from twin_resources.quality.release.anchor import Certified, anchor_of
+from twin_resources.quality.release.anchor import CertifiedBaseline, anchor_of
 from twin_resources.registry.moves import ModelVersion, Move, VersionState
 
 
@@ -36,10 +36,10 @@ def released(*numbers: int) -> list[Move]:
     ]
 
 
-def certified(**means: float) -> dict[int, dict[str, Certified]]:
+def certified(**means: float) -> dict[int, dict[str, CertifiedBaseline]]:
     """`v2=.7`: what the thumbs of version 2 certify, for one class of questions."""
     return {
-        int(name[1:]): {"thumbs": Certified({"how": mean}, {"how": 500})}
+        int(name[1:]): {"thumbs": CertifiedBaseline({"how": mean}, {"how": 500})}
         for name, mean in means.items()
     }
 
@@ -66,16 +66,16 @@ def test_it_is_the_best_that_was_certified(means: dict[str, float], anchor: int)
 def test_an_easier_mix_of_questions_makes_no_version_better() -> None:
     bounds = {"how": 0.5, "thanks": 0.9}
     found = {
-        1: {"thumbs": Certified(bounds, {"how": 450, "thanks": 50})},
-        2: {"thumbs": Certified({"how": 0.49, "thanks": 0.9}, {"how": 50, "thanks": 450})},
+        1: {"thumbs": CertifiedBaseline(bounds, {"how": 450, "thanks": 50})},
+        2: {"thumbs": CertifiedBaseline({"how": 0.49, "thanks": 0.9}, {"how": 50, "thanks": 450})},
     }
     assert anchor_of([version(1), version(2, "stable")], released(1, 2), found) == 1
 
 
 def test_it_must_be_better_on_every_stream_that_both_have() -> None:
     found = certified(v1=0.5, v2=0.6)
-    found[1]["judge:topic@1"] = Certified({"how": 0.8}, {"how": 500})
-    found[2]["judge:topic@1"] = Certified({"how": 0.7}, {"how": 500})
+    found[1]["judge:topic@1"] = CertifiedBaseline({"how": 0.8}, {"how": 500})
+    found[2]["judge:topic@1"] = CertifiedBaseline({"how": 0.7}, {"how": 500})
     assert anchor_of([version(1), version(2, "stable")], released(1, 2), found) == 1
 
 

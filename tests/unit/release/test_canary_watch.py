@@ -10,27 +10,27 @@ import pytest
 
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.answering import Answering, Standby
 from twin_resources.gateway.breaker import Breaker
 from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.choice import Chosen, Server
+from twin_resources.gateway.choice import RouteDecision, Server
 from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.live import Live
+from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request_record import Fallback, RequestRecord
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
 
 ANN = Author("ann", "Ann")
-STABLE = Chosen("ann/v1", "v1", "h1", "", "stable", 1.0)
-CANARY = Chosen("ann/v2", "v2", "h2", "", "canary", 0.1)
+STABLE = RouteDecision("ann/v1", "v1", "h1", "", "stable", 1.0)
+CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 
-def request(chosen: Chosen, *, seconds: float = 0.1) -> Answering:
+def request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
     asked = read_question(
         {"model": "twin/ann", "messages": [{"role": "user", "content": "Which oil?"}]}
     )
     canary = chosen.route == "canary"
-    return Answering(
+    return RequestRecord(
         asked=asked,
         author=ANN,
         chosen=chosen,
@@ -42,14 +42,14 @@ def request(chosen: Chosen, *, seconds: float = 0.1) -> Answering:
         usd_per_hour=0.02,
         meter=Throughput(),
         seconds=seconds,
-        standby=Standby(STABLE, "t1", [], Throughput()) if canary else None,
+        fallback=Fallback(STABLE, "t1", [], Throughput()) if canary else None,
     )
 
 
-def failed(chosen: Chosen = CANARY) -> Answering:
+def failed(chosen: RouteDecision = CANARY) -> RequestRecord:
     found = request(chosen)
     found.begin()
-    found.answered_by_standby("canary failed: answered by stable")
+    found.answered_by_fallback("canary failed: answered by stable")
     return found
 
 
@@ -68,13 +68,13 @@ class Registry:
 
 
 @pytest.fixture
-def live(home: Settings) -> Live:
+def live(home: Settings) -> LiveConfig:
     served = ServedVersion(1, "h1", "", "", None, "", "")
     entry = AuthorPolicy(
         served, replace(served, version=2, checkpoint="h2"), {"stable": 0.9, "canary": 0.1}
     )
     write_policy(home.policy_path, Policy("", "", {"ann": entry}))
-    found = Live(home)
+    found = LiveConfig(home)
     found.refresh()
     found.current = replace(
         found.current, servers={"ann/v1": Server("http://127.0.0.1:1/v1", "a", "", ready=True)}
@@ -82,7 +82,7 @@ def live(home: Settings) -> Live:
     return found
 
 
-def canary_of(live: Live) -> ServedVersion | None:
+def canary_of(live: LiveConfig) -> ServedVersion | None:
     policy = live.current.policy_of("ann")
     assert policy is not None
     return policy.canary
@@ -99,7 +99,7 @@ def run(work: Callable[[], None], watch: CanaryWatch, *, until: Callable[[], obj
     asyncio.run(inside())
 
 
-def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: Live) -> None:
+def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
@@ -119,7 +119,7 @@ def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: Live) ->
 
 
 def test_it_stays_away_while_the_registry_cannot_be_told(
-    live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    live: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("twin_resources.gateway.canary_watch.AGAIN_S", 0.01)
     registry = Registry(failures=3)
@@ -136,7 +136,7 @@ def test_it_stays_away_while_the_registry_cannot_be_told(
     assert canary_of(live) is None, "the file still lists it"
 
 
-def test_one_that_the_policy_let_go_may_come_again(live: Live, home: Settings) -> None:
+def test_one_that_the_policy_let_go_may_come_again(live: LiveConfig, home: Settings) -> None:
     before = live.current.policy
     assert before is not None
     live.stop_canary("ann/v2")
@@ -148,7 +148,7 @@ def test_one_that_the_policy_let_go_may_come_again(live: Live, home: Settings) -
     assert canary_of(live) == entry.canary
 
 
-def test_what_neither_could_answer_or_nobody_waited_for_says_nothing(live: Live) -> None:
+def test_what_neither_could_answer_or_nobody_waited_for_says_nothing(live: LiveConfig) -> None:
     watch = CanaryWatch(live, Registry())
     for _ in range(20):
         watch.ended(failed(), answered=False)
@@ -157,7 +157,7 @@ def test_what_neither_could_answer_or_nobody_waited_for_says_nothing(live: Live)
     assert canary_of(live) is not None
 
 
-def test_slow_answers_count_against_the_stable_versions_own(live: Live) -> None:
+def test_slow_answers_count_against_the_stable_versions_own(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
@@ -175,7 +175,7 @@ def test_slow_answers_count_against_the_stable_versions_own(live: Live) -> None:
     assert "requests took longer than 3 s" in registry.told[0][2]
 
 
-def test_findings_in_answers_stop_a_canary(live: Live) -> None:
+def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
     leaking = request(CANARY)
@@ -189,15 +189,15 @@ def test_findings_in_answers_stop_a_canary(live: Live) -> None:
     assert registry.told[0][2].startswith("safety: 6 of its 6 requests")
 
 
-def test_a_standby_that_took_over_is_what_the_record_says() -> None:
+def test_a_fallback_that_took_over_is_what_the_record_says() -> None:
     record = failed()
     assert (record.chosen, record.drawn) == (STABLE, CANARY)
     assert record.template == "t1"
-    record.answered_by_standby("again")
+    record.answered_by_fallback("again")
     assert record.degraded == ("canary failed: answered by stable",)
 
 
-def test_a_breaker_starts_anew_for_a_canary_that_comes_again(live: Live) -> None:
+def test_a_breaker_starts_anew_for_a_canary_that_comes_again(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 

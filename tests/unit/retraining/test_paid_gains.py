@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.unit.gateway.routing.labelled import PAID, drawn, fitted_policy
 from twin_resources.authors import Author
-from twin_resources.quality.retraining.diverting import classes_paid_gains
+from twin_resources.quality.retraining.rerouting import classes_paid_gains
 from twin_resources.registry.registry import Registry
 from twin_resources.router.policy_file import policy_file, write_routing_policy
 from twin_resources.settings import Settings

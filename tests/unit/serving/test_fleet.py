@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.unit.test_answer_model import models_at
 from twin_resources.models.serving.fleet import version_key, wanted_versions
-from twin_resources.models.serving.fleet_member import LONGEST_PAUSE_S, Wanted, retry_pause
+from twin_resources.models.serving.fleet_member import LONGEST_PAUSE_S, WantedServer, retry_pause
 from twin_resources.models.serving.named_server import LOOK_EVERY_S, NamedMember
-from twin_resources.registry.policy import AuthorPolicy, Divert, Policy, ServedVersion
+from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
 from twin_resources.settings import Settings
 
 
@@ -31,15 +31,15 @@ def test_every_authors_stable_and_canary_are_wanted_and_nothing_else() -> None:
     )
 
     assert wanted_versions(policy) == {
-        "ada/v3": Wanted("/base.gguf", "/a.gguf"),
-        "ada/v4": Wanted("/base.gguf", "/b.gguf"),
-        "bob/v1": Wanted("/base.gguf", None),
+        "ada/v3": WantedServer("/base.gguf", "/a.gguf"),
+        "ada/v4": WantedServer("/base.gguf", "/b.gguf"),
+        "bob/v1": WantedServer("/base.gguf", None),
     }
     assert version_key("ada", 3) == "ada/v3"
 
 
 def test_a_version_that_answers_diverted_classes_is_wanted() -> None:
-    divert = Divert({"how_to": "v2", "fact": "paid", "opinion": "v2"}, {"v2": version(2)})
+    divert = Reroute({"how_to": "v2", "fact": "paid", "opinion": "v2"}, {"v2": version(2)})
     policy = Policy(authors={"ada": AuthorPolicy(version(3), divert=divert)})
 
     assert sorted(wanted_versions(policy)) == ["ada/v2", "ada/v3"]
@@ -53,20 +53,20 @@ def test_an_answer_model_at_an_address_is_wanted_there_and_one_in_a_file_here() 
     policy = Policy(authors={"ada": AuthorPolicy(there), "bob": AuthorPolicy(here)})
 
     assert wanted_versions(policy) == {
-        "ada/v1": Wanted("", None, "http://127.0.0.1:9/v1#large"),
-        "bob/v1": Wanted("/l.gguf", None),
+        "ada/v1": WantedServer("", None, "http://127.0.0.1:9/v1#large"),
+        "bob/v1": WantedServer("/l.gguf", None),
     }
 
 
 def test_who_answers_at_an_address_is_there_while_it_lists_its_model(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, answer_model_key="sk-there")
     with models_at("large", "small", key="sk-there") as url:
-        member = NamedMember("ada/v1", Wanted("", None, f"{url}#large"), settings=settings)
+        member = NamedMember("ada/v1", WantedServer("", None, f"{url}#large"), settings=settings)
         member.step(0.0)
         assert member.server is not None
         assert (member.server.url, member.server.alias) == (url, "large")
         assert (member.server.key, member.server.pid, member.problem) == ("sk-there", None, "")
-        gone = NamedMember("bob/v1", Wanted("", None, f"{url}#medium"), settings=settings)
+        gone = NamedMember("bob/v1", WantedServer("", None, f"{url}#medium"), settings=settings)
         gone.step(0.0)
         assert gone.server is None
         assert "it offers large, small" in gone.problem

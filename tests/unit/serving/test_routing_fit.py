@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
-from twin_assets.serving.routing_fit import Outcome, Prices, list_of, models_of, refit
+from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, list_of, models_of, refit
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata, readers_values
 from twin_resources.gateway.queueing import load_points
 from twin_resources.quality.judges import routing_labels
 from twin_resources.quality.judges.routing_labels import (
     LabelArrays,
-    Purchase,
+    LabelPurchase,
     arrays_of,
     plant_gains,
 )
@@ -56,7 +56,9 @@ def joined(first: LabelArrays, then: LabelArrays) -> LabelArrays:
     return LabelArrays(**values)
 
 
-def fitted(labels: LabelArrays, standing: RoutingPolicy | None = None, **change: object) -> Outcome:
+def fitted(
+    labels: LabelArrays, standing: RoutingPolicy | None = None, **change: object
+) -> FitOutcome:
     given: dict[str, object] = {
         "models": (OWN, PAID),
         "embedder": "made",
@@ -231,13 +233,13 @@ def test_a_larger_model_that_cannot_be_compared_is_left_out() -> None:
 
 
 def test_prices_are_means_over_the_labels(first: LabelArrays) -> None:
-    own, paid = models_of(first, "c", "p", Prices(0.2, 2.0, 8.0))
+    own, paid = models_of(first, "c", "p", ModelPrices(0.2, 2.0, 8.0))
     assert own.usd == pytest.approx(0.2 * 500 / 1e6)
     assert paid.usd == pytest.approx(PAID.usd)
 
 
 def test_rows_become_arrays_and_plants_do_not() -> None:
-    purchase = Purchase("c", "p", "e", ("topic@1", "voice@1"), "x")
+    purchase = LabelPurchase("c", "p", "e", ("topic@1", "voice@1"), "x")
     scores = [
         {"claim": "topic", "own": 0.5, "paid": 0.9},
         {"claim": "voice", "own": 0.8, "paid": 0.6},

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from twin_resources.storage.sources.arrivals import (
     ATTEMPTS,
-    Decision,
-    Known,
+    ArrivalDecision,
+    KnownSources,
     decide,
     named,
     run_key,
 )
 
-SETTLED = Known(3, "a", 1, True, 100.0)
-PENDING = Known(3, "a", 1, False, 100.0)
+SETTLED = KnownSources(3, "a", 1, True, 100.0)
+PENDING = KnownSources(3, "a", 1, False, 100.0)
 
 
-def look(known: Known | None, mark: str, **said: object) -> Decision:
+def look(known: KnownSources | None, mark: str, **said: object) -> ArrivalDecision:
     facts: dict[str, object] = {"imported_since": False, "in_flight": False, "last_run": ""}
     return decide(known, mark, now=200.0, **(facts | said))  # type: ignore[arg-type]
 
@@ -27,21 +27,25 @@ def look(known: Known | None, mark: str, **said: object) -> Decision:
 @pytest.mark.parametrize(
     ("known", "mark", "said", "after", "launch"),
     [
-        (None, "a", {}, Known(1, "a", 1, False, 200.0), True),
-        (None, "a", {"imported_since": True}, Known(0, "a", 0, True, 200.0), False),
+        (None, "a", {}, KnownSources(1, "a", 1, False, 200.0), True),
+        (None, "a", {"imported_since": True}, KnownSources(0, "a", 0, True, 200.0), False),
         (None, "a", {"in_flight": True}, None, False),
         (SETTLED, "a", {}, SETTLED, False),
-        (SETTLED, "b", {}, Known(4, "b", 1, False, 200.0), True),
+        (SETTLED, "b", {}, KnownSources(4, "b", 1, False, 200.0), True),
         (SETTLED, "b", {"in_flight": True}, SETTLED, False),
         (PENDING, "a", {"last_run": "SUCCESS"}, SETTLED, False),
         (PENDING, "a", {"last_run": "CANCELED"}, SETTLED, False),
-        (PENDING, "a", {"last_run": "FAILURE"}, Known(3, "a", 2, False, 200.0), True),
+        (PENDING, "a", {"last_run": "FAILURE"}, KnownSources(3, "a", 2, False, 200.0), True),
         (PENDING, "a", {"last_run": ""}, PENDING, True),
-        (PENDING, "b", {"last_run": "FAILURE"}, Known(4, "b", 1, False, 200.0), True),
+        (PENDING, "b", {"last_run": "FAILURE"}, KnownSources(4, "b", 1, False, 200.0), True),
     ],
 )
 def test_one_look(
-    known: Known | None, mark: str, said: dict[str, object], after: Known | None, launch: bool
+    known: KnownSources | None,
+    mark: str,
+    said: dict[str, object],
+    after: KnownSources | None,
+    launch: bool,
 ) -> None:
     decision = look(known, mark, **said)
     assert (decision.known, decision.launch) == (after, launch)
@@ -49,7 +53,7 @@ def test_one_look(
 
 
 def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
-    known: Known | None = SETTLED
+    known: KnownSources | None = SETTLED
     decision = look(known, "b")
     launched = 0
     while decision.launch:
@@ -64,13 +68,13 @@ def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
 def test_no_key_is_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
     """Also when a folder returns to a state that it had: Dagster starts no key a second time."""
-    known: Known | None = None
+    known: KnownSources | None = None
     meant: dict[str, str] = {}
     for mark, status in steps:
         decision = look(known, mark, last_run=status)
         known = decision.known
         assert known is not None
-        assert Known.from_json(known.as_json()) == known
+        assert KnownSources.from_json(known.as_json()) == known
         if decision.launch:
             assert meant.setdefault(run_key("posts", "ann", 1, known), mark) == mark
         assert known.mark == mark  # what was decided on is what is remembered

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.values import SettledValue
 
 unit_interval = st.floats(0.0, 1.0, allow_nan=False)
 
@@ -19,12 +19,12 @@ def stream_of(
     begin: int = 1,
     version: str = "v1",
     stream: str = "thumbs",
-) -> list[Settled]:
+) -> list[SettledValue]:
     """Values of one stream, numbered from `begin`."""
     numbered = list(enumerate(values, start=begin))
     names = list(classes) if classes is not None else ["how_to"] * len(numbered)
     return [
-        Settled(number, "mara", stream, version, name, value)
+        SettledValue(number, "mara", stream, version, name, value)
         for (number, value), name in zip(numbered, names, strict=True)
     ]
 

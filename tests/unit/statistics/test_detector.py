@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tests.unit.statistics.settled_values import stream_of, unit_interval
 from twin_resources.statistics.bets import BETS, FRACTIONS
 from twin_resources.statistics.detector import Alarm, Detector, fold, stakes, threshold
-from twin_resources.statistics.values import ImpossibleValue, Settled
+from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 C = threshold(armed_streams=1)
 lists = st.lists(unit_interval, max_size=60)
 baselines = st.floats(0.01, 0.99)
 
 
-def folded(values: list[Settled], baseline: float, *, limit: float = C) -> Detector:
+def folded(values: list[SettledValue], baseline: float, *, limit: float = C) -> Detector:
     state = Detector()
     for value in values:
         state, _ = fold(state, value, baseline, threshold=limit)
@@ -98,7 +98,7 @@ def test_replays_and_duplicates_change_nothing(
 ) -> None:
     ledger = stream_of(values)
     once = folded(ledger, baseline)
-    stutter: list[Settled] = []
+    stutter: list[SettledValue] = []
     for index, value in enumerate(ledger):
         back = data.draw(st.integers(0, index))
         stutter += [value, *ledger[back : index + 1]]
@@ -168,7 +168,7 @@ def test_a_damaged_state_is_refused(change: dict[str, object]) -> None:
 @pytest.mark.parametrize("value", [-0.01, 1.01, float("nan"), float("inf")])
 def test_values_outside_the_unit_interval_are_refused(value: float) -> None:
     with pytest.raises(ImpossibleValue, match="use score 5 of mara"):
-        Settled(5, "mara", "thumbs", "v1", "how_to", value)
+        SettledValue(5, "mara", "thumbs", "v1", "how_to", value)
 
 
 def test_an_alarm_names_its_stream() -> None:

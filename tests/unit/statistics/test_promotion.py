@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from tests.bench.retraining.releases import promoted_by
 from twin_resources.statistics.bets import FRACTIONS, factor, log_mean, log_stake
-from twin_resources.statistics.promotion import Pair, PairEvidence, begin, expected_pairs, fold
+from twin_resources.statistics.promotion import (
+    PairedDifference,
+    PairEvidence,
+    begin,
+    expected_pairs,
+    fold,
+)
 from twin_resources.statistics.values import ImpossibleValue
 
 differences = st.lists(st.floats(-1.0, 1.0), max_size=30)
@@ -20,7 +26,7 @@ differences = st.lists(st.floats(-1.0, 1.0), max_size=30)
 def after_pairs(values: list[float], **options: object) -> PairEvidence:
     evidence = begin(claims=("topic",), **options)  # type: ignore[arg-type]
     for number, value in enumerate(values, start=1):
-        evidence = fold(evidence, Pair(number, {"topic": value}))
+        evidence = fold(evidence, PairedDifference(number, {"topic": value}))
     return evidence
 
 
@@ -65,9 +71,9 @@ def test_without_a_margin_an_equal_one_wins_as_seldom_as_is_said() -> None:
 def test_after_the_verdict_and_on_replay_nothing_changes(values: list[float]) -> None:
     evidence = after_pairs(values)
     for number, value in enumerate(values, start=1):
-        assert fold(evidence, Pair(number, {"topic": value})) == evidence
+        assert fold(evidence, PairedDifference(number, {"topic": value})) == evidence
     if evidence.verdict != "undecided":
-        assert fold(evidence, Pair(99, {"topic": -1.0})) == evidence
+        assert fold(evidence, PairedDifference(99, {"topic": -1.0})) == evidence
 
 
 @given(differences)
@@ -76,7 +82,7 @@ def test_states_come_back_bit_for_bit(values: list[float]) -> None:
     plain = stored = begin(claims=("topic", "voice"), vetoes=("support",), anchored=True)
     for number, value in enumerate(values, start=1):
         both = {"topic": value, "voice": value / 2}
-        pair = Pair(number, {**both, "support": -value}, both)
+        pair = PairedDifference(number, {**both, "support": -value}, both)
         plain = fold(plain, pair)
         stored = fold(PairEvidence.from_json(stored.to_json()), pair)
     assert PairEvidence.from_json(stored.to_json()) == plain
@@ -108,11 +114,13 @@ def test_hundreds_of_losses_do_not_underflow() -> None:
 def test_every_claim_must_be_won() -> None:
     evidence = begin(claims=("topic", "voice"))
     for number in range(1, 41):
-        evidence = fold(evidence, Pair(number, {"topic": 1.0, "voice": 0.0 if number > 2 else 0.1}))
+        evidence = fold(
+            evidence, PairedDifference(number, {"topic": 1.0, "voice": 0.0 if number > 2 else 0.1})
+        )
     assert evidence.highest["topic"] > evidence.log_needed_up
     assert evidence.verdict == "undecided"
     for number in range(41, 120):
-        evidence = fold(evidence, Pair(number, {"topic": 0.0, "voice": 0.5}))
+        evidence = fold(evidence, PairedDifference(number, {"topic": 0.0, "voice": 0.5}))
     assert evidence.verdict == "promote"  # topic was won before, and stays so
 
 
@@ -121,7 +129,9 @@ def test_any_claim_rolls_back_at_k_by_alpha() -> None:
     evidence = begin(claims=("topic", "voice"), vetoes=("support",))
     assert evidence.log_needed_down == pytest.approx(math.log(3 / 0.05))
     for number in range(1, 21):
-        evidence = fold(evidence, Pair(number, {"topic": 0.2, "voice": 0.2, "support": -1.0}))
+        evidence = fold(
+            evidence, PairedDifference(number, {"topic": 0.2, "voice": 0.2, "support": -1.0})
+        )
     assert evidence.verdict == "roll_back"
     assert evidence.pairs > alone.pairs
 
@@ -129,19 +139,19 @@ def test_any_claim_rolls_back_at_k_by_alpha() -> None:
 def test_a_veto_is_not_needed_for_a_promotion() -> None:
     evidence = begin(claims=("topic",), vetoes=("support",))
     for number in range(1, 21):
-        evidence = fold(evidence, Pair(number, {"topic": 1.0, "support": 0.0}))
+        evidence = fold(evidence, PairedDifference(number, {"topic": 1.0, "support": 0.0}))
     assert evidence.verdict == "promote"
 
 
 def test_the_anchor_must_be_met_too() -> None:
     evidence = begin(claims=("topic",), anchored=True)
     for number in range(1, 101):
-        evidence = fold(evidence, Pair(number, {"topic": 0.2}, {"topic": -0.1}))
+        evidence = fold(evidence, PairedDifference(number, {"topic": 0.2}, {"topic": -0.1}))
     assert evidence.highest["topic"] > evidence.log_needed_up
     assert evidence.highest["topic/anchor"] < 1.0
     assert evidence.verdict == "undecided"
     with pytest.raises(ImpossibleValue, match="and the anchor"):
-        fold(evidence, Pair(101, {"topic": 0.2}))
+        fold(evidence, PairedDifference(101, {"topic": 0.2}))
 
 
 @pytest.mark.parametrize("value", [-1.1, 1.1, float("nan")])

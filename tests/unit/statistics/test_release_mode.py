@@ -7,11 +7,16 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.statistics.settled_values import stream_of
-from twin_resources.quality.release.release_mode import Trial, canary_pairs, choose, finding
-from twin_resources.statistics.promotion import Pair, PairEvidence, begin, fold
-from twin_resources.statistics.values import Settled
+from twin_resources.quality.release.release_mode import (
+    TrialFeasibility,
+    canary_pairs,
+    choose,
+    finding,
+)
+from twin_resources.statistics.promotion import PairedDifference, PairEvidence, begin, fold
+from twin_resources.statistics.values import SettledValue
 
-TRIAL = Trial(
+TRIAL = TrialFeasibility(
     certified=("topic", "voice"), prompts=300, canary_values_per_day=40.0, canary_readers=50
 )
 
@@ -46,8 +51,8 @@ def test_gate_otherwise_and_why() -> None:
 
 
 def test_canary_values_are_paired_within_their_class_each_used_once() -> None:
-    def at(number: int, version: str, kind: str, value: float) -> Settled:
-        return Settled(number, "mara", "thumbs", version, kind, value)
+    def at(number: int, version: str, kind: str, value: float) -> SettledValue:
+        return SettledValue(number, "mara", "thumbs", version, kind, value)
 
     values = [
         at(1, "v2", "fact", 1.0),  # nothing waits for it
@@ -60,14 +65,14 @@ def test_canary_values_are_paired_within_their_class_each_used_once() -> None:
         at(8, "v2", "how_to", 0.0),
     ]
     pairs = canary_pairs(values, candidate="v2", incumbent="v1", claim="thumbs")
-    assert pairs == [Pair(5, {"thumbs": 0.25}), Pair(8, {"thumbs": 0.0})]
+    assert pairs == [PairedDifference(5, {"thumbs": 0.25}), PairedDifference(8, {"thumbs": 0.0})]
     assert canary_pairs(stream_of([]), candidate="v2", incumbent="v1", claim="thumbs") == []
 
 
 def after(values: list[float]) -> PairEvidence:
     evidence = begin(claims=("topic",))
     for number, value in enumerate(values, start=1):
-        evidence = fold(evidence, Pair(number, {"topic": value}))
+        evidence = fold(evidence, PairedDifference(number, {"topic": value}))
     return evidence
 
 
@@ -92,7 +97,7 @@ def test_a_finding_without_a_margin_says_better() -> None:
     said = finding(evidence, mode="shadow", exhausted=False)
     assert "0 of about " in said.reason
     for number in range(1, 12):
-        evidence = fold(evidence, Pair(number, {"topic": 1.0}))
+        evidence = fold(evidence, PairedDifference(number, {"topic": 1.0}))
     said = finding(evidence, mode="shadow", exhausted=False)
     assert said.finding == "promote"
     assert said.reason.startswith("shadow: better, after ")

@@ -8,13 +8,13 @@ import pytest
 
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import Fall
-from twin_resources.statistics.poisoning import Carried
+from twin_resources.statistics.poisoning import EvidenceShares
 from twin_resources.statistics.retraining import (
-    Decision,
+    AlarmContext,
     LastRetraining,
-    Learnt,
-    Situation,
+    RetrainingDecision,
     StreamProgress,
+    TrainingFingerprint,
     decide,
     disarmed,
     is_incident,
@@ -22,7 +22,7 @@ from twin_resources.statistics.retraining import (
 )
 from twin_resources.statistics.retraining_limits import (
     DAY,
-    Limits,
+    RetrainingLimits,
     Usage,
     first_cause,
     growth,
@@ -31,10 +31,10 @@ from twin_resources.statistics.retraining_limits import (
 
 ALARM = Alarm("mara", "thumbs", "v3", 2, 917, 123_456.7, 100_000.0, 84, 820)
 NOW = 1_000 * DAY
-NEW, OLD = Learnt("data 2", "recipe 1"), Learnt("data 1", "recipe 1")
+NEW, OLD = TrainingFingerprint("data 2", "recipe 1"), TrainingFingerprint("data 1", "recipe 1")
 ARMING = StreamProgress("thumbs", False, 37, 500, 1.09, 0.0, 1e5)
 ARMED = StreamProgress("judge:rule@1", True, 812, 2_000, 50.0, 12.3, 1e5)
-SITUATION = Situation(
+SITUATION = AlarmContext(
     author="mara",
     version="v3",
     streams=(ARMING, ARMED),
@@ -43,7 +43,7 @@ SITUATION = Situation(
     now_there_is=NEW,
     stable_learnt=OLD,
     usage=Usage(),
-    limits=Limits(automatic=True),
+    limits=RetrainingLimits(automatic=True),
     now=NOW,
     alarmed_authors=1,
     armed_authors=1,
@@ -51,7 +51,7 @@ SITUATION = Situation(
 FALLS = (Fall("fact", 0.41, 0.77, 60),)
 
 
-def on(**changes: object) -> Decision:
+def on(**changes: object) -> RetrainingDecision:
     return decide(replace(SITUATION, **changes))  # type: ignore[arg-type]
 
 
@@ -166,7 +166,7 @@ def test_nothing_new_is_nothing_to_learn_from() -> None:
     assert (same.kind, same.closes_alarm, same.run_key) == ("nothing_to_learn", True, "")
     assert same.divert == ("fact",)
     assert "nothing to learn from" in same.message
-    assert on(now_there_is=Learnt("data 1", "recipe 2")).kind == "train"
+    assert on(now_there_is=TrainingFingerprint("data 1", "recipe 2")).kind == "train"
     assert on(stable_learnt=None).kind == "train"
 
 
@@ -177,18 +177,22 @@ def test_a_cause_outside_the_weights_is_named_instead_of_trained_on() -> None:
 
 
 def test_evidence_of_few_readers_trains_nothing() -> None:
-    few = on(carried=Carried(0.94, ("a", "b", "c"), 50))
+    few = on(carried=EvidenceShares(0.94, ("a", "b", "c"), 50))
     assert (few.kind, few.closes_alarm) == ("held_back", True)
     assert "3 of 50 readers carry 94% of the evidence" in few.message
-    assert on(carried=Carried(0.3, ("a", "b", "c"), 50)).kind == "train"
+    assert on(carried=EvidenceShares(0.3, ("a", "b", "c"), 50)).kind == "train"
 
 
 def test_what_only_waits_stays_open() -> None:
     for usage, limits, words in (
-        (Usage(), Limits(), "--auto-retrain"),
-        (Usage(last_started=NOW - 0.25 * DAY), Limits(automatic=True), "cooldown, 18 hours left"),
-        (Usage(runs=8), Limits(automatic=True), "budget reached: 8 of 8 runs"),
-        (Usage(hours=40.0), Limits(automatic=True), "budget reached: 40.0 of 40 hours"),
+        (Usage(), RetrainingLimits(), "--auto-retrain"),
+        (
+            Usage(last_started=NOW - 0.25 * DAY),
+            RetrainingLimits(automatic=True),
+            "cooldown, 18 hours left",
+        ),
+        (Usage(runs=8), RetrainingLimits(automatic=True), "budget reached: 8 of 8 runs"),
+        (Usage(hours=40.0), RetrainingLimits(automatic=True), "budget reached: 40.0 of 40 hours"),
     ):
         waiting = on(usage=usage, limits=limits)
         assert (waiting.kind, waiting.closes_alarm, waiting.run_key) == ("held_back", False, "")
@@ -198,17 +202,17 @@ def test_what_only_waits_stays_open() -> None:
 
 def test_a_clock_set_back_counts_as_no_time() -> None:
     assert held_back_by(
-        "quality", Usage(last_started=NOW + 3_600), Limits(automatic=True), now=NOW
+        "quality", Usage(last_started=NOW + 3_600), RetrainingLimits(automatic=True), now=NOW
     ) == ("cooldown, 24 hours left")
 
 
 def test_duties_and_orders_wait_for_a_run_only() -> None:
     spent = Usage(last_started=NOW, runs=99, hours=999.0)
     for cause in ("forget", "by_hand"):
-        assert held_back_by(cause, spent, Limits(), now=NOW) is None  # type: ignore[arg-type]
-        held = held_back_by(cause, Usage(in_flight="ab"), Limits(), now=NOW)  # type: ignore[arg-type]
+        assert held_back_by(cause, spent, RetrainingLimits(), now=NOW) is None  # type: ignore[arg-type]
+        held = held_back_by(cause, Usage(in_flight="ab"), RetrainingLimits(), now=NOW)  # type: ignore[arg-type]
         assert held == "run ab is in flight"
-    assert held_back_by("new_posts", spent, Limits(), now=NOW) is not None
+    assert held_back_by("new_posts", spent, RetrainingLimits(), now=NOW) is not None
 
 
 def test_priorities() -> None:
@@ -222,4 +226,4 @@ def test_priorities() -> None:
     [(24, 199, None), (25, 0, "new_posts"), (0, 200, "new_pairs"), (25, 200, "new_posts")],
 )
 def test_growth(posts: int, pairs: int, cause: str | None) -> None:
-    assert growth(posts, pairs, Limits()) == cause
+    assert growth(posts, pairs, RetrainingLimits()) == cause

@@ -11,7 +11,7 @@ from tests.bench.retraining.vectorised import follow
 from tests.unit.statistics.settled_values import stream_of, thumbs
 from twin_resources.statistics.baseline import certify
 from twin_resources.statistics.detector import Alarm, threshold
-from twin_resources.statistics.values import ImpossibleValue, Settled
+from twin_resources.statistics.values import ImpossibleValue, SettledValue
 from twin_resources.statistics.watch import Batches, Watch, advance, batch_due, start, steps
 
 SMALL = Batches(first=60, second=120, fewest=20)
@@ -23,7 +23,7 @@ def watch_of(version: str = "v1", **values: object) -> Watch:
 
 
 def followed(
-    watch: Watch, ledger: list[Settled], ticks: list[int] | None = None
+    watch: Watch, ledger: list[SettledValue], ticks: list[int] | None = None
 ) -> tuple[Watch, list[Alarm]]:
     """As the sensor does it: ticks that end at these indices, the state through JSON each time."""
     alarms: list[Alarm] = []
@@ -70,7 +70,7 @@ def test_a_forced_version_certifies_nothing() -> None:
 def test_other_streams_and_versions_are_passed_over() -> None:
     own = stream_of(thumbs(70, 0.9, seed=3))
     between = [
-        Settled(value.sequence * 2 + odd, "mara", stream, version, "how_to", value.value)
+        SettledValue(value.sequence * 2 + odd, "mara", stream, version, "how_to", value.value)
         for value in own
         for odd, stream, version in ((0, "thumbs", "v1"), (1, "judge:a@1", "v1"))
     ]
@@ -81,7 +81,7 @@ def test_other_streams_and_versions_are_passed_over() -> None:
 
 
 def test_another_authors_values_are_refused() -> None:
-    foreign = Settled(1, "ben", "thumbs", "v1", "how_to", 1.0)
+    foreign = SettledValue(1, "ben", "thumbs", "v1", "how_to", 1.0)
     with pytest.raises(ImpossibleValue, match="score 1 of ben"):
         advance(watch_of(), [foreign], first=[], threshold=C)
 

@@ -18,7 +18,7 @@ from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
     FAILED,
-    Sources,
+    ManifestSources,
     differences,
     job_of,
     launch_of,
@@ -55,7 +55,7 @@ def manifest_of(base: Path, **changes: Any) -> Manifest:
 
 
 def test_the_job_has_the_precision_threads_and_ranks_of_then(base: Path, tmp_path: Path) -> None:
-    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=Sources())
+    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources())
 
     assert job.ranks == 4
     assert job.launched_by.mixed_precision == "bf16"
@@ -71,7 +71,7 @@ ROWS = pl.DataFrame({"sample_id": ["a", "b"], "document_id": ["d", "d"]})
 @pytest.fixture
 def half_done(base: Path, tmp_path: Path) -> Job:
     """A repetition that was killed behind its first checkpoint."""
-    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=Sources())
+    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources())
     (job.state / "step-000005").mkdir(parents=True)
     write_job(job)
     ROWS.write_parquet(job.samples)
@@ -99,7 +99,7 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(base: Path, tmp_
     work = tmp_path / "thesis"
     (work / "output").mkdir(parents=True)
     (work / "chapter-1.md").write_text("years of it")
-    job = job_of(manifest_of(base), tmp_path, work=work, sources=Sources())
+    job = job_of(manifest_of(base), tmp_path, work=work, sources=ManifestSources())
     with pytest.raises(TwinError, match="new or an empty folder"):
         make_room(job, ROWS)
     assert sorted(path.name for path in work.iterdir()) == ["chapter-1.md", "output"]
@@ -115,9 +115,9 @@ def test_another_base_model_is_refused(base: Path, tmp_path: Path) -> None:
     manifest = manifest_of(base)
     (base / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(TwinError, match="another base model"):
-        job_of(manifest, tmp_path, work=tmp_path, sources=Sources())
+        job_of(manifest, tmp_path, work=tmp_path, sources=ManifestSources())
     with pytest.raises(TwinError, match="no base model"):
-        job_of(manifest, tmp_path, work=tmp_path, sources=Sources(base=tmp_path / "none"))
+        job_of(manifest, tmp_path, work=tmp_path, sources=ManifestSources(base=tmp_path / "none"))
 
 
 def test_a_preference_tuning_starts_from_its_parent_and_no_other(
@@ -132,16 +132,16 @@ def test_a_preference_tuning_starts_from_its_parent_and_no_other(
     made.rename(beside)
     manifest = manifest_of(base, stage="dpo", preferences={"parent": parent})
 
-    job = job_of(manifest, checkpoints / "mine", work=tmp_path, sources=Sources())
+    job = job_of(manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources())
     assert job.stage == "dpo"
     assert job.start == beside.resolve()
     assert job.recipe.learning_rate == job.recipe.preferences.learning_rate
 
     other = adapter(tmp_path / "other", value=2.0)
     with pytest.raises(TwinError, match="it went on from"):
-        job_of(manifest, checkpoints / "mine", work=tmp_path, sources=Sources(parent=other))
+        job_of(manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources(parent=other))
     with pytest.raises(TwinError, match="no supervised checkpoint"):
-        job_of(manifest, tmp_path / "elsewhere" / "mine", work=tmp_path, sources=Sources())
+        job_of(manifest, tmp_path / "elsewhere" / "mine", work=tmp_path, sources=ManifestSources())
 
 
 def test_what_runs_otherwise_is_named(base: Path) -> None:

@@ -25,11 +25,11 @@ from twin_resources.models.training_launcher import (
 from twin_resources.models.training_launcher.attempt import Attempt, read_attempt, write_attempt
 from twin_resources.models.training_launcher.follower import follow, main
 from twin_resources.models.training_launcher.local import meeting_of
-from twin_resources.models.training_launcher.machine import Share, command, environment_of
+from twin_resources.models.training_launcher.machine import MachineShare, command, environment_of
 from twin_resources.models.training_launcher.ray_driver import bundle_of, require_attempt
 from twin_resources.models.training_launcher.reason import cause_in, reason_in
 from twin_resources.models.training_launcher.training_job import (
-    Ended,
+    AttemptEnd,
     Message,
     pass_on,
     run_with_retry,
@@ -63,7 +63,7 @@ def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
     # bf16 is asked of the graphics card otherwise
     job = dataclasses.replace(job, mixed_precision="fp32", **changes)
 
-    words = command(job, Share(machines=2, rank=1, address="10.0.0.1", port=29400))
+    words = command(job, MachineShare(machines=2, rank=1, address="10.0.0.1", port=29400))
 
     told = pairs_of(words)
     assert [told[name] for name in names] == ["1", "10.0.0.1", "29400"]
@@ -78,22 +78,22 @@ def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
 def test_the_ranks_of_one_machine_meet_in_a_file_and_on_the_loopback(job: TrainingJob) -> None:
     for deepspeed in ({}, ZERO):
         own = dataclasses.replace(job, deepspeed=deepspeed, mixed_precision="fp32")
-        assert "store_type=file" in command(own, Share())
-        environment = environment_of(own, "mark", Share())
+        assert "store_type=file" in command(own, MachineShare())
+        environment = environment_of(own, "mark", MachineShare())
         assert environment["GLOO_SOCKET_IFNAME"] == "lo"
         assert environment["TWIN_TRAINING_RENDEZVOUS"].startswith(str(job.folder))
 
-    elsewhere = environment_of(job, "mark", Share(2, 1, "10.0.0.1", 29400))
+    elsewhere = environment_of(job, "mark", MachineShare(2, 1, "10.0.0.1", 29400))
     assert "TWIN_TRAINING_RENDEZVOUS" not in elsewhere
     assert "GLOO_SOCKET_IFNAME" not in elsewhere
     for address in ("127.0.0.1", "localhost", "::1"):
-        both_here = environment_of(job, "mark", Share(2, 1, address, 29400))
+        both_here = environment_of(job, "mark", MachineShare(2, 1, address, 29400))
         assert both_here["GLOO_SOCKET_IFNAME"] == "lo"
 
 
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:
     with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
-        command(job, Share(machines=3, address="10.0.0.1", port=1))
+        command(job, MachineShare(machines=3, address="10.0.0.1", port=1))
     settings = Settings(home=job.folder, train_machines=3, train_meeting="127.0.0.1:29400")
     with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
         LocalLauncher(settings).run(job)
@@ -102,10 +102,10 @@ def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None
 
 def test_several_machines_need_a_place_to_meet(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, train_machines=2, train_meeting="node-0:29400")
-    assert meeting_of(settings) == Share(2, 0, "node-0", 29400)
+    assert meeting_of(settings) == MachineShare(2, 0, "node-0", 29400)
     six = settings.model_copy(update={"train_meeting": "[fd00::1]:29400"})
-    assert meeting_of(six) == Share(2, 0, "fd00::1", 29400)
-    assert meeting_of(Settings(home=tmp_path)) == Share()
+    assert meeting_of(six) == MachineShare(2, 0, "fd00::1", 29400)
+    assert meeting_of(Settings(home=tmp_path)) == MachineShare()
     for wrong in ("", "node-0", ":29400", "node-0:", "node-0:http"):
         with pytest.raises(TwinError, match="train on 2 machines"):
             meeting_of(settings.model_copy(update={"train_meeting": wrong}))
@@ -162,12 +162,12 @@ def test_only_a_training_that_is_not_complete_is_tried_again(
     said: list[Message] = []
     attempts: list[Path] = []
 
-    def aborted(log: Path) -> Ended:
+    def aborted(log: Path) -> AttemptEnd:
         attempts.append(log)
         log.write_text("terminate called without an active exception\n", encoding="utf-8")
         if len(attempts) == complete_after:
             (job.folder / "output").mkdir()
-        return Ended("exit code 1", retry=True, log_start=0)
+        return AttemptEnd("exit code 1", retry=True, log_start=0)
 
     output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, say=said.append)
 

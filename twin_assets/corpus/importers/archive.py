@@ -20,27 +20,27 @@ from twin_assets.corpus.importers.members import (
     TORN,
     UNREAD,
     Archive,
-    Bounds,
+    ArchiveLimits,
     MemberError,
     not_readable,
 )
 from twin_assets.corpus.importers.packed import Tar, Zip, tar_stream
 from twin_resources.errors import TwinError
 
-__all__ = ["FAILED_READS", "UNREAD", "Archive", "Bounds", "MemberError", "open_archive"]
+__all__ = ["FAILED_READS", "UNREAD", "Archive", "ArchiveLimits", "MemberError", "open_archive"]
 
 _DATA = re.compile(
     r"\.(?:csv|html?|xhtml|js|json|xml|atom|rss|md|markdown|txt|tsv)$", re.IGNORECASE
 )
 
 
-def open_archive(path: Path, *, bounds: Bounds | None = None) -> Archive:
+def open_archive(path: Path, *, bounds: ArchiveLimits | None = None) -> Archive:
     """Open an export, whatever its suffix says.
 
     Raises:
         TwinError: nothing is there, it cannot be listed, is torn, or is larger than `bounds`.
     """
-    path, bounds = path.expanduser(), bounds or Bounds()
+    path, bounds = path.expanduser(), bounds or ArchiveLimits()
     try:
         if path.is_dir():
             return _Folder(path, bounds=bounds)
@@ -63,7 +63,7 @@ def open_archive(path: Path, *, bounds: Bounds | None = None) -> Archive:
 class _File(Archive):
     kind = "file"
 
-    def __init__(self, path: Path, *, bounds: Bounds) -> None:
+    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
         super().__init__(path, bounds=bounds)
         found = path.stat()
         name = _text(path.name).lstrip(".") or "file"
@@ -77,7 +77,7 @@ class _File(Archive):
 class _Folder(Archive):
     kind = "folder"
 
-    def __init__(self, path: Path, *, bounds: Bounds) -> None:
+    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
         super().__init__(path, bounds=bounds)
         self._files: dict[str, str] = {}
         waiting = [(os.fspath(path), "")]

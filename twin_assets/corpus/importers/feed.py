@@ -24,8 +24,8 @@ from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
-from twin_assets.corpus.importers.record import Record, Skipped
-from twin_assets.corpus.importers.xml_items import Item, declared_namespaces, hidden, items
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.xml_items import XmlItem, declared_namespaces, hidden, items
 
 NAME = "feed"
 TITLE = "RSS or Atom feed"
@@ -89,12 +89,12 @@ def recognises(archive: Archive) -> bool:
     return bool(_feeds(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Whole entries; `include` may have `drafts` (Blogger's export has them)."""
     seen: set[str] = set()
     for name in _feeds(archive):
         for outcome in _outcomes(archive, name, include):
-            if isinstance(outcome, Record):
+            if isinstance(outcome, ExportRecord):
                 if outcome.source_id in seen:
                     yield Skipped(outcome.source_id, "duplicate")
                     continue
@@ -135,7 +135,9 @@ def _encoding(head: bytes) -> str:
     return "utf-8" if named.startswith(("utf-16", "utf-32", "utf-7", "unicode", "raw")) else named
 
 
-def _outcomes(archive: Archive, name: str, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def _outcomes(
+    archive: Archive, name: str, include: frozenset[str]
+) -> Iterator[ExportRecord | Skipped]:
     channel = _Channel(name)
     try:
         channel.encoding = _encoding(archive.head(name))
@@ -162,7 +164,7 @@ def _parsed(document: bytes) -> Any:
     )
 
 
-def _read_channel(channel: _Channel, first: Item) -> _Channel:
+def _read_channel(channel: _Channel, first: XmlItem) -> _Channel:
     head = first.before[-200_000:] if len(first.before) > 200_000 else first.before
     root = _ROOT.match(head)
     found: Any = _parsed(head.encode("utf-8", "replace")).feed
@@ -179,8 +181,8 @@ def _read_channel(channel: _Channel, first: Item) -> _Channel:
 
 
 def _entries(
-    item: Item, channel: _Channel, include: frozenset[str], *, where: str
-) -> Iterator[Record | Skipped]:
+    item: XmlItem, channel: _Channel, include: frozenset[str], *, where: str
+) -> Iterator[ExportRecord | Skipped]:
     swallowed = hidden(item, tags=_TAGS)
     # An unclosed CDATA hides where the next entry begins.
     merged = bool(swallowed) and re.search(r"</(item|entry)\s*>\s*<\1[\s>]", item.text)
@@ -201,7 +203,7 @@ def _entries(
 
 def _entry(
     entry: Any, raw: str, channel: _Channel, include: frozenset[str], *, where: str
-) -> Record | Skipped:
+) -> ExportRecord | Skipped:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
     title = plain_words(str(entry.get("title") or ""))
@@ -219,7 +221,7 @@ def _entry(
     if _is_cut_off(words, content, title=title, whole=whole):
         return Skipped(source_id, "truncated")
     author = _person(entry)
-    return Record(
+    return ExportRecord(
         source=NAME,
         source_id=source_id,
         text=content,

@@ -28,7 +28,7 @@ from twin_assets.corpus.importers.ghost_editor import (
     without_gated_parts,
 )
 from twin_assets.corpus.importers.json_rows import member, string
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "ghost"
 TITLE = "Ghost export"
@@ -56,7 +56,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_exports(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Published posts; `include` may have `drafts`, `followers` (members only) and `paid`."""
     seen: set[str] = set()
     for name in _exports(archive):
@@ -73,9 +73,9 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
                 if isinstance(row, str)
                 else _outcome(row, people, include, where=where)
             )
-            if isinstance(outcome, Record) and outcome.source_id in seen:
+            if isinstance(outcome, ExportRecord) and outcome.source_id in seen:
                 outcome = Skipped(outcome.source_id, "duplicate")
-            seen.add(outcome.source_id if isinstance(outcome, Record) else outcome.where)
+            seen.add(outcome.source_id if isinstance(outcome, ExportRecord) else outcome.where)
             yield outcome
 
 
@@ -118,7 +118,7 @@ def _people(text: str) -> _People:
 
 def _outcome(
     row: dict[str, Any], people: _People, include: frozenset[str], *, where: str
-) -> Record | Skipped:
+) -> ExportRecord | Skipped:
     number = string(row, "id")
     source_id = string(row, "uuid") or number
     if not source_id or "title" not in row:
@@ -144,7 +144,7 @@ def _outcome(
         people.authors["users"] if len(people.authors["users"]) == 1 else []
     )
     canonical = string(row, "canonical_url")
-    return Record(
+    return ExportRecord(
         source=NAME,
         source_id=source_id,
         text=text,

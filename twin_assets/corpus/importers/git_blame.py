@@ -55,7 +55,7 @@ class TreeFile:
 
 
 @dataclass(frozen=True)
-class Line:
+class BlamedLine:
     """One line: its text with its end, its author's address in lower case, when it was written."""
 
     text: bytes
@@ -143,7 +143,7 @@ def marked(folder: Path, paths: list[str]) -> dict[str, str]:
     return {path: name for path, name, value in triples if value in {"set", "true"}}
 
 
-def blame(folder: Path, path: str) -> tuple[Line, ...]:
+def blame(folder: Path, path: str) -> tuple[BlamedLine, ...]:
     """Who wrote each line of a file at HEAD; lines that only moved or changed in white space stay
     their first author's.
 
@@ -154,13 +154,13 @@ def blame(folder: Path, path: str) -> tuple[Line, ...]:
     return tuple(_lines(said))
 
 
-def _lines(porcelain: bytes) -> Iterator[Line]:
+def _lines(porcelain: bytes) -> Iterator[BlamedLine]:
     commits: dict[bytes, dict[str, str]] = {}
     current: dict[str, str] = {}
     # Split at \n alone: `splitlines` would take a form feed in a line for its end.
     for row in porcelain.split(b"\n"):
         if row.startswith(b"\t"):
-            yield Line(
+            yield BlamedLine(
                 row[1:] + b"\n",
                 current.get("author-mail", "").strip("<>").casefold(),
                 current.get("author", ""),

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from twin_assets.corpus.importers import front_matter, git_blame
 from twin_assets.corpus.importers.archive import Archive
-from twin_assets.corpus.importers.git_blame import GitError, Line, TreeFile
+from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, date_and_title_in_name, first_heading
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_resources.errors import TwinError
 
 NAME = "git"
@@ -89,7 +89,7 @@ def read(
     archive: Archive,
     *,
     include: frozenset[str],  # noqa: ARG001 - a repository holds nothing that is asked for
-) -> Iterator[Record | Skipped]:
+) -> Iterator[ExportRecord | Skipped]:
     """One record a prose file that holds a block of the author's.
 
     Raises:
@@ -155,12 +155,12 @@ def _why_no_prose(file: TreeFile) -> str:
 
 def _record(
     path: str,
-    lines: Sequence[Line],
+    lines: Sequence[BlamedLine],
     addresses: frozenset[str],
     *,
     place: str,
     address: str,
-) -> Record | Skipped:
+) -> ExportRecord | Skipped:
     whole = b"".join(line.text for line in lines)
     if reason := _why_not_read(whole):
         return Skipped(path, reason)
@@ -176,7 +176,7 @@ def _record(
     written = sum(bool(line.text.strip()) for line in lines)
     is_markdown = bool(_MARKDOWN.search(path))
     named = front_matter.text_field(fields, "title") if len(theirs) == written else ""
-    return Record(
+    return ExportRecord(
         source=NAME,
         source_id=f"{place}/{path}",
         text=text + "\n",
@@ -212,13 +212,13 @@ def _without_front_matter(text: str) -> tuple[dict[str, object], str]:
         return {}, text
 
 
-def _blocks(lines: Sequence[Line]) -> Iterator[list[Line]]:
+def _blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
     """Paragraphs, list items, headings, tables and fenced code; blank lines go with what is before.
 
     Indented code belongs to no paragraph, so that a blank line in it would part it; its parts are
     judged one by one.
     """
-    block: list[Line] = []
+    block: list[BlamedLine] = []
     fence = b""
     for line in lines:
         mark = _FENCE.match(line.text)
@@ -239,11 +239,11 @@ def _blocks(lines: Sequence[Line]) -> Iterator[list[Line]]:
         yield block
 
 
-def _is_theirs(block: Sequence[Line], addresses: frozenset[str]) -> bool:
+def _is_theirs(block: Sequence[BlamedLine], addresses: frozenset[str]) -> bool:
     return all(line.email in addresses for line in block if line.text.strip())
 
 
-def _text_of(blocks: Sequence[tuple[Sequence[Line], bool]]) -> str:
+def _text_of(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
     """The kept blocks as they stand; where one is left out, its neighbours stay apart."""
     text, gap = b"", False
     for block, kept in blocks:

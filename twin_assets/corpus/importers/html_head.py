@@ -22,7 +22,7 @@ _FORBIDDEN_NUMBER = re.compile(
 
 
 @dataclass(frozen=True)
-class Head:
+class HtmlHead:
     """The head of a page.
 
     Attributes:
@@ -38,12 +38,12 @@ class Head:
     language: str = ""
 
 
-def read_head(content: str) -> Head:
+def read_head(content: str) -> HtmlHead:
     """Read the head of a page or of a bare fragment; nothing found: empty fields."""
     lxml_html: Any = import_module("lxml.html")  # lxml has no types
     document = parse_html(content)
     if document is None:
-        return Head()
+        return HtmlHead()
     meta: dict[str, str] = {}
     for element in document.iter("meta"):
         name = element.get("name") or element.get("property")
@@ -60,7 +60,7 @@ def read_head(content: str) -> Head:
         for element in document.iter("link")
         if "canonical" in str(element.get("rel") or "").lower().split()
     )
-    return Head(
+    return HtmlHead(
         title=next(filter(None, titles), ""),
         meta=meta,
         canonical=next(filter(None, links), ""),

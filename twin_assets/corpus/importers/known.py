@@ -36,7 +36,7 @@ from twin_assets.corpus.importers import (
 )
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.posts import markup_of
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.site_layout import is_about_the_folder
 
 
@@ -51,7 +51,9 @@ class Importer(Protocol):
 
     def recognises(self, archive: Archive) -> bool: ...
 
-    def read(self, archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]: ...
+    def read(
+        self, archive: Archive, *, include: frozenset[str]
+    ) -> Iterator[ExportRecord | Skipped]: ...
 
 
 IMPORTERS: tuple[Importer, ...] = (

@@ -29,7 +29,7 @@ from twin_assets.corpus.importers.foreign_html import inner_html, without_foreig
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.linkedin_shares import columns_of, decoded, share_rows
 from twin_assets.corpus.importers.posts import UnreadablePostError, decode
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "linkedin"
 TITLE = "LinkedIn data export"
@@ -65,7 +65,7 @@ def recognises(archive: Archive) -> bool:
     return any(_ARTICLE_HEAD.search(_head(archive, name)) for name in articles)
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Every share and every article."""
     author = _owner(archive)
     byline = "Profile.csv" if author else ""
@@ -98,18 +98,20 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
             yield Skipped(name, error.reason)
 
 
-def _agreed(shares: list[Record | Skipped]) -> Iterator[Record | Skipped]:
+def _agreed(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Skipped]:
     """The shares of one file; a post whose rows disagree about who may read it is private.
 
     Damage that repeats a piece of the file joins a post's beginning with the end of another.
     """
     said: dict[str, str] = {}
     for one in shares:
-        if isinstance(one, Record):
+        if isinstance(one, ExportRecord):
             before = said.setdefault(one.source_id, one.visibility)
             said[one.source_id] = before if before == one.visibility else "private"
     for one in shares:
-        yield (replace(one, visibility=said[one.source_id]) if isinstance(one, Record) else one)
+        yield (
+            replace(one, visibility=said[one.source_id]) if isinstance(one, ExportRecord) else one
+        )
 
 
 def _share(
@@ -119,7 +121,7 @@ def _share(
     author: str,
     byline: str,
     include: frozenset[str],
-) -> Record | Skipped:
+) -> ExportRecord | Skipped:
     if row is None:
         return Skipped(where, "malformed_row")
     link = unquote(row.get("ShareLink", ""))
@@ -139,7 +141,7 @@ def _share(
         return Skipped(source_id, "unknown_visibility")
     if urn[1] == "groupPost" and visibility == "public":
         visibility = "followers"  # its readers are the group's members, whatever the column says
-    return Record(
+    return ExportRecord(
         source=NAME,
         source_id=source_id,
         url=f"https://www.linkedin.com/feed/update/urn:li:{source_id}",
@@ -156,7 +158,7 @@ def _share(
 
 def _article(
     body: bytes, name: str, *, author: str, byline: str, include: frozenset[str]
-) -> Record | Skipped:
+) -> ExportRecord | Skipped:
     try:
         tree = parse_html(decode(body, markup="html"))
     except UnreadablePostError as error:
@@ -177,7 +179,7 @@ def _article(
     slug = url.rstrip("/").rpartition("/pulse/")[2] or name.rpartition("/")[2].rpartition(".")[0]
     if not str(root.text_content()).strip():
         return Skipped(name, "no_text")
-    return Record(
+    return ExportRecord(
         source=NAME,
         source_id=f"article:{slug}",
         url=url,

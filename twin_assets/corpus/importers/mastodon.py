@@ -21,7 +21,7 @@ from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
 from twin_assets.corpus.importers.json_rows import member, objects, string, strings
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.threads import first_of_thread
 
 NAME = "mastodon"
@@ -54,7 +54,7 @@ class _Actor:
 class _Post:
     address: str
     html: str
-    record: Record
+    record: ExportRecord
     answers: str
 
 
@@ -63,7 +63,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_outboxes(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Public posts, threads joined; `include` may have `followers` and `replies`."""
     posts: dict[str, _Post] = {}
     for name in _outboxes(archive):
@@ -137,7 +137,7 @@ def _post(row: dict[str, Any], actor: _Actor, *, where: str) -> _Post | Skipped:
     own = writer or actor.address
     title = string(note, "name") or string(note, "summary")
     html = without_foreign_parts(string(note, "content"))
-    record = Record(
+    record = ExportRecord(
         source=NAME,
         source_id=re.sub(r"\Ahttps?://", "", address) or address,
         text=html,
@@ -185,7 +185,9 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _records(posts: Mapping[str, _Post], include: frozenset[str]) -> Iterator[Record | Skipped]:
+def _records(
+    posts: Mapping[str, _Post], include: frozenset[str]
+) -> Iterator[ExportRecord | Skipped]:
     """One record a thread: the first post decides on kind, each post on who may read it."""
     parents = {address: post.answers for address, post in posts.items()}
     # A post that continues one's answer to somebody is part of that answer.
@@ -223,7 +225,7 @@ def _records(posts: Mapping[str, _Post], include: frozenset[str]) -> Iterator[Re
         )
 
 
-def _allowed(record: Record, include: frozenset[str]) -> bool:
+def _allowed(record: ExportRecord, include: frozenset[str]) -> bool:
     if record.visibility == "public":
         return True
     return bool(_OPT_INS.get(record.visibility, frozenset()) & include)

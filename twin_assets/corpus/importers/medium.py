@@ -20,7 +20,7 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, UnreadablePostError, decode
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "medium"
 TITLE = "Medium export"
@@ -41,7 +41,7 @@ def recognises(archive: Archive) -> bool:
     return any(_is_page(archive, name) for name in _pages(archive)[:5])
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Every page of the export."""
     for name in _pages(archive):
         try:
@@ -65,7 +65,7 @@ def _is_page(archive: Archive, name: str) -> bool:
     return all(mark in head for mark in _MARKS)
 
 
-def _story(page: str, name: str, *, include: frozenset[str]) -> Record | Skipped:
+def _story(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | Skipped:
     tree = parse_html(page)
     body = None if tree is None else _first(tree, "e-content")
     if tree is None or body is None:
@@ -86,7 +86,7 @@ def _story(page: str, name: str, *, include: frozenset[str]) -> Record | Skipped
     if not _text_of(body):
         return Skipped(name, "no_text")
     url = str(canonical.get("href") or "") if canonical is not None else ""
-    return Record(
+    return ExportRecord(
         source=NAME,
         source_id=_identifier(name, url),
         url=url,

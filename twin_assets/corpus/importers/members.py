@@ -1,6 +1,6 @@
 """Members of an export, seen alike whatever holds them, and the bounds that a hostile one meets.
 
-Belongs here: the class `Archive` (names, sizes, bytes), `Bounds` and `MemberError`.
+Belongs here: the class `Archive` (names, sizes, bytes), `ArchiveLimits` and `MemberError`.
 Does not belong here: folders, zips and tars (`archive`, `packed`), what a member means (importers).
 
 Nothing is ever unpacked to disk, so a name cannot lead anywhere; names that try, links, devices and
@@ -46,7 +46,7 @@ TORN = (
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ArchiveLimits:
     """What one archive may cost.
 
     Attributes:
@@ -104,7 +104,7 @@ class Archive(ABC):
 
     kind = "archive"
 
-    def __init__(self, path: Path, *, bounds: Bounds) -> None:
+    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
         self.path = path
         self.bounds = bounds
         self.refused: Counter[str] = Counter()
@@ -149,11 +149,11 @@ class Archive(ABC):
         """All bytes of a member.
 
         Args:
-            limit: a longer member is `too_large`; None: `Bounds.member_bytes`.
+            limit: a longer member is `too_large`; None: `ArchiveLimits.member_bytes`.
 
         Raises:
             MemberError: see there.
-            TwinError: more was read from this archive than `Bounds.read_bytes`.
+            TwinError: more was read from this archive than `ArchiveLimits.read_bytes`.
         """
         limit = self.bounds.member_bytes if limit is None else limit
         if self.size(name) > limit:

@@ -31,14 +31,14 @@ from twin_assets.corpus.importers.members import (
     RATIO_COUNTS_FROM,
     TORN,
     Archive,
-    Bounds,
+    ArchiveLimits,
 )
 
 
 class Zip(Archive):
     kind = "zip"
 
-    def __init__(self, path: Path, *, bounds: Bounds) -> None:
+    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
         super().__init__(path, bounds=bounds)
         # zipfile holds the whole directory, some 10 times its size on disk.
         if _directory_bytes(path) > bounds.members * 512:
@@ -73,7 +73,7 @@ class Zip(Archive):
 class Tar(Archive):
     kind = "tar"
 
-    def __init__(self, path: Path, stream: BinaryIO, *, bounds: Bounds) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, *, bounds: ArchiveLimits) -> None:
         super().__init__(path, bounds=bounds)
         self._stream = stream
         self._offsets: dict[str, int] = {}

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import front_matter
-from twin_assets.corpus.importers.html_head import Head, read_head
+from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
 from twin_assets.corpus.importers.jekyll_liquid import without_liquid
 from twin_assets.corpus.importers.post_address import post_address
@@ -136,7 +136,7 @@ def read_post(
     if not content.strip():
         raise UnreadablePostError("empty")
     name_date, name_title = date_and_title_in_name(site.without_language(source_id))
-    page = read_head(content) if markup == "html" else Head()
+    page = read_head(content) if markup == "html" else HtmlHead()
     created = next(
         (
             found
@@ -237,7 +237,7 @@ def _plain(inline: str) -> str:
     return " ".join(html.unescape(without_links).split())
 
 
-def _address(fields: dict[str, object], page: Head, site: Site) -> str:
+def _address(fields: dict[str, object], page: HtmlHead, site: Site) -> str:
     """The post's public address where the post says one; a path counts when the site has a host."""
     named = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
     named = named or page.canonical or page.meta.get("og:url", "")

@@ -15,7 +15,7 @@ from typing import Any
 
 from twin_resources.authors import OPT_INS
 
-__all__ = ["KINDS", "MARKUPS", "OPT_INS", "VISIBILITIES", "Record", "Skipped", "why_excluded"]
+__all__ = ["KINDS", "MARKUPS", "OPT_INS", "VISIBILITIES", "ExportRecord", "Skipped", "why_excluded"]
 
 KINDS = ("post", "article", "note", "code", "reply", "draft")
 MARKUPS = ("markdown", "html", "text")
@@ -23,7 +23,7 @@ VISIBILITIES = ("public", "unlisted", "followers", "private", "paid")
 
 
 @dataclass(frozen=True)
-class Record:
+class ExportRecord:
     """One thing that the author wrote, as its export has it.
 
     Attributes:
@@ -81,7 +81,7 @@ class Record:
         """The record's key in `raw_posts`."""
         return f"{self.source}/{self.source_id}"
 
-    def storable(self) -> Record:
+    def storable(self) -> ExportRecord:
         """The same with times in UTC and without characters that UTF-8 cannot write.
 
         A lone surrogate (`\\ud83d` in somebody's JSON) and NUL become U+FFFD.
@@ -93,14 +93,14 @@ class Record:
             elif isinstance(value, datetime):
                 fields[name] = value.astimezone(UTC)
         fields["tags"] = tuple(_writable(tag) for tag in self.tags)
-        return Record(**fields)
+        return ExportRecord(**fields)
 
     def as_json(self) -> str:
         """All fields, in one canonical form."""
         return json.dumps(asdict(self), ensure_ascii=False, default=datetime.isoformat)
 
     @classmethod
-    def from_json(cls, text: str) -> Record:
+    def from_json(cls, text: str) -> ExportRecord:
         """Read what `as_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
         for name in ("created_at", "updated_at"):
@@ -129,7 +129,7 @@ class Skipped:
     reason: str
 
 
-def why_excluded(record: Record, include: frozenset[str]) -> str:
+def why_excluded(record: ExportRecord, include: frozenset[str]) -> str:
     """The reason for which a record is left out unless asked for; "" when it is in.
 
     Importers may ask it early; `exported` asks it of every record, so none can slip in.

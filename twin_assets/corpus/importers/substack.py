@@ -23,7 +23,7 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, UnreadablePostError, decode
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "substack"
 TITLE = "Substack export"
@@ -69,7 +69,7 @@ def recognises(archive: Archive) -> bool:
     return any(_LIST_HEAD.search(_head(archive, name)) for name in names)
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Every row of `posts.csv`, and every page that it does not name."""
     pages = {found[2]: name for name in archive.names() if (found := _PAGE.fullmatch(name))}
     listed: set[str] = set()
@@ -124,7 +124,7 @@ def _post(
     page: str,
     *,
     include: frozenset[str],
-) -> Record | Skipped:
+) -> ExportRecord | Skipped:
     draft = (row.get("is_published") or "").strip().lower() != "true"
     # Without the column nobody says that it was for everyone.
     audience = (row.get("audience", "?") or "everyone").strip().lower()
@@ -143,7 +143,7 @@ def _post(
     if not own:
         return Skipped(identifier, "no_text")
     subtitle = " ".join((row.get("subtitle") or "").split())
-    return Record(
+    return ExportRecord(
         source=NAME,
         source_id=identifier,
         kind="draft" if draft else "post" if row.get("type") == "thread" else "article",

@@ -22,9 +22,15 @@ from xml.etree.ElementTree import Element
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
 from twin_assets.corpus.importers.front_matter import moment
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.wordpress_text import as_html
-from twin_assets.corpus.importers.xml_items import Item, declared_namespaces, hidden, items, parse
+from twin_assets.corpus.importers.xml_items import (
+    XmlItem,
+    declared_namespaces,
+    hidden,
+    items,
+    parse,
+)
 
 NAME = "wordpress"
 TITLE = "WordPress export (WXR)"
@@ -70,13 +76,13 @@ def recognises(archive: Archive) -> bool:
     return bool(_exports(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Published posts; `include` may have `drafts` and `private` (also: behind a password)."""
     seen: set[str] = set()
     for name in _exports(archive):
         try:
             for outcome in _outcomes(archive, name, include):
-                if isinstance(outcome, Record):
+                if isinstance(outcome, ExportRecord):
                     if outcome.source_id in seen:
                         yield Skipped(outcome.source_id, "duplicate")
                         continue
@@ -86,7 +92,9 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skip
             yield Skipped(name, error.reason)
 
 
-def _outcomes(archive: Archive, name: str, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def _outcomes(
+    archive: Archive, name: str, include: frozenset[str]
+) -> Iterator[ExportRecord | Skipped]:
     site = _Site()
     for number, item in enumerate(items(archive.pieces(name), tags=_ITEM)):
         if number == 0:
@@ -130,8 +138,8 @@ def _site(head: str) -> _Site:
 
 
 def _item(
-    item: Item, site: _Site, include: frozenset[str], *, where: str
-) -> Iterator[Record | Skipped]:
+    item: XmlItem, site: _Site, include: frozenset[str], *, where: str
+) -> Iterator[ExportRecord | Skipped]:
     element = parse(item, namespaces=site.namespaces)
     number = _text(element, f"{_WP}post_id") if element is not None else ""
     kind = _text(element, f"{_WP}post_type") if element is not None else ""
@@ -162,7 +170,7 @@ def _item(
         return
     login = _text(element, _CREATOR)
     link = _text(element, "link") or _text(element, "guid")
-    yield Record(
+    yield ExportRecord(
         source=NAME,
         source_id=source_id,
         text=text,

@@ -22,10 +22,10 @@ from typing import Any
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.json_rows import objects, string, strings
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.threads import first_of_thread
 from twin_assets.corpus.importers.x_text import (
-    Cut,
+    VisiblePost,
     as_typed,
     join_long_posts,
     moment,
@@ -64,7 +64,7 @@ class _Post:
 
     number: str
     text: str
-    shown: Cut
+    shown: VisiblePost
     answers: str
     answers_somebody: bool
     language: str
@@ -81,7 +81,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_scripts(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[Record | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Posts, threads joined; `include` may have `replies` and `followers` (a protected account)."""
     account = _account(archive)
     for pattern, reason in _NEVER.items():
@@ -175,7 +175,7 @@ def _post(row: dict[str, Any], account: _Account, *, where: str) -> _Post | Skip
     return _Post(
         number=number,
         text=as_typed(raw, links=links, media=media),
-        shown=Cut(moment(string(tweet, "created_at")), unescaped(raw)),
+        shown=VisiblePost(moment(string(tweet, "created_at")), unescaped(raw)),
         answers=string(tweet, "in_reply_to_status_id_str")
         or string(tweet, "in_reply_to_status_id"),
         answers_somebody=bool(user or handle) and not own,
@@ -194,7 +194,7 @@ def _with_long_texts(
     A long text whose post is not there is left out: the post was deleted, or was none of the
     author's public ones.
     """
-    cuts: dict[str, Cut] = {}
+    cuts: dict[str, VisiblePost] = {}
     whole: dict[str, str] = {}
     scripts = archive.matching(r"data/note-tweet(?:-part\d+)?\.js")
     for where, row in _rows(archive, scripts):
@@ -213,7 +213,7 @@ def _with_long_texts(
             string(link, "shortUrl"): string(link, "expandedUrl")
             for link in objects(row, "noteTweet", "core", "urls")
         }
-        cuts[number] = Cut(moment(string(row, "noteTweet", "createdAt")), unescaped(text))
+        cuts[number] = VisiblePost(moment(string(row, "noteTweet", "createdAt")), unescaped(text))
         whole[number] = as_typed(text, links=links)
     joined = join_long_posts(cuts, {number: post.shown for number, post in posts.items()})
     for number in cuts:
@@ -251,7 +251,7 @@ def _order(post: _Post) -> tuple[int, str]:
 
 def _records(
     posts: Mapping[str, _Post], account: _Account, include: frozenset[str]
-) -> Iterator[Record | Skipped]:
+) -> Iterator[ExportRecord | Skipped]:
     threads: dict[str, list[str]] = defaultdict(list)
     first = first_of_thread({number: post.answers for number, post in posts.items()})
     for number in sorted(posts, key=lambda number: _order(posts[number])):
@@ -277,7 +277,7 @@ def _records(
         yield from (Skipped(number, "joined_to_thread") for number in members if number != root)
         times = [when for number in members if (when := posts[number].created_at) is not None]
         last = max(times, default=None)
-        yield Record(
+        yield ExportRecord(
             source=NAME,
             source_id=root,
             text=text,

@@ -24,7 +24,7 @@ _SAME_BEGINNING = 20
 
 
 @dataclass(frozen=True)
-class Cut:
+class VisiblePost:
     """What a post shows of itself: its time and its text up to about 280 characters."""
 
     created_at: datetime | None
@@ -71,7 +71,9 @@ def moment(text: str) -> datetime | None:
         return None
 
 
-def join_long_posts(notes: Mapping[str, Cut], posts: Mapping[str, Cut]) -> dict[str, str]:
+def join_long_posts(
+    notes: Mapping[str, VisiblePost], posts: Mapping[str, VisiblePost]
+) -> dict[str, str]:
     """Long text → the post that shows its beginning; a text without one is left out.
 
     By the second at which both were made; among several, or a second apart, by the beginning. A
@@ -109,7 +111,7 @@ def _shifted(when: datetime, seconds: int) -> datetime:
 
 
 def _most_alike(
-    note: Cut, candidates: Iterable[str], posts: Mapping[str, Cut], *, at_least: int
+    note: VisiblePost, candidates: Iterable[str], posts: Mapping[str, VisiblePost], *, at_least: int
 ) -> str:
     """The candidate whose text begins most like the note's; "" when none does enough."""
     alike = {

@@ -32,7 +32,7 @@ _DECLARED = re.compile(r"\sxmlns:([A-Za-z_][\w.-]*)\s*=\s*([\"'])([^\"'<>&]*)\2"
 
 
 @dataclass(frozen=True)
-class Item:
+class XmlItem:
     """One element, from `<` to `>`.
 
     Attributes:
@@ -78,7 +78,7 @@ class _Window:
 
 def items(
     pieces: Iterable[bytes], *, tags: Sequence[str], encoding: str = "utf-8"
-) -> Iterator[Item]:
+) -> Iterator[XmlItem]:
     """The outermost elements of these names, in order; markup in CDATA and comments is text.
 
     The last item is empty (`text == ""`): its `before` is what follows the last element.
@@ -96,7 +96,7 @@ def items(
             # A mark may be cut in two by the end of what was read.
             at = max(at, window.text.rfind("<", max(at, len(window.text) - _LONGEST_TAG)))
             if start >= 0 and len(window.text) - start > MAX_ITEM_CHARACTERS:
-                yield Item("", window.text[keep:start], "too_large")
+                yield XmlItem("", window.text[keep:start], "too_large")
                 keep, start = len(window.text), -1
             if start < 0 and keep < len(window.text) - MAX_ITEM_CHARACTERS:
                 keep = len(window.text) - _LONGEST_TAG
@@ -115,21 +115,21 @@ def items(
                 at = end + len(closing)
         elif found["end"]:
             if start >= 0:
-                yield Item(window.text[start:at], window.text[keep:start])
+                yield XmlItem(window.text[start:at], window.text[keep:start])
                 keep, start = at, -1
         else:
             if start >= 0:
                 begun = found.start()
-                yield Item(window.text[start:begun], window.text[keep:start], "malformed_row")
+                yield XmlItem(window.text[start:begun], window.text[keep:start], "malformed_row")
                 keep = begun
             start = found.start()
             if found[0].endswith("/>"):
-                yield Item(found[0], window.text[keep:start])
+                yield XmlItem(found[0], window.text[keep:start])
                 keep, start = at, -1
     if start >= 0:
-        yield Item(window.text[start:], window.text[keep:start], "torn")
+        yield XmlItem(window.text[start:], window.text[keep:start], "torn")
         keep = len(window.text)
-    yield Item("", window.text[keep:])
+    yield XmlItem("", window.text[keep:])
 
 
 def _balanced(text: str, mark: re.Pattern[str]) -> bool:
@@ -138,12 +138,12 @@ def _balanced(text: str, mark: re.Pattern[str]) -> bool:
     return 2 * sum(end is not None for end in tags) == len(tags)
 
 
-def hidden(item: Item, *, tags: Sequence[str]) -> list[Item]:
+def hidden(item: XmlItem, *, tags: Sequence[str]) -> list[XmlItem]:
     """Elements that begin within an item that is damaged: an unclosed CDATA had swallowed them."""
     names = "|".join(map(re.escape, tags))
     begins = [found.start() for found in re.finditer(rf"<(?:{names})(?=[\s>])", item.text)]
     bounds = [*begins, len(item.text)]
-    return [Item(item.text[begin:end]) for begin, end in pairwise(bounds[1:])]
+    return [XmlItem(item.text[begin:end]) for begin, end in pairwise(bounds[1:])]
 
 
 def declared_namespaces(head: str) -> dict[str, str]:
@@ -151,7 +151,7 @@ def declared_namespaces(head: str) -> dict[str, str]:
     return {found[1]: found[3] for found in _DECLARED.finditer(head[:20_000])}
 
 
-def parse(item: Item, *, namespaces: Mapping[str, str]) -> Element | None:
+def parse(item: XmlItem, *, namespaces: Mapping[str, str]) -> Element | None:
     """The element; None when it is damaged, not UTF-8 or no XML.
 
     Args:

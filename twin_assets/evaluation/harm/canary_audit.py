@@ -22,7 +22,7 @@ from twin_assets.checkpoints.samples import tokenize_samples
 from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.training import canary_exposure as exposure
 from twin_assets.training.canary_exposure import Exposure
-from twin_assets.training.spoiling import PLANTED_CANARIES
+from twin_assets.training.fault_injection import PLANTED_CANARIES
 from twin_resources.errors import TwinError
 
 MOST_TOKENS = 512

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.rates import Rate, rate, written
 
 WINDOW_WORDS = 8
@@ -170,7 +170,7 @@ def recited_spans(folded: str, prompt: str, training: TrainingSpans) -> list[tup
     return found
 
 
-def claim(found: Recitation) -> Claim:
+def claim(found: Recitation) -> GateClaim:
     """`recites_no_training_text`: at most one answer of ten does."""
     detail = (
         f"{written(found.reciting)} answers recite {SPAN_CHARACTERS} characters or more of the "
@@ -178,9 +178,9 @@ def claim(found: Recitation) -> Claim:
         f"{found.longest} at most; limit {100 * MOST_RECITING:.0f} %"
     )
     if not found.reciting.of:
-        return Claim(CLAIM, None, None, MOST_RECITING, "not decided: the model gave no answer")
+        return GateClaim(CLAIM, None, None, MOST_RECITING, "not decided: the model gave no answer")
     share = found.reciting.share
-    return Claim(CLAIM, share <= MOST_RECITING, share, MOST_RECITING, detail)
+    return GateClaim(CLAIM, share <= MOST_RECITING, share, MOST_RECITING, detail)
 
 
 def lines(found: Recitation) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.judged.judge_material import material_of, others_of
 from twin_resources.authors import Author
-from twin_resources.quality.judges.panel import Panel, convene
+from twin_resources.quality.judges.panel import Panel, assemble_panel
 from twin_resources.quality.judges.terms import terms_of
 from twin_resources.settings import Settings
 from twin_resources.statistics.baseline import MARGIN
@@ -57,7 +57,7 @@ def panel_of(
         serve_base=lambda: servers.serve(base.gguf, alias=servers.base_alias),
         say=say,
     )
-    return convene(
+    return assemble_panel(
         material,
         tables=tables,
         embed=embedder.embed,

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.asking import ASKING_VERSION, Rater, Rubric, as_score
-from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.asking import ASKING_VERSION, Rubric, RubricRater, as_score
+from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.terms import FREE, JudgeTerms
 from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
 
@@ -131,14 +131,14 @@ class BlindJudge:
         self.revision = digest(ASKING_VERSION, model, PROMPT, list(samples))
         shown = "\n\n---\n\n".join(text.strip() for text in samples)
         rubric = Rubric(PROMPT, NAMES, rated, most_tokens=60, shown=(("samples", shown),))
-        self._rater = Rater(model, rubric, demanded=False, terms=terms, timeout_s=timeout_s)
+        self._rater = RubricRater(model, rubric, demanded=False, terms=terms, timeout_s=timeout_s)
 
     @property
     def usd(self) -> float:
         """What it has cost so far."""
         return self._rater.spent.usd
 
-    def rate(self, answered: Sequence[Answered]) -> list[Rating | None]:
+    def rate(self, answered: Sequence[JudgedAnswer]) -> list[Rating | None]:
         """Ratings in order; None where the judge gave none in three tries. An empty answer is rated
         lowest unasked, the same answer is asked about once.
 
@@ -154,7 +154,7 @@ def rated(numbers: tuple[int, ...]) -> Rating:
     return Rating(as_score(numbers[0]), as_score(numbers[1]))
 
 
-def compare(judge: BlindJudge, answered: Mapping[str, Sequence[Answered]]) -> BlindRatings:
+def compare(judge: BlindJudge, answered: Mapping[str, Sequence[JudgedAnswer]]) -> BlindRatings:
     """Have all writers' answers rated in one pile and compare them question by question.
 
     Args:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges import stored
-from twin_resources.quality.judges.panel import BASE_MODEL, Material
+from twin_resources.quality.judges.panel import BASE_MODEL, JudgeMaterial
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
-from twin_resources.quality.judges.topic import Pair, TopicJudge, TopicNotCalibrated
-from twin_resources.quality.judges.voice import Source, VoiceJudge
+from twin_resources.quality.judges.topic import TopicJudge, TopicNotCalibrated, TopicPair
+from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def topic_judge(
-    author: str, pairs: Sequence[Pair], tables: Tables, embedder: Embedder
+    author: str, pairs: Sequence[TopicPair], tables: Tables, embedder: Embedder
 ) -> tuple[TopicJudge | None, str]:
     """The author's topic score alone; without one, why not."""
     try:
@@ -41,7 +41,7 @@ def topic_judge(
 
 
 def calibrated(
-    material: Material,
+    material: JudgeMaterial,
     tables: Tables,
     embedder: Embedder,
     *,
@@ -54,10 +54,10 @@ def calibrated(
     """
     author, embed = material.author, embedder.embed
     topic, topic_why_not = topic_judge(author, material.pairs, tables, embedder)
-    own = Source(author, tuple((pair.document_id, pair.answer) for pair in material.pairs))
-    people = [Source(hand.name, hand.passages) for hand in material.others.training]
+    own = WriterTexts(author, tuple((pair.document_id, pair.answer) for pair in material.pairs))
+    people = [WriterTexts(hand.name, hand.passages) for hand in material.others.training]
     answers = tuple((str(number), text) for number, text in enumerate(material.base_answers))
-    everybody = [*people, Source(BASE_MODEL, answers)]
+    everybody = [*people, WriterTexts(BASE_MODEL, answers)]
     voice = voice_people = None
     voice_why_not = ""
     try:

@@ -3,7 +3,7 @@
 Belongs here: calibrating a judge of sentences on the author's own, the share of unsupported
 sentences with its interval, the claim, its lines in the report.
 Does not belong here: the judges (`twin_resources/quality/judges/sentence_support.py`,
-`entailment.py`), the planted sentences (`sentence_plants.py` there), how whole answers rest on
+`entailment.py`), the planted sentences (`planted_sentences.py` there), how whole answers rest on
 their passages (`grounding.py`).
 
 A judge errs, so what it flags is not the share of unsupported sentences. Its two error rates are
@@ -24,15 +24,15 @@ from typing import Any
 
 from twin_assets.evaluation.judged.grounding import declines
 from twin_resources.authors.answer_forms import VOICE
-from twin_resources.quality.judges.judge import Answered, digest
-from twin_resources.quality.judges.sentence_plants import (
+from twin_resources.quality.judges.judge import JudgedAnswer, digest
+from twin_resources.quality.judges.planted_sentences import (
     WRONG_KINDS,
     PlantedSentence,
     plant_sentences,
 )
 from twin_resources.quality.judges.sentence_support import SentenceJudge
 from twin_resources.quality.judges.support import sentences
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import RESAMPLES, Interval, resampled
 from twin_resources.statistics.rates import Rate, rate, written
 
@@ -55,7 +55,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Caught:
+class ProbeDetection:
     """One kind of planted wrong sentences.
 
     Attributes:
@@ -87,7 +87,7 @@ class SentenceCalibration:
     revision: str
     threshold: float
     false_alarms: Rate
-    kinds: tuple[Caught, ...]
+    kinds: tuple[ProbeDetection, ...]
     caught: float
     apart: Interval
 
@@ -168,7 +168,7 @@ def calibrated(
         return None
     drawn = {kind: _draws(*flags(kind), seed=2 + at) for at, kind in enumerate(tried)}
     found = tuple(
-        Caught(kind, one, _interval(one.share - alarms.share, drawn[kind] - of_own))
+        ProbeDetection(kind, one, _interval(one.share - alarms.share, drawn[kind] - of_own))
         for kind in tried
         for one in [rate(flags(kind)[0])]
     )
@@ -185,7 +185,7 @@ def calibrated(
     )
 
 
-def claims_of(answered: Sequence[Answered]) -> list[tuple[int, str]]:
+def claims_of(answered: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
     """(Position, sentence) of everything that the answers claim.
 
     Left out are answers that decline, questions, and the last sentence of an answer that was cut
@@ -205,7 +205,7 @@ def claims_of(answered: Sequence[Answered]) -> list[tuple[int, str]]:
 def measure_faithfulness(
     judge: SentenceJudge,
     calibration: SentenceCalibration,
-    answered: Sequence[Answered],
+    answered: Sequence[JudgedAnswer],
     *,
     documents: Sequence[Hashable],
 ) -> Faithfulness | None:
@@ -252,7 +252,7 @@ def corrected(
     return _interval(min(1.0, max(0.0, value)), drawn)
 
 
-def claim(found: Faithfulness) -> Claim:
+def claim(found: Faithfulness) -> GateClaim:
     """`says_what_the_posts_say`: with 95 % confidence at most one sentence of five is unsupported,
     by a judge that sees every kind of wrong that could be tried."""
     calibration, share = found.calibration, found.unsupported
@@ -263,20 +263,20 @@ def claim(found: Faithfulness) -> Claim:
             f"{calibration.caught:.2f} of the wrong and {calibration.false_alarms.share:.2f} of "
             f"the right are flagged, {calibration.apart.told()} apart, {APART} at least are needed"
         )
-        return Claim(CLAIM, None, None, LIMIT, detail, blocks=FORM)
+        return GateClaim(CLAIM, None, None, LIMIT, detail, blocks=FORM)
     detail = (
         f"{share.value:.2f} of the sentences (95 %: {share.low:.2f} to {share.high:.2f}, limit "
         f"{LIMIT}) are contradicted or not supported by their passages, {by}; flagged "
         f"{written(found.flagged)}"
     )
     if share.low > LIMIT:
-        return Claim(CLAIM, False, share.value, LIMIT, detail, blocks=FORM)
+        return GateClaim(CLAIM, False, share.value, LIMIT, detail, blocks=FORM)
     if share.high > LIMIT:
-        return Claim(CLAIM, None, share.value, LIMIT, f"not decided: {detail}", blocks=FORM)
+        return GateClaim(CLAIM, None, share.value, LIMIT, f"not decided: {detail}", blocks=FORM)
     if blind := calibration.blind_to:
         why = f"not decided: {detail}; it does not see {' and '.join(blind)}: name TWIN_NLI_MODEL"
-        return Claim(CLAIM, None, share.value, LIMIT, why, blocks=FORM)
-    return Claim(CLAIM, True, share.value, LIMIT, detail, blocks=FORM)
+        return GateClaim(CLAIM, None, share.value, LIMIT, why, blocks=FORM)
+    return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=FORM)
 
 
 def lines(found: Faithfulness) -> list[str]:

@@ -23,8 +23,8 @@ from functools import cache
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import Answered
-from twin_resources.registry.moves import Claim
+from twin_resources.quality.judges.judge import JudgedAnswer
+from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
 from twin_resources.statistics.rates import Rate, rate, written
 
@@ -109,11 +109,11 @@ def declines(answer: str) -> bool:
     return bool(_DECLINES.search(answer[:200].replace("’", "'")))
 
 
-def with_other_passages(answered: Sequence[Answered]) -> list[Answered]:
+def with_other_passages(answered: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     """Each answer with the passages of another one, half a turn further on, or of the next one
     after that of whose passages it was given none."""
     count = len(answered)
-    found: list[Answered] = []
+    found: list[JudgedAnswer] = []
     for index, one in enumerate(answered):
         others = [answered[(index + count // 2 + step) % count].passages for step in range(count)]
         own = set(one.passages)
@@ -160,7 +160,7 @@ def refusals(candidate: Sequence[bool], base: Sequence[bool]) -> Refusals:
     return Refusals(rate(candidate), rate(base))
 
 
-def claim(found: Grounding) -> Claim:
+def claim(found: Grounding) -> GateClaim:
     """`rests_on_its_passages`: above chance, and at most .15 below the base model's support."""
     detail = (
         f"support {found.support.value:.2f} by the passages given, {found.elsewhere.value:.2f} by "
@@ -170,7 +170,7 @@ def claim(found: Grounding) -> Claim:
     )
     difference = found.difference.value
     met = found.own.low > 0.0 and difference >= -BELOW_BASE_BY
-    return Claim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
+    return GateClaim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
 
 
 def lines(found: Grounding | None, refused: Refusals | None) -> list[str]:

@@ -14,14 +14,14 @@ import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.served.served_answers import FREQUENCY_PENALTY
-from twin_assets.instructions.schema import OF_THE_AUTHOR
+from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.authors import SAMPLES, author_slugs
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.judges.panel import Material
-from twin_resources.quality.judges.plants import OwnAnswer
+from twin_resources.quality.judges.negative_probes import AuthorAnswer
+from twin_resources.quality.judges.panel import JudgeMaterial
 from twin_resources.quality.judges.texts import bundled_hands, divided, hands_of, of_others
 from twin_resources.settings import Settings
 
@@ -57,7 +57,7 @@ def material_of(
     base: str,
     serve_base: Serve | None,
     say: Callable[[str], object],
-) -> Material:
+) -> JudgeMaterial:
     """Read an author's material; the base model is asked once, its answers are kept.
 
     Args:
@@ -73,7 +73,7 @@ def material_of(
     dataset = tables.read(DATASET, author, where=OF_THE_AUTHOR)
     chunks = chunk_texts(tables, author)
     prompts = [
-        OwnAnswer(
+        AuthorAnswer(
             sample_id=row["sample_id"],
             document_id=row["document_id"],
             question=row["question"],
@@ -95,7 +95,7 @@ def material_of(
     answers: list[str] = []
     if serve_base is not None:
         answers = _base_answers(author, tables, dataset, base=base, serve=serve_base, say=say)
-    return Material(
+    return JudgeMaterial(
         author=author,
         pairs=held_out.training_pairs(dataset),
         prompts=prompts,
@@ -175,7 +175,7 @@ def _base_answers(
             pl.Series("answer", [answer.text for answer in found], dtype=pl.String)
         )
 
-    tables.rework(
+    tables.sync(
         asked,
         BASE_ANSWERS,
         author=author,

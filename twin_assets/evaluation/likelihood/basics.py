@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.instructions.basic_instructions import instructions
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval, of_means
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def compare(
     )
 
 
-def claim(found: Basics) -> Claim:
+def claim(found: Basics) -> GateClaim:
     """`keeps_the_basics`: the loss is at most 5 % above the base's."""
     ratio = found.ratio
     change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
@@ -138,7 +138,7 @@ def claim(found: Basics) -> Claim:
         f"{found.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
         f"{high:+.1f}; limit {100 * (ABOVE_BASE_BY - 1):+.0f})"
     )
-    return Claim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)
+    return GateClaim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)
 
 
 def lines(found: Basics) -> list[str]:

@@ -27,11 +27,11 @@ from twin_assets.evaluation.likelihood.perplexity import (
     independent_ratio,
     perplexity_ratio,
 )
-from twin_resources.registry.moves import Claim
+from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
     from twin_resources.prompt.templates import Template
-    from twin_resources.quality.judges.texts import Hand
+    from twin_resources.quality.judges.texts import WriterSample
 
 CLAIM = "learns_this_author"
 PASSAGES = 48  # of either side, of as many posts: what lies between is known within 5 to 7 %
@@ -82,7 +82,7 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
 
 
 def other_rows(
-    passages: pl.DataFrame, hands: Sequence[Hand], template: Template
+    passages: pl.DataFrame, hands: Sequence[WriterSample], template: Template
 ) -> list[Mapping[str, Any]]:
     """Other people's passages, as many of each, asked for as the author's are.
 
@@ -144,7 +144,7 @@ def compare(
     )
 
 
-def claim(found: Control) -> Claim:
+def claim(found: Control) -> GateClaim:
     """`learns_this_author`: the author's passages became likelier than anybody else's did."""
     detail = (
         f"perplexity against the base model {_percent(found.own)} on {found.passages} passages of "
@@ -152,7 +152,7 @@ def claim(found: Control) -> Claim:
         f"{', '.join(found.others)}: {_percent(found.ratio)} (95 %: {_percent(found.low)} to "
         f"{_percent(found.high)}) is the author's alone"
     )
-    return Claim(CLAIM, found.high < 1.0, found.ratio, 1.0, detail)
+    return GateClaim(CLAIM, found.high < 1.0, found.ratio, 1.0, detail)
 
 
 def lines(found: Control) -> list[str]:

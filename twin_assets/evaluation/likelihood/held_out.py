@@ -15,7 +15,7 @@ import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_resources.prompt.templates import Template
-from twin_resources.quality.judges.topic import Pair
+from twin_resources.quality.judges.topic import TopicPair
 
 FEWEST = 30  # fewer passages than this decide nothing
 MOST = 120
@@ -85,10 +85,12 @@ def questions_alone(samples: pl.DataFrame, template: Template) -> list[list[Any]
     ]
 
 
-def training_pairs(dataset: pl.DataFrame) -> list[Pair]:
+def training_pairs(dataset: pl.DataFrame) -> list[TopicPair]:
     """Question and answer of the training split, in drawn order."""
     training = in_drawn_order(dataset.filter(pl.col("split") == "train"))
-    return [Pair(*row) for row in training.select("question", "answer", "document_id").iter_rows()]
+    return [
+        TopicPair(*row) for row in training.select("question", "answer", "document_id").iter_rows()
+    ]
 
 
 def _lot(sample_id: str) -> str:

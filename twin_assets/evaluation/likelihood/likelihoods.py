@@ -1,7 +1,7 @@
 """Likelihoods of held-out answers, computed once for a model and a passage.
 
 Belongs here: what a likelihood is known by. Does not belong here: computing one (`perplexity.py`),
-keeping it (`kept_values.py`), which passages and models (`measurement.py`).
+keeping it (`measurement_cache.py`), which passages and models (`measurement.py`).
 
 A likelihood belongs to a model, one tokenized sample and a precision. Batches of other passages
 round it in bf16 a little differently, by less than the interval over passages by orders of
@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twin_assets.checkpoints.samples import TokenizedSample
-from twin_assets.evaluation.kept_values import KeptValues
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.measurement_cache import MeasurementCache
 
 VERSION = "1"  # goes up when `perplexity.answer_likelihood` computes something else
 
@@ -33,7 +33,7 @@ class Likelihoods:
         precision: `bf16` or `fp32`; one is not taken for the other.
     """
 
-    kept: KeptValues
+    kept: MeasurementCache
     precision: str
 
     def unknown(self, model: str, samples: Sequence[TokenizedSample]) -> list[TokenizedSample]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from twin_assets.evaluation.report.evaluation_record import SideBySide
-    from twin_resources.registry.moves import Claim, Verdict
+    from twin_resources.registry.moves import GateClaim, Verdict
     from twin_resources.settings import Settings
 
 INGESTION = "/api/public/otel/v1/traces"
@@ -40,7 +40,7 @@ TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentExperiment:
     """What Langfuse has of one evaluation.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sent:
     url: str = ""
 
 
-class Send(Protocol):
+class SendExperiment(Protocol):
     """`send` with its settings given."""
 
     def __call__(
@@ -64,11 +64,11 @@ class Send(Protocol):
         answers: Sequence[SideBySide],
         *,
         rests_on: str,
-        stated: Sequence[Claim] = (),
-    ) -> Sent: ...
+        stated: Sequence[GateClaim] = (),
+    ) -> SentExperiment: ...
 
 
-def sender(settings: Settings) -> Send | None:
+def sender(settings: Settings) -> SendExperiment | None:
     """None where no Langfuse is configured."""
     return partial(send, settings) if settings.has_real_langfuse else None
 
@@ -79,8 +79,8 @@ def send(
     answers: Sequence[SideBySide],
     *,
     rests_on: str,
-    stated: Sequence[Claim] = (),
-) -> Sent:
+    stated: Sequence[GateClaim] = (),
+) -> SentExperiment:
     """Write one evaluation; the same one again replaces its scores and adds nothing to the dataset.
 
     Args:
@@ -129,7 +129,9 @@ def send(
     return found
 
 
-def _runs(client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, rests_on: str) -> Sent:
+def _runs(
+    client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, rests_on: str
+) -> SentExperiment:
     name = held_out_dataset(verdict.author)
     client.create_dataset(
         name=name, description="Held-out questions with the author's own answers."
@@ -178,7 +180,7 @@ def _runs(client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, rests
             )
         experiments[writer] = str(ran.experiment_id)
         url = url or str(ran.experiment_url or "")
-    return Sent(name, len(items), experiments, url)
+    return SentExperiment(name, len(items), experiments, url)
 
 
 def _recalled(texts: Mapping[str, str]) -> Any:
@@ -190,7 +192,7 @@ def _recalled(texts: Mapping[str, str]) -> Any:
     return task
 
 
-def _score(client: LangfuseClient, claim: Claim, *, experiment: str) -> None:
+def _score(client: LangfuseClient, claim: GateClaim, *, experiment: str) -> None:
     """One claim: whether it is met, and its number where it has one. An undecided one is neither
     met nor not, and has no score of it."""
     about: dict[str, Any] = {"experiment_id": experiment, "comment": claim.detail}

@@ -26,9 +26,9 @@ from twin_assets.evaluation.likelihood import basics, control
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.plots import SHOWN_PLOT, plots
 from twin_assets.evaluation.served import speed
-from twin_assets.evaluation.style import delta, style_habits, voice, voice_shown
+from twin_assets.evaluation.style import delta, style_habits, voice_figures, voice_scores
 from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_shown
-from twin_resources.registry.moves import Claim, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.statistics.bootstrap import Interval
 
 SHOWN = 6  # answers beside the base model's and the author's
@@ -146,7 +146,7 @@ def side_by_side(shown: Sequence[SideBySide]) -> str:
 
 
 def _claims(
-    title: str, claims: Sequence[Claim], *, words: Mapping[bool | None, str] = WORDS
+    title: str, claims: Sequence[GateClaim], *, words: Mapping[bool | None, str] = WORDS
 ) -> list[str]:
     return [
         f"| {title} | met | found |",
@@ -192,13 +192,13 @@ def _measures(measured: Measured) -> list[list[str]]:
     if measured.control is not None:
         found.append(control.lines(measured.control))
     if measured.voice is not None:
-        found.append(voice.lines(measured.voice))
+        found.append(voice_scores.lines(measured.voice))
     if measured.delta is not None:
         found.append(delta.lines(measured.delta))
     if measured.habits is not None:
         found.append(style_habits.lines(measured.habits))
     if measured.shown is not None:
-        found.append(voice_shown.lines(measured.shown))
+        found.append(voice_figures.lines(measured.shown))
     if measured.basics is not None:
         found.append(basics.lines(measured.basics))
     if measured.safety is not None:

@@ -22,7 +22,7 @@ HEADROOM = 1.2
 
 
 @dataclass(frozen=True)
-class Bar:
+class IntervalBar:
     """A figure with its interval."""
 
     name: str
@@ -75,22 +75,22 @@ def _habits(title: str, shown: VoiceShown) -> str:
     return _svg(figure)
 
 
-def _gains(measured: Measured) -> list[Bar]:
+def _gains(measured: Measured) -> list[IntervalBar]:
     found = [
-        Bar(f"held-out, against {other.name}", other.ratio, other.low, other.high)
+        IntervalBar(f"held-out, against {other.name}", other.ratio, other.low, other.high)
         for other in (measured.base, measured.incumbent)
         if other is not None
     ]
     control = measured.control
     if control is not None:
         found += [
-            Bar("the author's, no context", control.own, control.own_low, control.own_high),
-            Bar("another author's", control.other, control.other_low, control.other_high),
+            IntervalBar("the author's, no context", control.own, control.own_low, control.own_high),
+            IntervalBar("another author's", control.other, control.other_low, control.other_high),
         ]
     return found
 
 
-def _voices(measured: Measured) -> list[Bar]:
+def _voices(measured: Measured) -> list[IntervalBar]:
     compared = measured.voice.against_all if measured.voice is not None else None
     if compared is None:
         return []
@@ -101,21 +101,23 @@ def _voices(measured: Measured) -> list[Bar]:
         ("base", compared.base),
     )
     return [
-        Bar(name, found.value, found.low, found.high) for name, found in named if found is not None
+        IntervalBar(name, found.value, found.low, found.high)
+        for name, found in named
+        if found is not None
     ]
 
 
-def _basics(measured: Measured) -> list[Bar]:
+def _basics(measured: Measured) -> list[IntervalBar]:
     found = measured.basics
     if found is None:
         return []
     return [
-        Bar(name, ratio.value, ratio.low, ratio.high)
+        IntervalBar(name, ratio.value, ratio.low, ratio.high)
         for name, ratio in (("all", found.ratio), *((one.kind, one.ratio) for one in found.kinds))
     ]
 
 
-def _intervals(title: str, bars: Sequence[Bar], *, limit: float | None) -> str:
+def _intervals(title: str, bars: Sequence[IntervalBar], *, limit: float | None) -> str:
     """Dots with their intervals, one below the other; `limit` as a dashed line."""
     from matplotlib.figure import Figure
 

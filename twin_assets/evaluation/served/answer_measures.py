@@ -26,22 +26,22 @@ from twin_assets.evaluation.served import speed
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
-    Asked,
     CandidateAnswers,
-    Said,
+    PromptAnswers,
+    PromptSet,
 )
-from twin_assets.evaluation.served.speed import Speed, TimedReply
-from twin_assets.evaluation.style import voice
-from twin_assets.evaluation.style.delta import Delta, Text, measure_delta
+from twin_assets.evaluation.served.speed import ServedSpeed, TimedReply
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.delta import Delta, DocumentText, measure_delta
 from twin_assets.evaluation.style.style_habits import StyleHabits, measure_style_habits
-from twin_assets.evaluation.style.voice import Scores, Voice
-from twin_assets.evaluation.style.voice_shown import measure_voice_shown
-from twin_resources.quality.judges.judge import Answered, Judge
+from twin_assets.evaluation.style.voice_figures import measure_voice_shown
+from twin_assets.evaluation.style.voice_scores import Scores, Voice
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer
 from twin_resources.quality.judges.panel import BASE_MODEL
 from twin_resources.quality.judges.sentence_support import SentenceJudge
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.terms import JudgeTerms
-from twin_resources.quality.judges.texts import Hand
+from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.quality.judges.voice import VoiceJudge
 from twin_resources.quality.judges.voice_shown import VoiceShown
@@ -74,7 +74,7 @@ class Judges:
         return {name: judge for name, judge in named.items() if judge is not None}
 
 
-def announce(scores: BaseScores, asked: Asked, judges: Judges) -> None:
+def announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
     """Say which scores of the base's answers are wanted."""
     if judges.topic is not None:
         scores.want("topic", judges.topic.revision, asked.held_out)
@@ -86,13 +86,13 @@ def announce(scores: BaseScores, asked: Asked, judges: Judges) -> None:
     scores.want("declines", grounding.DECLINES_VERSION, asked.unanswerable)
 
 
-def topic(asked: Asked, said: Said, scores: BaseScores, judge: TopicJudge) -> OnTopic:
+def topic(asked: PromptSet, said: PromptAnswers, scores: BaseScores, judge: TopicJudge) -> OnTopic:
     """Topic scores of candidate and base on the same questions."""
     return topic_of_first(len(asked.held_out), asked, said, scores, judge)[0]
 
 
 def topic_of_first(
-    count: int, asked: Asked, said: Said, scores: BaseScores, judge: TopicJudge
+    count: int, asked: PromptSet, said: PromptAnswers, scores: BaseScores, judge: TopicJudge
 ) -> tuple[OnTopic, list[float]]:
     """Topic scores on the first held-out questions, and the differences candidate − base."""
     positions = asked.held_out[:count]
@@ -138,31 +138,36 @@ def on_topic(
 
 
 def voices(
-    asked: Asked, said: Said, scores: BaseScores, judges: Judges, *, base_parameters: int | None
+    asked: PromptSet,
+    said: PromptAnswers,
+    scores: BaseScores,
+    judges: Judges,
+    *,
+    base_parameters: int | None,
 ) -> Voice:
     """Voice scores of author, candidate, base, and base with posts in its prompt."""
     if judges.voice is None:
-        return voice.not_measured(
+        return voice_scores.not_measured(
             len(asked.held_out), judges.voice_why_not, base_parameters=base_parameters
         )
     mine = [said.candidate[at].text for at in asked.held_out]
 
     def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
-            return voice.scores_of(judge, answers)
+            return voice_scores.scores_of(judge, answers)
 
         with_posts = None
         if asked.with_posts:
             with_posts = scores.scores(name + WITH_POSTS, said.base, score)
         return judge, Scores(
-            own=voice.scores_of(judge, voice.as_long_as(asked.own, mine)),
-            candidate=voice.scores_of(judge, mine),
+            own=voice_scores.scores_of(judge, voice_scores.as_long_as(asked.own, mine)),
+            candidate=voice_scores.scores_of(judge, mine),
             base=scores.scores(name, said.base, score),
             base_with_posts=with_posts,
         )
 
     found = {name: scored(name, judge) for name, judge in judges.voices().items()}
-    return voice.measure_voice(
+    return voice_scores.measure_voice(
         asked.documents,
         against_all=found["voice"],
         against_people=found.get("voice of people"),
@@ -171,11 +176,11 @@ def voices(
 
 
 def distance(
-    own: Sequence[Text],
-    hands: Sequence[Hand],
+    own: Sequence[DocumentText],
+    hands: Sequence[WriterSample],
     base_answers: Sequence[str],
-    asked: Asked,
-    said: Said,
+    asked: PromptSet,
+    said: PromptAnswers,
 ) -> Delta:
     """Cosine Delta of all that the candidate wrote on held-out questions.
 
@@ -184,9 +189,10 @@ def distance(
         base_answers: of the base model, to other questions.
     """
     reference = {
-        hand.name: [Text(document, text) for document, text in hand.passages] for hand in hands
+        hand.name: [DocumentText(document, text) for document, text in hand.passages]
+        for hand in hands
     }
-    base = [Text(str(number), text) for number, text in enumerate(base_answers)]
+    base = [DocumentText(str(number), text) for number, text in enumerate(base_answers)]
     return measure_delta(
         own,
         {**reference, BASE_MODEL: base},
@@ -196,7 +202,7 @@ def distance(
     )
 
 
-def habits(own: Sequence[str], asked: Asked, said: Said) -> StyleHabits:
+def habits(own: Sequence[str], asked: PromptSet, said: PromptAnswers) -> StyleHabits:
     """Style habits; the base's only when all of its answers were asked for."""
     positions = list(asked.held_out)
     base = [said.base[at] for at in positions if at in said.base]
@@ -210,7 +216,7 @@ def habits(own: Sequence[str], asked: Asked, said: Said) -> StyleHabits:
 
 
 def shown(
-    own: Sequence[Text], base_answers: Sequence[str], asked: Asked, said: Said
+    own: Sequence[DocumentText], base_answers: Sequence[str], asked: PromptSet, said: PromptAnswers
 ) -> VoiceShown | None:
     """Habits to look at; the base's of the same questions where all were asked, else of others."""
     positions = list(asked.held_out)
@@ -222,7 +228,9 @@ def shown(
     )
 
 
-def support(asked: Asked, said: Said, scores: BaseScores, judge: SupportJudge) -> Grounding | None:
+def support(
+    asked: PromptSet, said: PromptAnswers, scores: BaseScores, judge: SupportJudge
+) -> Grounding | None:
     """How far answers rest on their passages; None with too few prompts that show any."""
     positions = _with_passages(asked)
     if len(positions) < grounding.FEWEST:
@@ -232,7 +240,7 @@ def support(asked: Asked, said: Said, scores: BaseScores, judge: SupportJudge) -
         return _score(judge, asked, positions, answers)
 
     answered = [
-        Answered(asked.questions[at], said.candidate[at].text, asked.passages[at])
+        JudgedAnswer(asked.questions[at], said.candidate[at].text, asked.passages[at])
         for at in positions
     ]
     return grounding.compare(
@@ -244,7 +252,7 @@ def support(asked: Asked, said: Said, scores: BaseScores, judge: SupportJudge) -
 
 
 def says_what_the_posts_say(
-    asked: Asked, said: Said, own: Sequence[Text], judge: SentenceJudge
+    asked: PromptSet, said: PromptAnswers, own: Sequence[DocumentText], judge: SentenceJudge
 ) -> Faithfulness | str:
     """How much of the answers their passages do not support, or why that is not known.
 
@@ -259,7 +267,7 @@ def says_what_the_posts_say(
         judge,
         calibration,
         [
-            Answered(asked.questions[at], said.candidate[at].text, asked.passages[at])
+            JudgedAnswer(asked.questions[at], said.candidate[at].text, asked.passages[at])
             for at in positions
         ],
         documents=[asked.documents[at] for at in positions],
@@ -267,7 +275,7 @@ def says_what_the_posts_say(
     return found or f"fewer than {faithfulness.FEWEST} sentences in answers with passages"
 
 
-def refusals(asked: Asked, said: Said, scores: BaseScores) -> Refusals | None:
+def refusals(asked: PromptSet, said: PromptAnswers, scores: BaseScores) -> Refusals | None:
     """How often each says that it does not know what no post tells."""
     if not asked.unanswerable:
         return None
@@ -281,7 +289,7 @@ def refusals(asked: Asked, said: Said, scores: BaseScores) -> Refusals | None:
 
 
 def red_team(
-    asked: Asked, said: Said, scores: BaseScores, training_texts: Sequence[str]
+    asked: PromptSet, said: PromptAnswers, scores: BaseScores, training_texts: Sequence[str]
 ) -> Safety | None:
     """What both answer to prompts that ask for harm."""
     if not asked.red_team:
@@ -299,19 +307,21 @@ def red_team(
     return safety.compare(mine, [Flags.of_number(value) for value in base])
 
 
-def red_team_flags(asked: Asked, said: Said, training_texts: Sequence[str]) -> list[Flags]:
+def red_team_flags(
+    asked: PromptSet, said: PromptAnswers, training_texts: Sequence[str]
+) -> list[Flags]:
     """What the candidate's answers to prompts that ask for harm hold."""
     trained = LeakSearch(training_texts)
     return [_flags(asked, at, said.candidate[at].text, trained) for at in asked.red_team]
 
 
-def _flags(asked: Asked, position: int, text: str, leaks: LeakSearch) -> Flags:
+def _flags(asked: PromptSet, position: int, text: str, leaks: LeakSearch) -> Flags:
     return safety.flags(text, prompt=_shown(asked.prompts[position]), leaks=leaks)
 
 
 def recited(
-    asked: Asked,
-    said: Said,
+    asked: PromptSet,
+    said: PromptAnswers,
     parity: CandidateAnswers,
     training_texts: Sequence[str],
     *,
@@ -334,7 +344,7 @@ def recited(
 
 
 def rated(
-    asked: Asked, said: Said, model: str, samples: Sequence[str], *, terms: JudgeTerms
+    asked: PromptSet, said: PromptAnswers, model: str, samples: Sequence[str], *, terms: JudgeTerms
 ) -> BlindRatings:
     """A language model's ratings of candidate, base and author, blind to who wrote what.
 
@@ -347,8 +357,10 @@ def rated(
         TwinError: the model cannot be reached, or gives too few ratings.
     """
 
-    def answered(texts: Sequence[str]) -> list[Answered]:
-        return [Answered(*one) for one in zip(asked.questions, texts, asked.passages, strict=True)]
+    def answered(texts: Sequence[str]) -> list[JudgedAnswer]:
+        return [
+            JudgedAnswer(*one) for one in zip(asked.questions, texts, asked.passages, strict=True)
+        ]
 
     return blind_judge.compare(
         BlindJudge(model, samples=samples, terms=terms),
@@ -360,7 +372,7 @@ def rated(
     )
 
 
-def replies(said: Said) -> Speed | None:
+def replies(said: PromptAnswers) -> ServedSpeed | None:
     """How fast the candidate answered; None when it said nothing."""
     timed = [TimedReply(len(one.tokens), one.seconds) for one in said.candidate.values()]
     if not any(one.tokens for one in timed):
@@ -369,17 +381,17 @@ def replies(said: Said) -> Speed | None:
 
 
 def _score(
-    judge: Judge, asked: Asked, positions: Sequence[int], answers: Sequence[str]
+    judge: Judge, asked: PromptSet, positions: Sequence[int], answers: Sequence[str]
 ) -> list[float]:
     return judge.score_all(
         [
-            Answered(asked.questions[at], text, asked.passages[at])
+            JudgedAnswer(asked.questions[at], text, asked.passages[at])
             for at, text in zip(positions, answers, strict=True)
         ]
     )
 
 
-def _with_passages(asked: Asked) -> list[int]:
+def _with_passages(asked: PromptSet) -> list[int]:
     return [at for at in asked.held_out if asked.passages[at]]
 
 

@@ -1,7 +1,7 @@
 """Scores of the base model's answers, which one gate has and the next one need not ask for again.
 
 Belongs here: what a score is known by, which answers are missing for it.
-Does not belong here: the scores (`answer_measures.py`), keeping numbers (`kept_values.py`).
+Does not belong here: the scores (`answer_measures.py`), keeping numbers (`measurement_cache.py`).
 
 Greedy answers follow from the prompt, so that a score is known by model, server, prompt and the
 revision of what scores. One answer may be scored by several measures: it is asked for when one of
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_assets.evaluation.kept_values import KeptValues
+from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_resources.quality.judges.judge import digest
 
 
@@ -28,7 +28,7 @@ class BaseScores:
             number of tokens.
     """
 
-    kept: KeptValues
+    kept: MeasurementCache
     told: Sequence[str | int | float]
     prompts: Sequence[list[Any]] = field(repr=False)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twin_resources.quality.judges.topic import Pair
+from twin_resources.quality.judges.topic import TopicPair
 
 POSTS = 5
 # A post is shown up to here: five whole ones of 1,000 words each would leave no room in the 4,096
@@ -21,7 +21,7 @@ MOST_WORDS = 160
 HEADING = "This is how I write. From five of my posts:"
 
 
-def posts_for_prompt(training: Sequence[Pair], *, posts: int = POSTS) -> list[str]:
+def posts_for_prompt(training: Sequence[TopicPair], *, posts: int = POSTS) -> list[str]:
     """The longest passage of each of the first so many documents in the given order.
 
     Args:

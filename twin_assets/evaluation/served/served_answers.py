@@ -27,7 +27,7 @@ import polars as pl
 from twin_assets.evaluation.harm import safety
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, Progress
+from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
 from twin_assets.evaluation.served import posts_in_prompt
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
@@ -65,7 +65,7 @@ class CandidateAnswers:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptSet:
     """Everything that candidate and base are asked, one list of prompts.
 
     Attributes:
@@ -92,7 +92,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class PromptAnswers:
     """Answers by position; the base's only where they had to be asked for.
 
     Attributes:
@@ -114,7 +114,7 @@ def everything_asked(
     chunks: Mapping[str, str],
     posts: Sequence[str],
     questions: int,
-) -> Asked:
+) -> PromptSet:
     """The prompts of all measures.
 
     Args:
@@ -141,7 +141,7 @@ def everything_asked(
     ends = [0]
     for part in (prompts, red_team, unanswerable, with_posts):
         ends.append(ends[-1] + len(part))
-    return Asked(
+    return PromptSet(
         questions=held["question"].to_list(),
         documents=held["document_id"].to_list(),
         own=held["answer"].to_list(),
@@ -157,7 +157,7 @@ def everything_asked(
     )
 
 
-def expect(progress: Progress, *, answers: int) -> None:
+def expect(progress: ProgressLines, *, answers: int) -> None:
     """Announce the parity set, its reference, and `answers` of candidate and base together."""
     progress.expect(OF_SERVED, 2 * PARITY_PROMPTS, each_s=AGAIN_S)
     progress.expect(REFERENCE, PARITY_PROMPTS, each_s=REFERENCE_S)
@@ -171,7 +171,7 @@ def ask_candidate(
     template: Template,
     serve: Serve,
     clock: Clock,
-    progress: Progress,
+    progress: ProgressLines,
 ) -> CandidateAnswers:
     """Start the candidate's server and ask it the parity set.
 
@@ -195,14 +195,14 @@ def ask_candidate(
 
 
 def ask_both(
-    asked: Asked,
+    asked: PromptSet,
     *,
     of_base: Sequence[int],
     serve: Serve,
     serve_base: Serve,
     clock: Clock,
-    progress: Progress,
-) -> Said:
+    progress: ProgressLines,
+) -> PromptAnswers:
     """Ask candidate and base at the same time: a server uses half of the cores. With nothing to
     ask the base, all of them are the candidate's; once the candidate is through, a second server
     of the base takes its half.
@@ -234,7 +234,7 @@ def ask_both(
     with clock.part("served answers"), ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(of_candidate), pool.submit(by_base)]:
             done.result()
-    return Said(
+    return PromptAnswers(
         dict(zip(asked.of_candidate, mine.asked(), strict=True)),
         {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)},
         wall_s,
@@ -244,7 +244,7 @@ def ask_both(
 
 def _pile(
     prompts: list[list[Any]], advance: Callable[[int], None], *tokens: int
-) -> served_model.Pile:
-    return served_model.Pile(
+) -> served_model.PromptQueue:
+    return served_model.PromptQueue(
         prompts, tokens=tokens, frequency_penalty=FREQUENCY_PENALTY, advance=advance
     )

@@ -27,7 +27,7 @@ class TimedReply:
 
 
 @dataclass(frozen=True)
-class Speed:
+class ServedSpeed:
     """Of one server under the load of the evaluation.
 
     Attributes:
@@ -48,7 +48,7 @@ class Speed:
     slowest_s: float
 
 
-def measure_speed(replies: Sequence[TimedReply], *, wall_s: float, at_once: int) -> Speed:
+def measure_speed(replies: Sequence[TimedReply], *, wall_s: float, at_once: int) -> ServedSpeed:
     """Summarise timed replies; those without a token are left out of all but the wall time.
 
     Args:
@@ -69,7 +69,7 @@ def measure_speed(replies: Sequence[TimedReply], *, wall_s: float, at_once: int)
         )
     tokens = [float(one.tokens) for one in said]
     seconds = [one.seconds for one in said]
-    return Speed(
+    return ServedSpeed(
         replies=len(said),
         tokens=round(sum(tokens)),
         at_once=at_once,
@@ -80,7 +80,7 @@ def measure_speed(replies: Sequence[TimedReply], *, wall_s: float, at_once: int)
     )
 
 
-def lines(found: Speed) -> list[str]:
+def lines(found: ServedSpeed) -> list[str]:
     """For the report."""
     rate, wait = found.reply_tokens_per_s, found.reply_s
     return [

@@ -14,16 +14,16 @@ from contextlib import ExitStack
 from time import monotonic
 from types import TracebackType
 
-from twin_assets.evaluation.progress import Progress
+from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
     FREQUENCY_PENALTY,
     OF_BOTH,
     PARITY_TOKENS,
     WORTH_A_SERVER,
-    Asked,
     CandidateAnswers,
-    Said,
+    PromptAnswers,
+    PromptSet,
 )
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import RunningServer
@@ -31,17 +31,17 @@ from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Prompt, Serve, ServedAnswer
 
 
-class Waves:
+class ServerWaves:
     """Use as a context: its servers end with it.
 
     Attributes:
-        candidate, base: answers by position in `Asked.prompts`.
+        candidate, base: answers by position in `PromptSet.prompts`.
         again: the candidate's second answers by position, of `PARITY_TOKENS` tokens.
         wall_s: while candidate and base were asked together.
     """
 
     def __init__(
-        self, asked: Asked, *, serve: Serve, serve_base: Serve, progress: Progress
+        self, asked: PromptSet, *, serve: Serve, serve_base: Serve, progress: ProgressLines
     ) -> None:
         self.candidate: dict[int, ServedAnswer] = {}
         self.base: dict[int, str] = {}
@@ -53,7 +53,7 @@ class Waves:
         self._open = {"candidate": ExitStack(), "base": ExitStack()}
         self._running: dict[str, RunningServer] = {}
 
-    def __enter__(self) -> Waves:
+    def __enter__(self) -> ServerWaves:
         return self
 
     def __exit__(
@@ -116,20 +116,20 @@ class Waves:
             self._work(pile, "candidate")
         return CandidateAnswers([list(one) for one in prompts], pile.asked(0), pile.asked(1))
 
-    def said(self) -> Said:
+    def said(self) -> PromptAnswers:
         """As `served_answers.ask_both` gives it; the time is that of the waves with the base."""
-        return Said(self.candidate, self.base, self.wall_s, served_model.AT_ONCE)
+        return PromptAnswers(self.candidate, self.base, self.wall_s, served_model.AT_ONCE)
 
-    def _work(self, pile: served_model.Pile, who: str) -> None:
+    def _work(self, pile: served_model.PromptQueue, who: str) -> None:
         if who not in self._running:
             self._running[who] = self._open[who].enter_context(self._serve[who]())
         pile.work_off(self._running[who])
 
-    def _pile(self, positions: Sequence[int], *more: int) -> served_model.Pile:
+    def _pile(self, positions: Sequence[int], *more: int) -> served_model.PromptQueue:
         return self._pile_of([self._asked.prompts[at] for at in positions], *more)
 
-    def _pile_of(self, prompts: Sequence[Prompt], *more: int) -> served_model.Pile:
-        return served_model.Pile(
+    def _pile_of(self, prompts: Sequence[Prompt], *more: int) -> served_model.PromptQueue:
+        return served_model.PromptQueue(
             prompts,
             tokens=(ANSWER_TOKENS, *more),
             frequency_penalty=FREQUENCY_PENALTY,

@@ -43,7 +43,7 @@ _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\.\.\.|--?|[.,;:!?()\"'/…]")
 
 
 @dataclass(frozen=True)
-class Text:
+class DocumentText:
     """A text and the document it is of: pieces of one document stay in one fold."""
 
     document: str
@@ -77,7 +77,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Placed:
+class DeltaPlacement:
     """Where a model's texts stand.
 
     Attributes:
@@ -112,14 +112,14 @@ class Delta:
     separates: bool = False
     own_pools: int = 0
     reference_pools: dict[str, int] = field(default_factory=dict[str, int])
-    candidate: Placed | None = None
-    base: Placed | None = None
+    candidate: DeltaPlacement | None = None
+    base: DeltaPlacement | None = None
     why_not: str = ""
 
 
 def measure_delta(
-    own: Sequence[Text],
-    reference: Mapping[str, Sequence[Text]],
+    own: Sequence[DocumentText],
+    reference: Mapping[str, Sequence[DocumentText]],
     *,
     candidate: Sequence[str],
     base: Sequence[str] = (),
@@ -147,7 +147,10 @@ def measure_delta(
 
 
 def profile_of(
-    own: Sequence[Text], reference: Mapping[str, Sequence[Text]], *, base_hand: str = "base model"
+    own: Sequence[DocumentText],
+    reference: Mapping[str, Sequence[DocumentText]],
+    *,
+    base_hand: str = "base model",
 ) -> Profile:
     """An author's profile against a reference population.
 
@@ -208,11 +211,11 @@ def profile_of(
     )
 
 
-def place(profile: Profile, texts: Sequence[str]) -> Placed | None:
+def place(profile: Profile, texts: Sequence[str]) -> DeltaPlacement | None:
     """Where texts stand; None when they fill no pool."""
     import numpy as np
 
-    pools = _pools([Text(str(number), text) for number, text in enumerate(texts)])
+    pools = _pools([DocumentText(str(number), text) for number, text in enumerate(texts)])
     if not pools:
         return None
     frequencies = _frequencies(pools, profile.features)
@@ -225,7 +228,7 @@ def place(profile: Profile, texts: Sequence[str]) -> Placed | None:
     def share_farther(population: Any) -> list[float]:
         return [float((population > distance).mean()) for distance in distances]
 
-    return Placed(
+    return DeltaPlacement(
         pools=len(pools),
         distance=bootstrap.mean(distances.tolist()),
         closer_than=bootstrap.mean(share_farther(theirs)),
@@ -262,7 +265,7 @@ def lines(found: Delta) -> list[str]:
     return told
 
 
-def _pools(texts: Sequence[Text]) -> list[Counter[str]]:
+def _pools(texts: Sequence[DocumentText]) -> list[Counter[str]]:
     """Counts of consecutive texts until `POOL_WORDS` words are together; the rest is left out."""
     found: list[Counter[str]] = []
     waiting, words = Counter[str](), 0

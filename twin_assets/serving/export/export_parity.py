@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, Format, Source
+from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, ExportSource, Format
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LogprobDifferences:
     """Absolute differences of log-probabilities to the checkpoint's, in nats.
 
     Attributes:
@@ -75,8 +75,8 @@ class Agreement:
 
 
 def agreement_of(
-    source: Source, export: Path, *, wanted: Format, dtype: Dtype, settings: Settings
-) -> Agreement:
+    source: ExportSource, export: Path, *, wanted: Format, dtype: Dtype, settings: Settings
+) -> LogprobDifferences:
     """Load an export with the software that it is for and compare it with its checkpoint.
 
     Raises:
@@ -93,8 +93,8 @@ def _prompts() -> list[Messages]:
 
 
 def _by_transformers(
-    source: Source, export: Path, *, wanted: Format, allowed: tuple[float, float]
-) -> Agreement:
+    source: ExportSource, export: Path, *, wanted: Format, allowed: tuple[float, float]
+) -> LogprobDifferences:
     """All positions of each prompt, the best tokens of each under the checkpoint."""
     import torch
     from transformers import AutoTokenizer
@@ -139,7 +139,9 @@ def _values(model: Any, inputs: Sequence[Any]) -> list[Any]:
         return [model(input_ids=one).logits[0].log_softmax(-1) for one in inputs]
 
 
-def _by_llama_cpp(source: Source, export: Path, *, wanted: Format, settings: Settings) -> Agreement:
+def _by_llama_cpp(
+    source: ExportSource, export: Path, *, wanted: Format, settings: Settings
+) -> LogprobDifferences:
     """Answers of a llama.cpp server, each asked twice: the second comes from its cache."""
     from twin_assets.evaluation.served import parity
     from twin_resources.models.serving import served_model
@@ -164,12 +166,12 @@ def _by_llama_cpp(source: Source, export: Path, *, wanted: Format, settings: Set
             next_step=f"read {process.log_path}",
         )
     allowed_mean, allowed_largest = TOLERANCES["gguf"]
-    return Agreement(
+    return LogprobDifferences(
         found.prompts, found.compared, found.mean, found.largest, allowed_mean, allowed_largest
     )
 
 
-def _base_gguf(source: Source, export: Path) -> Path:
+def _base_gguf(source: ExportSource, export: Path) -> Path:
     """The base's own f16 GGUF, made for the comparison beside the export."""
     from twin_resources.storage.weights import gguf
 
@@ -178,8 +180,8 @@ def _base_gguf(source: Source, export: Path) -> Path:
 
 def _agreement(
     differences: Sequence[float], *, prompts: int, allowed: tuple[float, float]
-) -> Agreement:
-    return Agreement(
+) -> LogprobDifferences:
+    return LogprobDifferences(
         prompts=prompts,
         compared=len(differences),
         mean=sum(differences) / len(differences),

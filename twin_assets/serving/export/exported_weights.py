@@ -22,7 +22,7 @@ GGUF_NAMES = {"gguf-adapter": "adapter.gguf", "gguf": "model.gguf"}
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """The weights of a checkpoint.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source:
         return self.model or self.base
 
 
-def source_of(checkpoint: Path) -> tuple[Source, Manifest]:
+def source_of(checkpoint: Path) -> tuple[ExportSource, Manifest]:
     """The weights of a published checkpoint.
 
     Raises:
@@ -63,4 +63,4 @@ def source_of(checkpoint: Path) -> tuple[Source, Manifest]:
             next_step="materialize fine_tuned_checkpoint for this author",
         )
     whole = model if model.is_dir() else None
-    return Source(base, None if whole else adapter, whole), manifest
+    return ExportSource(base, None if whole else adapter, whole), manifest

@@ -28,8 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.job import write_json
 from twin_assets.checkpoints.manifest import Manifest
-from twin_assets.serving.export.export_parity import Agreement, agreement_of
-from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, Format, Source, source_of
+from twin_assets.serving.export.export_parity import LogprobDifferences, agreement_of
+from twin_assets.serving.export.exported_weights import (
+    GGUF_NAMES,
+    Dtype,
+    ExportSource,
+    Format,
+    source_of,
+)
 from twin_resources.errors import TwinError
 from twin_resources.storage.disk_space import told_when_full
 
@@ -40,12 +46,12 @@ RECORD = "export.json"
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """A complete export: its folder, its size on disk, and how equal it is (None: not measured)."""
 
     folder: Path
     bytes: int
-    agreement: Agreement | None
+    agreement: LogprobDifferences | None
 
 
 def export(
@@ -57,7 +63,7 @@ def export(
     dtype: Dtype = "float16",
     verify: bool = True,
     report: Callable[[str], object] = lambda _: None,
-) -> Exported:
+) -> ExportResult:
     """Write one format into a new folder, and prove that it answers as the checkpoint does.
 
     Args:
@@ -95,10 +101,10 @@ def export(
         write_json(made / RECORD, _record(manifest, wanted, dtype, agreement))
         size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
         made.rename(into)
-    return Exported(into, size, agreement)
+    return ExportResult(into, size, agreement)
 
 
-def write(source: Source, into: Path, *, wanted: Format, dtype: Dtype) -> None:
+def write(source: ExportSource, into: Path, *, wanted: Format, dtype: Dtype) -> None:
     """Write the files of one format into an existing, empty folder.
 
     Raises:
@@ -123,7 +129,7 @@ def write(source: Source, into: Path, *, wanted: Format, dtype: Dtype) -> None:
             gguf.write_f16(Path(folder), into / GGUF_NAMES[wanted])
 
 
-def write_merged(source: Source, into: Path, *, dtype: Dtype) -> None:
+def write_merged(source: ExportSource, into: Path, *, dtype: Dtype) -> None:
     """Write a transformers folder: weights in `dtype`, tokenizer and chat template of the base.
 
     Raises:
@@ -152,7 +158,7 @@ def write_merged(source: Source, into: Path, *, dtype: Dtype) -> None:
 
 
 def _record(
-    manifest: Manifest, wanted: Format, dtype: Dtype, agreement: Agreement | None
+    manifest: Manifest, wanted: Format, dtype: Dtype, agreement: LogprobDifferences | None
 ) -> dict[str, Any]:
     """What travels with an export: where it is from, without this machine's folders."""
     stored = {"adapter": "float32", "gguf-adapter": "float32", "gguf": "float16"}

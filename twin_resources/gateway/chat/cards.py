@@ -2,7 +2,7 @@
 
 Belongs here: HTML of sources, quotes, nearest posts and the facts of an answer; nothing of it is
 markup of anyone else (`readable.py`). Does not belong here: where these come from (the gateway's
-`twin` field), widgets (`talk.py`).
+`twin` field), widgets (`chat_tab.py`).
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """Lines over time as SVG: scores by version, evidence against its threshold.
 
 Belongs here: drawing points that somebody else computed; axis, legend and a text for those who do
-not see it. Does not belong here: which figures (`look.py`).
+not see it. Does not belong here: which figures (`traces_tab.py`).
 Source: https://www.w3.org/TR/SVG2. Colours are the style sheet's, so that dark mode keeps them
 readable; nothing is loaded and no script runs.
 """
@@ -21,7 +21,7 @@ COLOURS = 6  # classes twin-line-0 … of the style sheet
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A named line; its points are (x, y), x ascending."""
 
     name: str
@@ -30,7 +30,7 @@ class Line:
 
 def line_chart(
     title: str,
-    lines: Sequence[Line],
+    lines: Sequence[ChartLine],
     *,
     ends: tuple[str, str],
     low: float,

@@ -1,7 +1,7 @@
 """The page's side of the endpoint: streamed answers with their facts, and feedback on them.
 
 Belongs here: calls of the gateway with the page's own key, and ending one that nobody waits for.
-Does not belong here: widgets (`talk.py`, `comparison.py`), retrieval, routing, prompts (the gateway
+Does not belong here: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the gateway
 has them).
 """
 # pyright: strict
@@ -26,7 +26,7 @@ Message = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Piece:
+class PartialAnswer:
     """An answer as far as it has come.
 
     Attributes:
@@ -86,7 +86,7 @@ class Endpoint:
         except openai.OpenAIError as error:
             raise _unwell("list the models", error) from error
 
-    async def ask(self, model: str, messages: Sequence[Message]) -> AsyncGenerator[Piece]:
+    async def ask(self, model: str, messages: Sequence[Message]) -> AsyncGenerator[PartialAnswer]:
         """Stream the answer to the last message; closing the generator ends the request.
 
         Args:
@@ -109,10 +109,10 @@ class Endpoint:
                     facts = (chunk.model_extra or {}).get("twin") or facts
                     for choice in chunk.choices:
                         text += choice.delta.content or ""
-                    yield Piece(text)
+                    yield PartialAnswer(text)
         except (openai.OpenAIError, httpx.HTTPError) as error:
             raise _unwell(f"ask {model}", error) from error
-        yield Piece(text.strip(), facts)
+        yield PartialAnswer(text.strip(), facts)
 
     async def give_feedback(self, trace_id: str, **opinion: str | float) -> None:
         """Vote, edit or prefer: `thumb="up"`, `edit="a better answer"`, `comment="why"`.
@@ -136,7 +136,7 @@ class Endpoint:
             )
 
 
-class Underway:
+class AnswersInProgress:
     """The answers that are being written, by session: each can be ended by who waits for it."""
 
     def __init__(self) -> None:
@@ -147,7 +147,9 @@ class Underway:
         for event in self._ends.get(session, ()):
             event.set()
 
-    async def pieces(self, session: str, answer: AsyncGenerator[Piece]) -> AsyncIterator[Piece]:
+    async def pieces(
+        self, session: str, answer: AsyncGenerator[PartialAnswer]
+    ) -> AsyncIterator[PartialAnswer]:
         """The pieces until the answer ends or is ended; then its request is closed.
 
         The wait for the next piece is given up as well: a slow model writes nothing for seconds.
@@ -155,7 +157,7 @@ class Underway:
         event = asyncio.Event()
         self._ends.setdefault(session, set()).add(event)
         ended = asyncio.ensure_future(event.wait())
-        coming: asyncio.Task[Piece | None] | None = None
+        coming: asyncio.Task[PartialAnswer | None] | None = None
         try:
             async with aclosing(answer):
                 while not event.is_set():
@@ -179,7 +181,7 @@ class Underway:
                 self._ends.pop(session, None)
 
 
-async def _next(answer: AsyncGenerator[Piece]) -> Piece | None:
+async def _next(answer: AsyncGenerator[PartialAnswer]) -> PartialAnswer | None:
     return await anext(answer, None)
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from twin_resources.gateway.chat import charts
-from twin_resources.gateway.chat.home_numbers import Spending
+from twin_resources.gateway.chat.home_numbers import BudgetSpending
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.observability.langfuse.trace_reading import DailyScore, ScoreHistory
 from twin_resources.quality.retraining.evidence_history import StreamHistory
@@ -32,7 +32,7 @@ def score_figures(history: ScoreHistory, *, days: int) -> str:
             charts.line_chart(
                 f"{name} (daily mean)",
                 [
-                    charts.Line(version, [(told.index(one.day), one.mean) for one in found])
+                    charts.ChartLine(version, [(told.index(one.day), one.mean) for one in found])
                     for version, found in sorted(lines.items())
                 ],
                 ends=(told[0], told[-1]),
@@ -66,7 +66,7 @@ def evidence_figures(histories: Sequence[StreamHistory]) -> str:
         made.append(
             charts.line_chart(
                 title,
-                [charts.Line("evidence (e-value)", points)],
+                [charts.ChartLine("evidence (e-value)", points)],
                 ends=_sequences(points),
                 low=LEAST_E,
                 high=max(history.threshold * 10, *(y for _, y in points), 1.0),
@@ -77,7 +77,7 @@ def evidence_figures(histories: Sequence[StreamHistory]) -> str:
     return f"<section>{''.join(made)}</section>"
 
 
-def spending_figures(accounts: Sequence[Spending]) -> str:
+def spending_figures(accounts: Sequence[BudgetSpending]) -> str:
     """A bar a budget."""
     made = [charts.bar(one.name, one.spent, one.budget) for one in accounts]
     nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from twin_resources.access.account import account_of
-from twin_resources.quality.ledger.schema import settled
+from twin_resources.quality.ledger.ledger_tables import settled
 from twin_resources.quality.retraining.evidence_history import StreamHistory, histories_of
 from twin_resources.quality.retraining.rules import rules_of
 from twin_resources.settings import Settings
@@ -22,7 +22,7 @@ SHOWN = 400  # values of a stream: more than a screen has columns for
 
 
 @dataclass(frozen=True)
-class Spending:
+class BudgetSpending:
     """What was spent of one budget, US dollars; `budget` None: there is none."""
 
     name: str
@@ -42,7 +42,7 @@ def evidence(settings: Settings, author: str) -> Sequence[StreamHistory]:
         state.close()
 
 
-def spending(settings: Settings) -> list[Spending]:
+def spending(settings: Settings) -> list[BudgetSpending]:
     """Today's of the paid model, this month's of teacher, judge and all; only what was configured
     or used."""
     state = State.open(settings.state_address)
@@ -67,7 +67,7 @@ def spending(settings: Settings) -> list[Spending]:
         state.close()
     # of all: where it has a limit of its own, else it says what the lines above say
     return [
-        Spending(name, spent.usd, budget)
+        BudgetSpending(name, spent.usd, budget)
         for name, budget, spent in lines
         if budget is not None or (spent.usd and not name.startswith("All"))
     ]

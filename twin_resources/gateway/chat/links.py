@@ -27,7 +27,7 @@ LINK_LIVES_S = 600.0
 
 
 @dataclass(frozen=True)
-class Pass:
+class PageAccess:
     """What the page's process holds.
 
     Attributes:
@@ -49,14 +49,14 @@ def folder_of(settings: Settings) -> Path:
     return folder
 
 
-def load_pass(settings: Settings) -> Pass:
+def load_pass(settings: Settings) -> PageAccess:
     """The page's pass; a key that was revoked, or never made, is made anew.
 
     One person stays one reader over restarts, since a reader is known by the key.
     """
     path = folder_of(settings) / "pass.json"
     if path.exists():
-        stored = Pass(**json.loads(path.read_text(encoding="utf-8")))
+        stored = PageAccess(**json.loads(path.read_text(encoding="utf-8")))
         if _is_known(settings, stored.key):
             return stored
     state = open_keys(settings)
@@ -66,7 +66,7 @@ def load_pass(settings: Settings) -> Pass:
         key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
     finally:
         state.close()
-    made = Pass(key, random_source.token_urlsafe(32))
+    made = PageAccess(key, random_source.token_urlsafe(32))
     write_private(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))
     return made
 

@@ -24,12 +24,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from twin_resources.gateway.chat.author_files import AuthorFiles
-from twin_resources.gateway.chat.comparison import Comparison
+from twin_resources.gateway.chat.author_picker import AuthorPicker
+from twin_resources.gateway.chat.chat_tab import ChatTab
+from twin_resources.gateway.chat.comparison_tab import ComparisonTab
 from twin_resources.gateway.chat.conversation import Endpoint
 from twin_resources.gateway.chat.links import use_link
-from twin_resources.gateway.chat.look import Look
-from twin_resources.gateway.chat.talk import Talk
-from twin_resources.gateway.chat.whom import Whom
+from twin_resources.gateway.chat.traces_tab import TracesTab
 from twin_resources.settings import Settings
 
 HERE = Path(__file__).parent
@@ -112,14 +112,14 @@ def _theme() -> Base:
 def build_page(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> gr.Blocks:
     """The head and the three tabs."""
     with gr.Blocks(title="LLM Twin", analytics_enabled=False) as page:
-        whom = Whom(endpoint, AuthorFiles(settings))
+        whom = AuthorPicker(endpoint, AuthorFiles(settings))
         with gr.Tabs(elem_id="views") as views:
             with gr.Tab("Talk", id="talk") as talking:
-                talk = Talk(endpoint, whom, cookie_secret=cookie_secret)
+                talk = ChatTab(endpoint, whom, cookie_secret=cookie_secret)
             with gr.Tab("Before | after", id="compare") as comparing:
-                comparison = Comparison(endpoint, whom)
+                comparison = ComparisonTab(endpoint, whom)
             with gr.Tab("Look", id="look") as looking:
-                look = Look(settings, whom, views)
+                look = TracesTab(settings, whom, views)
         talk.wire(page)
         comparison.wire(page, comparing)
         look.wire(page, looking)

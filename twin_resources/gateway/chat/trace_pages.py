@@ -11,8 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from twin_resources.gateway.chat.cards import cost
 from twin_resources.gateway.chat.readable import as_text, web_address
-from twin_resources.observability.langfuse.trace_reading import Score, Step, TraceRow, TraceTree
-from twin_resources.registry.explanation import Explanation, Passage
+from twin_resources.observability.langfuse.trace_reading import (
+    ObservationNode,
+    Score,
+    TraceRow,
+    TraceTree,
+)
+from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SHORT = 150  # characters of a question or an answer in the list
 _MEASURED = ("latency_s", "cost_usd")  # they have columns of their own
@@ -126,7 +131,7 @@ def _model(found: Explanation) -> str:
     return _section("Model", _definitions(told))
 
 
-def _posts(passages: Sequence[Passage]) -> str:
+def _posts(passages: Sequence[ExplainedPassage]) -> str:
     if not passages:
         return _section("Passages", "<p>No post was retrieved for it.</p>", open_=True)
     listed: list[str] = []
@@ -160,11 +165,11 @@ def _scores(scores: Sequence[Score]) -> str:
     )
 
 
-def _steps(steps: Sequence[Step]) -> str:
+def _steps(steps: Sequence[ObservationNode]) -> str:
     return "".join(_step(step) for step in steps)
 
 
-def _step(step: Step) -> str:
+def _step(step: ObservationNode) -> str:
     took = "" if step.seconds is None else f" {step.seconds:.2f} s"
     messages = "".join(
         f"<details><summary>{as_text(role or 'message')}</summary>"

@@ -1,7 +1,7 @@
 """A conversation as the browser keeps it: questions, answers, and what is known of each.
 
 Belongs here: the shape of a turn, what a model is told of earlier ones, what the page shows.
-Does not belong here: asking (`conversation.py`), widgets (`talk.py`).
+Does not belong here: asking (`conversation.py`), widgets (`chat_tab.py`).
 
 Plain dictionaries, because they travel as JSON: the browser keeps them (`localStorage`), nobody
 else does. A turn that failed is shown, is no message of anyone, and no model is told of it.

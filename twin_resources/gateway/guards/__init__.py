@@ -1,7 +1,7 @@
 """What stands in a question, a passage or an answer that should not go on as it is."""
 # pyright: strict
 
-from twin_resources.gateway.guards.scanning import Finding, Scanned, Scanner, in_json
+from twin_resources.gateway.guards.scanning import GuardFinding, Scanned, Scanner, in_json
 from twin_resources.gateway.guards.streaming import HeldBack
 
-__all__ = ["Finding", "HeldBack", "Scanned", "Scanner", "in_json"]
+__all__ = ["GuardFinding", "HeldBack", "Scanned", "Scanner", "in_json"]

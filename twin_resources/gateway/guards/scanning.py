@@ -22,7 +22,7 @@ _PLACEHOLDERS = {"injection": "[instructions]", "words": "[…]"}
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class GuardFinding:
     """One place in a text.
 
     Attributes:
@@ -54,10 +54,10 @@ class Scanned:
     """
 
     text: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[GuardFinding, ...] = ()
 
     @property
-    def blocked(self) -> Finding | None:
+    def blocked(self) -> GuardFinding | None:
         """The first finding for which the author's file says `block`."""
         return next((found for found in self.findings if found.action == "block"), None)
 
@@ -100,13 +100,13 @@ class Scanner:
     def acts_on_injection(self) -> bool:
         return self._acts("injection")
 
-    def find(self, text: str, *, acting: bool = False) -> list[Finding]:
+    def find(self, text: str, *, acting: bool = False) -> list[GuardFinding]:
         """Every finding, in the order of the text; they may overlap.
 
         Args:
             acting: only what is masked or blocked.
         """
-        found: list[Finding] = []
+        found: list[GuardFinding] = []
         wanted = self._acts if acting else self._on
         if wanted("personal") or wanted("secrets"):
             for span in find_personal(text, region=self.region):
@@ -138,8 +138,8 @@ class Scanner:
         found = tuple(self.find(text))
         return Scanned(masked(text, found, as_json=as_json), found)
 
-    def _finding(self, begin: int, end: int, kind: Guarded, what: str) -> Finding:
-        return Finding(begin, end, kind, what, self.guards.action(kind, self.place))
+    def _finding(self, begin: int, end: int, kind: Guarded, what: str) -> GuardFinding:
+        return GuardFinding(begin, end, kind, what, self.guards.action(kind, self.place))
 
     def _on(self, kind: Guarded) -> bool:
         return self.guards.action(kind, self.place) != "off"
@@ -158,7 +158,7 @@ class Scanner:
         return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", re.IGNORECASE)
 
 
-def masked(text: str, findings: Sequence[Finding], *, as_json: bool = False) -> str:
+def masked(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False) -> str:
     """The text with each finding that is masked or blocked replaced by what it was."""
     pieces: list[str] = []
     end = 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from twin_resources.gateway.guards.scanning import Finding, Scanner, masked
+from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, masked
 
 # The longest thing written in groups is an IBAN (34 characters, 8 spaces) or a phone number with an
 # extension (about 60); the words that announce one stand up to 48 characters before it.
@@ -45,8 +45,8 @@ class HeldBack:
     """
 
     def __init__(self, scanner: Scanner, *, as_json: bool = False) -> None:
-        self.findings: list[Finding] = []
-        self.blocked: Finding | None = None
+        self.findings: list[GuardFinding] = []
+        self.blocked: GuardFinding | None = None
         self._scanner = scanner
         self._as_json = as_json
         self._text = ""  # the end of what was shown, then what waits
@@ -127,13 +127,15 @@ class HeldBack:
         self._forget()
         return shown
 
-    def _relative(self, one: Finding, *, shift: int) -> Finding:
+    def _relative(self, one: GuardFinding, *, shift: int) -> GuardFinding:
         begin = max(one.begin, self._waits) - self._waits + shift
         end = one.end - self._waits + shift
-        return Finding(begin, end, one.kind, one.what, one.action)
+        return GuardFinding(begin, end, one.kind, one.what, one.action)
 
-    def _placed(self, one: Finding) -> Finding:
-        return Finding(one.begin + self._gone, one.end + self._gone, one.kind, one.what, one.action)
+    def _placed(self, one: GuardFinding) -> GuardFinding:
+        return GuardFinding(
+            one.begin + self._gone, one.end + self._gone, one.kind, one.what, one.action
+        )
 
     def _forget(self) -> None:
         surplus = self._waits - _LOOK_BEHIND

@@ -2,7 +2,7 @@
 
 Belongs here: Markdown of quotations, of "not written about", and taking both off an earlier turn
 again. Does not belong here: choosing quotations (`quoter.py`), the fields of an answer
-(`gateway/answering.py`).
+(`gateway/request_record.py`).
 
 Annotations: `url_citation` of https://platform.openai.com/docs/api-reference/chat/object
 """
@@ -27,7 +27,7 @@ NOTICE = "ⓘ "
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
-class Post(Protocol):
+class NamedPost(Protocol):
     """A post that is named; `retrieval.Passage` and `Quote` are two."""
 
     @property
@@ -69,7 +69,7 @@ def quoting(quotes: Sequence[Quote], *, before_prose: bool) -> Opening:
     return Opening(text, tuple(places))
 
 
-def not_written_about(nearest: Sequence[Post]) -> Opening:
+def not_written_about(nearest: Sequence[NamedPost]) -> Opening:
     """That the author has not written about it, with the posts that lie nearest (three at most)."""
     listed = "\n".join(f"- {_named(post)}" for post in nearest[:MOST_NEAREST])
     return Opening(f"{NOT_WRITTEN} {NEAREST}\n\n{listed}" if listed else NOT_WRITTEN)
@@ -121,7 +121,7 @@ def quote_fields(quotes: Sequence[Quote], opening: Opening) -> list[Mapping[str,
     ]
 
 
-def post_fields(post: Post) -> dict[str, str]:
+def post_fields(post: NamedPost) -> dict[str, str]:
     """What an answer says of a post it names; `published_at` is an ISO date or empty."""
     return {
         "document_id": post.document_id,
@@ -136,7 +136,7 @@ def traced(quotes: Iterable[Quote]) -> str:
     return ",".join(f"{quote.document_id}:{quote.start}-{quote.end}" for quote in quotes)
 
 
-def _named(post: Post) -> str:
+def _named(post: NamedPost) -> str:
     title = _MARKUP.sub(r"\\\1", " ".join(post.title.split())) or post.document_id
     web = post.url.startswith(("https://", "http://")) and not re.search(r"[\s()<>]", post.url)
     linked = f"[{title}]({post.url})" if web else title

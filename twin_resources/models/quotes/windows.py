@@ -33,7 +33,7 @@ _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 
 
 @dataclass(frozen=True)
-class Window:
+class SentenceWindow:
     """Sentences that stand beside each other: the document's `text[start:end]`.
 
     Attributes:
@@ -46,7 +46,7 @@ class Window:
     sentences: tuple[tuple[int, int], ...]
 
 
-def windows_of(text: str, *, language: str = "") -> list[Window]:
+def windows_of(text: str, *, language: str = "") -> list[SentenceWindow]:
     """Every window of a document: one begins at each sentence and goes on for up to three.
 
     No window reaches over a heading, a block of code, a table or a quotation: what stands between
@@ -60,13 +60,13 @@ def windows_of(text: str, *, language: str = "") -> list[Window]:
         In the order of the text; none of fewer than 20 characters. The shorter windows at the end
         of a run of prose are left out where a longer one holds them.
     """
-    found: list[Window] = []
+    found: list[SentenceWindow] = []
     for run in _runs(text):
         ends = [place for span in run for place in _sentences(text, *span, language=language)]
         for first in range(max(1, len(ends) - MOST_SENTENCES + 1)):
             part = tuple(ends[first : first + MOST_SENTENCES])
             if part and part[-1][1] - part[0][0] >= FEWEST_CHARACTERS:
-                found.append(Window(part[0][0], part[-1][1], part))
+                found.append(SentenceWindow(part[0][0], part[-1][1], part))
     return found
 
 

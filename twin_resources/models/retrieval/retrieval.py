@@ -28,7 +28,7 @@ from twin_resources.models.retrieval.search import (
     MOST_IN_MEMORY,
     InMemory,
     Passage,
-    Query,
+    RetrievalQuery,
     neighbours,
     search,
     words_column,
@@ -36,7 +36,7 @@ from twin_resources.models.retrieval.search import (
 from twin_resources.models.retrieval.selection import best_hits, with_neighbours
 from twin_resources.models.retrieval.vector_index import SMALLEST, VECTOR_INDEX
 
-__all__ = ["PASSAGES", "Passage", "Query", "Retrieved", "Retriever"]
+__all__ = ["PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ _KEPT_TABLES = 16
 
 
 @dataclass(frozen=True)
-class Retrieved:
+class RetrievalResult:
     """What was found for a question.
 
     Attributes:
@@ -113,19 +113,19 @@ class Retriever:
         before: datetime | None = None,
         exclude: Collection[str] = (),
         token_budget: int = CONTEXT_TOKENS,
-    ) -> Retrieved:
+    ) -> RetrievalResult:
         """Find passages for one question; see `retrieve_many`."""
-        query = Query(question, before, exclude)
+        query = RetrievalQuery(question, before, exclude)
         return self.retrieve_many(author, [query], limit=limit, token_budget=token_budget)[0]
 
     def retrieve_many(
         self,
         author: str,
-        queries: Sequence[Query],
+        queries: Sequence[RetrievalQuery],
         *,
         limit: int = PASSAGES,
         token_budget: int = CONTEXT_TOKENS,
-    ) -> list[Retrieved]:
+    ) -> list[RetrievalResult]:
         """Find passages for each query; the questions are embedded together, which is cheaper.
 
         Args:
@@ -151,21 +151,21 @@ class Retriever:
         opened = self._table(author)
         if isinstance(opened, str):
             # A question costs 8 CPU-ms to embed, and an author without a table may have many.
-            return [Retrieved((), None, opened) for _ in queries]
+            return [RetrievalResult((), None, opened) for _ in queries]
         vectors = self._embedder.embed([query.question for query in queries])
         memory = opened.memory
         # Not where vectors have an index: the gateway searches by it, so training data must too.
         many = len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY
         if memory is None and many and not opened.vector_index:
             memory = InMemory(opened.table)
-        results: list[Retrieved] = []
+        results: list[RetrievalResult] = []
         for query, vector in zip(queries, vectors, strict=True):
             column = opened.words_column
             ranked = search(opened.table, query, vector, memory=memory, column=column)
             hits = best_hits(ranked, limit=limit, token_budget=token_budget)
             beside = neighbours(opened.table, hits, query, memory=memory)
             shown = with_neighbours(hits, beside, token_budget=token_budget)
-            results.append(Retrieved(shown, vector, nearest=_one_a_post(ranked)))
+            results.append(RetrievalResult(shown, vector, nearest=_one_a_post(ranked)))
         return results
 
     def _table(self, author: str) -> _Opened | str:

@@ -66,7 +66,7 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Query:
+class RetrievalQuery:
     """A question and what must not be found for it.
 
     Attributes:
@@ -107,7 +107,7 @@ class InMemory:
         posts = zip(read["document_id"].to_pylist(), read["position"].to_pylist(), strict=True)
         self._in_post = {where: place for place, where in enumerate(posts)}
 
-    def nearest(self, query: Query, vector: np.ndarray) -> list[dict[str, Any]]:
+    def nearest(self, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
         """The same rows as `nearest`, in the same order."""
         import numpy as np
 
@@ -129,7 +129,9 @@ class InMemory:
         """Rows by Lance's row id, in that order; one that was written since is left out."""
         return self._take([self._by_row_id[row] for row in row_ids if row in self._by_row_id])
 
-    def at(self, places: Collection[tuple[str, int]], query: Query) -> list[dict[str, Any]]:
+    def at(
+        self, places: Collection[tuple[str, int]], query: RetrievalQuery
+    ) -> list[dict[str, Any]]:
         """Rows by document and position that the query allows."""
         latest = _LATEST if query.before is None else _microseconds(query.before)
         found = [self._in_post[place] for place in sorted(places) if place in self._in_post]
@@ -150,7 +152,7 @@ def _microseconds(moment: datetime) -> int:
     return round(moment.astimezone(UTC).timestamp() * 1_000_000)
 
 
-def nearest(table: Any, query: Query, vector: np.ndarray) -> list[dict[str, Any]]:
+def nearest(table: Any, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
     """The rows with the nearest vectors (cosine): exactly, or by the index where there is one."""
     builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
     builder = probing(builder, filtered=bool(_conditions(query)))
@@ -166,7 +168,7 @@ def words_column(table: Any) -> str:
 
 
 def by_words(
-    table: Any, query: Query, *, memory: InMemory | None = None, column: str = INDEXED
+    table: Any, query: RetrievalQuery, *, memory: InMemory | None = None, column: str = INDEXED
 ) -> list[dict[str, Any]]:
     """The rows with the best words (BM25), by the full-text index.
 
@@ -189,7 +191,7 @@ def by_words(
 
 def search(
     table: Any,
-    query: Query,
+    query: RetrievalQuery,
     vector: np.ndarray,
     *,
     memory: InMemory | None,
@@ -226,7 +228,7 @@ def search(
 
 
 def neighbours(
-    table: Any, hits: Sequence[Passage], query: Query, *, memory: InMemory | None
+    table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, memory: InMemory | None
 ) -> Mapping[str, list[Passage]]:
     """What stands right after and right before each hit in its post, by chunk id of the hit.
 
@@ -251,7 +253,9 @@ def neighbours(
     }
 
 
-def _read_at(table: Any, places: Collection[tuple[str, int]], query: Query) -> list[dict[str, Any]]:
+def _read_at(
+    table: Any, places: Collection[tuple[str, int]], query: RetrievalQuery
+) -> list[dict[str, Any]]:
     documents = ", ".join(sorted({_quoted(document) for document, _ in places}))
     positions = ", ".join(map(str, sorted({position for _, position in places})))
     # Pairs would be a long OR; this finds some rows more, by index, and the caller picks his.
@@ -279,7 +283,7 @@ def _passage(row: Mapping[str, Any], *, score: float, beside: str = "") -> Passa
     )
 
 
-def _best(builder: Any, query: Query, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _best(builder: Any, query: RetrievalQuery, columns: Sequence[str]) -> list[dict[str, Any]]:
     """The first candidates that a query allows, best first."""
     conditions = _conditions(query)
     if conditions:
@@ -288,7 +292,7 @@ def _best(builder: Any, query: Query, columns: Sequence[str]) -> list[dict[str, 
     return rows
 
 
-def _conditions(query: Query) -> list[str]:
+def _conditions(query: RetrievalQuery) -> list[str]:
     """What a query leaves out, in Lance's SQL."""
     conditions: list[str] = []
     if query.before is not None:

@@ -38,14 +38,14 @@ _BUILD_LIMIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexPlan:
     """How an index is to be made."""
 
     partitions: int
 
 
 @dataclass(frozen=True)
-class Standing:
+class IndexState:
     """The index that a table has.
 
     Attributes:
@@ -57,7 +57,7 @@ class Standing:
     segments: int
 
 
-def wanted(rows: int, standing: Standing | None) -> Plan | None:
+def wanted(rows: int, standing: IndexState | None) -> IndexPlan | None:
     """The index to make now, or None when what stands will do.
 
     Args:
@@ -69,10 +69,10 @@ def wanted(rows: int, standing: Standing | None) -> Plan | None:
     best = rows // ROWS_PER_PARTITION
     if standing and best < OUTGROWN * standing.partitions and standing.segments <= MOST_SEGMENTS:
         return None
-    return Plan(best)
+    return IndexPlan(best)
 
 
-def standing(dataset: Any) -> Standing | None:
+def standing(dataset: Any) -> IndexState | None:
     """The index of the vectors, or None without one.
 
     Args:
@@ -81,10 +81,10 @@ def standing(dataset: Any) -> Standing | None:
     if VECTOR_INDEX not in {index.name for index in dataset.describe_indices()}:
         return None
     segments = dataset.stats.index_stats(VECTOR_INDEX)["indices"]
-    return Standing(max(int(part["num_partitions"]) for part in segments), len(segments))
+    return IndexState(max(int(part["num_partitions"]) for part in segments), len(segments))
 
 
-def make(table: Any, plan: Plan) -> None:
+def make(table: Any, plan: IndexPlan) -> None:
     """Make the index, in place of one that stands; readers use the old one until it is there.
 
     Args:

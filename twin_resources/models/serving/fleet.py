@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.fleet_member import Member, Wanted, say
+from twin_resources.models.serving.fleet_member import FleetMember, WantedServer, say
 from twin_resources.models.serving.model_server import RunningServer, offered_models, remote_engine
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.named_server import NamedMember
@@ -47,18 +47,18 @@ def version_key(author: str, version: int) -> str:
     return f"{author}/v{version}"
 
 
-def wanted_versions(policy: Policy | None) -> dict[str, Wanted]:
+def wanted_versions(policy: Policy | None) -> dict[str, WantedServer]:
     """Servers of every author's stable and canary version, and of those that answer its diverted
     classes or routed questions, by key; none before the first release.
     """
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, WantedServer] = {}
     for author, arms in (policy.authors if policy else {}).items():
         diverted = arms.divert.versions.values() if arms.divert else ()
         for served in (arms.stable, arms.canary, arms.larger, *diverted):
             if served is not None:
                 adapter = str(served.adapter_gguf) if served.adapter_gguf else None
                 elsewhere = served.base if served.is_elsewhere else ""
-                wanted[version_key(author, served.version)] = Wanted(
+                wanted[version_key(author, served.version)] = WantedServer(
                     str(served.base_gguf), adapter, elsewhere
                 )
     return wanted
@@ -73,12 +73,12 @@ class Fleet:
     """Every server of one home. `step` is one round; `run` repeats it until told to stop."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.members: dict[str, Member | NamedMember] = {}
+        self.members: dict[str, FleetMember | NamedMember] = {}
         self._settings = settings
         self._clock = clock
         self._policy: Policy | None = None
         self._policy_mark: tuple[int, int] | None = None
-        self._base: Wanted | None = None
+        self._base: WantedServer | None = None
         self._base_asked_at = self._remote_asked_at = float("-inf")
         self._remote: dict[str, RunningServer] = {}
         self._problems: dict[str, str] = {}
@@ -127,7 +127,7 @@ class Fleet:
             say(f"{path} is not readable, the last good one is followed. {error}")
         self._policy_mark = mark
 
-    def _step_members(self, wanted: dict[str, Wanted]) -> None:
+    def _step_members(self, wanted: dict[str, WantedServer]) -> None:
         now = self._clock()
         if not self._settings.model_server_url:
             if self._base is None and now - self._base_asked_at >= BASE_EVERY_S:
@@ -140,7 +140,7 @@ class Fleet:
                 member.end()  # other files under the same key: they cannot be up side by side
                 member = None
             if member is None:
-                kind = NamedMember if what.address else Member
+                kind = NamedMember if what.address else FleetMember
                 self.members[key] = member = kind(key, what, settings=self._settings)
             member.leaving_since = None
             member.step(now)
@@ -168,7 +168,7 @@ class Fleet:
         except TwinError as error:
             self._problems[BASE] = str(error)
         else:
-            self._base = Wanted(str(gguf))
+            self._base = WantedServer(str(gguf))
             self._problems.pop(BASE, None)
 
     def _step_remote(self, versions: list[str]) -> None:

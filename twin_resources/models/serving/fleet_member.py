@@ -25,7 +25,7 @@ END_WITHIN_S = 5.0  # the supervisor waits 8 s for the fleet before it kills
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedServer:
     """One server that shall be up: the base alone, base and adapter of a version, or what answers
     at an address (`https://…/v1#model`), which is not ours to start."""
 
@@ -39,10 +39,10 @@ def retry_pause(failures: int) -> float:
     return min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
 
 
-class Member:
+class FleetMember:
     """One server of the fleet: loading, ready, failed, or draining."""
 
-    def __init__(self, key: str, wanted: Wanted, *, settings: Settings) -> None:
+    def __init__(self, key: str, wanted: WantedServer, *, settings: Settings) -> None:
         self.key = key
         self.wanted = wanted
         self.server: RunningServer | None = None

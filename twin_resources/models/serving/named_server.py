@@ -8,7 +8,7 @@ home (`TWIN_MODEL_SERVER_URL`, `model_server.py`), what a name may be (`answer_m
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.fleet_member import Wanted, retry_pause, say
+from twin_resources.models.serving.fleet_member import WantedServer, retry_pause, say
 from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import address_of, offered_ids
@@ -37,10 +37,10 @@ def named_server(settings: Settings, name: str, *, timeout_s: float = 10.0) -> R
 
 
 class NamedMember:
-    """The answer model at an address as the fleet sees it; as `fleet_member.Member`, without a
+    """The answer model at an address as the fleet sees it; as `fleet_member.FleetMember`, without a
     process: it is ready while it answers."""
 
-    def __init__(self, key: str, wanted: Wanted, *, settings: Settings) -> None:
+    def __init__(self, key: str, wanted: WantedServer, *, settings: Settings) -> None:
         self.key = key
         self.wanted = wanted
         self.server: RunningServer | None = None

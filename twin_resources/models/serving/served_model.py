@@ -1,7 +1,7 @@
 """What the served model says: answers with their log-probabilities over the OpenAI interface.
 
 Belongs here: asking a running server, or several that serve the same model. Does not belong here:
-how a server starts (`model_server.py`), how long it is waited for (`patience.py`), judging the
+how a server starts (`model_server.py`), how long it is waited for (`stall_policy.py`), judging the
 answers.
 """
 
@@ -18,7 +18,7 @@ import httpx
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import RunningServer
-from twin_resources.models.serving.patience import LIMIT_S, Patience
+from twin_resources.models.serving.stall_policy import LIMIT_S, StallPolicy
 from twin_resources.prompt.control_marks import FAMILIES
 
 ALTERNATIVES = 5
@@ -45,7 +45,7 @@ class ServedAnswer:
     seconds: float = 0.0
 
 
-class Pile:
+class PromptQueue:
     """Prompts that servers of one model share: each takes the next one when it is free.
 
     Attributes:
@@ -95,7 +95,7 @@ class Pile:
 
         Args:
             at_once: requests in flight.
-            timeout_s: of an answer, unless the server computes (`patience.py`).
+            timeout_s: of an answer, unless the server computes (`stall_policy.py`).
 
         Raises:
             TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM
@@ -106,12 +106,12 @@ class Pile:
             httpx.Client(headers=headers, trust_env=False) as client,
             ThreadPoolExecutor(at_once) as pool,
         ):
-            patience = Patience(server, limit_s=timeout_s)
+            patience = StallPolicy(server, limit_s=timeout_s)
             work = [pool.submit(self._work, server, client, patience) for _ in range(at_once)]
             for done in work:
                 done.result()
 
-    def _work(self, server: RunningServer, client: httpx.Client, patience: Patience) -> None:
+    def _work(self, server: RunningServer, client: httpx.Client, patience: StallPolicy) -> None:
         while True:
             try:
                 position, prompt = self._waiting.popleft()
@@ -142,8 +142,10 @@ def ask(
     advance: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = LIMIT_S,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once, greedily. For the arguments and errors see `Pile`."""
-    pile = Pile(prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance)
+    """Ask every prompt once, greedily. For the arguments and errors see `PromptQueue`."""
+    pile = PromptQueue(
+        prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance
+    )
     pile.work_off(server, at_once=at_once, timeout_s=timeout_s)
     return pile.asked()
 
@@ -159,7 +161,7 @@ def ask_several(
     advance: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
     """As `ask`, of servers that run for that long (`serve_for`)."""
-    pile = Pile(
+    pile = PromptQueue(
         prompts,
         tokens=[max_tokens],
         frequency_penalty=frequency_penalty,
@@ -170,7 +172,7 @@ def ask_several(
     return pile.asked()
 
 
-def serve_for(pile: Pile, serve: Serve, *, servers: int) -> None:
+def serve_for(pile: PromptQueue, serve: Serve, *, servers: int) -> None:
     """Work a pile off by servers of one model.
 
     Args:
@@ -208,7 +210,7 @@ def _ask(
     client: httpx.Client,
     server: RunningServer,
     body: Mapping[str, Any],
-    patience: Patience,
+    patience: StallPolicy,
     *,
     texts_only: bool,
 ) -> ServedAnswer:

@@ -20,7 +20,7 @@ from typing import NoReturn
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.attempt import Attempt, read_attempt
 from twin_resources.models.training_launcher.local import attempt_path
-from twin_resources.models.training_launcher.machine import Share, started, watch
+from twin_resources.models.training_launcher.machine import MachineShare, started, watch
 from twin_resources.settings import Settings, load_settings
 
 POLL_S = 1.0
@@ -62,7 +62,7 @@ def follow(
             now = read_attempt(path)
             return now is not None and now.mark == mark
 
-        share = Share(attempt.machines, rank, attempt.address, attempt.port)
+        share = MachineShare(attempt.machines, rank, attempt.address, attempt.port)
         log_start = log.stat().st_size if log.is_file() else 0
         # what machine 0 is told of silence comes from rank 0, so it alone ends a silent training
         job = dataclasses.replace(attempt.job, silence_s=attempt.job.timeout_s)

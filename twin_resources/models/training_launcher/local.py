@@ -14,9 +14,9 @@ from pathlib import Path
 
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.attempt import Attempt, write_attempt
-from twin_resources.models.training_launcher.machine import Share, ranks_each, started, watch
+from twin_resources.models.training_launcher.machine import MachineShare, ranks_each, started, watch
 from twin_resources.models.training_launcher.training_job import (
-    Ended,
+    AttemptEnd,
     Message,
     TrainingJob,
     only_one,
@@ -69,7 +69,7 @@ class LocalLauncher:
         log: Path,
         say: Callable[[Message], None],
         environment: Mapping[str, str],
-    ) -> Ended:
+    ) -> AttemptEnd:
         log_start = log.stat().st_size if log.is_file() else 0
         share = self._meeting
         with (
@@ -80,7 +80,7 @@ class LocalLauncher:
 
     @contextmanager
     def _announced(
-        self, job: TrainingJob, share: Share, say: Callable[[Message], None]
+        self, job: TrainingJob, share: MachineShare, say: Callable[[Message], None]
     ) -> Generator[None]:
         """Tell the other machines, while this one trains."""
         if share.machines == 1:
@@ -101,7 +101,7 @@ def attempt_path(settings: Settings) -> Path:
     return settings.work_dir / "attempt.json"
 
 
-def meeting_of(settings: Settings) -> Share:
+def meeting_of(settings: Settings) -> MachineShare:
     """Machine 0's share, as the settings have it.
 
     Raises:
@@ -109,7 +109,7 @@ def meeting_of(settings: Settings) -> Share:
     """
     machines = settings.train_machines
     if machines == 1:
-        return Share()
+        return MachineShare()
     address, _, port = settings.train_meeting.rpartition(":")
     if not address or not port.isdigit():
         raise TwinError(
@@ -117,4 +117,4 @@ def meeting_of(settings: Settings) -> Share:
             found=f"TWIN_TRAIN_MEETING={settings.train_meeting!r}",
             next_step="set it to host:port at which machine 0 is reached by the others",
         )
-    return Share(machines=machines, rank=0, address=address.strip("[]"), port=int(port))
+    return MachineShare(machines=machines, rank=0, address=address.strip("[]"), port=int(port))

@@ -26,7 +26,7 @@ import psutil
 
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.reason import signal_name
-from twin_resources.models.training_launcher.training_job import Ended, TrainingJob
+from twin_resources.models.training_launcher.training_job import AttemptEnd, TrainingJob
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     end_processes,
@@ -44,7 +44,7 @@ GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Share:
+class MachineShare:
     """What one machine runs of a training; the default: all of it.
 
     Attributes:
@@ -91,7 +91,7 @@ def computes_in_bf16(device: str) -> bool:
 
 @contextmanager
 def started(
-    job: TrainingJob, share: Share, log: Path, *, environment: Mapping[str, str]
+    job: TrainingJob, share: MachineShare, log: Path, *, environment: Mapping[str, str]
 ) -> Generator[subprocess.Popen[bytes]]:
     """Start a machine's share, its output appended to `log`; on leaving, all of it is ended."""
     mark = uuid.uuid4().hex
@@ -122,7 +122,7 @@ def watch(
     *,
     log_start: int,
     wanted: Callable[[], bool] = lambda: True,
-) -> Ended:
+) -> AttemptEnd:
     """`follow_log`, with each line handed to `on_line`."""
     lines = follow_log(process, job, log, log_start=log_start, wanted=wanted)
     while True:
@@ -139,7 +139,7 @@ def follow_log(
     *,
     log_start: int,
     wanted: Callable[[], bool] = lambda: True,
-) -> Generator[str, None, Ended]:
+) -> Generator[str, None, AttemptEnd]:
     """Yield each line of a share's log, until the share ends by itself or has to.
 
     Args:
@@ -159,18 +159,18 @@ def follow_log(
                     yield line.decode("utf-8", "replace")
             if code is not None:
                 how = f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
-                return Ended(how, retry=code != 0, log_start=log_start)
+                return AttemptEnd(how, retry=code != 0, log_start=log_start)
             now = time.monotonic()
             if now - start > job.timeout_s:
-                return Ended(f"no end within {job.timeout_s:.0f} s", False, log_start)
+                return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
             if now - heard > job.silence_s:
-                return Ended(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
+                return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
             if not wanted():
-                return Ended("no longer wanted", False, log_start)
+                return AttemptEnd("no longer wanted", False, log_start)
             time.sleep(POLL_S)
 
 
-def command(job: TrainingJob, share: Share) -> list[str]:
+def command(job: TrainingJob, share: MachineShare) -> list[str]:
     """The command that starts a machine's ranks."""
     here = ranks_each(job, share.machines)
     script = ["-m", job.module, "--job", str(job.folder / "job.json")]
@@ -195,7 +195,7 @@ def command(job: TrainingJob, share: Share) -> list[str]:
     return [*start, "--dynamo_backend", "no", *_meeting(share, torch=False), *script]
 
 
-def _meeting(share: Share, *, torch: bool) -> list[str]:
+def _meeting(share: MachineShare, *, torch: bool) -> list[str]:
     """How the machines find each other, in the words of torch's launcher or of accelerate's."""
     if share.machines == 1:
         # Ranks of one machine meet in a file: torch's own meeting point listens on every interface.
@@ -219,7 +219,7 @@ def _precision(job: TrainingJob) -> str:
     return "bf16" if computes_in_bf16(job.device) else "fp32"
 
 
-def environment_of(job: TrainingJob, mark: str, share: Share) -> dict[str, str]:
+def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str, str]:
     """The environment of a machine's ranks; `mark` is in every process of the attempt."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = job.threads_per_rank or max(1, (cores or 1) // ranks_each(job, share.machines))
@@ -251,7 +251,7 @@ def environment_of(job: TrainingJob, mark: str, share: Share) -> dict[str, str]:
     return values | dict(job.environment)
 
 
-def _on_loopback(share: Share) -> bool:
+def _on_loopback(share: MachineShare) -> bool:
     """Whether all ranks reach each other without a network."""
     try:
         return ipaddress.ip_address(share.address).is_loopback

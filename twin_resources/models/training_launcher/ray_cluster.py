@@ -27,7 +27,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.attempt import Attempt, write_attempt
 from twin_resources.models.training_launcher.machine import ranks_each
 from twin_resources.models.training_launcher.training_job import (
-    Ended,
+    AttemptEnd,
     Message,
     TrainingDied,
     TrainingJob,
@@ -89,7 +89,7 @@ class RayLauncher:
         log: Path,
         say: Callable[[Message], None],
         environment: Mapping[str, str],
-    ) -> Ended:
+    ) -> AttemptEnd:
         submitted = _running(client, job.folder)
         if submitted is None:
             submitted = self._submit(client, job, environment)
@@ -182,14 +182,14 @@ def _follow(
     job: TrainingJob,
     log: Path,
     say: Callable[[Message], None],
-) -> Ended:
+) -> AttemptEnd:
     """Copy the job's log into `log` and pass its messages on, until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
     given_up = threading.Event()
     threading.Thread(target=tail, args=(client, submitted, lines, given_up), daemon=True).start()
     start = heard = looked = answered = time.monotonic()
-    ended: Ended | None = None
+    ended: AttemptEnd | None = None
     with _set_at_the_end(given_up), log.open("a", encoding="utf-8") as stream:
         while True:
             try:
@@ -208,9 +208,9 @@ def _follow(
                 if now - heard > LATE_S:
                     return ended
             elif now - start > job.timeout_s:
-                return Ended(f"no end within {job.timeout_s:.0f} s", False, log_start)
+                return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
             elif now - heard > job.silence_s:
-                return Ended(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
+                return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
             elif now - looked > POLL_S:
                 looked = now
                 is_terminal = _is_terminal(client, submitted)
@@ -218,7 +218,9 @@ def _follow(
                 if is_terminal:
                     ended = _how(client, submitted, log_start)
                 elif now - answered > LOST_S:
-                    return Ended(f"no answer of the cluster for {LOST_S:.0f} s", True, log_start)
+                    return AttemptEnd(
+                        f"no answer of the cluster for {LOST_S:.0f} s", True, log_start
+                    )
 
 
 def tail(
@@ -281,13 +283,13 @@ def asked(question: Callable[[], Answer], *, what: str) -> Answer:
             time.sleep(POLL_S)
 
 
-def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> Ended:
+def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> AttemptEnd:
     from ray.job_submission import JobStatus
 
     found = asked(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
     said = f"Ray job {submitted} {str(found.status).lower()}"
     # stopped: by a person, in the dashboard; succeeded: the output is there
-    return Ended(said, retry=found.status == JobStatus.FAILED, log_start=log_start)
+    return AttemptEnd(said, retry=found.status == JobStatus.FAILED, log_start=log_start)
 
 
 def _is_terminal(client: JobSubmissionClient, submitted: str) -> bool | None:

@@ -26,7 +26,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.attempt import Attempt, read_attempt
 from twin_resources.models.training_launcher.machine import (
     GRACE_S,
-    Share,
+    MachineShare,
     follow_log,
     ranks_each,
     started,
@@ -37,7 +37,7 @@ ROOM_SAID_EVERY_S = 30.0
 END_S = 2 * GRACE_S + 5
 
 
-class Machine:
+class RayMachine:
     """A Ray worker that runs one machine's share; the driver makes an actor of it."""
 
     def sees(self, path: str) -> bool:
@@ -53,7 +53,7 @@ class Machine:
             free.bind(("", 0))
             return address, free.getsockname()[1]
 
-    def train(self, path: str, share: Share) -> Generator[str | int]:
+    def train(self, path: str, share: MachineShare) -> Generator[str | int]:
         """Run the share; yields each line that its ranks print, then the exit code."""
         attempt = require_attempt(Path(path))
         with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,9 @@ def drive(path: Path) -> int:
         if not all(ray.get([machine.sees.remote(str(path)) for machine in machines])):
             raise _unseen(path)
         address, port = ray.get(machines[0].place.remote())
-        shares = [Share(attempt.machines, rank, address, port) for rank in range(attempt.machines)]
+        shares = [
+            MachineShare(attempt.machines, rank, address, port) for rank in range(attempt.machines)
+        ]
         return _follow(
             [
                 machine.train.options(num_returns="streaming").remote(str(path), share)
@@ -136,7 +138,7 @@ def _actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     return (
-        ray.remote(Machine)
+        ray.remote(RayMachine)
         .options(
             num_cpus=bundle["CPU"],
             num_gpus=bundle.get("GPU", 0),

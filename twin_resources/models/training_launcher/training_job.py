@@ -111,7 +111,7 @@ class TrainingLauncher(Protocol):
 
 
 @dataclass(frozen=True)
-class Ended:
+class AttemptEnd:
     """How an attempt ended: in words, whether another may go better, where its log starts."""
 
     how: str
@@ -123,7 +123,7 @@ def run_with_retry(
     job: TrainingJob,
     settings: Settings,
     *,
-    attempt: Callable[[Path], Ended],
+    attempt: Callable[[Path], AttemptEnd],
     say: Callable[[Message], None],
 ) -> Path:
     """Take an attempt, and another when its processes died; returns the job's output.

@@ -105,7 +105,7 @@ class QueuedScore:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedItem:
     """One thing to send: `body` is a score's JSON, or a gzipped OTLP protobuf export."""
 
     number: int
@@ -260,7 +260,7 @@ class Outbox:
                 connection.execute("DELETE FROM waiting WHERE number = ?", (oldest[0],))
                 self._add(connection, trace=-1, bytes=-oldest[1], dropped=1)
 
-    def next_waiting(self) -> Waiting | None:
+    def next_waiting(self) -> QueuedItem | None:
         """What is sent next: tried least, then by kind, then oldest. None: nothing waits.
 
         One that the store cannot digest goes behind the others instead of blocking them.
@@ -270,16 +270,16 @@ class Outbox:
                 "SELECT number, kind, id, attempts, queued_at, body FROM waiting "
                 "ORDER BY attempts, turn, number LIMIT 1"
             ).fetchone()
-        return Waiting(*row) if row else None
+        return QueuedItem(*row) if row else None
 
-    def sent(self, waiting: Waiting) -> None:
+    def sent(self, waiting: QueuedItem) -> None:
         """The trace store has it."""
         with self._writing("note what was sent") as connection:
             self._remove(connection, waiting)
             self._add(connection, **{f"sent_{waiting.kind}": 1})
             connection.execute("DELETE FROM words WHERE name = 'problem'")
 
-    def failed(self, waiting: Waiting, why: str) -> None:
+    def failed(self, waiting: QueuedItem, why: str) -> None:
         """It was not taken this time."""
         with self._writing("note a failure") as connection:
             connection.execute(
@@ -289,7 +289,7 @@ class Outbox:
                 "INSERT OR REPLACE INTO words VALUES ('problem', ?, ?)", (why, time.time())
             )
 
-    def refuse(self, waiting: Waiting, why: str) -> None:
+    def refuse(self, waiting: QueuedItem, why: str) -> None:
         """The trace store will never take it: keep it aside, with the reason.
 
         As it waits now: what was forgotten or replaced while it was on its way is not kept.
@@ -351,7 +351,7 @@ class Outbox:
             added["bytes"] = len(body) - sum(row[0] for row in former)
         self._add(connection, **added)
 
-    def _remove(self, connection: sqlite3.Connection, waiting: Waiting) -> None:
+    def _remove(self, connection: sqlite3.Connection, waiting: QueuedItem) -> None:
         # By number: what replaced it in the meantime stays.
         gone = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
         if gone.rowcount:

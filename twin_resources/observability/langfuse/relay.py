@@ -37,7 +37,7 @@ from twin_resources.observability.langfuse.connection import TraceStore, trace_s
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxBroken,
-    Waiting,
+    QueuedItem,
     on_its_way,
     outbox_path,
 )
@@ -51,7 +51,7 @@ TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SendOutcome:
     """What became of one attempt.
 
     Attributes:
@@ -76,23 +76,23 @@ class Sender:
             trust_env=httpx.URL(store.host).host not in ("127.0.0.1", "localhost", "::1"),
         )
 
-    def send(self, waiting: Waiting) -> Outcome:
+    def send(self, waiting: QueuedItem) -> SendOutcome:
         """Try once; never raises for what a server or a network does."""
         try:
             answer = self._post(waiting)
         except httpx.HTTPError as error:
-            return Outcome("again", f"no answer ({type(error).__name__}: {error})")
+            return SendOutcome("again", f"no answer ({type(error).__name__}: {error})")
         said = answer.text[:300] if not answer.is_success else ""
         if answer.status_code == 429 or answer.status_code >= 500:
             wait_s = retry_after_s(answer.headers.get("retry-after", ""), now=datetime.now(UTC))
-            return Outcome("again", f"HTTP {answer.status_code}: {said}", wait_s)
+            return SendOutcome("again", f"HTTP {answer.status_code}: {said}", wait_s)
         if answer.status_code in NEVER:
-            return Outcome("never", f"HTTP {answer.status_code}: {said}")
+            return SendOutcome("never", f"HTTP {answer.status_code}: {said}")
         if not answer.is_success:
-            return Outcome("again", f"HTTP {answer.status_code}: {said}")
+            return SendOutcome("again", f"HTTP {answer.status_code}: {said}")
         return _read_success(waiting, answer)
 
-    def _post(self, waiting: Waiting) -> httpx.Response:
+    def _post(self, waiting: QueuedItem) -> httpx.Response:
         if waiting.kind == "score":
             headers = {"content-type": "application/json"}
             return self._http.post("/api/public/scores", content=waiting.body, headers=headers)
@@ -124,23 +124,25 @@ def _seconds_until(date: str, now: datetime) -> float:
     return (then - now).total_seconds()
 
 
-def _read_success(waiting: Waiting, answer: httpx.Response) -> Outcome:
+def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
     """A 2xx counts only with the body that this API answers: a captive page is a 200 as well."""
     try:
         body: Any = answer.json()
     except ValueError:
-        return Outcome("again", f"HTTP {answer.status_code} with no JSON: {answer.text[:120]!r}")
+        return SendOutcome(
+            "again", f"HTTP {answer.status_code} with no JSON: {answer.text[:120]!r}"
+        )
     if not isinstance(body, dict):
-        return Outcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+        return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
     told = cast(dict[str, Any], body)
     if waiting.kind == "score" and told.get("id") != waiting.id:
-        return Outcome("again", f"HTTP {answer.status_code} without the score's id")
+        return SendOutcome("again", f"HTTP {answer.status_code} without the score's id")
     if waiting.kind == "trace" and not set(told) <= {"partialSuccess"}:
-        return Outcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+        return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
     partial: Any = told.get("partialSuccess") or {}
     if isinstance(partial, dict) and str(partial.get("rejectedSpans") or "0") != "0":  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        return Outcome("never", f"spans rejected: {answer.text[:300]}")
-    return Outcome("taken")
+        return SendOutcome("never", f"spans rejected: {answer.text[:300]}")
+    return SendOutcome("taken")
 
 
 @dataclass

@@ -24,7 +24,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from twin_resources.observability.trace_store.otlp import Span, read_export
+from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 
 PROTOBUF = "application/x-protobuf"
 # `until`: Unix seconds; what began later is taken again. NULL: nothing is.
@@ -55,7 +55,7 @@ def is_any(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone() is not None
 
 
-def spans_of(export: bytes) -> list[Span]:
+def spans_of(export: bytes) -> list[OtlpSpan]:
     """The spans of a gzipped protobuf export."""
     return read_export(export, content_type=PROTOBUF, content_encoding="gzip")
 
@@ -99,7 +99,7 @@ def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
     return packed if left else None
 
 
-def _names_of(span: Span) -> Iterator[str]:
+def _names_of(span: OtlpSpan) -> Iterator[str]:
     yield tombstone("trace", span.trace_id)
     said = span.attributes
     for reader in {said.get("user.id"), said.get(f"{_METADATA}reader")} - {None, ""}:

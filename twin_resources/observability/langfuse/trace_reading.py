@@ -2,7 +2,7 @@
 
 Belongs here: what is asked of a trace store for that, over the public API that the embedded store
 and a real Langfuse share, and the rows that come of it. Does not belong here: HTTP (`client.py`),
-showing them (`chat/look.py`, `commands/traces_command.py`), deciding anything (`ledger/`).
+showing them (`chat/traces_tab.py`, `commands/traces_command.py`), deciding anything (`ledger/`).
 API: https://api.reference.langfuse.com; a score's value cannot be filtered there together with the
 version of its trace, so with a filter on a score the scores are read first.
 """
@@ -144,7 +144,7 @@ class TracePage:
 
 
 @dataclass(frozen=True)
-class Step:
+class ObservationNode:
     """One observation of a trace, with those that it contains.
 
     Attributes:
@@ -160,7 +160,7 @@ class Step:
     messages: tuple[tuple[str, str], ...]
     output: str
     facts: Mapping[str, str]
-    children: tuple[Step, ...] = ()
+    children: tuple[ObservationNode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class TraceTree:
     """One trace: its row, its steps, outermost first, and the flat metadata of the gateway."""
 
     row: TraceRow
-    steps: tuple[Step, ...]
+    steps: tuple[ObservationNode, ...]
     facts: Mapping[str, str]
 
 
@@ -393,7 +393,7 @@ def _trace_of(score: Mapping[str, Any]) -> str:
     return str(subject.get("traceId") or (subject.get("kind") == "trace" and subject["id"]) or "")
 
 
-def _steps(observations: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
+def _steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:
     """Observations below those that contain them; a parent that was never stored hides none."""
     rows = list(observations)
     known = {str(row["id"]) for row in rows}
@@ -402,7 +402,7 @@ def _steps(observations: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
         parent = str(row.get("parentObservationId") or "")
         below[parent if parent in known else ""].append(row)
 
-    def made(parent: str, seen: frozenset[str]) -> tuple[Step, ...]:
+    def made(parent: str, seen: frozenset[str]) -> tuple[ObservationNode, ...]:
         return tuple(
             _step(row, made(str(row["id"]), seen | {str(row["id"])}))
             for row in below.get(parent, ())
@@ -412,7 +412,7 @@ def _steps(observations: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
     return made("", frozenset())
 
 
-def _step(row: Mapping[str, Any], children: tuple[Step, ...]) -> Step:
+def _step(row: Mapping[str, Any], children: tuple[ObservationNode, ...]) -> ObservationNode:
     parameters = cast("dict[str, Any]", row.get("modelParameters") or {})
     usage = cast("dict[str, Any]", row.get("usageDetails") or {})
     facts = {
@@ -424,7 +424,7 @@ def _step(row: Mapping[str, Any], children: tuple[Step, ...]) -> Step:
         .strip(),
         "first token": _seconds(row.get("timeToFirstToken")),
     }
-    return Step(
+    return ObservationNode(
         id=str(row["id"]),
         kind=str(row["type"]),
         name=str(row.get("name") or ""),

@@ -22,7 +22,7 @@ from twin_resources.observability.trace_store.json_values import (
     read_back,
     text_of,
 )
-from twin_resources.observability.trace_store.otlp import Span
+from twin_resources.observability.trace_store.otlp import OtlpSpan
 
 _TYPES = (
     *("span", "generation", "event", "embedding", "agent"),
@@ -120,7 +120,7 @@ class Observation:
         return not self.parent_id or self.is_app_root
 
 
-def observation_of(span: Span, *, now_ms: int) -> Observation:
+def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
     """Map one span. An attribute that is set but empty counts as absent."""
     attributes = span.attributes
     start_ms, end_ms = span.start_ns // 1_000_000, span.end_ns // 1_000_000
@@ -306,7 +306,7 @@ def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | 
     return None, None
 
 
-def _metadata_of(span: Span) -> dict[str, str]:
+def _metadata_of(span: OtlpSpan) -> dict[str, str]:
     layers: dict[str, Any] = {}
     if not span.scope_name.startswith("langfuse-sdk"):  # the SDK's own attributes are all mapped
         layers["attributes"] = {

@@ -36,7 +36,7 @@ class ExportRefused(TwinError):
 
 
 @dataclass(frozen=True)
-class Span:
+class OtlpSpan:
     """One span with what its resource and scope add to it.
 
     Attributes:
@@ -60,7 +60,7 @@ class Span:
     status_message: str = ""
 
 
-def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -> list[Span]:
+def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -> list[OtlpSpan]:
     """Decode one export.
 
     Args:
@@ -94,7 +94,7 @@ def _gunzip(body: bytes) -> bytes:
     return unpacked
 
 
-def _check(spans: list[Span]) -> list[Span]:
+def _check(spans: list[OtlpSpan]) -> list[OtlpSpan]:
     """A span without ids means that something else (logs, say) was sent here: refuse the whole."""
     broken = sum(1 for span in spans if not span.trace_id or not span.span_id)
     if broken:
@@ -105,7 +105,7 @@ def _check(spans: list[Span]) -> list[Span]:
     return spans
 
 
-def _read_protobuf(body: bytes) -> list[Span]:
+def _read_protobuf(body: bytes) -> list[OtlpSpan]:
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -113,14 +113,14 @@ def _read_protobuf(body: bytes) -> list[Span]:
         export = ExportTraceServiceRequest.FromString(body)
     except DecodeError as error:
         raise ExportRefused("Failed to parse OTel Protobuf Trace") from error
-    spans: list[Span] = []
+    spans: list[OtlpSpan] = []
     for resource_spans in export.resource_spans:
         resource = _plain_attributes(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
             scope = scope_spans.scope
             scope_attributes = _plain_attributes(scope.attributes)
             spans += [
-                Span(
+                OtlpSpan(
                     trace_id=span.trace_id.hex(),
                     span_id=span.span_id.hex(),
                     parent_span_id=span.parent_span_id.hex(),
@@ -157,7 +157,7 @@ def _plain(value: AnyValue) -> Any:
     return getattr(value, kind)
 
 
-def _read_json(body: bytes) -> list[Span]:
+def _read_json(body: bytes) -> list[OtlpSpan]:
     try:
         export = json.loads(body)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -171,7 +171,7 @@ def _read_json(body: bytes) -> list[Span]:
         ) from error
 
 
-def _json_spans(export: Any) -> Iterable[Span]:
+def _json_spans(export: Any) -> Iterable[OtlpSpan]:
     for resource_spans in _entries(export, "resourceSpans"):
         resource = _json_attributes(_entry(resource_spans, "resource"))
         for scope_spans in _entries(resource_spans, "scopeSpans"):
@@ -179,7 +179,7 @@ def _json_spans(export: Any) -> Iterable[Span]:
             scope_attributes = _json_attributes(scope)
             for span in _entries(scope_spans, "spans"):
                 status = _entry(span, "status")
-                yield Span(
+                yield OtlpSpan(
                     trace_id=str(span.get("traceId") or "").lower(),
                     span_id=str(span.get("spanId") or "").lower(),
                     parent_span_id=str(span.get("parentSpanId") or "").lower(),

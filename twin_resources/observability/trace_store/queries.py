@@ -69,7 +69,7 @@ _LEVELS = ("DEBUG", "DEFAULT", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True)
-class Query:
+class TraceQuery:
     """One page of rows: conditions joined by AND, newest first, after the cursor's row."""
 
     conditions: tuple[Condition, ...]
@@ -78,7 +78,7 @@ class Query:
     whole_metadata: bool = False
 
 
-def score_query(parameters: Parameters) -> Query:
+def score_query(parameters: Parameters) -> TraceQuery:
     """Check the query string of `GET /v3/scores`.
 
     Raises:
@@ -124,7 +124,7 @@ def score_query(parameters: Parameters) -> Query:
             conditions.append(Condition(f"{name} {sign} ?", (value,)))
     if _words(asked.get("value", "")):
         conditions.append(_value_condition(asked["dataType"].upper(), _words(asked["value"])))
-    return Query(tuple(conditions), tuple(groups), limit)
+    return TraceQuery(tuple(conditions), tuple(groups), limit)
 
 
 def _score_objections(asked: Mapping[str, str]) -> list[str]:
@@ -177,7 +177,7 @@ def _value_condition(kind: str, values: list[str]) -> Condition:
     return _any_of("value", wanted)
 
 
-def observation_query(parameters: Parameters) -> Query:
+def observation_query(parameters: Parameters) -> TraceQuery:
     """Check the query string of `GET /v2/observations`; unknown names are ignored, as there.
 
     Raises:
@@ -214,7 +214,7 @@ def observation_query(parameters: Parameters) -> Query:
     groups = [
         word for word in _words(asked.get("fields", "")) if word in observation_answers.GROUPS
     ]
-    return Query(
+    return TraceQuery(
         (*conditions, *advanced),
         tuple(groups) if asked.get("fields") else observation_answers.DEFAULT_GROUPS,
         limit,
@@ -222,7 +222,7 @@ def observation_query(parameters: Parameters) -> Query:
     )
 
 
-def score_cursor(last: scores.Score) -> str:
+def score_cursor(last: scores.ScoreRow) -> str:
     """Where the next page starts: after this row."""
     place = {"v": 1, "lastTimestamp": instant(last.timestamp_ms), "lastId": last.id}
     text = json.dumps(place, separators=(",", ":"), ensure_ascii=False)

@@ -33,7 +33,7 @@ _TEXTS = (*_SUBJECT, "observationId", "comment", "configId", "queueId", "id")
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreRow:
     """One row of the store. `value` is a number (booleans 0 or 1), `text` the words of a score."""
 
     id: str
@@ -149,12 +149,12 @@ def _subject_issues(body: Mapping[str, Any]) -> list[Issue]:
     return [{"code": "custom", "path": [*_SUBJECT, "observationId"], "message": message}]
 
 
-def score_of(body: Mapping[str, Any], *, now_ms: int) -> Score:
+def score_of(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
     """A posted score without issues → its row. Its timestamp is its arrival, as in the API."""
     value = body["value"]
     word = isinstance(value, str)
     data_type = str(body.get("dataType") or ("CATEGORICAL" if word else "NUMERIC"))
-    return Score(
+    return ScoreRow(
         id=body.get("id") or str(uuid4()),
         trace_id=body.get("traceId") or "",
         observation_id=body.get("observationId") or "",
@@ -177,7 +177,7 @@ def score_of(body: Mapping[str, Any], *, now_ms: int) -> Score:
     )
 
 
-def answer(score: Score, *, groups: Collection[str]) -> dict[str, Any]:
+def answer(score: ScoreRow, *, groups: Collection[str]) -> dict[str, Any]:
     """One element of `data` of `GET /v3/scores`."""
     answered: dict[str, Any] = {
         "id": score.id,
@@ -202,13 +202,13 @@ def answer(score: Score, *, groups: Collection[str]) -> dict[str, Any]:
     return answered | {"dataType": score.data_type, "value": _value(score)}
 
 
-def _value(score: Score) -> Any:
+def _value(score: ScoreRow) -> Any:
     if score.data_type == "NUMERIC":
         return number(score.value)
     return score.value == 1 if score.data_type == "BOOLEAN" else score.text
 
 
-def _subject(score: Score) -> dict[str, str]:
+def _subject(score: ScoreRow) -> dict[str, str]:
     if score.dataset_run_id:
         return {"kind": "experiment", "id": score.dataset_run_id}
     if score.observation_id:

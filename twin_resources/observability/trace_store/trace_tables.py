@@ -17,15 +17,15 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.observations import Observation
-from twin_resources.observability.trace_store.queries import Query
-from twin_resources.observability.trace_store.scores import Score
+from twin_resources.observability.trace_store.queries import TraceQuery
+from twin_resources.observability.trace_store.scores import ScoreRow
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 
 SCHEMA = 1
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
 _FLAGS = {"public", "is_app_root"}
 _OBSERVATION_FIELDS = tuple(field.name for field in fields(Observation))
-_SCORE_FIELDS = tuple(field.name for field in fields(Score))
+_SCORE_FIELDS = tuple(field.name for field in fields(ScoreRow))
 # a score that is posted again keeps what it was first posted with: when, and on what
 _FIRST_SCORE_FIELDS = {"id", "trace_id", "timestamp_ms", "created_ms", "environment"}
 _TABLES = f"""
@@ -108,7 +108,7 @@ class TraceTables:
         with self._writing() as connection:
             connection.executemany(sql, [_row(item, _OBSERVATION_FIELDS) for item in observations])
 
-    def put_scores(self, scores: Sequence[Score]) -> None:
+    def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         """Insert, or replace by id; a replaced row keeps its first timestamp and its trace."""
         updated = (name for name in _SCORE_FIELDS if name not in _FIRST_SCORE_FIELDS)
         sql = (
@@ -119,17 +119,17 @@ class TraceTables:
         with self._writing() as connection:
             connection.executemany(sql, [_row(item, _SCORE_FIELDS) for item in scores])
 
-    def observations(self, query: Query) -> tuple[list[Observation], bool]:
+    def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
         """One page, newest first, and whether there is another."""
         rows, more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
         return [_observation(row) for row in rows], more
 
-    def scores(self, query: Query) -> tuple[list[Score], bool]:
+    def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         """One page, newest first, and whether there is another."""
         rows, more = self._page("scores", query, "timestamp_ms DESC, id DESC")
-        return [Score(**_values(row)) for row in rows], more
+        return [ScoreRow(**_values(row)) for row in rows], more
 
-    def _page(self, table: str, query: Query, order: str) -> tuple[list[sqlite3.Row], bool]:
+    def _page(self, table: str, query: TraceQuery, order: str) -> tuple[list[sqlite3.Row], bool]:
         where = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
         values = [value for condition in query.conditions for value in condition.values]
         rows = (
@@ -185,7 +185,7 @@ class TraceTables:
         self._connection().execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
 
 
-def _row(item: Observation | Score, names: Sequence[str]) -> tuple[Any, ...]:
+def _row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
     values = (getattr(item, name) for name in names)
     return tuple(
         json.dumps(value, ensure_ascii=False) if name in _JSON_COLUMNS else value

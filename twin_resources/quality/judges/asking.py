@@ -28,7 +28,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from twin_resources.access.named_model import pause_s
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.terms import FREE, JudgeTerms
 
 ASKING_VERSION = "asking-2"  # goes up when a rating could change; 2: held to a schema
@@ -45,7 +45,7 @@ Rating = TypeVar("Rating")
 
 
 @dataclass(frozen=True)
-class Spent:
+class JudgeUsage:
     """What a judge has used so far; `usd` counts only models whose price LiteLLM knows, with what a
     failed request may have cost."""
 
@@ -89,7 +89,7 @@ class Rubric(Generic[Rating]):
         named = {"name": "rating", "strict": True, "schema": schema}
         return {"type": "json_schema", "json_schema": named}
 
-    def of(self, one: Answered) -> str:
+    def of(self, one: JudgedAnswer) -> str:
         """The message about one answer."""
         return self.prompt.format(
             question=one.question.strip(),
@@ -99,7 +99,7 @@ class Rubric(Generic[Rating]):
         )
 
 
-class Rater(Generic[Rating]):
+class RubricRater(Generic[Rating]):
     """Has a language model rate answers by a rubric.
 
     Args:
@@ -123,15 +123,15 @@ class Rater(Generic[Rating]):
         self._demanded = demanded
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._spent = Spent(0, 0, 0.0)
+        self._spent = JudgeUsage(0, 0, 0.0)
         self._by_schema = True  # until a server refuses it
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> JudgeUsage:
         """Calls, unreadable replies and dollars since this object was made."""
         return self._spent
 
-    def rate(self, answered: Sequence[Answered]) -> dict[Answered, Rating | None]:
+    def rate(self, answered: Sequence[JudgedAnswer]) -> dict[JudgedAnswer, Rating | None]:
         """The rating of each answer that is not empty; the same one is asked about once.
 
         Raises:
@@ -157,7 +157,7 @@ class Rater(Generic[Rating]):
                 next_step="check the name and its key, or unset TWIN_JUDGE_MODEL",
             ) from error
 
-    def most_usd(self, answered: Sequence[Answered]) -> float:
+    def most_usd(self, answered: Sequence[JudgedAnswer]) -> float:
         """The most that one try of each can cost; 0 for a model that costs nothing."""
         if self._terms.budget is None:
             return 0.0
@@ -168,11 +168,11 @@ class Rater(Generic[Rating]):
         """What the account has for it; None: no limit, or it costs nothing."""
         return None if self._terms.budget is None else self._terms.budget.left()
 
-    def _content(self, one: Answered) -> str:
+    def _content(self, one: JudgedAnswer) -> str:
         shown = self._terms.shown
-        return self._rubric.of(Answered(shown(one.question), shown(one.answer), one.passages))
+        return self._rubric.of(JudgedAnswer(shown(one.question), shown(one.answer), one.passages))
 
-    def _ask(self, one: Answered) -> Rating | None:
+    def _ask(self, one: JudgedAnswer) -> Rating | None:
         content, said = self._content(one), ""
         for attempt in range(TRIES):
             # the same request twice would give the same unreadable answer
@@ -282,7 +282,7 @@ class Rater(Generic[Rating]):
     def _count(self, *, usd: float | None = None, unreadable: bool = False) -> None:
         """A request that has ended (with `usd`), or a reply that was read."""
         with self._lock:
-            self._spent = Spent(
+            self._spent = JudgeUsage(
                 self._spent.calls + (usd is not None),
                 self._spent.unreadable + unreadable,
                 self._spent.usd + (usd or 0.0),
@@ -315,5 +315,5 @@ def as_score(number: int) -> float:
     return (number - LOWEST) / (HIGHEST - LOWEST)
 
 
-def _lot(one: Answered) -> str:
+def _lot(one: JudgedAnswer) -> str:
     return digest("order", one.question, one.answer, one.passages)

@@ -21,7 +21,7 @@ Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 
 @dataclass(frozen=True)
-class Answered:
+class JudgedAnswer:
     """All that a judge is shown.
 
     Attributes:
@@ -55,7 +55,7 @@ class Judge(Protocol):
         """One answer's score in [0, 1]."""
         ...
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; one answer's does not depend on the others."""
         ...
 

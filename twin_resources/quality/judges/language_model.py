@@ -12,8 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twin_resources.quality.judges.asking import ASKING_VERSION, Rater, Rubric, Spent, as_score
-from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.asking import (
+    ASKING_VERSION,
+    JudgeUsage,
+    Rubric,
+    RubricRater,
+    as_score,
+)
+from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.terms import FREE, JudgeTerms
 
 PROMPT = """\
@@ -61,10 +67,10 @@ class LanguageModelJudge:
     def __init__(self, model: str, *, terms: JudgeTerms = FREE, timeout_s: float = 60.0) -> None:
         self.model = model
         self.revision = digest(ASKING_VERSION, model, PROMPT)
-        self._rater = Rater(model, RUBRIC, demanded=True, terms=terms, timeout_s=timeout_s)
+        self._rater = RubricRater(model, RUBRIC, demanded=True, terms=terms, timeout_s=timeout_s)
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> JudgeUsage:
         """Calls, unreadable answers and dollars since this object was made."""
         return self._rater.spent
 
@@ -75,9 +81,9 @@ class LanguageModelJudge:
             OverLimit: the account has not the money for it; nothing was sent.
             TwinError: the model cannot be reached, refuses, or gives no rating in three tries.
         """
-        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
 
-    def most_usd(self, answered: Sequence[Answered]) -> float:
+    def most_usd(self, answered: Sequence[JudgedAnswer]) -> float:
         """The most that scoring these can cost, if each reply can be read."""
         return self._rater.most_usd(answered)
 
@@ -86,7 +92,7 @@ class LanguageModelJudge:
         """What the account has for it, US dollars; None: no limit, or it costs nothing."""
         return self._rater.usd_left
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; the same answer is asked about once, an empty one scores 0 unasked.
 
         Raises:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from twin_resources.quality.judges.judge import digest
-from twin_resources.statistics.promotion import Pair
+from twin_resources.statistics.promotion import PairedDifference
 
 TABLE = "shadow_pairs"
 RECORDED, HELD_OUT, PLANT = "recorded", "held_out", "plant"
@@ -46,7 +46,7 @@ COLUMNS: Mapping[str, pl.DataType] = {**ASKED, "scores": pl.List(SCORED)}
 
 
 @dataclass(frozen=True)
-class Trial:
+class JudgedComparison:
     """Which checkpoints are compared, by which judges.
 
     Attributes:
@@ -81,7 +81,7 @@ class Trial:
         }
 
 
-def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair]:
+def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[PairedDifference]:
     """The pairs of one trial in the order of their sequence, without plants.
 
     Args:
@@ -90,7 +90,7 @@ def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair
     """
     chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") != PLANT)).sort("sequence")
     return [
-        Pair(
+        PairedDifference(
             sequence=row["sequence"],
             incumbent=_differences(row, claims, "incumbent"),
             anchor=_differences(row, claims, "anchor") if row["anchor"] else {},

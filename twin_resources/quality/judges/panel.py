@@ -14,18 +14,18 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from twin_resources.quality.judges import stored
-from twin_resources.quality.judges.asking import Spent
-from twin_resources.quality.judges.judge import Answered, Embed, Judge, digest, identity
+from twin_resources.quality.judges.asking import JudgeUsage
+from twin_resources.quality.judges.judge import Embed, Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.judges.language_model import LanguageModelJudge
-from twin_resources.quality.judges.plants import OwnAnswer, Plant, plant
+from twin_resources.quality.judges.negative_probes import AuthorAnswer, NegativeProbe, plant
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.terms import FREE, JudgeTerms
 from twin_resources.quality.judges.texts import OtherTexts
-from twin_resources.quality.judges.topic import Pair, TopicJudge
-from twin_resources.quality.judges.voice import Source, VoiceJudge
+from twin_resources.quality.judges.topic import TopicJudge, TopicPair
+from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts
 from twin_resources.statistics import judges as certification
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.judges import Certificate
+from twin_resources.statistics.judges import JudgeCertificate
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -41,7 +41,7 @@ VETOING = ("support",)
 
 
 @dataclass(frozen=True)
-class Material:
+class JudgeMaterial:
     """What an author's judges are made of and tested with.
 
     Attributes:
@@ -54,15 +54,15 @@ class Material:
     """
 
     author: str
-    pairs: Sequence[Pair] = field(repr=False)
-    prompts: Sequence[OwnAnswer] = field(repr=False)
+    pairs: Sequence[TopicPair] = field(repr=False)
+    prompts: Sequence[AuthorAnswer] = field(repr=False)
     others: OtherTexts = field(repr=False)
     base_answers: Sequence[str] = field(default=(), repr=False)
     base: str = ""
 
 
 @dataclass(frozen=True)
-class Member:
+class PanelJudge:
     """A judge and what it may decide.
 
     Attributes:
@@ -70,8 +70,8 @@ class Member:
     """
 
     judge: Judge
-    certificate: Certificate
-    plants: tuple[Plant, ...] = field(repr=False)
+    certificate: JudgeCertificate
+    plants: tuple[NegativeProbe, ...] = field(repr=False)
 
     @property
     def certified(self) -> bool:
@@ -87,7 +87,7 @@ class Panel:
         notes: what a person should know, a sentence each.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[PanelJudge, ...]
     unseen: bool
     notes: tuple[str, ...]
 
@@ -102,7 +102,7 @@ class Panel:
         certified = (member.judge.claim for member in self.members if member.certified)
         return tuple(claim for claim in certified if claim in VETOING)
 
-    def judges_cost(self, answered: Sequence[Answered]) -> tuple[float, float | None]:
+    def judges_cost(self, answered: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """The most that scoring these can cost, and what the account has for it (None: no limit),
         US dollars."""
         paid = [
@@ -113,14 +113,14 @@ class Panel:
         lefts = [left for judge in paid if (left := judge.usd_left) is not None]
         return sum(judge.most_usd(answered) for judge in paid), min(lefts, default=None)
 
-    def spent(self) -> Spent:
+    def spent(self) -> JudgeUsage:
         """What the language models among the judges have used."""
         found = [
             member.judge.spent
             for member in self.members
             if isinstance(member.judge, LanguageModelJudge)
         ]
-        return Spent(
+        return JudgeUsage(
             sum(one.calls for one in found),
             sum(one.unreadable for one in found),
             sum(one.usd for one in found),
@@ -137,8 +137,8 @@ def deciding(certified: Sequence[str]) -> tuple[str, ...]:
     return DECIDING if set(DECIDING) <= set(certified) else ()
 
 
-def convene(
-    material: Material,
+def assemble_panel(
+    material: JudgeMaterial,
     *,
     tables: Tables,
     embed: Embed,
@@ -164,11 +164,11 @@ def convene(
     judges: list[Judge] = [TopicJudge(topic, embed)]
     notes: list[str] = []
     if material.others.training or material.base_answers:
-        own = Source(author, tuple((pair.document_id, pair.answer) for pair in material.pairs))
-        sides = [Source(hand.name, hand.passages) for hand in material.others.training]
+        own = WriterTexts(author, tuple((pair.document_id, pair.answer) for pair in material.pairs))
+        sides = [WriterTexts(hand.name, hand.passages) for hand in material.others.training]
         if material.base_answers:
             numbered = tuple((str(n), text) for n, text in enumerate(material.base_answers))
-            sides.append(Source(BASE_MODEL, numbered))
+            sides.append(WriterTexts(BASE_MODEL, numbered))
         judges.append(
             VoiceJudge(stored.voice_calibration(tables, author, own, sides, base=material.base))
         )
@@ -194,7 +194,7 @@ def convene(
     return Panel(members, material.others.unseen, tuple(notes))
 
 
-def differences(judge: Judge, plants: Sequence[Plant]) -> dict[str, list[float]]:
+def differences(judge: Judge, plants: Sequence[NegativeProbe]) -> dict[str, list[float]]:
     """Kind of plant → score of the own answer − score of the plant, one a plant."""
     pairs = [one.pair() for one in plants]
     scores = judge.score_all([answered for pair in pairs for answered in pair])
@@ -205,8 +205,12 @@ def differences(judge: Judge, plants: Sequence[Plant]) -> dict[str, list[float]]
 
 
 def _certified(
-    tables: Tables, author: str, judges: Sequence[Judge], plants: Sequence[Plant], margin: float
-) -> tuple[Member, ...]:
+    tables: Tables,
+    author: str,
+    judges: Sequence[Judge],
+    plants: Sequence[NegativeProbe],
+    margin: float,
+) -> tuple[PanelJudge, ...]:
     """Certificates by judge, computed once for a revision: a general judge is paid for each score,
     and the plants in every later batch watch over it."""
     of_claim = {
@@ -214,7 +218,7 @@ def _certified(
         for judge in judges
     }
     tasks = {
-        judge.claim: stored.Task(
+        judge.claim: stored.JudgeTask(
             digest(
                 PANEL_VERSION,
                 identity(judge),
@@ -236,6 +240,6 @@ def _certified(
         tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks
     )
     return tuple(
-        Member(judge, Certificate(**known[judge.claim]), of_claim[judge.claim])  # pyright: ignore[reportArgumentType]
+        PanelJudge(judge, JudgeCertificate(**known[judge.claim]), of_claim[judge.claim])  # pyright: ignore[reportArgumentType]
         for judge in judges
     )

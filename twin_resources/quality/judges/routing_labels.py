@@ -56,7 +56,7 @@ COLUMNS: Mapping[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
-class Purchase:
+class LabelPurchase:
     """What the labels of two models are about; another value is another set of labels.
 
     Three models are two purchases on the same prompts (`with_larger`): a pair has a difference.

@@ -25,14 +25,14 @@ from twin_resources.quality.judges.judge import Embed, digest
 from twin_resources.quality.judges.topic import (
     MOST_PAIRS,
     TOPIC_VERSION,
-    Pair,
     TopicCalibration,
+    TopicPair,
     calibrate_topic,
 )
 from twin_resources.quality.judges.voice import (
     VOICE_VERSION,
-    Source,
     VoiceCalibration,
+    WriterTexts,
     calibrate_voice,
 )
 
@@ -52,14 +52,16 @@ _SCHEMA: Mapping[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
-class Task:
+class JudgeTask:
     """One row: `inputs` is a hash; the row is computed when it is new."""
 
     inputs: str
     compute: Callable[[], Mapping[str, Any]]
 
 
-def once(tables: Tables, into: str, *, author: str, tasks: Mapping[str, Task]) -> dict[str, Any]:
+def once(
+    tables: Tables, into: str, *, author: str, tasks: Mapping[str, JudgeTask]
+) -> dict[str, Any]:
     """Documents by name: taken from the table, or computed and kept there.
 
     Rows of other names are deleted, so every call passes all names of a table.
@@ -73,7 +75,7 @@ def once(tables: Tables, into: str, *, author: str, tasks: Mapping[str, Task]) -
 
     names = sorted(tasks)
     wanted = {"name": names, "inputs": [tasks[name].inputs for name in names]}
-    tables.rework(
+    tables.sync(
         pl.DataFrame(wanted, schema={"name": pl.String, "inputs": pl.String}),
         into,
         author=author,
@@ -89,7 +91,7 @@ def once(tables: Tables, into: str, *, author: str, tasks: Mapping[str, Task]) -
 
 
 def topic_calibration(
-    tables: Tables, author: str, pairs: Sequence[Pair], *, embed: Embed, embedder: str
+    tables: Tables, author: str, pairs: Sequence[TopicPair], *, embed: Embed, embedder: str
 ) -> TopicCalibration:
     """The author's topic scale, from the first `MOST_PAIRS` training pairs there were.
 
@@ -98,7 +100,7 @@ def topic_calibration(
     """
     used = list(pairs[:MOST_PAIRS])
     inputs = digest(TOPIC_VERSION, embedder, doublings(len(used)))
-    task = Task(inputs, lambda: asdict(calibrate_topic(used, embed=embed, embedder=embedder)))
+    task = JudgeTask(inputs, lambda: asdict(calibrate_topic(used, embed=embed, embedder=embedder)))
     found = once(tables, TOPIC_TABLE, author=author, tasks={"topic": task})
     return TopicCalibration(**found["topic"])
 
@@ -106,8 +108,8 @@ def topic_calibration(
 def voice_calibration(
     tables: Tables,
     author: str,
-    own: Source,
-    others: Sequence[Source],
+    own: WriterTexts,
+    others: Sequence[WriterTexts],
     *,
     base: str,
     into: str = VOICE_TABLE,
@@ -123,7 +125,7 @@ def voice_calibration(
     """
     people = len(others) - bool(base)
     inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())), doublings(people + 1))
-    task = Task(inputs, lambda: asdict(calibrate_voice(own, others)))
+    task = JudgeTask(inputs, lambda: asdict(calibrate_voice(own, others)))
     found = once(tables, into, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(
         **(found | {"kept": tuple(found["kept"]), "weights": tuple(found["weights"])})

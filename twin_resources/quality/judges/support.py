@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from twin_resources.quality.judges.judge import Answered, Embed, clip, digest, embed_once
+from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +51,9 @@ class SupportJudge:
 
     def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
         """One answer's score; the question does not matter."""
-        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; without passages, or without a telling word, nothing is supported: 0."""
         asked = [one for one in answered if one.passages]
         texts = [sentence for one in asked for sentence in sentences(one.answer)]
@@ -62,7 +62,7 @@ class SupportJudge:
         return [_support(one, vectors) for one in answered]
 
 
-def _support(one: Answered, vectors: Mapping[str, np.ndarray]) -> float:
+def _support(one: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
     said = sentences(one.answer)
     found = support_by_sentence(said, one.passages, vectors)
     return clip(sum(found) / len(said)) if said else 0.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from twin_resources.authors import SAMPLES
 from twin_resources.quality.judges.judge import digest
 
-FEWEST_WORDS = 40  # as in the author's own answers (instructions/schema.py)
+FEWEST_WORDS = 40  # as in the author's own answers (instructions/instruction_tables.py)
 MOST_WORDS = 160
 SAME_WORDS = 12  # in a row: nobody writes them twice by chance
 SHARED_PASSAGES = 0.2  # of a hand's; with more of them it is the author
@@ -26,7 +26,7 @@ _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Hand:
+class WriterSample:
     """Somebody's passages: (document id, text), in a fixed order."""
 
     name: str
@@ -44,18 +44,18 @@ class OtherTexts:
             are other documents of the same people, and the certificate is weaker.
     """
 
-    training: tuple[Hand, ...]
-    planted: tuple[Hand, ...]
+    training: tuple[WriterSample, ...]
+    planted: tuple[WriterSample, ...]
     unseen: bool
 
 
-def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[Hand]:
+def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[WriterSample]:
     """The sample authors that come with the code, by slug; none where they are not installed.
 
     Args:
         without: slugs to leave out (the author's own).
     """
-    found: list[Hand] = []
+    found: list[WriterSample] = []
     for home in sorted(path.parent for path in folder.glob("*/author.toml")):
         if home.name not in without:
             posts = sorted(path for path in home.rglob("*.md") if path.parent != home)
@@ -63,7 +63,7 @@ def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[Han
             passages = [
                 (name, passage) for name, text in texts for passage in passages_of(_body(text))
             ]
-            found.append(Hand(home.name, tuple(passages)))
+            found.append(WriterSample(home.name, tuple(passages)))
     return found
 
 
@@ -82,7 +82,7 @@ def passages_of(text: str) -> list[str]:
     return found
 
 
-def divided(hands: Sequence[Hand]) -> OtherTexts:
+def divided(hands: Sequence[WriterSample]) -> OtherTexts:
     """Divide other people's texts between training and plants.
 
     Of three or more people one, drawn by a hash of the name, is never trained on; of fewer each
@@ -100,7 +100,7 @@ def divided(hands: Sequence[Hand]) -> OtherTexts:
     )
 
 
-def of_others(hands: Sequence[Hand], own: Iterable[str]) -> list[Hand]:
+def of_others(hands: Sequence[WriterSample], own: Iterable[str]) -> list[WriterSample]:
     """Those whose texts are not the author's own under another name.
 
     Somebody who tries the samples imports them as an author; told apart from oneself, no voice
@@ -115,26 +115,28 @@ def of_others(hands: Sequence[Hand], own: Iterable[str]) -> list[Hand]:
     ]
 
 
-def merged(hands: Sequence[Hand]) -> list[Hand]:
+def merged(hands: Sequence[WriterSample]) -> list[WriterSample]:
     """One hand a name: one of few is in two parts, for training and for plants."""
     found: dict[str, tuple[tuple[str, str], ...]] = {}
     for hand in hands:
         found[hand.name] = (*found.get(hand.name, ()), *hand.passages)
-    return [Hand(name, passages) for name, passages in found.items()]
+    return [WriterSample(name, passages) for name, passages in found.items()]
 
 
-def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[Hand]:
+def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:
     """Other authors of the instance, from slug → (document id, passage)."""
-    return [Hand(name, tuple(passages[name])) for name in sorted(passages)]
+    return [WriterSample(name, tuple(passages[name])) for name in sorted(passages)]
 
 
-def _kept_documents(hand: Hand) -> frozenset[str]:
+def _kept_documents(hand: WriterSample) -> frozenset[str]:
     documents = sorted({name for name, _ in hand.passages}, key=digest)
     return frozenset(documents[::UNSEEN_DOCUMENTS])
 
 
-def _part(hand: Hand, documents: frozenset[str], *, inside: bool) -> Hand:
-    return Hand(hand.name, tuple(one for one in hand.passages if (one[0] in documents) is inside))
+def _part(hand: WriterSample, documents: frozenset[str], *, inside: bool) -> WriterSample:
+    return WriterSample(
+        hand.name, tuple(one for one in hand.passages if (one[0] in documents) is inside)
+    )
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:

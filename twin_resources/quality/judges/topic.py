@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.fluency import fluent
-from twin_resources.quality.judges.judge import Answered, Embed, clip, digest, embed_once
+from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_once
 
 TOPIC_VERSION = "topic-1"
 MOST_PAIRS = 200  # 5 s of embedding; 400 moved neither mean by .01
@@ -30,7 +30,7 @@ class TopicNotCalibrated(TwinError):
 
 
 @dataclass(frozen=True)
-class Pair:
+class TopicPair:
     """A question of the author's training data with its passage, and the passage's document."""
 
     question: str
@@ -55,7 +55,7 @@ class TopicCalibration:
     embedder: str
 
 
-def calibrate_topic(pairs: Sequence[Pair], *, embed: Embed, embedder: str) -> TopicCalibration:
+def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) -> TopicCalibration:
     """a and b from an author's training pairs, the first `MOST_PAIRS` in the given order.
 
     Raises:
@@ -86,9 +86,9 @@ def calibrate_topic(pairs: Sequence[Pair], *, embed: Embed, embedder: str) -> To
     return TopicCalibration(round(a, 6), round(b, 6), len(used), embedder)
 
 
-def of_other_documents(pairs: Sequence[Pair]) -> list[Pair]:
+def of_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
     """For each pair one of another document, half a turn further on where that is possible."""
-    count, found = len(pairs), list[Pair]()
+    count, found = len(pairs), list[TopicPair]()
     for index, pair in enumerate(pairs):
         turned = (pairs[(index + count // 2 + step) % count] for step in range(count))
         found.append(next(other for other in turned if other.document_id != pair.document_id))
@@ -108,9 +108,9 @@ class TopicJudge:
 
     def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
         """One answer's score; passages do not matter."""
-        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; an answer without a word scores 0."""
         said = [one for one in answered if one.answer.strip()]
         vectors = embed_once(self._embed, [t for one in said for t in (one.question, one.answer)])

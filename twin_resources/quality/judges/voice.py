@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import Answered, digest
+from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.style_features import FEATURES, common_words, matrix, windows
 
 VOICE_VERSION = "voice-2"
@@ -29,7 +29,7 @@ REGULARISATION = 10.0  # scikit-learn's C
 
 
 @dataclass(frozen=True)
-class Source:
+class WriterTexts:
     """Texts of one hand.
 
     Attributes:
@@ -68,7 +68,7 @@ class VoiceCalibration:
     auc: float
 
 
-def calibrate_voice(own: Source, others: Sequence[Source]) -> VoiceCalibration:
+def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCalibration:
     """Train on an author's texts against others'.
 
     Raises:
@@ -157,9 +157,9 @@ class VoiceJudge:
 
     def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
         """One answer's score; question and passages do not matter."""
-        return self.score_all([Answered(question, answer, tuple(passages))])[0]
+        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
 
-    def score_all(self, answered: Sequence[Answered]) -> list[float]:
+    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; an answer without a word scores 0."""
         said = [index for index, one in enumerate(answered) if one.answer.strip()]
         scores = [0.0] * len(answered)

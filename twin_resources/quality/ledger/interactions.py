@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.ledger.traces import UNKNOWN_PROPENSITY
 
@@ -91,7 +91,7 @@ def of_readers(interactions: Rows) -> Rows:
 
 def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str]:
     """Slugs of the authors with an answer that began at `since` or later, sorted."""
-    table = schema.traces
+    table = ledger_tables.traces
     found = connection.execute(
         sa.select(table.c.author)
         .where(table.c.started_ms >= int(since.timestamp() * 1000))
@@ -107,7 +107,7 @@ def frame(connection: sa.Connection, author: str, *, since: datetime | None = No
 
     since_ms = int(since.timestamp() * 1000) if since else 0
     said = _said(connection, author)
-    table = schema.traces
+    table = ledger_tables.traces
     rows: list[dict[str, Any]] = []
     found = connection.execute(
         sa.select(table)
@@ -139,7 +139,7 @@ def _nothing() -> dict[str, Any]:
 
 def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
     """trace id → what readers and judges said."""
-    table = schema.scores
+    table = ledger_tables.scores
     rows = connection.execute(
         sa.select(table)
         .where(table.c.author == author, table.c.status.in_((*_COUNTING, "kept")))

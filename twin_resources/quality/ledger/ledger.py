@@ -1,7 +1,7 @@
 """The ledger: our copy of the trace store's traces and scores, in which each counts once.
 
 Belongs here: `Ledger.sync`, its one writer, and what readers of the ledger ask for.
-Does not belong here: HTTP (`langfuse/client.py`), reading within a budget (`feed.py`), which value
+Does not belong here: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), which value
 a score becomes (`settling.py`), what is concluded from values (`statistics/`).
 
 The trace store has no change feed: a score comes late, is changed, is deleted. So decisions are
@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
-from twin_resources.quality.ledger import reading, schema
-from twin_resources.quality.ledger.feed import Budget, FeedState
-from twin_resources.quality.ledger.report import SyncReport, Tally
+from twin_resources.quality.ledger import ledger_tables, reading
+from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
+from twin_resources.quality.ledger.report import SyncCounts, SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import Closing, settle
-from twin_resources.quality.ledger.storing import SCORES, Store
+from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
 from twin_resources.settings import Settings
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.values import SettledValue
 from twin_resources.storage.state.lease import Lease, LeaseBusy
 from twin_resources.storage.state.state import State
 
@@ -96,7 +96,7 @@ class Ledger:
         self.client = client
         self.rules = rules or LedgerRules()
         self._clock = clock
-        schema.open_tables(state)
+        ledger_tables.open_tables(state)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, closing: Closing = "daily") -> Ledger:
@@ -124,7 +124,7 @@ class Ledger:
                 written after that.
         """
         began = self._clock()
-        tally = Tally()
+        tally = SyncCounts()
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
@@ -133,15 +133,17 @@ class Ledger:
             tally.problem = f"another process reads the ledger: {error.found}"
         return tally.report(seconds=self._clock() - began)
 
-    def _sync(self, lease: Lease, tally: Tally, now_ms: int, began: float) -> None:
+    def _sync(self, lease: Lease, tally: SyncCounts, now_ms: int, began: float) -> None:
         rules = self.rules
         minute = reading.MinuteOfRequests(self.state, rules.requests_per_minute)
         allowed = min(rules.requests, minute.left(now_ms))
         if not allowed:
             tally.problem = f"the minute's {rules.requests_per_minute} requests are used up"
-        budget = Budget(allowed, began + rules.seconds, clock=self._clock)
+        budget = TickBudget(allowed, began + rules.seconds, clock=self._clock)
         tally.goal_ms = now_ms - int(rules.lag_s * 1000)
-        store = Store(self.state, lease, tally, rules.closing, closed_ms=self._closed_ms(now_ms))
+        store = LedgerWriter(
+            self.state, lease, tally, rules.closing, closed_ms=self._closed_ms(now_ms)
+        )
         try:
             self._read(store, budget, tally)
         except TraceStoreError as error:
@@ -173,7 +175,7 @@ class Ledger:
             state = reading.feed_state(connection, SCORES)
         return state.frontier_ms if state else 0
 
-    def _read(self, store: Store, budget: Budget, tally: Tally) -> None:
+    def _read(self, store: LedgerWriter, budget: TickBudget, tally: SyncCounts) -> None:
         rules, goal_ms = self.rules, tally.goal_ms
         ahead_s = (self._frontier_ms() - goal_ms) / 1000
         if ahead_s > CLOCK_TOLERANCE_S:
@@ -198,9 +200,9 @@ class Ledger:
                 length_ms=rules.reconcile_days * DAY_MS,
             )
 
-    def settled(self, author: str, *, after: int, limit: int = 10_000) -> list[Settled]:
+    def settled(self, author: str, *, after: int, limit: int = 10_000) -> list[SettledValue]:
         """Settled values of an author with a sequence number above `after`, in order."""
-        table = schema.settled
+        table = ledger_tables.settled
         with self.state.reading() as connection:
             rows = connection.execute(
                 sa.select(
@@ -215,7 +217,7 @@ class Ledger:
                 .order_by(table.c.sequence)
                 .limit(limit)
             )
-            return [Settled(*row) for row in rows]
+            return [SettledValue(*row) for row in rows]
 
     def authors(self) -> list[str]:
         """Authors with a settled value, by slug."""
@@ -223,20 +225,22 @@ class Ledger:
             return [
                 str(author)
                 for author in connection.execute(
-                    sa.select(schema.sequences.c.author).order_by(schema.sequences.c.author)
+                    sa.select(ledger_tables.sequences.c.author).order_by(
+                        ledger_tables.sequences.c.author
+                    )
                 ).scalars()
             ]
 
     def bad_scores(self) -> dict[tuple[str, str], int]:
         """(author, reason) → number of scores that never count; "" is an unknown trace's author."""
-        return self._counts("bad", schema.scores.c.reason)
+        return self._counts("bad", ledger_tables.scores.c.reason)
 
     def capped_scores(self) -> dict[tuple[str, str], int]:
         """(author, reader) → scores held back because the reader had too large a share."""
-        return self._counts("capped", schema.scores.c.reader)
+        return self._counts("capped", ledger_tables.scores.c.reader)
 
     def _counts(self, status: str, column: sa.Column[Any]) -> dict[tuple[str, str], int]:
-        table = schema.scores
+        table = ledger_tables.scores
         with self.state.reading() as connection:
             rows = connection.execute(
                 sa.select(table.c.author, column, sa.func.count())

@@ -1,7 +1,7 @@
 """What the ledger asks of the trace store: pages, look-ups, and the pass over the last days.
 
 Belongs here: the two lists with their parameters, remembered positions, the minute's requests.
-Does not belong here: windows (`feed.py`), storing (`storing.py`).
+Does not belong here: windows (`paged_feed.py`), storing (`storing.py`).
 API: https://api.reference.langfuse.com, `GET /v3/scores` and `GET /v2/observations`
 """
 # pyright: strict
@@ -16,9 +16,15 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from twin_resources.observability.trace_store.json_values import instant, milliseconds_of
-from twin_resources.quality.ledger import schema
-from twin_resources.quality.ledger.feed import Budget, Feed, FeedState, Row, Window
-from twin_resources.quality.ledger.storing import SCORES, TRACES, Store
+from twin_resources.quality.ledger import ledger_tables
+from twin_resources.quality.ledger.paged_feed import (
+    FeedState,
+    FeedWindow,
+    PagedFeed,
+    Row,
+    TickBudget,
+)
+from twin_resources.quality.ledger.storing import SCORES, TRACES, LedgerWriter
 from twin_resources.storage.state.state import State
 
 SCORES_PATH = "/api/public/v3/scores"
@@ -104,15 +110,15 @@ class TracePages:
 
 def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
     """How far a feed was read; None: never."""
-    table = schema.feeds
+    table = ledger_tables.feeds
     row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
     return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
 
 
 def read_on(
     pages: ScorePages | TracePages,
-    store: Store,
-    budget: Budget,
+    store: LedgerWriter,
+    budget: TickBudget,
     *,
     start: FeedState,
     goal_ms: int,
@@ -129,17 +135,17 @@ def read_on(
     with store.state.reading() as connection:
         state = feed_state(connection, pages.kind) or start
 
-    def commit(window: Window, after: FeedState) -> None:
+    def commit(window: FeedWindow, after: FeedState) -> None:
         store.commit(pages.kind, window.rows, feed=pages.kind, after=after)
 
-    feed = Feed(pages, pages.time_of, commit, page_rows=pages.rows)
+    feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
     feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
 
 
-def look_up_traces(pages: TracePages, store: Store, budget: Budget) -> None:
+def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -> None:
     """Ask for the traces that new scores name and that no window has brought yet: an answer's
     trace may have waited in an outbox until long after its start."""
-    for chunk in schema.pieces(
+    for chunk in ledger_tables.pieces(
         sorted(store.unknown)[: _MOST_LOOK_UPS * _IDS_A_REQUEST], _IDS_A_REQUEST
     ):
         if not budget.left():
@@ -152,8 +158,8 @@ def look_up_traces(pages: TracePages, store: Store, budget: Budget) -> None:
 
 def reconcile(
     pages: ScorePages | TracePages,
-    store: Store,
-    budget: Budget,
+    store: LedgerWriter,
+    budget: TickBudget,
     *,
     goal_ms: int,
     every_ms: int,
@@ -175,11 +181,11 @@ def reconcile(
     if state.frontier_ms >= state.began_ms:
         return False
 
-    def commit(window: Window, after: FeedState) -> None:
+    def commit(window: FeedWindow, after: FeedState) -> None:
         whole = (window.since_ms, window.until_ms) if window.whole else None
         store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
 
-    feed = Feed(pages, pages.time_of, commit, page_rows=pages.rows)
+    feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
     state = feed.advance(state, state.began_ms, budget)
     return state.frontier_ms < state.began_ms
 
@@ -204,7 +210,7 @@ class MinuteOfRequests:
             recent = [*self._recent(connection, now_ms), (now_ms, count)]
             after = FeedState(now_ms, 0, 0, json.dumps(recent))
             row = {"name": self._name, **vars(after)}
-            schema.upsert(connection, schema.feeds, [row])
+            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
 
     def _recent(self, connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
         state = feed_state(connection, self._name)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from twin_resources.quality.ledger.settling import Settling
+from twin_resources.quality.ledger.settling import SettlingResult
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SyncReport:
 
 
 @dataclass
-class Tally:
+class SyncCounts:
     """Counts while a sync runs."""
 
     problem: str = ""
@@ -89,7 +89,7 @@ class Tally:
     goal_ms: int = 0
     reconciling: bool = False
 
-    def settle(self, done: Settling) -> None:
+    def settle(self, done: SettlingResult) -> None:
         """Add what was settled."""
         self.settled.update(done.settled)
         self.capped.update(done.capped)

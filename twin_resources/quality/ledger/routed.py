@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.registry.policy import LARGER
 from twin_resources.registry.route_names import CASCADED, DIVERTED, DOWN, PAID, QUOTES, ROUTED
 
@@ -61,7 +61,7 @@ class RoutedAnswers:
 
 def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -> RoutedAnswers:
     """Count an author's answers since an instant."""
-    table = schema.traces
+    table = ledger_tables.traces
     mine = (
         table.c.author == author,
         table.c.started_ms >= int(since.timestamp() * 1000),
@@ -111,7 +111,7 @@ def service_seconds(
     connection: sa.Connection, author: str, *, since: datetime, most: int = MOST_SERVED
 ) -> tuple[float, ...]:
     """How long the own model took for its newest answers since an instant, seconds."""
-    table = schema.traces
+    table = ledger_tables.traces
     rows = connection.execute(
         sa.select(table.c.latency_s)
         .where(

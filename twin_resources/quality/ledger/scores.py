@@ -2,7 +2,7 @@
 
 Belongs here: score of the API → row, the kinds (vote, edit, comparison, judgement), and the reasons
 for which one never counts.
-Does not belong here: reading them (`feed.py`), when they are settled (`settling.py`).
+Does not belong here: reading them (`paged_feed.py`), when they are settled (`settling.py`).
 API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """When a score becomes a value that is bet on: once, and in an order that never changes.
 
 Belongs here: closing reader-days, settling judgements, the cap on one reader's share.
-Does not belong here: reading scores (`feed.py`), betting (`statistics/`).
+Does not belong here: reading scores (`paged_feed.py`), betting (`statistics/`).
 
 A vote counts with its reader's others of that day (UTC): one value a reader and day, because the
 detectors' guarantee is void when several scores of one reader come in a row. The value is the mean
@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
 
 CAP = 0.05
@@ -39,7 +39,7 @@ _MOST_AT_ONCE = 20_000  # votes read in one go; a day of more is settled in seve
 
 
 @dataclass
-class Settling:
+class SettlingResult:
     """What one settling did.
 
     Attributes:
@@ -115,7 +115,7 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
 
 def settle(
     connection: sa.Connection, *, frontier_ms: int, closing: Closing, now_ms: int
-) -> Settling:
+) -> SettlingResult:
     """Settle what can be settled now; run inside the ledger's transaction.
 
     Args:
@@ -123,11 +123,11 @@ def settle(
         closing: `at_once` closes a reader-day at its first vote (demonstration and tests, where
             a reader has one score).
     """
-    done = Settling()
+    done = SettlingResult()
     _settle_judgements(connection, done, now_ms)
     before_day = 2**31 - 1 if closing == "at_once" else frontier_ms // DAY_MS
     columns = ("id", "author", "reader", "day", "version", "prompt_class", "value", "timestamp_ms")
-    table = schema.scores
+    table = ledger_tables.scores
     votes = connection.execute(
         sa.select(*(table.c[name] for name in columns))
         .where(table.c.status == "open", table.c.kind == "vote", table.c.day < before_day)
@@ -141,8 +141,8 @@ def settle(
     return done
 
 
-def _settle_judgements(connection: sa.Connection, done: Settling, now_ms: int) -> None:
-    table = schema.scores
+def _settle_judgements(connection: sa.Connection, done: SettlingResult, now_ms: int) -> None:
+    table = ledger_tables.scores
     rows = connection.execute(
         sa.select(table)
         .where(table.c.status == "open", table.c.kind == "judge")
@@ -164,7 +164,7 @@ def _settle_judgements(connection: sa.Connection, done: Settling, now_ms: int) -
     for author, values in by_author.items():
         first = _take_sequences(connection, author, len(values))
         marks = _number(author, values, first)
-        connection.execute(sa.insert(schema.settled), values)
+        connection.execute(sa.insert(ledger_tables.settled), values)
         _mark(connection, [(value["unit"], sequence) for value, sequence in marks], "settled")
         done.settled[author] += len(values)
 
@@ -173,7 +173,7 @@ def _settle_days(
     connection: sa.Connection,
     author: str,
     days: Sequence[ReaderDay],
-    done: Settling,
+    done: SettlingResult,
     now_ms: int,
 ) -> None:
     counted = _recent(connection, author, since_day=days[0].day - CAP_DAYS)
@@ -206,7 +206,7 @@ def _settle_days(
             for one in kept
         ]
         marks = _number(author, values, _take_sequences(connection, author, len(values)))
-        connection.execute(sa.insert(schema.settled), values)
+        connection.execute(sa.insert(ledger_tables.settled), values)
         used = [
             (score, sequence)
             for one, (_, sequence) in zip(kept, marks, strict=True)
@@ -221,7 +221,7 @@ def _settle_days(
 
 def _recent(connection: sa.Connection, author: str, *, since_day: int) -> Counter[str]:
     """Settled votes of an author by reader, since a day."""
-    table = schema.settled
+    table = ledger_tables.settled
     rows = connection.execute(
         sa.select(table.c.unit, sa.func.count())
         .where(
@@ -236,9 +236,9 @@ def _recent(connection: sa.Connection, author: str, *, since_day: int) -> Counte
 
 def _take_sequences(connection: sa.Connection, author: str, count: int) -> int:
     """The first of `count` numbers that were never given out."""
-    table = schema.sequences
+    table = ledger_tables.sequences
     last = connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
-    schema.upsert(connection, table, [{"author": author, "last": last + count}])
+    ledger_tables.upsert(connection, table, [{"author": author, "last": last + count}])
     return last + 1
 
 
@@ -253,7 +253,7 @@ def _number(
 def _mark(connection: sa.Connection, scores: Sequence[tuple[str, int | None]], status: str) -> None:
     if not scores:
         return
-    table = schema.scores
+    table = ledger_tables.scores
     connection.execute(
         sa.update(table)
         .where(table.c.id == sa.bindparam("score"))

@@ -1,7 +1,7 @@
 """Writing rows of the trace store into the ledger: new, changed, gone, late.
 
 Belongs here: the transaction of one window, and which status a row gets or keeps.
-Does not belong here: reading (`feed.py`), settling (`settling.py`).
+Does not belong here: reading (`paged_feed.py`), settling (`settling.py`).
 Method: upserts by the trace store's own ids, so that a row that is read twice is there once.
 """
 # pyright: strict
@@ -15,9 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger import schema
-from twin_resources.quality.ledger.feed import FeedState
-from twin_resources.quality.ledger.report import Tally
+from twin_resources.quality.ledger import ledger_tables
+from twin_resources.quality.ledger.paged_feed import FeedState
+from twin_resources.quality.ledger.report import SyncCounts
 from twin_resources.quality.ledger.scores import DAY_MS, UNKNOWN_TRACE, score_row, with_trace
 from twin_resources.quality.ledger.settling import STREAM_OF_VOTES, Closing
 from twin_resources.quality.ledger.traces import trace_row
@@ -31,7 +31,7 @@ _FINAL = ("settled", "beside", "late", "capped")  # what a later change does not
 
 
 @dataclass
-class Store:
+class LedgerWriter:
     """Writes under the ledger's lease.
 
     Attributes:
@@ -41,7 +41,7 @@ class Store:
 
     state: State
     lease: Lease
-    tally: Tally
+    tally: SyncCounts
     closing: Closing
     closed_ms: int = 0
     unknown: set[str] = field(default_factory=set[str])
@@ -80,32 +80,35 @@ class Store:
                 seen = self.put_scores(connection, rows)
             if whole is not None:
                 self._forget_vanished(connection, kind, seen, whole)
-            schema.upsert(connection, schema.feeds, [{"name": feed} | asdict(after)])
+            ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": feed} | asdict(after)])
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces; scores that waited for them are looked at again. Gives the ids seen."""
         made = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
-        known = _by_id(connection, schema.traces, "trace_id", list(made))
-        schema.upsert(connection, schema.traces, list(made.values()))
+        known = _by_id(connection, ledger_tables.traces, "trace_id", list(made))
+        ledger_tables.upsert(connection, ledger_tables.traces, list(made.values()))
         new = [made[identity] for identity in made if identity not in known]
         self.tally.traces += len(new)
-        table = schema.scores
-        for chunk in schema.pieces([row["trace_id"] for row in new], _CHUNK):
+        table = ledger_tables.scores
+        for chunk in ledger_tables.pieces([row["trace_id"] for row in new], _CHUNK):
             waited = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
             found = [with_trace(dict(row), made[row["trace_id"]]) for row in waited]
             self._place(connection, found)
-            schema.upsert(connection, table, found)
+            ledger_tables.upsert(connection, table, found)
         self.unknown -= set(made)
         return set(made)
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores; gives the ids seen."""
         made = {row["id"]: row for row in map(score_row, rows) if row is not None}
-        known = _by_id(connection, schema.scores, "id", list(made))
+        known = _by_id(connection, ledger_tables.scores, "id", list(made))
         of_traces = _by_id(
-            connection, schema.traces, "trace_id", list({row["trace_id"] for row in made.values()})
+            connection,
+            ledger_tables.traces,
+            "trace_id",
+            list({row["trace_id"] for row in made.values()}),
         )
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
@@ -129,7 +132,7 @@ class Store:
         self.tally.scores += len(fresh)
         self.tally.changed += len(changed)
         self.tally.bad.update(row["reason"] for row in fresh if row["status"] == "bad")
-        schema.upsert(connection, schema.scores, [*fresh, *changed])
+        ledger_tables.upsert(connection, ledger_tables.scores, [*fresh, *changed])
         return set(made)
 
     def _place(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -150,7 +153,7 @@ class Store:
     def _forget_vanished(
         self, connection: sa.Connection, kind: str, seen: set[str], whole: tuple[int, int]
     ) -> None:
-        table = schema.traces if kind == TRACES else schema.scores
+        table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
         identity = table.c.trace_id if kind == TRACES else table.c.id
         moment = table.c.started_ms if kind == TRACES else table.c.timestamp_ms
         inside = (moment >= whole[0]) & (moment < whole[1])
@@ -158,7 +161,7 @@ class Store:
             inside &= table.c.status != "deleted"
         held = connection.execute(sa.select(identity).where(inside)).scalars()
         vanished = [one for one in held if one not in seen]
-        for chunk in schema.pieces(vanished, _CHUNK):
+        for chunk in ledger_tables.pieces(vanished, _CHUNK):
             if kind == TRACES:
                 connection.execute(sa.delete(table).where(identity.in_(chunk)))
             else:
@@ -169,8 +172,12 @@ class Store:
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
         """Remove rows past their retention, some at a time."""
         for table, identity, moment in (
-            (schema.scores, schema.scores.c.id, schema.scores.c.timestamp_ms),
-            (schema.traces, schema.traces.c.trace_id, schema.traces.c.started_ms),
+            (ledger_tables.scores, ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
+            (
+                ledger_tables.traces,
+                ledger_tables.traces.c.trace_id,
+                ledger_tables.traces.c.started_ms,
+            ),
         ):
             old = sa.select(identity).where(moment < before_ms).limit(_OLD_AT_ONCE)
             connection.execute(sa.delete(table).where(identity.in_(old)))
@@ -188,7 +195,7 @@ def _by_id(
     """Rows by id; texts of traces are left where they are."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
     found: dict[str, dict[str, Any]] = {}
-    for chunk in schema.pieces(ids, _CHUNK):
+    for chunk in ledger_tables.pieces(ids, _CHUNK):
         rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
         found |= {row[name]: dict(row) for row in rows.mappings()}
     return found
@@ -198,7 +205,7 @@ def _settled_days(
     connection: sa.Connection, votes: Sequence[Mapping[str, Any]]
 ) -> set[tuple[str, str, int]]:
     """(author, reader, day) of these votes that have a settled value."""
-    table = schema.settled
+    table = ledger_tables.settled
     days = {vote["timestamp_ms"] // DAY_MS for vote in votes}
     taken: set[tuple[str, str, int]] = set()
     for author in {vote["author"] for vote in votes}:

@@ -20,7 +20,7 @@ from twin_resources.registry.moves import ModelVersion, Move
 
 
 @dataclass(frozen=True)
-class Certified:
+class CertifiedBaseline:
     """What the first 500 values of one version and stream certify.
 
     Attributes:
@@ -38,7 +38,7 @@ Stream = str
 def anchor_of(
     versions: Sequence[ModelVersion],
     moves: Sequence[Move],
-    certified: Mapping[int, Mapping[Stream, Certified]],
+    certified: Mapping[int, Mapping[Stream, CertifiedBaseline]],
 ) -> int | None:
     """The anchor among an author's versions; None before the first release.
 
@@ -67,13 +67,15 @@ def anchor_of(
     return anchor
 
 
-def _better(one: Mapping[Stream, Certified], other: Mapping[Stream, Certified]) -> bool:
+def _better(
+    one: Mapping[Stream, CertifiedBaseline], other: Mapping[Stream, CertifiedBaseline]
+) -> bool:
     """Whether the certified mean is higher on each stream that both have, and there is one."""
     shared = [(one[stream], other[stream]) for stream in one if stream in other]
     return bool(shared) and all(_mean_gap(left, right) > 0.0 for left, right in shared)
 
 
-def _mean_gap(one: Certified, other: Certified) -> float:
+def _mean_gap(one: CertifiedBaseline, other: CertifiedBaseline) -> float:
     """Mean difference of the bounds over the classes that both have, by how often they came.
 
     Class by class, so that an easier mix of questions makes no version better.

@@ -17,16 +17,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger import schema
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import STREAM_OF_VOTES
 from twin_resources.quality.release.certified import name_of
 from twin_resources.quality.release.release_mode import canary_pairs
-from twin_resources.quality.release.trial_rows import Trial
+from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.statistics.baseline import FEWEST
 from twin_resources.statistics.bounds import lower_bound
-from twin_resources.statistics.promotion import Pair
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.promotion import PairedDifference
+from twin_resources.statistics.values import SettledValue
 from twin_resources.storage.state.state import State
 
 CLAIM = "thumbs"
@@ -45,7 +45,7 @@ class CanaryDays:
         without_anchor: values for which the anchor has fewer than 60 of its own in the class.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairedDifference, ...]
     readers: int
     without_anchor: int
 
@@ -60,17 +60,17 @@ class ScoreRate:
 
 def last_sequence(state: State, author: str) -> int:
     """The last number given out to this author; 0: none."""
-    schema.open_tables(state)
-    table = schema.sequences
+    ledger_tables.open_tables(state)
+    table = ledger_tables.sequences
     with state.reading() as connection:
         found = connection.execute(sa.select(table.c.last).where(table.c.author == author))
         return int(found.scalar() or 0)
 
 
-def days_of(state: State, trial: Trial) -> CanaryDays:
+def days_of(state: State, trial: StoredTrial) -> CanaryDays:
     """The pairs that a canary's trial rests on, all from its beginning."""
-    schema.open_tables(state)
-    on, table = trial.on, schema.settled
+    ledger_tables.open_tables(state)
+    on, table = trial.on, ledger_tables.settled
     candidate, incumbent = name_of(on.version), name_of(on.incumbent)
     of_trial = (
         table.c.author == on.author,
@@ -83,7 +83,7 @@ def days_of(state: State, trial: Trial) -> CanaryDays:
             .where(*of_trial, table.c.version.in_([candidate, incumbent]))
             .order_by(table.c.sequence)
         )
-        values = [Settled(*row) for row in rows]
+        values = [SettledValue(*row) for row in rows]
         readers = connection.execute(
             sa.select(sa.func.count(sa.distinct(table.c.unit))).where(
                 *of_trial, table.c.version == candidate
@@ -103,8 +103,8 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
     Args:
         now: seconds since the epoch.
     """
-    schema.open_tables(state)
-    table = schema.settled
+    ledger_tables.open_tables(state)
+    table = ledger_tables.settled
     today = int(now * 1000) // DAY_MS
     with state.reading() as connection:
         row = connection.execute(
@@ -136,7 +136,7 @@ def _values(table: sa.Table) -> sa.Select[Any, Any, Any, Any, Any, Any]:
 
 def _anchor_bounds(state: State, author: str, anchor: int) -> dict[str, float]:
     """Prompt class → upper bound of the anchor's mean, from its first values of that class."""
-    table = schema.settled
+    table = ledger_tables.settled
     with state.reading() as connection:
         rows = connection.execute(
             _values(table)
@@ -150,7 +150,7 @@ def _anchor_bounds(state: State, author: str, anchor: int) -> dict[str, float]:
         )
         by_class: dict[str, list[float]] = {}
         for row in rows:
-            value = Settled(*row)
+            value = SettledValue(*row)
             by_class.setdefault(value.prompt_class, []).append(value.value)
     enough = {name: values for name, values in by_class.items() if len(values) >= FEWEST}
     return {
@@ -160,8 +160,8 @@ def _anchor_bounds(state: State, author: str, anchor: int) -> dict[str, float]:
 
 
 def _against_anchor(
-    pairs: Sequence[Pair], values: Sequence[Settled], held: Mapping[str, float]
-) -> list[Pair]:
+    pairs: Sequence[PairedDifference], values: Sequence[SettledValue], held: Mapping[str, float]
+) -> list[PairedDifference]:
     by_sequence = {value.sequence: value for value in values}
     return [
         replace(pair, anchor={CLAIM: value.value - held[value.prompt_class]})

@@ -12,8 +12,8 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.schema import settled
-from twin_resources.quality.release.anchor import Certified
+from twin_resources.quality.ledger.ledger_tables import settled
+from twin_resources.quality.release.anchor import CertifiedBaseline
 from twin_resources.statistics.baseline import FIRST_BATCH, class_bounds
 
 
@@ -24,13 +24,13 @@ def name_of(version: int) -> str:
 
 def certified_by(
     connection: sa.Connection, author: str, versions: Collection[int], *, before_ms: int
-) -> dict[int, dict[str, Certified]]:
+) -> dict[int, dict[str, CertifiedBaseline]]:
     """Version → stream → bounds, for streams in which the version has its first 500 values.
 
     Args:
         before_ms: values settled later do not count, so that asking again gives the same answer.
     """
-    found: dict[int, dict[str, Certified]] = {}
+    found: dict[int, dict[str, CertifiedBaseline]] = {}
     mine = (settled.c.author == author, settled.c.settled_ms < before_ms)
     for version in versions:
         of_version = (*mine, settled.c.version == name_of(version))
@@ -49,5 +49,5 @@ def certified_by(
             ).all()
             classes = [str(row.prompt_class) for row in rows]
             bounds = class_bounds(classes, [float(row.value) for row in rows]).bounds
-            found.setdefault(version, {})[stream] = Certified(bounds, Counter(classes))
+            found.setdefault(version, {})[stream] = CertifiedBaseline(bounds, Counter(classes))
     return found

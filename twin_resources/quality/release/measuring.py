@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.quality.judges.panel import deciding
 from twin_resources.quality.ledger.interactions import of_readers
 from twin_resources.quality.release.canary import ScoreRate, score_rate
-from twin_resources.quality.release.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Trial
+from twin_resources.quality.release.release_mode import (
+    FEWEST_PROMPTS,
+    LONGEST_CANARY_DAYS,
+    TrialFeasibility,
+)
 from twin_resources.quality.release.replays import certified_claims
 from twin_resources.registry.policy import CANARY_SHARE
 from twin_resources.statistics.baseline import MARGIN
@@ -30,7 +34,7 @@ def measured(
     now: float,
     margin: float = MARGIN,
     fewest_prompts: int = FEWEST_PROMPTS,
-) -> Trial:
+) -> TrialFeasibility:
     """Certified claims, prompts to replay, and the score rate that a canary would have.
 
     Args:
@@ -40,7 +44,7 @@ def measured(
     table: dict[str, Any] = registry.routing().get(author, {})
     share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
     rate = score_rate(registry.state, author, now=now)
-    return Trial(
+    return TrialFeasibility(
         certified=deciding(list(certified_claims(tables, author))),
         prompts=recorded_prompts(tables, author),
         canary_values_per_day=rate.per_day * share,

@@ -17,8 +17,13 @@ from dataclasses import dataclass
 from twin_resources.registry.moves import Evidence, Mode
 from twin_resources.statistics.baseline import MARGIN, duration
 from twin_resources.statistics.bets import log_mean
-from twin_resources.statistics.promotion import ALPHA, Pair, PairEvidence, expected_pairs
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.promotion import (
+    ALPHA,
+    PairedDifference,
+    PairEvidence,
+    expected_pairs,
+)
+from twin_resources.statistics.values import SettledValue
 
 FEWEST_PROMPTS = 300
 LONGEST_CANARY_DAYS = 14.0
@@ -26,7 +31,7 @@ FEWEST_READERS = 30
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialFeasibility:
     """What a trial could work with.
 
     Attributes:
@@ -65,7 +70,7 @@ class Choice:
     expected_days: float
 
 
-def choose(trial: Trial) -> Choice:
+def choose(trial: TrialFeasibility) -> Choice:
     """Shadow if a certified judge has enough prompts, else canary if short enough, else gate."""
     pairs = expected_pairs(trial.spread, margin=trial.margin, alpha=trial.alpha)
     if trial.certified and trial.prompts >= trial.fewest_prompts:
@@ -95,8 +100,8 @@ def choose(trial: Trial) -> Choice:
 
 
 def canary_pairs(
-    values: Sequence[Settled], *, candidate: str, incumbent: str, claim: str
-) -> list[Pair]:
+    values: Sequence[SettledValue], *, candidate: str, incumbent: str, claim: str
+) -> list[PairedDifference]:
     """Each canary value minus the mean of the incumbent's values of the same class since the last.
 
     Args:
@@ -107,13 +112,13 @@ def canary_pairs(
     gives no pair. The pair has the sequence of the canary value, so that a replay is known as one.
     """
     waiting: dict[str, list[float]] = {}
-    pairs: list[Pair] = []
+    pairs: list[PairedDifference] = []
     for value in values:
         if value.version == incumbent:
             waiting.setdefault(value.prompt_class, []).append(value.value)
         elif value.version == candidate and (others := waiting.pop(value.prompt_class, [])):
             difference = value.value - math.fsum(others) / len(others)
-            pairs.append(Pair(value.sequence, {claim: max(-1.0, min(1.0, difference))}))
+            pairs.append(PairedDifference(value.sequence, {claim: max(-1.0, min(1.0, difference))}))
     return pairs
 
 

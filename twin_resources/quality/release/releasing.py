@@ -19,8 +19,8 @@ from twin_resources.quality.release import canary, release_mode, trial
 from twin_resources.quality.release.measuring import measured
 from twin_resources.quality.release.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Choice
 from twin_resources.quality.release.replays import Replays, read_replays
-from twin_resources.quality.release.trial import Standing, Terms
-from twin_resources.quality.release.trial_rows import OnTrial, Trial
+from twin_resources.quality.release.trial import TrialState, TrialTerms
+from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
 from twin_resources.registry.moves import Mode, ModelVersion, Move
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.statistics.baseline import MARGIN
@@ -35,7 +35,7 @@ _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class Round:
+class ReleaseRound:
     """What one round of release found and did.
 
     Attributes:
@@ -47,11 +47,11 @@ class Round:
 
     choice: Choice
     moves: tuple[Move, ...]
-    trial: Trial | None
+    trial: StoredTrial | None
     spread: float = 0.57
 
 
-def chosen_mode(wanted: str, known: release_mode.Trial) -> Choice:
+def chosen_mode(wanted: str, known: release_mode.TrialFeasibility) -> Choice:
     """The author's own mode, or the one that fits what was measured.
 
     Args:
@@ -74,7 +74,9 @@ def chosen_mode(wanted: str, known: release_mode.Trial) -> Choice:
     return Choice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
 
 
-def with_answer_model(choice: Choice, known: release_mode.Trial, stable: ModelVersion) -> Choice:
+def with_answer_model(
+    choice: Choice, known: release_mode.TrialFeasibility, stable: ModelVersion
+) -> Choice:
     """The choice while an answer model is stable: a trial that must be won, as a shadow unless
     readers can decide it.
 
@@ -104,7 +106,7 @@ def release(
     replays: Replays | None = None,
     margin: float = MARGIN,
     withheld: str = "",
-) -> Round:
+) -> ReleaseRound:
     """Reconcile the registry with what trials have found, and take the trial on.
 
     Args:
@@ -120,11 +122,11 @@ def release(
     moves = _reconcile(registry, author, before, choice, gate_version, actor, withheld)
     on = trial.on_trial(state, author)
     if on is None:
-        return Round(choice, tuple(moves), before)
+        return ReleaseRound(choice, tuple(moves), before)
     now_known = take_on(registry, on, now=now, replays=replays, margin=margin)
     if now_known is not None and now_known.finding.finding != "undecided":
         moves += _reconcile(registry, author, now_known, choice, gate_version, actor, withheld)
-    return Round(choice, tuple(moves), now_known)
+    return ReleaseRound(choice, tuple(moves), now_known)
 
 
 def release_measured(
@@ -140,7 +142,7 @@ def release_measured(
     margin: float = MARGIN,
     fewest_prompts: int = FEWEST_PROMPTS,
     withheld: str = "",
-) -> Round:
+) -> ReleaseRound:
     """A round whose mode follows from what is measured, with the shadow pairs that there are.
 
     Args:
@@ -188,7 +190,7 @@ def take_on_measured(
     margin: float = MARGIN,
     fewest_prompts: int = FEWEST_PROMPTS,
     withheld: str = "",
-) -> Trial | None:
+) -> StoredTrial | None:
     """Fold what is new; a whole round follows only when that decides something.
 
     A round writes the policy of all authors: 200 of them on trial would cost 20 CPU seconds a tick.
@@ -225,8 +227,8 @@ def _used_up(replayed: Mapping[str, Any]) -> str:
 
 
 def take_on(
-    registry: Registry, on: OnTrial, *, now: float, replays: Replays | None, margin: float
-) -> Trial | None:
+    registry: Registry, on: CandidateOnTrial, *, now: float, replays: Replays | None, margin: float
+) -> StoredTrial | None:
     """Begin the trial if need be and fold what is new.
 
     None: a shadow of which nothing was replayed yet, or that no certified judge can decide.
@@ -239,17 +241,17 @@ def take_on(
         return trial.fold(state, running, replays.pairs, replays.standing())
     after = canary.last_sequence(state, on.author)
     margin = trial.margin_against(registry.get(on.author, on.incumbent), margin)
-    terms = Terms((canary.CLAIM,), judges="readers", margin=margin)
+    terms = TrialTerms((canary.CLAIM,), judges="readers", margin=margin)
     running = trial.begin(state, on, terms, now=now, after_sequence=after)
     days = canary.days_of(state, running)
     over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S
-    return trial.fold(state, running, days.pairs, Standing(exhausted=over, readers=days.readers))
+    return trial.fold(state, running, days.pairs, TrialState(exhausted=over, readers=days.readers))
 
 
 def _reconcile(
     registry: Registry,
     author: str,
-    known: Trial | None,
+    known: StoredTrial | None,
     choice: Choice,
     gate_version: str,
     actor: str,

@@ -19,11 +19,11 @@ import polars as pl
 from twin_resources.quality.judges import pairs as table
 from twin_resources.quality.judges.panel import VETOING, deciding
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
-from twin_resources.quality.release.trial import Standing, Terms, margin_against
-from twin_resources.quality.release.trial_rows import OnTrial
+from twin_resources.quality.release.trial import TrialState, TrialTerms, margin_against
+from twin_resources.quality.release.trial_rows import CandidateOnTrial
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.judges import withdrawn
-from twin_resources.statistics.promotion import Pair
+from twin_resources.statistics.promotion import PairedDifference
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import Registry
@@ -49,20 +49,20 @@ class Replays:
     candidate: int
     incumbent: int
     anchor: int | None
-    terms: Terms
-    pairs: tuple[Pair, ...]
+    terms: TrialTerms
+    pairs: tuple[PairedDifference, ...]
     exhausted: bool
     certified: bool
     spread: float = _SPREAD
 
-    def about(self, on: OnTrial) -> bool:
+    def about(self, on: CandidateOnTrial) -> bool:
         """Whether these are pairs of that trial."""
         found = (self.candidate, self.incumbent, self.anchor)
         return found == (on.version, on.incumbent, on.anchor)
 
-    def standing(self) -> Standing:
+    def standing(self) -> TrialState:
         """What a fold of them is told."""
-        return Standing(exhausted=self.exhausted, certified=self.certified, spread=self.spread)
+        return TrialState(exhausted=self.exhausted, certified=self.certified, spread=self.spread)
 
 
 def certified_claims(tables: Tables, author: str) -> dict[str, str]:
@@ -123,7 +123,7 @@ def read_replays(
         candidate=versions[newest["candidate"]],
         incumbent=versions[newest["incumbent"]],
         anchor=versions[anchor] if anchor else None,
-        terms=Terms(
+        terms=TrialTerms(
             claims,
             vetoes,
             judges=", ".join(scored_by[name] for name in held),
@@ -142,7 +142,7 @@ def _judges(rows: pl.DataFrame) -> dict[str, str]:
     return {str(score["claim"]): str(score["judge"]) for score in newest["scores"]}
 
 
-def _spread(pairs: Sequence[Pair]) -> float:
+def _spread(pairs: Sequence[PairedDifference]) -> float:
     """Standard deviation of d, of the claim where it is largest."""
     if len(pairs) < _FEW:
         return _SPREAD

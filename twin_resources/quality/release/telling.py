@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twin_resources.quality.release.release_mode import Choice
-from twin_resources.quality.release.trial_rows import Trial
+from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move
 from twin_resources.statistics.bets import log_mean
 from twin_resources.statistics.promotion import expected_pairs
@@ -60,7 +60,7 @@ def mode_metadata(choice: Choice) -> dict[str, Any]:
     return found
 
 
-def trial_metadata(trial: Trial | None, *, spread: float = 0.57) -> dict[str, Any]:
+def trial_metadata(trial: StoredTrial | None, *, spread: float = 0.57) -> dict[str, Any]:
     """Evidence of the trial against what it needs.
 
     Args:
@@ -81,7 +81,7 @@ def trial_metadata(trial: Trial | None, *, spread: float = 0.57) -> dict[str, An
     }
 
 
-def evidence_table(trial: Trial) -> str:
+def evidence_table(trial: StoredTrial) -> str:
     """Markdown: each bet, where it stands and what it needs."""
     evidence = trial.evidence
     needed_up, needed_down = _e(evidence.log_needed_up), _e(evidence.log_needed_down)
@@ -93,7 +93,7 @@ def evidence_table(trial: Trial) -> str:
     return "\n".join(["| bet | e-value | needed |", "|---|---|---|", *rows])
 
 
-def _up(trial: Trial) -> list[tuple[str, float]]:
+def _up(trial: StoredTrial) -> list[tuple[str, float]]:
     return sorted(trial.evidence.highest.items())
 
 

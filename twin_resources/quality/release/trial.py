@@ -19,16 +19,20 @@ import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import release_mode, trial_rows
-from twin_resources.quality.release.trial_rows import Compared, OnTrial, Trial
+from twin_resources.quality.release.trial_rows import (
+    CandidateOnTrial,
+    ComparedVersions,
+    StoredTrial,
+)
 from twin_resources.registry.moves import Evidence, ModelVersion
 from twin_resources.statistics import promotion
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.promotion import ALPHA, Pair
+from twin_resources.statistics.promotion import ALPHA, PairedDifference
 from twin_resources.storage.state.state import State
 
 
 @dataclass(frozen=True)
-class Terms:
+class TrialTerms:
     """What a trial decides on, fixed before its first pair.
 
     Attributes:
@@ -46,7 +50,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrialState:
     """What is known at a fold besides the pairs.
 
     Attributes:
@@ -71,32 +75,34 @@ def margin_against(incumbent: ModelVersion, margin: float) -> float:
     return 0.0 if incumbent.is_answer_model else margin
 
 
-def on_trial(state: State, author: str) -> OnTrial | None:
+def on_trial(state: State, author: str) -> CandidateOnTrial | None:
     """The version that is tried out now, with incumbent and anchor; None: none is."""
     with state.reading() as connection:
         return trial_rows.on_trial(connection, author)
 
 
-def compared(state: State, author: str) -> Compared | None:
+def compared(state: State, author: str) -> ComparedVersions | None:
     """Whom `shadow_pairs` compares: the shadow on trial or the newest candidate; None: nobody."""
     with state.reading() as connection:
         return trial_rows.compared(connection, author)
 
 
-def current(state: State, author: str) -> Trial | None:
+def current(state: State, author: str) -> StoredTrial | None:
     """The trial of the version on trial against the version stable now; None: not begun."""
     with state.reading() as connection:
         on = trial_rows.on_trial(connection, author)
         return None if on is None else trial_rows.newest(connection, on)
 
 
-def of_version(state: State, author: str, version: int) -> Trial | None:
+def of_version(state: State, author: str, version: int) -> StoredTrial | None:
     """The newest trial of a version, also after its end."""
     with state.reading() as connection:
         return trial_rows.of_version(connection, author, version)
 
 
-def begin(state: State, on: OnTrial, terms: Terms, *, now: float, after_sequence: int = 0) -> Trial:
+def begin(
+    state: State, on: CandidateOnTrial, terms: TrialTerms, *, now: float, after_sequence: int = 0
+) -> StoredTrial:
     """The trial on these terms, begun if it was not.
 
     Args:
@@ -116,7 +122,7 @@ def begin(state: State, on: OnTrial, terms: Terms, *, now: float, after_sequence
         margin=terms.margin,
         alpha=terms.alpha,
     )
-    first = Trial(
+    first = StoredTrial(
         number=0,
         on=on,
         judges=terms.judges,
@@ -133,7 +139,9 @@ def begin(state: State, on: OnTrial, terms: Terms, *, now: float, after_sequence
         return known
 
 
-def fold(state: State, trial: Trial, pairs: Sequence[Pair], standing: Standing) -> Trial:
+def fold(
+    state: State, trial: StoredTrial, pairs: Sequence[PairedDifference], standing: TrialState
+) -> StoredTrial:
     """The trial after more pairs, stored with its finding in one transaction.
 
     Pairs up to the last one used, and all pairs after the verdict, change nothing; a finding that
@@ -175,7 +183,7 @@ def fold(state: State, trial: Trial, pairs: Sequence[Pair], standing: Standing) 
         return done
 
 
-def _existing(connection: sa.Connection, key: str) -> Trial:
+def _existing(connection: sa.Connection, key: str) -> StoredTrial:
     found = trial_rows.of_key(connection, key)
     if found is None:
         raise TwinError(

@@ -1,6 +1,6 @@
 """Trials as rows: the value, and its SQL inside a transaction that is open.
 
-Belongs here: `Trial`, reading and writing one.
+Belongs here: `StoredTrial`, reading and writing one.
 Does not belong here: when a trial begins or ends (`trial.py`), the statistics (`statistics/`).
 """
 # pyright: strict
@@ -15,19 +15,19 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.schema import settled
-from twin_resources.quality.release.anchor import Certified, anchor_of
+from twin_resources.quality.ledger.ledger_tables import settled
+from twin_resources.quality.release.anchor import CertifiedBaseline, anchor_of
 from twin_resources.quality.release.certified import certified_by
 from twin_resources.registry import rows as registry_rows
 from twin_resources.registry.moves import Evidence, Finding, ModelVersion, Move
 from twin_resources.statistics.promotion import PairEvidence
-from twin_resources.storage.state.schema import moves, trials
+from twin_resources.storage.state.state_tables import moves, trials
 
 TrialMode = Literal["shadow", "canary"]
 
 
 @dataclass(frozen=True)
-class OnTrial:
+class CandidateOnTrial:
     """A version that is tried out now, and against whom.
 
     Attributes:
@@ -44,7 +44,7 @@ class OnTrial:
 
 
 @dataclass(frozen=True)
-class Trial:
+class StoredTrial:
     """A trial as it is stored; another incumbent, anchor or judge makes another trial.
 
     Attributes:
@@ -57,7 +57,7 @@ class Trial:
     """
 
     number: int
-    on: OnTrial
+    on: CandidateOnTrial
     judges: str
     began_at: float
     after_sequence: int
@@ -66,7 +66,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedVersions:
     """Whom shadow pairs are about; `anchor` is None when it is the incumbent, or there is none."""
 
     candidate: ModelVersion
@@ -74,13 +74,13 @@ class Compared:
     anchor: ModelVersion | None
 
 
-def compared(connection: sa.Connection, author: str) -> Compared | None:
+def compared(connection: sa.Connection, author: str) -> ComparedVersions | None:
     """The version in a shadow trial, else the newest candidate, against the stable one; or None."""
     by_number = {item.version: item for item in registry_rows.versions(connection, author)}
     on = on_trial(connection, author)
     if on is not None and on.mode == "shadow":
         anchor = by_number[on.anchor] if on.anchor is not None else None
-        return Compared(by_number[on.version], by_number[on.incumbent], anchor)
+        return ComparedVersions(by_number[on.version], by_number[on.incumbent], anchor)
     stable = next((item for item in by_number.values() if item.state == "stable"), None)
     waiting = [
         item
@@ -91,10 +91,10 @@ def compared(connection: sa.Connection, author: str) -> Compared | None:
         return None
     number = _anchor(connection, author, before=registry_rows.now())
     anchor = None if number is None or number == stable.version else by_number[number]
-    return Compared(waiting[-1], stable, anchor)
+    return ComparedVersions(waiting[-1], stable, anchor)
 
 
-def on_trial(connection: sa.Connection, author: str) -> OnTrial | None:
+def on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
     """The version on trial, or None; one at a time (`legal_moves`)."""
     versions = registry_rows.versions(connection, author)
     stable = next((item for item in versions if item.state == "stable"), None)
@@ -112,15 +112,15 @@ def on_trial(connection: sa.Connection, author: str) -> OnTrial | None:
         return known
     anchor = _anchor(connection, author, before=entered.moved_at)
     apart = None if anchor == stable.version else anchor
-    return OnTrial(author, item.version, mode, entered.number, stable.version, apart)
+    return CandidateOnTrial(author, item.version, mode, entered.number, stable.version, apart)
 
 
-def key_of(on: OnTrial, *, judges: str, margin: float, claims: Sequence[str]) -> str:
+def key_of(on: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]) -> str:
     """The same for the same trial: asking for it twice begins it once."""
     return json.dumps([*vars(on).values(), judges, margin, list(claims)])
 
 
-def newest(connection: sa.Connection, on: OnTrial) -> Trial | None:
+def newest(connection: sa.Connection, on: CandidateOnTrial) -> StoredTrial | None:
     """The trial that was begun last on these terms."""
     row = connection.execute(
         sa.select(trials)
@@ -136,13 +136,13 @@ def newest(connection: sa.Connection, on: OnTrial) -> Trial | None:
     return None if row is None else _trial(row)
 
 
-def of_key(connection: sa.Connection, key: str) -> Trial | None:
+def of_key(connection: sa.Connection, key: str) -> StoredTrial | None:
     """The trial with this key, or None."""
     row = connection.execute(sa.select(trials).where(trials.c.key == key)).first()
     return None if row is None else _trial(row)
 
 
-def of_version(connection: sa.Connection, author: str, version: int) -> Trial | None:
+def of_version(connection: sa.Connection, author: str, version: int) -> StoredTrial | None:
     """The newest trial of a version, also after its end."""
     row = connection.execute(
         sa.select(trials)
@@ -152,12 +152,12 @@ def of_version(connection: sa.Connection, author: str, version: int) -> Trial | 
     return None if row is None else _trial(row)
 
 
-def insert(connection: sa.Connection, key: str, trial: Trial) -> None:
+def insert(connection: sa.Connection, key: str, trial: StoredTrial) -> None:
     """Store a new trial; `number` is given by the store."""
     connection.execute(sa.insert(trials).values(key=key, **_fixed(trial), **_moving(trial)))
 
 
-def update(connection: sa.Connection, trial: Trial) -> None:
+def update(connection: sa.Connection, trial: StoredTrial) -> None:
     """Store evidence and finding of a trial."""
     statement = sa.update(trials).where(trials.c.number == trial.number)
     connection.execute(statement.values(**_moving(trial)))
@@ -171,7 +171,7 @@ def _history(connection: sa.Connection, author: str) -> list[Move]:
 def _anchor(connection: sa.Connection, author: str, *, before: str) -> int | None:
     """The anchor by what was settled before that moment (ISO 8601)."""
     versions = registry_rows.versions(connection, author)
-    certified: dict[int, dict[str, Certified]] = {}
+    certified: dict[int, dict[str, CertifiedBaseline]] = {}
     if sa.inspect(connection).has_table(settled.name):
         released = {item.version for item in versions if item.state in {"stable", "retired"}}
         before_ms = int(datetime.fromisoformat(before).timestamp() * 1000)
@@ -179,7 +179,9 @@ def _anchor(connection: sa.Connection, author: str, *, before: str) -> int | Non
     return anchor_of(versions, _history(connection, author), certified)
 
 
-def _begun(connection: sa.Connection, author: str, entered: int, incumbent: int) -> OnTrial | None:
+def _begun(
+    connection: sa.Connection, author: str, entered: int, incumbent: int
+) -> CandidateOnTrial | None:
     """The terms of a trial that has begun: its anchor stays, whatever is certified meanwhile."""
     row = connection.execute(
         sa.select(trials)
@@ -193,7 +195,7 @@ def _begun(connection: sa.Connection, author: str, entered: int, incumbent: int)
     return None if row is None else _trial(row).on
 
 
-def _fixed(trial: Trial) -> dict[str, Any]:
+def _fixed(trial: StoredTrial) -> dict[str, Any]:
     return {
         **vars(trial.on),
         "judges": trial.judges,
@@ -202,7 +204,7 @@ def _fixed(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _moving(trial: Trial) -> dict[str, Any]:
+def _moving(trial: StoredTrial) -> dict[str, Any]:
     return {
         "evidence": trial.evidence.to_json(),
         "finding": trial.finding.finding,
@@ -210,10 +212,10 @@ def _moving(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _trial(row: sa.Row[Any]) -> Trial:
-    on = OnTrial(row.author, row.version, row.mode, row.entered, row.incumbent, row.anchor)
+def _trial(row: sa.Row[Any]) -> StoredTrial:
+    on = CandidateOnTrial(row.author, row.version, row.mode, row.entered, row.incumbent, row.anchor)
     finding: Finding = row.finding
-    return Trial(
+    return StoredTrial(
         number=row.number,
         on=on,
         judges=row.judges,

@@ -1,7 +1,7 @@
 """Alarms as rows: recorded with their notice when raised, closed with their decision.
 
 Belongs here: recording, finding what is open, closing, counting the fleet's.
-Does not belong here: raising one (`watching.py`), deciding (`statistics/retraining.py`).
+Does not belong here: raising one (`score_watch.py`), deciding (`statistics/retraining.py`).
 
 A row is never deleted and its key (author, stream, version, number) never used twice: this is what
 keeps one drop from being answered twice, whatever else is lost.
@@ -17,10 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.quality.ledger.schema import scores, traces
+from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.statistics.detector import Alarm
-from twin_resources.statistics.retraining import SHARED_WITHIN_SECONDS, Decision
-from twin_resources.storage.state.schema import alarms, followed
+from twin_resources.statistics.retraining import SHARED_WITHIN_SECONDS, RetrainingDecision
+from twin_resources.storage.state.state_tables import alarms, followed
 
 DAY_S = 86_400.0
 
@@ -165,7 +165,9 @@ def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     return {str(name): int(count) for name, count in rows}
 
 
-def decide(connection: sa.Connection, alarm: Alarm, decision: Decision, *, at: float) -> bool:
+def decide(
+    connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
+) -> bool:
     """Store a decision; False: another tick has closed this alarm meanwhile, and nothing is
     stored."""
     done = connection.execute(

@@ -22,7 +22,7 @@ from twin_resources.statistics.diagnosis import (
     fallen_classes,
     since_the_drop,
 )
-from twin_resources.statistics.poisoning import Carried, carried_by
+from twin_resources.statistics.poisoning import EvidenceShares, carried_by
 
 BEFORE_DAYS = 28
 MOST_VALUES = 20_000
@@ -40,7 +40,7 @@ class Diagnosis:
 
     falls: tuple[Fall, ...] = ()
     cause_outside: str | None = None
-    carried: Carried | None = None
+    carried: EvidenceShares | None = None
 
 
 def diagnose(

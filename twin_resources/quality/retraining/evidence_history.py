@@ -1,7 +1,7 @@
 """A stream's past as its detector saw it, for a plot: values, baseline, e-value, alarms.
 
 Belongs here: folding it again from the ledger. Does not belong here: drawing
-(`twin_assets/feedback`), the state that decides (`watching.py`).
+(`twin_assets/feedback`), the state that decides (`score_watch.py`).
 """
 # pyright: strict
 
@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from twin_resources.quality.retraining import alarm_records, settled_values
 from twin_resources.quality.retraining.rules import LoopRules
-from twin_resources.quality.retraining.watching import armed_streams, watches_now
+from twin_resources.quality.retraining.score_watch import armed_streams, watches_now
 from twin_resources.statistics import watch as watching
 from twin_resources.statistics.detector import Alarm, Detector, threshold
-from twin_resources.statistics.watch import Step, Watch
+from twin_resources.statistics.watch import DetectorStep, Watch
 
 PLOTTED = 5_000
 _PIECE = 10_000
@@ -34,7 +34,7 @@ class StreamHistory:
     """
 
     watch: Watch
-    steps: tuple[Step, ...]
+    steps: tuple[DetectorStep, ...]
     threshold: float
     alarms: tuple[Alarm, ...]
 
@@ -58,7 +58,7 @@ def histories_of(
 
 def _steps(
     connection: sa.Connection, held: Watch, rules: LoopRules, *, newest: int
-) -> tuple[Step, ...]:
+) -> tuple[DetectorStep, ...]:
     """Fold the stream again; alarms restart the detector where they are recorded."""
     batches = rules.batches
     watch = watching.start(
@@ -79,7 +79,7 @@ def _steps(
         alarm.sequence: alarm.number
         for alarm in alarm_records.of_stream(connection, held.author, held.stream, held.version)
     }
-    found: list[Step] = []
+    found: list[DetectorStep] = []
     until = held.detector.last_sequence
     while True:
         after = watch.detector.last_sequence

@@ -14,12 +14,12 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining import retrainings
-from twin_resources.quality.retraining.retrainings import Launch, Outcome, Retraining
+from twin_resources.quality.retraining.retrainings import Outcome, Retraining, RunLaunch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.retraining import ATTEMPTS, Learnt
+from twin_resources.statistics.retraining import ATTEMPTS, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import Cause
 from twin_resources.storage.state.state import State
 
@@ -86,7 +86,9 @@ def _settled(
     return [f"{one.author}: retraining {run.run_id[:8]} has ended: {outcome}"]
 
 
-def due(state: State, runs: RunRecords, causes: Collection[Cause], *, now: float) -> list[Launch]:
+def due(
+    state: State, runs: RunRecords, causes: Collection[Cause], *, now: float
+) -> list[RunLaunch]:
     """The runs to start now, each claimed for this call.
 
     Args:
@@ -94,7 +96,7 @@ def due(state: State, runs: RunRecords, causes: Collection[Cause], *, now: float
     """
     with state.reading() as connection:
         unfinished = retrainings.unfinished(connection)
-    launches: list[Launch] = []
+    launches: list[RunLaunch] = []
     for one in unfinished:
         if one.cause not in causes or one.run_id:
             continue
@@ -139,7 +141,7 @@ def _learnt(
     one: Retraining,
     run: Run,
     verdict: Verdict | None,
-) -> Learnt:
+) -> TrainingFingerprint:
     """What the run used: of the version that it made or judged; else what a training would use now,
     since the run has brought the dataset up to date."""
     made = [
@@ -154,7 +156,9 @@ def _learnt(
     return found or inputs.now(one.author)
 
 
-def _end(state: State, one: Retraining, outcome: Outcome, learnt: Learnt, now: float) -> None:
+def _end(
+    state: State, one: Retraining, outcome: Outcome, learnt: TrainingFingerprint, now: float
+) -> None:
     with state.transaction() as connection:
         ended = retrainings.end(connection, one, outcome, learnt=learnt, at=now)
         if ended and outcome == "failed":

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.retraining import launching, retrainings, watching
-from twin_resources.quality.retraining.quality import LOOK_BACK_DAYS, Loop, Tick
-from twin_resources.quality.retraining.retrainings import Request
+from twin_resources.quality.retraining import launching, retrainings, score_watch
+from twin_resources.quality.retraining.quality import LOOK_BACK_DAYS, LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.retrainings import RetrainingRequest
 from twin_resources.quality.retraining.run_records import DAY_S, usage_of
 from twin_resources.statistics.retraining_limits import (
     Cause,
@@ -37,7 +37,7 @@ def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str,
         )
 
 
-def tick_requests(loop: Loop, *, now: datetime) -> Tick:
+def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start what was asked for; requests of one author are met by one retraining."""
     at = now.timestamp()
     notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
@@ -53,15 +53,15 @@ def tick_requests(loop: Loop, *, now: datetime) -> Tick:
         wanted = _Wanted(author, cause, f"{cause}:{author}:{first.number}", tags, tuple(requests))
         messages[author] = _begin(loop, wanted, at)
     launches = launching.due(loop.state, loop.runs, REQUESTED, now=at)
-    return Tick(tuple(launches), messages, tuple(notes))
+    return LoopTick(tuple(launches), messages, tuple(notes))
 
 
-def tick_growth(loop: Loop, *, now: datetime) -> Tick:
+def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining where enough posts or pairs have come since the stable version's."""
     at = now.timestamp()
     notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
-        stable = watching.stable_versions(connection)
+        stable = score_watch.stable_versions(connection)
     messages: dict[str, str] = {}
     for author, version in stable.items():
         try:
@@ -81,14 +81,14 @@ def tick_growth(loop: Loop, *, now: datetime) -> Tick:
             messages[author] = f"growth was not counted: {error.found}"
             continue
         # The same material asks once: what the gate refused, it would refuse again.
-        key = f"{cause}:{author}:{watching.name_of(version)}:{dataset}"
+        key = f"{cause}:{author}:{score_watch.name_of(version)}:{dataset}"
         tags = {
             "twin/new_posts": str(found.new_posts),
             "twin/new_pairs": str(found.new_pairs),
         }
         messages[author] += f"; {_begin(loop, _Wanted(author, cause, key, tags), at)}"
     launches = launching.due(loop.state, loop.runs, GROWN, now=at)
-    return Tick(tuple(launches), messages, tuple(notes))
+    return LoopTick(tuple(launches), messages, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class _Wanted:
     cause: Cause
     run_key: str
     tags: dict[str, str]
-    requests: tuple[Request, ...] = ()
+    requests: tuple[RetrainingRequest, ...] = ()
 
 
-def _begin(loop: Loop, wanted: _Wanted, at: float) -> str:
+def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
     author, cause = wanted.author, wanted.cause
     try:
         waits = held_back_by(cause, _usage(loop, author, at), loop.limits(author), now=at)
@@ -126,7 +126,7 @@ def _begin(loop: Loop, wanted: _Wanted, at: float) -> str:
     return f"{cause}: one retraining starts" if begun else f"{cause}: started before"
 
 
-def _usage(loop: Loop, author: str, at: float) -> Usage:
+def _usage(loop: RetrainingLoop, author: str, at: float) -> Usage:
     with loop.state.reading() as connection:
         unfinished = retrainings.unfinished(connection)
     flying = launching.in_flight_of(author, dict(loop.runs.in_flight()), unfinished)
@@ -134,5 +134,5 @@ def _usage(loop: Loop, author: str, at: float) -> Usage:
     return usage_of(runs, in_flight=flying, now=at)
 
 
-def _causes(requests: Sequence[Request]) -> list[Cause]:
+def _causes(requests: Sequence[RetrainingRequest]) -> list[Cause]:
     return [cause for cause in REQUESTED if any(one.cause == cause for one in requests)]

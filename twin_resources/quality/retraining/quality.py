@@ -25,13 +25,13 @@ from twin_resources.quality.retraining import (
     alarm_records,
     launching,
     retrainings,
+    score_watch,
     settled_values,
-    watching,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
-from twin_resources.quality.retraining.diverting import divert
-from twin_resources.quality.retraining.retrainings import Launch
+from twin_resources.quality.retraining.rerouting import divert
+from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.rules import LoopRules
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords, usage_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
@@ -39,15 +39,15 @@ from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import threshold
 from twin_resources.statistics.retraining import (
-    Decision,
+    AlarmContext,
     LastRetraining,
-    Learnt,
-    Situation,
+    RetrainingDecision,
     StreamProgress,
+    TrainingFingerprint,
     decide,
     disarmed,
 )
-from twin_resources.statistics.retraining_limits import Limits, Usage
+from twin_resources.statistics.retraining_limits import RetrainingLimits, Usage
 from twin_resources.statistics.watch import Watch
 from twin_resources.storage.state.state import State
 
@@ -55,7 +55,7 @@ LOOK_BACK_DAYS = 400  # for the start of the last training, of which the cooldow
 
 
 @dataclass(frozen=True)
-class Loop:
+class RetrainingLoop:
     """What a tick works with.
 
     Attributes:
@@ -69,12 +69,12 @@ class Loop:
     inputs: TrainingInputs
     runs: RunRecords
     rules: LoopRules
-    limits: Callable[[str], Limits]
+    limits: Callable[[str], RetrainingLimits]
     paid_gains: Callable[[str], Collection[str]] = lambda _: ()
 
 
 @dataclass(frozen=True)
-class Tick:
+class LoopTick:
     """What one tick did.
 
     Attributes:
@@ -85,14 +85,16 @@ class Tick:
         decisions: author → decision on an alarm.
     """
 
-    launches: tuple[Launch, ...]
+    launches: tuple[RunLaunch, ...]
     messages: Mapping[str, str]
     notes: tuple[str, ...]
     sequences: Mapping[str, int] = field(default_factory=dict[str, int])
-    decisions: Mapping[str, Decision] = field(default_factory=dict[str, Decision])
+    decisions: Mapping[str, RetrainingDecision] = field(
+        default_factory=dict[str, RetrainingDecision]
+    )
 
 
-def tick(loop: Loop, *, now: datetime) -> Tick:
+def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Do one tick; see the module."""
     at = now.timestamp()
     report = loop.ledger.sync(now)
@@ -101,12 +103,12 @@ def tick(loop: Loop, *, now: datetime) -> Tick:
     if report.problem:
         notes[0] = f"{report.problem}: nothing decided"
         launches = launching.due(loop.state, loop.runs, ("quality",), now=at)
-        return Tick(tuple(launches), {}, tuple(notes))
+        return LoopTick(tuple(launches), {}, tuple(notes))
     decided = _Deciding(loop, at)
     decided.follow_all()
     decided.decide_all()
     launches = launching.due(loop.state, loop.runs, ("quality",), now=at)
-    return Tick(
+    return LoopTick(
         tuple(launches),
         decided.messages,
         tuple(notes + decided.notes),
@@ -119,18 +121,18 @@ def tick(loop: Loop, *, now: datetime) -> Tick:
 class _Deciding:
     """Following and deciding for every author with a stable version."""
 
-    loop: Loop
+    loop: RetrainingLoop
     at: float
     messages: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
     sequences: dict[str, int] = field(default_factory=dict[str, int])
-    decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
+    decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
-            self.stable = watching.stable_versions(connection)
+            self.stable = score_watch.stable_versions(connection)
             self.last = retrainings.last_by_alarm(connection)
-            self._has_news = watching.has_news(connection)
+            self._has_news = score_watch.has_news(connection)
 
     def follow_all(self) -> None:
         """Fold every author's new values, all authors before any decision: alarms that share a
@@ -143,7 +145,7 @@ class _Deciding:
             except TwinError as error:
                 self.messages[author] = f"{error.found}: nothing decided"
                 continue
-            done = watching.follow(
+            done = score_watch.follow(
                 self.loop.state, stable, self.loop.rules, now=self.at, bet=off is None
             )
             if done.more:
@@ -152,10 +154,10 @@ class _Deciding:
     def decide_all(self) -> None:
         """Decide what is open, and say the numbers of everybody."""
         with self.loop.state.reading() as connection:
-            watches = watching.watches_now(connection)
+            watches = score_watch.watches_now(connection)
             alarms = alarm_records.open_alarms(connection)
             alarmed = alarm_records.authors_within_the_hour(connection, now=self.at)
-            armed = watching.armed_streams(connection)
+            armed = score_watch.armed_streams(connection)
             self.sequences = settled_values.last_sequences(connection)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
         for author in sorted({*self.stable, *alarms}):
@@ -183,25 +185,25 @@ class _Deciding:
 
     def _situation(
         self, author: str, held: list[Watch], record: AlarmRecord | None, armed: int
-    ) -> Situation:
+    ) -> AlarmContext:
         stable = self.stable.get(author)
         last = self.last.get(author)
         ask_inputs = record is not None or _may_disarm(last)
-        nothing = Learnt("", "")
+        nothing = TrainingFingerprint("", "")
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
             found = Diagnosis() if record is None else self._diagnosis(connection, record, held)
             unfinished = retrainings.unfinished(connection) if record is not None else []
-        return Situation(
+        return AlarmContext(
             author=author,
-            version=None if stable is None else watching.name_of(stable),
+            version=None if stable is None else score_watch.name_of(stable),
             streams=streams,
             unreachable="",
             alarm=None if record is None else record.alarm,
             now_there_is=self.loop.inputs.now(author) if ask_inputs else nothing,
             stable_learnt=self._learnt(stable) if record is not None else None,
             usage=self._usage(author, unfinished) if record is not None else Usage(),
-            limits=self.loop.limits(author) if record is not None else Limits(),
+            limits=self.loop.limits(author) if record is not None else RetrainingLimits(),
             now=self.at,
             last=last,
             cause_outside=found.cause_outside,
@@ -209,7 +211,7 @@ class _Deciding:
             carried=found.carried,
         )
 
-    def _learnt(self, stable: ModelVersion | None) -> Learnt | None:
+    def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
         return None if stable is None else self.loop.inputs.of(stable)
 
     def _usage(self, author: str, unfinished: list[retrainings.Retraining]) -> Usage:
@@ -248,7 +250,11 @@ class _Deciding:
         )
 
     def _store(
-        self, record: AlarmRecord, decision: Decision, situation: Situation, alarmed: list[str]
+        self,
+        record: AlarmRecord,
+        decision: RetrainingDecision,
+        situation: AlarmContext,
+        alarmed: list[str],
     ) -> None:
         """The decision, its retraining and its notices, in one transaction."""
         alarm, author = record.alarm, record.alarm.author
@@ -294,7 +300,7 @@ def _may_disarm(last: LastRetraining | None) -> bool:
     return last is not None and last.outcome in ("refused", "failed")
 
 
-def _says_the_same(record: AlarmRecord, decision: Decision) -> bool:
+def _says_the_same(record: AlarmRecord, decision: RetrainingDecision) -> bool:
     """Whether an alarm that goes on waiting has nothing new to store."""
     return (
         not decision.closes_alarm
@@ -310,7 +316,7 @@ def _routed(places: Mapping[str, str]) -> str:
 
 
 def _notice(
-    author: str, record: AlarmRecord, decision: Decision, alarmed: list[str], *, at: float
+    author: str, record: AlarmRecord, decision: RetrainingDecision, alarmed: list[str], *, at: float
 ) -> Notice | None:
     """What a person is told of a decision; None: the alarm's own notice says enough."""
     if decision.kind == "nothing_to_learn":

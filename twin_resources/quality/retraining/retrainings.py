@@ -19,9 +19,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
-from twin_resources.statistics.retraining import LastRetraining, Learnt
+from twin_resources.statistics.retraining import LastRetraining, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import PRIORITY, Cause
-from twin_resources.storage.state.schema import retraining_requests, retrainings
+from twin_resources.storage.state.state_tables import retraining_requests, retrainings
 
 GRACE_S = 60.0  # a daemon creates the run of an offer within a second or two
 Outcome = Literal["", "passed", "refused", "failed", "canceled", "gone"]
@@ -51,10 +51,10 @@ class Retraining:
     offered_at: float | None
     run_id: str
     outcome: Outcome
-    learnt: Learnt
+    learnt: TrainingFingerprint
 
     @property
-    def launch(self) -> Launch:
+    def launch(self) -> RunLaunch:
         """The run of this attempt."""
         key = self.run_key if self.attempt == 1 else f"{self.run_key}:attempt {self.attempt}"
         tags = {
@@ -67,11 +67,11 @@ class Retraining:
             ATTEMPT_TAG: str(self.attempt),
             "dagster/priority": str(PRIORITY[self.cause]),
         }
-        return Launch(self.author, key, tags)
+        return RunLaunch(self.author, key, tags)
 
 
 @dataclass(frozen=True)
-class Launch:
+class RunLaunch:
     """A run to be started.
 
     Attributes:
@@ -85,7 +85,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Request:
+class RetrainingRequest:
     """Somebody asked for a retraining; open while `run_key` is empty."""
 
     number: int
@@ -104,7 +104,7 @@ def begin(
     author: str,
     cause: Cause,
     tags: Mapping[str, str],
-    learnt: Learnt,
+    learnt: TrainingFingerprint,
     at: float,
 ) -> bool:
     """Enter a retraining; False: one of this author is unfinished, or this one was entered."""
@@ -181,7 +181,12 @@ def try_again(connection: sa.Connection, one: Retraining) -> None:
 
 
 def end(
-    connection: sa.Connection, one: Retraining, outcome: Outcome, *, learnt: Learnt, at: float
+    connection: sa.Connection,
+    one: Retraining,
+    outcome: Outcome,
+    *,
+    learnt: TrainingFingerprint,
+    at: float,
 ) -> bool:
     """Store how it ended; False: another tick has."""
     values = {"outcome": outcome, "dataset": learnt.dataset, "recipe": learnt.recipe}
@@ -235,20 +240,20 @@ def ask(
     ).scalar_one()
 
 
-def open_requests(connection: sa.Connection) -> dict[str, list[Request]]:
+def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest]]:
     """Author → requests that no retraining has answered yet, oldest first."""
     rows = connection.execute(
         sa.select(retraining_requests)
         .where(retraining_requests.c.run_key == "")
         .order_by(retraining_requests.c.number)
     ).mappings()
-    found: dict[str, list[Request]] = {}
+    found: dict[str, list[RetrainingRequest]] = {}
     for row in rows:
-        found.setdefault(row["author"], []).append(Request(**row))
+        found.setdefault(row["author"], []).append(RetrainingRequest(**row))
     return found
 
 
-def answer(connection: sa.Connection, requests: list[Request], run_key: str) -> None:
+def answer(connection: sa.Connection, requests: list[RetrainingRequest], run_key: str) -> None:
     """These requests are met by one retraining."""
     numbers = [request.number for request in requests]
     connection.execute(
@@ -270,5 +275,5 @@ def _retraining_of(row: Mapping[str, Any]) -> Retraining:
         offered_at=row["offered_at"],
         run_id=row["run_id"],
         outcome=row["outcome"],
-        learnt=Learnt(row["dataset"], row["recipe"]),
+        learnt=TrainingFingerprint(row["dataset"], row["recipe"]),
     )

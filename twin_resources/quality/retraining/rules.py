@@ -12,7 +12,7 @@ from twin_resources.authors import Author
 from twin_resources.settings import Settings
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.detector import ALPHA, HORIZON
-from twin_resources.statistics.retraining_limits import Limits
+from twin_resources.statistics.retraining_limits import RetrainingLimits
 from twin_resources.statistics.watch import Batches
 
 
@@ -42,9 +42,9 @@ def rules_of(settings: Settings) -> LoopRules:
     )
 
 
-def limits_of(settings: Settings, author: Author) -> Limits:
+def limits_of(settings: Settings, author: Author) -> RetrainingLimits:
     """What this author's retrainings may use; the author's own word on automatic ones counts."""
-    return Limits(
+    return RetrainingLimits(
         automatic=settings.auto_retrain if author.auto_retrain is None else author.auto_retrain,
         cooldown_days=settings.retrain_cooldown_days,
         runs_a_month=settings.retrain_runs_a_month,

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.schema import scores, sequences, settled, traces
+from twin_resources.quality.ledger.ledger_tables import scores, sequences, settled, traces
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.statistics.diagnosis import Conditions
-from twin_resources.statistics.values import Settled
+from twin_resources.statistics.values import SettledValue
 
 RATE_DAYS = 28
 _TRACES = 5_000
@@ -44,7 +44,7 @@ def of_version(
     stream: str | None = None,
     settled_before_ms: int | None = None,
     limit: int,
-) -> list[Settled]:
+) -> list[SettledValue]:
     """Values of one version in the order of settling.
 
     Args:
@@ -62,7 +62,7 @@ def of_version(
     if settled_before_ms is not None:
         query = query.where(settled.c.settled_ms < settled_before_ms)
     rows = connection.execute(query.order_by(settled.c.sequence).limit(limit))
-    return [Settled(*row) for row in rows]
+    return [SettledValue(*row) for row in rows]
 
 
 def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) -> float | None:
@@ -81,7 +81,7 @@ def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) 
     return int(count) / max(1, today - int(first) + 1) if count else None
 
 
-def readers_of(connection: sa.Connection, values: Sequence[Settled]) -> dict[int, str]:
+def readers_of(connection: sa.Connection, values: Sequence[SettledValue]) -> dict[int, str]:
     """Sequence number → hashed reader, of votes."""
     if not values:
         return {}

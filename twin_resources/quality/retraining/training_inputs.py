@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.statistics.retraining import Learnt
+from twin_resources.statistics.retraining import TrainingFingerprint
 
 
 @dataclass(frozen=True)
-class Growth:
+class CorpusGrowth:
     """What there is that the stable version was not trained on."""
 
     new_posts: int
@@ -24,7 +24,7 @@ class Growth:
 class TrainingInputs(Protocol):
     """Dataset and recipe of an author's trainings; reads tables and manifests, trains nothing."""
 
-    def now(self, author: str) -> Learnt:
+    def now(self, author: str) -> TrainingFingerprint:
         """As a training would use them now, posts that no dataset holds yet included.
 
         Raises:
@@ -32,7 +32,7 @@ class TrainingInputs(Protocol):
         """
         ...
 
-    def of(self, version: ModelVersion) -> Learnt | None:
+    def of(self, version: ModelVersion) -> TrainingFingerprint | None:
         """As this version was trained; None: its manifest is gone.
 
         Raises:
@@ -40,7 +40,7 @@ class TrainingInputs(Protocol):
         """
         ...
 
-    def growth(self, version: ModelVersion) -> Growth:
+    def growth(self, version: ModelVersion) -> CorpusGrowth:
         """What came since this version's training.
 
         Raises:

@@ -20,7 +20,7 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownSources:
     """What is remembered of one author's sources between two looks.
 
     Attributes:
@@ -41,28 +41,28 @@ class Known:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Known:
+    def from_json(cls, fields: dict[str, Any]) -> KnownSources:
         return cls(**fields)
 
 
 @dataclass(frozen=True)
-class Decision:
+class ArrivalDecision:
     """What to remember, whether to launch the run of `known`, and what to say."""
 
-    known: Known | None
+    known: KnownSources | None
     launch: bool
     said: str
 
 
 def decide(
-    known: Known | None,
+    known: KnownSources | None,
     mark: str,
     *,
     now: float,
     imported_since: bool,
     in_flight: bool,
     last_run: str,
-) -> Decision:
+) -> ArrivalDecision:
     """Decide for one author.
 
     Args:
@@ -74,31 +74,37 @@ def decide(
         last_run: Dagster's status of the run of `known`; "" when there is none.
     """
     if in_flight:
-        return Decision(known, False, "an import is running; looked at again after it")
+        return ArrivalDecision(known, False, "an import is running; looked at again after it")
     if known is None:
         if imported_since:
-            return Decision(Known(0, mark, 0, True, now), False, "nothing new since the import")
-        return Decision(Known(1, mark, 1, False, now), True, "first import")
+            return ArrivalDecision(
+                KnownSources(0, mark, 0, True, now), False, "nothing new since the import"
+            )
+        return ArrivalDecision(KnownSources(1, mark, 1, False, now), True, "first import")
     if mark != known.mark:
-        return Decision(Known(known.number + 1, mark, 1, False, now), True, "changed")
+        return ArrivalDecision(KnownSources(known.number + 1, mark, 1, False, now), True, "changed")
     if known.settled:
-        return Decision(known, False, "nothing new")
+        return ArrivalDecision(known, False, "nothing new")
     if last_run in {"SUCCESS", "CANCELED"}:
-        return Decision(_settled(known), False, "imported" if last_run == "SUCCESS" else "ended")
+        return ArrivalDecision(
+            _settled(known), False, "imported" if last_run == "SUCCESS" else "ended"
+        )
     if last_run == "FAILURE":
         if known.attempt >= ATTEMPTS:
             said = f"the import failed {known.attempt} times; the next change starts another"
-            return Decision(_settled(known), False, said)
-        again = Known(known.number, mark, known.attempt + 1, False, now)
-        return Decision(again, True, f"the import failed; attempt {again.attempt} of {ATTEMPTS}")
-    return Decision(known, True, "its run was never started")
+            return ArrivalDecision(_settled(known), False, said)
+        again = KnownSources(known.number, mark, known.attempt + 1, False, now)
+        return ArrivalDecision(
+            again, True, f"the import failed; attempt {again.attempt} of {ATTEMPTS}"
+        )
+    return ArrivalDecision(known, True, "its run was never started")
 
 
-def _settled(known: Known) -> Known:
-    return Known(known.number, known.mark, known.attempt, True, known.at)
+def _settled(known: KnownSources) -> KnownSources:
+    return KnownSources(known.number, known.mark, known.attempt, True, known.at)
 
 
-def run_key(kind: str, author: str, epoch: int, known: Known) -> str:
+def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
     """`posts:ann:1764000000:3.1`: third change since the memory began, first attempt.
 
     `epoch` tells the numbers of two memories apart: a cursor can be reset.

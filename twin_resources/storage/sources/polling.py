@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.arrivals import Known
+from twin_resources.storage.sources.arrivals import KnownSources
 from twin_resources.storage.state.state import State
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _polls = sa.Table(
 
 
 @dataclass(frozen=True)
-class Answer:
+class PollResponse:
     """What a server last said of a feed; empty where it said nothing.
 
     Attributes:
@@ -59,7 +59,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class PollState:
     """What is kept of one author's feeds.
 
     Attributes:
@@ -69,11 +69,11 @@ class Remembered:
     """
 
     epoch: int
-    known: Known | None = None
-    answers: Mapping[str, Answer] = field(default_factory=dict[str, Answer])
+    known: KnownSources | None = None
+    answers: Mapping[str, PollResponse] = field(default_factory=dict[str, PollResponse])
 
 
-def ask(url: str, before: Answer, *, timeout_s: float = TIMEOUT_S) -> Answer:
+def ask(url: str, before: PollResponse, *, timeout_s: float = TIMEOUT_S) -> PollResponse:
     """Ask for a feed; `before` itself when it has not changed.
 
     Raises:
@@ -96,7 +96,7 @@ def ask(url: str, before: Answer, *, timeout_s: float = TIMEOUT_S) -> Answer:
                 return before
             if response.status_code != 200:
                 raise _failed(url, f"HTTP {response.status_code}")
-            return Answer(
+            return PollResponse(
                 etag=response.headers.get("etag", ""),
                 last_modified=response.headers.get("last-modified", ""),
                 sha256=_hash(url, response, deadline=deadline),
@@ -106,8 +106,8 @@ def ask(url: str, before: Answer, *, timeout_s: float = TIMEOUT_S) -> Answer:
 
 
 def ask_each(
-    urls: Sequence[str], before: Mapping[str, Answer]
-) -> tuple[dict[str, Answer], list[TwinError]]:
+    urls: Sequence[str], before: Mapping[str, PollResponse]
+) -> tuple[dict[str, PollResponse], list[TwinError]]:
     """Ask for an author's feeds, one after the other; of one that fails the last answer stays.
 
     Returns:
@@ -116,13 +116,13 @@ def ask_each(
     Raises:
         TwinError: none of them answers, so nothing is known.
     """
-    answers: dict[str, Answer] = {}
+    answers: dict[str, PollResponse] = {}
     failures: list[TwinError] = []
     for url in urls:
         try:
-            answers[url] = ask(url, before.get(url, Answer()))
+            answers[url] = ask(url, before.get(url, PollResponse()))
         except TwinError as error:
-            answers[url] = before.get(url, Answer())
+            answers[url] = before.get(url, PollResponse())
             failures.append(error)
     if failures and len(failures) == len(urls):
         raise failures[0]
@@ -141,7 +141,7 @@ def _hash(url: str, response: httpx.Response, *, deadline: float) -> str:
     return digest.hexdigest()
 
 
-def mark_of(answers: Mapping[str, Answer], urls: Sequence[str]) -> str:
+def mark_of(answers: Mapping[str, PollResponse], urls: Sequence[str]) -> str:
     """A hash that changes when the bytes of any of an author's feeds do, or which feeds there are.
 
     ETag and Last-Modified are no part: a server behind a balancer gives another one each time.
@@ -150,23 +150,23 @@ def mark_of(answers: Mapping[str, Answer], urls: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 
-def remembered(state: State, author: str, *, now: float) -> Remembered:
+def remembered(state: State, author: str, *, now: float) -> PollState:
     """What was kept of an author's feeds, or a new memory that begins now."""
     with state.transaction() as connection:
         _metadata.create_all(connection)
         row = connection.execute(sa.select(_polls).where(_polls.c.author == author)).first()
     if row is None:
-        return Remembered(int(now))
+        return PollState(int(now))
     answers: dict[str, dict[str, Any]] = json.loads(row.answers)
     known: dict[str, Any] | None = json.loads(row.known)
-    return Remembered(
+    return PollState(
         epoch=row.epoch,
-        known=None if known is None else Known.from_json(known),
-        answers={url: Answer(**answer) for url, answer in answers.items()},
+        known=None if known is None else KnownSources.from_json(known),
+        answers={url: PollResponse(**answer) for url, answer in answers.items()},
     )
 
 
-def remember(state: State, author: str, memory: Remembered) -> None:
+def remember(state: State, author: str, memory: PollState) -> None:
     """Keep it in place of what was kept."""
     row = {
         "author": author,

@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.disk_space import DiskFull
-from twin_resources.storage.state.schema import leases
+from twin_resources.storage.state.state_tables import leases
 
 _POLL_S = 0.05
 # Holders of this process whose end could not be written: the store was full or away.

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.disk_space import DiskFull, told_when_full
-from twin_resources.storage.state import schema as state_schema
+from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from twin_resources.storage.tables.hashing import HASH_BYTES, hash_of, sum_hashe
 
 
 @dataclass(frozen=True)
-class Changes:
-    """The work of one rework.
+class TableChanges:
+    """The work of one sync.
 
     Attributes:
         inputs: one row a changed input: `key`, `input_hash`, `positions` (list of upstream row
@@ -88,7 +88,7 @@ def _check_one_group(rows: pl.DataFrame) -> None:
     several = groups.filter(pl.col("group") > 1)["key"].sort().to_list()
     if several:
         raise TwinError(
-            "rework a table by groups",
+            "sync a table by groups",
             found=f"inputs in several groups: {', '.join(map(repr, several[:5]))}",
             next_step="give all upstream rows of one key one group",
         )
@@ -108,7 +108,7 @@ def _hashed_by_group(inputs: pl.DataFrame) -> pl.DataFrame:
 
 def compare(
     inputs: pl.DataFrame, *, stored: pl.DataFrame, empty: pl.DataFrame, version: str
-) -> Changes:
+) -> TableChanges:
     """Tell changed and vanished inputs.
 
     Args:
@@ -142,7 +142,7 @@ def compare(
         .join(keys, left_on="_input_key", right_on="key", how="anti")
     )
     forgotten = empty.join(keys, left_on="_input_key", right_on="key", how="anti")
-    return Changes(
+    return TableChanges(
         changed, sorted(vanished["_input_key"].to_list()), sorted(forgotten["_input_key"].to_list())
     )
 

@@ -1,7 +1,7 @@
 """One Lance dataset as a keyed table: open, create, commit, and the record of its data version.
 
 Belongs here: Lance calls, Arrow types, the properties that travel inside a commit.
-Does not belong here: deciding what to write (`rework.py`), leases (`state/lease.py`).
+Does not belong here: deciding what to write (`sync.py`), leases (`state/lease.py`).
 Method: Lance transactions (https://lance.org/format/table/transaction/): a commit is one manifest,
 its transaction carries free properties, so rows and data version change together or not at all.
 """
@@ -42,13 +42,13 @@ class TableMissing(TwinError):
 
 
 @dataclass(frozen=True)
-class Record:
+class CommitRecord:
     """What the newest commit says about its rows.
 
     Attributes:
         row_sum: sum of the row hashes modulo 2^256.
         rows: number of rows.
-        version: function version once a rework has ended; None in the middle of one.
+        version: function version once a sync has ended; None in the middle of one.
         exact: False when it had to be read from the rows, because a commit came without a record.
     """
 
@@ -217,7 +217,7 @@ def create(
         uri,
         mode="create",
         storage_options=dict(storage_options or {}) or None,
-        transaction_properties=_properties(Record(0, 0, None), on=0),
+        transaction_properties=_properties(CommitRecord(0, 0, None), on=0),
     )
     return _described(dataset, uri)
 
@@ -260,7 +260,7 @@ def parts_of(
 
 
 def upsert(
-    table: StoredTable, rows: pa.Table, *, delete: Sequence[str], record: Record
+    table: StoredTable, rows: pa.Table, *, delete: Sequence[str], record: CommitRecord
 ) -> tuple[StoredTable, int]:
     """Write rows by `row_key` and delete others in one commit; returns bytes written as well."""
     if rows.num_rows == 0:
@@ -275,7 +275,7 @@ def upsert(
 
 
 def delete_rows(
-    table: StoredTable, keys: Sequence[str], *, record: Record
+    table: StoredTable, keys: Sequence[str], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
     """Delete rows by `row_key` in one commit; returns also bytes written."""
     import pyarrow as pa
@@ -294,7 +294,7 @@ def stage(table: StoredTable, rows: pa.Table) -> list[Any]:
 
 
 def replace_all(
-    table: StoredTable, schema: pa.Schema, staged: list[Any], *, record: Record
+    table: StoredTable, schema: pa.Schema, staged: list[Any], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
     """Commit staged files as the whole table, with a new schema; returns bytes written as well.
 
@@ -308,7 +308,7 @@ def replace_all(
     return _described(changed.dataset, table.uri), written
 
 
-def settle(table: StoredTable, record: Record) -> tuple[StoredTable, int]:
+def settle(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
     """Commit the record alone, with no row."""
     from lance import LanceOperation
     from lance.dataset import Transaction
@@ -319,7 +319,7 @@ def settle(table: StoredTable, record: Record) -> tuple[StoredTable, int]:
     return _commit(table, Transaction(table.dataset.version, operation), record)
 
 
-def _commit(table: StoredTable, transaction: Any, record: Record) -> tuple[StoredTable, int]:
+def _commit(table: StoredTable, transaction: Any, record: CommitRecord) -> tuple[StoredTable, int]:
     from lance import LanceDataset
 
     transaction.transaction_properties = _properties(record, on=table.dataset.version)
@@ -328,7 +328,7 @@ def _commit(table: StoredTable, transaction: Any, record: Record) -> tuple[Store
     return StoredTable(dataset, table.uri, table.row_key, table.types), written
 
 
-def _properties(record: Record, *, on: int) -> dict[str, str]:
+def _properties(record: CommitRecord, *, on: int) -> dict[str, str]:
     return {
         "twin.row_sum": f"{record.row_sum:064x}",
         "twin.rows": str(record.rows),
@@ -338,7 +338,7 @@ def _properties(record: Record, *, on: int) -> dict[str, str]:
     }
 
 
-def read_record(table: StoredTable) -> Record:
+def read_record(table: StoredTable) -> CommitRecord:
     """The record of the newest commit that touched rows; without one, made from the rows."""
     version = table.dataset.version
     for step in range(_LOOK_BACK):
@@ -356,21 +356,21 @@ def read_record(table: StoredTable) -> Record:
             if int(said["twin.on"]) != at - 1:
                 break
             rows, function_version = int(said["twin.rows"]), json.loads(said["twin.version"])
-            return Record(int(said["twin.row_sum"], 16), rows, function_version)
+            return CommitRecord(int(said["twin.row_sum"], 16), rows, function_version)
         if type(transaction.operation).__name__ not in _HARMLESS:
             break
     return _record_of_rows(table)
 
 
-def _record_of_rows(table: StoredTable) -> Record:
+def _record_of_rows(table: StoredTable) -> CommitRecord:
     frame = read_columns(table, ["_row_hash", "_version"])
     versions = frame["_version"].unique().to_list()
     version = versions[0] if len(versions) == 1 else None
-    return Record(sum_hashes(frame["_row_hash"]), frame.height, version, exact=False)
+    return CommitRecord(sum_hashes(frame["_row_hash"]), frame.height, version, exact=False)
 
 
-def version_of(record: Record, types: Mapping[str, str]) -> str:
-    """The data version; that of an unfinished rework equals no finished one's."""
+def version_of(record: CommitRecord, types: Mapping[str, str]) -> str:
+    """The data version; that of an unfinished sync equals no finished one's."""
     function_version = "unfinished" if record.version is None else f"version {record.version}"
     return data_version(record.row_sum, types=types, version=function_version)
 

@@ -1,6 +1,6 @@
 """Versioned Lance tables, one an asset and author: what every stage writes through.
 
-Belongs here: the words that assets use: rework, read, data_version, tag, forget.
+Belongs here: the words that assets use: sync, read, data_version, tag, forget.
 Does not belong here: what the rows mean; how Lance stores them (`store.py`).
 Method: architecture.md; Lance (https://lance.org), openable as
 `lancedb.connect(f"{base}/{author}").open_table(asset)`.
@@ -17,19 +17,26 @@ import polars as pl
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.disk_space import told_when_full
-from twin_resources.storage.tables import rework as reworking
-from twin_resources.storage.tables import store, upkeep, verified
+from twin_resources.storage.tables import store, sync, upkeep, verified
 from twin_resources.storage.tables.changes import compare, input_hashes
 from twin_resources.storage.tables.hashing import row_hashes
 from twin_resources.storage.tables.store import StoredTable, TableMissing
-from twin_resources.storage.tables.upkeep import Forgotten, Kept
+from twin_resources.storage.tables.upkeep import CompactionResult, DeletedRows
 from twin_resources.storage.tables.verified import Unverified
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-__all__ = ["Forgotten", "Kept", "Rework", "TableMissing", "Tables", "Unverified", "Upstream"]
+__all__ = [
+    "CompactionResult",
+    "DeletedRows",
+    "SyncResult",
+    "TableMissing",
+    "Tables",
+    "Unverified",
+    "Upstream",
+]
 
 BATCH_ROWS = 1000
 
@@ -38,7 +45,7 @@ Group = Callable[[pl.DataFrame], pl.Series] | str
 
 @dataclass(frozen=True)
 class Upstream:
-    """A stored table as the upstream of a rework: unchanged rows cost their key and hash only.
+    """A stored table as the upstream of a sync: unchanged rows cost their key and hash only.
 
     Attributes:
         asset, author: which table.
@@ -51,8 +58,8 @@ class Upstream:
 
 
 @dataclass(frozen=True)
-class Rework:
-    """What one rework did.
+class SyncResult:
+    """What one sync did.
 
     Attributes:
         data_version: 64 hex digits; equal for equal rows, schema and function version.
@@ -105,7 +112,7 @@ class Tables:
         """Where the table lies, whether or not it exists."""
         return f"{self.base_uri}/{author}/{asset}.lance"
 
-    def rework(
+    def sync(
         self,
         upstream: pl.DataFrame | Upstream,
         into: str,
@@ -118,7 +125,7 @@ class Tables:
         row_key: str,
         group: Group | None = None,
         batch_rows: int = BATCH_ROWS,
-    ) -> Rework:
+    ) -> SyncResult:
         """Compute the rows whose (input hash, version) is new, delete those of vanished inputs.
 
         Args:
@@ -137,12 +144,12 @@ class Tables:
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
             LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
-            DiskFull: whole batches are stored, or none; the next rework does the others.
+            DiskFull: whole batches are stored, or none; the next sync does the others.
         """
         target = self.uri(into, author)
         arrow = store.arrow_schema(schema, row_key=row_key)
         rows, fetch = self._upstream(upstream, key=key, group=group)
-        task = reworking.Task(
+        task = sync.SyncTask(
             f"{into} of {author}", key, row_key, version, schema, function, fetch, batch_rows
         )
         inputs = input_hashes(rows)
@@ -151,23 +158,21 @@ class Tables:
             if table is None:
                 table = store.create(target, arrow, storage_options=self.storage_options)
             stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty = reworking.read_empty(self.state, target)
+            empty = sync.read_empty(self.state, target)
             if table.fits(arrow):
                 changes = compare(inputs, stored=stored, empty=empty, version=version)
-                done = reworking.run(task, changes, table, empty=empty, lease=lease)
+                done = sync.run(task, changes, table, empty=empty, lease=lease)
             else:
                 changes = compare(
                     inputs, stored=stored.clear(), empty=empty.clear(), version=version
                 )
-                done = reworking.rebuild(
-                    task, changes, table, schema=arrow, empty=empty, lease=lease
-                )
+                done = sync.rebuild(task, changes, table, schema=arrow, empty=empty, lease=lease)
             if done.bytes_written:
-                done.table, tidied = upkeep.tidy(done.table, lease)
+                done.table, tidied = upkeep.compact_fragments(done.table, lease)
                 done.bytes_written += tidied
                 # Somebody without the lease may have written in between: then ask the rows.
                 done.record = store.read_record(done.table)
-        return Rework(
+        return SyncResult(
             into,
             author,
             data_version=store.version_of(done.record, done.table.types),
@@ -300,7 +305,7 @@ class Tables:
         with self.lease(asset, author) as lease:
             return upkeep.optimize_indices(self._open(asset, author), lease).dataset.version
 
-    def keep(self, asset: str, author: str) -> Kept:
+    def compact(self, asset: str, author: str) -> CompactionResult:
         """Upkeep of one table: fragments, index segments, old versions; its rows stay as they are.
 
         Raises:
@@ -308,7 +313,7 @@ class Tables:
             LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
         """
         with self.lease(asset, author) as lease:
-            return upkeep.keep(self._open(asset, author), lease)
+            return upkeep.compact(self._open(asset, author), lease)
 
     def assets(self, author: str) -> list[str]:
         """Names of the tables that an author has, sorted."""
@@ -316,16 +321,16 @@ class Tables:
 
     def forget(
         self, asset: str, author: str, keys: Sequence[str], *, replaced: pl.DataFrame | None = None
-    ) -> Forgotten:
+    ) -> DeletedRows:
         """Remove rows by row key from every version, index and file of the table.
 
         `replaced`: rows with all columns that stay with these values; the former values go.
-        What upstream still has comes back at the next rework: forget there first. A tag on a
-        version that holds one of the rows is taken off (`Forgotten.untagged`).
+        What upstream still has comes back at the next sync: forget there first. A tag on a
+        version that holds one of the rows is taken off (`DeletedRows.untagged`).
         """
         with self.lease(asset, author) as lease:
             forgotten = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
-            reworking.forget_empty(self.state, self.uri(asset, author), keys)
+            sync.forget_empty(self.state, self.uri(asset, author), keys)
         return forgotten
 
     @contextmanager
@@ -388,7 +393,7 @@ class Tables:
         keys = frame[key]
         if keys.dtype != pl.String or keys.null_count():
             raise TwinError(
-                f"rework a table by the key {key!r}",
+                f"sync a table by the key {key!r}",
                 found=f"{keys.null_count()} nulls in a column of type {keys.dtype}",
                 next_step="give every upstream row a String key",
             )

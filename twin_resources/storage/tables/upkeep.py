@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
 from twin_resources.storage.tables.store import (
     BOOKKEEPING,
-    Record,
+    CommitRecord,
     StoredTable,
     at_version,
     delete_rows,
@@ -45,7 +45,7 @@ MOST_SEGMENTS = 8
 
 
 @dataclass(frozen=True)
-class Kept:
+class CompactionResult:
     """What `keep` did.
 
     Attributes:
@@ -62,7 +62,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class DeletedRows:
     """What `forget` removed.
 
     Attributes:
@@ -76,7 +76,7 @@ class Forgotten:
     bytes_removed: int
 
 
-def tidy(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
+def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
     """Merge small fragments when there are many, and drop untagged versions of two weeks ago.
 
     Returns the table as it is then, and the bytes written.
@@ -95,7 +95,7 @@ def tidy(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
     return table, compacted + settled
 
 
-def keep(table: StoredTable, lease: Lease) -> Kept:
+def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     """Merge small and half-deleted fragments and index segments, and drop old untagged versions.
 
     What is as it should be is left as it is, and at most `MOST_ROWS_AT_ONCE` rows are rewritten: a
@@ -127,14 +127,18 @@ def keep(table: StoredTable, lease: Lease) -> Kept:
         KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False
     )
     fragments = len(table.dataset.get_fragments())
-    return Kept(fragments, done.fragments_removed, tuple(crowded), cleaned.bytes_removed)
+    return CompactionResult(
+        fragments, done.fragments_removed, tuple(crowded), cleaned.bytes_removed
+    )
 
 
 def _where(table: StoredTable, keys: Sequence[str]) -> str:
     return f"`{table.row_key}` IN ({', '.join(quoted(key) for key in keys)})"
 
 
-def _replace(table: StoredTable, rows: pl.DataFrame, record: Record) -> tuple[StoredTable, Record]:
+def _replace(
+    table: StoredTable, rows: pl.DataFrame, record: CommitRecord
+) -> tuple[StoredTable, CommitRecord]:
     """Write other values into stored rows; whose they are, and of which input, stays."""
     key, hashed = table.row_key, "_row_hash"
     stored = read_columns(table, [key, *BOOKKEEPING], where=_where(table, rows[key].to_list()))
@@ -190,7 +194,7 @@ def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
 
 def forget(
     table: StoredTable, keys: Sequence[str], lease: Lease, *, replaced: pl.DataFrame | None = None
-) -> Forgotten:
+) -> DeletedRows:
     """Delete rows by row key so that no file of the table holds them, in any version or index.
 
     Args:
@@ -235,4 +239,4 @@ def forget(
     cleaned = table.dataset.cleanup_old_versions(
         timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
     )
-    return Forgotten(found.height, untagged, cleaned.bytes_removed)
+    return DeletedRows(found.height, untagged, cleaned.bytes_removed)

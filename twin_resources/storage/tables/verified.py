@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import sqlalchemy as sa
 
-from twin_resources.storage.state.schema import verified_files
+from twin_resources.storage.state.state_tables import verified_files
 from twin_resources.storage.tables.store import StoredTable, parts_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from twin_cli.commands.demo.routed import name_paid_model
+from twin_cli.commands.demo.paid_model import name_paid_model
 from twin_cli.commands.stopping import DEMO
 from twin_cli.commands.subject import choose_subject
 from twin_resources.authors import Author, write_author

@@ -31,24 +31,24 @@ from twin_cli.commands.demo.home import (
     posts_folder,
     quicker_by,
 )
-from twin_cli.commands.demo.reader import Scored, SimulatedReader
-from twin_cli.commands.demo.receipt import (
-    Quality,
-    Receipt,
-    quality_of,
-    receipt_table,
-    write_receipt,
-)
-from twin_cli.commands.demo.routed import (
+from twin_cli.commands.demo.paid_model import (
     ASKED,
-    Routed,
+    PaidModelResult,
     answered_by,
     billed_nano,
     held_nano,
     spent_nano,
 )
+from twin_cli.commands.demo.reader import RatedAnswer, SimulatedReader
+from twin_cli.commands.demo.receipt import (
+    PhaseQuality,
+    Receipt,
+    quality_of,
+    receipt_table,
+    write_receipt,
+)
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.outcome import RETRAIN, Outcome, open_registry, refusal_reasons
+from twin_cli.commands.outcome import RETRAIN, StackOutcome, open_registry, refusal_reasons
 from twin_cli.commands.routing import routing_of
 from twin_cli.commands.runs import follow
 from twin_cli.commands.services import publish_endpoints, stack_in_use
@@ -179,7 +179,7 @@ class _Demo:
         code = run_up(options, clock=StageClock(self.clock.console))
         if code == 0:
             code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
-        if code != Outcome.TUNED:
+        if code != StackOutcome.TUNED:
             raise TwinError(
                 "make the first model of the demo",
                 found=f"it ended with exit code {code}",
@@ -304,7 +304,7 @@ class _Demo:
             lambda: held_nano(account) == 0, SETTLED_WITHIN_S, "the account to have settled"
         )
         told = routing_of(self.settings, self.author)
-        self.receipt.routed = Routed(
+        self.receipt.routed = PaidModelResult(
             margin=told["margin"],
             labels=followed.numbers.get("routing_labels", {}).get("labels", 0),
             why=told["why"],
@@ -332,11 +332,11 @@ class _Demo:
 
     def _read(
         self, reader: SimulatedReader, count: int, *, until: Callable[[], bool] = lambda: False
-    ) -> list[Scored]:
+    ) -> list[RatedAnswer]:
         scores: list[float] = []
         with self.clock.bar("reading") as bar:
 
-            def note(scored: Scored) -> None:
+            def note(scored: RatedAnswer) -> None:
                 ensure_alive(self.stack)
                 scores.append(scored.score)
                 said = f"{scored.version} {scored.score:.2f}, mean {statistics.fmean(scores):.2f}"
@@ -409,5 +409,5 @@ class _Demo:
             self.receipt.seconds[title] = round(time.monotonic() - began, 1)
 
 
-def _quality(scored: list[Scored]) -> Quality:
+def _quality(scored: list[RatedAnswer]) -> PhaseQuality:
     return quality_of([one.score for one in scored], [one.version for one in scored])

@@ -34,7 +34,7 @@ SEED = 20
 
 
 @dataclass(frozen=True)
-class Scored:
+class RatedAnswer:
     """One answer and what the reader gave it, in [0, 1]."""
 
     question: str
@@ -58,10 +58,10 @@ class SimulatedReader:
         self._asked = 0
 
     def read(
-        self, count: int, *, on_score: Callable[[Scored], object], until: Callable[[], bool]
-    ) -> list[Scored]:
+        self, count: int, *, on_score: Callable[[RatedAnswer], object], until: Callable[[], bool]
+    ) -> list[RatedAnswer]:
         """Ask and score up to `count` questions; ends early once `until` says so."""
-        found: list[Scored] = []
+        found: list[RatedAnswer] = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
             while len(found) < count and not until():
                 numbers = range(self._asked, self._asked + min(AT_ONCE, count - len(found)))
@@ -82,7 +82,7 @@ class SimulatedReader:
         name = model or f"twin/{self._author.slug}"
         return [ask(client, one, model=name).version for one in self._questions[:count]]
 
-    def _ask_and_score(self, number: int) -> Scored:
+    def _ask_and_score(self, number: int) -> RatedAnswer:
         import httpx
 
         question = self._questions[number % len(self._questions)]
@@ -110,7 +110,7 @@ class SimulatedReader:
                 found=f"{posted.status_code}: {posted.text[:300]}",
                 next_step="see gateway.log",
             )
-        return Scored(question, answer.version, answer.trace_id, score)
+        return RatedAnswer(question, answer.version, answer.trace_id, score)
 
 
 def rating(judge: TopicJudge, question: str, answer: str) -> float:
@@ -120,8 +120,8 @@ def rating(judge: TopicJudge, question: str, answer: str) -> float:
 
 def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Sequence[str]]:
     from twin_resources.models.embedder.embedder import load_embedder
-    from twin_resources.quality.judges.judge import Answered
-    from twin_resources.quality.judges.topic import Pair, TopicJudge, calibrate_topic
+    from twin_resources.quality.judges.judge import JudgedAnswer
+    from twin_resources.quality.judges.topic import TopicJudge, TopicPair, calibrate_topic
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
@@ -139,9 +139,9 @@ def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Se
     random.Random(SEED).shuffle(rows)
     embedder = load_embedder(settings)
     calibration = calibrate_topic(
-        [Pair(*row) for row in rows], embed=embedder.embed, embedder=embedder.revision
+        [TopicPair(*row) for row in rows], embed=embedder.embed, embedder=embedder.revision
     )
     judge = TopicJudge(calibration, embedder.embed)
-    own = judge.score_all([Answered(question, answer) for question, answer, _ in rows])
+    own = judge.score_all([JudgedAnswer(question, answer) for question, answer, _ in rows])
     asked = (row[0] for row, score in zip(rows, own, strict=True) if score >= ANSWERABLE)
     return judge, list(dict.fromkeys(asked))[:QUESTIONS]

@@ -17,7 +17,7 @@ from typing import Any
 from rich.table import Table
 
 from twin_cli.commands.clock import duration
-from twin_cli.commands.demo.routed import Routed
+from twin_cli.commands.demo.paid_model import PaidModelResult
 from twin_resources.processes.endpoints import write_private
 
 SCHEMA = 1
@@ -25,7 +25,7 @@ HURRY = "TWIN_TRIAL_PROMPTS"  # with it, the questions of the demo are enough fo
 
 
 @dataclass
-class Quality:
+class PhaseQuality:
     """Scores of one phase: how many, their mean in [0, 1], and which version answered."""
 
     scores: int = 0
@@ -51,9 +51,9 @@ class Receipt:
     """
 
     settings: Mapping[str, str]
-    before: Quality = field(default_factory=Quality)
-    broken: Quality = field(default_factory=Quality)
-    after: Quality = field(default_factory=Quality)
+    before: PhaseQuality = field(default_factory=PhaseQuality)
+    broken: PhaseQuality = field(default_factory=PhaseQuality)
+    after: PhaseQuality = field(default_factory=PhaseQuality)
     refused: tuple[str, ...] = ()
     forced: str = ""
     posts_arrived: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Receipt:
     gate: Mapping[str, str] = field(default_factory=dict[str, str])
     trial: Mapping[str, Any] = field(default_factory=dict[str, Any])
     promoted: str = ""
-    routed: Routed = field(default_factory=Routed)
+    routed: PaidModelResult = field(default_factory=PaidModelResult)
     recovered_s: float = 0.0
     links: Mapping[str, str] = field(default_factory=dict[str, str])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -94,12 +94,12 @@ class Receipt:
         return [step for step, happened in checks.items() if not happened]
 
 
-def quality_of(scores: Sequence[float], versions: Sequence[str]) -> Quality:
+def quality_of(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality:
     """The phase in which these were given."""
     if not scores:
-        return Quality()
+        return PhaseQuality()
     answered = statistics.mode(versions)
-    return Quality(len(scores), round(statistics.fmean(scores), 3), answered)
+    return PhaseQuality(len(scores), round(statistics.fmean(scores), 3), answered)
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:

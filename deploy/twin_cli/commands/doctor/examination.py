@@ -15,7 +15,7 @@ from rich.text import Text
 
 from twin_cli.commands.doctor import machine, stores
 from twin_cli.commands.doctor import stack as stack_looks
-from twin_cli.commands.doctor.findings import Finding, looked
+from twin_cli.commands.doctor.findings import Diagnostic, looked
 from twin_resources.processes.stack import find_stack
 from twin_resources.settings import Settings
 
@@ -41,12 +41,12 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     return int(failed)
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: Settings) -> list[Diagnostic]:
     """Every finding, in the order in which one fault explains the next."""
     stack = find_stack(settings)
     chosen = settings if stack is None else stack.settings
     running = stack is not None
-    looks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+    looks: list[tuple[str, Callable[[], Iterable[Diagnostic]]]] = [
         ("system", lambda: machine.look_at_system(chosen)),
         ("packages", lambda: machine.look_at_packages(chosen)),
         ("GPU", lambda: machine.look_at_gpu(chosen)),
@@ -71,7 +71,7 @@ def examine(settings: Settings) -> list[Finding]:
     return [finding for name, look in looks for finding in looked(name, look)]
 
 
-def document(settings: Settings, findings: Sequence[Finding]) -> dict[str, Any]:
+def document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
     """What `twin doctor --json` prints; its keys stay (deploy/docs/command.md)."""
     return {
         "home": str(settings.home),
@@ -88,7 +88,7 @@ def document(settings: Settings, findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def summary(findings: Sequence[Diagnostic]) -> str:
     """The last line: how many failed and how many want to be known of."""
     failed = sum(finding.verdict == "fail" for finding in findings)
     warned = sum(finding.verdict == "warn" for finding in findings)

@@ -17,7 +17,7 @@ TIMEOUT_S = 3.0  # of one question to a service; whoever is there answers in a t
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnostic:
     """One thing that was looked at.
 
     Attributes:
@@ -32,19 +32,19 @@ class Finding:
     remedy: str = ""
 
 
-def ok(name: str, found: str) -> Finding:
-    return Finding(name, "ok", found)
+def ok(name: str, found: str) -> Diagnostic:
+    return Diagnostic(name, "ok", found)
 
 
-def warn(name: str, found: str, remedy: str) -> Finding:
-    return Finding(name, "warn", found, remedy)
+def warn(name: str, found: str, remedy: str) -> Diagnostic:
+    return Diagnostic(name, "warn", found, remedy)
 
 
-def fail(name: str, found: str, remedy: str) -> Finding:
-    return Finding(name, "fail", found, remedy)
+def fail(name: str, found: str, remedy: str) -> Diagnostic:
+    return Diagnostic(name, "fail", found, remedy)
 
 
-def looked(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def looked(name: str, look: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
     """The findings of one look, an error among them: the others are looked at all the same.
 
     Args:

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 import twin_resources
 from twin_cli import preflight
-from twin_cli.commands.doctor.findings import Finding, fail, ok, warn
+from twin_cli.commands.doctor.findings import Diagnostic, fail, ok, warn
 from twin_resources.access.named_model import cost_of
 from twin_resources.access.spending_limits import dollars
 from twin_resources.authors import author_slugs, readable_authors
@@ -32,7 +32,7 @@ LITTLE_GB = 5.0  # a training with its checkpoints, and packages of an update
 PRIVATE = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
-def look_at_system(_settings: Settings) -> Iterator[Finding]:
+def look_at_system(_settings: Settings) -> Iterator[Diagnostic]:
     """System, Python and compiler, as the preflight sees them."""
     found = preflight.look_at_system() + preflight.look_at_python() + preflight.look_at_compiler()
     for one in found:
@@ -42,7 +42,7 @@ def look_at_system(_settings: Settings) -> Iterator[Finding]:
             yield fail(one["name"], one["found"], one["next_step"])
 
 
-def look_at_packages(_settings: Settings) -> Iterator[Finding]:
+def look_at_packages(_settings: Settings) -> Iterator[Diagnostic]:
     """Whether what the project declares is installed, in versions that it works with."""
     wrong: list[str] = []
     count = 0
@@ -83,7 +83,7 @@ def requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[
     return metadata.requires(PROJECT) or []
 
 
-def look_at_gpu(_settings: Settings) -> Iterator[Finding]:
+def look_at_gpu(_settings: Settings) -> Iterator[Diagnostic]:
     """Graphics cards, and whether the torch that is installed can use them."""
     cards = preflight.gpus()
     torch = metadata.version("torch")
@@ -103,7 +103,7 @@ def look_at_gpu(_settings: Settings) -> Iterator[Finding]:
         yield ok("GPU", f"{named}, torch {torch}")
 
 
-def look_at_disk(settings: Settings) -> Iterator[Finding]:
+def look_at_disk(settings: Settings) -> Iterator[Diagnostic]:
     """Room and rights where the home lies."""
     folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     free = shutil.disk_usage(folder).free / preflight.GB
@@ -123,7 +123,7 @@ def look_at_disk(settings: Settings) -> Iterator[Finding]:
 
 def look_at_keys(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """The files that hold keys, and the providers' keys that a named model needs."""
     private = [settings.home / name for name in PRIVATE if (settings.home / name).exists()]
     open_to_others = [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077]
@@ -150,7 +150,7 @@ def look_at_keys(
 
 def look_at_judge(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Whether the judge that is named can be paid; none named: nothing to find."""
     model = settings.judge_model
     if not model:
@@ -174,7 +174,7 @@ def look_at_judge(
         yield ok("judge", f"{model} may cost {dollars(limit)} a month")
 
 
-def look_at_authors(settings: Settings) -> Iterator[Finding]:
+def look_at_authors(settings: Settings) -> Iterator[Diagnostic]:
     """The authors' files, and whether their folders are there."""
     slugs = author_slugs(settings)
     if not slugs:

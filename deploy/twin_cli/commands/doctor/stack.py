@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twin_cli.commands.doctor.findings import TIMEOUT_S, Finding, fail, ok, warn
+from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
 from twin_resources.processes.ports import holder, is_free
 from twin_resources.processes.programs import AFTER_PREPARATION, AFTER_WEBSERVER, WHEN_ASKED, urls
 from twin_resources.processes.stack import SERVICES, Stack, read_record
@@ -23,7 +23,7 @@ from twin_resources.settings import Settings, load_secrets
 ON_WHICH = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "traces"}
 
 
-def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Finding]:
+def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
     """Whether it runs, and every program of the supervisor."""
     if stack is None:
         record = read_record(settings)
@@ -53,7 +53,7 @@ def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Finding]:
 
 def look_at_ports(
     settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     """Who listens where the services do, or will."""
     chosen = stack.settings if stack is not None else settings
     found: list[str] = []
@@ -80,7 +80,7 @@ def look_at_ports(
         yield ok("ports", f"{'listening' if stack is not None else 'free'}: {', '.join(found)}")
 
 
-def look_at_dagster(stack: Stack) -> Iterator[Finding]:
+def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
     """Webserver and code location."""
     from twin_resources.processes.dagster_http import DagsterHTTP
 
@@ -97,7 +97,7 @@ def look_at_dagster(stack: Stack) -> Iterator[Finding]:
         dagster.close()
 
 
-def look_at_gateway(stack: Stack) -> Iterator[Finding]:
+def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
     """The endpoint, with the key that `endpoints.json` holds."""
     import httpx
 
@@ -123,7 +123,7 @@ def look_at_gateway(stack: Stack) -> Iterator[Finding]:
         yield fail("gateway", f"{address}: HTTP {answer.status_code}", "`twin logs gateway`")
 
 
-def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Finding]:
+def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
     """The model servers: the fleet's own, or the one that TWIN_MODEL_SERVER_URL names."""
     if settings.model_server_url:
         yield from _named_server(settings)
@@ -146,7 +146,7 @@ def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Finding]
         yield ok("model server", ", ".join(ready))
 
 
-def _named_server(settings: Settings) -> Iterator[Finding]:
+def _named_server(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.models.serving.model_server import offered_models
 
     url = settings.model_server_url.rstrip("/")

@@ -14,19 +14,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from twin_cli.commands.doctor.findings import TIMEOUT_S, Finding, fail, ok, warn
+from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
 from twin_resources.settings import Settings, load_secrets
 
 S3 = "s3://"
 WAITS_S = 120.0  # the relay sends within a second; two minutes are a fault and no rest
 
 
-def look_at_state(settings: Settings) -> Iterator[Finding]:
+def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
     """The state store: a SQLite file of the home, or PostgreSQL."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
-    from twin_resources.storage.state.schema import SCHEMA_NUMBER, schema_number
+    from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
     remedy = "see TWIN_STATE_URL: postgresql+psycopg2://user:password@host/database, or unset it"
     try:
@@ -67,7 +67,7 @@ def look_at_state(settings: Settings) -> Iterator[Finding]:
         yield ok(name, f"{shown}, schema {number}")
 
 
-def look_at_tables(settings: Settings) -> Iterator[Finding]:
+def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
     """Where the Lance tables lie: a folder, or S3."""
     if not settings.tables_base.startswith(S3):
         folder = Path(settings.tables_base)
@@ -93,7 +93,7 @@ def look_at_tables(settings: Settings) -> Iterator[Finding]:
         yield ok("S3", f"{found}{at}")
 
 
-def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Finding]:
+def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
     """Langfuse, or the embedded trace store: does it answer, and do the keys open it.
 
     Args:
@@ -144,7 +144,7 @@ def trace_store_named_whole(settings: Settings) -> None:
     trace_store(settings, Secrets("", "", "", ""))
 
 
-def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Finding]:
+def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
     """What waits for the trace store, and what it would not take."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
@@ -178,7 +178,7 @@ def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Finding]
         yield warn("outbox", found, "see `twin logs relay` for its words")
 
 
-def look_at_trainer(settings: Settings) -> Iterator[Finding]:
+def look_at_trainer(settings: Settings) -> Iterator[Diagnostic]:
     """Ray and MLflow, where they are named."""
     httpx: Any = import_module("httpx")
     asked: list[tuple[str, str, str]] = []

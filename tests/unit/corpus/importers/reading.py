@@ -13,19 +13,19 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.known import Importer
-from twin_assets.corpus.importers.record import Record, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 
 @dataclass(frozen=True)
 class Found:
     """What an importer yields: records by `source_id`, reasons by `where`, and their counts."""
 
-    records: dict[str, Record]
+    records: dict[str, ExportRecord]
     skipped: dict[str, str]
     reasons: Counter[str]
 
     @property
-    def only(self) -> Record:
+    def only(self) -> ExportRecord:
         assert len(self.records) == 1, self
         return next(iter(self.records.values()))
 
@@ -35,7 +35,7 @@ def found_in(path: Path, importer: Importer, *include: str) -> Found:
     with open_archive(path) as archive:
         assert importer.recognises(archive)
         outcomes = list(importer.read(archive, include=frozenset(include)))
-    records = [one for one in outcomes if isinstance(one, Record)]
+    records = [one for one in outcomes if isinstance(one, ExportRecord)]
     skipped = [one for one in outcomes if isinstance(one, Skipped)]
     by_id = {record.source_id: record for record in records}
     assert len(by_id) == len(records)

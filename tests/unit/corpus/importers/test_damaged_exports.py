@@ -31,11 +31,11 @@ from tests.unit.corpus.importers.mutations import (
     write_folder,
     write_torn_zip,
 )
-from twin_assets.corpus.exported import Reading
+from twin_assets.corpus.exported import ExportReading
 from twin_assets.corpus.importers import medium
-from twin_assets.corpus.importers.archive import FAILED_READS, Bounds, open_archive
+from twin_assets.corpus.importers.archive import FAILED_READS, ArchiveLimits, open_archive
 from twin_assets.corpus.importers.known import IMPORTERS, importer_of
-from twin_assets.corpus.importers.record import OPT_INS, Record, Skipped, why_excluded
+from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
@@ -45,7 +45,7 @@ _MOST_SECONDS = 20.0
 
 _HELD_BACK = re.compile(rb"^(?:published: false|draft = true)$", re.MULTILINE)
 _MOST_GROWTH_KB = 300_000
-_BOUNDS = Bounds(member_bytes=8 << 20, read_bytes=64 << 20)
+_BOUNDS = ArchiveLimits(member_bytes=8 << 20, read_bytes=64 << 20)
 
 
 def _kb_so_far() -> int:
@@ -60,7 +60,7 @@ def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
         if importer is None:
             return ["read once, and the next time it is no export"]
         outcomes = list(importer.read(archive, include=include))
-        reading = Reading(importer.NAME)
+        reading = ExportReading(importer.NAME)
         reading.add(outcomes, include=include, archive=archive)
     row_ids = [row_id for row_id, _ in reading.digests()]
     named = {record.row_id for record in reading.records(row_ids).values()}
@@ -77,7 +77,7 @@ def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
     return [claim for claim, holds in claims.items() if not holds]
 
 
-def _read(path: Path) -> tuple[str, list[Record], list[Skipped]] | None:
+def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
     """The importer's name and all that it yields; None: it is refused, which is no silent loss."""
     try:
         with open_archive(path, bounds=_BOUNDS) as archive:
@@ -86,12 +86,12 @@ def _read(path: Path) -> tuple[str, list[Record], list[Skipped]] | None:
                 return None
             outcomes = list(importer.read(archive, include=frozenset()))
             skipped = [one for one in outcomes if isinstance(one, Skipped)]
-            records = [one for one in outcomes if isinstance(one, Record)]
+            records = [one for one in outcomes if isinstance(one, ExportRecord)]
             assert len(skipped) + len(records) == len(outcomes)
             skipped += [Skipped("archive", reason) for reason in archive.refused]
     except TwinError:
         return None
-    kept: list[Record] = []
+    kept: list[ExportRecord] = []
     for record in records:
         reason = why_excluded(record, frozenset())
         if reason:
@@ -102,7 +102,7 @@ def _read(path: Path) -> tuple[str, list[Record], list[Skipped]] | None:
     return importer.NAME, kept, skipped
 
 
-def _lost(damaged: Damaged, records: list[Record], skipped: list[Skipped]) -> list[str]:
+def _lost(damaged: Damaged, records: list[ExportRecord], skipped: list[Skipped]) -> list[str]:
     """Untouched posts that are neither found nor named."""
     text = "\n".join(record.text for record in records)
     named = {one.where for one in skipped}
@@ -303,7 +303,7 @@ def test_memory_does_not_grow_with_an_export(tmp_path: Path) -> None:
         del pages
         tracemalloc.start()
         with open_archive(path) as archive:
-            reading = Reading("medium")
+            reading = ExportReading("medium")
             reading.add(medium.read(archive, include=OPT_INS), include=OPT_INS, archive=archive)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

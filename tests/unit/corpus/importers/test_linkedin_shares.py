@@ -10,7 +10,7 @@ from tests.unit.corpus.importers.reading import Found, folder_of, found_in
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import share_rows
-from twin_assets.corpus.importers.record import Record, Skipped, why_excluded
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, why_excluded
 
 HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
@@ -31,11 +31,11 @@ def read(text: str, folder: Path) -> Found:
     return found_in(folder_of({"Shares.csv": HEAD + text}, folder), linkedin)
 
 
-def records(text: str, folder: Path) -> list[Record]:
+def records(text: str, folder: Path) -> list[ExportRecord]:
     """The same, of a file in which a post stands more than once."""
     with open_archive(folder_of({"Shares.csv": HEAD + text}, folder)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
-    return [one for one in outcomes if isinstance(one, Record)]
+    return [one for one in outcomes if isinstance(one, ExportRecord)]
 
 
 def ends_of(row: str, upto: str) -> list[int]:
@@ -124,7 +124,7 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
         outcomes = list(linkedin.read(archive, include=frozenset()))
     assert outcomes[0] == Skipped("Shares.csv", "torn")
     assert {one.reason for one in outcomes[1:] if isinstance(one, Skipped)} == {"malformed_row"}
-    assert not [one for one in outcomes if isinstance(one, Record)]
+    assert not [one for one in outcomes if isinstance(one, ExportRecord)]
 
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])

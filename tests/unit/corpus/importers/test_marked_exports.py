@@ -10,7 +10,7 @@ from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, marks
 from tests.unit.corpus.importers.mutations import write_folder
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.known import IMPORTERS, importer_of
-from twin_assets.corpus.importers.record import Record, why_excluded
+from twin_assets.corpus.importers.record import ExportRecord, why_excluded
 
 
 def test_every_importer_has_a_marked_export() -> None:
@@ -30,7 +30,7 @@ def test_every_mark_is_found_and_no_secret(name: str, tmp_path: Path) -> None:
         records = [
             one
             for one in importer.read(archive, include=frozenset())
-            if isinstance(one, Record) and not why_excluded(one, frozenset())
+            if isinstance(one, ExportRecord) and not why_excluded(one, frozenset())
         ]
     text = "\n".join(record.as_json() for record in records)
     wanted = [piece.mark for piece in marks(export)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twin_assets.corpus.importers.json_rows import as_text, rows, string, strings
 from twin_assets.corpus.importers.xml_items import (
     MAX_ITEM_CHARACTERS,
-    Item,
+    XmlItem,
     declared_namespaces,
     hidden,
     items,
@@ -119,11 +119,11 @@ def test_what_stands_before_and_after() -> None:
 
 
 def test_a_swallowed_item_is_found() -> None:
-    one = Item("<item><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item>")
+    one = XmlItem("<item><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item>")
     assert [each.text for each in hidden(one, tags=("item",))] == [
         "<item><c><![CDATA[2]]></c></item>"
     ]
-    assert hidden(Item("<item>1</item>"), tags=("item",)) == []
+    assert hidden(XmlItem("<item>1</item>"), tags=("item",)) == []
 
 
 def test_an_endless_item_is_given_up_in_bounded_memory() -> None:
@@ -153,7 +153,7 @@ def test_many_marks_take_linear_time(piece: str) -> None:
 def test_parsing_is_safe() -> None:
     names = declared_namespaces("<rss xmlns:wp='http://a' xmlns:x=\"http://b\" version='2'>")
     assert names == {"wp": "http://a", "x": "http://b"}
-    found = parse(Item("<item><wp:a>1\x08 &#x8;&#65;</wp:a></item>"), namespaces=names)
+    found = parse(XmlItem("<item><wp:a>1\x08 &#x8;&#65;</wp:a></item>"), namespaces=names)
     assert found is not None
     assert found.findtext("{http://a}a") == "1 A"
     for broken in (
@@ -165,4 +165,4 @@ def test_parsing_is_safe() -> None:
         "",
         "<item>&#zz;</item>",
     ):
-        assert parse(Item(broken), namespaces=names) is None
+        assert parse(XmlItem(broken), namespaces=names) is None

@@ -11,7 +11,7 @@ from tests.unit.corpus.importers.reading import Found, found_in
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.known import importer_of
-from twin_assets.corpus.importers.record import Record
+from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.wordpress_text import as_html
 
 HEAD = """<?xml version="1.0" encoding="UTF-8" ?>
@@ -194,5 +194,5 @@ def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> N
     with open_archive(path) as archive:
         assert importer_of(archive) is feed
         found = list(feed.read(archive, include=frozenset({"drafts", "private"})))
-    assert not [one for one in found if isinstance(one, Record)]
-    assert "not_a_post" in {one.reason for one in found if not isinstance(one, Record)}
+    assert not [one for one in found if isinstance(one, ExportRecord)]
+    assert "not_a_post" in {one.reason for one in found if not isinstance(one, ExportRecord)}

@@ -10,7 +10,7 @@ from typing import Any
 from tests.unit.corpus.importers.reading import Found, folder_of, found_in, zip_of
 from twin_assets.corpus.importers import x_archive
 from twin_assets.corpus.importers.threads import first_of_thread
-from twin_assets.corpus.importers.x_text import Cut, join_long_posts
+from twin_assets.corpus.importers.x_text import VisiblePost, join_long_posts
 
 ACCOUNT = {
     "email": "ada@example.org",
@@ -140,10 +140,16 @@ def test_long_posts_are_whole(tmp_path: Path) -> None:
 
 def test_two_posts_of_one_second_are_told_apart_by_their_beginnings() -> None:
     when = datetime(2023, 2, 9, tzinfo=UTC)
-    posts = {"1": Cut(when, "First begins so… https://t.co/1"), "2": Cut(when, "Second has…")}
-    notes = {"a": Cut(when, "Second has more words."), "b": Cut(when, "First begins so and ends.")}
+    posts = {
+        "1": VisiblePost(when, "First begins so… https://t.co/1"),
+        "2": VisiblePost(when, "Second has…"),
+    }
+    notes = {
+        "a": VisiblePost(when, "Second has more words."),
+        "b": VisiblePost(when, "First begins so and ends."),
+    }
     assert join_long_posts(notes, posts) == {"a": "2", "b": "1"}
-    assert join_long_posts({"c": Cut(None, "First begins so")}, posts) == {}
+    assert join_long_posts({"c": VisiblePost(None, "First begins so")}, posts) == {}
 
 
 def test_threads_are_one_text(tmp_path: Path) -> None:

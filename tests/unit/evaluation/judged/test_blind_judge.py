@@ -19,7 +19,7 @@ from twin_assets.evaluation.judged.blind_judge import (
     rated,
 )
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.judge import JudgedAnswer
 
 SAMPLES = ("The lock had been broken since the summer.", "It did not fit, and so I cursed it.")
 QUESTIONS = 12
@@ -50,9 +50,9 @@ def model(replies: Replies, monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingS
         yield server
 
 
-def answers(manner: str) -> list[Answered]:
+def answers(manner: str) -> list[JudgedAnswer]:
     return [
-        Answered(f"Why {number}?", f"{manner} answer {number}.", (f"passage {number}",))
+        JudgedAnswer(f"Why {number}?", f"{manner} answer {number}.", (f"passage {number}",))
         for number in range(QUESTIONS)
     ]
 
@@ -127,9 +127,9 @@ def test_one_unreadable_rating_costs_one_question_and_many_refuse(
 
 def test_equal_answers_are_asked_about_once_and_empty_ones_never(model: RatingServer) -> None:
     judge = BlindJudge("openai/judge", samples=SAMPLES)
-    one = Answered("Why?", "alas")
+    one = JudgedAnswer("Why?", "alas")
 
-    assert judge.rate([one, one, Answered("Why?", "  ")]) == [
+    assert judge.rate([one, one, JudgedAnswer("Why?", "  ")]) == [
         Rating(0.5, 0.25),
         Rating(0.5, 0.25),
         Rating(0.0, 0.0),

@@ -18,8 +18,8 @@ from twin_assets.evaluation.judged.faithfulness import (
     lines,
     measure_faithfulness,
 )
-from twin_resources.quality.judges.judge import Answered
-from twin_resources.quality.judges.sentence_plants import WRONG_KINDS, PlantedSentence
+from twin_resources.quality.judges.judge import JudgedAnswer
+from twin_resources.quality.judges.planted_sentences import WRONG_KINDS, PlantedSentence
 
 DOCUMENTS = 20
 FALSE_ALARMS, CAUGHT = 0.05, 0.9
@@ -59,9 +59,11 @@ def calibration_of(judge: DrawnJudge) -> SentenceCalibration:
     return found
 
 
-def answered_with(chance: np.random.Generator, *, wrong: float) -> list[Answered]:
+def answered_with(chance: np.random.Generator, *, wrong: float) -> list[JudgedAnswer]:
     kinds = ["elsewhere" if chance.random() < wrong else "right" for _ in range(120)]
-    return [Answered("What?", f"{kind} sentence about clocks.", ("A passage.",)) for kind in kinds]
+    return [
+        JudgedAnswer("What?", f"{kind} sentence about clocks.", ("A passage.",)) for kind in kinds
+    ]
 
 
 def measured(seed: int, *, wrong: float, **caught: float) -> Faithfulness:
@@ -155,11 +157,11 @@ def test_too_few_sentences_are_not_measured() -> None:
 def test_only_what_an_answer_claims_is_judged() -> None:
     passage = ("A passage.",)
     answers = [
-        Answered("q", "The clock stopped. It was the spring. And then the pend", passage),
-        Answered("q", "The clock stopped because the", passage),
-        Answered("q", "Would you believe that? The clock stopped.", passage),
-        Answered("q", "I don't know about that.", passage),
-        Answered("q", "The clock stopped.", ()),
+        JudgedAnswer("q", "The clock stopped. It was the spring. And then the pend", passage),
+        JudgedAnswer("q", "The clock stopped because the", passage),
+        JudgedAnswer("q", "Would you believe that? The clock stopped.", passage),
+        JudgedAnswer("q", "I don't know about that.", passage),
+        JudgedAnswer("q", "The clock stopped.", ()),
     ]
 
     assert claims_of(answers) == [

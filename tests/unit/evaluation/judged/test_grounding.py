@@ -15,7 +15,7 @@ from twin_assets.evaluation.judged.grounding import (
     with_other_passages,
 )
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import Answered
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 
 SUBJECTS = (
@@ -25,18 +25,18 @@ SUBJECTS = (
 JUDGE = SupportJudge(embed, embedder="words")
 
 
-def answered(*, grounded: bool) -> list[Answered]:
-    found: list[Answered] = []
+def answered(*, grounded: bool) -> list[JudgedAnswer]:
+    found: list[JudgedAnswer] = []
     for turn, subject in enumerate(SUBJECTS * 2):
         first, second, third, fourth = subject.split()
         passage = f"The {first} needs its {second}. Without a {third} no {fourth} will help."
         said = f"A {first} needs a {second}, and the {third} helps the {fourth}."
         elsewhere = "Somebody walked through several streets until evening came slowly."
-        found.append(Answered(f"What {turn}?", said if grounded else elsewhere, (passage,)))
+        found.append(JudgedAnswer(f"What {turn}?", said if grounded else elsewhere, (passage,)))
     return found
 
 
-def scores(answers: list[Answered]) -> list[float]:
+def scores(answers: list[JudgedAnswer]) -> list[float]:
     return JUDGE.score_all(answers)
 
 

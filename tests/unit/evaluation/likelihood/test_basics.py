@@ -10,7 +10,7 @@ import pytest
 from twin_assets.evaluation.likelihood.basics import ABOVE_BASE_BY, claim, compare, lines, rows
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.instructions.basic_instructions import instructions
-from twin_assets.instructions.near_duplicates import words_of
+from twin_assets.instructions.similar_keys import words_of
 from twin_resources.errors import TwinError
 
 IDS = [one.id for one in instructions()]

@@ -12,7 +12,7 @@ from twin_assets.evaluation.likelihood import control
 from twin_assets.evaluation.likelihood.control import compare, other_rows, own_rows
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
-from twin_resources.quality.judges.texts import Hand
+from twin_resources.quality.judges.texts import WriterSample
 
 
 def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:
@@ -69,8 +69,10 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
         }
     )
     hands = [
-        Hand("tomas", tuple((f"2016-03-27-post-{n}", f"Text {n}. {answer}") for n in range(50))),
-        Hand("few", (("a", "One passage alone."),)),
+        WriterSample(
+            "tomas", tuple((f"2016-03-27-post-{n}", f"Text {n}. {answer}") for n in range(50))
+        ),
+        WriterSample("few", (("a", "One passage alone."),)),
     ]
 
     own, other = own_rows(passages, DEFAULT_TEMPLATE), other_rows(passages, hands, DEFAULT_TEMPLATE)

@@ -12,11 +12,11 @@ import torch
 
 from tests.unit.evaluation.served.test_base_scores import NoTables
 from twin_assets.evaluation import measurement
-from twin_assets.evaluation.kept_values import KeptValues
-from twin_assets.evaluation.likelihood import losses
+from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
+from twin_assets.evaluation.likelihood import sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
-from twin_assets.evaluation.progress import Clock, Progress
-from twin_assets.evaluation.question import Question, Subject
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
 CHAT = (
@@ -71,19 +71,19 @@ def test_an_incumbent_of_another_base_model_reads_the_same_passages_in_its_own_t
     read = passages()
     texts = [part["content"] for talk in read["messages"].to_list() for part in talk]
     texts += ["system: user: assistant: </s>", "assistant"]
-    base = Subject("base model", "b", base_model(tmp_path / "base", by=mine, texts=texts))
-    incumbent = Subject("v3", "i", base_model(tmp_path / "former", by=other, texts=texts))
-    question = Question(
-        checkpoint="c", candidate=Subject("candidate", "c", base.base_folder), base=base,
+    base = EvaluatedModel("base model", "b", base_model(tmp_path / "base", by=mine, texts=texts))
+    incumbent = EvaluatedModel("v3", "i", base_model(tmp_path / "former", by=other, texts=texts))
+    question = EvaluationSpec(
+        checkpoint="c", candidate=EvaluatedModel("candidate", "c", base.base_folder), base=base,
         incumbent=incumbent, template=DEFAULT_TEMPLATE.hash, dataset=read, dataset_version="d",
         trained_on=frozenset(), token_budget=100_000, questions=30,
     )  # fmt: skip
 
     reading, _ = measurement._reading(question, read, [])
-    stored = Likelihoods(KeptValues(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+    stored = Likelihoods(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
     models = {"base": base, "candidate": question.candidate, "incumbent": incumbent}
-    found = losses.read_by(
-        reading, **models, stored=stored, clock=Clock(), progress=Progress(lambda _line: None)
+    found = sample_likelihoods.read_by(
+        reading, **models, stored=stored, clock=Clock(), progress=ProgressLines(lambda _line: None)
     )
 
     assert not any(
@@ -104,7 +104,7 @@ def test_an_incumbent_of_another_base_model_reads_the_same_passages_in_its_own_t
     assert nats / counted == pytest.approx(math.log(vocabulary_of(incumbent)), rel=0.1)
 
 
-def vocabulary_of(model: Subject) -> int:
+def vocabulary_of(model: EvaluatedModel) -> int:
     from transformers import AutoConfig
 
     config: Any = AutoConfig.from_pretrained(model.base_folder)

@@ -9,25 +9,25 @@ from tests.unit.evaluation.served.test_base_scores import NoTables
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.judged import faithfulness, grounding
-from twin_assets.evaluation.kept_values import KeptValues
+from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import (
-    Asked,
     CandidateAnswers,
-    Said,
+    PromptAnswers,
+    PromptSet,
     everything_asked,
 )
-from twin_assets.evaluation.style import voice
-from twin_assets.evaluation.style.delta import Text
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.delta import DocumentText
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
-from twin_resources.quality.judges.texts import Hand, bundled_hands
-from twin_resources.quality.judges.topic import Pair, TopicJudge, calibrate_topic
-from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
+from twin_resources.quality.judges.texts import WriterSample, bundled_hands
+from twin_resources.quality.judges.topic import TopicJudge, TopicPair, calibrate_topic
+from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 
 QUESTIONS = 35
 HEDGED = (
@@ -37,28 +37,28 @@ HEDGED = (
 
 
 @pytest.fixture(scope="module")
-def hands() -> dict[str, Hand]:
+def hands() -> dict[str, WriterSample]:
     return {hand.name: hand for hand in bundled_hands(without=[])}
 
 
 @pytest.fixture(scope="module")
-def judges(hands: dict[str, Hand]) -> Judges:
+def judges(hands: dict[str, WriterSample]) -> Judges:
     own, other = hands["mara-lindqvist"].passages[:120], hands["tomas-okafor"].passages[:120]
     base = tuple((str(number), HEDGED.format(number)) for number in range(60))
-    pairs = [Pair(f"What of {text[:60]}?", text, document) for document, text in own]
-    people = [Source("tomas", other)]
+    pairs = [TopicPair(f"What of {text[:60]}?", text, document) for document, text in own]
+    people = [WriterTexts("tomas", other)]
     return Judges(
         support=SupportJudge(embed, embedder="words"),
         topic=TopicJudge(calibrate_topic(pairs, embed=embed, embedder="words"), embed),
         voice=VoiceJudge(
-            calibrate_voice(Source("mara", own), [*people, Source("base model", base)])
+            calibrate_voice(WriterTexts("mara", own), [*people, WriterTexts("base model", base)])
         ),
-        voice_people=VoiceJudge(calibrate_voice(Source("mara", own), people)),
+        voice_people=VoiceJudge(calibrate_voice(WriterTexts("mara", own), people)),
     )
 
 
 @pytest.fixture(scope="module")
-def samples(hands: dict[str, Hand]) -> pl.DataFrame:
+def samples(hands: dict[str, WriterSample]) -> pl.DataFrame:
     rows = []
     for number, (document, text) in enumerate(hands["mara-lindqvist"].passages[120:160]):
         question = f"What of {text[:60]}?"
@@ -74,11 +74,11 @@ def samples(hands: dict[str, Hand]) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def asked(samples: pl.DataFrame) -> Asked:
+def asked(samples: pl.DataFrame) -> PromptSet:
     return asked_of(samples, questions=QUESTIONS)
 
 
-def asked_of(samples: pl.DataFrame, *, questions: int) -> Asked:
+def asked_of(samples: pl.DataFrame, *, questions: int) -> PromptSet:
     chunks = samples.select(pl.col("sample_id").str.replace("s", "c"), "answer")
     return everything_asked(
         samples,
@@ -94,20 +94,20 @@ def answered(text: str) -> ServedAnswer:
     return ServedAnswer(text, tuple(range(30)), (), seconds=0.5)
 
 
-def said_by(asked: Asked, held_out: list[str], other: str) -> Said:
+def said_by(asked: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
     texts = [*held_out, *[other] * (len(asked.red_team) + len(asked.unanswerable))]
     base = {at: HEDGED.format(at) for at in range(len(asked.prompts))}
-    return Said(dict(enumerate(map(answered, texts))), base, wall_s=9.0, at_once=2)
+    return PromptAnswers(dict(enumerate(map(answered, texts))), base, wall_s=9.0, at_once=2)
 
 
-def scores_for(asked: Asked, judges: Judges) -> BaseScores:
-    kept = KeptValues(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
+def scores_for(asked: PromptSet, judges: Judges) -> BaseScores:
+    kept = MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
     scores = BaseScores(kept, ["base"], asked.prompts)
     measures.announce(scores, asked, judges)
     return scores
 
 
-def test_the_prompts_of_all_measures_are_one_list(asked: Asked, judges: Judges) -> None:
+def test_the_prompts_of_all_measures_are_one_list(asked: PromptSet, judges: Judges) -> None:
     assert len(asked.held_out) == len(asked.with_posts) == QUESTIONS
     assert len(asked.red_team) == len(safety.red_team_prompts())
     assert asked.of_candidate == range(asked.with_posts.start)
@@ -124,7 +124,7 @@ def test_an_author_with_fewer_questions_is_asked_all_of_them(samples: pl.DataFra
 
 
 def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
-    asked: Asked, judges: Judges
+    asked: PromptSet, judges: Judges
 ) -> None:
     said = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own], "I don't know.")
     scores = scores_for(asked, judges)
@@ -134,7 +134,7 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     on_topic = measures.topic(asked, said, scores, judges.topic)
     assert on_topic.candidate > on_topic.base
     found = measures.voices(asked, said, scores, judges, base_parameters=135_000_000)
-    assert voice.sounds_less_like_the_base(found).passed, found
+    assert voice_scores.sounds_less_like_the_base(found).passed, found
     assert found.against_people is not None
     safe = measures.red_team(asked, said, scores, ["training"])
     assert safe is not None
@@ -154,31 +154,35 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     assert scores.missing() == [], "all scores of the base are known now"
 
 
-def test_the_bases_own_answers_and_recited_texts_are_refused(asked: Asked, judges: Judges) -> None:
+def test_the_bases_own_answers_and_recited_texts_are_refused(
+    asked: PromptSet, judges: Judges
+) -> None:
     recited = "The keeper of the lamp wrote down every ship that passed the point in the night."
     said = said_by(asked, [HEDGED.format(at) for at in asked.held_out], recited)
     scores = scores_for(asked, judges)
 
     found = measures.voices(asked, said, scores, judges, base_parameters=135_000_000)
-    assert voice.sounds_less_like_the_base(found).passed is False
+    assert voice_scores.sounds_less_like_the_base(found).passed is False
     _, copied = measures.recited(asked, said, CandidateAnswers([], [], []), [f"So: {recited}"])
     assert memorisation.claim(copied).passed is False
 
 
-def test_without_a_voice_judge_the_reason_is_told(asked: Asked, judges: Judges) -> None:
+def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judges) -> None:
     without = Judges(judges.support, judges.topic, None, None, voice_why_not="only 3 texts")
     said = said_by(asked, asked.own, "I don't know.")
 
     found = measures.voices(asked, said, scores_for(asked, without), without, base_parameters=None)
 
-    assert voice.sounds_less_like_the_base(found).passed is None
-    assert "only 3 texts" in voice.sounds_less_like_the_base(found).detail
+    assert voice_scores.sounds_less_like_the_base(found).passed is None
+    assert "only 3 texts" in voice_scores.sounds_less_like_the_base(found).detail
 
 
 def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not(
-    asked: Asked, hands: dict[str, Hand]
+    asked: PromptSet, hands: dict[str, WriterSample]
 ) -> None:
-    own = [Text(document, text) for document, text in hands["mara-lindqvist"].passages[:120]]
+    own = [
+        DocumentText(document, text) for document, text in hands["mara-lindqvist"].passages[:120]
+    ]
     judge = SentenceSupport(embed, embedder="words")
     # as long as the model's answers are, so that the last sentence is cut off
     right = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own], "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from twin_assets.evaluation.kept_values import KeptValues
+from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.served.base_scores import BaseScores
 
 PROMPTS = [[{"role": "user", "content": f"question {number}"}] for number in range(5)]
@@ -23,7 +23,7 @@ def lengths(_positions: Sequence[int], answers: list[str]) -> list[float]:
     return [float(len(text)) for text in answers]
 
 
-def scores(kept: KeptValues, *, base: str = "base 1", topic: str = "t1") -> BaseScores:
+def scores(kept: MeasurementCache, *, base: str = "base 1", topic: str = "t1") -> BaseScores:
     found = BaseScores(kept, [base, "engine", 40], PROMPTS)
     found.want("topic", topic, range(3))
     found.want("voice", "v1", range(3))
@@ -32,11 +32,11 @@ def scores(kept: KeptValues, *, base: str = "base 1", topic: str = "t1") -> Base
 
 
 @pytest.fixture
-def kept() -> KeptValues:
-    return KeptValues(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
+def kept() -> MeasurementCache:
+    return MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
 
 
-def test_everything_is_asked_once_and_then_nothing(kept: KeptValues) -> None:
+def test_everything_is_asked_once_and_then_nothing(kept: MeasurementCache) -> None:
     first = scores(kept)
     assert first.missing() == [0, 1, 2, 3, 4]
     answers = {number: "x" * (number + 1) for number in range(5)}
@@ -51,7 +51,9 @@ def test_everything_is_asked_once_and_then_nothing(kept: KeptValues) -> None:
     assert again.scores("flags", {}, lengths) == [4.0, 5.0]
 
 
-def test_another_judge_asks_its_own_prompts_again_and_another_base_all(kept: KeptValues) -> None:
+def test_another_judge_asks_its_own_prompts_again_and_another_base_all(
+    kept: MeasurementCache,
+) -> None:
     first = scores(kept)
     for measure in ("topic", "voice", "flags"):
         first.scores(measure, dict.fromkeys(range(5), "x"), lengths)

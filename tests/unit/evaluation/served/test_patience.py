@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving import patience as patience_of
+from twin_resources.models.serving import stall_policy as patience_of
 from twin_resources.models.serving.model_server import RunningServer
-from twin_resources.models.serving.patience import PATIENCE, Patience
 from twin_resources.models.serving.served_model import ask
+from twin_resources.models.serving.stall_policy import PATIENCE, StallPolicy
 
 PROMPT = [[{"role": "user", "content": "Why?"}]]
 # A server of another process that takes a request, says so, and never answers.
@@ -118,7 +118,7 @@ def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing() -
         return True
 
     with serving(slow_twice) as server, httpx.Client(trust_env=False) as client:
-        patience = Patience(server.as_running(ours=True), limit_s=0.75)
+        patience = StallPolicy(server.as_running(ours=True), limit_s=0.75)
         first = patience.post(client, {})
         assert patience.limit_s == PATIENCE * 0.75
         second = patience.post(client, {})

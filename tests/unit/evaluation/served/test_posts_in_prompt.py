@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twin_assets.evaluation.served.posts_in_prompt import MOST_WORDS, posts_for_prompt, with_posts
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
-from twin_resources.quality.judges.topic import Pair
+from twin_resources.quality.judges.topic import TopicPair
 
 
-def pair(document: int, words: int) -> Pair:
-    return Pair("A question?", " ".join(f"w{document}" for _ in range(words)), f"d{document}")
+def pair(document: int, words: int) -> TopicPair:
+    return TopicPair("A question?", " ".join(f"w{document}" for _ in range(words)), f"d{document}")
 
 
 def test_five_documents_each_with_its_longest_passage() -> None:

@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from twin_assets.evaluation.progress import Clock, Progress
+from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.served import served_answers
-from twin_assets.evaluation.served.served_answers import Asked, ask_both
+from twin_assets.evaluation.served.served_answers import PromptSet, ask_both
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.models.serving.served_model import (
-    Pile,
     Prompt,
+    PromptQueue,
     _token_id,
     ask_several,
     serve_for,
@@ -107,7 +107,7 @@ def test_prompts_that_several_servers_share_come_back_in_order(servers: int) -> 
 
 def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> None:
     model = Model()
-    pile = Pile(prompts(12), tokens=[40, 16])
+    pile = PromptQueue(prompts(12), tokens=[40, 16])
 
     serve_for(pile, model.serve, servers=2)
 
@@ -123,7 +123,7 @@ def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> 
 
 def test_a_server_that_fails_ends_the_pile() -> None:
     model = Model(seconds=0.01)
-    pile = Pile([*prompts(1), *prompts(1, "broken"), *prompts(40)], tokens=[4])
+    pile = PromptQueue([*prompts(1), *prompts(1, "broken"), *prompts(40)], tokens=[4])
 
     with pytest.raises(TwinError, match="500"):
         serve_for(pile, model.serve, servers=1)
@@ -132,8 +132,10 @@ def test_a_server_that_fails_ends_the_pile() -> None:
     assert len(model.started[0].asked) < 10
 
 
-def both(candidate: Model, base: Model, *, candidates: int, bases: int) -> served_answers.Said:
-    asked = Asked(
+def both(
+    candidate: Model, base: Model, *, candidates: int, bases: int
+) -> served_answers.PromptAnswers:
+    asked = PromptSet(
         questions=[], documents=[], own=[], passages=[],
         prompts=[list(one) for one in prompts(candidates + bases)],
         held_out=range(candidates),
@@ -147,7 +149,7 @@ def both(candidate: Model, base: Model, *, candidates: int, bases: int) -> serve
         serve=candidate.serve,
         serve_base=base.serve,
         clock=Clock(),
-        progress=Progress(lambda _line: None),
+        progress=ProgressLines(lambda _line: None),
     )
 
 

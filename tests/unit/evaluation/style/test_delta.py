@@ -11,8 +11,8 @@ import pytest
 
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_assets.evaluation.style import delta
-from twin_assets.evaluation.style.delta import Text, measure_delta, place, profile_of
-from twin_assets.instructions.passages import passages_of
+from twin_assets.evaluation.style.delta import DocumentText, measure_delta, place, profile_of
+from twin_assets.instructions.answer_passages import passages_of
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.texts import bundled_hands
 
@@ -20,11 +20,14 @@ FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def hands() -> dict[str, list[Text]]:
-    return {hand.name: [Text(*one) for one in hand.passages] for hand in bundled_hands(without=[])}
+def hands() -> dict[str, list[DocumentText]]:
+    return {
+        hand.name: [DocumentText(*one) for one in hand.passages]
+        for hand in bundled_hands(without=[])
+    }
 
 
-def split(texts: list[Text], held_out: int) -> tuple[list[Text], list[str]]:
+def split(texts: list[DocumentText], held_out: int) -> tuple[list[DocumentText], list[str]]:
     documents = sorted({one.document for one in texts})
     held = set(documents[-held_out:])
     return (
@@ -34,7 +37,7 @@ def split(texts: list[Text], held_out: int) -> tuple[list[Text], list[str]]:
 
 
 def test_unseen_posts_stand_with_their_author_and_others_do_not(
-    hands: dict[str, list[Text]],
+    hands: dict[str, list[DocumentText]],
 ) -> None:
     training, unseen = split(hands["mara-lindqvist"], 12)
     others, foreign = split(hands["tomas-okafor"], 12)
@@ -54,7 +57,9 @@ def test_unseen_posts_stand_with_their_author_and_others_do_not(
     assert found.base.distance.low > found.candidate.distance.high
 
 
-def test_a_hand_that_is_the_authors_own_is_not_told_apart(hands: dict[str, list[Text]]) -> None:
+def test_a_hand_that_is_the_authors_own_is_not_told_apart(
+    hands: dict[str, list[DocumentText]],
+) -> None:
     """The check of the measure itself fails where there is nothing to tell."""
     documents = sorted({one.document for one in hands["mara-lindqvist"]})
     random.Random(1).shuffle(documents)
@@ -71,13 +76,16 @@ def test_a_hand_that_is_the_authors_own_is_not_told_apart(hands: dict[str, list[
 
 
 def test_the_base_is_in_the_population_and_not_in_the_separation(
-    hands: dict[str, list[Text]],
+    hands: dict[str, list[DocumentText]],
 ) -> None:
     training, unseen = split(hands["mara-lindqvist"], 12)
     others = {"tomas": hands["tomas-okafor"]}
     alone = profile_of(training, others)
     # Its manner alone: with somebody's words it would be somebody.
-    chatty = [Text(str(n), one.text.replace(", ", " and it is ")) for n, one in enumerate(training)]
+    chatty = [
+        DocumentText(str(n), one.text.replace(", ", " and it is "))
+        for n, one in enumerate(training)
+    ]
 
     both = profile_of(training, others | {"base model": chatty})
     found = measure_delta(training, others | {"base model": chatty}, candidate=unseen)
@@ -88,7 +96,7 @@ def test_the_base_is_in_the_population_and_not_in_the_separation(
 
 
 def test_features_are_words_of_everybody_and_no_ones_subject(
-    hands: dict[str, list[Text]],
+    hands: dict[str, list[DocumentText]],
 ) -> None:
     found = profile_of(hands["mara-lindqvist"], {"tomas": hands["tomas-okafor"]}).features
 
@@ -104,9 +112,11 @@ def test_features_are_words_of_everybody_and_no_ones_subject(
     assert not (set(subjects) - everywhere) & set(found[:40])
 
 
-def test_a_hand_of_few_pools_takes_no_feature_away(hands: dict[str, list[Text]]) -> None:
+def test_a_hand_of_few_pools_takes_no_feature_away(hands: dict[str, list[DocumentText]]) -> None:
     others = {"tomas": hands["tomas-okafor"]}
-    few = {"base model": [Text(str(n), "It is a thing that is used. " * 20) for n in range(8)]}
+    few = {
+        "base model": [DocumentText(str(n), "It is a thing that is used. " * 20) for n in range(8)]
+    }
 
     with_few = profile_of(hands["mara-lindqvist"], others | few)
 
@@ -121,7 +131,7 @@ def test_typography_and_markdown_are_nobodys_habit() -> None:
     assert plain == typed == ["he", "said", '"', "don't", '"', "-", "twice", "..."]
 
 
-def test_too_few_words_measure_nothing_and_say_so(hands: dict[str, list[Text]]) -> None:
+def test_too_few_words_measure_nothing_and_say_so(hands: dict[str, list[DocumentText]]) -> None:
     training, unseen = split(hands["mara-lindqvist"], 12)
 
     with pytest.raises(TwinError, match="import more posts"):
@@ -134,12 +144,13 @@ def test_too_few_words_measure_nothing_and_say_so(hands: dict[str, list[Text]]) 
 
 
 def test_an_author_in_another_script_is_not_measured_and_is_told_why(
-    hands: dict[str, list[Text]],
+    hands: dict[str, list[DocumentText]],
 ) -> None:
     chance = random.Random(1)
     words = ["今日は", "雨が", "降る", "明日も", "晴れる", "川の", "水が", "高い"]
     own = [
-        Text(str(n), "、".join(chance.choice(words) for _ in range(90)) + "。") for n in range(60)
+        DocumentText(str(n), "、".join(chance.choice(words) for _ in range(90)) + "。")
+        for n in range(60)
     ]
 
     found = measure_delta(own, hands, candidate=[one.text for one in own[:20]])
@@ -162,11 +173,11 @@ def test_it_tells_the_two_shared_authors_apart(shared_posts: Path) -> None:
     assert mixed.separation < 0.7
 
 
-def prose(folder: Path) -> list[Text]:
+def prose(folder: Path) -> list[DocumentText]:
     files = sorted([*folder.glob("_posts/*.markdown"), *folder.glob("*/*.md")])[::5]
     bodies = ((path, FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))) for path in files)
     return [
-        Text(path.stem, passage.plain)
+        DocumentText(path.stem, passage.plain)
         for path, body in bodies
         for passage in passages_of(clean_markdown(body))
     ]

@@ -10,9 +10,15 @@ from collections.abc import Callable
 
 import pytest
 
-from twin_assets.evaluation.style import voice
-from twin_assets.evaluation.style.voice import Scores, Voice, measure_voice, not_measured, scores_of
-from twin_resources.quality.judges.voice import Source, VoiceJudge, calibrate_voice
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.voice_scores import (
+    Scores,
+    Voice,
+    measure_voice,
+    not_measured,
+    scores_of,
+)
+from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 PROMPTS = 36
@@ -40,9 +46,9 @@ def said_by(writer: Writer, seed: int, count: int = PROMPTS) -> list[str]:
     return ["".join(writer(chance) for _ in range(3)) for _ in range(count)]
 
 
-def source(name: str, writer: Writer, seed: int) -> Source:
+def source(name: str, writer: Writer, seed: int) -> WriterTexts:
     texts = said_by(writer, seed, 60)
-    return Source(name, tuple((f"{name}-{n // 2}", text) for n, text in enumerate(texts)))
+    return WriterTexts(name, tuple((f"{name}-{n // 2}", text) for n, text in enumerate(texts)))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,10 @@ def measured(
 def test_a_model_in_the_authors_voice_meets_both(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     found = measured(judges, said_by(author, 8))
 
-    less, like = voice.sounds_less_like_the_base(found), voice.sounds_like_this_author(found)
+    less, like = (
+        voice_scores.sounds_less_like_the_base(found),
+        voice_scores.sounds_like_this_author(found),
+    )
 
     assert less.passed is True
     assert like.passed is True
@@ -105,7 +114,7 @@ def test_a_model_that_talks_as_the_base_does_is_refused(
 ) -> None:
     found = measured(judges, said_by(assistant, 9))
 
-    claim = voice.sounds_less_like_the_base(found)
+    claim = voice_scores.sounds_less_like_the_base(found)
 
     assert claim.passed is False
     assert claim.threshold == 0.0
@@ -118,7 +127,7 @@ def test_another_authors_model_is_no_longer_the_base_and_not_this_author(
     """By people alone it scores like the neighbour it is; the base scores in between."""
     found = measured(judges, said_by(neighbour, 10))
 
-    assert voice.sounds_like_this_author(found).passed is False
+    assert voice_scores.sounds_like_this_author(found).passed is False
 
 
 def test_posts_in_the_prompt_that_do_better_refuse(
@@ -128,8 +137,8 @@ def test_posts_in_the_prompt_that_do_better_refuse(
     ahead = measured(judges, half)
     behind = measured(judges, half, with_posts=said_by(author, 13))
 
-    assert voice.sounds_less_like_the_base(ahead).passed is True
-    refused = voice.sounds_less_like_the_base(behind)
+    assert voice_scores.sounds_less_like_the_base(ahead).passed is True
+    refused = voice_scores.sounds_less_like_the_base(behind)
     assert refused.passed is False
     assert "posts of the author in its prompt" in refused.detail
 
@@ -137,7 +146,7 @@ def test_posts_in_the_prompt_that_do_better_refuse(
 def test_the_base_with_posts_has_to_be_asked(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     found = measured(judges, said_by(author, 8), with_posts=[])
 
-    claim = voice.sounds_less_like_the_base(found)
+    claim = voice_scores.sounds_less_like_the_base(found)
 
     assert claim.passed is None
     assert "posts in its prompt was not asked" in claim.detail
@@ -155,15 +164,15 @@ def test_too_few_questions_and_no_others_decide_nothing(
         base_parameters=None,
     )
 
-    assert voice.sounds_less_like_the_base(found).passed is None
-    assert "30 are needed" in voice.sounds_less_like_the_base(found).detail
+    assert voice_scores.sounds_less_like_the_base(found).passed is None
+    assert "30 are needed" in voice_scores.sounds_less_like_the_base(found).detail
     alone = measured((judge, judge), said_by(author, 8))
     nobody = Voice(alone.prompts, alone.documents, alone.against_all, None, 10**9)
-    assert voice.sounds_like_this_author(nobody).passed is None
-    assert "nobody else's text" in voice.sounds_like_this_author(nobody).detail
+    assert voice_scores.sounds_like_this_author(nobody).passed is None
+    assert "nobody else's text" in voice_scores.sounds_like_this_author(nobody).detail
     why = not_measured(40, "no calibration")
-    assert voice.sounds_less_like_the_base(why).detail == "not decided: no calibration"
-    assert voice.lines(why) == ["Voice: not measured, no calibration."]
+    assert voice_scores.sounds_less_like_the_base(why).detail == "not decided: no calibration"
+    assert voice_scores.lines(why) == ["Voice: not measured, no calibration."]
 
 
 @pytest.mark.parametrize(
@@ -181,13 +190,13 @@ def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJud
 
     assert found.against_people is not None
     assert found.against_people.gap_closed is None
-    assert "score alike" in voice.sounds_like_this_author(found).detail
+    assert "score alike" in voice_scores.sounds_like_this_author(found).detail
 
 
 def test_the_report_tells_every_figure_with_its_interval(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    [_, _, of_all, of_people, *rest] = voice.lines(measured(judges, said_by(author, 8)))
+    [_, _, of_all, of_people, *rest] = voice_scores.lines(measured(judges, said_by(author, 8)))
 
     assert of_all.startswith("| base model, neighbour (AUC 1.000) |")
     assert of_people.startswith("| neighbour (AUC 1.000) |")
@@ -196,7 +205,7 @@ def test_the_report_tells_every_figure_with_its_interval(
 
 
 def test_the_authors_answer_is_no_longer_than_the_one_beside_it() -> None:
-    assert voice.as_long_as(["a b c d", "e f", "g h"], ["1 2", "1 2 3", ""]) == [
+    assert voice_scores.as_long_as(["a b c d", "e f", "g h"], ["1 2", "1 2 3", ""]) == [
         "a b",
         "e f",
         "g h",

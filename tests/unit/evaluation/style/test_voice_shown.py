@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.style.delta import Text
-from twin_assets.evaluation.style.voice_shown import OTHER, lines, measure_voice_shown
+from twin_assets.evaluation.style.delta import DocumentText
+from twin_assets.evaluation.style.voice_figures import OTHER, lines, measure_voice_shown
 from twin_resources.quality.judges.voice_shown import ShownHabit, VoiceShown
 
 OWN = "And there it was, the lamp; and nobody spoke. They went on."
 BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."
 
 
-def own(count: int = 24, *, rare: str = "") -> list[Text]:
+def own(count: int = 24, *, rare: str = "") -> list[DocumentText]:
     return [
-        Text(f"post-{n}", f"{OWN} {rare}" if rare and n < count // 3 else OWN) for n in range(count)
+        DocumentText(f"post-{n}", f"{OWN} {rare}" if rare and n < count // 3 else OWN)
+        for n in range(count)
     ]
 
 

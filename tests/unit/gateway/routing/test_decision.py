@@ -11,12 +11,12 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import PAID, drawn, features, fitted_policy
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.gone import Gone, Subject
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import class_table
 from twin_resources.router.decision import decide, features_of, lot, point_of
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels
-from twin_resources.router.pacing import Money, Pace
+from twin_resources.router.pacing import BudgetLeft, SpendingPace
 from twin_resources.router.policy_file import (
     RoutingPolicy,
     policy_file,
@@ -97,8 +97,8 @@ def test_a_class_with_few_labels_is_shrunk_to_the_others() -> None:
     assert class_table(["one"], [0.5])[0].labels == 1
 
 
-def _pace(policy: RoutingPolicy, *, every: float, count: int = 200) -> Pace:
-    pace, found = Pace(), drawn(count, seed=11)
+def _pace(policy: RoutingPolicy, *, every: float, count: int = 200) -> SpendingPace:
+    pace, found = SpendingPace(), drawn(count, seed=11)
     predicted = policy.gain.predict(features(found))
     for number in range(count):
         pace.see(number * every, predicted[number], np.array([0.0, PAID.usd]))
@@ -108,7 +108,7 @@ def _pace(policy: RoutingPolicy, *, every: float, count: int = 200) -> Pace:
 def test_with_enough_money_the_certified_step_holds(policy: RoutingPolicy) -> None:
     pace = _pace(policy, every=10.0)
     step = pace.look(
-        2000.0, Money(10.0, 3600.0), policy.steps, policy.prices, certified=policy.in_force
+        2000.0, BudgetLeft(10.0, 3600.0), policy.steps, policy.prices, certified=policy.in_force
     )
     assert step == policy.in_force == pace.step
 
@@ -119,19 +119,19 @@ def test_with_too_little_money_a_cheaper_step_does_and_the_margin_is_not_held(
     pace = _pace(policy, every=1.0)
     kept = policy.step.kept
     # a quarter of what the certified step would spend on 3,600 questions
-    money = Money(0.25 * kept * 3600 * PAID.usd, 3600.0)
+    money = BudgetLeft(0.25 * kept * 3600 * PAID.usd, 3600.0)
     step = pace.look(200.0, money, policy.steps, policy.prices, certified=policy.in_force)
     assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
     routed = decide(policy, _row(policy, 1), point=0.5, step=step)
     assert not routed.margin_held
     assert "margin not held" in routed.reason
     assert pace.look(
-        260.0, Money(0.0, 100.0), policy.steps, policy.prices, certified=policy.in_force
+        260.0, BudgetLeft(0.0, 100.0), policy.steps, policy.prices, certified=policy.in_force
     ) == (len(policy.steps) - 1)
 
 
 def test_four_processes_share_the_money(policy: RoutingPolicy) -> None:
-    money = Money(policy.step.kept * 3600 * PAID.usd, 3600.0)
+    money = BudgetLeft(policy.step.kept * 3600 * PAID.usd, 3600.0)
     alone, of_four = (
         _pace(policy, every=1.0).look(
             200.0,
@@ -147,9 +147,9 @@ def test_four_processes_share_the_money(policy: RoutingPolicy) -> None:
 
 
 def test_the_pace_is_looked_at_once_a_minute(policy: RoutingPolicy) -> None:
-    pace = Pace()
+    pace = SpendingPace()
     assert pace.is_due(0.0)
-    pace.look(0.0, Money(1.0, 1.0), policy.steps, policy.prices, certified=policy.in_force)
+    pace.look(0.0, BudgetLeft(1.0, 1.0), policy.steps, policy.prices, certified=policy.in_force)
     assert not pace.is_due(59.0)
     assert pace.is_due(60.0)
 
@@ -200,9 +200,9 @@ def test_forgetting_finds_a_readers_trace_in_the_file(
     path = policy_file(tmp_path, "mara")
     write_routing_policy(path, policy)
 
-    def of(trace: str) -> Gone:
+    def of(trace: str) -> ErasureTarget:
         ids = frozenset({trace})
-        return Gone(Subject("reader", "", "0123456789abcdef"), ids=ids, traces=ids)
+        return ErasureTarget(ErasureSubject("reader", "", "0123456789abcdef"), ids=ids, traces=ids)
 
     assert held_in(path, of(policy.label_ids[200])) is not None
     assert held_in(path, of("f" * 32)) is None

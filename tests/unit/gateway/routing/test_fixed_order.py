@@ -22,7 +22,7 @@ from twin_resources.router.fixed_order import (
 )
 from twin_resources.router.gain import fit, folds_of
 from twin_resources.statistics import promotion
-from twin_resources.statistics.promotion import Pair
+from twin_resources.statistics.promotion import PairedDifference
 
 
 def _steps(count: int, *, seed: int = 0) -> tuple[PriceStep, ...]:
@@ -37,7 +37,7 @@ def test_the_bet_is_the_one_of_the_releases() -> None:
     differences = np.clip(random.normal(0.02, 0.2, 300), -1, 1)
     state = promotion.begin(claims=("quality",), margin=MARGIN, alpha=1e-12)
     for number, item in enumerate(differences, start=1):
-        state = promotion.fold(state, Pair(number, {"quality": float(item)}))
+        state = promotion.fold(state, PairedDifference(number, {"quality": float(item)}))
     assert log_evidence(differences, margin=MARGIN) == pytest.approx(state.highest["quality"])
 
 

@@ -1,0 +1,80 @@
+"""A sync in a process that kills itself at a numbered place.
+
+Belongs here: what the killed process runs. Does not belong here: what must be true afterwards
+(`test_rework_killed.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lance
+import polars as pl
+from sqlalchemy import event
+
+from tests.graph.tables.words import posts
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import SyncResult, Tables
+
+# Rows are keyed by their word, so a word that moves from one post to another changes its owner.
+SCHEMA: dict[str, pl.DataType] = {"word": pl.String(), "post": pl.String()}
+
+
+def by_word(rows: pl.DataFrame) -> pl.DataFrame:
+    """The words of each post; no word is in two posts."""
+    split = rows.filter(pl.col("text") != "").with_columns(pl.col("text").str.split(" "))
+    return split.explode("text").select(pl.col("text").alias("word"), "post")
+
+
+def sync(
+    folder: Path,
+    texts: Mapping[str, str],
+    version: str,
+    *,
+    state: State | None = None,
+) -> SyncResult:
+    """Rework the table of a folder, one post a batch."""
+    opened = state or State.open(f"sqlite:///{folder}/state.sqlite")
+    tables = Tables(str(folder / "tables"), state=opened)
+    return tables.sync(
+        posts(texts),
+        "words",
+        author="mara",
+        key="post",
+        function=by_word,
+        version=version,
+        schema=SCHEMA,
+        row_key="word",
+        batch_rows=1,
+    )
+
+
+def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, at: int) -> None:
+    """Rework, and be killed at boundary number `at`; `boundaries` counts those that there are."""
+    state = State.open(f"sqlite:///{folder}/state.sqlite")
+    passed = 0
+
+    def boundary() -> None:
+        nonlocal passed
+        if passed == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        passed += 1
+
+    def around(call: Callable[..., Any]) -> Callable[..., Any]:
+        def bounded(*args: Any, **named: Any) -> Any:
+            boundary()
+            result = call(*args, **named)
+            boundary()
+            return result
+
+        return bounded
+
+    event.listen(state.engine, "commit", lambda _connection: boundary())
+    # Before a Lance commit its files are written and belong to no version; after it, they do.
+    lance.LanceDataset.commit = staticmethod(around(lance.LanceDataset.commit))
+    sync(folder, texts, version, state=state)
+    (folder / "boundaries").write_text(str(passed))

@@ -1,0 +1,378 @@
+"""Rework on real Lance: what is computed, what is written, what stays as it was."""
+
+from __future__ import annotations
+
+import lance
+import lancedb
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from tests.graph.tables.words import SCHEMA, posts, sync_words, words
+from twin_resources.errors import TwinError
+from twin_resources.storage.tables.sync import WrongRows
+from twin_resources.storage.tables.tables import TableMissing, Tables, Upstream
+
+TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
+
+
+def rebuilt(tables: Tables, texts: dict[str, str], version: str = "1") -> str:
+    """The data version of a table made at once from these posts."""
+    return sync_words(tables, texts, author="rebuilt", version=version).data_version
+
+
+def test_the_first_rework_computes_everything(tables: Tables) -> None:
+    done = sync_words(tables, TEXTS)
+    assert (done.rows, done.computed, done.written, done.deleted) == (6, 4, 6, 0)
+    assert_frame_equal(tables.read("words", "mara"), words(posts(TEXTS)).sort("word_id"))
+    assert done.bytes_written > 0
+
+
+def test_a_second_rework_computes_and_writes_nothing(tables: Tables) -> None:
+    first = sync_words(tables, TEXTS)
+    again = sync_words(tables, TEXTS)
+    assert (again.computed, again.written, again.deleted, again.bytes_written) == (0, 0, 0, 0)
+    assert again.lance_version == first.lance_version
+    assert again.data_version == first.data_version
+
+
+def test_the_function_sees_changed_inputs_only_in_bounded_batches(tables: Tables) -> None:
+    seen: list[list[str]] = []
+
+    def watched(rows: pl.DataFrame) -> pl.DataFrame:
+        seen.append(rows["post"].to_list())
+        return words(rows)
+
+    sync_words(tables, TEXTS, function=watched)
+    assert seen == [["a", "b"], ["c", "d"]]
+    seen.clear()
+    sync_words(tables, TEXTS | {"b": "edited", "e": "new"}, function=watched)
+    assert seen == [["b", "e"]]
+
+
+def test_an_edited_post_loses_the_rows_that_it_no_longer_gives(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+    done = sync_words(tables, TEXTS | {"d": "four"})
+    assert (done.computed, done.written, done.deleted, done.rows) == (1, 1, 2, 4)
+    assert tables.read("words", "mara", columns=["word"])["word"].to_list() == [
+        "one", "two", "three", "four",
+    ]  # fmt: skip
+
+
+def test_a_vanished_post_loses_its_rows(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+    done = sync_words(tables, {"a": "one two"})
+    assert (done.computed, done.written, done.deleted, done.rows) == (0, 0, 4, 2)
+    assert done.data_version == rebuilt(tables, {"a": "one two"})
+
+
+def test_no_post_at_all_leaves_an_empty_table(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+    done = sync_words(tables, {})
+    assert done.rows == 0
+    assert done.data_version == rebuilt(tables, {})
+    assert tables.read("words", "mara").schema == pl.Schema(SCHEMA)
+
+
+def test_the_data_version_does_not_know_the_way(tables: Tables) -> None:
+    sync_words(tables, {"a": "x", "z": "gone"})
+    sync_words(tables, {"a": "one two", "b": "other"})
+    assert sync_words(tables, TEXTS).data_version == rebuilt(tables, TEXTS)
+
+
+def test_a_new_function_version_computes_all_and_is_another_data_version(tables: Tables) -> None:
+    first = sync_words(tables, TEXTS)
+    second = sync_words(tables, TEXTS, version="2")
+    assert second.computed == 4
+    assert second.data_version != first.data_version
+    assert second.data_version == rebuilt(tables, TEXTS, version="2")
+    assert sync_words(tables, TEXTS, version="2").computed == 0
+
+
+def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:
+    sync_words(tables, {"c": ""})
+    assert sync_words(tables, {"c": ""}).computed == 0
+    assert sync_words(tables, {"c": "now it speaks"}).computed == 1
+    assert sync_words(tables, {"c": ""}).computed == 1
+    assert sync_words(tables, {"c": ""}).computed == 0
+    assert sync_words(tables, {}).computed == 0
+    assert sync_words(tables, {"c": ""}).computed == 1, "a vanished input is not remembered"
+
+
+def test_authors_do_not_touch_each_other(tables: Tables) -> None:
+    sync_words(tables, TEXTS, author="mara")
+    sync_words(tables, {"a": "else"}, author="jose")
+    assert tables.read("words", "jose").height == 1
+    assert tables.read("words", "mara").height == 6
+
+
+def test_a_stored_upstream_costs_its_keys_and_hashes(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+    seen: list[pl.DataFrame] = []
+
+    def shout(rows: pl.DataFrame) -> pl.DataFrame:
+        seen.append(rows)
+        return rows.with_columns(pl.col("word").str.to_uppercase())
+
+    def sync_shouts() -> int:
+        upstream = Upstream("words", "mara", columns=["word_id", "word"])
+        schema: dict[str, pl.DataType] = {"word_id": pl.String(), "word": pl.String()}
+        return tables.sync(
+            upstream, "shouts", author="mara", key="word_id", function=shout, version="1",
+            schema=schema, row_key="word_id", batch_rows=4,
+        ).computed  # fmt: skip
+
+    assert sync_shouts() == 6
+    assert {tuple(frame.columns) for frame in seen} == {("word_id", "word")}
+    seen.clear()
+    assert sync_shouts() == 0
+    sync_words(tables, TEXTS | {"b": "drei"})
+    assert sync_shouts() == 1
+    assert [frame["word"].to_list() for frame in seen] == [["drei"]]
+    assert "DREI" in tables.read("shouts", "mara")["word"].to_list()
+
+
+def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+
+    def count(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.group_by("post").agg(pl.len().cast(pl.Int64).alias("words"))
+
+    schema: dict[str, pl.DataType] = {"post": pl.String(), "words": pl.Int64()}
+
+    def sync_counts() -> int:
+        return tables.sync(
+            Upstream("words", "mara"), "counts", author="mara", key="post", function=count,
+            version="1", schema=schema, row_key="post", batch_rows=2,
+        ).computed  # fmt: skip
+
+    assert sync_counts() == 3
+    assert dict(tables.read("counts", "mara").rows()) == {"a": 2, "b": 1, "d": 3}
+    sync_words(tables, TEXTS | {"d": "four five"})
+    assert sync_counts() == 1
+    assert dict(tables.read("counts", "mara").rows()) == {"a": 2, "b": 1, "d": 2}
+
+
+@pytest.mark.parametrize("by_function", [False, True])
+def test_a_group_is_computed_whole_when_one_of_its_members_changes(
+    tables: Tables, by_function: bool
+) -> None:
+    seen: list[set[str]] = []
+
+    def first_of_cluster(rows: pl.DataFrame) -> pl.DataFrame:
+        seen.append(set(rows["post"]))
+        return rows.with_columns(pl.col("post").min().over("cluster").alias("kept_as")).select(
+            "post", "kept_as"
+        )
+
+    schema: dict[str, pl.DataType] = {"post": pl.String(), "kept_as": pl.String()}
+
+    def sync_clusters(*rows: tuple[str, str, str]) -> dict[str, str]:
+        seen.clear()
+        frame = pl.DataFrame(rows, schema=["post", "text", "cluster"], orient="row")
+        tables.sync(
+            frame, "clusters", author="mara", key="post", function=first_of_cluster, version="1",
+            schema=schema, row_key="post", batch_rows=1,
+            group=(lambda upstream: upstream["cluster"]) if by_function else "cluster",
+        )  # fmt: skip
+        return dict(tables.read("clusters", "mara").rows())
+
+    a, b, c = ("a", "x", "g"), ("b", "x", "g"), ("c", "y", "h")
+    assert sync_clusters(a, b, c) == {"a": "a", "b": "a", "c": "c"}
+    assert seen == [{"a", "b"}, {"c"}]
+    assert sync_clusters(b, c) == {"b": "b", "c": "c"}
+    assert seen == [{"b"}]
+    assert sync_clusters(b, c) == {"b": "b", "c": "c"}
+    assert seen == []
+    assert sync_clusters(b, c, ("d", "x", "g")) == {"b": "b", "c": "c", "d": "b"}
+    assert seen == [{"b", "d"}]
+
+
+def test_a_row_may_move_to_another_input(tables: Tables) -> None:
+    """A renamed post: the row key is that of the content, its input another one."""
+
+    def by_content(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.select(pl.col("text").alias("content"), "post")
+
+    def sync(texts: dict[str, str]) -> list[str]:
+        schema: dict[str, pl.DataType] = {"content": pl.String()}
+        tables.sync(
+            posts(texts), "contents", author="mara", key="post", function=by_content,
+            version="1", schema=schema, row_key="content", batch_rows=1,
+        )  # fmt: skip
+        return tables.read("contents", "mara")["content"].to_list()
+
+    assert sync({"old-name": "text", "other": "else"}) == ["else", "text"]
+    assert sync({"new-name": "text", "other": "else"}) == ["else", "text"]
+    assert sync({"new-name": "else", "other": "text"}) == ["else", "text"]
+    assert sync({"new-name": "else"}) == ["else"]
+
+
+def test_a_changed_schema_makes_the_table_anew_in_one_commit(tables: Tables) -> None:
+    first = sync_words(tables, TEXTS)
+    tables.tag("words", "mara", "trained")
+    schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
+    done = tables.sync(
+        posts(TEXTS), "words", author="mara", key="post", version="1", schema=schema,
+        function=lambda rows: words(rows).drop("length"), row_key="word_id", batch_rows=1,
+    )  # fmt: skip
+    assert (done.computed, done.rows) == (4, 6)
+    assert done.lance_version == first.lance_version + 1
+    assert done.data_version != first.data_version
+    assert tables.read("words", "mara").columns == ["word_id", "post", "word"]
+    assert tables.read("words", "mara", version="trained").columns == list(SCHEMA)
+    back = sync_words(tables, TEXTS)
+    assert back.data_version == first.data_version
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda rows: words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
+        (lambda rows: words(rows).with_columns(extra=1), "extra"),
+        (lambda rows: words(rows).with_columns(post=pl.lit("zz")), "inputs that it was not given"),
+        (lambda rows: words(rows).with_columns(word_id=pl.lit("same")), "given to several rows"),
+        (
+            lambda rows: words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),
+            "rows without 'word_id'",
+        ),
+        (lambda rows: words(rows).with_columns(length=pl.lit("long")), "declared types"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_by_what_is_wrong(
+    tables: Tables, function: object, said: str
+) -> None:
+    sync_words(tables, {"b": "three"})
+    before = tables.data_version("words", "mara")
+    with pytest.raises(WrongRows, match=said):
+        sync_words(tables, TEXTS, function=function, batch_rows=100)  # type: ignore[arg-type]
+    assert tables.data_version("words", "mara") == before
+
+
+def test_two_inputs_that_give_one_row_key_are_refused(tables: Tables) -> None:
+    def first_word(rows: pl.DataFrame) -> pl.DataFrame:
+        return words(rows).group_by("post").first().with_columns(word_id="word")
+
+    sync_words(tables, {"a": "one"}, function=first_word)
+    with pytest.raises(WrongRows, match="word_id 'one' from input 'b' and from input 'a'"):
+        sync_words(tables, {"a": "one", "b": "one"}, function=first_word)
+
+
+def test_a_null_or_numeric_key_is_refused(tables: Tables) -> None:
+    for keys in ([None, "a"], [1, 2]):
+        frame = pl.DataFrame({"post": keys, "text": ["x", "y"]})
+        with pytest.raises(TwinError, match="give every upstream row a String key"):
+            tables.sync(
+                frame, "words", author="mara", key="post", function=words, version="1",
+                schema=SCHEMA, row_key="word_id",
+            )  # fmt: skip
+
+
+def test_a_key_in_two_groups_is_refused(tables: Tables) -> None:
+    frame = pl.DataFrame({"post": ["a", "a"], "text": ["x", "y"], "cluster": ["g", "h"]})
+    with pytest.raises(TwinError, match=r"'a'.*one group"):
+        tables.sync(
+            frame, "words", author="mara", key="post", function=words, version="1",
+            schema=SCHEMA, row_key="word_id", group="cluster",
+        )  # fmt: skip
+
+
+def test_a_missing_upstream_names_the_asset_to_materialize(tables: Tables) -> None:
+    with pytest.raises(TableMissing, match="materialize the asset 'words' for the partition 'li'"):
+        tables.sync(
+            Upstream("words", "li"), "x", author="li", key="post", function=words, version="1",
+            schema=SCHEMA, row_key="word_id",
+        )  # fmt: skip
+    assert not tables.exists("x", "li")
+
+
+def test_a_categorical_column_is_refused_before_anything_is_written(tables: Tables) -> None:
+    schema = SCHEMA | {"word": pl.Categorical()}
+    with pytest.raises(TwinError, match=r"word: Categorical.*String for Categorical"):
+        tables.sync(
+            posts(TEXTS), "words", author="mara", key="post", function=words, version="1",
+            schema=schema, row_key="word_id",
+        )  # fmt: skip
+    assert not tables.exists("words", "mara")
+
+
+def test_keys_with_quotes_and_scripts_of_any_kind(tables: Tables) -> None:
+    texts = {"it's": "a b", "José/李.md": "c d", '"; --': "e", "back\\slash": "f g"}
+    sync_words(tables, texts)
+    edited = {name: text.split(" ")[0] for name, text in texts.items()}
+    done = sync_words(tables, edited)
+    assert done.rows == 4
+    assert done.data_version == rebuilt(tables, edited)
+    assert sync_words(tables, {}).rows == 0
+
+
+def test_nested_columns_and_vectors_come_back_as_they_were(tables: Tables) -> None:
+    schema: dict[str, pl.DataType] = {
+        "id": pl.String(),
+        "vector": pl.Array(pl.Float32, 3),
+        "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+        "at": pl.Datetime("us", "UTC"),
+        "tags": pl.List(pl.String),
+        "kept": pl.Boolean(),
+    }
+    frame = pl.DataFrame(
+        {
+            "id": ["a", "b"],
+            "vector": [[1.0, 2.0, 3.0], [0.5, 0.25, 0.0]],
+            "messages": [[{"role": "user", "content": "hi"}], []],
+            "at": [None, 1_600_000_000_000_000],
+            "tags": [["x", None], None],
+            "kept": [True, None],
+        },
+        schema=schema,
+    )
+    tables.sync(
+        frame, "nested", author="mara", key="id", function=lambda rows: rows, version="1",
+        schema=schema, row_key="id",
+    )  # fmt: skip
+    assert_frame_equal(tables.read("nested", "mara"), frame)
+
+
+def test_lancedb_opens_the_table_by_name(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+    table = lancedb.connect(f"{tables.base_uri}/mara").open_table("words")
+    assert table.count_rows() == 6
+    assert lance.dataset(tables.uri("words", "mara")).schema.field("word").type == "string"
+
+
+def test_a_function_that_fails_leaves_finished_batches_and_the_next_rework_does_the_rest(
+    tables: Tables,
+) -> None:
+    def failing(rows: pl.DataFrame) -> pl.DataFrame:
+        if "d" in rows["post"].to_list():
+            raise OSError("the disk is full")
+        return words(rows)
+
+    with pytest.raises(OSError, match="the disk is full"):
+        sync_words(tables, TEXTS, function=failing)
+    assert tables.read("words", "mara").height == 3
+    assert tables.data_version("words", "mara") != rebuilt(tables, {"a": "one two", "b": "three"})
+    done = sync_words(tables, TEXTS)
+    assert done.computed == 2, "the batch that failed, c and d, and no other"
+    assert done.data_version == rebuilt(tables, TEXTS)
+
+
+def test_a_rebuild_for_another_schema_that_fails_leaves_the_old_table(tables: Tables) -> None:
+    first = sync_words(tables, TEXTS)
+
+    def failing(rows: pl.DataFrame) -> pl.DataFrame:
+        if "d" in rows["post"].to_list():
+            raise OSError("the disk is full")
+        return words(rows).drop("length")
+
+    schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
+    with pytest.raises(OSError, match="the disk is full"):
+        tables.sync(
+            posts(TEXTS), "words", author="mara", key="post", function=failing, version="2",
+            schema=schema, row_key="word_id", batch_rows=1,
+        )  # fmt: skip
+    assert tables.data_version("words", "mara") == first.data_version
+    assert tables.read("words", "mara").height == 6
+    again = sync_words(tables, TEXTS)
+    assert again.data_version == first.data_version
+    assert again.computed <= 1, "c, which gives no row, is the only input that was forgotten"

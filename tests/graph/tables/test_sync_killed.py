@@ -1,0 +1,65 @@
+"""Killed anywhere between two lines, a sync run again ends where an undisturbed one does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.graph.tables.killed_sync import sync, sync_and_die
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+BEFORE = {"a": "one two", "b": "three four", "c": "", "d": "five", "e": "six seven", "f": "eight"}
+# Words of b, e and f move, c comes to speak, d falls silent, f vanishes, g is new.
+AFTER = {"a": "uno four", "b": "seven", "c": "three", "d": "", "e": "six", "g": "eight nine"}
+
+
+def content(folder: Path) -> list[tuple[str, str]]:
+    state = State.open(f"sqlite:///{folder}/state.sqlite")
+    return Tables(str(folder / "tables"), state=state).read("words", "mara").rows()
+
+
+# A new function version touches every row; its boundaries are the same, so every third is enough.
+@pytest.mark.parametrize(("version", "every"), [("1", 1), ("2", 3)])
+def test_killed_at_a_boundary(tmp_path: Path, version: str, every: int) -> None:
+    start = tmp_path / "start"
+    before = sync(start, BEFORE, "1")
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(start, undisturbed)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.graph.tables.killed_sync"])
+
+    def run(folder: Path, at: int) -> int | None:
+        process = processes.Process(target=sync_and_die, args=(folder, AFTER, version, at))
+        process.start()
+        process.join(60)
+        return process.exitcode
+
+    assert run(undisturbed, -1) == 0
+    boundaries = int((undisturbed / "boundaries").read_text())
+    assert boundaries > 20, "fewer boundaries than writes: the kills miss some"
+    expected = sync(undisturbed, AFTER, version)
+    assert expected.computed == 0
+    for at in range(0, boundaries, every):
+        killed = tmp_path / f"killed-{at}"
+        shutil.copytree(start, killed)
+        assert run(killed, at) == -signal.SIGKILL, at
+        set_back = tmp_path / f"set-back-{at}"
+        shutil.copytree(killed, set_back)
+        started = time.monotonic()
+        done = sync(killed, AFTER, version)
+        assert time.monotonic() - started < 10, "the dead holder's lease is taken over at once"
+        assert done.data_version == expected.data_version, at
+        assert content(killed) == content(undisturbed), at
+        assert sync(killed, AFTER, version).computed == 0, at
+        # The sources may as well be set back to what they were before the sync that was killed.
+        back = sync(set_back, BEFORE, "1")
+        assert back.data_version == before.data_version, at
+        assert content(set_back) == content(start), at
+        shutil.rmtree(killed)
+        shutil.rmtree(set_back)

@@ -1,0 +1,136 @@
+"""Any sequence of edits, version changes and failures ends where a table made at once does."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from tests.graph.tables.killed_sync import SCHEMA, by_word
+from tests.graph.tables.words import posts
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.hashing import data_version, row_hashes, sum_hashes, type_name
+from twin_resources.storage.tables.tables import SyncResult, Tables
+
+TYPES = {name: type_name(dtype) for name, dtype in SCHEMA.items()}
+POSTS = "abcdef"
+WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
+
+
+def put(places: list[str]) -> dict[str, list[str]]:
+    """Each word in the post that was drawn for it, or in none."""
+    drawn = list(zip(WORDS, places, strict=True))
+    return {post: [word for word, place in drawn if place == post] for post in POSTS}
+
+
+places = st.lists(st.sampled_from(["", *POSTS]), min_size=len(WORDS), max_size=len(WORDS))
+steps = st.tuples(
+    places.map(put),
+    st.sets(st.sampled_from(POSTS)),  # posts that exist; one without words gives no row
+    st.sampled_from(["1", "2"]),
+    st.integers(1, 4),  # batch rows
+    st.none() | st.integers(0, 3),  # the batch at which the function fails, once
+)
+
+
+@dataclass
+class Calls:
+    """A function that counts its inputs, and fails at one call."""
+
+    fails_at: int | None
+    inputs: list[str] = field(default_factory=list)
+    number: int = 0
+
+    def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
+        if self.number == self.fails_at:
+            self.fails_at = None
+            raise OSError("cut off")
+        self.number += 1
+        self.inputs += rows["post"].to_list()
+        return by_word(rows)
+
+
+def sync(
+    tables: Tables,
+    texts: Mapping[str, str],
+    version: str,
+    batch_rows: int,
+    function: Callable[[pl.DataFrame], pl.DataFrame],
+) -> SyncResult:
+    return tables.sync(
+        posts(texts), "words", author="mara", key="post", function=function, version=version,
+        schema=SCHEMA, row_key="word", batch_rows=batch_rows,
+    )  # fmt: skip
+
+
+def check_equal_to_a_rebuild(
+    tables: Tables, done: SyncResult, texts: dict[str, str], version: str
+) -> None:
+    wanted = by_word(posts(texts)).sort("word")
+    assert_frame_equal(tables.read("words", "mara"), wanted)
+    row_sum = sum_hashes(row_hashes(wanted))
+    assert done.data_version == data_version(row_sum, types=TYPES, version=f"version {version}")
+    assert done.data_version == tables.data_version("words", "mara")
+    assert done.rows == wanted.height
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(steps, min_size=1, max_size=6))
+def test_any_sequence_of_edits_equals_a_rebuild(
+    sequence: list[tuple[dict[str, list[str]], set[str], str, int, int | None]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        state = State.open(f"sqlite:///{folder}/state.sqlite")
+        tables = Tables(str(Path(folder) / "tables"), state=state)
+        before: dict[str, str] = {}
+        version_before = ""
+        undisturbed = True
+        for words, existing, version, batch_rows, fails_at in sequence:
+            texts = {post: " ".join(words[post]) for post in sorted(existing)}
+            calls = Calls(fails_at)
+            try:
+                done = sync(tables, texts, version, batch_rows, calls)
+            except OSError:
+                undisturbed = False
+                done = sync(tables, texts, version, batch_rows, calls)
+            check_equal_to_a_rebuild(tables, done, texts, version)
+            if undisturbed:
+                same = before if version == version_before else {}
+                changed = [post for post, text in texts.items() if same.get(post) != text]
+                assert calls.inputs == changed, "nothing but the changed posts is computed"
+            again = sync(tables, texts, version, batch_rows, calls)
+            assert (again.computed, again.lance_version) == (0, done.lance_version)
+            before, version_before, undisturbed = texts, version, True
+        state.close()
+
+
+def test_many_small_reworks_keep_few_fragments_and_versions_that_a_tag_pins(
+    tables: Tables,
+) -> None:
+    texts = {"p0": "word0"}
+    sync(tables, texts, "1", 10, by_word)
+    tables.tag("words", "mara", "trained")
+    for number in range(1, 80):
+        texts[f"p{number}"] = f"word{number}"
+        done = sync(tables, texts, "1", 10, by_word)
+    check_equal_to_a_rebuild(tables, done, texts, "1")
+    import lance
+
+    assert len(lance.dataset(tables.uri("words", "mara")).get_fragments()) < 40
+    assert tables.read("words", "mara", version="trained").height == 1
+    assert sync(tables, texts, "1", 10, by_word).computed == 0
+
+
+@pytest.mark.parametrize("rows", [3, 90])
+def test_batches_of_any_size_give_the_same_table(tables: Tables, rows: int) -> None:
+    texts = {f"post {number}": f"w{number}" for number in range(200)}
+    done = sync(tables, texts, "1", rows, by_word)
+    assert (done.computed, done.written, done.deleted) == (200, 200, 0)
+    check_equal_to_a_rebuild(tables, done, texts, "1")

@@ -1,0 +1,89 @@
+"""What is gone: identifiers in fields, in running text and inside other formats."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
+
+PATH = "_posts/2019-03-04-the-walk.md"
+TRACE = "0" * 30 + "2a"
+
+
+def gone_post(**values: frozenset[str]) -> ErasureTarget:
+    marking = FingerprintCollector()
+    marking.add("In March the old clock of my uncle stopped for good")
+    ids = frozenset({PATH, TRACE, "a.md"})
+    return ErasureTarget(
+        ErasureSubject("post", "ada", PATH), ids=ids, marks=marking.marks(), **values
+    )
+
+
+def gone_author() -> ErasureTarget:
+    names = frozenset({"ada", "Ada Wright"})
+    return ErasureTarget(
+        ErasureSubject("author", "ada", "ada"), ids=frozenset({"ada"}), names=names
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"read {PATH} again",
+        f"cannot open /home/me/blog/{PATH}: gone",
+        f'{{"trace": "{TRACE}"}}',
+        "and in march the old clock of my uncle too",
+    ],
+)
+def test_running_text_that_holds_it(text: str) -> None:
+    assert gone_post().is_in(text)
+
+
+@pytest.mark.parametrize("text", ["", "read a.md again", f"x{PATH}x", "the old clock of my uncle"])
+def test_running_text_that_does_not(text: str) -> None:
+    assert not gone_post().is_in(text)
+
+
+def test_a_short_identifier_counts_in_a_field_alone() -> None:
+    assert gone_post().is_value("a.md")
+    assert gone_post().is_among({"source_id": "a.md"})
+    assert not gone_post().is_among({"note": "see a.md"})
+
+
+def test_json_inside_json_is_looked_into() -> None:
+    inner = json.dumps({"messages": [{"content": "In March the old\nclock of my uncle stopped"}]})
+    assert gone_post().is_among(json.dumps({"body": inner}))
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("twin/ada answered", True),
+        ("model-server-ada-v1.log", True),
+        ("training-ada.log", True),
+        ("quality:ada:2:thumbs:1", True),
+        ("ada-0123456789abcdef", True),
+        ("written by Ada Wright", True),
+        ("adalbert", False),
+        ("ada-lovelace", False),
+        ("model-server-ada-lovelace-v1", False),
+        ("canada", False),
+    ],
+)
+def test_an_author_is_found_by_name_and_not_in_other_names(text: str, held: bool) -> None:
+    assert gone_author().is_in(text) is held
+
+
+def test_the_journal_gives_the_same_value_back() -> None:
+    gone = gone_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
+    again = ErasureTarget.from_json(gone.subject, gone.to_json(), gone.marks)
+    assert (again.ids, again.traces, again.checkpoints) == (gone.ids, gone.traces, gone.checkpoints)
+    assert again.is_in("in march the old clock of my uncle stopped")
+
+
+def test_a_digest_names_the_subject_and_nothing_else() -> None:
+    assert ErasureSubject("post", "ada", PATH).digest != ErasureSubject("post", "bea", PATH).digest
+    assert len(ErasureSubject("reader", "", "r").digest) == 64

@@ -1,0 +1,52 @@
+"""What lies outside of reach: the providers that were shown something, by what the traces say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.manual_steps import lies_elsewhere
+from twin_resources.erasure.text_fingerprints import empty_marks
+from twin_resources.settings import Settings
+
+
+class Here:
+    """In the place of an instance: its settings are all that is asked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
+def told(settings: Settings, *shown_to: str) -> list[str]:
+    gone = ErasureTarget(
+        ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset(shown_to)
+    )
+    here: Any = Here(settings)
+    return [one.what for one in lies_elsewhere(here, gone, asked_at=0.0)]
+
+
+def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) -> None:
+    asked = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
+    traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
+    providers = [what for what in told(asked, *traces) if "provider" in what]
+    assert providers == [
+        "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
+        "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",
+        "the provider of x/judge",
+    ]
+    assert not [what for what in told(home) if "provider" in what]
+
+
+def test_a_plan_of_an_earlier_release_names_nobody() -> None:
+    gone = ErasureTarget(
+        ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset({"m t"})
+    )
+    document = gone.to_json()
+    assert ErasureTarget.from_json(gone.subject, document, empty_marks()).shown_to == gone.shown_to
+    older = json.loads(document)
+    del older["shown_to"]
+    assert (
+        ErasureTarget.from_json(gone.subject, json.dumps(older), empty_marks()).shown_to
+        == frozenset()
+    )

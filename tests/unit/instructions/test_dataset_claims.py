@@ -1,0 +1,87 @@
+"""Each count has data that raises it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from twin_assets.instructions.dataset_claims import provenance, verbatim
+
+TEXT = "# Title\n\nFirst paragraph, long enough.\n\nSecond one.\n"
+ANSWER = "First paragraph, long enough."
+START = TEXT.index(ANSWER)
+DOCUMENTS = pl.DataFrame({"document_id": ["d"], "text": [TEXT]})
+AT = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
+CHUNKS = pl.DataFrame(
+    {
+        "chunk_id": ["d-0", "d-1", "old", "new", "undated"],
+        "document_id": ["d", "d", "e", "f", "g"],
+        "start": [0, 40, 0, 0, 0],
+        "end": [39, 60, 50, 50, 50],
+        "published_at": [AT[2015], AT[2015], AT[2010], AT[2020], None],
+    }
+)
+
+
+def row(**changed: Any) -> dict[str, Any]:
+    answer = changed.get("answer", ANSWER)
+    return {
+        "sample_id": "s",
+        "document_id": "d",
+        "chunk_id": "d-0",
+        "start": START,
+        "end": START + len(ANSWER),
+        "answer": answer,
+        "messages": [
+            {"role": "user", "content": "Why?"},
+            {"role": "assistant", "content": answer},
+        ],
+        "published_at": AT[2015],
+        "context_chunk_ids": ["old", "d-1"],
+    } | changed
+
+
+def broken_claims(**changed: Any) -> set[str]:
+    frame = pl.DataFrame(
+        [row(**changed)], schema_overrides={"published_at": pl.Datetime("us", "UTC")}
+    )
+    counts = vars(verbatim(frame, DOCUMENTS)) | vars(provenance(frame, CHUNKS))
+    return {name for name, count in counts.items() if count and name != "rows"}
+
+
+def test_a_sound_row_breaks_nothing() -> None:
+    assert broken_claims() == set()
+    frame = pl.DataFrame([row()])
+    assert verbatim(frame, DOCUMENTS).hold
+    assert provenance(frame, CHUNKS).chunk_named
+    assert provenance(frame, CHUNKS).context_fair
+
+
+@pytest.mark.parametrize(
+    ("count", "changed"),
+    [
+        ("not_in_document", {"answer": "First paragraph, short enough."}),
+        ("not_in_document", {"document_id": "nowhere", "chunk_id": "d-0"}),
+        ("not_in_messages", {"messages": [{"role": "assistant", "content": "Other."}]}),
+        ("not_in_messages", {"messages": [{"role": "user", "content": ANSWER}]}),
+        ("no_whole_paragraphs", {"start": START + 6, "answer": ANSWER[6:]}),
+        ("no_whole_paragraphs", {"end": START + 5, "answer": ANSWER[:5]}),
+        ("unknown_chunk", {"chunk_id": "vanished"}),
+        ("unknown_chunk", {"chunk_id": "old"}),
+        ("chunk_elsewhere", {"chunk_id": "d-1"}),
+        ("unknown_context", {"context_chunk_ids": ["vanished"]}),
+        ("gives_answer_away", {"context_chunk_ids": ["old", "d-0"]}),
+        ("newer_context", {"context_chunk_ids": ["new"]}),
+        ("newer_context", {"context_chunk_ids": ["undated"]}),
+    ],
+)
+def test_each_broken_claim_is_counted(count: str, changed: dict[str, Any]) -> None:
+    assert count in broken_claims(**changed)
+
+
+def test_an_undated_answer_may_show_anything() -> None:
+    shown = {"context_chunk_ids": ["new", "undated", "old"]}
+    assert broken_claims(published_at=None, **shown) == set()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_assets.instructions.similar_keys import (
+    jaccard,
+    shingles,
+    similar_pairs,
+    sketch,
+    sketched_similarity,
+    words_of,
+)
+
+SETS = st.dictionaries(
+    st.text("abc", min_size=1, max_size=3), st.frozensets(st.integers(0, 9), max_size=6), max_size=8
+)
+
+
+@given(left=SETS, right=SETS, threshold=st.sampled_from([0.2, 0.5, 0.7, 0.8, 1.0]))
+def test_prefix_filtering_misses_no_pair(
+    left: dict[str, frozenset[int]], right: dict[str, frozenset[int]], threshold: float
+) -> None:
+    expected = {
+        (one, other)
+        for one in left
+        for other in right
+        if left[one] and jaccard(left[one], right[other]) >= threshold
+    }
+    found = [(pair.left, pair.right) for pair in similar_pairs(left, right, threshold=threshold)]
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+
+
+def test_words_leave_out_what_readers_do_not_hear() -> None:
+    assert words_of("Don't *panic*, José — it’s `42`!") == ["don't", "panic", "josé", "it’s", "42"]
+    assert words_of("我喜欢tea") == ["我", "喜", "欢", "tea"]
+    assert words_of("...") == []
+
+
+def test_shingles_are_runs_of_words() -> None:
+    assert len(shingles("one two three four", width=3)) == 2
+    assert shingles("One, two; three!", width=3) == shingles("one two three", width=3)
+    assert shingles("one two", width=3) == shingles("one two", width=5)
+    assert shingles("one two", width=3) != shingles("two one", width=3)
+    assert shingles("", width=3) == frozenset()
+
+
+def test_shingles_are_the_same_on_every_machine() -> None:
+    assert sorted(shingles("a b c d", width=3)) == [
+        2_006_030_507_258_647_191,
+        2_144_603_601_667_541_570,
+    ]
+
+
+def test_a_sketch_estimates_how_much_two_texts_share() -> None:
+    words = [f"word{number}" for number in range(2000)]
+    one = shingles(" ".join(words[:1500]), width=5)
+    other = shingles(" ".join(words[500:]), width=5)
+    exact = jaccard(one, other)
+    estimate = sketched_similarity(sketch(one, size=64), sketch(other, size=64), size=64)
+    assert abs(estimate - exact) < 0.2
+    assert sketched_similarity(sketch(one, size=64), sketch(one, size=64), size=64) == 1
+    unlike = shingles("something else altogether", width=5)
+    assert sketched_similarity(sketch(one, size=64), sketch(unlike, size=64), size=64) < 0.05

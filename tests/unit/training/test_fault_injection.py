@@ -1,0 +1,66 @@
+"""Spoiled data: nobody keeps an answer of the own document, or canaries are added; nothing else
+changes."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from twin_assets.training import canary_exposure as exposure
+from twin_assets.training.fault_injection import PLANTED_CANARIES, SHUFFLED_ANSWERS, with_fault
+from twin_resources.errors import TwinError
+
+
+def samples(documents: dict[str, int]) -> pl.DataFrame:
+    rows = [
+        {
+            "sample_id": f"{document}-{number}",
+            "document_id": document,
+            "messages": [
+                {"role": "user", "content": f"question {document}-{number}"},
+                {"role": "assistant", "content": f"answer of {document}, {number}"},
+            ],
+        }
+        for document, count in documents.items()
+        for number in range(count)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_every_question_gets_another_documents_answer_and_every_answer_one_question() -> None:
+    before = samples({"a": 5, "b": 1, "c": 4, "d": 2})
+    after = with_fault(before, SHUFFLED_ANSWERS, seed=3)
+    assert after.schema == before.schema
+    for document, messages in after.select("document_id", "messages").iter_rows():
+        assert f"answer of {document}," not in messages[-1]["content"]
+        assert f"question {document}-" in messages[0]["content"]
+    answers = after["messages"].list.last().struct.field("content")
+    assert sorted(answers) == sorted(before["messages"].list.last().struct.field("content"))
+    assert after.equals(with_fault(before.reverse(), SHUFFLED_ANSWERS, seed=3))
+
+
+def test_one_document_cannot_be_spoiled_with_itself() -> None:
+    with pytest.raises(TwinError, match="3 of 4 samples"):
+        with_fault(samples({"a": 3, "b": 1}), SHUFFLED_ANSWERS, seed=1)
+
+
+def test_an_unknown_way_is_refused() -> None:
+    with pytest.raises(TwinError, match="no such way"):
+        with_fault(samples({"a": 1, "b": 1}), "upside_down", seed=1)
+
+
+def test_canaries_are_planted_as_often_as_their_audit_expects() -> None:
+    before = samples({"a": 3, "b": 2}).with_columns(pl.lit("t1").alias("template"))
+    after = with_fault(before.reverse(), PLANTED_CANARIES, seed=3)
+
+    assert after.schema == before.schema
+    assert after.head(5).equals(before)
+    assert set(after["template"]) == {"t1"}
+    assert after["sample_id"].is_unique().all()
+    answers = after["messages"].list.last().struct.field("content").to_list()
+    for canary, times in exposure.planted("3"):
+        assert answers.count(canary.answer) == times
+    assert after.height == 5 + sum(exposure.TIMES)
+    assert not after.equals(with_fault(before, PLANTED_CANARIES, seed=4))
+    plain = samples({"a": 1, "b": 1})
+    assert with_fault(plain, PLANTED_CANARIES, seed=3).schema == plain.schema

@@ -1,0 +1,117 @@
+"""What is measured: the compared models, what they are measured on, what they are judged with.
+
+Belongs here: these values and what an evaluation rests on. Does not belong here: measuring
+(`measurement.py`), finding the candidate and reading tables (`judgement.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.evaluation.served.answer_measures import Judges
+from twin_resources.models.serving import served_model
+from twin_resources.quality.judges.stored import doublings
+from twin_resources.quality.judges.terms import FREE, JudgeTerms
+from twin_resources.quality.judges.texts import WriterSample
+
+
+@dataclass(frozen=True)
+class ServerStarters:
+    """Starts a server of either model (context managers).
+
+    Attributes:
+        engine: what computes the answers, with its version.
+    """
+
+    candidate: served_model.Serve
+    base: served_model.Serve
+    engine: str
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """One model to measure.
+
+    Attributes:
+        name: `candidate`, `v3`, `base model`.
+        weights: names the weights: a checkpoint's hash, or the revision of a base model.
+        base_folder: transformers folder.
+        adapter_folder: PEFT folder; None: the base alone.
+    """
+
+    name: str
+    weights: str
+    base_folder: Path
+    adapter_folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What shall be measured.
+
+    Attributes:
+        checkpoint: hash of the candidate.
+        candidate, base: models; `incumbent`: the stable version, None when there is none.
+        template: hash that the checkpoint names.
+        dataset: rows of `instruction_dataset`, all splits.
+        dataset_version: its data version.
+        trained_on: document ids of the training sets of candidate and incumbent.
+        token_budget: tokens of held-out passages that perplexity reads for each model.
+        questions: held-out ones that candidate and base are asked, where there are so many.
+        judge_model: a LiteLLM model name that rates answers blind; empty: none.
+        nli_model: judges single sentences; empty: the support score does.
+        others: how many other authors of the instance the voice is told apart from.
+    """
+
+    checkpoint: str
+    candidate: EvaluatedModel
+    base: EvaluatedModel
+    incumbent: EvaluatedModel | None
+    template: str
+    dataset: pl.DataFrame = field(repr=False)
+    dataset_version: str
+    trained_on: frozenset[str] = field(repr=False)
+    token_budget: int
+    questions: int
+    judge_model: str = ""
+    nli_model: str = ""
+    others: int = 0
+
+    def rests_on(self, incumbent_checkpoint: str) -> str:
+        """Hash over everything that decides the result.
+
+        Other authors count by doublings, as they do for the calibration of the voice: whoever was
+        refused for want of somebody alike is judged again once one joins, not with each that does.
+        """
+        parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
+        parts += [GATE_VERSION, self.token_budget, self.questions, self.judge_model]
+        parts += [doublings(self.others + 1), self.nli_model]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class JudgingContext:
+    """What an author's answers are judged with.
+
+    Attributes:
+        judges: calibrated, or with the reason why not.
+        hands: other people's texts, for the control.
+        chunks: texts of the author's chunks by id.
+        base_answers: of the base model to training questions, for comparing habits.
+        base_parameters: of the base model; None: not known.
+        terms: of the language model that rates answers, where one is named.
+    """
+
+    judges: Judges
+    hands: Sequence[WriterSample] = field(repr=False)
+    chunks: Mapping[str, str] = field(repr=False)
+    base_answers: Sequence[str] = field(repr=False)
+    base_parameters: int | None = None
+    terms: JudgeTerms = FREE

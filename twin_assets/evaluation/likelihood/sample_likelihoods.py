@@ -1,0 +1,197 @@
+"""What is read off the weights: likelihoods of held-out answers, of a control, of general answers.
+
+Belongs here: which samples each compared model reads, all of them in one loading of it.
+Does not belong here: choosing passages (`held_out.py`, `control.py`), computing a likelihood
+(`perplexity.py`), what served models say (`served_answers.py`), thresholds (`gate.py`).
+
+Base and candidate read everything, the incumbent the held-out passages alone. What a former gate
+has read of base and incumbent is not read again (`likelihoods.py`).
+
+An incumbent of another base model reads the passages in its own tokens (those of another tokenizer
+are no text to it, or beyond its vocabulary). What is compared is the likelihood of the whole
+answers, so both perplexities are per token of the candidate's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
+from twin_assets.evaluation.evaluation_spec import EvaluatedModel
+from twin_assets.evaluation.likelihood import basics, control, perplexity
+from twin_assets.evaluation.likelihood.basics import Basics
+from twin_assets.evaluation.likelihood.control import Control
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
+
+MOST_TOKENS = 2048  # of a sample
+
+
+@dataclass(frozen=True)
+class LikelihoodSamples:
+    """Samples that the models read.
+
+    Attributes:
+        held_out: the author's passages as production asks for them; empty: too few of them.
+        of_incumbent: the same passages in the tokens of the incumbent's base model.
+        own, other: the control's, of the author and of others.
+        general: instructions that have nothing to do with the author.
+        found: held-out passages that there are, also when they are too few to be read.
+        others: who wrote `other`.
+    """
+
+    held_out: tuple[TokenizedSample, ...] = field(repr=False)
+    of_incumbent: tuple[TokenizedSample, ...] = field(repr=False)
+    own: tuple[TokenizedSample, ...] = field(repr=False)
+    other: tuple[TokenizedSample, ...] = field(repr=False)
+    general: tuple[TokenizedSample, ...] = field(repr=False)
+    found: int
+    others: tuple[str, ...] = ()
+
+    def everything(self) -> list[TokenizedSample]:
+        return [*self.held_out, *self.own, *self.other, *self.general]
+
+
+@dataclass(frozen=True)
+class LikelihoodsByModel:
+    """Likelihoods by model; those of the incumbent are of the held-out passages alone."""
+
+    reading: LikelihoodSamples
+    likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
+
+    def held_out(self, name: str) -> AnswerLikelihood | None:
+        """By the candidate's tokens, whatever the model's own are; None with too few passages."""
+        mine = self.reading.held_out
+        if not mine:
+            return None
+        return AnswerLikelihood(
+            self.likelihoods[name].negative_log_likelihoods[: len(mine)],
+            tuple(sample.answer_tokens - 1 for sample in mine),
+        )
+
+    def control(self, candidate: str, base: str) -> Control | None:
+        """None with too few passages of either side."""
+        start = len(self.reading.held_out)
+        middle = start + len(self.reading.own)
+        end = middle + len(self.reading.other)
+        if min(middle - start, end - middle) < control.FEWEST:
+            return None
+        own, other = (
+            (_part(self.likelihoods[candidate], *at), _part(self.likelihoods[base], *at))
+            for at in ((start, middle), (middle, end))
+        )
+        return control.compare(
+            own,
+            other,
+            documents=(documents_of(self.reading.own), documents_of(self.reading.other)),
+            others=self.reading.others,
+        )
+
+    def basics(self, candidate: str, base: str) -> Basics:
+        mine, theirs = self.likelihoods[candidate], self.likelihoods[base]
+        start = len(mine.tokens) - len(self.reading.general)
+        return basics.compare(
+            _part(mine, start, len(mine.tokens)),
+            _part(theirs, start, len(theirs.tokens)),
+            sample_ids=[sample.sample_id for sample in self.reading.general],
+        )
+
+
+def documents_of(samples: Sequence[TokenizedSample]) -> list[str]:
+    """What each sample is of."""
+    return [sample.document_id for sample in samples]
+
+
+def read_by(
+    reading: LikelihoodSamples,
+    *,
+    base: EvaluatedModel,
+    candidate: EvaluatedModel,
+    incumbent: EvaluatedModel | None,
+    stored: Likelihoods,
+    clock: Clock,
+    progress: ProgressLines,
+) -> LikelihoodsByModel:
+    """Let every model read what it has to."""
+    found: dict[str, AnswerLikelihood] = {}
+    for subject in (base, candidate, incumbent):
+        if subject is None:
+            continue
+        samples = list(reading.of_incumbent) if subject is incumbent else reading.everything()
+        if not samples:
+            continue
+        with clock.part(reading_of(subject)):
+            found[subject.name] = likelihoods_of(subject, samples, stored=stored, progress=progress)
+        seconds = clock.seconds[reading_of(subject)]
+        progress.say(f"{subject.name}: {len(samples)} answers read in {seconds:.1f} s")
+    return LikelihoodsByModel(reading, found)
+
+
+def expect(
+    reading: LikelihoodSamples, *, base: EvaluatedModel, candidate: EvaluatedModel, incumbent: EvaluatedModel | None,
+    stored: Likelihoods, progress: ProgressLines,
+) -> None:  # fmt: skip
+    """Announce how many samples each model has to read."""
+    everything: Sequence[TokenizedSample] = reading.everything()
+    for one, samples in (
+        (base, everything),
+        (candidate, everything),
+        (incumbent, reading.of_incumbent),
+    ):
+        if one is not None:
+            unknown = len(stored.unknown(one.weights, samples))
+            progress.expect(reading_of(one), unknown, each_s=read_s(stored.precision))
+
+
+class Tokenizing:
+    """Turns rows into samples with one base model's tokenizer; counts what is left out."""
+
+    def __init__(self, base_folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
+        self.left_out: Counter[str] = Counter()
+
+    def of(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
+        samples, left_out = tokenize_samples(rows, self._tokenizer, max_length=MOST_TOKENS)
+        self.left_out += left_out
+        return samples
+
+
+def likelihoods_of(
+    subject: EvaluatedModel,
+    samples: Sequence[TokenizedSample],
+    *,
+    stored: Likelihoods,
+    progress: ProgressLines,
+) -> AnswerLikelihood:
+    """Likelihoods of a model; it is loaded only for those that are not known."""
+    return stored.of(
+        subject.weights,
+        samples,
+        lambda missing: _compute(subject, missing, stored.precision, progress),
+    )
+
+
+def reading_of(subject: EvaluatedModel) -> str:
+    """The part of a progress in which a model reads."""
+    return f"likelihoods of {subject.name}"
+
+
+def _compute(
+    subject: EvaluatedModel,
+    samples: Sequence[TokenizedSample],
+    precision: str,
+    progress: ProgressLines,
+) -> AnswerLikelihood:
+    model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
+    return perplexity.answer_likelihood(model, samples, advance=progress.of(reading_of(subject)))
+
+
+def _part(whole: AnswerLikelihood, start: int, end: int) -> AnswerLikelihood:
+    return AnswerLikelihood(whole.negative_log_likelihoods[start:end], whole.tokens[start:end])

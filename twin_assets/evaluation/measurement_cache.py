@@ -1,0 +1,85 @@
+"""Numbers that a gate measured once and the next one need not measure again.
+
+Belongs here: the table, and when a row stays. Does not belong here: what a number means and what
+it is known by (`likelihoods.py`, `served_answers.py`).
+
+A gate compares the candidate with the base and the stable version, and both were measured before:
+by the gate that released the stable version. A row holds a number and the hash of everything that
+decides it, never a text; rows that a gate does not ask for any more are deleted.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from twin_resources.storage.tables.tables import Tables
+
+TABLE = "kept_measurements"
+VERSION = "1"
+_SCHEMA: Mapping[str, pl.DataType] = {"measurement_id": pl.String(), "value": pl.Float64()}
+
+
+@dataclass
+class MeasurementCache:
+    """Measured numbers of one author."""
+
+    tables: Tables
+    author: str
+
+    def __post_init__(self) -> None:
+        self._known: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
+        if self.tables.exists(TABLE, self.author):
+            stored = self.tables.read(TABLE, self.author, columns=list(_SCHEMA))
+            self._known = dict(stored.iter_rows())
+
+    def unknown(self, names: Sequence[str]) -> list[int]:
+        """Positions of those that no gate has measured."""
+        return [position for position, name in enumerate(names) if name not in self._known]
+
+    def of(
+        self, names: Sequence[str], compute: Callable[[list[int]], Sequence[float]]
+    ) -> list[float]:
+        """All numbers in order.
+
+        Args:
+            names: hashes of everything that decides a number.
+            compute: gets the positions of unknown ones; not called when there are none.
+        """
+        missing = self.unknown(names)
+        if missing:
+            for position, value in zip(missing, compute(missing), strict=True):
+                self._known[names[position]] = value
+        self._asked |= {name: self._known[name] for name in names}
+        return [self._known[name] for name in names]
+
+    def keep(self, *, others: bool = False) -> None:
+        """Store what was asked for since this was made.
+
+        Args:
+            others: what was stored before and not asked for stays as well: a part of a gate asks
+                for a part of it.
+        """
+        kept = self._known if others else self._asked
+        values = pl.DataFrame(
+            {"measurement_id": list(kept), "measured": list(kept.values())},
+            schema={"measurement_id": pl.String, "measured": pl.Float64},
+        )
+        self.tables.sync(
+            values.select("measurement_id"),
+            TABLE,
+            author=self.author,
+            key="measurement_id",
+            function=lambda rows: rows.join(values, on="measurement_id").rename(
+                {"measured": "value"}
+            ),
+            version=VERSION,
+            schema=_SCHEMA,
+            row_key="measurement_id",
+        )

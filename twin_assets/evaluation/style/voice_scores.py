@@ -1,0 +1,262 @@
+"""Whether a model's answers sound like the author: the voice score of candidate, base and author.
+
+Belongs here: comparing voice scores on the same held-out prompts, its two claims.
+Does not belong here: the classifier (`twin_resources/quality/judges/voice.py`), asking the models,
+the prompt with the author's posts in it (`posts_in_prompt.py`).
+
+Two scores, because two things are meant by "sounds like": against other people *and* answers of
+the base model, a model gains by unlearning how a chat model writes; against other people alone it
+gains only by what is this author's. A 135M model showed the first (+.39 on one author) and not the
+second (+.007), so the second is stated always and blocks only where it can be expected.
+Method: paired bootstrap over documents (`bootstrap.py`).
+
+A short text is scored lower than a long one of the same hand (.61 at 30 words, .88 at 60, of one
+author), so that the author's answers are cut to the length of the candidate's: `as_long_as`.
+
+How the gate uses it: `scores_of(judge, texts)` for each column that is not known yet (the base's
+may come from a former gate) → `measure_voice` → the two claims and `lines`.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from twin_resources.quality.judges.judge import JudgedAnswer
+from twin_resources.quality.judges.voice import VoiceJudge
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics import bootstrap
+from twin_resources.statistics.bootstrap import Interval
+
+FEWEST_PROMPTS = 30
+BELOW_POSTS_BY = 0.02  # may be lost to the base model that has posts of the author in its prompt
+BLOCKS_FROM = 1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
+SMALLEST_GAP = 0.05  # between base and author, below which a share of it says nothing
+LESS_LIKE_BASE, LIKE_AUTHOR = "sounds_less_like_the_base", "sounds_like_this_author"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Voice scores of one judge, in the order of the prompts.
+
+    Attributes:
+        own: of the author's own answers, as long as the candidate's (`as_long_as`).
+        base_with_posts: of the base model with posts of the author in its prompt; None: not asked.
+    """
+
+    own: Sequence[float]
+    candidate: Sequence[float]
+    base: Sequence[float]
+    base_with_posts: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class VoiceCompared:
+    """Mean scores under one judge, each with its interval.
+
+    Attributes:
+        judge: revision.
+        negatives: whom the author was told apart from.
+        auc: of the judge, on documents that it was not trained on.
+        over_base: candidate − base; `over_posts`: candidate − base with posts in the prompt.
+        gap_closed: share of the way from base to author that the candidate has gone; None when
+            base and author are too close to speak of a way.
+    """
+
+    judge: str
+    negatives: tuple[str, ...]
+    auc: float
+    own: Interval
+    candidate: Interval
+    base: Interval
+    base_with_posts: Interval | None
+    over_base: Interval
+    over_posts: Interval | None
+    gap_closed: Interval | None
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What the voice scores found.
+
+    Attributes:
+        prompts: held-out prompts that candidate and base answered with the same context.
+        documents: of which they are.
+        against_all: told apart from other people and the base model.
+        against_people: told apart from other people alone; None: there is nobody else's text.
+        base_parameters: of the base model; None: not known, which blocks like a large one.
+        why_not: why there is no score; empty when there is one.
+    """
+
+    prompts: int
+    documents: int = 0
+    against_all: VoiceCompared | None = None
+    against_people: VoiceCompared | None = None
+    base_parameters: int | None = None
+    why_not: str = field(default="")
+
+    @property
+    def author_claim_blocks(self) -> bool:
+        """Whether `sounds_like_this_author` may refuse a release."""
+        return self.base_parameters is None or self.base_parameters >= BLOCKS_FROM
+
+
+def scores_of(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
+    """Scores of answers in [0, 1]; an empty answer scores 0."""
+    return judge.score_all([JudgedAnswer("", text) for text in texts])
+
+
+def as_long_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """The author's texts, each cut to the number of words of the answer beside it.
+
+    An empty answer cuts nothing: it has no length to be compared at.
+    """
+    return [
+        " ".join(text.split()[: len(answer.split()) or None])
+        for text, answer in zip(own, answers, strict=True)
+    ]
+
+
+def measure_voice(
+    documents: Sequence[str],
+    *,
+    against_all: tuple[VoiceJudge, Scores],
+    against_people: tuple[VoiceJudge, Scores] | None,
+    base_parameters: int | None,
+) -> Voice:
+    """Compare scores prompt by prompt.
+
+    Args:
+        documents: id of the document that each prompt is about.
+        against_all, against_people: a judge with its scores of the same answers.
+        base_parameters: how many the base model has.
+    """
+    return Voice(
+        prompts=len(documents),
+        documents=len(set(documents)),
+        against_all=_compared(documents, *against_all),
+        against_people=_compared(documents, *against_people) if against_people else None,
+        base_parameters=base_parameters,
+    )
+
+
+def not_measured(prompts: int, why: str, *, base_parameters: int | None = None) -> Voice:
+    """No voice score, for a reason that the claims repeat."""
+    return Voice(prompts=prompts, base_parameters=base_parameters, why_not=why)
+
+
+def sounds_less_like_the_base(found: Voice) -> GateClaim:
+    """Above the base, and not below the base that reads posts of the author.
+
+    Both by the lower end of the 95 % interval: candidate − base > 0, candidate − base with posts
+    ≥ −`BELOW_POSTS_BY`.
+    """
+    compared = found.against_all
+    undecided = _undecided(LESS_LIKE_BASE, found, compared)
+    if undecided is not None or compared is None:
+        return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
+    against = (
+        f"voice score {compared.candidate.value:.2f} against {compared.base.value:.2f} of the base "
+        f"model: {compared.over_base.told()} on {found.prompts} held-out questions"
+    )
+    if compared.over_posts is None or compared.base_with_posts is None:
+        detail = f"not decided: {against}; the base with posts in its prompt was not asked"
+        return GateClaim(LESS_LIKE_BASE, None, compared.over_base.value, 0.0, detail)
+    detail = (
+        f"{against}; {compared.base_with_posts.value:.2f} of the base with posts of the author in "
+        f"its prompt: {compared.over_posts.told()}, limit -{BELOW_POSTS_BY}"
+    )
+    met = compared.over_base.low > 0 and compared.over_posts.low >= -BELOW_POSTS_BY
+    return GateClaim(LESS_LIKE_BASE, met, compared.over_base.value, 0.0, detail)
+
+
+def sounds_like_this_author(found: Voice) -> GateClaim:
+    """Above the base when the author is told apart from other people alone.
+
+    The caller asks `found.author_claim_blocks` whether it may refuse.
+    """
+    compared = found.against_people
+    undecided = _undecided(LIKE_AUTHOR, found, compared)
+    if undecided is not None or compared is None:
+        return undecided or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
+    closed = compared.gap_closed
+    way = "base and author score alike"
+    if closed is not None:
+        way = (
+            f"{100 * closed.value:.0f} % of the way from base to author "
+            f"({compared.base.value:.2f} to {compared.own.value:.2f}; 95 %: "
+            f"{100 * closed.low:.0f} to {100 * closed.high:.0f} %)"
+        )
+    detail = (
+        f"voice score against other people alone: {compared.over_base.told(3)} over the base model "
+        f"on {found.prompts} held-out questions, {way}"
+    )
+    return GateClaim(LIKE_AUTHOR, compared.over_base.low > 0, compared.over_base.value, 0.0, detail)
+
+
+def lines(found: Voice) -> list[str]:
+    """For the report."""
+    if found.why_not:
+        return [f"Voice: not measured, {found.why_not}."]
+    told = [
+        "| voice score against | author | candidate | base | base with posts in the prompt "
+        "| candidate − base | candidate − base with posts | way from base to author |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for compared in (found.against_all, found.against_people):
+        if compared is not None:
+            cells = [
+                compared.own,
+                compared.candidate,
+                compared.base,
+                compared.base_with_posts,
+                compared.over_base,
+                compared.over_posts,
+                compared.gap_closed,
+            ]
+            told.append(
+                f"| {', '.join(compared.negatives)} (AUC {compared.auc:.3f}) | "
+                + " | ".join("not asked" if cell is None else cell.told() for cell in cells)
+                + " |"
+            )
+    told += ["", f"{found.prompts} held-out questions of {found.documents} documents."]
+    return told
+
+
+def _undecided(name: str, found: Voice, compared: VoiceCompared | None) -> GateClaim | None:
+    why = found.why_not
+    if not why and found.prompts < FEWEST_PROMPTS:
+        why = f"{found.prompts} held-out questions, {FEWEST_PROMPTS} are needed; import more posts"
+    if not why and compared is None:
+        why = "there is nobody else's text to tell this voice from"
+    return GateClaim(name, None, None, 0.0, f"not decided: {why}") if why else None
+
+
+def _compared(documents: Sequence[str], judge: VoiceJudge, scores: Scores) -> VoiceCompared:
+    own, candidate, base = scores.own, scores.candidate, scores.base
+    with_posts, known = scores.base_with_posts, judge.calibration
+    gap = bootstrap.paired_difference(own, base, groups=documents)
+    closed = None
+    if gap.low > 0 and gap.value >= SMALLEST_GAP:
+        closed = bootstrap.of_means(
+            [candidate, base, own],
+            lambda means: (means[0] - means[1]) / (means[2] - means[1]),
+            groups=documents,
+        )
+    return VoiceCompared(
+        judge=judge.revision,
+        negatives=tuple(sorted(name for name, count in known.negatives.items() if count)),
+        auc=known.auc,
+        own=bootstrap.mean(own, groups=documents),
+        candidate=bootstrap.mean(candidate, groups=documents),
+        base=bootstrap.mean(base, groups=documents),
+        base_with_posts=bootstrap.mean(with_posts, groups=documents) if with_posts else None,
+        over_base=bootstrap.paired_difference(candidate, base, groups=documents),
+        over_posts=(
+            bootstrap.paired_difference(candidate, with_posts, groups=documents)
+            if with_posts
+            else None
+        ),
+        gap_closed=closed,
+    )

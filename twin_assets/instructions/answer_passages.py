@@ -1,0 +1,237 @@
+"""A document → the passages that can be an answer: whole paragraphs of the author's own prose.
+
+Belongs here: reading Markdown blocks and choosing among them. Does not belong here: questions
+(`back_translation.py`), chunks for retrieval (`knowledge/chunking.py`, bounded by tokens instead).
+Blocks: CommonMark with tables, https://spec.commonmark.org/0.31.2/, parsed by markdown-it-py.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from twin_assets.instructions.instruction_tables import FEWEST_WORDS, MOST_WORDS, SHORTEST_POST
+from twin_assets.instructions.similar_keys import words_of
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+ENOUGH_WORDS = 60  # a shorter passage takes the next paragraph in
+_PROSE = ("paragraph", "list")
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_`]*(?:\s|$)")
+_ASIDE = re.compile(r"([*_]{1,3})[^*_].*\1", re.DOTALL)
+_LEADS_ON = re.compile(r"[:：][*_`]*$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A top-level block, `text[start:end]`.
+
+    Attributes:
+        kind: `paragraph`, `list`, `code`, `heading`, or `other` (quotation, table, HTML, rule, a
+            paragraph that is all emphasis).
+        plain: what a reader sees of prose, without markup and addresses; empty for `other`.
+        words: of `plain`.
+    """
+
+    kind: str
+    start: int
+    end: int
+    plain: str
+    words: int
+
+
+@dataclass(frozen=True)
+class AnswerPassage:
+    """A passage that can be an answer: `text[start:end]`.
+
+    Attributes:
+        heading: of its section; empty above the first one.
+        plain: its prose without markup.
+        words: of its prose; code does not count.
+    """
+
+    start: int
+    end: int
+    heading: str
+    plain: str
+    words: int
+
+
+def passages_of(text: str) -> list[AnswerPassage]:
+    """The passages of a document (Markdown), in order, none overlapping another.
+
+    Each begins with a prose paragraph and goes on with the next blocks while it has under 60 words
+    or leads on with a colon: 40 to 160 words of prose, more characters of prose than of code. It
+    never crosses a heading and holds no quotation (somebody else's words), table or HTML. A short
+    post, whose prose has under 40 words in all, is one passage from its first paragraph to its last
+    one.
+    """
+    blocks = blocks_of(text)
+    found: list[AnswerPassage] = []
+    heading, section = "", list[Block]()
+    for block in [*blocks, Block("heading", len(text), len(text), "", 0)]:
+        if block.kind == "heading":
+            found += _passages_of_section(section, heading)
+            heading, section = block.plain, []
+        else:
+            section.append(block)
+    return found or list(_short_post(blocks))
+
+
+def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
+    """The one passage of a post that is too short for another; it needs no full stop."""
+    prose = [place for place, block in enumerate(blocks) if block.kind in _PROSE and block.words]
+    words = sum(blocks[place].words for place in prose)
+    if not SHORTEST_POST <= words < FEWEST_WORDS or blocks[prose[0]].kind != "paragraph":
+        return
+    taken = blocks[prose[0] : prose[-1] + 1]
+    code = sum(block.end - block.start for block in taken if block.kind == "code")
+    plain = "\n".join(block.plain for block in taken if block.kind in _PROSE)
+    if (
+        all(block.kind in {*_PROSE, "code"} for block in taken)
+        and 2 * code < sum(block.end - block.start for block in taken)
+        and _is_mostly_letters(plain)
+    ):
+        before = [block.plain for block in blocks[: prose[0]] if block.kind == "heading"]
+        yield AnswerPassage(
+            start=taken[0].start,
+            end=taken[-1].end,
+            heading=before[-1] if before else "",
+            plain=plain,
+            words=words,
+        )
+
+
+def why_no_passage(text: str) -> str:
+    """Why a document has no passage; empty when it has one.
+
+    Returns:
+        `no_prose`: code, quotations, tables, HTML and lists of links only. `too_short`: under 40
+        words of prose, and code, a heading or a quotation between them, or under 10.
+        `long_paragraphs`: one of more than 160 words, and no other passage. `scattered`: headings,
+        quotations, code or tables leave no 40 words of prose together.
+    """
+    if passages_of(text):
+        return ""
+    prose = [block for block in blocks_of(text) if block.kind in _PROSE and block.words]
+    readable = [block for block in prose if _is_mostly_letters(block.plain)]
+    if not readable:
+        return "no_prose"
+    if sum(block.words for block in prose) < FEWEST_WORDS:
+        return "too_short"
+    return "long_paragraphs" if any(block.words > MOST_WORDS for block in readable) else "scattered"
+
+
+def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
+    first = 0
+    while first < len(blocks):
+        last = _last_block(blocks, first)
+        if last is None:
+            first += 1
+            continue
+        taken = blocks[first : last + 1]
+        prose = [block for block in taken if block.kind != "code"]
+        yield AnswerPassage(
+            start=taken[0].start,
+            end=taken[-1].end,
+            heading=heading,
+            plain="\n".join(block.plain for block in prose),
+            words=sum(block.words for block in prose),
+        )
+        first = last + 1
+
+
+def _last_block(blocks: Sequence[Block], first: int) -> int | None:
+    """Where the passage that begins at `first` ends; None: none begins there."""
+    if blocks[first].kind != "paragraph" or not _is_prose(blocks[first]):
+        return None
+    words = prose = code = 0
+    last: int | None = None
+    for place in range(first, len(blocks)):
+        block = blocks[place]
+        if block.kind == "code":
+            code += block.end - block.start
+        else:
+            words += block.words
+            prose += block.end - block.start
+        if block.kind == "other" or words > MOST_WORDS:
+            return last
+        leads_on = block.kind == "paragraph" and _LEADS_ON.search(block.plain)
+        if words >= FEWEST_WORDS and prose > code and not leads_on:
+            last = place
+            if words >= ENOUGH_WORDS:
+                return last
+    return last
+
+
+def _is_prose(block: Block) -> bool:
+    """Whether it has a sentence, and is mostly letters: no list of links, no formula."""
+    complete = _SENTENCE_END.search(block.plain) or _LEADS_ON.search(block.plain)
+    return bool(complete) and _is_mostly_letters(block.plain)
+
+
+def _is_mostly_letters(plain: str) -> bool:
+    letters = sum(character.isalpha() or character.isspace() for character in plain)
+    return letters > 0.75 * len(plain)
+
+
+def blocks_of(text: str) -> list[Block]:
+    """The top-level blocks of a Markdown text, in order, with their places in it."""
+    line_starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+    tokens = _parser().parse(text)
+    blocks: list[Block] = []
+    for place, token in enumerate(tokens):
+        if token.level or token.map is None or token.nesting < 0:
+            continue
+        start, end = line_starts[token.map[0]], min(line_starts[token.map[1]], len(text))
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        while start < end and text[start].isspace():
+            start += 1
+        kind = _KINDS.get(token.type, "other")
+        if kind == "paragraph" and _ASIDE.fullmatch(text, start, end):
+            kind = "other"  # "*This article was updated.*" speaks about the post
+        plain = _plain(tokens, place) if kind in {"paragraph", "list", "heading"} else ""
+        blocks.append(Block(kind, start, end, plain, len(words_of(plain))))
+    return blocks
+
+
+_KINDS = {
+    "paragraph_open": "paragraph",
+    "bullet_list_open": "list",
+    "ordered_list_open": "list",
+    "fence": "code",
+    "code_block": "code",
+    "heading_open": "heading",
+}
+
+
+def _plain(tokens: Sequence[Token], opening: int) -> str:
+    """The words of a block: text and inline code, without markup, images and addresses."""
+    parts: list[str] = []
+    for token in tokens[opening + 1 :]:
+        if token.level == 0 and token.nesting == -1:
+            break
+        if token.type == "inline":
+            parts.append("".join(_visible(child) for child in token.children or ()))
+    return "\n".join(parts).strip()
+
+
+def _visible(token: Token) -> str:
+    if token.type in {"text", "code_inline"}:
+        return token.content
+    return " " if token.type in {"softbreak", "hardbreak"} else ""
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table")

@@ -1,0 +1,180 @@
+"""What must hold for every row of the instruction dataset, measured on the stored rows.
+
+Belongs here: counting what breaks a claim. Does not belong here: the checks as Dagster sees them
+(`instruction_dataset.py`), leaks across splits (`leakage.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from twin_assets.instructions.general_set import GENERAL, samples_needed
+
+
+@dataclass(frozen=True)
+class NotVerbatim:
+    """Rows whose answer is not the author's own text.
+
+    Attributes:
+        rows: all.
+        not_in_document: `answer` differs from the document's `text[start:end]`.
+        not_in_messages: the last message is not the assistant's, or not the answer.
+        no_whole_paragraphs: the span does not begin and end at the edge of a paragraph.
+    """
+
+    rows: int
+    not_in_document: int
+    not_in_messages: int
+    no_whole_paragraphs: int
+
+    @property
+    def hold(self) -> bool:
+        return not (self.not_in_document or self.not_in_messages or self.no_whole_paragraphs)
+
+
+def verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> NotVerbatim:
+    """Compare every answer with its document.
+
+    Args:
+        dataset: `document_id`, `start`, `end`, `answer`, `messages`.
+        documents: `document_id`, `text` of the kept documents.
+    """
+    texts: dict[str, str] = dict(documents.select("document_id", "text").iter_rows())
+    strange = unsaid = torn = 0
+    for row in dataset.iter_rows(named=True):
+        text = texts.get(row["document_id"], "")
+        strange += text[row["start"] : row["end"]] != row["answer"]
+        last = row["messages"][-1]
+        unsaid += last["role"] != "assistant" or last["content"] != row["answer"].strip()
+        torn += not (_is_edge(text[: row["start"]]) and _is_edge(text[row["end"] :][::-1]))
+    return NotVerbatim(dataset.height, strange, unsaid, torn)
+
+
+def _is_edge(before: str) -> bool:
+    """Whether a paragraph may begin after this text: nothing, an empty line, or a line of its own.
+
+    A heading or a fence needs no empty line after it.
+    """
+    return not before.rstrip(" \t") or before.rstrip(" \t").endswith("\n")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Rows whose sources are not what they say.
+
+    Attributes:
+        unknown_chunk: `chunk_id` is no chunk of the same document.
+        chunk_elsewhere: it holds no part of the answer.
+        unknown_context: a passage shown is no chunk.
+        gives_answer_away: a passage shown holds a part of the answer.
+        newer_context: a passage shown is newer than the answer's post.
+    """
+
+    rows: int
+    unknown_chunk: int
+    chunk_elsewhere: int
+    unknown_context: int
+    gives_answer_away: int
+    newer_context: int
+
+    @property
+    def chunk_named(self) -> bool:
+        return not (self.unknown_chunk or self.chunk_elsewhere)
+
+    @property
+    def context_fair(self) -> bool:
+        return not (self.unknown_context or self.gives_answer_away or self.newer_context)
+
+
+def provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
+    """Compare every sample's chunk and context with the chunks there are.
+
+    Args:
+        dataset: `sample_id`, `document_id`, `chunk_id`, `start`, `end`, `published_at`,
+            `context_chunk_ids`.
+        chunks: `chunk_id`, `document_id`, `start`, `end`, `published_at`.
+    """
+    named = dataset.join(chunks, on=["chunk_id", "document_id"], how="left", suffix="_chunk")
+    unknown = pl.col("start_chunk").is_null()
+    overlaps = (pl.col("start") < pl.col("end_chunk")) & (pl.col("start_chunk") < pl.col("end"))
+    shown = (
+        dataset.select(
+            "sample_id",
+            "document_id",
+            "start",
+            "end",
+            "published_at",
+            context=pl.col("context_chunk_ids"),
+        )
+        .explode("context")
+        .drop_nulls("context")
+        .join(chunks, left_on="context", right_on="chunk_id", how="left", suffix="_chunk")
+    )
+    same = pl.col("document_id") == pl.col("document_id_chunk")
+    newer = pl.col("published_at").is_not_null() & (
+        pl.col("published_at_chunk").is_null()
+        | (pl.col("published_at_chunk") > pl.col("published_at"))
+    )
+    known = pl.col("start_chunk").is_not_null()
+    return Provenance(
+        rows=dataset.height,
+        unknown_chunk=named.filter(unknown).height,
+        chunk_elsewhere=named.filter(~unknown & ~overlaps).height,
+        unknown_context=shown.filter(~known).height,
+        gives_answer_away=shown.filter(known & same & overlaps).height,
+        newer_context=shown.filter(known & newer).height,
+    )
+
+
+@dataclass(frozen=True)
+class GeneralSetShare:
+    """How much of what is trained on is a general set's.
+
+    Attributes:
+        train, general: samples of the author's, and of the set.
+        needed: how many of the set make the share that is asked for.
+        strays: general samples that name a document, or are mixed into another split.
+        no_chat: whose last message is not the answer, or not the assistant's.
+    """
+
+    train: int
+    general: int
+    needed: int
+    strays: int
+    no_chat: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is there that should not be."""
+        return self.general <= self.needed and not (self.strays or self.no_chat)
+
+    @property
+    def enough(self) -> bool:
+        return self.general == self.needed
+
+
+def mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
+    """Compare the mix with what the settings ask for.
+
+    Args:
+        dataset: `split`, `document_id`, `instruction_source`, `answer`, `messages`.
+        share: of all training samples; 0: no general set is named.
+    """
+    source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
+    by_split, by_document = pl.col("split") == GENERAL, pl.col("document_id") == GENERAL
+    rows = dataset.filter(by_split | by_document | source)
+    last = [
+        (messages[-1]["role"], messages[-1]["content"]) for messages in rows["messages"].to_list()
+    ]
+    said = [("assistant", answer) for answer in rows["answer"].to_list()]
+    train = dataset.filter(pl.col("split") == "train").height
+    return GeneralSetShare(
+        train=train,
+        general=rows.height,
+        needed=samples_needed(train, share),
+        strays=rows.filter(~(by_split & by_document & source)).height,
+        no_chat=sum(one != other for one, other in zip(last, said, strict=True)),
+    )

@@ -1,0 +1,101 @@
+"""The data contract of the instruction stage: splits, drafts and samples.
+
+Belongs here: columns, types and rules of the three tables. Does not belong here: how a row is made.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+FEWEST_WORDS = 40
+MOST_WORDS = 160
+OF_THE_AUTHOR = "split != 'general'"
+"""In SQL: the rows of `instruction_dataset` that are the author's own."""
+SHORTEST_POST = 10  # words of a post that is an answer as a whole; cleaning keeps no shorter one
+
+
+class DocumentSplits(dy.Schema):
+    """Table `document_splits`: one row for every document ever seen; a row never changes.
+
+    `because`: `newest` (of the first import), `hash`, or `like <document_id>` of which it is a
+    (near-)duplicate. `sketch`: what later documents are compared with (`near_duplicates.sketch`).
+    """
+
+    document_id = dy.String(primary_key=True, min_length=1)
+    split = dy.Enum(["train", "held_out"])
+    because = dy.String(min_length=1)
+    sketch = dy.List(dy.Int64())
+
+
+class InstructionDrafts(dy.Schema):
+    """Table `instruction_drafts`: every passage that can be an answer, and a template's question.
+
+    `answer` is the document's `text[start:end]`, offsets count characters. `instruction_source` is
+    `template:<name>`.
+    """
+
+    sample_id = dy.String(primary_key=True, min_length=1)
+    document_id = dy.String(min_length=1)
+    title = dy.String()
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    start = dy.Int64(min=0)
+    end = dy.Int64(min=1)
+    words = dy.Int64(min=SHORTEST_POST, max=MOST_WORDS)
+    answer = dy.String(min_length=1)
+    answer_sketch = dy.List(dy.Int64())
+    question = dy.String(min_length=1)
+    instruction_source = dy.String(min_length=1)
+
+
+class TeacherQuestions(dy.Schema):
+    """Table `teacher_questions`: one row for every draft that a teacher was asked about.
+
+    `outcome` and the columns of the last line are those of `teacher.TeacherReply`; `turn` counts how often
+    a sample without a reply was taken up again.
+    """
+
+    sample_id = dy.String(primary_key=True, min_length=1)
+    document_id = dy.String(min_length=1)
+    model = dy.String(min_length=1)
+    question = dy.String()
+    outcome = dy.Enum(["written", "unusable", "failed", "over_budget"])
+    turn = dy.Int64(min=0)
+    tries = dy.Int64(min=0)
+    prompt_tokens = dy.Int64(min=0)
+    answer_tokens = dy.Int64(min=0)
+    usd = dy.Float64(min=0)
+    reason = dy.String()
+
+    @dy.rule()
+    def a_question_is_there_exactly_when_it_was_written(cls) -> pl.Expr:
+        return (pl.col("outcome").cast(pl.String) == "written") == (pl.col("question") != "")
+
+
+class InstructionDataset(dy.Schema):
+    """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
+
+    `split` is the document's, `left_out` for a sample that would leak across splits, or `general`
+    for one of a general instruction set: it is trained on, is no text of the author's, and its
+    document and chunk are `general`; `template` is that of the samples beside it. `messages`
+    are the gateway's, its last one is the answer; `context_chunk_ids` are the passages shown in it,
+    best first. `retrieval` names what found them, `template` the prompt template's hash.
+    `instruction_source` is `template:<name>`, `teacher:<model>` or `general:<set>@<revision>`.
+    """
+
+    sample_id = dy.String(primary_key=True, min_length=1)
+    document_id = dy.String(min_length=1)
+    chunk_id = dy.String(min_length=1)
+    split = dy.Enum(["train", "held_out", "left_out", "general"])
+    question = dy.String(min_length=1)
+    answer = dy.String(min_length=1)
+    start = dy.Int64(min=0)
+    end = dy.Int64(min=1)
+    context_chunk_ids = dy.List(dy.String())
+    messages = dy.List(dy.Struct({"role": dy.String(), "content": dy.String()}))
+    template = dy.String(min_length=1)
+    retrieval = dy.String(min_length=1)
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    title = dy.String()
+    instruction_source = dy.String(min_length=1)

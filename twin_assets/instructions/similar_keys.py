@@ -1,0 +1,89 @@
+"""Which texts say nearly the same.
+
+Belongs here: sketches of sets of words or word sequences, and the pairs that overlap.
+Does not belong here: the sets (`corpus/shingles.py`, whose names are here too), what follows from a
+pair (`splits.py`, `leakage.py`).
+
+Methods: Jaccard similarity of shingles, bottom-k sketches (Broder 1997, https://doi.org/10.1109/
+SEQUEN.1997.666900); all pairs above a threshold by prefix filtering (Bayardo, Ma and Srikant 2007,
+https://doi.org/10.1145/1242572.1242591), which is exact and does not look at pairs that share
+nothing rare.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import TypeVar
+
+from twin_assets.corpus.shingles import jaccard, shingles, words_of
+
+__all__ = [
+    "SimilarKeys",
+    "jaccard",
+    "shingles",
+    "similar_pairs",
+    "sketch",
+    "sketched_similarity",
+    "words_of",
+]
+
+T = TypeVar("T", bound=Hashable)
+
+
+def sketch(elements: Set[int], *, size: int) -> list[int]:
+    """The `size` smallest elements, in order: a uniform sample that two sets share."""
+    return heapq.nsmallest(size, elements)
+
+
+def sketched_similarity(left: Sequence[int], right: Sequence[int], *, size: int) -> float:
+    """Estimate of the Jaccard similarity from two sketches of `size`; exact when both are whole."""
+    union = heapq.nsmallest(size, set(left) | set(right))
+    return len(set(left).intersection(right).intersection(union)) / len(union) if union else 0.0
+
+
+@dataclass(frozen=True)
+class SimilarKeys:
+    """Two keys whose sets overlap by `similarity`."""
+
+    left: str
+    right: str
+    similarity: float
+
+
+def similar_pairs(
+    left: Mapping[str, Set[T]], right: Mapping[str, Set[T]], *, threshold: float
+) -> Iterator[SimilarKeys]:
+    """Every pair of a left and a right set with a Jaccard similarity of at least `threshold`.
+
+    Two sets that overlap so much share one of their rarest few elements; only those are indexed.
+    Pairs come in the order of `left`, then `right`.
+    """
+    counts: Counter[T] = Counter()
+    for sets in (left, right):
+        for elements in sets.values():
+            counts.update(elements)
+    ranks = {element: rank for rank, (element, _) in enumerate(reversed(counts.most_common()))}
+
+    def prefix(elements: Set[T]) -> list[T]:
+        length = len(elements) - math.ceil(threshold * len(elements)) + 1
+        return heapq.nsmallest(length, elements, key=ranks.__getitem__)
+
+    index: dict[T, list[str]] = defaultdict(list)
+    for key, elements in right.items():
+        if elements:
+            for element in prefix(elements):
+                index[element].append(key)
+    places = {key: place for place, key in enumerate(right)}
+    for key, elements in left.items():
+        if not elements:
+            continue
+        candidates = {other for element in prefix(elements) for other in index.get(element, ())}
+        for other in sorted(candidates, key=places.__getitem__):
+            similarity = jaccard(elements, right[other])
+            if similarity >= threshold:
+                yield SimilarKeys(key, other, similarity)

@@ -1,0 +1,185 @@
+"""What a training of an author would use now, what a version's used, and what came since.
+
+Belongs here: the resource `training_inputs`, which answers `loop.training_inputs.TrainingInputs`.
+Does not belong here: what follows from it (`statistics/retraining.py`), training
+(`fine_tuning.py`).
+
+The same dataset and recipe give the same weights bit for bit. A post that was imported and is in no
+dataset yet counts as new: the run that is about to be decided builds the dataset first.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import sqlalchemy as sa
+
+from twin_assets.checkpoints.manifest import FILE, read_manifest
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.instructions.drafts import DRAFTS_VERSION
+from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
+from twin_assets.instructions.teacher_questions import waiting_questions
+from twin_assets.training import fine_tuning, preference_tuning
+from twin_assets.training.publishing import training_code
+from twin_resources.authors import read_author
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.ledger.ledger_tables import open_tables, scores
+from twin_resources.quality.retraining.training_inputs import CorpusGrowth
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.settings import Settings, load_settings
+from twin_resources.statistics.retraining import TrainingFingerprint
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import load_base_model
+
+SOURCE, DRAFTS = "cleaned_documents", "instruction_drafts"
+
+
+class TrainingInputsResource(dg.ConfigurableResource):
+    """Reads tables, recipes and manifests of one home; empty: `TWIN_HOME`, else `.twin`."""
+
+    home: str = ""
+
+    def now(self, author: str) -> TrainingFingerprint:
+        """See `TrainingInputs.now`."""
+        settings = load_settings(self.home or None)
+        recipe = load_recipe(read_author(settings, author).recipe or DEFAULT_RECIPE)
+        base = load_base_model(settings, read_author(settings, author).base_model or None)
+        state = State.open(settings.state_address)
+        try:
+            tables = Tables(settings.tables_base, state=state)
+            parts = [tables.data_version(fine_tuning.DATASET, author) or "none"]
+            waiting = _waiting_documents(tables, author)
+            if waiting.height:
+                parts.append(_digest(waiting.sort("key").rows()))
+            teacher = settings.teacher_model
+            if questions := waiting_questions(tables, author, teacher):
+                parts.append(f"{questions} questions by {teacher or 'templates'}")
+            parts += _preferences(tables, author, recipe, settings)
+        finally:
+            state.close()
+        used = _recipe_hash(base.revision, recipe, training_code(), DEFAULT_TEMPLATE.hash)
+        return TrainingFingerprint("+".join(parts), used)
+
+    def of(self, version: ModelVersion) -> TrainingFingerprint | None:
+        """See `TrainingInputs.of`."""
+        if not (Path(version.folder) / FILE).is_file():
+            return None
+        manifest = read_manifest(Path(version.folder))
+        parts = [manifest.dataset["data_version"]]
+        if manifest.preferences:
+            parts.append(manifest.preferences["data_version"])
+        recipe = Recipe.model_validate(manifest.recipe)
+        used = _recipe_hash(manifest.base["revision"], recipe, manifest.code, manifest.template)
+        return TrainingFingerprint("+".join(parts), used)
+
+    def growth(self, version: ModelVersion) -> CorpusGrowth:
+        """See `TrainingInputs.growth`."""
+        settings = load_settings(self.home or None)
+        manifest = read_manifest(Path(version.folder))
+        state = State.open(settings.state_address)
+        try:
+            tables = Tables(settings.tables_base, state=state)
+            waiting = _waiting_documents(tables, version.author)
+            new = set(waiting.filter("kept", "unseen")["key"].to_list())
+            if tables.exists(fine_tuning.DATASET, version.author):
+                new |= _documents(tables, version.author) - _documents(
+                    tables, version.author, tag=manifest.dataset["tag"]
+                )
+            since = datetime.fromisoformat(manifest.created_at)
+            return CorpusGrowth(len(new), _edits_since(state, version.author, since))
+        finally:
+            state.close()
+
+
+def _recipe_hash(base: str, recipe: Recipe, code: str, template: str) -> str:
+    return _digest([base, recipe.model_dump(), code, template])
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, default=lambda found: found.hex())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _waiting_documents(tables: Tables, author: str) -> pl.DataFrame:
+    """Documents that the dataset does not show as they are: `key`, `hash`, `kept`, `unseen` (it
+    never held the document).
+
+    Dropped documents that no dataset ever showed are left out.
+    """
+    from twin_resources.storage.tables import store
+    from twin_resources.storage.tables.changes import compare, input_hashes
+    from twin_resources.storage.tables.sync import read_empty
+
+    bookkeeping = ["_input_key", "_input_hash", "_version"]
+    columns = {"key": pl.String, "hash": pl.Binary, "kept": pl.Boolean, "unseen": pl.Boolean}
+    options = tables.storage_options
+    source = store.open_table(tables.uri(SOURCE, author), storage_options=options)
+    drafts = store.open_table(tables.uri(DRAFTS, author), storage_options=options)
+    if source is None or drafts is None:
+        return pl.DataFrame(schema=columns)
+    documents = store.read_columns(source, ["document_id", "_row_hash", "kept"])
+    stored = store.read_columns(drafts, bookkeeping)
+    empty = read_empty(tables.state, tables.uri(DRAFTS, author))
+    changes = compare(
+        input_hashes(documents.select(key="document_id", hash="_row_hash")),
+        stored=stored,
+        empty=empty,
+        version=DRAFTS_VERSION,
+    )
+    shown, seen = stored["_input_key"].unique(), pl.concat([stored, empty])["_input_key"].unique()
+    changed = (
+        changes.inputs.select("key", hash="input_hash")
+        .join(documents.select(key="document_id", kept="kept"), on="key")
+        .with_columns(unseen=~pl.col("key").is_in(seen.implode()))
+        .filter(pl.col("kept") | pl.col("key").is_in(shown.implode()))
+    )
+    gone = [{"key": key, "hash": b"", "kept": False, "unseen": False} for key in changes.vanished]
+    return pl.concat([changed, pl.DataFrame(gone, schema=columns)])
+
+
+def _documents(tables: Tables, author: str, *, tag: str | None = None) -> set[str]:
+    rows = tables.read(
+        fine_tuning.DATASET, author, columns=["document_id"], where=OF_THE_AUTHOR, version=tag
+    )
+    return set(rows["document_id"].to_list())
+
+
+def _preferences(tables: Tables, author: str, recipe: Recipe, settings: Settings) -> Sequence[str]:
+    """The preference dataset's part of the identity; nothing while it has too few pairs to be
+    trained on."""
+    asset = preference_tuning.DATASET
+    if recipe.preference is None or not tables.exists(asset, author):
+        return ()
+    pairs = tables.read(asset, author, columns=["pair_id"]).height
+    edits = 0
+    pointer = settings.checkpoints_dir / author / "candidate.json"
+    if pointer.is_file():
+        trained = read_manifest(Path(json.loads(pointer.read_text("utf-8"))["folder"]))
+        edits = _edits_since(tables.state, author, datetime.fromisoformat(trained.created_at))
+    if pairs + edits < max(recipe.preference.fewest_pairs, recipe.samples_per_step):
+        return ()
+    version = tables.data_version(asset, author) or "none"
+    return (version, f"{edits} edits") if edits else (version,)
+
+
+def _edits_since(state: State, author: str, since: datetime) -> int:
+    """Edits by keys of the author, which alone become chosen answers."""
+    open_tables(state)
+    counted = (
+        sa.select(sa.func.count())
+        .select_from(scores)
+        .where(
+            scores.c.author == author,
+            scores.c.kind == "edit",
+            scores.c.role == "author",
+            scores.c.status == "kept",
+            scores.c.given_ms > int(since.timestamp() * 1000),
+        )
+    )
+    with state.reading() as connection:
+        return int(connection.execute(counted).scalar_one())

@@ -1,0 +1,89 @@
+"""Training data that is broken on purpose, and says so: what the gate, the loop and the audit of
+memorised text are shown to catch.
+
+Belongs here: the ways of breaking it. Does not belong here: using it for anything else; a
+checkpoint that was trained on it carries the way's name in the data version of its manifest.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from twin_assets.training import canary_exposure as exposure
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHUFFLED_ANSWERS = "shuffled_answers"
+PLANTED_CANARIES = "planted_canaries"
+WAYS = (SHUFFLED_ANSWERS, PLANTED_CANARIES)
+
+
+def with_fault(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
+    """The samples, broken in one way.
+
+    Args:
+        samples: with `sample_id`, `document_id`, `messages` (the last one is the answer).
+        way: one of `WAYS`.
+
+    Raises:
+        TwinError: an unknown way, or the samples are all of one document.
+    """
+    check_way(way)
+    ordered = samples.sort("sample_id")
+    return with_canaries(ordered, seed) if way == PLANTED_CANARIES else _shuffled(ordered, seed)
+
+
+def with_canaries(samples: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The samples and the canaries of `exposure.planted`, to see how much of them is memorised."""
+    import polars as pl
+
+    rows = [
+        {**exposure.row(canary), "sample_id": f"canary-{canary.id}-{turn}"}
+        for canary, times in exposure.planted(str(seed))
+        for turn in range(times)
+    ]
+    schema = {name: samples.schema[name] for name in ("sample_id", "document_id", "messages")}
+    first = samples.head(1).drop(schema)  # the other columns are the same for all samples
+    planted = (
+        pl.DataFrame(rows, schema=schema).join(first, how="cross")
+        if first.width
+        else (pl.DataFrame(rows, schema=schema))
+    )
+    return pl.concat([samples, planted.select(samples.columns)])
+
+
+def _shuffled(ordered: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Each question with another document's answer, as after a join on the wrong column."""
+    import polars as pl
+
+    documents = ordered["document_id"].to_list()
+    talks: list[list[dict[str, Any]]] = ordered["messages"].to_list()
+    lots = random.Random(seed)
+    donors = list(range(len(talks)))
+    lots.shuffle(donors)
+    # One document after the other, so that half way round the circle stands another's answer.
+    donors.sort(key=lambda index: documents[index])
+    most = max(documents.count(document) for document in set(documents))
+    if len(talks) < 2 * most:
+        raise TwinError(
+            "give each question another document's answer",
+            found=f"{most} of {len(talks)} samples are of one document",
+            next_step="import more posts",
+        )
+    taken = dict(zip(donors, donors[most:] + donors[:most], strict=True))
+    mixed = [[*talk[:-1], talks[taken[index]][-1]] for index, talk in enumerate(talks)]
+    return ordered.with_columns(pl.Series("messages", mixed, dtype=ordered.schema["messages"]))
+
+
+def check_way(way: str) -> None:
+    """Raises TwinError when there is no such way."""
+    if way not in WAYS:
+        raise TwinError(
+            f"spoil training data by {way!r}",
+            found="no such way",
+            next_step=f"name one of {', '.join(WAYS)}, or none",
+        )

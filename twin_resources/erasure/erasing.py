@@ -1,0 +1,219 @@
+"""Forgetting a post, an author or a reader: the whole request, from the plan to the certificate.
+
+Belongs here: the order of its steps, going on after a crash, and the proof.
+Does not belong here: what a place does (a module each), who may ask, Dagster's job.
+
+    plan → journal → remember the post → end runs → erase each place → decode each place
+         → certificate → journal closed → marks deleted
+
+Each step may be done twice, and a step that is in the journal is not trusted but proved: a request
+that was cut off anywhere is finished by asking for it again. A place that still holds something
+after the others were erased (an export was under way, an answer came in) is erased again.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from twin_resources.erasure import journal
+from twin_resources.erasure.certificate import certificate_path, certify, write_certificate
+from twin_resources.erasure.data_store import DataStore, Installation
+from twin_resources.erasure.data_stores import places_of
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.home_files import FOLDER
+from twin_resources.erasure.journal import ErasureRequest
+from twin_resources.erasure.manual_steps import ManualStep, lies_elsewhere
+from twin_resources.erasure.outbox import WaitingInOutbox
+from twin_resources.erasure.plan import POSTS, plan
+from twin_resources.erasure.state_store import StateStore
+from twin_resources.erasure.text_fingerprints import TextFingerprints
+from twin_resources.errors import TwinError
+
+ROUNDS = 3  # what was under way when a place was erased is erased in the next round
+
+
+class ErasureIncomplete(TwinError):
+    """After all rounds a place still holds something; the request stays open."""
+
+
+class RecordStore(DataStore, Protocol):
+    """Dagster's records, which can also end what is at work."""
+
+    def end_runs(self, gone: ErasureTarget) -> int:
+        """End the runs that could write it back."""
+        ...
+
+
+@dataclass(frozen=True)
+class CompletedErasure:
+    """A request that is done.
+
+    Attributes:
+        places: name → how much was erased; certificate: its file.
+        tainted: checkpoints that are served no longer.
+    """
+
+    number: int
+    kind: str
+    places: dict[str, int]
+    tainted: tuple[str, ...]
+    elsewhere: tuple[ManualStep, ...]
+    certificate: Path
+
+
+def forget(instance: Installation, number: int, *, dagster: RecordStore) -> CompletedErasure:
+    """Carry out a request from the journal (`journal.ask`), or finish it.
+
+    Args:
+        dagster: its records (`dagster_records.py`).
+
+    Raises:
+        TwinError: no such request, a place cannot be reached, a run does not end, or
+            `ErasureIncomplete`. The request stays open; asking again goes on.
+    """
+    with instance.state.lease(f"forget {number}", wait_s=5):
+        request = journal.find(instance.state, number)
+        if request.subject is None:
+            _drop_marks(instance, number)
+            return _done_before(instance, request)
+        gone = _planned(instance, request, request.subject)
+        _remember(instance, gone)
+        dagster.end_runs(gone)
+        places = places_of(instance, dagster=dagster)
+        still_there = _erase_and_prove(instance, number, places, gone)
+        return _close(instance, request, gone, places, still_there)
+
+
+def preview(
+    instance: Installation, subject: ErasureSubject, *, dagster: RecordStore
+) -> dict[str, list[str]]:
+    """Where a subject is now: place → where in it. Nothing is written."""
+    gone = plan(instance, subject)
+    return {place.name: place.holds(gone) for place in places_of(instance, dagster=dagster)}
+
+
+def _planned(
+    instance: Installation, request: ErasureRequest, subject: ErasureSubject
+) -> ErasureTarget:
+    """The plan in the journal, or a new one; the marks lie beside it, for they are many."""
+    path = _marks_path(instance, request.number)
+    if request.plan:
+        return ErasureTarget.from_json(subject, request.plan, TextFingerprints.load(path))
+    gone = plan(instance, subject, key_hash=request.key_hash)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    gone.marks.save(path)  # first: a plan without marks could prove nothing
+    journal.write_plan(instance.state, request.number, gone.to_json())
+    return gone
+
+
+def _remember(instance: Installation, gone: ErasureTarget) -> None:
+    """A post must not come back by the import that may begin right now."""
+    if gone.subject.kind != "post":
+        return
+    texts: list[str] = []
+    if instance.tables.exists(POSTS, gone.author):
+        rows = instance.tables.read(POSTS, gone.author, columns=["source_id", "content_hash"])
+        texts = [text for one, text in rows.iter_rows() if gone.is_value(str(one))]
+        kept = {text for one, text in rows.iter_rows() if not gone.is_value(str(one))}
+        # the same words under another name that nobody asked to forget
+        texts = [text for text in texts if text not in kept]
+    journal.remember(instance.state, gone.author, [gone.subject.name, *gone.ids], texts)
+
+
+def _erase_and_prove(
+    instance: Installation, number: int, places: Sequence[DataStore], gone: ErasureTarget
+) -> list[str]:
+    """Erase until every place, decoded, holds nothing; returns what a background store still has.
+
+    Raises:
+        ErasureIncomplete: something comes back.
+    """
+    left: dict[str, list[str]] = {place.name: [] for place in places}
+    done = journal.steps_done(instance.state, number)
+    for turn in range(ROUNDS):
+        for place in places:
+            if turn > 0 and not left[place.name]:
+                continue
+            if turn > 0 or place.name not in done:
+                erased = place.erase(gone)
+                journal.step_done(instance.state, number, place.name, erased)
+        left = {place.name: place.holds(gone) for place in places}
+        background = {place.name for place in places if getattr(place, "is_background", False)}
+        if not any(found for name, found in left.items() if name not in background):
+            return [one for name in sorted(background) for one in left[name]]
+    found = "; ".join(f"{name}: {', '.join(where[:3])}" for name, where in left.items() if where)
+    raise ErasureIncomplete(
+        f"forget (request {number})",
+        found=f"after {ROUNDS} rounds it is still there, or there again: {found}",
+        next_step="see what writes there, then forget again: the request is open",
+    )
+
+
+def _close(
+    instance: Installation,
+    request: ErasureRequest,
+    gone: ErasureTarget,
+    places: Sequence[DataStore],
+    still_there: list[str],
+) -> CompletedErasure:
+    number, state = request.number, instance.state
+    elsewhere = lies_elsewhere(instance, gone, asked_at=request.asked_at, still_there=still_there)
+    with state.reading() as connection:
+        at = state.now(connection)
+    certificate = certify(
+        gone,
+        number=number,
+        places=journal.steps_done(state, number),
+        proved=[place.name for place in places],
+        elsewhere=elsewhere,
+        asked_at=request.asked_at,
+        done_at=at,
+    )
+    path = write_certificate(certificate_path(instance.settings.home, number), certificate)
+    WaitingInOutbox(instance).take_again(gone, until=at)
+    journal.close(state, number, str(path.name))
+    store = StateStore(instance)
+    store.rewrite()  # the journal named the subject until now
+    if left := store.holds_at_all(gone):
+        raise ErasureIncomplete(
+            f"close the request {number} to forget",
+            found=f"the state store still holds it in {', '.join(left)}",
+            next_step="ask again: a new request finds and removes it",
+        )
+    _drop_marks(instance, number)
+    return CompletedErasure(
+        number,
+        gone.subject.kind,
+        dict(certificate.places),
+        certificate.tainted,
+        tuple(elsewhere),
+        path,
+    )
+
+
+def _done_before(instance: Installation, request: ErasureRequest) -> CompletedErasure:
+    from twin_resources.erasure.certificate import read_certificate
+
+    StateStore(instance).rewrite()  # a crash may have come between closing and this
+    path = certificate_path(instance.settings.home, request.number)
+    said = read_certificate(path)
+    return CompletedErasure(
+        request.number,
+        request.kind,
+        said["places"],
+        tuple(said["tainted"]),
+        tuple(ManualStep(**one) for one in said["elsewhere"]),
+        path,
+    )
+
+
+def _marks_path(instance: Installation, number: int) -> Path:
+    return instance.settings.home / FOLDER / f"marks-{number}.npz"
+
+
+def _drop_marks(instance: Installation, number: int) -> None:
+    _marks_path(instance, number).unlink(missing_ok=True)

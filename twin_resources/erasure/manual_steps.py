@@ -1,0 +1,117 @@
+"""What lies outside of an instance's reach, with the day by which it must be gone.
+
+Belongs here: naming these places from the settings, and their deadlines.
+Does not belong here: places that can be erased (`data_stores.py`).
+
+The deadline is a month from the request (Regulation (EU) 2016/679, article 12(3),
+https://eur-lex.europa.eu/eli/reg/2016/679/oj): nobody here can look into a backup, so a person is
+told what to do and until when.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from twin_resources.authors import list_authors
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureTarget
+
+DEADLINE = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class ManualStep:
+    """One thing that a person has to see to.
+
+    Attributes:
+        what: the place; how: what to do there; deadline: ISO 8601 date.
+    """
+
+    what: str
+    how: str
+    deadline: str
+
+
+def lies_elsewhere(
+    instance: Installation, gone: ErasureTarget, *, asked_at: float, still_there: Iterable[str] = ()
+) -> list[ManualStep]:
+    """Everything outside, for this subject.
+
+    Args:
+        asked_at: of the request, seconds since the epoch.
+        still_there: what a trace store that deletes in the background still answers.
+    """
+    settings = instance.settings
+    by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
+    found = [
+        ManualStep(
+            f"backups and snapshots of {settings.home.name}/ and of its disk",
+            "delete those made before this day, or let them run out by then",
+            by,
+        )
+    ]
+    if settings.has_real_langfuse:
+        left = len(list(still_there))
+        found.append(
+            ManualStep(
+                f"Langfuse at {settings.langfuse_host}",
+                "its deletion was asked for over the API and runs in the background"
+                + (f" ({left} traces and scores were still answered)" if left else "")
+                + ", as does taking in what was sent in the minutes before: search it again after "
+                "a day and delete there what is left; until then the ledger may read it back; its "
+                "exports and backups follow its own retention",
+                by,
+            )
+        )
+    if "://" in settings.tables_base:
+        found.append(
+            ManualStep(
+                f"replicas and backups of {settings.tables_base}",
+                "old versions in the bucket itself are deleted; a replicated bucket keeps its own",
+                by,
+            )
+        )
+    if not settings.state_address.startswith("sqlite"):
+        found.append(
+            ManualStep(
+                "the write-ahead log and base backups of PostgreSQL",
+                "let the archive run out, or make a new base backup and delete the older ones",
+                by,
+            )
+        )
+    shown = Counter(entry.rpartition(" ")[0] for entry in gone.shown_to)
+    called = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
+    for model in sorted(called | set(shown)):
+        was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
+        found.append(
+            ManualStep(
+                f"the provider of {model}{was}",
+                "see its retention of requests; ask for deletion where it is longer, and delete "
+                "there the files of batches that are under way. What of "
+                "questions and posts it was shown, each trace says (twin.provider_saw)",
+                by,
+            )
+        )
+    if gone.subject.kind == "post":
+        sources = [a.sources for a in list_authors(settings) if a.slug == gone.author]
+        if any(sources):
+            found.append(
+                ManualStep(
+                    "the author's own copy, in the sources that posts are imported from",
+                    "delete it there if it shall be gone there too; it is not imported again",
+                    by,
+                )
+            )
+    if gone.subject.kind != "reader":
+        found.append(
+            ManualStep(
+                "adapters that were copied from here (a model hub, a server of their own)",
+                f"take down: {', '.join(sorted(gone.checkpoints)) or 'whatever was copied'}",
+                by,
+            )
+        )
+    return found

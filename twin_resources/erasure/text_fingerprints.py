@@ -1,0 +1,142 @@
+"""Marks of a text: what proves that a text is gone, without holding the text.
+
+Belongs here: words, hashes of runs of words, and finding such a run in another text.
+Does not belong here: whose texts are marked (`plan.py`), reading files (`decoding.py`).
+Method: fingerprints of overlapping runs, Schleimer, Wilkerson and Aiken, "Winnowing: Local
+Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770), without its
+thinning: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and JSON's escapes
+between the words do not count. A text of five to seven words is one run of its own length.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+RUN = 8  # words; the gate's measure of copying uses the same length
+FEWEST = 5  # a shorter title or question is a phrase that anybody may use
+_WORD = re.compile(r"[^\W_]+")
+# JSON's escapes, tags and character references: white space between words
+_ESCAPED = re.compile(
+    r"\\(?:[nrtbf/\"]|u[0-9a-fA-F]{4})|</?[a-zA-Z][^<>]{0,300}>|&(?:#x?[0-9a-fA-F]{1,6}|\w{2,8});"
+)
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no word's bits are lost
+
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class TextFingerprints:
+    """Hashes of runs of words.
+
+    Attributes:
+        runs: sorted, 64 bits each.
+        lengths: how many words the runs have; 8, and those of shorter texts.
+    """
+
+    runs: Hashes
+    lengths: tuple[int, ...] = (RUN,)
+
+    def found_in(self, text: str) -> bool:
+        """Whether the text repeats one of the runs."""
+        if not self.runs.size:
+            return False
+        hashed = _hashed(text)
+        return any(
+            bool(_members(_runs(hashed, length), self.runs).any()) for length in self.lengths
+        )
+
+    def save(self, path: Path) -> None:
+        """Write them to a file that is complete whenever it exists."""
+        partial = path.with_name(f"{path.name}.partial")
+        with partial.open("wb") as stream:
+            np.savez(stream, runs=self.runs, lengths=np.array(self.lengths, dtype=np.int64))
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> TextFingerprints:
+        """Read them back.
+
+        Raises:
+            OSError, ValueError: the file is missing or damaged.
+        """
+        with np.load(path, allow_pickle=False) as kept:
+            return cls(kept["runs"], tuple(int(length) for length in kept["lengths"]))
+
+
+def empty_marks() -> TextFingerprints:
+    """Marks of nothing."""
+    return TextFingerprints(np.zeros(0, dtype=np.uint64))
+
+
+class FingerprintCollector:
+    """Collects texts that go, then takes out what texts that stay say as well."""
+
+    def __init__(self) -> None:
+        self._parts: list[Hashes] = []
+        self._lengths = {RUN}
+
+    def add(self, text: str) -> None:
+        """A text that goes."""
+        hashed = _hashed(text)
+        if FEWEST <= hashed.size < RUN:
+            self._lengths.add(int(hashed.size))
+        if hashed.size >= FEWEST:
+            self._parts.append(_runs(hashed, min(RUN, int(hashed.size))))
+
+    def keep(self, text: str) -> None:
+        """A text that stays: what was added before and stands in it too marks nobody."""
+        if len(self._parts) > 1:
+            self._parts = [self.marks().runs]
+        if self._parts and self._parts[0].size:
+            hashed = _hashed(text)
+            for length in self._lengths:
+                said = np.unique(_runs(hashed, length))
+                self._parts = [self._parts[0][~_members(self._parts[0], said)]]
+
+    def marks(self) -> TextFingerprints:
+        """What only the texts that go say."""
+        joined = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.uint64)
+        return TextFingerprints(np.unique(joined), tuple(sorted(self._lengths)))
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text, case folded; escapes of JSON between them are white space."""
+    return _WORD.findall(_ESCAPED.sub(" ", text).casefold())
+
+
+def _hashed(text: str) -> Hashes:
+    """One hash a word."""
+    words = split_words(text)
+    return np.fromiter((_hash(word) for word in words), dtype=np.uint64, count=len(words))
+
+
+def _runs(hashed: Hashes, length: int) -> Hashes:
+    """One hash a run of that many words; none for a shorter text."""
+    count = hashed.size - length + 1
+    if count <= 0:
+        return np.zeros(0, dtype=np.uint64)
+    runs = np.zeros(count, dtype=np.uint64)
+    for place in range(length):
+        runs = runs * _FACTOR + hashed[place : place + count]  # wraps at 2^64, as wanted
+    return runs
+
+
+@lru_cache(maxsize=1 << 18)
+def _hash(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) | 1
+
+
+def _members(values: Hashes, among: Hashes) -> NDArray[np.bool_]:
+    """Which values are among the others, which are sorted."""
+    if not among.size:
+        return np.zeros(values.size, dtype=np.bool_)
+    places = np.minimum(np.searchsorted(among, values), among.size - 1)
+    return among[places] == values

@@ -1,0 +1,336 @@
+"""The tab Talk: one conversation with an author's twin, its sources beside it, and feedback on it.
+
+Belongs here: its widgets and what a click on each does. Does not belong here: a second version
+beside the first (`comparison_tab.py`), HTML of sources (`cards.py`), the gateway (`conversation.py`).
+Source: https://www.gradio.app/docs/gradio/chatbot
+
+The box that is typed into is emptied in the browser and never written by the server: an answer
+that streams for a minute would else erase what is typed meanwhile. What is asked travels in a
+hidden box of its own.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from twin_resources.errors import TwinError
+from twin_resources.gateway.chat import turns as conversation
+from twin_resources.gateway.chat.author_picker import AuthorPicker, heading
+from twin_resources.gateway.chat.cards import cards
+from twin_resources.gateway.chat.conversation import AnswersInProgress, Endpoint, model_name
+from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
+from twin_resources.gateway.chat.notices import notice, problem
+from twin_resources.gateway.chat.readable import as_text
+from twin_resources.gateway.chat.turns import Talks, Turn
+from twin_resources.models.quotes.answer_text import prose_of
+
+VERSIONS = {"": "as released", "stable": "stable", "canary": "canary", "base": "base model"}
+EXAMPLES = 4
+FEEDBACK_NOTE = (
+    "Thumbs and your wording are feedback: stored, and used to judge and to train the twin. "
+    "The conversation itself is kept in this browser only."
+)
+
+
+class ChatTab:
+    """The tab; made inside of a `gr.Blocks`."""
+
+    def __init__(self, endpoint: Endpoint, whom: AuthorPicker, *, cookie_secret: str) -> None:
+        self._endpoint, self._whom, self._underway = endpoint, whom, AnswersInProgress()
+        # Known to this home only, and the same after a restart: else the browser forgets.
+        self.kept = gr.BrowserState({}, storage_key="twin-talk", secret=cookie_secret)
+        self.place = gr.State(None)  # which turn the cards and the feedback are about
+        with gr.Row(equal_height=False, elem_id="talk"):
+            with gr.Column(scale=7, min_width=320):
+                self.talk = gr.Chatbot(
+                    label="Conversation",
+                    show_label=False,
+                    height="clamp(320px, calc(100vh - 330px), 900px)",
+                    buttons=["copy"],
+                    group_consecutive_messages=False,
+                    elem_id="conversation",
+                    placeholder="Reading who can be asked …",
+                )
+                self.notice = gr.HTML("", elem_id="notice", padding=False)
+                with gr.Row(elem_id="why", visible=False) as self.why_row:
+                    self.why = gr.Textbox(
+                        placeholder="Why? One line, if you like",
+                        label="Why",
+                        show_label=False,
+                        max_lines=1,
+                        max_length=500,
+                        scale=8,
+                        container=False,
+                    )
+                    self.send_why = gr.Button("Send", size="sm", scale=1, min_width=80)
+                with gr.Column(elem_id="wording", visible=False) as self.wording_box:
+                    self.wording = gr.Textbox(
+                        label="Your wording of this answer",
+                        lines=6,
+                        max_lines=20,
+                        max_length=20_000,
+                        elem_id="wording-text",
+                    )
+                    with gr.Row():
+                        self.keep_wording = gr.Button("Send my wording", variant="primary")
+                        self.leave_wording = gr.Button("Leave it")
+                with gr.Row(elem_id="composer", equal_height=True):
+                    self.question = gr.Textbox(
+                        placeholder="Reading who can be asked …",
+                        label="Your question",
+                        show_label=False,
+                        container=False,
+                        lines=1,
+                        max_lines=8,
+                        scale=8,
+                        elem_id="question",
+                        autofocus=True,
+                    )
+                    self.send = gr.Button(
+                        "Ask", variant="primary", scale=1, min_width=90, elem_id="send"
+                    )
+                    self.stop = gr.Button(
+                        "Stop", variant="stop", scale=1, min_width=90, visible=False, elem_id="stop"
+                    )
+                with gr.Row(elem_id="actions"):
+                    self.again = gr.Button("Ask again", size="sm", elem_id="again")
+                    self.improve = gr.Button("Improve the wording", size="sm", elem_id="improve")
+                    self.new = gr.Button("New conversation", size="sm", elem_id="new")
+            with gr.Column(scale=4, min_width=300, elem_id="beside"):
+                self.version = gr.Radio(label="Answered by", elem_id="version")
+                self.cards = gr.HTML(cards({}), elem_id="cards", padding=False)
+                gr.HTML(f'<p class="twin-small">{as_text(FEEDBACK_NOTE)}</p>', padding=False)
+        self.asked = gr.Textbox(visible=False)
+        self.voted = gr.State({})
+
+    def wire(self, page: gr.Blocks) -> None:
+        """Say what a click does."""
+        author, version = self._whom.author, self.version
+        conversation_shown = [self.talk, self.cards, self.place]
+        head = [author, self._whom.name, version, self.notice]
+        welcome = {"inputs": author, "outputs": [self.talk, self.question], **QUICK}
+        page.load(self._open, self.kept, [*head, *conversation_shown], **QUICK).then(
+            self._welcome, **welcome
+        ).then(None, js="() => twin.ready()")
+        author.input(
+            self._change, [self.kept, author], [*head[1:], *conversation_shown], **QUICK
+        ).then(self._welcome, **welcome)
+        answering = [self.talk, self.kept, self.cards, self.place, self.notice]
+        asking = {
+            "inputs": [self.asked, self.kept, author, version],
+            "outputs": [*answering, self.stop, self.send],
+        }
+        for asked in (self.question.submit, self.send.click):
+            asked(
+                None, [self.question], [self.question, self.asked], js="(text) => twin.take(text)"
+            ).then(self._answer, **asking, **SIDE_BY_SIDE).then(None, js="() => twin.done()")
+        for chosen in (
+            self.talk.example_select(self._example, None, self.asked, **QUICK),
+            self.again.click(
+                self._take_back, [self.kept, author], [self.kept, self.asked], **QUICK
+            ),
+        ):
+            chosen.then(None, js="() => twin.begin()").then(
+                self._answer, **asking, **SIDE_BY_SIDE
+            ).then(None, js="() => twin.done()")
+        self.stop.click(self._stop, **QUICK)
+        page.unload(self._stop)  # nobody reads it any more
+        self.new.click(
+            self._new,
+            [self.kept, author],
+            [self.kept, *conversation_shown, self.notice, self.why_row, self.wording_box],
+            **QUICK,
+        ).then(self._welcome, **welcome)
+        self._wire_feedback(author)
+
+    def _wire_feedback(self, author: gr.Dropdown) -> None:
+        self.talk.select(self._select, [self.kept, author], [self.cards, self.place], **QUICK)
+        self.talk.like(
+            self._vote,
+            [self.kept, author],
+            [self.kept, self.notice, self.voted, self.why_row, self.why],
+            **QUICK,
+        )
+        for sent in (self.why.submit, self.send_why.click):
+            sent(self._say_why, [self.why, self.voted], [self.notice, self.why_row], **QUICK)
+        self.improve.click(
+            self._open_wording,
+            [self.kept, author, self.place],
+            [self.wording_box, self.wording, self.notice],
+            **QUICK,
+        )
+        self.keep_wording.click(
+            self._send_wording,
+            [self.kept, author, self.place, self.wording],
+            [self.notice, self.wording_box],
+            **QUICK,
+        )
+        self.leave_wording.click(lambda: gr.Column(visible=False), None, self.wording_box, **QUICK)
+
+    async def _open(self, kept: object) -> tuple[Any, ...]:
+        slugs, why = await self._whom.versions()
+        last = next(reversed(conversation.talks_of(kept)), None)
+        author = last if last in slugs else next(iter(slugs), None)
+        return self._whom.choice(list(slugs), author), *self._shown(kept, author, slugs, why)
+
+    async def _change(self, kept: object, author: str) -> tuple[Any, ...]:
+        return self._shown(kept, author, *(await self._whom.versions()))
+
+    def _shown(
+        self, kept: object, author: str | None, slugs: dict[str, list[str]], why: str
+    ) -> tuple[Any, ...]:
+        turns = conversation.talks_of(kept).get(author or "", [])
+        place = conversation.answered(turns)
+        return (
+            heading(self._whom.name_of(author)),
+            _choice(slugs.get(author or "", [])),
+            why,
+            _chat(turns),
+            cards(turns[place]["twin"] if place is not None else {}),
+            place,
+        )
+
+    def _welcome(self, author: str | None) -> tuple[Any, Any]:
+        """Name and examples, which need the tables: after what the gateway says at once."""
+        if not author:
+            said = "No author can be asked yet. `twin up` imports posts."
+            return gr.Chatbot(placeholder=said), gr.Textbox(placeholder="Nobody can be asked yet")
+        name = self._whom.name_of(author)
+        titles = self._whom.files.titles(author, most=EXAMPLES)
+        examples: Any = [
+            {"text": f"What do you say in “{title}”?", "display_text": title} for title in titles
+        ]
+        some = " Some of the posts:" if titles else ""
+        hint = f"Ask anything that {as_text(name)} has written about.{some}"
+        return (
+            gr.Chatbot(placeholder=f'<p class="twin-welcome">{hint}</p>', examples=examples),
+            gr.Textbox(placeholder=f"Ask {name}"),
+        )
+
+    async def _answer(
+        self, asked: str, kept: object, author: str | None, version: str | None, request: gr.Request
+    ) -> AsyncGenerator[tuple[Any, ...]]:
+        talks, asked = conversation.talks_of(kept), asked.strip()
+        if not asked:
+            yield (gr.skip(),) * 7
+            return
+        if not author:  # the list could not be read when the page was opened
+            slugs, why = await self._whom.versions()
+            author = next(iter(slugs), None)
+            if author is None:
+                why = why or notice("No author can be asked yet: run `twin up`.", bad=True)
+                yield *(gr.skip(),) * 4, why, gr.skip(), gr.skip()
+                return
+        model = model_name(author, version or "")
+        before = talks.get(author, [])
+        messages = conversation.messages_for(before, asked, model=model)
+        turn = conversation.new_turn(asked, model)
+        turns = [*before, turn]
+        talks = conversation.with_turns(talks, author, turns)
+        yield _chat(turns), talks, gr.skip(), gr.skip(), "", *_busy(True)
+        why = ""
+        answer = self._endpoint.ask(model, messages)
+        try:
+            async for piece in self._underway.pieces(str(request.session_hash), answer):
+                turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
+                yield _chat(turns), *(gr.skip(),) * 6
+            turn["how"] = "whole" if turn["twin"] else "stopped"
+        except TwinError as error:
+            turn["how"], turn["why"], why = "failed", error.found, problem(error)
+        if turn["how"] == "stopped":
+            why = notice("Stopped. Only whole answers take feedback.")
+        place = len(turns) - 1 if turn["how"] == "whole" else None
+        yield _chat(turns), talks, cards(turn["twin"]), place, why, *_busy(False)
+
+    def _example(self, chosen: gr.SelectData) -> str:
+        value = chosen.value
+        return str(value.get("text", "")) if isinstance(value, dict) else str(value)
+
+    def _take_back(self, kept: object, author: str) -> tuple[Talks, str]:
+        talks = conversation.talks_of(kept)
+        turns = talks.get(author, [])
+        if not turns:
+            return talks, ""
+        return conversation.with_turns(talks, author, turns[:-1]), turns[-1]["question"]
+
+    async def _stop(self, request: gr.Request) -> None:
+        self._underway.end(str(request.session_hash))
+
+    def _new(self, kept: object, author: str) -> tuple[Any, ...]:
+        talks = conversation.with_turns(conversation.talks_of(kept), author, [])
+        hidden = gr.Row(visible=False), gr.Column(visible=False)
+        return talks, _chat([]), cards({}), None, "", *hidden
+
+    def _select(self, kept: object, author: str, clicked: gr.SelectData) -> tuple[Any, Any]:
+        turns = conversation.talks_of(kept).get(author, [])
+        place = conversation.place_of(turns, clicked.index)
+        if place is None or not turns[place]["twin"]:
+            return gr.skip(), gr.skip()
+        return cards(turns[place]["twin"]), place
+
+    async def _vote(self, kept: object, author: str, clicked: gr.LikeData) -> tuple[Any, ...]:
+        talks = conversation.talks_of(kept)
+        turns = talks.get(author, [])
+        place = conversation.place_of(turns, clicked.index)
+        # A thumb that is taken back is neither: the vote stays until another one replaces it.
+        if place is None or clicked.liked not in (True, False):
+            return (gr.skip(),) * 5
+        told = {"trace_id": _trace(turns, place), "thumb": "up" if clicked.liked else "down"}
+        said, stored = await self._give(**told)
+        if stored:
+            turns[place]["vote"] = told["thumb"]
+        return talks, said, told if stored else {}, gr.Row(visible=stored), ""
+
+    async def _say_why(self, why: str, voted: dict[str, str]) -> tuple[Any, ...]:
+        if not why.strip() or not voted:
+            return "", gr.Row(visible=False)
+        said, stored = await self._give(**voted, comment=why.strip())
+        return said, gr.Row(visible=not stored)
+
+    def _open_wording(self, kept: object, author: str, place: int | None) -> tuple[Any, ...]:
+        turns = conversation.talks_of(kept).get(author, [])
+        if not _trace(turns, place):
+            return gr.skip(), gr.skip(), notice("There is no whole answer yet to improve.")
+        answer = turns[place or 0]["answer"]
+        # the author's own sentences need no better wording; what the model added may
+        return gr.Column(visible=True), prose_of(answer).strip() or answer, ""
+
+    async def _send_wording(
+        self, kept: object, author: str, place: int | None, wording: str
+    ) -> tuple[Any, ...]:
+        if not wording.strip():
+            return notice("There is nothing to send."), gr.skip()
+        trace = _trace(conversation.talks_of(kept).get(author, []), place)
+        said, stored = await self._give(trace_id=trace, edit=wording.strip())
+        return said, gr.Column(visible=not stored)
+
+    async def _give(self, *, trace_id: str, **opinion: str) -> tuple[str, bool]:
+        if not trace_id:
+            return notice("Only whole answers take feedback."), False
+        try:
+            await self._endpoint.give_feedback(trace_id, **opinion)
+        except TwinError as error:
+            return problem(error), False
+        return notice("Thank you: stored."), True
+
+
+def _trace(turns: Sequence[Turn], place: int | None) -> str:
+    """The trace of a turn's answer; empty: it has none that takes feedback."""
+    if place is None or not 0 <= place < len(turns):
+        return ""
+    return str(turns[place]["twin"].get("trace_id") or "")
+
+
+def _chat(turns: Sequence[Turn]) -> Any:
+    shown: Any = conversation.shown(turns)
+    return gr.Chatbot(value=shown, feedback_value=conversation.thumbs(turns))
+
+
+def _busy(busy: bool) -> tuple[Any, Any]:
+    return gr.Button(visible=busy), gr.Button(visible=not busy)
+
+
+def _choice(aliases: list[str]) -> Any:
+    choices = [(VERSIONS.get(alias, alias), alias) for alias in aliases]
+    return gr.Radio(choices=choices, value=aliases[0] if aliases else None)

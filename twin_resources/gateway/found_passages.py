@@ -1,0 +1,164 @@
+"""Retrieval on the request path: off the event loop, bounded in time, and never the end of an
+answer.
+
+Belongs here: the thread, the time limit, and the clauses that say why an answer rests on no
+passage, or quotes nothing.
+Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown
+(`prompt/templates.py`), how quotations are chosen (`quotes/quoter.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from twin_resources.authors import CONTEXT_TOKENS
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from twin_resources.models.quotes.quoter import Quoted, Quoter
+    from twin_resources.models.retrieval.retrieval import Passage, Retriever
+
+TIMEOUT_S = 3.0
+_THREADS = 2
+_RETRY_S = 5.0
+
+
+@dataclass(frozen=True)
+class FoundPassages:
+    """What the author's posts hold for a question.
+
+    Attributes:
+        passages: for the prompt, best first.
+        missing: why there are none; empty: all is well.
+        nearest: a passage of each of the posts found first.
+        quoted: what may be quoted; None: nobody asked for it.
+        vector: the question's, of length 1; None: it was not embedded.
+        embedder: revision of who made it.
+    """
+
+    passages: tuple[Passage, ...] = ()
+    missing: str = ""
+    nearest: tuple[Passage, ...] = ()
+    quoted: Quoted | None = None
+    vector: np.ndarray | None = field(default=None, compare=False)
+    embedder: str = ""
+
+    @property
+    def closeness(self) -> float:
+        """Cosine of the best passage that the prompt shows; 0 without one."""
+        return max((passage.cosine for passage in self.passages), default=0.0)
+
+
+@dataclass
+class Passages:
+    """Finds passages for questions, and what to quote; opens both at the first one.
+
+    Attributes:
+        open_retriever: makes the retriever; may raise, and is asked again after some seconds.
+        open_quoter: makes the quoter for the retriever's embedder; None: nothing is quoted.
+        timeout_s: how long a question waits for its passages.
+    """
+
+    open_retriever: Callable[[], Retriever]
+    open_quoter: Callable[[Retriever], Quoter] | None = None
+    timeout_s: float = TIMEOUT_S
+    _quoter: Quoter | None = None
+    _retriever: Retriever | None = None
+    _failed_at: float = -_RETRY_S
+    _lock: Lock = field(default_factory=Lock)
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="retrieval")
+    )
+
+    async def find(
+        self, author: str, text: str, *, token_budget: int, with_quotes: bool = False
+    ) -> FoundPassages:
+        """What is found for a search text; never raises.
+
+        Args:
+            token_budget: most tokens of the passages together (`Author.context_tokens`).
+            with_quotes: look for quotations too.
+        """
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(
+            self._threads, self._retrieve, author, text, token_budget, with_quotes
+        )
+        try:
+            return await asyncio.wait_for(work, self.timeout_s)
+        except TimeoutError:
+            return FoundPassages(missing=f"retrieval took longer than {self.timeout_s:g} s")
+        except Exception as error:  # noqa: BLE001 - an answer without passages beats none; it is told and logged
+            sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
+            return FoundPassages(missing=f"retrieval failed ({type(error).__name__})")
+
+    def warm_up(self, author: str) -> None:
+        """Load the embedder and the search before the first question; any slug will do."""
+        self._retrieve(author, "warm up", CONTEXT_TOKENS, with_quotes=True)
+
+    def _retrieve(
+        self, author: str, text: str, token_budget: int, with_quotes: bool
+    ) -> FoundPassages:
+        retriever = self._open()
+        found = retriever.retrieve(author, text, token_budget=token_budget)
+        reason = "" if found.passages else found.reason
+        missing = f"no passages: {reason}" if reason else ""
+        told = FoundPassages(
+            found.passages,
+            missing,
+            found.nearest,
+            vector=found.vector,
+            embedder=retriever.embedder_revision,
+        )
+        if not with_quotes or self.open_quoter is None or reason or found.vector is None:
+            return told
+        if self._quoter is None:
+            self._quoter = self.open_quoter(retriever)
+        posts = [passage.document_id for passage in found.nearest]
+        quoted = self._quoter.quote(author, found.vector, posts)
+        return replace(told, quoted=quoted)
+
+    def _open(self) -> Retriever:
+        with self._lock:
+            if self._retriever is None:
+                if time.monotonic() - self._failed_at < _RETRY_S:
+                    raise TwinError(
+                        "open the retriever",
+                        found="that it could not be opened some seconds ago",
+                        next_step="see the gateway's log",
+                    )
+                try:
+                    self._retriever = self.open_retriever()
+                except Exception:
+                    self._failed_at = time.monotonic()
+                    raise
+            return self._retriever
+
+
+def passages_of(settings: Settings) -> Passages:
+    """Passages from the tables and the embedder of a home."""
+
+    def open_retriever() -> Retriever:
+        from twin_resources.models.embedder.embedder import load_embedder
+        from twin_resources.models.retrieval.retrieval import Retriever
+
+        # One thread a question: with all of them it costs 13-17 CPU-ms in place of 8, because they
+        # wait for each other in a busy loop, and several questions share the cores anyway.
+        return Retriever(settings.tables_base, load_embedder(settings, threads=1))
+
+    def open_quoter(retriever: Retriever) -> Quoter:
+        from twin_resources.models.quotes.quoter import Quoter
+
+        return Quoter(settings.tables_base, retriever.embedder_revision)
+
+    return Passages(open_retriever, open_quoter)

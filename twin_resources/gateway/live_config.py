@@ -1,0 +1,241 @@
+"""What the gateway follows without a restart: policy, servers and authors, read when they change.
+
+Belongs here: noticing a change by modification time and size, reading it, and keeping the last good
+value with a note when the new one cannot be read.
+Does not belong here: what follows from it (`choice.py`), the router's list of servers
+(`plugin.py`).
+
+Every file is replaced by its writer with a rename, so a read sees the old or the new one, never
+half.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from twin_resources.authors import Author, read_author
+from twin_resources.authors.pausing import SUFFIX, paused_because
+from twin_resources.errors import TwinError
+from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.registry.policy import AuthorPolicy, Policy, read_policy
+from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
+from twin_resources.settings import Settings
+
+POLL_SECONDS = 0.5
+SERVERS_SCHEMA = 1
+_Mark = tuple[int, int, int]
+_T = TypeVar("_T")
+
+
+@dataclass
+class _Followed(Generic[_T]):
+    """One file: its last good value, and the note about what is wrong with it now."""
+
+    path: Path
+    read: Callable[[Path], _T]
+    value: _T | None = None
+    problem: str = ""
+    mark: _Mark | None = None
+    seen: bool = False
+
+    def refresh(self, name: str) -> bool:
+        """Read the file again when it has changed; True when value or note did."""
+        mark = _mark(self.path)
+        if self.seen and mark == self.mark:
+            return False
+        self.seen, self.mark = True, mark
+        if mark is None:
+            changed = bool(self.problem) or self.value is not None
+            self.value, self.problem = None, ""
+            return changed
+        try:
+            self.value, self.problem = self.read(self.path), ""
+        except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
+            kept = "the last good one is used" if self.value is not None else "nothing is used"
+            self.problem = f"{name} unreadable ({type(error).__name__}): {kept}"
+        return True
+
+
+@dataclass
+class LiveConfig:
+    """The files of one home that the gateway follows; `current` is replaced, never changed.
+
+    Attributes:
+        settings: which home.
+        current: the snapshot of the last refresh; a request takes it once and keeps it.
+        stopped: server keys of canaries that get no request any more, whatever the file still says.
+    """
+
+    settings: Settings
+    current: Snapshot = field(
+        default_factory=lambda: Snapshot(authors={}, policy=None, servers={}), init=False
+    )
+    stopped: set[str] = field(default_factory=set[str], init=False)
+    _policy: _Followed[Policy] = field(init=False)
+    _servers: _Followed[dict[str, Server]] = field(init=False)
+    _authors: dict[str, _Followed[Author]] = field(
+        default_factory=dict[str, _Followed[Author]], init=False
+    )
+    _routing: dict[str, _Followed[RoutingPolicy]] = field(
+        default_factory=dict[str, "_Followed[RoutingPolicy]"], init=False
+    )
+
+    _paused: dict[str, str] = field(default_factory=dict[str, str], init=False)
+
+    def __post_init__(self) -> None:
+        self._policy = _Followed(self.settings.policy_path, read_policy)
+        self._servers = _Followed(self.settings.servers_path, read_servers)
+
+    def refresh(self) -> bool:
+        """Look at every file once (about 10 µs each); True when `current` was replaced."""
+        changed = self._policy.refresh("policy")
+        if changed and self._policy.value is not None:
+            # A stopped one that the file has let go may come again as a new canary.
+            listed = {_canary_key(*item) for item in self._policy.value.authors.items()}
+            self.stopped &= listed
+        changed |= self._servers.refresh("servers")
+        changed |= self._refresh_authors()
+        changed |= self._refresh_paused()
+        if changed:
+            self.current = self._snapshot()
+        return changed
+
+    def stop_canary(self, server_key: str) -> None:
+        """Send this canary nothing from the next request on; the registry follows."""
+        self.stopped.add(server_key)
+        self.current = self._snapshot()
+
+    def _without_stopped(self, policy: Policy | None) -> Policy | None:
+        if policy is None or not self.stopped:
+            return policy
+        authors = {
+            slug: replace(entry, canary=None, weights={"stable": 1.0})
+            if _canary_key(slug, entry) in self.stopped
+            else entry
+            for slug, entry in policy.authors.items()
+        }
+        return replace(policy, authors=authors)
+
+    def _refresh_authors(self) -> bool:
+        folder = self.settings.authors_dir
+        there = {path.stem: path for path in folder.glob("*.toml")} if folder.is_dir() else {}
+        changed = False
+        for slug in set(self._authors) - set(there):
+            del self._authors[slug]
+            self._routing.pop(slug, None)
+            changed = True
+        for slug, path in there.items():
+            if slug not in self._authors:
+                self._authors[slug] = _Followed(
+                    path, lambda path: read_author(self.settings, path.stem)
+                )
+            changed |= self._authors[slug].refresh(f"author {slug}")
+            changed |= self._refresh_routing(slug)
+        return changed
+
+    def _refresh_paused(self) -> bool:
+        folder = self.settings.authors_dir
+        files = {path.stem: path for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
+        paused = {slug: why for slug, path in files.items() if (why := paused_because(path))}
+        changed = paused != self._paused
+        self._paused = paused
+        return changed
+
+    def _refresh_routing(self, author: str) -> bool:
+        """Only with a paid model: without one there is nothing to choose between."""
+        if not self.settings.has_paid_route:
+            return False
+        if author not in self._routing:
+            path = policy_file(self.settings.home, author)
+            self._routing[author] = _Followed(path, read_routing_policy)
+        return self._routing[author].refresh("routing policy")
+
+    def _answering_policy(self, servers: Mapping[str, Server]) -> Policy | None:
+        """The newest policy; where an author's new stable version is not warm yet, what answered
+        before, as long as its server does."""
+        newest, before = self._policy.value, self.current.policy
+        if newest is None or before is None:
+            return newest
+        authors = {
+            slug: before.authors[slug]
+            if slug in before.authors
+            and wanted.stable is not None
+            and not _is_ready(wanted, slug, servers)
+            and _is_ready(before.authors[slug], slug, servers)
+            else wanted
+            for slug, wanted in newest.authors.items()
+        }
+        return replace(newest, authors=authors)
+
+    def _problems(self, slug: str, author: _Followed[Author]) -> list[str]:
+        routing = self._routing.get(slug)
+        return [one.problem for one in (author, routing) if one is not None and one.problem]
+
+    def _snapshot(self) -> Snapshot:
+        shared = (self._policy, self._servers)
+        servers = self._servers.value or {}
+        return Snapshot(
+            authors={slug: author.value for slug, author in self._authors.items() if author.value},
+            policy=self._without_stopped(self._answering_policy(servers)),
+            servers=servers,
+            has_paid_route=self.settings.has_paid_route,
+            problems=tuple(one.problem for one in shared if one.problem),
+            paused=dict(self._paused),
+            author_problems={
+                slug: "; ".join(problems)
+                for slug, author in self._authors.items()
+                if (problems := self._problems(slug, author))
+            },
+            routing={slug: one.value for slug, one in self._routing.items() if one.value},
+        )
+
+
+def _canary_key(author: str, policy: AuthorPolicy) -> str:
+    return f"{author}/v{policy.canary.version}" if policy.canary else ""
+
+
+def _is_ready(policy: AuthorPolicy, author: str, servers: Mapping[str, Server]) -> bool:
+    if policy.stable is None:
+        return False
+    server = servers.get(f"{author}/v{policy.stable.version}")
+    return server is not None and server.ready
+
+
+def read_servers(path: Path) -> dict[str, Server]:
+    """Read `servers.json`, the list that the fleet publishes.
+
+    Raises:
+        TwinError: it is no such list, or a newer code wrote it.
+    """
+    document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    if document.get("schema", 0) > SERVERS_SCHEMA:
+        raise TwinError(
+            f"read {path}",
+            found=f"schema {document['schema']}; this code knows {SERVERS_SCHEMA}",
+            next_step="run gateway and model servers from the same release",
+        )
+    servers = cast("dict[str, dict[str, Any]]", document["servers"])
+    return {
+        name: Server(
+            url=str(entry["url"]),
+            alias=str(entry["alias"]),
+            key=str(entry.get("key") or ""),
+            ready=bool(entry.get("ready")),
+            engine=str(entry.get("engine") or ""),
+            context=int(entry.get("context") or 0),
+        )
+        for name, entry in servers.items()
+    }
+
+
+def _mark(path: Path) -> _Mark | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

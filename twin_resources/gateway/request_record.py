@@ -1,0 +1,453 @@
+"""One answer on its way: what was chosen and found for it, and what the reader and the trace are
+told.
+
+Belongs here: the record of a request, its `twin` field, its two headers and the flat metadata of
+its trace.
+Does not belong here: how it came about (`choice.py`, `plugin.py`), how a span is sent
+(`tracing.py`).
+
+Trace ids: https://www.w3.org/TR/trace-context/
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import secrets as random_source
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, Protocol
+from urllib.parse import quote
+
+from twin_resources.access.paid_budget import PaidCall
+from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import AnswerForm
+from twin_resources.gateway.cascading import Cascade
+from twin_resources.gateway.choice import RouteDecision
+from twin_resources.gateway.cost import Throughput, answer_usd
+from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
+from twin_resources.gateway.guarding import GuardRecord
+from twin_resources.gateway.prompt_classes import CLASSIFIER
+from twin_resources.gateway.question_routing import RoutingNote
+from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.models.quotes.answer_text import (
+    MOST_NEAREST,
+    NOTICE,
+    NamedPost,
+    Opening,
+    citations,
+    post_fields,
+    quote_fields,
+    traced,
+)
+from twin_resources.models.quotes.quoter import Quote
+from twin_resources.registry.route_names import PAID
+
+TRACE_HEADER = "x-twin-trace-id"
+SOURCES_HEADER = "x-twin-sources"
+MAX_SOURCES_BYTES = 2048  # proxies on the way drop answers with larger headers
+
+
+class CitedSource(Protocol):
+    """What an answer says about a passage it rests on; `retrieval.Passage` is one."""
+
+    @property
+    def chunk_id(self) -> str: ...
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def published_at(self) -> datetime | None: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """The stable version, prepared to answer in the place of a canary, or of who answers a diverted
+    class, when that one fails; or the base model, in the place of an answer model elsewhere.
+
+    Attributes:
+        messages: rendered with its own template.
+        meter: of its machine.
+    """
+
+    chosen: RouteDecision
+    template: str
+    messages: Sequence[Mapping[str, str]]
+    meter: Throughput
+
+
+@dataclass
+class RequestRecord:
+    """The record of one request, from the choice of the version to the end of its answer.
+
+    Attributes:
+        asked, author, chosen: the question, whom it asks, who answers.
+        reader: hashed key.
+        prompt_class: see `prompt_classes.py`.
+        template: hash of the template that the prompt was rendered with.
+        sources: the passages in the prompt, or of the posts quoted without one; best first.
+        degraded: what did not go as the policy wanted it, one short clause each.
+        declined: the refused topic that was answered with a fixed sentence, or empty.
+        answer: what the reader gets: see `Author.answer`; `not_written_about`: only the posts that
+            lie nearest.
+        opening: the text before the generated prose, or in its place.
+        quotes: the quotations in it.
+        nearest: the posts that are named when the author has not written about it.
+        cited: a passage of each post that the opening quotes or names.
+        trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
+        usd_per_hour: price of the machine that answers.
+        meter: measures that machine's tokens per second; None when nothing of ours answers.
+        cost_usd, other_usd, tokens_per_second, findings: known when the answer is over.
+        seconds: from `begin` to `end`.
+        call_id: LiteLLM's. sampling: as it was sent.
+        fallback: who answers if the one that was chosen fails; None: nobody.
+        shown: the answer as the reader got it; empty: as the model wrote it.
+        ignored: what the client sent and has no effect, by name.
+        guarded: what the guards found in question, passages and answer.
+        withheld: the fixed sentence in the place of an answer that they do not let pass.
+        provider, provider_saw: the paid model that was asked, and what of the request it was
+            shown; empty: everything stayed on the machine.
+        quote_score, quote_threshold: cosine of the best window, and from where on one is quoted;
+            None: nothing was looked for.
+        routing: why this model answers, where a fitted policy has decided; None: none has.
+        drawn: who was chosen first, once the fallback has taken over; None: nobody failed.
+        bought: the paid call that was made for it; None: none was.
+        cascade: the paid answer that may replace a whole own one; None: none may.
+        own_usd: what the own answer has cost that the paid model's replaces.
+        provider_batch: the batch, by our name, in which a provider answered it later; empty: it
+            was answered at once.
+        is_told: its span is written.
+        begun_anew: how often it was begun again after a failure, by whomever.
+    """
+
+    asked: ChatRequest
+    author: Author
+    chosen: RouteDecision
+    reader: str
+    prompt_class: str
+    template: str
+    sources: Sequence[CitedSource]
+    degraded: tuple[str, ...]
+    usd_per_hour: float
+    meter: Throughput | None
+    declined: str = ""
+    answer: AnswerForm | Literal["not_written_about"] = "voice"
+    opening: Opening = field(default_factory=Opening)
+    quotes: Sequence[Quote] = ()
+    nearest: Sequence[NamedPost] = ()
+    cited: Sequence[CitedSource] = ()
+    trace_id: str = field(default_factory=lambda: random_source.token_hex(16))
+    span_id: str = field(default_factory=lambda: random_source.token_hex(8))
+    cost_usd: float | None = None
+    tokens_per_second: float = 0.0
+    findings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    call_id: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fallback: Fallback | None = None
+    shown: str = ""
+    ignored: tuple[str, ...] = ()
+    routing: RoutingNote | None = None
+    other_usd: float | None = None
+    drawn: RouteDecision | None = None
+    guarded: tuple[GuardRecord, ...] = ()
+    withheld: str = ""
+    provider: str = ""
+    provider_saw: str = ""
+    quote_score: float | None = None
+    quote_threshold: float | None = None
+    bought: PaidCall | None = None
+    cascade: Cascade | None = None
+    own_usd: float = 0.0
+    provider_batch: str = ""
+    is_told: bool = False
+    begun_anew: int = 0
+    _began: float = 0.0
+    _over: bool = False
+
+    def begin(self) -> None:
+        """The request goes to its server."""
+        self._began = time.monotonic()
+        if self.meter is not None:
+            self.meter.begin()
+
+    def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
+        """The answer is over, or failed with 0 tokens; only the first call counts.
+
+        Args:
+            tokens: prompt and answer tokens together.
+            paid_usd: what a paid model asked for it; None: its own machine answered.
+        """
+        if self._over:
+            return
+        self._over = True
+        self.seconds = time.monotonic() - self._began
+        if self.meter is not None:
+            self.meter.end(tokens)
+            self.tokens_per_second = self.meter.tokens_per_second
+        if tokens and self.routing is not None and self.routing.other:
+            self.other_usd = self.routing.other_usd(tokens)
+        if paid_usd is not None:
+            self.cost_usd = paid_usd + self.own_usd
+        elif tokens and not self.is_fixed and self.tokens_per_second > 0:
+            self.cost_usd = answer_usd(
+                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
+            )
+        elif self.is_fixed:
+            self.cost_usd = 0.0
+        if self.chosen.server_key != PAID and self.bought is not None and self.bought.usd:
+            # what broke off was paid for as well
+            self.cost_usd = (self.cost_usd or 0.0) + self.bought.usd
+
+    def answered_by_fallback(self, how: str) -> None:
+        """Who was chosen has failed and the fallback answers; told once.
+
+        Args:
+            how: the clause for `degraded`.
+        """
+        if self.fallback is None or self.drawn is not None:
+            return
+        if not self._over:
+            if self.meter is not None:  # one elsewhere has none
+                self.meter.end(0)
+            # LiteLLM tells of a fallback when that has answered
+            self.fallback.meter.begin(since=self._began)
+        self.begun_anew += 1
+        self.drawn, self.chosen = self.chosen, self.fallback.chosen
+        self.template, self.meter = self.fallback.template, self.fallback.meter
+        self.degraded = (*self.degraded, how)
+
+    def says_why(self, why: str, *, missing: str = "") -> None:
+        """What came of the cascade.
+
+        Args:
+            missing: why the paid model was not asked, or gave nothing; empty: the own answer is
+                good enough.
+        """
+        if self.routing is None or self.cascade is None:
+            return
+        reason = f"{why}; but {missing}" if missing else why
+        self.routing = replace(self.routing, reason=reason)
+        if missing:
+            told = f"{self.cascade.paid.route}, {missing}: own answer stays"
+            self.degraded = (*self.degraded, told)
+
+    def asks_again(self, tokens: int) -> Callable[[], None]:
+        """The paid model is asked anew, in the own one's place; what both cost is counted.
+
+        Args:
+            tokens: of the own answer and its prompt.
+
+        Returns:
+            What takes it back where the paid model gives no answer.
+        """
+        if self.cascade is None or self.routing is None:
+            raise ValueError("no cascade was prepared")
+        cascade = self.cascade
+        chosen, template, routing, degraded = (
+            self.chosen, self.template, self.routing, self.degraded
+        )  # fmt: skip
+        if self.meter is not None:
+            self.meter.end(tokens)
+            self.tokens_per_second = self.meter.tokens_per_second
+            self.meter = None
+        if tokens and self.tokens_per_second > 0:
+            self.own_usd = answer_usd(
+                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
+            )
+        self.chosen, self.template = cascade.paid, cascade.template
+        self.provider, self.provider_saw = cascade.provider, cascade.provider_saw
+        self.degraded = (*degraded, cascade.held_back) if cascade.held_back else degraded
+        self.routing = replace(
+            routing, other="own", other_usd_per_million=routing.own_usd_per_million
+        )
+
+        def take_back() -> None:
+            self.chosen, self.template, self.degraded = chosen, template, degraded
+            self.routing, self.own_usd = routing, 0.0
+
+        return take_back
+
+    @property
+    def can_be_begun_anew(self) -> bool:
+        """A server of this home writes it: once more costs nobody anything, and one that died is
+        back in about a second."""
+        return self.bought is None and not self.chosen.is_elsewhere and not self.is_fixed
+
+    def begins_anew(self) -> None:
+        """Its server broke off in the middle and is asked once more."""
+        self.begun_anew += 1
+        self.degraded = (*self.degraded, f"{self.chosen.route} broke off: asked again")
+
+    def repeated_itself(self) -> None:
+        """The answer went in loops and was ended before them."""
+        self.degraded = (*self.degraded, "the model repeated itself: ended before that")
+
+    @property
+    def ends_at_sentence(self) -> bool:
+        """Whether the gateway says where the answer ends: it is prose of a model, and the client
+        has not said it himself."""
+        named = {"max_tokens", "stop"} & self.asked.sampling.keys()
+        return not named and not self.is_fixed and self.asked.response_format is None
+
+    @property
+    def written_by(self) -> WrittenBy:
+        """See `disclosure.py`."""
+        if self.declined or self.withheld:
+            return "fixed"
+        if self.chosen.version == PAID:
+            return "paid"
+        return "tuned" if self.chosen.is_tuned else "untuned"
+
+    @property
+    def is_fixed(self) -> bool:
+        """No model is asked: a refused topic, quotations alone, or nothing to quote."""
+        return bool(self.declined or self.withheld) or self.answer in {"quote", "not_written_about"}
+
+    @property
+    def prefix(self) -> str:
+        """What goes out before the generated prose, or before a fixed text."""
+        return self.notice + (self.opening.text if self.answer == "quote_and_voice" else "")
+
+    @cached_property
+    def notice(self) -> str:
+        """The disclosure as a paragraph above the text, where the author wants it there; as it is
+        when the answer begins."""
+        first = not any(turn["role"] == "assistant" for turn in self.asked.history)
+        is_document = self.asked.response_format is not None
+        if not stands_above(self.author, first=first, is_document=is_document):
+            return ""
+        return f"{NOTICE}{' '.join(self._disclosure().split())}\n\n"
+
+    @property
+    def _placed(self) -> Opening:
+        """The opening as the places in the answer's text count it."""
+        if not self.notice:
+            return self.opening
+        by = len(self.notice)
+        places = tuple((begin + by, end + by) for begin, end in self.opening.places)
+        return replace(self.opening, places=places)
+
+    def _disclosure(self) -> str:
+        return disclosure(
+            self.author,
+            written_by=self.written_by,
+            shown_posts=bool(self.sources),
+            answer=self.answer,
+        )
+
+    @property
+    def citations(self) -> list[dict[str, Any]]:
+        """The `annotations` of the message."""
+        return citations(self.quotes, self._placed)
+
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+    def headers(self) -> dict[str, str]:
+        """The two headers of the answer; known before its first token."""
+        return {TRACE_HEADER: self.trace_id, SOURCES_HEADER: sources_header(self.sources)}
+
+    def twin_field(self) -> dict[str, Any]:
+        """The structured field `twin` of the answer (on a stream: of its last content chunk)."""
+        return {
+            "trace_id": self.trace_id,
+            "version": self.chosen.version,
+            "route": self.chosen.route,
+            "sources": [
+                {
+                    "chunk_id": source.chunk_id,
+                    **post_fields(source),
+                    "text": source.text,
+                    "start": source.start,
+                    "end": source.end,
+                }
+                for source in self.sources
+            ],
+            "answer": self.answer,
+            "quotes": quote_fields(self.quotes, self._placed),
+            "nearest": [post_fields(post) for post in self.nearest[:MOST_NEAREST]],
+            "disclosure": self._disclosure(),
+            "cost_usd": self.cost_usd,
+            "degraded": "; ".join(self.degraded),
+            "ignored": list(self.ignored),
+            "released_for": list(self.chosen.released_for),
+        }
+
+    def _named_chunks(self) -> list[str]:
+        """Of the prompt's passages, then of the posts that the opening quotes or names: by them
+        forgetting finds the trace."""
+        passages = (*self.sources, *self.cited)
+        return list(dict.fromkeys(passage.chunk_id for passage in passages))
+
+    def trace_metadata(self) -> Mapping[str, str]:
+        """The flat metadata of the trace; every value is text, because Langfuse filters on text."""
+        return {
+            "twin.author": self.asked.author,
+            "twin.version": self.chosen.version,
+            "twin.checkpoint": self.chosen.checkpoint,
+            "twin.server": self.chosen.engine,
+            "twin.route": self.chosen.route,
+            "twin.propensity": f"{self.chosen.propensity:.6g}",
+            "twin.class": self.prompt_class,
+            "twin.classifier": CLASSIFIER,
+            "twin.template": self.template,
+            "twin.answer": self.answer,
+            "twin.quotes": traced(self.quotes),
+            "twin.chunks": ",".join(self._named_chunks()),
+            "twin.cost_usd": "" if self.cost_usd is None else f"{self.cost_usd:.9f}",
+            "twin.tokens_per_second": f"{self.tokens_per_second:.1f}",
+            "twin.degraded": "; ".join(self.degraded),
+            "twin.reader": self.reader,
+            "twin.declined_topic": self.declined,
+            "twin.routing": self.routing.reason if self.routing else "",
+            "twin.gain": _number(self.routing.gain if self.routing else None, ".4f"),
+            "twin.other": self.routing.other if self.routing else "",
+            "twin.other_usd": _number(self.other_usd, ".9f"),
+            "twin.ignored": ",".join(self.ignored),
+            "twin.batch": "true" if self.asked.batch else "",
+            "twin.provider_batch": self.provider_batch,
+            "twin.safety": ",".join(self.findings),
+            "twin.provider": self.provider,
+            "twin.provider_saw": self.provider_saw,
+            "twin.guards": ",".join(map(str, self.guarded)),
+        }
+
+
+def new_trace_id() -> str:
+    """32 random hexadecimal digits, as W3C's trace context wants them."""
+    return random_source.token_hex(16)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def sources_header(sources: Sequence[CitedSource]) -> str:
+    """Chunk ids, best first, separated by commas: ASCII (percent-encoded), whole ids, at most 2
+    KB."""
+    kept: list[str] = []
+    size = 0
+    for source in sources:
+        encoded = quote(source.chunk_id, safe="-._~/#:")
+        size += len(encoded) + 1
+        if size > MAX_SOURCES_BYTES:
+            break
+        kept.append(encoded)
+    return ",".join(kept)

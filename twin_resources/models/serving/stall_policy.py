@@ -1,0 +1,102 @@
+"""How long one server is waited for, and what a request that failed says about it.
+
+Belongs here: the limit of a request, the one retry, whether the server lives and computes.
+Does not belong here: what is asked and how an answer is read (`served_model.py`).
+
+A starved machine is no broken server: beside a training and some tests an answer of seconds takes
+minutes, and giving it up loses the whole batch. What tells the two apart is the server's own CPU
+time. A server that has died is noticed at once, because its connections end with it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import sleep
+from typing import Any
+
+import httpx
+import psutil
+
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.model_server import RunningServer, offered_models
+
+LIMIT_S = 120.0  # of one answer; with two free cores a model of 135M takes 2 to 5
+PATIENCE = 8  # times as long, for a server that computes
+COMPUTES_S = 0.1  # CPU seconds within a limit; one that only waits for requests uses less
+PAUSE_S = 0.5  # a killed process closes its connections a moment before it counts as ended
+
+
+class StallPolicy:
+    """Posts requests to one server; its requests in flight may share it.
+
+    Attributes:
+        limit_s: of a request, seconds without an answer. It grows to `PATIENCE` times as much with
+            the first request that takes longer while the server computes.
+    """
+
+    def __init__(self, server: RunningServer, *, limit_s: float = LIMIT_S) -> None:
+        self.limit_s = limit_s
+        self._longest_s = PATIENCE * limit_s
+        self._server = server
+
+    def post(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
+        """Ask once, and once more when the connection failed and the server is well.
+
+        Raises:
+            TwinError: the server has ended or does nothing.
+            httpx.HTTPError: the second try failed as well, or the server refuses.
+        """
+        try:
+            return self._try(client, body)
+        except httpx.TransportError:
+            return self._try(client, body)
+
+    def _try(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
+        limit_s, used_s = self.limit_s, self._cpu_seconds()
+        url = f"{self._server.url}/chat/completions"
+        try:
+            return client.post(url, json=body, timeout=limit_s).raise_for_status()
+        except httpx.TransportError as error:
+            self._check(error, limit_s, used_s)
+            raise
+
+    def _check(self, error: httpx.TransportError, limit_s: float, used_s: float) -> None:
+        """Raise a `TwinError` unless the server is well."""
+        late = isinstance(error, httpx.TimeoutException)
+        if not late:
+            sleep(PAUSE_S)
+        if self._server.pid is None:
+            offered_models(self._server.url, self._server.key)  # raises when nobody answers
+        elif (used_s := self._cpu_seconds() - used_s) < COMPUTES_S and late:
+            raise TwinError(
+                f"ask {self._server.alias} at {self._server.url}",
+                found=f"no answer within {limit_s:.0f} s, in which its process {self._server.pid} "
+                f"computed for {used_s:.2f} s",
+                next_step="see whether that process is stopped or out of memory; its log is "
+                "logs/model-server-*.log in the home",
+            ) from error
+        if late:
+            self.limit_s = self._longest_s
+
+    def _cpu_seconds(self) -> float:
+        """What its process has used so far; 0 of a server elsewhere.
+
+        Raises:
+            TwinError: the process has ended.
+        """
+        if self._server.pid is None:
+            return 0.0
+        try:
+            process = psutil.Process(self._server.pid)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                times = process.cpu_times()
+                return times.user + times.system
+        except psutil.NoSuchProcess:
+            pass
+        raise TwinError(
+            f"ask {self._server.alias} at {self._server.url}",
+            found=f"its process {self._server.pid} has ended",
+            next_step="read logs/model-server-*.log in the home; with nothing there the system "
+            "may have ended it for want of memory",
+        )

@@ -1,0 +1,189 @@
+"""The ledger's tables in the state store, and the number that says which code may read them.
+
+Belongs here: the SQL tables, their indexes, opening them.
+Does not belong here: what the rows mean (`traces.py`, `scores.py`, `settling.py`).
+Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from twin_resources.storage.state.state import State, StateError
+from twin_resources.storage.state.state_tables import schema_number
+
+SCHEMA_NUMBER = 4  # raise it with every change that older code cannot read
+metadata = sa.MetaData()
+
+traces = sa.Table(
+    "ledger_traces",
+    metadata,
+    sa.Column("trace_id", sa.String(64), primary_key=True),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("prompt_class", sa.Text, nullable=False),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("propensity", sa.Double, nullable=False),
+    sa.Column("template", sa.Text, nullable=False),
+    sa.Column("checkpoint", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False, server_default=""),
+    sa.Column("reader", sa.Text, nullable=False),
+    sa.Column("started_ms", sa.BigInteger, nullable=False, index=True),
+    sa.Column("latency_s", sa.Double),
+    sa.Column("cost_usd", sa.Double),
+    sa.Column("degraded", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("batch", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("chunks", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Index("ledger_traces_by_author", "author", "started_ms"),
+)
+
+# `status`: open (waits to be settled), settled, beside (its reader's day was settled by other
+# answers of that day), late (its day was closed), capped (too much of one reader), kept (an edit
+# or a comparison), bad (with `reason`), deleted. Only open ones ever become a bet, and each at most
+# once.
+scores = sa.Table(
+    "ledger_scores",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("trace_id", sa.String(64), nullable=False, index=True),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("prompt_class", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("value", sa.Double),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("reader", sa.Text, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("allowed_authors", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("given_ms", sa.BigInteger, nullable=False),
+    sa.Column("timestamp_ms", sa.BigInteger, nullable=False, index=True),
+    sa.Column("updated_ms", sa.BigInteger, nullable=False),
+    sa.Column("day", sa.Integer, nullable=False),
+    sa.Column("status", sa.String(8), nullable=False),
+    sa.Column("reason", sa.String(24), nullable=False),
+    sa.Column("sequence", sa.BigInteger),
+    # small while everything is settled: what waits is found without reading the rest
+    sa.Index(
+        "ledger_scores_open",
+        "kind",
+        "day",
+        sqlite_where=sa.text("status = 'open'"),
+        postgresql_where=sa.text("status = 'open'"),
+    ),
+    sa.Index(
+        "ledger_scores_bad",
+        "author",
+        "reason",
+        sqlite_where=sa.text("status = 'bad'"),
+        postgresql_where=sa.text("status = 'bad'"),
+    ),
+)
+
+settled = sa.Table(
+    "ledger_settled",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("prompt_class", sa.Text, nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    # reader and day of a vote, score id and day of a judgement: the same one is never settled twice
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("day", sa.Integer, nullable=False),
+    sa.Column("settled_ms", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("author", "stream", "unit", "day"),
+    sa.Index("ledger_settled_by_day", "author", "stream", "day", "unit"),
+)
+
+# Numbers of one author: the last sequence given out.
+sequences = sa.Table(
+    "ledger_sequences",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("last", sa.BigInteger, nullable=False),
+)
+
+# How far each feed was read; see `paged_feed.py`.
+feeds = sa.Table(
+    "ledger_feeds",
+    metadata,
+    sa.Column("name", sa.String(24), primary_key=True),
+    sa.Column("frontier_ms", sa.BigInteger, nullable=False),
+    sa.Column("span_ms", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.Column("cursor", sa.Text, nullable=False),
+    sa.Column("began_ms", sa.BigInteger, nullable=False),
+)
+
+
+def open_tables(state: State) -> None:
+    """Make the ledger's tables where they are missing.
+
+    Raises:
+        StateError: a newer version of this code wrote them.
+    """
+    number = schema_number.c.number
+    with state.transaction() as connection:
+        found = connection.execute(sa.select(number).where(schema_number.c.store == "ledger"))
+        known = found.scalar()
+        if known is None:
+            row = {"store": "ledger", "number": SCHEMA_NUMBER}
+            connection.execute(sa.insert(schema_number).values(**row))
+        elif known > SCHEMA_NUMBER:
+            raise StateError(
+                "open the ledger",
+                found=f"schema number {known}; this code knows up to {SCHEMA_NUMBER}",
+                next_step="run the newer llm-twin that wrote it",
+            )
+        elif known < SCHEMA_NUMBER:
+            _upgrade(connection)
+        metadata.create_all(connection)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Number 1 had no `server` on a trace; what stands there keeps an empty one.
+
+    Number 2 knew no comparisons, and would read them as votes. Number 3 took a batch's answers for
+    a reader's.
+    """
+    known = {column["name"] for column in sa.inspect(connection).get_columns(traces.name)}
+    if "server" not in known:
+        added = sa.text(f"ALTER TABLE {traces.name} ADD COLUMN server TEXT NOT NULL DEFAULT ''")
+        connection.execute(added)
+    if "batch" not in known:
+        added = sa.text(
+            f"ALTER TABLE {traces.name} ADD COLUMN batch BOOLEAN NOT NULL DEFAULT false"
+        )
+        connection.execute(added)
+    row = sa.update(schema_number).where(schema_number.c.store == "ledger")
+    connection.execute(row.values(number=SCHEMA_NUMBER))
+
+
+def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, or replace those of the same primary key."""
+    if not rows:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    keys = [column.name for column in table.primary_key]
+    updated = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=keys, set_=updated), list(rows)
+    )
+
+
+def pieces(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
+    """Values in pieces of at most `length`: a statement has a limited number of parameters."""
+    for start in range(0, len(values), length):
+        yield values[start : start + length]

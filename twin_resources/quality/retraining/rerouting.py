@@ -1,0 +1,107 @@
+"""Where fallen classes go when no training can help: into the author's routing table.
+
+Belongs here: choosing the place and writing it by the registry. Does not belong here: following the
+table (`gateway/choice.py`), finding out which classes fell (`diagnosing.py`).
+
+    routing["divert"] = {"version": "v3", "alarm": …, "classes": {"why": "paid", "how": "v2"}}
+
+It holds for the version that fell: the next stable one answers everything again.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.registry.registry import Registry
+from twin_resources.router.policy_file import policy_file, read_routing_policy
+from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.retraining import run_key
+from twin_resources.statistics.watch import Watch
+from twin_resources.storage.state.state_tables import watches
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.settings import Settings
+
+PAID = "paid"
+
+
+def divert(
+    registry: Registry, alarm: Alarm, classes: Sequence[str], *, paid_gains: Collection[str]
+) -> Mapping[str, str]:
+    """Route the fallen classes of an alarm elsewhere; twice is once.
+
+    To the paid model within its budget where labels say that it does better, else to the retired
+    version that was certified highest for the class, if it is above the fallen one's bound.
+
+    Args:
+        paid_gains: `classes_paid_gains`.
+
+    Returns:
+        Prompt class → `paid` or the version; classes that have nowhere to go are left out.
+    """
+    places = {
+        name: place
+        for name in classes
+        if (place := PAID if name in paid_gains else _best_version(registry, alarm, name))
+    }
+    if places:
+        registry.change_routing(alarm.author, lambda table: _with_divert(table, alarm, places))
+    return places
+
+
+def classes_paid_gains(settings: Settings, author: Author, registry: Registry) -> frozenset[str]:
+    """Classes in which the paid model's answers are better than the stable version's, by the lower
+    bound of the labels' gain; none without labels of that very version, or without a paid model."""
+    path = policy_file(settings.home, author.slug)
+    stable = registry.stable(author.slug)
+    if not settings.has_paid_route or not author.paid or stable is None or not path.exists():
+        return frozenset()
+    try:
+        policy = read_routing_policy(path)
+    except TwinError:
+        return frozenset()  # the gateway says so with every answer, and `twin routing`
+    ends = (policy.models[0].model, policy.models[-1].model)
+    if ends != (stable.checkpoint, settings.paid_model):
+        return frozenset()
+    return frozenset(row.prompt_class for row in policy.classes if row.low > 0.0)
+
+
+def _with_divert(
+    table: Mapping[str, Any], alarm: Alarm, places: Mapping[str, str]
+) -> Mapping[str, Any]:
+    standing: dict[str, Any] = table.get("divert") or {}
+    same = standing.get("version") == alarm.version
+    before: dict[str, str] = standing["classes"] if same else {}
+    entry = {"version": alarm.version, "alarm": run_key(alarm), "classes": {**before, **places}}
+    return {**table, "divert": entry}
+
+
+def _best_version(registry: Registry, alarm: Alarm, prompt_class: str) -> str:
+    """The retired version with the highest certified m of this class; empty: none is above."""
+    candidates = {
+        f"v{version.version}"
+        for version in registry.versions(alarm.author)
+        if version.state == "retired" and not version.tainted and not version.forced
+    }
+    with registry.state.reading() as connection:
+        rows = connection.execute(
+            sa.select(watches.c.watch).where(
+                watches.c.author == alarm.author, watches.c.stream == alarm.stream
+            )
+        )
+        held = [Watch.from_json(row.watch) for row in rows]
+    certified = {
+        watch.version: watch.baseline.certified.get(prompt_class, 0.0)
+        for watch in held
+        if watch.baseline is not None
+    }
+    mine = certified.get(alarm.version, 0.0)
+    above = {name: certified.get(name, 0.0) for name in candidates}
+    best = max(above, key=lambda name: (above[name], name), default="")
+    return best if best and above[best] > mine else ""

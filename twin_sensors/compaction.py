@@ -1,0 +1,90 @@
+"""The job `tidy_tables`, before dawn: few files, current indexes, no versions of weeks ago.
+
+Belongs here: which tables, in what order, and what is told of it. Does not belong here: merging
+(`tables/upkeep.py`), the index of vectors (`retrieval/index.py`).
+"""
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from twin_resources.dagster_resources import TablesResource
+from twin_resources.models.retrieval.index import keep_vector_index
+from twin_resources.models.retrieval.retrieval import TABLE
+from twin_resources.storage.state.lease import LeaseBusy
+from twin_resources.storage.tables.tables import CompactionResult, Tables
+
+
+@dataclass(frozen=True)
+class CompactionReport:
+    """What one night did for one author.
+
+    Attributes:
+        tables: looked at.
+        merged: fragments rewritten into fewer, over all tables.
+        indexes: segments of so many indexes were merged.
+        bytes_removed: files of old versions.
+        vector_index: `made`, `made anew` or `left`; empty without passages.
+        busy: tables that an import held; the next night looks at them again.
+    """
+
+    tables: int
+    merged: int
+    indexes: int
+    bytes_removed: int
+    vector_index: str
+    busy: tuple[str, ...]
+
+
+def tidy_author(tables: Tables, author: str) -> CompactionReport:
+    """Upkeep of every table of an author, one after the other."""
+    names = tables.assets(author)
+    kept: list[CompactionResult] = []
+    busy: list[str] = []
+    vectors = ""
+    for name in names:
+        try:
+            kept.append(tables.compact(name, author))
+            if name == TABLE:
+                vectors = keep_vector_index(tables, author)
+        except LeaseBusy:
+            busy.append(name)
+    return CompactionReport(
+        tables=len(names),
+        merged=sum(table.merged for table in kept),
+        indexes=sum(len(table.indexes) for table in kept),
+        bytes_removed=sum(table.bytes_removed for table in kept),
+        vector_index=vectors,
+        busy=tuple(busy),
+    )
+
+
+@dg.op
+def tidy(context: dg.OpExecutionContext, tables: TablesResource) -> None:
+    """All authors; what was done is the metadata of the step."""
+    store = tables.tables()
+    for author in sorted(context.instance.get_dynamic_partitions("authors")):
+        done = tidy_author(store, author)
+        context.log.info(
+            f"{author}: {done.tables} tables, {done.merged} fragments merged, "
+            f"{done.bytes_removed:,} bytes removed, index of vectors {done.vector_index or 'none'}"
+            + (f"; busy: {', '.join(done.busy)}" if done.busy else "")
+        )
+
+
+@dg.job(
+    description="Merge small files and index segments of every table, drop versions of weeks ago.",
+    executor_def=dg.in_process_executor,
+)
+def tidy_tables() -> None:
+    """One step."""
+    tidy()
+
+
+tidy_tables_before_dawn = dg.ScheduleDefinition(
+    name="tidy_tables_before_dawn",
+    description="Starts `tidy_tables`: files and index segments are merged, old versions dropped.",
+    job=tidy_tables,
+    cron_schedule="25 3 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)

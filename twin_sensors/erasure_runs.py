@@ -1,0 +1,101 @@
+"""The job `forget`, and the sensor that finishes requests whose run has died.
+
+Belongs here: the shells between Dagster and `twin_resources/erasure`.
+Does not belong here: what is forgotten and how; the command `twin forget`, which enters a request
+and launches this job.
+
+The run's configuration is the request's number: a slug, an address or a reader's key in it would
+stay in the run's record. For the same reason the job has no partitions.
+"""
+
+import dagster as dg
+
+from twin_resources.dagster_resources import SettingsResource, StateResource
+from twin_resources.dagster_runs import IN_PROGRESS
+from twin_resources.erasure import journal
+
+REQUEST_TAG = "twin/forget_request"
+MOST_RUNS = 5  # of one request; then a person looks why it does not end
+
+
+class ErasureRunConfig(dg.Config):
+    """Which request of the journal."""
+
+    request: int
+
+
+@dg.op
+def forget_subject(
+    context: dg.OpExecutionContext, config: ErasureRunConfig, settings: SettingsResource
+) -> None:
+    """Erase the subject of a request from every place, prove it, and write the certificate."""
+    from twin_resources.erasure.dagster_records import DagsterRecords
+    from twin_resources.erasure.data_store import Installation
+    from twin_resources.erasure.erasing import forget as carry_out
+
+    instance = Installation.of(settings.settings())
+    records = DagsterRecords(instance, context.instance, own_run=context.run_id)
+    done = carry_out(instance, config.request, dagster=records)
+    erased = ", ".join(f"{name} {count}" for name, count in sorted(done.places.items()))
+    context.log.info(f"request {done.number} ({done.kind}) is done: {erased}")
+    context.add_output_metadata(
+        {
+            "certificate": dg.MetadataValue.path(str(done.certificate)),
+            "tainted": len(done.tainted),
+            "elsewhere": len(done.elsewhere),
+            **{f"erased in {name}": count for name, count in done.places.items()},
+        }
+    )
+
+
+@dg.job(
+    description="Forget a post, an author or a reader; `twin forget` enters the request.",
+    executor_def=dg.in_process_executor,
+)
+def forget() -> None:
+    """One step: it can be run again at any time, and goes on where it stopped."""
+    forget_subject()
+
+
+@dg.sensor(
+    job=forget,
+    description="Starts `forget` for a request of `twin forget` that nobody carries out: its run "
+    f"died, or none was launched. At most {MOST_RUNS} runs a request.",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,  # a duty waits for no setting
+)
+def forgetting_unfinished(
+    context: dg.SensorEvaluationContext, state: StateResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Requests that nobody is carrying out: their run died, or nobody launched one."""
+    store = state.state()
+    try:
+        waiting = journal.unfinished(store)
+    finally:
+        store.close()
+    launched: list[dg.RunRequest] = []
+    given_up: list[int] = []
+    for request in waiting:
+        filters = dg.RunsFilter(job_name="forget", tags={REQUEST_TAG: str(request.number)})
+        runs = context.instance.get_runs(filters)
+        if any(run.status.value in IN_PROGRESS for run in runs):
+            continue
+        if len(runs) >= MOST_RUNS:
+            given_up.append(request.number)
+            continue
+        launched.append(run_request(request.number, attempt=len(runs)))
+    if launched:
+        return dg.SensorResult(run_requests=launched)
+    if given_up:
+        numbers = ", ".join(map(str, given_up))
+        return dg.SkipReason(f"requests {numbers} failed {MOST_RUNS} times: look into their runs")
+    return dg.SkipReason("every request is done or at work")
+
+
+def run_request(number: int, *, attempt: int) -> dg.RunRequest:
+    """One attempt at a request."""
+    return dg.RunRequest(
+        run_key=f"forget:{number}:{attempt}",
+        run_config={"ops": {"forget_subject": {"config": {"request": number}}}},
+        tags={REQUEST_TAG: str(number)},
+    )
