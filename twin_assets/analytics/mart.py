@@ -201,7 +201,8 @@ class _Upstream:
                 f"read the state store's table {source.name}",
                 missing[0].place,
                 found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",
-                next_step="declare a table and columns of twin_resources/storage/state/state_tables.py",
+                next_step="declare a table and columns of twin_resources/storage/state/"
+                "state_tables.py",
             )
         wanted = [table.c[column.name] for column in source.columns]
         with self.state.reading() as connection:

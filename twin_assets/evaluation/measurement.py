@@ -255,7 +255,9 @@ def _measured(
         others=len(known.hands),
         basics=read.basics(*names),
         voice=(
-            voice_scores.not_measured(0, _too_few(read.reading), base_parameters=known.base_parameters)
+            voice_scores.not_measured(
+                0, _too_few(read.reading), base_parameters=known.base_parameters
+            )
             if few
             else measures.voices(
                 asked, said, scores, judges, base_parameters=known.base_parameters

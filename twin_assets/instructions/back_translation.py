@@ -1,8 +1,8 @@
 """A passage → the question that it answers, made from the title, the headings and the passage.
 
 Belongs here: finding what a passage is about, the question templates, and choosing among them.
-Does not belong here: choosing passages (`answer_passages.py`), a teacher's questions (`teacher.py`), leaks
-between splits (`leakage.py`).
+Does not belong here: choosing passages (`answer_passages.py`), a teacher's questions
+(`teacher.py`), leaks between splits (`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
 human text and only the instruction is made up. Phrases: after RAKE, Rose et al. 2010,

@@ -52,8 +52,8 @@ class InstructionDrafts(dy.Schema):
 class TeacherQuestions(dy.Schema):
     """Table `teacher_questions`: one row for every draft that a teacher was asked about.
 
-    `outcome` and the columns of the last line are those of `teacher.TeacherReply`; `turn` counts how often
-    a sample without a reply was taken up again.
+    `outcome` and the columns of the last line are those of `teacher.TeacherReply`; `turn` counts
+    how often a sample without a reply was taken up again.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

@@ -1,16 +1,16 @@
 """Which version answers: the policy's weights, sticky per reader key, day and version.
 
 Belongs here: resolving a model name against one snapshot, as pure functions.
-Does not belong here: reading files (`live_config.py`), calling a server (`plugin.py`), writing weights
-(`policy.py`).
+Does not belong here: reading files (`live_config.py`), calling a server (`plugin.py`), writing
+weights (`policy.py`).
 
 A draw is a hash, not a random number: the same reader gets the same version all day on every
 gateway, is drawn anew the next day, and anew when the versions change. The propensity logged is the
 probability of the version that *answered*, given which servers were ready; off-policy estimates are
 wrong without it.
 
-A class that has fallen (`policy.Reroute`) is answered elsewhere before anything is drawn: that is no
-draw, its propensity is 1. So a canary gets no request of a diverted class.
+A class that has fallen (`policy.Reroute`) is answered elsewhere before anything is drawn: that is
+no draw, its propensity is 1. So a canary gets no request of a diverted class.
 """
 # pyright: strict
 

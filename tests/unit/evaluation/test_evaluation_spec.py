@@ -32,10 +32,17 @@ SAMPLES = pl.DataFrame(
     }
 )
 QUESTION = EvaluationSpec(
-    checkpoint="c", candidate=EvaluatedModel("candidate", "c", Path("base")),
-    base=EvaluatedModel("base model", "b", Path("base")), incumbent=None, template=DEFAULT_TEMPLATE.hash,
-    dataset=SAMPLES, dataset_version="d", trained_on=frozenset(), token_budget=1000, questions=30,
-)  # fmt: skip
+    checkpoint="c",
+    candidate=EvaluatedModel("candidate", "c", Path("base")),
+    base=EvaluatedModel("base model", "b", Path("base")),
+    incumbent=None,
+    template=DEFAULT_TEMPLATE.hash,
+    dataset=SAMPLES,
+    dataset_version="d",
+    trained_on=frozenset(),
+    token_budget=1000,
+    questions=30,
+)
 
 
 def test_another_judge_asks_for_another_evaluation() -> None:

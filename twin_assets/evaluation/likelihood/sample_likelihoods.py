@@ -133,9 +133,14 @@ def read_by(
 
 
 def expect(
-    reading: LikelihoodSamples, *, base: EvaluatedModel, candidate: EvaluatedModel, incumbent: EvaluatedModel | None,
-    stored: Likelihoods, progress: ProgressLines,
-) -> None:  # fmt: skip
+    reading: LikelihoodSamples,
+    *,
+    base: EvaluatedModel,
+    candidate: EvaluatedModel,
+    incumbent: EvaluatedModel | None,
+    stored: Likelihoods,
+    progress: ProgressLines,
+) -> None:
     """Announce how many samples each model has to read."""
     everything: Sequence[TokenizedSample] = reading.everything()
     for one, samples in (

@@ -1,7 +1,8 @@
 """The tab Talk: one conversation with an author's twin, its sources beside it, and feedback on it.
 
 Belongs here: its widgets and what a click on each does. Does not belong here: a second version
-beside the first (`comparison_tab.py`), HTML of sources (`cards.py`), the gateway (`conversation.py`).
+beside the first (`comparison_tab.py`), HTML of sources (`cards.py`), the gateway
+(`conversation.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
 
 The box that is typed into is emptied in the browser and never written by the server: an answer

@@ -1,8 +1,8 @@
 """The page's side of the endpoint: streamed answers with their facts, and feedback on them.
 
 Belongs here: calls of the gateway with the page's own key, and ending one that nobody waits for.
-Does not belong here: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the gateway
-has them).
+Does not belong here: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the
+gateway has them).
 """
 # pyright: strict
 
