@@ -2,7 +2,7 @@
 
 Belongs here: the one place that adds them to all specs, and which table has which contract.
 Does not belong here: descriptions, groups and kinds (each asset says its own), the contracts
-(`schema.py` of each stage), what a run tells.
+(`corpus_tables.py`, `instruction_tables.py` of each stage), what a run tells.
 Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 

@@ -1,7 +1,7 @@
 """One blocking check for each table that has a contract.
 
 Belongs here: the factory, and which asset keeps which schema. Does not belong here: the schemas
-(`schema.py` of each stage), what a contract is (`corpus/contracts`).
+(`corpus_tables.py`, `instruction_tables.py`), what a contract is (`corpus/contracts`).
 """
 
 import dagster as dg

@@ -100,7 +100,7 @@ def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
         "serving/routing_report",
         "training/fine_tuning",
         "training/live_progress",
-        "serving/training_inputs",
+        "serving/training_inputs_resource",
     ):
         thin.add(ROOT / "twin_assets" / f"{module}.py")
     importing = {

@@ -1,7 +1,7 @@
 """A sync in a process that kills itself at a numbered place.
 
 Belongs here: what the killed process runs. Does not belong here: what must be true afterwards
-(`test_rework_killed.py`).
+(`test_sync_killed.py`).
 """
 
 from __future__ import annotations

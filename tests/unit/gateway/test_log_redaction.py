@@ -41,7 +41,7 @@ def test_an_exception_is_told_by_kind_and_place(log: tuple[logging.Logger, io.St
     assert PROMPT not in said
     assert said.count("RuntimeError") == 2
     assert said.count("from ConnectionRefusedError") == 2
-    assert "test_wordless_log.py:" in said
+    assert "test_log_redaction.py:" in said
 
 
 def test_other_lines_stay(log: tuple[logging.Logger, io.StringIO]) -> None:
