@@ -143,7 +143,7 @@ def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings)
 
 
 def test_an_embedder_that_was_not_prepared_says_how(home: Settings) -> None:
-    with pytest.raises(TwinError, match=r"twin_resources\.embedder prepare"):
+    with pytest.raises(TwinError, match=r"twin_resources\.models\.embedder prepare"):
         load_embedder(home)
 
 

@@ -1,4 +1,4 @@
-"""`twin demo-loop` from end to end: half an hour on two cores, so only in the long form."""
+"""`twin demo-loop` from end to end: half an hour on two free cores, so only in the long form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.live.gateway.stack import free_port
 
-pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(6000)]
 
 
 def test_the_loop_closes_once(tmp_path: Path, process_logs: Path) -> None:
@@ -28,7 +28,7 @@ def test_the_loop_closes_once(tmp_path: Path, process_logs: Path) -> None:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 check=False,
-                timeout=3000,
+                timeout=5400,
             )
         receipt = json.loads((tmp_path / "demo" / "receipt.json").read_text())
         assert receipt["missing"] == []

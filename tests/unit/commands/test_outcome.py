@@ -13,7 +13,7 @@ from twin_cli.commands.training import show_voice
 from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_resources.quality.judges.voice_shown import FILE, bars, write_voice_shown
 from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
-from twin_resources.registry.moves import StackOutcome as Finding
+from twin_resources.registry.moves import Outcome as Finding
 from twin_resources.settings import Settings
 
 VERSION = ModelVersion(

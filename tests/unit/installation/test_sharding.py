@@ -40,7 +40,7 @@ def test_a_run_of_each_share_runs_every_test_once(tmp_path: Path) -> None:
     def collected(shard: str) -> list[str]:
         words = ("-p", "tests.sharding", "--shard", shard, "--collect-only", "-q", ".")
         environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy")]),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
         ran = subprocess.run(

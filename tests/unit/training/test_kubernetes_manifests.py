@@ -245,7 +245,11 @@ def test_the_image_gets_the_package_and_no_home() -> None:
     assert "COPY --chown=ray . " in dockerfile  # all that `.dockerignore` leaves
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     found = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    needed = [f"{name.removesuffix('*')}/any/file.py" for name in found]
+    packages = [name.removesuffix("*") for name in found]
+    needed = [
+        f"{name}/any/file.py" if (ROOT / name).is_dir() else f"deploy/{name}/any/file.py"
+        for name in packages
+    ]
     needed += ["pyproject.toml", project["project"]["readme"]]
     needed += [*project["project"]["license-files"], "deploy/constraints.txt"]
     assert [path for path in needed if not copied(path)] == []

@@ -33,7 +33,7 @@ def model_folder(folder: Path, *, template: str | None = "{{ messages }}") -> Pa
 
 
 def test_an_unprepared_model_says_how_to_prepare_it(home: Settings) -> None:
-    with pytest.raises(TwinError, match=r"twin_resources\.weights prepare"):
+    with pytest.raises(TwinError, match=r"twin_resources\.storage\.weights prepare"):
         load_base_model(home)
 
 
