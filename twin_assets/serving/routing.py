@@ -2,7 +2,7 @@
 
 Belongs here: the routing table of an author, and the cost report that stands beside it.
 Does not belong here: the formulas (`twin_resources/gateway/cost.py`, the gateway counts with the
-same), choosing for one request (`twin_resources/gateway/choice.py`), the policy file.
+same), choosing for one request (`twin_resources/gateway/routing/`), the policy file.
 
 The table says who answers by default: the self-hosted model. A paid one, when it is configured, is
 reached by its alias `@paid`, for the classes that the loop has diverted after an alarm, and for

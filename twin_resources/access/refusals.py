@@ -2,7 +2,7 @@
 `TwinError`.
 
 Belongs here: the exception and its OpenAI-shaped JSON body.
-Does not belong here: the rules that refuse (`request_body.py`, `keys.py`, `choice.py`,
+Does not belong here: the rules that refuse (`request_body.py`, `keys.py`, `gateway/routing/`,
 `routes.py`).
 
 Shape of an error: https://platform.openai.com/docs/guides/error-codes

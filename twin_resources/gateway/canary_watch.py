@@ -23,9 +23,9 @@ from sqlalchemy.exc import DatabaseError
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.breaker import Breaker, Cause, StableAnswer, StableWindow
-from twin_resources.gateway.choice import RouteDecision
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_record import RequestRecord
+from twin_resources.gateway.routing.decision import RouteDecision
 
 ACTOR = "gateway"
 AGAIN_S = 1.0

@@ -19,7 +19,7 @@ from twin_resources.router.answer_score import answer_score
 from twin_resources.router.cascade import asks_again
 
 if TYPE_CHECKING:
-    from twin_resources.gateway.choice import RouteDecision
+    from twin_resources.gateway.routing.decision import RouteDecision
     from twin_resources.router.fixed_order import PriceStep
 
 Log = Callable[[], Awaitable[None]]

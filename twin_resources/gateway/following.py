@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from twin_resources.gateway.choice import Server
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.gc_schedule import YOUNG_SECONDS, GarbageRounds
 from twin_resources.gateway.live_config import POLL_SECONDS
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.registry.route_names import PAID
 
 LEAVING_S = 120.0

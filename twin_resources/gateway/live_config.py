@@ -2,7 +2,7 @@
 
 Belongs here: noticing a change by modification time and size, reading it, and keeping the last good
 value with a note when the new one cannot be read.
-Does not belong here: what follows from it (`choice.py`), the router's list of servers
+Does not belong here: what follows from it (`routing/`), the router's list of servers
 (`plugin.py`).
 
 Every file is replaced by its writer with a rename, so a read sees the old or the new one, never
@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar, cast
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.pausing import SUFFIX, paused_because
 from twin_resources.errors import TwinError
-from twin_resources.gateway.choice import Server, Snapshot
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.registry.policy import AuthorPolicy, Policy, read_policy
 from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
 from twin_resources.settings import Settings

@@ -31,7 +31,6 @@ from twin_resources.access.refusals import Refused
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.authentication import RefusedByPlugin, key_of
 from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.choice import check_reach
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
@@ -46,6 +45,7 @@ from twin_resources.gateway.request_body import (
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.response_format import not_kept
+from twin_resources.gateway.routing.model_names import check_reach
 from twin_resources.registry.route_names import PAID
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.

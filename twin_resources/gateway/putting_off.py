@@ -29,11 +29,10 @@ from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.errors import TwinError
-from twin_resources.gateway.choice import RouteDecision
 from twin_resources.gateway.guarding import GuardRecord
-from twin_resources.gateway.question_routing import RoutingNote
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.request_record import CitedSource, RequestRecord
+from twin_resources.gateway.routing.decision import RouteDecision, RoutingNote
 from twin_resources.models.quotes.answer_text import Opening
 from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.retrieval.search import Passage

@@ -3,7 +3,7 @@
 Belongs here: which keys a client may send, their types and bounds, and the split of a conversation
 into question, history and search text.
 Does not belong here: what is taken although nothing comes of it (`idle_keys.py`), whether the
-author exists or may be asked by this key (`choice.py`, `keys.py`).
+author exists or may be asked by this key (`routing/model_names.py`, `keys.py`).
 
 The list is an allow-list because LiteLLM hands every unknown key on to the model server: a
 client-sent `lora` or `extra_body` would choose another author's adapter, an `api_base` another

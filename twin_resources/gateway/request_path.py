@@ -20,15 +20,6 @@ from twin_resources.authors.answer_forms import QUOTING_FORMS, VOICE, AnswerForm
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
 from twin_resources.gateway.cascading import Cascade
-from twin_resources.gateway.choice import (
-    RouteDecision,
-    Snapshot,
-    choose,
-    diverted_to,
-    fallback_of,
-    is_down,
-    may_pay,
-)
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.found_passages import FoundPassages, Passages
 from twin_resources.gateway.guarding import guard_input, guard_passages, records
@@ -45,6 +36,10 @@ from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.request_record import Fallback, RequestRecord, new_trace_id
 from twin_resources.gateway.response_format import not_taken
+from twin_resources.gateway.routing.arms import paid
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.rules import choose, fallback_of
+from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.models.quotes.answer_text import (
     MOST_NEAREST,
     Opening,
@@ -54,7 +49,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
-from twin_resources.registry.route_names import BASE, CASCADED, PAID, QUOTES, ROUTED
+from twin_resources.registry.route_names import BASE, CASCADED, PAID, QUOTES
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -138,7 +133,7 @@ class RequestPath:
                 chosen.
 
         Raises:
-            Refused: see `choice.choose`; 400 the paid model was named and cannot be asked for JSON.
+            Refused: see `rules.choose`; 400 the paid model was named and cannot be asked for JSON.
         """
         snapshot = self.live.current
         ignored = () if key.role == "site" or not asked.user else ("user",)
@@ -146,13 +141,9 @@ class RequestPath:
         unfit = asked.response_format is not None and not self.paid_takes_json
         if unfit and asked.alias == PAID:
             raise not_taken(asked.model)
-        to_paid = diverted_to(snapshot, asked) == PAID
-        problem = unpaid or ("no JSON from the paid model" if unfit else "")
-        down = is_down(snapshot, asked) and may_pay(snapshot, asked.author)
-        if (to_paid or down) and not problem:
-            problem = await asyncio.to_thread(self.paid_problem, key, asked.author)
-        day = today or datetime.now(UTC).date()
-        chosen = choose(snapshot, asked, key=key, day=day, paid_problem=problem)
+        problem = unpaid or ("no JSON from the paid model" if unfit else None)
+        request = RouteRequest(asked, key, today or datetime.now(UTC).date(), problem)
+        request, chosen = await self._route(request, snapshot)
         author = snapshot.authors[asked.author]
         chosen, template, renamed = _with_template(snapshot, chosen)
         guarded = guard_input(asked, author)
@@ -173,20 +164,20 @@ class RequestPath:
         compared = found.quoted is not None and not found.quoted.reason
         found, in_passages = guard_passages(found, author)
         form = _form_of(wanted, found)
-        trace_id, routing = new_trace_id(), None
+        trace_id, scored = new_trace_id(), None
         if not (form.is_fixed or topic or guarded.withheld):
-            chosen, routing = await self.router.route(
-                snapshot,
-                asked,
-                chosen,
-                found=found,
-                trace_id=trace_id,
-                paid_problem=lambda: unpaid or self.paid_problem(key, asked.author),
+            scored = await self.router.score(
+                snapshot, asked, chosen, found=found, trace_id=trace_id
             )
+        if scored is not None:
+            _, routed = await self._route(replace(request, scored=scored), snapshot)
+            # the form of the answer is settled: its passages have been looked for
+            chosen = replace(routed, released_for=chosen.released_for)
             if chosen.server_key == PAID:
                 template = DEFAULT_TEMPLATE
-            elif chosen.route.startswith(ROUTED):
+            else:
                 chosen, template, renamed = _with_template(snapshot, chosen)
+        chosen, routing = replace(chosen, why=None), chosen.why
         whole, saw, held = (asked, found), "", ""
         leaves = chosen.server_key == PAID or bool(chosen.provider)
         if leaves and not (form.is_fixed or topic or guarded.withheld):
@@ -274,18 +265,18 @@ class RequestPath:
             )
         if routing is not None and routing.cascade is not None:
             view = provider_view(asked, found, author)
-            paid = RouteDecision(PAID, PAID, "", "", f"{CASCADED}{PAID}", 1.0)
+            again = paid(f"{CASCADED}{PAID}", released_for=chosen.released_for)
             shown = (view.asked, view.found)
             turns, _ = self._fitting(
                 snapshot,
                 view.asked,
-                paid,
+                again,
                 rendered(DEFAULT_TEMPLATE, (), shown),
                 answer_tokens=sampling["max_tokens"],
             )
             answering.cascade = Cascade(
                 routing.cascade,
-                replace(paid, released_for=chosen.released_for),
+                again,
                 DEFAULT_TEMPLATE.hash,
                 rendered(DEFAULT_TEMPLATE, turns, shown),
                 self.paid_model,
@@ -302,6 +293,18 @@ class RequestPath:
                 else guarded.withheld or form.opening.text * form.is_fixed
             ),
         )
+
+    async def _route(
+        self, request: RouteRequest, snapshot: Snapshot
+    ) -> tuple[RouteRequest, RouteDecision]:
+        """Who answers, and the request with why the paid model may not, once that was asked: only
+        where it would answer, and was not named."""
+        chosen = choose(request, snapshot)
+        if chosen.server_key != PAID or request.asked.alias or request.paid_problem is not None:
+            return request, chosen
+        problem = await asyncio.to_thread(self.paid_problem, request.key, request.asked.author)
+        request = replace(request, paid_problem=problem)
+        return request, choose(request, snapshot) if problem else chosen
 
     def _fitting(
         self,

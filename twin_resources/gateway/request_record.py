@@ -3,7 +3,7 @@ told.
 
 Belongs here: the record of a request, its `twin` field, its two headers and the flat metadata of
 its trace.
-Does not belong here: how it came about (`choice.py`, `plugin.py`), how a span is sent
+Does not belong here: how it came about (`routing/`, `plugin.py`), how a span is sent
 (`tracing.py`).
 
 Trace ids: https://www.w3.org/TR/trace-context/
@@ -25,13 +25,12 @@ from twin_resources.access.paid_budget import PaidCall
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.cascading import Cascade
-from twin_resources.gateway.choice import RouteDecision
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
 from twin_resources.gateway.guarding import GuardRecord
 from twin_resources.gateway.prompt_classes import CLASSIFIER
-from twin_resources.gateway.question_routing import RoutingNote
 from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.routing.decision import RouteDecision, RoutingNote
 from twin_resources.models.quotes.answer_text import (
     MOST_NEAREST,
     NOTICE,

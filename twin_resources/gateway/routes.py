@@ -4,7 +4,7 @@ Belongs here: the allow-list of routes, the refusal of a request before LiteLLM 
 of client headers, and the answers that need no LiteLLM (models, readiness, feedback, the one line
 at `/`).
 Does not belong here: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
-`origins.py`, `choice.py`, `feedback.py`), what an answer is changed into on its way out
+`origins.py`, `routing/`, `feedback.py`), what an answer is changed into on its way out
 (`answer_bytes.py`), and everything after LiteLLM.
 
 The proxy exposes some hundred routes, and any valid key may call most of them past the plugin. So
@@ -27,7 +27,6 @@ from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.answer_bytes import Headers, Message, Send, carried_back, dressed
-from twin_resources.gateway.choice import answers_of, choose, models_for, named
 from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.live_config import LiveConfig
@@ -46,6 +45,9 @@ from twin_resources.gateway.request_body import (
     read_question,
     too_large,
 )
+from twin_resources.gateway.routing.decision import RouteRequest
+from twin_resources.gateway.routing.model_names import answers_of, models_for, named
+from twin_resources.gateway.routing.rules import choose
 from twin_resources.registry.route_names import PAID
 
 Scope = MutableMapping[str, Any]
@@ -172,7 +174,7 @@ class RouteAllowlist:
                 asked = read_question(body)
                 reader = key.for_reader(asked.user)
                 today = datetime.now(UTC).date()
-                chosen = choose(self.live.current, asked, key=reader, day=today)
+                chosen = choose(RouteRequest(asked, reader, today), self.live.current)
                 # Written anew so that LiteLLM parses exactly what was checked here.
                 checked = json.dumps(body).encode()
                 with self.admission.to_server(chosen.server_key):

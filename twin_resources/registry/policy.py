@@ -1,7 +1,7 @@
 """The policy object: which version of which author is served, and with what weight.
 
 Belongs here: its dataclasses, its file (written whole, read whole), building it from the registry.
-Does not belong here: choosing an arm for a request (`choice.py`), which moves are legal
+Does not belong here: choosing an arm for a request (`gateway/routing/`), which moves are legal
 (`registry/moves.py`). The gateway reads this file at every change, so nothing heavy is imported.
 Method: architecture.md: every move rewrites the policy from registry and routing table.
 """

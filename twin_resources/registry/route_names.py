@@ -1,7 +1,7 @@
 """The names of routes: who answered a request, as traces, ledger and reports write it.
 
 Belongs here: the words, and what each says. Does not belong here: choosing a route
-(`gateway/choice.py`), the weights of versions (`policy.py`).
+(`gateway/routing/`), the weights of versions (`policy.py`).
 """
 # pyright: strict
 
@@ -10,6 +10,6 @@ PAID = "paid"
 # Version and route of an answer that no model has written: votes on it say nothing of one.
 QUOTES = "quotes"
 DIVERTED = "divert:"  # and the place, in a route
-ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/question_routing.py`)
+ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
 CASCADED = "cascade:"  # and the model that answered anew what the own one had answered badly
 DOWN = "down:"  # and who answers while no server of ours is ready

@@ -1,7 +1,7 @@
 """`twin pause`: stop an author's answers within seconds, and let them go on.
 
 Belongs here: the command. Does not belong here: the file it writes (`pausing.py`), the refusal of
-a question (`gateway/choice.py`).
+a question (`gateway/routing/model_names.py`).
 """
 # pyright: strict
 

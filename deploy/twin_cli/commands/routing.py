@@ -25,8 +25,8 @@ from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.gateway.question_routing import PROMPT_SHARE
 from twin_resources.gateway.queueing import load_points
+from twin_resources.gateway.routing.learned import PROMPT_SHARE
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,

@@ -10,10 +10,10 @@ from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, Strea
 
 from twin_resources.authors import Author
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
-from twin_resources.gateway.choice import RouteDecision
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_record import Fallback, RequestRecord
+from twin_resources.gateway.routing.decision import RouteDecision
 
 LOOP = "The clock is a machine that tells the time of the day. "
 CUT = "It went well. And then the clock"

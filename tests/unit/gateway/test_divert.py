@@ -19,18 +19,13 @@ from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.paid_budget import PaidBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author
-from twin_resources.gateway.choice import (
-    RouteDecision,
-    Server,
-    Snapshot,
-    choose,
-    diverted_to,
-    fallback_of,
-)
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.rules import choose, fallback_of
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import ModelVersion
@@ -72,7 +67,7 @@ def asked(question: str, model: str = "twin/mara") -> ChatRequest:
 
 def answered(now: Snapshot, question: str, **given: Any) -> RouteDecision:
     model = given.pop("model", "twin/mara")
-    return choose(now, asked(question, model), key=KEY, day=DAY, **given)
+    return choose(RouteRequest(asked(question, model), KEY, DAY, **given), now)
 
 
 def test_the_policy_holds_the_older_version_and_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -128,7 +123,7 @@ def test_a_canary_gets_nothing_of_a_diverted_class() -> None:
     ):
         for number in range(100):
             reader = Key(f"{number:x}", "reader", frozenset({"*"}), "")
-            chosen = choose(snapshot(trial, *ready), asked(question), key=reader, day=DAY)
+            chosen = choose(RouteRequest(asked(question), reader, DAY), snapshot(trial, *ready))
             routes[question].add(f"{chosen.route} {chosen.propensity:.1f}")
     assert routes == {WHY: {"divert:v2 1.0", "stable 1.0"}, OTHER: {"stable 0.9", "canary 0.1"}}
 
@@ -137,7 +132,6 @@ def test_a_canary_gets_nothing_of_a_diverted_class() -> None:
 @pytest.mark.parametrize("question", [WHY, HOW])
 def test_who_names_an_alias_gets_it(alias: str, question: str) -> None:
     now = snapshot(diverting(), *READY)
-    assert diverted_to(now, asked(question, f"twin/mara@{alias}")) == ""
     chosen = answered(now, question, model=f"twin/mara@{alias}")
     assert chosen.route == f"alias:{alias}"
 

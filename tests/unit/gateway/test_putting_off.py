@@ -24,15 +24,15 @@ from twin_resources.erasure.plan import is_put_off
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
 from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.choice import RouteDecision, Snapshot
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.guarding import GuardRecord
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.putting_off import PuttingOff, recorded, restored
-from twin_resources.gateway.question_routing import RoutingNote
 from twin_resources.gateway.request_body import admitted, read_question
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.request_record import RequestRecord
+from twin_resources.gateway.routing.decision import RouteDecision, RoutingNote
+from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.models.quotes.answer_text import quoting
 from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.retrieval.search import Passage

@@ -12,11 +12,11 @@ import pytest
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ANSWER_FORMS, AnswerForm
-from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.models.quotes.answer_text import HEADING, prose_of
 from twin_resources.models.quotes.quoter import Quote, Quoted
 from twin_resources.models.retrieval.retrieval import Passage

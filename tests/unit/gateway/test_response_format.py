@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
-from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_classes import STRUCTURED
@@ -29,6 +28,7 @@ from twin_resources.gateway.response_format import (
     read_response_format,
     takes_response_format,
 )
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings

@@ -16,7 +16,6 @@ import pytest
 from twin_resources.access.keys import keyring_of
 from twin_resources.authors import Author
 from twin_resources.gateway.admission import Admission
-from twin_resources.gateway.choice import Server, Snapshot
 from twin_resources.gateway.cost import Throughput, TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
 from twin_resources.gateway.live_config import LiveConfig
@@ -31,6 +30,7 @@ from twin_resources.gateway.routes import (
     Scope,
     Send,
 )
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
 

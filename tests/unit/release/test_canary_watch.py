@@ -12,11 +12,12 @@ from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.breaker import Breaker
 from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.choice import RouteDecision, Server
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_record import Fallback, RequestRecord
+from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
 

@@ -1,7 +1,7 @@
 """Where fallen classes go when no training can help: into the author's routing table.
 
 Belongs here: choosing the place and writing it by the registry. Does not belong here: following the
-table (`gateway/choice.py`), finding out which classes fell (`diagnosing.py`).
+table (`gateway/routing/`), finding out which classes fell (`diagnosing.py`).
 
     routing["divert"] = {"version": "v3", "alarm": …, "classes": {"why": "paid", "how": "v2"}}
 

@@ -1,31 +1,31 @@
-"""Which version answers: weights, stickiness, substitutes and propensity."""
+"""Which version answers: weights, stickiness, substitutes, propensity; all of it as recorded."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.recipes import of_recipe
+from tests.unit.gateway.recorded_routes import outcomes, recorded
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
-from twin_resources.gateway.choice import (
-    Server,
-    Snapshot,
-    aliases_of,
-    answers_of,
-    arm_weights,
-    choose,
-    draw,
-    models_for,
-)
 from twin_resources.gateway.request_body import ChatRequest, read_question
+from twin_resources.gateway.routing import rules
+from twin_resources.gateway.routing.decision import RouteRequest
+from twin_resources.gateway.routing.draw import arm_weights, draw
+from twin_resources.gateway.routing.model_names import aliases_of, answers_of, models_for
+from twin_resources.gateway.routing.rules import choose
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.settings import Settings
 
 DAY = date(2026, 3, 1)
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)
@@ -62,7 +62,7 @@ ALL = ("base", "ann/v3", "ann/v4")
 
 def test_before_a_model_is_stable_the_base_answers() -> None:
     for given_policy in (None, Policy(), Policy(authors={"ann": AuthorPolicy()})):
-        chosen = choose(snapshot("base", chosen=given_policy), asked(), key=KEY, day=DAY)
+        chosen = choose(RouteRequest(asked(), KEY, DAY), snapshot("base", chosen=given_policy))
         assert (chosen.version, chosen.route, chosen.propensity) == ("base", "base", 1.0)
         assert chosen.template == chosen.checkpoint == ""
         assert chosen.degraded == ()
@@ -70,8 +70,8 @@ def test_before_a_model_is_stable_the_base_answers() -> None:
 
 def test_a_reader_keeps_the_version_for_a_day() -> None:
     now = snapshot(*ALL, chosen=policy({"stable": 0.5, "canary": 0.5}))
-    first = choose(now, asked(), key=KEY, day=DAY)
-    assert all(choose(now, asked(), key=KEY, day=DAY) == first for _ in range(5))
+    first = choose(RouteRequest(asked(), KEY, DAY), now)
+    assert all(choose(RouteRequest(asked(), KEY, DAY), now) == first for _ in range(5))
 
 
 def test_a_draw_is_made_anew_each_day_and_for_new_versions() -> None:
@@ -100,7 +100,7 @@ def test_the_propensity_is_the_drawn_arms_weight() -> None:
     now = snapshot(*ALL, chosen=policy())
     for number in range(200):
         reader = Key(f"{number:x}", "reader", frozenset({"*"}), "")
-        chosen = choose(now, asked(), key=reader, day=DAY)
+        chosen = choose(RouteRequest(asked(), reader, DAY), now)
         expected = {"stable": ("v3", 0.9), "canary": ("v4", 0.1)}[chosen.route]
         assert (chosen.version, chosen.propensity) == (expected[0], pytest.approx(expected[1]))
         assert chosen.server_key == f"ann/{chosen.version}"
@@ -110,7 +110,7 @@ def test_the_propensity_is_the_drawn_arms_weight() -> None:
 def test_who_stands_in_carries_the_propensity_of_both() -> None:
     now = snapshot("base", "ann/v3", chosen=policy({"stable": 0.6, "canary": 0.4}))
     chosen = {
-        choose(now, asked(), key=Key(f"{number:x}", "reader", frozenset({"*"}), ""), day=DAY)
+        choose(RouteRequest(asked(), Key(f"{number:x}", "reader", frozenset({"*"}), ""), DAY), now)
         for number in range(100)
     }
     assert {one.version for one in chosen} == {"v3"}
@@ -120,38 +120,38 @@ def test_who_stands_in_carries_the_propensity_of_both() -> None:
 
 def test_the_canary_stands_in_for_nobody() -> None:
     now = snapshot("base", "ann/v4", chosen=policy({"stable": 1.0}))
-    chosen = choose(now, asked(), key=KEY, day=DAY)
+    chosen = choose(RouteRequest(asked(), KEY, DAY), now)
     assert (chosen.version, chosen.route) == ("base", "base")
     assert chosen.degraded == ("stable not ready: answered by base",)
 
 
 def test_with_no_server_ready_the_reader_is_told_what_to_do() -> None:
     with pytest.raises(Refused) as caught:
-        choose(snapshot(chosen=policy()), asked(), key=KEY, day=DAY)
+        choose(RouteRequest(asked(), KEY, DAY), snapshot(chosen=policy()))
     assert caught.value.status == 503
     assert "twin status" in caught.value.next_step
 
 
 def test_an_alias_is_served_by_name_or_not_at_all() -> None:
     now = snapshot(*ALL, chosen=policy())
-    chosen = choose(now, asked("twin/ann@canary"), key=KEY, day=DAY)
+    chosen = choose(RouteRequest(asked("twin/ann@canary"), KEY, DAY), now)
     assert (chosen.version, chosen.route, chosen.propensity) == ("v4", "alias:canary", 1.0)
     with pytest.raises(Refused) as caught:
-        choose(snapshot("base", chosen=policy()), asked("twin/ann@stable"), key=KEY, day=DAY)
+        choose(RouteRequest(asked("twin/ann@stable"), KEY, DAY), snapshot("base", chosen=policy()))
     assert caught.value.status == 503
 
 
 @pytest.mark.parametrize("model", ["twin/ann@canary", "twin/ann@paid", "twin/bob@stable"])
 def test_an_alias_that_does_not_exist_lists_those_that_do(model: str) -> None:
     with pytest.raises(Refused) as caught:
-        choose(snapshot(*ALL, chosen=policy(canary=False)), asked(model), key=KEY, day=DAY)
+        choose(RouteRequest(asked(model), KEY, DAY), snapshot(*ALL, chosen=policy(canary=False)))
     assert caught.value.status == 404
     assert "@base" in caught.value.found
 
 
 def test_an_unknown_author_is_answered_with_what_exists() -> None:
     with pytest.raises(Refused) as caught:
-        choose(snapshot("base"), asked("twin/zoe"), key=KEY, day=DAY)
+        choose(RouteRequest(asked("twin/zoe"), KEY, DAY), snapshot("base"))
     assert caught.value.status == 404
     assert "twin/ann, twin/bob" in caught.value.found
 
@@ -159,7 +159,7 @@ def test_an_unknown_author_is_answered_with_what_exists() -> None:
 def test_a_key_reaches_its_authors_only() -> None:
     reader = Key("r", "reader", frozenset({"ann"}), "")
     with pytest.raises(Refused) as caught:
-        choose(snapshot("base"), asked("twin/bob"), key=reader, day=DAY)
+        choose(RouteRequest(asked("twin/bob"), reader, DAY), snapshot("base"))
     assert caught.value.status == 403
     assert "bob" not in caught.value.found
     assert models_for(snapshot("base"), reader) == ["twin/ann", "twin/ann@base"]
@@ -170,7 +170,7 @@ def test_the_paid_alias_exists_only_with_a_paid_route() -> None:
     assert "twin/ann@paid" not in aliases_of(snapshot(paid=False), "ann")
     kept = replace(snapshot(paid=True), authors={"ann": Author("ann", "Ann", paid=False)})
     assert "twin/ann@paid" not in aliases_of(kept, "ann")  # the author's file says no
-    chosen = choose(snapshot(paid=True), asked("twin/ann@paid"), key=KEY, day=DAY)
+    chosen = choose(RouteRequest(asked("twin/ann@paid"), KEY, DAY), snapshot(paid=True))
     assert chosen.server_key == "paid"
 
 
@@ -195,9 +195,9 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(released: bool) -> N
     found = snapshot("ann/v1", "base", chosen=Policy(authors={"ann": AuthorPolicy(stable)}))
     found = replace(found, authors={"ann": Author("ann", "Ann", answer="voice")})
 
-    drawn = choose(found, asked(), key=KEY, day=DAY)
-    named = choose(found, asked("twin/ann@stable"), key=KEY, day=DAY)
-    base = choose(replace(found, policy=None), asked(), key=KEY, day=DAY)
+    drawn = choose(RouteRequest(asked(), KEY, DAY), found)
+    named = choose(RouteRequest(asked("twin/ann@stable"), KEY, DAY), found)
+    base = choose(RouteRequest(asked(), KEY, DAY), replace(found, policy=None))
 
     assert drawn.released_for == stable.released_for
     assert named.released_for == ANSWER_FORMS, "the client asked for that very version"
@@ -218,8 +218,34 @@ def test_a_key_names_the_aliases_it_was_given() -> None:
     now = snapshot(paid=True)
     assert "twin/ann@paid" not in models_for(now, key)
     with pytest.raises(Refused) as caught:
-        choose(now, asked("twin/ann@paid"), key=key, day=DAY)
+        choose(RouteRequest(asked("twin/ann@paid"), key, DAY), now)
     assert (caught.value.status, caught.value.code) == (403, "alias_not_allowed")
     assert "--alias @paid" in caught.value.next_step
     only_paid = replace(key, limits=KeyLimits(frozenset({"paid"})))
     assert models_for(now, only_paid) == ["twin/ann", "twin/ann@paid"]
+
+
+def test_each_request_of_a_seeded_space_gets_the_route_that_was_recorded(home: Settings) -> None:
+    """A change that is meant is recorded anew: `recorded_routes.py` says how."""
+    for number, (now, before) in enumerate(zip(outcomes(home), recorded(), strict=True)):
+        assert now == before, f"case {number}"
+
+
+def test_the_recipe_for_a_rule_adds_one(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of deploy/docs/contributing.md in a folder of its own, and its line in the tuple."""
+    added = of_recipe("A routing rule", tmp_path / "batch_on_stable.py").batch_on_stable
+    now = snapshot(*ALL, chosen=policy({"canary": 1.0}))
+    batch = replace(asked(), batch=True)
+    assert choose(RouteRequest(batch, KEY, DAY), now).route == "canary"
+    alias, *others = rules.RULES
+    monkeypatch.setattr(rules, "RULES", (alias, added, *others))
+
+    assert choose(RouteRequest(batch, KEY, DAY), now).route == "batch:stable"
+    named = replace(asked("twin/ann@canary"), batch=True)
+    assert choose(RouteRequest(named, KEY, DAY), now).route == "alias:canary"
+    later = replace(now, servers={})
+    with pytest.raises(Refused, match="not ready"):
+        choose(RouteRequest(batch, KEY, DAY), later)
+    assert list(outcomes(home)) == recorded(), "no other request is touched"

@@ -1,0 +1,29 @@
+"""Rule: who names an alias (`twin/<author>@stable`) gets what was named, or a refusal."""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twin_resources.authors.answer_forms import ANSWER_FORMS
+from twin_resources.gateway.routing.arms import arm_of, not_ready, paid
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.registry.route_names import PAID
+
+
+def alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """The version of the alias.
+
+    Raises:
+        Refused: 503 its server is not ready.
+    """
+    named = request.asked.alias
+    if not named:
+        return None
+    if named == PAID:
+        return paid(f"alias:{PAID}", released_for=ANSWER_FORMS)
+    found = arm_of(snapshot, request.asked.author, named, route=f"alias:{named}")
+    if not snapshot.is_ready(found.server_key):
+        raise not_ready(request.asked, found.server_key)
+    return replace(found, released_for=ANSWER_FORMS)

@@ -1,0 +1,95 @@
+"""Who can answer for an author, as what a rule gives: an arm, a version, the paid model.
+
+Belongs here: from an entry of the policy to the decision for it. Does not belong here: the draw
+between arms (`draw.py`), which rule asks for one.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.access.refusals import Refused
+from twin_resources.authors.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.registry.policy import AuthorPolicy, ServedVersion
+from twin_resources.registry.route_names import BASE, PAID
+
+
+def arm_of(
+    snapshot: Snapshot,
+    author: str,
+    arm: str,
+    *,
+    route: str = "",
+    propensity: float = 1.0,
+    degraded: tuple[str, ...] = (),
+) -> RouteDecision:
+    """The version of an arm (`stable`, `canary`, `base`), whether or not its server is ready.
+
+    Args:
+        route: empty: the arm.
+    """
+    served = served_by(snapshot.policy_of(author), arm)
+    if served is None:
+        return RouteDecision(BASE, BASE, "", "", route or arm, propensity, degraded)
+    return serving(author, served, route=route or arm, propensity=propensity, degraded=degraded)
+
+
+def serving(
+    author: str,
+    served: ServedVersion,
+    *,
+    route: str,
+    propensity: float = 1.0,
+    degraded: tuple[str, ...] = (),
+) -> RouteDecision:
+    """A version of the policy, whether or not its server is ready."""
+    return RouteDecision(
+        server_key=f"{author}/v{served.version}",
+        version=f"v{served.version}",
+        checkpoint=served.checkpoint,
+        template=served.template,
+        route=route,
+        propensity=propensity,
+        degraded=degraded,
+        released_for=served.released_for,
+        is_tuned=served.kind == "tuned",
+        is_elsewhere=served.is_elsewhere,
+        provider=served.provider,
+    )
+
+
+def served_by(policy: AuthorPolicy | None, arm: str) -> ServedVersion | None:
+    """The version of an arm; None: the base model answers for it."""
+    if policy is None or arm == BASE:
+        return None
+    return policy.stable if arm == "stable" else policy.canary
+
+
+def paid(
+    route: str,
+    *,
+    propensity: float = 1.0,
+    degraded: tuple[str, ...] = (),
+    released_for: tuple[AnswerForm, ...] = QUOTING_FORMS,
+) -> RouteDecision:
+    """The paid model."""
+    return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, released_for=released_for)
+
+
+def may_pay(snapshot: Snapshot, author: str) -> bool:
+    """Whether the paid model may be asked for an author who was not asked for it by name."""
+    known = snapshot.authors.get(author)
+    return snapshot.has_paid_route and known is not None and known.paid
+
+
+def not_ready(asked: ChatRequest, server_key: str) -> Refused:
+    """No server that may answer this request takes one now."""
+    return Refused(
+        503,
+        "no_server_ready",
+        tried=f"answer with {asked.model}",
+        found=f"the model server {server_key!r} is not ready",
+        next_step="wait some seconds and ask again; `twin status` and the log `models` say why",
+    )

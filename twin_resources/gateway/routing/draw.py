@@ -1,0 +1,125 @@
+"""The draw between stable version and canary, and who answers for an arm without a server.
+
+Belongs here: weights, the draw, the probability of who answers. Does not belong here: what a rule
+does with it (its own file).
+
+A draw is a hash, not a random number: the same reader gets the same version all day on every
+gateway, is drawn anew the next day, and anew when the versions change. The propensity logged is the
+probability of the version that *answered*, given which servers were ready; off-policy estimates are
+wrong without it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from twin_resources.gateway.routing.arms import arm_of
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.reroute import why_not_rerouted
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.registry.policy import AuthorPolicy
+from twin_resources.registry.route_names import BASE
+
+# Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
+_SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
+
+
+@dataclass(frozen=True)
+class ArmDraw:
+    """The draw of one request.
+
+    Attributes:
+        drawn: the arm.
+        answering: that arm, or who stands in for it; None: no server is ready.
+        propensity: probability of who answers.
+    """
+
+    drawn: str
+    answering: str | None
+    propensity: float
+
+
+def draw_of(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
+    """Draw for a request; the base model alone where no version is stable."""
+    author = request.asked.author
+    policy = snapshot.policy_of(author)
+    # A canary's trial knows nothing of a diverted class; it does not learn of it by an accident.
+    weights = {"stable": 1.0} if why_not_rerouted(request, snapshot) else arm_weights(policy)
+    versions = _versions(policy)
+    drawn = draw(weights, reader=request.key.reader, day=request.day, versions=versions)
+    answering = _ready_arm(snapshot, author, drawn)
+    propensity = sum(
+        weight for arm, weight in weights.items() if _ready_arm(snapshot, author, arm) == answering
+    )
+    return ArmDraw(drawn, answering, propensity)
+
+
+def answering_arm(
+    request: RouteRequest, snapshot: Snapshot, arm: str, *, problem: str = ""
+) -> RouteDecision | None:
+    """`arm`, where it was drawn or stands in for the one that was; None: it does not answer.
+
+    Args:
+        problem: why somebody else did not answer in its place, one clause.
+    """
+    found = draw_of(request, snapshot)
+    if found.answering != arm:
+        return None
+    reasons = (problem, "" if arm == found.drawn else f"{found.drawn} not ready")
+    return arm_of(
+        snapshot,
+        request.asked.author,
+        arm,
+        propensity=found.propensity,
+        degraded=tuple(f"{reason}: answered by {arm}" for reason in reasons if reason),
+    )
+
+
+def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
+    """The weights of the arms that exist, scaled to 1; base alone when no version is stable."""
+    if policy is None or policy.stable is None:
+        return {BASE: 1.0}
+    there = {"stable": policy.stable, "canary": policy.canary}
+    weights = {
+        arm: weight for arm, weight in policy.weights.items() if weight > 0 and there.get(arm)
+    }
+    total = sum(weights.values())
+    if total <= 0:
+        return {"stable": 1.0}
+    return {arm: weights[arm] / total for arm in sorted(weights)}
+
+
+def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str) -> str:
+    """Draw an arm: the same for the same reader, day and versions.
+
+    Args:
+        weights: they sum to 1.
+        reader: hashed key.
+        day: UTC.
+        versions: names the versions on offer; a new one draws anew.
+    """
+    digest = hashlib.sha256(f"{reader}|{day.isoformat()}|{versions}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    reached = 0.0
+    arm = BASE
+    for arm, weight in weights.items():
+        reached += weight
+        if point < reached:
+            return arm
+    return arm  # rounding left the sum a hair below 1
+
+
+def _ready_arm(snapshot: Snapshot, author: str, drawn: str) -> str | None:
+    for arm in (drawn, *_SUBSTITUTES[drawn]):
+        if snapshot.is_ready(arm_of(snapshot, author, arm).server_key):
+            return arm
+    return None
+
+
+def _versions(policy: AuthorPolicy | None) -> str:
+    served = (policy.stable, policy.canary) if policy else ()
+    return "|".join(str(version.version) for version in served if version)

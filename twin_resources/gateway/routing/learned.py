@@ -1,0 +1,142 @@
+"""Rule: the author's fitted policy sends a question to a dearer model that is worth its price.
+
+Belongs here: whether that policy holds for a question, who answers by it, what trace and reader are
+told. Does not belong here: the mathematics (`router/`), the pace of the money
+(`question_routing.py`).
+
+The policy is asked whoever was drawn: a canary gets the same questions as the stable version, or
+its trial would compare easy ones with all. It lapses with the stable version that its labels are
+of, and with their paid model, embedder or prices: then everything is answered as without it. Who
+stands in for a version without a server is left alone.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from twin_resources.gateway.routing.arms import paid, serving
+from twin_resources.gateway.routing.canary import canary
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingNote
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.stable import stable
+from twin_resources.registry.policy import LARGER
+from twin_resources.registry.route_names import ROUTED
+
+if TYPE_CHECKING:
+    from twin_resources.gateway.found_passages import FoundPassages
+    from twin_resources.gateway.request_body import ChatRequest
+    from twin_resources.router.decision import RoutingDecision
+    from twin_resources.router.policy_file import RoutingPolicy
+
+# With two passages a prompt has about 450 tokens and an answer about 120.
+PROMPT_SHARE = 0.8
+
+
+def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """Who answers by the fitted policy: the own version that was drawn, or a dearer model; and
+    why."""
+    scored = request.scored
+    own = canary(request, snapshot) or stable(request, snapshot) if scored else None
+    if scored is None or own is None:
+        return None
+    policy, routed = scored.policy, scored.routed
+    if routed is None:
+        return replace(own, why=RoutingNote(f"not routed: {scored.lapsed}"))
+    # Not during a trial: it compares all answers of two versions, and only the better ones of
+    # one would be kept. Nor where money forces another step: then the router saves more.
+    is_alone = own.route == "stable" and own.propensity == 1.0
+    is_certified = scored.step == policy.in_force
+    if policy.cascade and is_alone and not request.asked.stream and is_certified:
+        return replace(own, why=_cascading(policy, routed))
+    dearest = len(policy.models) - 1
+    if routed.model == 0:
+        return replace(
+            own,
+            propensity=own.propensity * routed.propensity,
+            degraded=(*own.degraded, *_not_held(routed)),
+            why=_note(policy, routed, other=dearest),
+        )
+    name = policy.models[routed.model].name
+    if name == LARGER:
+        found, problem = _larger(snapshot, request.asked.author)
+        other = dearest
+    else:
+        found, problem = paid(f"{ROUTED}{name}"), request.paid_problem
+        other = 0
+    if found is None or problem:
+        # it could not be drawn: the own model was certain
+        missing = f"{ROUTED}{name}, {problem}: answered by own model"
+        note = _note(policy, routed, other=other, but=problem or "")
+        return replace(own, degraded=(*own.degraded, missing), why=note)
+    return replace(
+        found,
+        propensity=routed.propensity,
+        degraded=_not_held(routed),
+        why=_note(policy, routed, other=other),
+    )
+
+
+def why_lapsed(
+    policy: RoutingPolicy,
+    snapshot: Snapshot,
+    asked: ChatRequest,
+    found: FoundPassages,
+    *,
+    paid_model: str,
+) -> str:
+    """Why an author's policy is not used for this question; empty: it is."""
+    served = snapshot.policy_of(asked.author)
+    stable = served.stable.checkpoint if served and served.stable else ""
+    if policy.models[0].model != stable:
+        return "the policy's labels are of another version"
+    if policy.models[-1].model != paid_model:
+        return f"the policy's labels are of {policy.models[-1].model}"
+    if not snapshot.authors[asked.author].paid:
+        return "not for this author (paid = false)"
+    if asked.response_format is not None:
+        return "JSON is asked for, and no label is of that"
+    if found.vector is None:
+        return found.missing or "no vector of the question"
+    if found.embedder != policy.embedder:
+        return "the policy's labels are of another embedder"
+    return ""
+
+
+def _larger(snapshot: Snapshot, author: str) -> tuple[RouteDecision | None, str]:
+    """The larger model of our own, or why it cannot answer."""
+    policy = snapshot.policy_of(author)
+    if policy is None or policy.larger is None:
+        return None, "no longer served"
+    found = serving(author, policy.larger, route=f"{ROUTED}{LARGER}")
+    return (found, "") if snapshot.is_ready(found.server_key) else (None, "not ready")
+
+
+def _not_held(routed: RoutingDecision) -> tuple[str, ...]:
+    return () if routed.margin_held else ("margin not held: the money left allows no more",)
+
+
+def _cascading(policy: RoutingPolicy, routed: RoutingDecision) -> RoutingNote:
+    note = _note(policy, routed, other=len(policy.models) - 1)
+    return replace(
+        note,
+        reason="own answer first",
+        cascade=policy.cascade,
+        own_usd_per_million=_blended(policy, 0),
+    )
+
+
+def _blended(policy: RoutingPolicy, index: int) -> float:
+    model = policy.models[index]
+    return (
+        PROMPT_SHARE * model.usd_per_million_prompt
+        + (1.0 - PROMPT_SHARE) * model.usd_per_million_answer
+    )
+
+
+def _note(
+    policy: RoutingPolicy, routed: RoutingDecision, *, other: int, but: str = ""
+) -> RoutingNote:
+    reason = f"{routed.reason}; but {but}" if but else routed.reason
+    return RoutingNote(reason, routed.gain, policy.models[other].name, _blended(policy, other))

@@ -1,0 +1,19 @@
+"""Rule: while no server of the drawn version is ready, the paid model answers, where it may."""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.gateway.routing.arms import may_pay, paid
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.draw import draw_of
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.registry.route_names import BASE, DOWN, PAID
+
+
+def paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """The paid model before the base model does; not for an author without a version."""
+    found = draw_of(request, snapshot)
+    is_down = found.drawn != BASE and found.answering in {None, BASE}
+    if not is_down or request.paid_problem or not may_pay(snapshot, request.asked.author):
+        return None
+    return paid(f"{DOWN}{PAID}", degraded=(f"{found.drawn} not ready: answered by {PAID}",))

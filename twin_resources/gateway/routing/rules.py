@@ -1,0 +1,58 @@
+"""The routing rules in their order: the first that decides is the route.
+
+Belongs here: the order, and who may ask at all before it. Does not belong here: a rule (its own
+file, `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.gateway.routing.alias import alias
+from twin_resources.gateway.routing.arms import arm_of, not_ready
+from twin_resources.gateway.routing.base import base
+from twin_resources.gateway.routing.canary import canary
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingRule
+from twin_resources.gateway.routing.draw import draw_of
+from twin_resources.gateway.routing.learned import learned
+from twin_resources.gateway.routing.model_names import check_reach
+from twin_resources.gateway.routing.paid_fallback import paid_fallback
+from twin_resources.gateway.routing.reroute import reroute
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.stable import stable
+from twin_resources.registry.route_names import BASE, DIVERTED, ROUTED
+
+RULES: tuple[RoutingRule, ...] = (alias, reroute, learned, canary, stable, paid_fallback, base)
+
+
+def choose(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
+    """Choose the version that answers.
+
+    Raises:
+        Refused: 404 no such author or alias, 403 not for this key, 503 no server is ready.
+    """
+    check_reach(snapshot, request.asked, request.key)
+    for rule in RULES:
+        found = rule(request, snapshot)
+        if found is not None:
+            return found
+    drawn = draw_of(request, snapshot).drawn
+    raise not_ready(request.asked, arm_of(snapshot, request.asked.author, drawn).server_key)
+
+
+def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
+    """Who answers when a drawn canary, or the place of a diverted class, fails: the stable
+    version, if its server is ready; and when an answer model at an address does: the base model.
+
+    None for every other arm, and for a canary that the client named: it asked for that one.
+    """
+    policy = snapshot.policy_of(author)
+    if policy is None or policy.stable is None:
+        return None
+    if chosen.route == "stable" and chosen.is_elsewhere:
+        arm = BASE  # nobody here looks after that server, and it is looked at every 15 s
+    elif chosen.route == "canary" or chosen.route.startswith((DIVERTED, ROUTED)):
+        arm = "stable"
+    else:
+        return None
+    found = arm_of(snapshot, author, arm)
+    return found if snapshot.is_ready(found.server_key) else None

@@ -1,0 +1,89 @@
+"""What a route rests on, read at one moment: authors, policy, servers.
+
+Belongs here: the values and what can be read off them. Does not belong here: reading files
+(`live_config.py`), choosing (`rules.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from twin_resources.authors import Author
+from twin_resources.registry.policy import AuthorPolicy, Policy
+
+if TYPE_CHECKING:
+    from twin_resources.router.policy_file import RoutingPolicy
+
+
+@dataclass(frozen=True)
+class Server:
+    """One entry of `servers.json`.
+
+    Attributes:
+        url: OpenAI-compatible address, ends in `/v1`.
+        alias: the model name that it answers to.
+        key: its API key, or empty.
+        ready: whether it takes requests.
+        engine: what computes the answers, with its version; empty: not told.
+        context: tokens of prompt and answer together; 0: not told.
+    """
+
+    url: str
+    alias: str
+    key: str
+    ready: bool
+    engine: str = ""
+    context: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a choice rests on, read at one moment.
+
+    Attributes:
+        authors: by slug.
+        policy: None until one could be read.
+        servers: by version key: `base` or `<author>/v<version>`.
+        has_paid_route: whether `@paid` exists.
+        problems: why something shared is missing or old, one short clause each; they degrade every
+            answer.
+        author_problems: the same for one author's settings.
+        paused: slug → since when and why the author's answers are stopped.
+        routing: fitted routing policies by author.
+    """
+
+    authors: Mapping[str, Author]
+    policy: Policy | None
+    servers: Mapping[str, Server]
+    has_paid_route: bool = False
+    problems: tuple[str, ...] = ()
+    author_problems: Mapping[str, str] = field(default_factory=dict[str, str])
+    paused: Mapping[str, str] = field(default_factory=dict[str, str])
+    routing: Mapping[str, RoutingPolicy] = field(default_factory=dict[str, "RoutingPolicy"])
+
+    def problems_of(self, author: str) -> tuple[str, ...]:
+        own = self.author_problems.get(author)
+        return (*self.problems, own) if own else self.problems
+
+    def policy_of(self, author: str) -> AuthorPolicy | None:
+        """What is served of an author; nothing at another provider's against the author's word."""
+        found = self.policy.authors.get(author) if self.policy else None
+        there = self.authors.get(author)
+        if found and found.stable and found.stable.provider and there and not there.paid:
+            return replace(found, stable=None, canary=None, weights={})
+        return found
+
+    def is_ready(self, server_key: str) -> bool:
+        server = self.servers.get(server_key)
+        return server is not None and server.ready
+
+    def engine_of(self, server_key: str) -> str:
+        server = self.servers.get(server_key)
+        return server.engine if server else ""
+
+    def context_of(self, server_key: str) -> int:
+        server = self.servers.get(server_key)
+        return server.context if server else 0

@@ -1,0 +1,15 @@
+"""Rule: the stable version, drawn or in the place of a canary without a server."""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.draw import answering_arm
+from twin_resources.gateway.routing.reroute import why_not_rerouted
+from twin_resources.gateway.routing.snapshot import Snapshot
+
+
+def stable(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """The stable version; it says who should have answered and could not."""
+    problem = why_not_rerouted(request, snapshot)
+    return answering_arm(request, snapshot, "stable", problem=problem)
