@@ -43,7 +43,7 @@ class VersionedBucket:
     def folders(self, under: str = "") -> list[str]:
         """Names directly under a path, of what has objects below it."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
-            VersionedBucket=self.bucket, Prefix=self.prefix + under, Delimiter="/"
+            Bucket=self.bucket, Prefix=self.prefix + under, Delimiter="/"
         )
         return [
             str(item["Prefix"])[len(self.prefix + under) :].rstrip("/")
@@ -81,7 +81,7 @@ class VersionedBucket:
 
     def _versions(self, under: str) -> Iterator[dict[str, Any]]:
         pages = self.client.get_paginator("list_object_versions").paginate(
-            VersionedBucket=self.bucket, Prefix=self.prefix + under
+            Bucket=self.bucket, Prefix=self.prefix + under
         )
         for page in pages:
             for name, marker in (("Versions", False), ("DeleteMarkers", True)):
@@ -98,7 +98,7 @@ class VersionedBucket:
             some = found[start : start + _AT_ONCE]
             objects = [{name: item[name] for name in ("Key", "VersionId")} for item in some]
             answer: Mapping[str, Any] = self.client.delete_objects(
-                VersionedBucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
+                Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
             )
             refused = answer.get("Errors", ())
             if refused:

@@ -265,13 +265,13 @@ def test_the_claims_are_measured_once_a_document(
     clean(posts)
     assert all(claim.holds for claim in claims_tables.examine(tables, ANN).values())
     measured: list[int] = []
-    whole = claims_tables.claims.measure
+    whole = claims_tables.document_claims.measure
 
     def counted(found: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
         measured.append(found.height)
         return whole(found, sources)
 
-    monkeypatch.setattr(claims_tables.claims, "measure", counted)
+    monkeypatch.setattr(claims_tables.document_claims, "measure", counted)
     claims_tables.examine(tables, ANN)
     assert measured == []
     clean(posts | posts_about("tram"))
