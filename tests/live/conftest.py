@@ -22,7 +22,7 @@ import pytest
 from tests.scratch import ON_DISK
 
 LIVE = Path(__file__).parent
-ONE_WORKER = ("whole", "evaluation", "chat", "newcomer", "serving")
+ONE_WORKER = ("whole", "evaluation", "chat", "newcomer", "serving", "gateway")
 """Folders whose tests share what takes long to make (a stack, a trained checkpoint); of others a
 worker takes a file."""
 
@@ -30,6 +30,7 @@ LONGEST_FIRST = (
     "whole",
     "newcomer",
     "dagster_pages",
+    "gateway",
     "evaluation",
     "training",
     "erasure",

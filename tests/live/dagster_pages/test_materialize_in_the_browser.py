@@ -69,7 +69,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         pytest.skip("no Chromium on this machine")
     work = tmp_path_factory.mktemp("pages")
     recipe = work / "recipe.yaml"
-    recipe.write_text(WHOLE_MODEL)
+    # one process: what two ranks train is the whole stack's (tests/live/whole)
+    recipe.write_text(WHOLE_MODEL.replace("launch: cpu-zero2", "launch: cpu-single"))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
             if name not in {"TWIN_WHEELS_DIR", "TWIN_SCREENSHOTS", "TWIN_TEST_LOGS"}:
@@ -77,6 +78,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         home = work / "home"
         home.mkdir()
         patch.setenv("TWIN_HOME", str(home))
+        patch.setenv("TWIN_TRAIN_RANKS", "1")
         patch.setenv("DAGSTER_HOME", str(home / "dagster"))  # its configuration names it
         settings = load_settings().model_copy(
             update={

@@ -15,7 +15,7 @@ from twin_resources.models.quotes.answer_text import HEADING
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.trace_texts import messages_of
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 QUESTION = [{"role": "user", "content": "How much oil does a clock need?"}]
 
 
@@ -216,6 +216,7 @@ def test_a_trace_says_how_the_answer_came_about_and_nothing_of_the_reader(stack:
     assert "a" * 32 not in everything
 
 
+@pytest.mark.alone
 def test_a_refused_request_leaves_no_trace(stack: Stack) -> None:
     with LangfuseClient.from_settings(stack.settings) as client:
         ask(stack)

@@ -23,7 +23,7 @@ from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.access import keys
 from twin_resources.observability.langfuse.client import LangfuseClient
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 QUESTION = recorded.QUESTION
 QUOTED = f"> {PASSAGES[0][1]}"
 MESSAGES: list[Any] = [

@@ -18,7 +18,7 @@ from tests.live.gateway.stack import Stack, requests_of
 from twin_resources.access import keys
 from twin_resources.gateway.routes import ROUTES
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 3}
 ADAPTER = [{"id": 0, "scale": 1.0}]

@@ -37,7 +37,7 @@ from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.settings import load_secrets
 from twin_resources.storage.state.state import State
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 MEASURED = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
 BODY: dict[str, Any] = {
     "model": "twin/ann",
@@ -143,6 +143,7 @@ def told(load: Load, kills: int) -> str:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("kills", "seconds"), [(6, 20), pytest.param(50, 600, marks=pytest.mark.long)]
 )
@@ -191,6 +192,7 @@ def restarted(stack: Stack) -> Iterator[Stack]:
         stack.start_gateway()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_of_the_gateway_loses_no_feedback(restarted: Stack, number: int) -> None:
     stack = restarted
@@ -209,6 +211,7 @@ def test_a_restart_of_the_gateway_loses_no_feedback(restarted: Stack, number: in
     check_votes(stack, load)
 
 
+@pytest.mark.alone
 def test_a_full_outbox_refuses_aloud_and_answers_go_on(stack: Stack) -> None:
     """A disk without room: the file cannot grow, so feedback is a 503 and an answer says so."""
     path = outbox_path(stack.settings)

@@ -25,7 +25,7 @@ from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 4}
 
@@ -73,6 +73,7 @@ def readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, 
             thread.join(60)
 
 
+@pytest.mark.alone
 def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
     stack.release("ann", 1)
     stack.wait(lambda: twin(stack)["version"] == "v1")
@@ -92,6 +93,7 @@ def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
         assert first - moment < 1.5 + 2 * slowest
 
 
+@pytest.mark.alone
 def test_a_server_that_is_replaced_loses_no_request(stack: Stack) -> None:
     """As the fleet does it: the new one is published, takes traffic, then the old one ends."""
     stack.release("ann", 1)
@@ -107,6 +109,7 @@ def test_a_server_that_is_replaced_loses_no_request(stack: Stack) -> None:
     assert {version for _, _, version, _ in seen} == {"v1"}
 
 
+@pytest.mark.alone
 def test_a_version_that_leaves_the_list_falls_back_to_the_base(stack: Stack) -> None:
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["version"] == "v2")
@@ -182,6 +185,7 @@ def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack
         stack.start_model("ann/v1")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("is_diverted", [True, False])
 def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack, is_diverted: bool) -> None:
     """Of its attempts, here by LiteLLM and by the fallback, none leaves a trace of its own."""
@@ -235,6 +239,7 @@ def test_an_authors_settings_are_followed(stack: Stack) -> None:
     stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 404)
 
 
+@pytest.mark.alone
 def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
     body = BODY | {"model": "twin/bob"}
     try:
@@ -295,6 +300,7 @@ def test_a_version_with_a_template_of_the_future_is_not_prompted_wrongly(stack: 
     assert "template ffffffffffffffff" in told["degraded"]
 
 
+@pytest.mark.alone
 def test_with_the_trace_store_down_answers_go_out_and_their_traces_arrive_later(
     stack: Stack,
 ) -> None:
@@ -324,6 +330,7 @@ def test_a_model_server_that_died_gives_a_503_with_what_to_do(stack: Stack) -> N
     stack.wait(lambda: stack.post(BODY).status_code == 200)
 
 
+@pytest.mark.alone
 def test_a_stream_whose_server_dies_is_answered_anew_when_that_is_back(stack: Stack) -> None:
     """No client asks again when half of an answer is there: the gateway does."""
     stack.release("ann", 2)
@@ -381,6 +388,7 @@ def test_a_reader_who_leaves_disturbs_nobody(stack: Stack) -> None:
     assert twin(stack)["degraded"] == ""
 
 
+@pytest.mark.alone
 def test_throughput_is_measured_for_the_routing_policy(stack: Stack) -> None:
     path = stack.settings.home / "gateway" / "throughput.json"
     stack.wait(path.exists, seconds=15)

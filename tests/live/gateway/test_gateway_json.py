@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.gateway.stack import Stack
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 QUESTION = [{"role": "user", "content": "How much oil does a clock need? Rate your own answer."}]
 SCHEMA: dict[str, Any] = {

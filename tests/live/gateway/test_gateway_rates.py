@@ -21,7 +21,7 @@ from twin_resources.quality.judges.language_model import RUBRIC
 from twin_resources.quality.judges.terms import FREE
 from twin_resources.quality.judges.texts import bundled_hands
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 HEDGED = "Certainly! There are many important factors to consider when it comes to number {}."
 

@@ -7,7 +7,7 @@ import pytest
 from tests.live.gateway.stack import Stack
 from twin_assets.instructions.teacher import Teacher, TeacherPrompt, usable_question
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 PASSAGES = (
     "A clock wants one drop of oil on each pivot, and no more than one drop. More of it runs along "

@@ -22,12 +22,16 @@ from twin_resources.storage.weights.weights import prepare_base_model
 pytestmark = pytest.mark.live
 
 PROMPTS = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(4)]
-RECIPE = adapters.RECIPE.partition("lora:")[0] + "lora: null\n"
+# one process: every weight on two ranks is test_zero_stages.py's
+RECIPE = adapters.RECIPE.partition("lora:")[0].replace("cpu-zero2", "cpu-single") + "lora: null\n"
 
 
 @pytest.fixture
-def ann(home: Settings, tiny_model: Path, tmp_path: Path) -> Settings:
+def ann(
+    home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """An author whose recipe trains every weight of a prepared tiny base model."""
+    monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
     recipe = tmp_path / "every-weight.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
     write_author(
