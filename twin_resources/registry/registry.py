@@ -300,10 +300,6 @@ class Registry:
 
     # Policy
 
-    def set_routing(self, author: str, table: Mapping[str, Any]) -> Policy:
-        """Store an author's routing table and write the policy."""
-        return self.change_routing(author, lambda _: table)
-
     def change_routing(
         self, author: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> Policy:

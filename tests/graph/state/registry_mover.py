@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,4 +25,4 @@ def route_many_times(url: str, policy: Path, author: str, times: int) -> None:
     """Store routing tables one after the other; each rewrites the policy."""
     registry = Registry(State.open(url), policy_path=policy)
     for number in range(times):
-        registry.set_routing(author, {"number": number})
+        registry.change_routing(author, partial(dict, number=number))
