@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -233,21 +233,14 @@ class Ledger:
 
     def bad_scores(self) -> dict[tuple[str, str], int]:
         """(author, reason) → number of scores that never count; "" is an unknown trace's author."""
-        return self._counts("bad", ledger_tables.scores.c.reason)
-
-    def capped_scores(self) -> dict[tuple[str, str], int]:
-        """(author, reader) → scores held back because the reader had too large a share."""
-        return self._counts("capped", ledger_tables.scores.c.reader)
-
-    def _counts(self, status: str, column: sa.Column[Any]) -> dict[tuple[str, str], int]:
         table = ledger_tables.scores
         with self.state.reading() as connection:
             rows = connection.execute(
-                sa.select(table.c.author, column, sa.func.count())
-                .where(table.c.status == status)
-                .group_by(table.c.author, column)
+                sa.select(table.c.author, table.c.reason, sa.func.count())
+                .where(table.c.status == "bad")
+                .group_by(table.c.author, table.c.reason)
             )
-            return {(str(author), str(what)): int(count) for author, what, count in rows}
+            return {(str(author), str(reason)): int(count) for author, reason, count in rows}
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
         """Traces with what readers and judges said of them; see `interactions.frame`."""
