@@ -96,11 +96,6 @@ class Voice:
     base_parameters: int | None = None
     why_not: str = field(default="")
 
-    @property
-    def author_claim_blocks(self) -> bool:
-        """Whether `sounds_like_this_author` may refuse a release."""
-        return self.base_parameters is None or self.base_parameters >= BLOCKS_FROM
-
 
 def scores_of(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
     """Scores of answers in [0, 1]; an empty answer scores 0."""
@@ -174,7 +169,7 @@ def sounds_less_like_the_base(found: Voice) -> GateClaim:
 def sounds_like_this_author(found: Voice) -> GateClaim:
     """Above the base when the author is told apart from other people alone.
 
-    The caller asks `found.author_claim_blocks` whether it may refuse.
+    Whether it may refuse a release is the gate's to say, by `BLOCKS_FROM`.
     """
     compared = found.against_people
     undecided = _undecided(LIKE_AUTHOR, found, compared)

@@ -175,15 +175,6 @@ def test_too_few_questions_and_no_others_decide_nothing(
     assert voice_scores.lines(why) == ["Voice: not measured, no calibration."]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "blocks"), [(135_000_000, False), (1_200_000_000, True), (None, True)]
-)
-def test_the_authors_claim_blocks_from_a_billion_parameters(
-    parameters: int | None, blocks: bool
-) -> None:
-    assert Voice(prompts=40, base_parameters=parameters).author_claim_blocks is blocks
-
-
 def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """A base that already writes like the author: no gap, no share of it."""
     found = measured(judges, said_by(author, 8), base=said_by(author, 14))
