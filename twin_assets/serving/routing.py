@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import (
+    Throughput,
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
@@ -31,19 +31,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # With two passages a prompt has about 450 tokens and an answer about 120.
 PROMPT_SHARE = 0.8
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """What the gateway measured on one model server.
-
-    Attributes:
-        tokens_per_second: prompt and answer tokens per busy second.
-        requests: how many answers that rests on.
-    """
-
-    tokens_per_second: float
-    requests: int
 
 
 def routing_table(
@@ -167,4 +154,8 @@ def read_throughput(path: Path, server_key: str) -> Throughput | None:
     found = servers.get(server_key)
     if found is None or not found["requests"]:
         return None
-    return Throughput(float(found["tokens_per_second"]), int(found["requests"]))
+    return Throughput(
+        tokens=int(found["tokens"]),
+        requests=int(found["requests"]),
+        busy_seconds=float(found["busy_seconds"]),
+    )

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from twin_assets.serving.routing import (
-    Throughput,
     cost_report,
     read_throughput,
     routing_table,
     with_divert,
 )
 from twin_resources.errors import TwinError
-from twin_resources.gateway.cost import Throughput as Meter
+from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 
 
@@ -52,7 +51,7 @@ def test_the_report_says_when_nothing_was_measured() -> None:
 
 
 def test_the_report_compares_with_the_paid_model() -> None:
-    measured = Throughput(tokens_per_second=1000, requests=7)
+    measured = Throughput(tokens=7000, requests=7, busy_seconds=7.0)
     report = cost_report(3.6, measured=measured, paid_blended=4.0)
     assert report["usd_per_million_tokens"] == pytest.approx(1.0)
     assert report["usd_per_million_tokens_at_10_percent"] == pytest.approx(10.0)
@@ -65,9 +64,12 @@ def test_the_report_compares_with_the_paid_model() -> None:
 def test_what_the_gateway_writes_is_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "gateway" / "throughput.json"
     assert read_throughput(path, "base") is None
-    meter = Meter(tokens=1200, requests=3, busy_seconds=4.0)
-    write_throughput(path, {"base": meter, "ann/v1": Meter()})
-    assert read_throughput(path, "base") == Throughput(300.0, 3)
+    meter = Throughput(tokens=1200, requests=3, busy_seconds=4.0)
+    write_throughput(path, {"base": meter, "ann/v1": Throughput()})
+    found = read_throughput(path, "base")
+    assert found is not None
+    assert found == meter
+    assert found.tokens_per_second == 300.0
     assert read_throughput(path, "ann/v1") is None
     assert read_throughput(path, "bob/v1") is None
     assert json.loads(path.read_text(encoding="utf-8"))["schema"] == 1
