@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.corpus import document_claims
-from twin_assets.corpus.cleaning_tables import CLEANED, names_of, read_by_id
+from twin_assets.corpus.cleaning_tables import CLEANED, names_of
 from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.corpus.document_claims import DocumentClaim, DocumentClaims
 from twin_resources.privacy import PRIVACY_VERSION
+from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:

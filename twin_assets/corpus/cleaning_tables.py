@@ -27,6 +27,7 @@ from twin_assets.corpus import cleaning, contracts, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import NARROW_COLUMNS, decide, repeating
 from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_resources.privacy.presidio import NamesAndPlaces, version_of
+from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
@@ -184,19 +185,3 @@ def _with_texts(bodies: pl.DataFrame, tables: Tables, author: str) -> pl.DataFra
     ids = bodies["document_id"]
     texts = read_by_id(tables, PREPARED, author, "document_id", ids, ["document_id", "text"])
     return bodies.join(texts, on="document_id", how="left", maintain_order="left")
-
-
-def read_by_id(
-    tables: Tables, asset: str, author: str, key: str, ids: pl.Series, columns: Sequence[str]
-) -> pl.DataFrame:
-    """Rows of a table by a key, in no order; a thousand keys a filter."""
-    parts = [
-        tables.read(asset, author, columns=columns, where=_is_one_of(key, part["id"]))
-        for part in ids.alias("id").to_frame().iter_slices(1000)
-    ]
-    return pl.concat(parts) if parts else tables.read(asset, author, columns=columns, where="false")
-
-
-def _is_one_of(key: str, ids: pl.Series) -> str:
-    quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids.to_list())
-    return f"{key} IN ({quoted})"

@@ -27,10 +27,10 @@ from twin_assets.instructions.instruction_tables import (
     InstructionDataset,
     InstructionDrafts,
 )
-from twin_assets.instructions.rows_by_id import read_by_id
 from twin_assets.instructions.sample_rows import general_plan, whole_rows
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
+from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
@@ -72,7 +72,12 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     new = kept.join(stored, on="document_id", how="anti")
     texts = dict(
         read_by_id(
-            tables, "cleaned_documents", author, "document_id", new["document_id"], ["text"]
+            tables,
+            "cleaned_documents",
+            author,
+            "document_id",
+            new["document_id"],
+            ["document_id", "text"],
         ).iter_rows()
     )
     drawn = [
@@ -298,7 +303,9 @@ def _contexts(
             missing.append(row)
     ids = pl.Series("sample_id", [row["sample_id"] for row in missing], dtype=pl.String)
     answers = dict(
-        read_by_id(tables, "instruction_drafts", author, "sample_id", ids, ["answer"]).iter_rows()
+        read_by_id(
+            tables, "instruction_drafts", author, "sample_id", ids, ["sample_id", "answer"]
+        ).iter_rows()
     )
     found = contexts.find_contexts(
         [_sample(row, answers[row["sample_id"]]) for row in missing],

@@ -19,7 +19,6 @@ from twin_assets.instructions import (
 )
 from twin_assets.instructions.general_set import read_general_set
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
-from twin_assets.instructions.model_answers import is_one_of
 from twin_assets.instructions.teacher import teacher_of, why_not_taught
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
@@ -31,6 +30,7 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.prompt.control_marks import marks_of_home
+from twin_resources.storage.tables.rows_by_id import is_one_of
 
 
 @dg.asset(

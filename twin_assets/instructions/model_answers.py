@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions.preference_schema import ModelAnswers
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
+from twin_resources.storage.tables.rows_by_id import is_one_of
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -182,12 +183,6 @@ def _serving(answering: AnswerSampling) -> AbstractContextManager[RunningServer]
             next_step="materialize the checkpoint again, or let another version be stable",
         )
     return answering.serve()
-
-
-def is_one_of(column: str, values: Iterable[str]) -> str:
-    """A filter in SQL; no value: false."""
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
-    return f"{column} IN ({quoted})" if quoted else "false"
 
 
 def _digest(parts: Sequence[Any]) -> str:

@@ -22,7 +22,6 @@ from twin_assets.instructions.back_translation import stop_words_of
 from twin_assets.instructions.model_answers import (
     SAMPLES,
     AnswerSampling,
-    is_one_of,
     update_answers,
 )
 from twin_assets.instructions.preference_pairs import (
@@ -36,6 +35,7 @@ from twin_assets.instructions.preference_pairs import (
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_resources.prompt.templates import render, template_by_hash
+from twin_resources.storage.tables.rows_by_id import is_one_of
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author

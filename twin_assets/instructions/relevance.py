@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus.shingles import words_of
-from twin_assets.instructions.model_answers import is_one_of
+from twin_resources.storage.tables.rows_by_id import is_one_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,9 +18,9 @@ import polars as pl
 from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions.general_set import GENERAL, GeneralSample
 from twin_assets.instructions.instruction_tables import InstructionDataset
-from twin_assets.instructions.rows_by_id import read_by_id
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
 from twin_resources.prompt.templates import Template, render
+from twin_resources.storage.tables.rows_by_id import read_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,12 @@ def whole_rows(
     own = plan.filter(pl.col("split") != GENERAL)
     answers: dict[str, str] = dict(
         read_by_id(
-            tables, "instruction_drafts", author, "sample_id", own["sample_id"], ["answer"]
+            tables,
+            "instruction_drafts",
+            author,
+            "sample_id",
+            own["sample_id"],
+            ["sample_id", "answer"],
         ).iter_rows()
     )
     chunk_ids = own["context_chunk_ids"].explode().drop_nulls().unique()
@@ -67,7 +72,7 @@ def whole_rows(
             author,
             "chunk_id",
             chunk_ids,
-            ["title", "text", "published_at"],
+            ["chunk_id", "title", "text", "published_at"],
         ).iter_rows()
     }
     answers |= {sample_id: one.answer for sample_id, one in general.items()}

@@ -20,7 +20,6 @@ import polars as pl
 
 from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions.instruction_tables import TeacherQuestions
-from twin_assets.instructions.model_answers import is_one_of
 from twin_assets.instructions.teacher import (
     FAILED,
     OVER_BUDGET,
@@ -29,6 +28,7 @@ from twin_assets.instructions.teacher import (
     Teacher,
     TeacherPrompt,
 )
+from twin_resources.storage.tables.rows_by_id import is_one_of
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables

@@ -1,0 +1,35 @@
+"""Rows of a table by their ids.
+
+Belongs here: reading them, a thousand ids a filter, and that filter. Does not belong here: what
+they mean (`twin_assets`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from twin_resources.storage.tables.tables import Tables
+
+_AT_ONCE = 1000
+
+
+def read_by_id(
+    tables: Tables, asset: str, author: str, key: str, ids: pl.Series, columns: Sequence[str]
+) -> pl.DataFrame:
+    """These columns of the rows whose `key` is one of the ids, in no order."""
+    parts = [
+        tables.read(asset, author, columns=columns, where=is_one_of(key, part["id"].to_list()))
+        for part in ids.alias("id").to_frame().iter_slices(_AT_ONCE)
+    ]
+    return pl.concat(parts) if parts else tables.read(asset, author, columns=columns, where="false")
+
+
+def is_one_of(column: str, values: Iterable[str]) -> str:
+    """A filter in SQL; no value: false."""
+    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+    return f"{column} IN ({quoted})" if quoted else "false"
