@@ -166,67 +166,66 @@ def test_pages_of_equal_instants_neither_lose_nor_repeat(store: Store) -> None:
         assert seen == sorted(seen, key=lambda key: (key[1], key[0]), reverse=True)
 
 
+TRACES = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
+TAGS = {"type": "arrayOptions", "column": "tags", "operator": "any of"}
+METADATA = {"type": "stringObject", "column": "metadata", "key": "k", "operator": "="}
+STARTED = {"type": "datetime", "column": "startTime", "operator": "<="}
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
-        ({"type": "string", "column": "name", "operator": "=", "value": "span 2"}, [2]),
-        ({"type": "string", "column": "name", "operator": "ends with", "value": "3"}, [3]),
-        (
-            {"type": "string", "column": "name", "operator": "starts with", "value": "span"},
-            [3, 2, 1],
-        ),
-        (
-            {"type": "string", "column": "name", "operator": "does not contain", "value": "2"},
-            [3, 1],
-        ),
-        ({"type": "stringOptions", "column": "type", "operator": "any of", "value": ["TOOL"]}, [2]),
-        (
-            {"type": "arrayOptions", "column": "tags", "operator": "all of", "value": ["x", "y"]},
-            [1],
-        ),
-        ({"type": "arrayOptions", "column": "tags", "operator": "none of", "value": ["x"]}, [3]),
-        (
-            {
-                "type": "stringObject",
-                "column": "metadata",
-                "key": "k",
-                "operator": "=",
-                "value": "7",
-            },
-            [3],
-        ),
-        (
-            {"type": "numberObject", "column": "metadata", "key": "k", "operator": ">", "value": 5},
-            [3],
-        ),
-        (
-            {
-                "type": "datetime",
-                "column": "startTime",
-                "operator": "<",
-                "value": instant(1_790_000_000_002),
-            },
-            [1],
-        ),
-        ({"type": "boolean", "column": "isRootObservation", "operator": "=", "value": False}, [3]),
-        ({"type": "null", "column": "userId", "operator": "is not null", "value": ""}, [2]),
+        (TRACES | {"value": [TRACE, "f" * 32]}, [3, 2, 1]),
+        (TRACES | {"value": ["f" * 32]}, []),
+        (TAGS | {"value": ["x", "z"]}, [2, 1]),
+        (TAGS | {"value": ["z"]}, []),
+        (METADATA | {"value": "7"}, [3]),
+        (METADATA | {"value": ""}, [2, 1]),
+        (STARTED | {"value": instant(1_790_000_000_002)}, [2, 1]),
     ],
 )
 def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) -> None:
     store.post_spans(
         span(1, attributes={"langfuse.trace.tags": ["x", "y"]}),
-        span(
-            2,
-            attributes={
-                "langfuse.trace.tags": ["x"],
-                "langfuse.observation.type": "tool",
-                "user.id": "u",
-            },
-        ),
+        span(2, attributes={"langfuse.trace.tags": ["x"]}),
         span(3, parentSpanId="1", attributes={"langfuse.observation.metadata.k": 7}),
     )
     found = store.get("v2/observations", filter=json.dumps([condition]))["data"]
     assert [int(row["id"], 16) for row in found] == expected
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "string", "column": "name", "operator": "=", "value": "span 2"},
+        {"type": "number", "column": "latency", "operator": ">", "value": 1},
+        {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True},
+        {"type": "null", "column": "userId", "operator": "is null"},
+        TRACES | {"operator": "none of", "value": [TRACE]},
+        TRACES | {"value": TRACE},
+        TRACES | {"value": []},
+        TRACES | {"value": [{"a": "text"}]},
+        TAGS | {"operator": "all of", "value": ["x"]},
+        METADATA | {"operator": "contains", "value": "7"},
+        METADATA | {"value": 7},
+        STARTED | {"operator": ">", "value": instant(1_790_000_000_002)},
+    ],
+)
+def test_a_condition_that_nobody_sends_is_refused_and_says_so(
+    store: Store, condition: dict[str, Any]
+) -> None:
+    asked = {"filter": json.dumps([TRACES | {"value": [TRACE]}, condition])}
+    answer = store.http.get("/api/public/v2/observations", params=asked)
+    assert answer.status_code == 400
+    (issue,) = answer.json()["error"]
+    assert issue["path"] == ["filter", 1]
+    assert issue["message"].startswith("Unsupported filter condition: ")
+
+
+def test_a_refusal_of_a_filter_names_what_is_answered(store: Store) -> None:
+    named = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
+    answer = store.http.get("/api/public/v2/observations", params={"filter": json.dumps([named])})
+    assert "this store answers only metadata key = text, traceId any of" in answer.text
 
 
 def test_a_filter_that_cannot_be_read_is_refused(store: Store) -> None:

@@ -1,7 +1,9 @@
 """The `filter` parameter of `v2/observations`: a list of conditions as JSON, as SQL.
 
-Belongs here: the grammar of one condition, the columns it may name, and how a request is refused.
-Does not belong here: the plain query parameters (`queries.py`).
+Belongs here: the conditions that are sent to this store (ours, the SDK's when it resumes a batch
+evaluation, its documented one by tags), and how a request is refused.
+Does not belong here: the plain query parameters (`queries.py`), the rest of the grammar, which a
+real Langfuse answers and this store refuses.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.
 """
 # pyright: strict
@@ -37,38 +39,7 @@ class Condition:
     values: tuple[Any, ...] = ()
 
 
-_ROOT = "(parent_id = '' OR is_app_root = 1)"
-_TEXT_COLUMNS = {
-    "id": "id",
-    "traceId": "trace_id",
-    "parentObservationId": "parent_id",
-    "type": "type",
-    "name": "name",
-    "level": "level",
-    "statusMessage": "status_message",
-    "version": "version",
-    "release": "release",
-    "environment": "environment",
-    "userId": "user_id",
-    "sessionId": "session_id",
-    "traceName": f"COALESCE(NULLIF(trace_name, ''), CASE WHEN {_ROOT} THEN name END, '')",
-    "model": "model",
-    "providedModelName": "model",
-    "promptName": "prompt_name",
-    "input": "COALESCE(input, '')",
-    "output": "COALESCE(output, '')",
-}
-_NUMBER_COLUMNS = {
-    "latency": "(end_ms - start_ms) / 1000.0",
-    "timeToFirstToken": "(completion_ms - start_ms) / 1000.0",
-    "totalCost": "COALESCE(json_extract(cost, '$.total'), 0)",
-    "totalTokens": "COALESCE(json_extract(usage, '$.total'), 0)",
-    "promptVersion": "prompt_version",
-}
-_TIME_COLUMNS = {"startTime": "start_ms", "endTime": "end_ms"}
-_BOOLEAN_COLUMNS = {"isRootObservation": _ROOT, "hasParentObservation": "(parent_id <> '')"}
-_METADATA = "(SELECT value FROM json_each(metadata) WHERE key = ?)"
-_COMPARISONS = ("=", ">", "<", ">=", "<=")
+_ANSWERED = "metadata key = text, traceId any of, tags any of, startTime <="
 
 
 def conditions_of_filter(
@@ -111,81 +82,22 @@ def conditions_of_filter(
 
 
 def _condition(entry: Any) -> Condition:
-    kind, column, operator = entry["type"], entry["column"], entry["operator"]
-    value = entry.get("value")
-    if kind == "string":
-        return _text(_column(_TEXT_COLUMNS, column), operator, value)
-    if kind == "stringObject":
-        return _text(f"COALESCE({_metadata(column)}, '')", operator, value, key=entry["key"])
-    if kind == "stringOptions":
-        return _options(_column(_TEXT_COLUMNS, column), operator, value)
-    if kind == "arrayOptions":
-        return _tags(column, operator, value)
-    if kind == "datetime":
-        sql = f"{_column(_TIME_COLUMNS, column)} {_comparison(operator)} ?"
-        return Condition(sql, (milliseconds_of(value),))
-    if kind == "number":
-        sql = f"{_column(_NUMBER_COLUMNS, column)} {_comparison(operator)} ?"
-        return Condition(sql, (float(value),))
-    if kind == "numberObject":
-        sql = f"CAST({_metadata(column)} AS REAL) {_comparison(operator)} ?"
-        return Condition(sql, (entry["key"], float(value)))
-    if kind == "boolean" and operator in ("=", "<>"):
-        return Condition(f"{_column(_BOOLEAN_COLUMNS, column)} {operator} ?", (int(bool(value)),))
-    if kind == "null" and operator in ("is null", "is not null"):
-        sign = "=" if operator == "is null" else "<>"
-        return Condition(f"{_column(_TEXT_COLUMNS, column)} {sign} ''")
-    raise ValueError(f"type {kind!r} with operator {operator!r}")
+    shape, value = (entry["type"], entry["column"], entry["operator"]), entry.get("value")
+    if shape == ("stringObject", "metadata", "=") and isinstance(value, str):
+        found = "COALESCE((SELECT value FROM json_each(metadata) WHERE key = ?), '')"
+        return Condition(f"{found} = ?", (str(entry["key"]), value))
+    if shape == ("stringOptions", "traceId", "any of"):
+        return Condition(f"trace_id IN {_marks(value)}", tuple(value))
+    if shape == ("arrayOptions", "tags", "any of"):
+        among = f"SELECT 1 FROM json_each(tags) WHERE value IN {_marks(value)}"
+        return Condition(f"EXISTS ({among})", tuple(value))
+    if shape == ("datetime", "startTime", "<="):
+        return Condition("start_ms <= ?", (milliseconds_of(value),))
+    raise ValueError(f"{shape} with value {value!r}: this store answers only {_ANSWERED}")
 
 
-def _column(columns: dict[str, str], name: str) -> str:
-    if name not in columns:
-        raise ValueError(f"column {name!r} is none of {', '.join(sorted(columns))}")
-    return columns[name]
-
-
-def _metadata(column: str) -> str:
-    if column != "metadata":
-        raise ValueError(f"column {column!r} has no keys; only metadata has")
-    return _METADATA
-
-
-def _comparison(operator: str) -> str:
-    if operator not in _COMPARISONS:
-        raise ValueError(f"operator {operator!r} is none of {', '.join(_COMPARISONS)}")
-    return operator
-
-
-def _text(sql: str, operator: str, value: str, *, key: str | None = None) -> Condition:
-    first = () if key is None else (key,)
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] - it came as JSON
-        raise TypeError(f"value {value!r} is not a text")
-    if operator == "=":
-        return Condition(f"{sql} = ?", (*first, value))
-    if operator in ("contains", "matches"):
-        return Condition(f"instr({sql}, ?) > 0", (*first, value))
-    if operator == "does not contain":
-        return Condition(f"instr({sql}, ?) = 0", (*first, value))
-    if operator == "starts with":
-        return Condition(f"substr({sql}, 1, ?) = ?", (*first, len(value), value))
-    if operator == "ends with":
-        return Condition(f"substr({sql}, -?) = ?", (*first, len(value), value))
-    raise ValueError(f"operator {operator!r} on a text")
-
-
-def _options(sql: str, operator: str, values: Sequence[str]) -> Condition:
-    if operator not in ("any of", "none of") or not values or isinstance(values, str):
-        raise ValueError(f"operator {operator!r} with value {values!r}")
-    sign = "IN" if operator == "any of" else "NOT IN"
-    return Condition(f"{sql} {sign} ({', '.join('?' * len(values))})", tuple(values))
-
-
-def _tags(column: str, operator: str, values: Sequence[str]) -> Condition:
-    if column not in ("tags", "traceTags"):
-        raise ValueError(f"column {column!r} is no list; tags is")
-    if operator not in ("any of", "none of", "all of") or isinstance(values, str):
-        raise ValueError(f"operator {operator!r} with value {values!r}")
-    marks = ", ".join("?" * len(values))
-    found = f"(SELECT COUNT(DISTINCT value) FROM json_each(tags) WHERE value IN ({marks}))"
-    wanted = {"any of": "> 0", "none of": "= 0", "all of": f"= {len(set(values))}"}[operator]
-    return Condition(f"{found} {wanted}", tuple(values))
+def _marks(values: Any) -> str:
+    texts = cast(list[Any], values) if isinstance(values, list) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"value {values!r} is no list of texts")
+    return f"({', '.join('?' * len(texts))})"
