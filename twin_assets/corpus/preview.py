@@ -15,7 +15,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,10 +113,12 @@ def preview(
     """
     known = next((one for one in list_authors(settings) if author and one.name == author), None)
     slug = known.slug if known else slug_of(author) if author else ""
-    tables = _stored_tables(settings, slug) if slug else None
-    stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
-    forgotten = imported_sources.forgotten(tables, slug) if tables else None
-    with TemporaryDirectory(prefix="twin-preview-") as scratch:
+    with (
+        _stored_tables(settings, slug) as tables,
+        TemporaryDirectory(prefix="twin-preview-") as scratch,
+    ):
+        stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
+        forgotten = imported_sources.forgotten(tables, slug) if tables else None
         inventory = take_inventory(
             sources,
             include=sorted({*include, *(known.include if known else ())}),
@@ -237,14 +240,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _stored_tables(settings: Settings, slug: str) -> Tables | None:
+@contextmanager
+def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
     """The tables of a home that has some of this author."""
-    if "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists():
-        return None  # nothing imported yet: no need to open, or make, a state store
+    if not slug or (
+        "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists()
+    ):
+        yield None  # nothing imported yet: no need to open, or make, a state store
+        return
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
-    return Tables(settings.tables_base, state=State.open(settings.state_address))
+    state = State.open(settings.state_address)
+    try:
+        yield Tables(settings.tables_base, state=state)
+    finally:
+        state.close()
 
 
 def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.preview import NOTHING_USABLE, preview_document, preview_of, show_preview
+from twin_cli.commands.preview import NOTHING_USABLE, run_preview, show_preview
 from twin_cli.commands.services import publish_endpoints, stack_in_use
 from twin_cli.commands.subject import choose_subject, remember_subject, with_opt_ins
 from twin_resources.settings import Settings
@@ -43,11 +43,10 @@ def run_import(
     clock = StageClock()
     subject = choose_subject(settings, path, name=author, unnamed=dry_run)
     subject = with_opt_ins(subject, include)
-    document = preview_document(settings, subject)
+    preview = run_preview(settings, subject)
     if as_json:
-        clock.console.print_json(json.dumps(document, ensure_ascii=False))
-    preview = preview_of(document)
-    if not as_json:
+        clock.console.print_json(json.dumps(asdict(preview), ensure_ascii=False))
+    else:
         show_preview(clock, preview, subject)
     if dry_run:
         return 0 if preview.kept else NOTHING_USABLE
@@ -64,7 +63,7 @@ def run_import(
             fingerprint=mark,
             kept=preview.kept,
             words=preview.words,
-            questions=progress.questions or preview.questions[:3],
+            questions=progress.questions or tuple(preview.questions[:3]),
         ),
     )
     publish_endpoints(stack, first=subject.slug)

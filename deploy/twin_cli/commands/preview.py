@@ -1,76 +1,27 @@
 """The preview: what a folder holds, before anything is prepared, trained or stored.
 
-Belongs here: running `python -m twin_assets.corpus.preview` and showing what it says.
-Does not belong here: reading posts (`twin_assets/corpus`).
+Belongs here: asking for it, showing what it says, and whether that is enough to train on.
+Does not belong here: reading posts (`twin_assets/corpus/preview.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.subject import AuthorToServe
-from twin_cli.commands.subprocesses import run_module
-from twin_resources.errors import TwinError
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from twin_assets.corpus.preview import Preview
 
 # Less than this leaves fewer held-out passages than the gate needs to decide (30).
 FEWEST_POSTS = 20
 NOTHING_USABLE = 3  # exit code: there are posts, and every one of them is left out
 FEWEST_WORDS = 5_000
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What was found in a folder of posts.
-
-    Attributes:
-        found, kept: posts; `found == kept + sum(dropped.values())`.
-        dropped: reason → posts.
-        skipped: reason → files that are no posts.
-        words: of the kept posts.
-        dates: first and last date, ISO 8601; empty when no post has one.
-        languages: ISO 639-1 code → posts.
-        bylines: name → posts that carry it.
-        titles: three examples.
-        questions: three that a reader might ask.
-        warnings: sentences for the person who runs this.
-        failed: sources that could not be read, and why; their posts stay as they were.
-        changes: added, edited, deleted against the last import; None when there was none.
-        named: reason → some of the files that are dropped for it; cures: what to do about them.
-        converted: encoding → posts that are converted from it to UTF-8.
-    """
-
-    found: int
-    kept: int
-    dropped: Mapping[str, int]
-    skipped: Mapping[str, int]
-    words: int
-    dates: tuple[str, ...]
-    languages: Mapping[str, int]
-    bylines: Mapping[str, int]
-    titles: tuple[str, ...]
-    questions: tuple[str, ...]
-    warnings: tuple[str, ...]
-    changes: Mapping[str, int] | None
-    failed: tuple[str, ...] = ()
-    named: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
-    cures: Mapping[str, str] = field(default_factory=dict[str, str])
-    converted: Mapping[str, int] = field(default_factory=dict[str, int])
-
-    @property
-    def too_small(self) -> str:
-        """Why this corpus is not trained on; empty when it is large enough."""
-        if self.kept < FEWEST_POSTS:
-            return f"{counted(self.kept, 'usable post')}; training needs {FEWEST_POSTS}"
-        if self.words < FEWEST_WORDS:
-            return f"{counted(self.words, 'word')}; training needs {FEWEST_WORDS:,}"
-        return ""
 
 
 def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
@@ -79,38 +30,19 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     Raises:
         TwinError: the folder holds nothing that can be imported; says what it holds instead.
     """
-    return preview_of(preview_document(settings, subject))
+    from twin_assets.corpus.preview import preview
+
+    author = subject.author
+    return preview(author.sources, author=author.name, settings=settings, include=author.include)
 
 
-def preview_document(settings: Settings, subject: AuthorToServe) -> dict[str, Any]:
-    """The preview as the module prints it (JSON).
-
-    Raises:
-        TwinError: as `run_preview`.
-    """
-    found = run_module(
-        settings,
-        "twin_assets.corpus.preview",
-        *subject.author.sources,
-        "--author",
-        subject.author.name,
-        "--embedder",
-        settings.embedder,
-        *(["--include", *subject.author.include] if subject.author.include else []),
-        "--json",
-    )
-    tried = f"preview the posts in {subject.folder}"
-    try:
-        document: dict[str, Any] = json.loads(found.output)
-    except json.JSONDecodeError as error:
-        raise TwinError(
-            tried,
-            found=found.errors or f"exit code {found.code} and no answer",
-            next_step="report this with the folder's layout",
-        ) from error
-    if "error" in document:
-        raise _refusal(tried, document["error"])
-    return document
+def too_small(preview: Preview) -> str:
+    """Why this corpus is not trained on; empty when it is large enough."""
+    if preview.kept < FEWEST_POSTS:
+        return f"{counted(preview.kept, 'usable post')}; training needs {FEWEST_POSTS}"
+    if preview.words < FEWEST_WORDS:
+        return f"{counted(preview.words, 'word')}; training needs {FEWEST_WORDS:,}"
+    return ""
 
 
 def show_preview(clock: StageClock, preview: Preview, subject: AuthorToServe) -> None:
@@ -149,36 +81,3 @@ def changes_line(changes: Mapping[str, int]) -> str:
         f"{changes.get(kind, 0):,} {kind}" for kind in ("added", "edited", "deleted")
     )
     return f"since the last import: {counts}"
-
-
-def preview_of(document: Mapping[str, Any]) -> Preview:
-    """The values of a preview's JSON."""
-    return Preview(
-        found=document["found"],
-        kept=document["kept"],
-        dropped=document.get("dropped") or {},
-        skipped=document.get("skipped") or {},
-        words=document.get("words", 0),
-        dates=tuple(filter(None, document.get("dates") or ())),
-        languages=document.get("languages") or {},
-        bylines=document.get("bylines") or {},
-        titles=tuple(document.get("titles") or ()),
-        questions=tuple(document.get("questions") or ()),
-        warnings=tuple(document.get("warnings") or ()),
-        changes=document.get("changes"),
-        failed=tuple(document.get("failed") or ()),
-        named=document.get("named") or {},
-        cures=document.get("cures") or {},
-        converted=document.get("converted") or {},
-    )
-
-
-def _refusal(tried: str, error: Any) -> TwinError:
-    if isinstance(error, dict):
-        facts: dict[str, str] = error  # pyright: ignore[reportUnknownVariableType]
-        return TwinError(
-            facts.get("tried", tried),
-            found=facts.get("found", str(facts)),
-            next_step=facts.get("next_step", "name another folder"),
-        )
-    return TwinError(tried, found=str(error), next_step="name another folder")

@@ -32,7 +32,13 @@ from twin_cli.commands.machine import recipe_of_machine, show_machine
 from twin_cli.commands.opening import link_of
 from twin_cli.commands.outcome import Ending, StackOutcome
 from twin_cli.commands.presentation import endpoints_table
-from twin_cli.commands.preview import NOTHING_USABLE, changes_line, run_preview, show_preview
+from twin_cli.commands.preview import (
+    NOTHING_USABLE,
+    changes_line,
+    run_preview,
+    show_preview,
+    too_small,
+)
 from twin_cli.commands.releases import release_now_agreed
 from twin_cli.commands.services import publish_endpoints, start_or_attach
 from twin_cli.commands.stopping import end_stack
@@ -324,13 +330,13 @@ class _Up:
             return subject, progress, True
         preview = run_preview(self.settings, subject)
         show_preview(self.clock, preview, subject)
-        if preview.too_small:
-            self.clock.say(f"too small to train on: {preview.too_small}", style="yellow")
+        if why := too_small(preview):
+            self.clock.say(f"too small to train on: {why}", style="yellow")
         progress = replace(
             progress,
             kept=preview.kept,
             words=preview.words,
-            questions=progress.questions or preview.questions[:3],
+            questions=progress.questions or tuple(preview.questions[:3]),
         )
         return subject, progress, False
 

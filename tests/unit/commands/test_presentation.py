@@ -15,8 +15,9 @@ from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.presentation import answers_table, endpoints_table, usage_text, verdict_table
-from twin_cli.commands.preview import Preview
+from twin_cli.commands.preview import too_small
 
+from twin_assets.corpus.preview import Preview
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.registry.moves import GateClaim, Verdict
 
@@ -162,11 +163,28 @@ def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
 
 def test_a_corpus_too_small_to_train_on_is_named() -> None:
     def preview(kept: int, words: int) -> Preview:
-        return Preview(kept, kept, {}, {}, words, (), {}, {}, (), (), (), None)
+        return Preview(
+            author="Ada",
+            layouts=["notes"],
+            found=kept,
+            kept=kept,
+            dropped={},
+            skipped={},
+            dates=[],
+            dated=0,
+            words=words,
+            languages={},
+            bylines={},
+            titles=[],
+            questions=[],
+            warnings=[],
+            failed=[],
+            changes=None,
+        )
 
-    assert preview(19, 50_000).too_small == "19 usable posts; training needs 20"
-    assert preview(20, 4_999).too_small == "4,999 words; training needs 5,000"
-    assert preview(20, 5_000).too_small == ""
+    assert too_small(preview(19, 50_000)) == "19 usable posts; training needs 20"
+    assert too_small(preview(20, 4_999)) == "4,999 words; training needs 5,000"
+    assert too_small(preview(20, 5_000)) == ""
 
 
 def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:
