@@ -13,9 +13,10 @@ which SQLite and PostgreSQL share. On PostgreSQL the tables are written anew aft
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,11 +196,24 @@ class DagsterRecords:
         return sorted(folder.rglob("*.db")) if folder else []
 
 
-def opened_records(instance: Installation) -> DagsterRecords:
+@contextmanager
+def opened_records(instance: Installation) -> Generator[DagsterRecords]:
     """The records of the home's own Dagster, for callers outside of a run."""
     home = instance.settings.home / "dagster"
-    there = (home / "dagster.yaml").is_file()
-    return DagsterRecords(instance, DagsterInstance.from_config(str(home)) if there else None)
+    if not (home / "dagster.yaml").is_file():
+        yield DagsterRecords(instance, None)
+        return
+    # dagster.yaml names its folder by this variable: a person's shell has it only after `source
+    # .twin/env`, and that of another home after another's
+    before = os.environ.get("DAGSTER_HOME")
+    os.environ["DAGSTER_HOME"] = str(home)
+    try:
+        with DagsterInstance.from_config(str(home)) as dagster:
+            yield DagsterRecords(instance, dagster)
+    finally:
+        del os.environ["DAGSTER_HOME"]
+        if before is not None:
+            os.environ["DAGSTER_HOME"] = before
 
 
 def _tables(connection: Any) -> list[sa.Table]:

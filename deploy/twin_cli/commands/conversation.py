@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from twin_cli.commands.author_progress import EndpointAnswer
-from twin_cli.commands.retold_errors import retold
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -112,13 +111,10 @@ def _readable_errors(client: OpenAI, model: str) -> Generator[None]:
             tried, found="nothing answers there", next_step="see `twin status`; run `twin up`"
         ) from error
     except openai.APIStatusError as error:
-        told = retold(_message(error.body))
-        if told is not None:
-            raise told from error
         raise TwinError(
             tried,
             found=f"{error.status_code}: {_message(error.body) or error.message}",
-            next_step="see `twin versions` for what is served, and gateway.log",
+            next_step="do what it says; `twin versions` tells what is served",
         ) from error
 
 

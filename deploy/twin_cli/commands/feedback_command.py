@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from twin_cli.commands.retold_errors import retold
 from twin_resources.errors import TwinError
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.settings import Settings
@@ -117,9 +116,9 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
         ) from error
     if answer.status_code != 200:
         message = str(cast("dict[str, Any]", document).get("error", {}).get("message", ""))
-        raise retold(message) or TwinError(
+        raise TwinError(
             f"send feedback to {url}",
             found=f"HTTP {answer.status_code}: {message}",
-            next_step="see gateway.log",
+            next_step="do what it says, or see gateway.log",
         )
     return cast("list[dict[str, str]]", document["scores"])

@@ -16,7 +16,6 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.conversation import ask, make_client
 from twin_cli.commands.outcome import wait_until_served
 from twin_cli.commands.presentation import answers_table
-from twin_cli.commands.retold_errors import retold
 from twin_cli.commands.runs import FollowedRun, follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -46,14 +45,10 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
     followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
     if not followed.succeeded:
         ensure_alive(stack)
-        page = f"{address}/runs/{followed.run.run_id}"
-        told = retold(followed.failures[0]) if followed.failures else None
-        if told is not None:
-            raise TwinError(told.tried, found=told.found, next_step=f"{told.next_step}; see {page}")
         raise TwinError(
             f"import the posts of {author}",
             found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
-            next_step=f"see {page}, then run `twin up` again",
+            next_step=f"see {address}/runs/{followed.run.run_id}, then run `twin up` again",
         )
     clock.say(f"imported in {followed.seconds:.0f} s{changed_posts(followed)}")
     return followed

@@ -3,8 +3,8 @@
 Belongs here: the command's arguments as a request in the journal, who carries it out, and its
 words. Does not belong here: forgetting (`erasure/`), the job (`twin_sensors/erasure_runs.py`).
 
-A running stack does it as the job `forget`; without one a process of its own does, which imports
-Dagster for its records.
+A running stack does it as the job `forget`; without one the command does, and imports Dagster for
+its records.
 """
 # pyright: strict
 
@@ -13,16 +13,12 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.retold_errors import retold
 from twin_cli.commands.runs import follow
 from twin_cli.commands.subject import choose_author
 from twin_resources.access.keys import reader_of
@@ -70,7 +66,7 @@ def run_forget(
     """
     subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
     if dry_run:
-        found = _in_a_process(settings, vars(subject))
+        found = _without_a_stack(settings, subject)
         if as_json:
             console.print_json(json.dumps(found))
         else:
@@ -85,7 +81,7 @@ def run_forget(
         state.close()
     stack = find_stack(settings)
     if stack is None:
-        _in_a_process(settings, {"request": number})
+        _without_a_stack(settings, number)
     else:
         # with --json the answer is all that goes to stdout
         _in_the_stack(stack, number, Console(stderr=True) if as_json else console)
@@ -138,26 +134,21 @@ def _known_slug(settings: Settings, author: str) -> str:
     return choose_author(settings, author).slug
 
 
-def _in_a_process(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
-    home = str(settings.home)
-    done = subprocess.run(
-        [sys.executable, "-m", "twin_resources.erasure"],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        check=False,
-        # a person's shell has DAGSTER_HOME only after `source .twin/env`, and that of another home
-        # after another's
-        env=os.environ | {"TWIN_HOME": home, "DAGSTER_HOME": f"{home}/dagster"},
-    )
-    if done.returncode:
-        last = done.stderr.strip()
-        raise retold(last) or TwinError(
-            "forget",
-            found=f"the process ended with {done.returncode}: {last[-400:]}",
-            next_step="run the same command again: it goes on where it stopped",
-        )
-    return cast("dict[str, Any]", json.loads(done.stdout.strip().splitlines()[-1]))
+def _without_a_stack(settings: Settings, asked: int | ErasureSubject) -> dict[str, list[str]]:
+    """Finish a request of the journal, or say where a subject is: place → where in it."""
+    from twin_resources.erasure.dagster_records import opened_records
+    from twin_resources.erasure.data_store import Installation
+    from twin_resources.erasure.erasing import forget, preview
+
+    installation = Installation.of(settings)
+    try:
+        with opened_records(installation) as records:
+            if isinstance(asked, ErasureSubject):
+                return preview(installation, asked, dagster=records)
+            forget(installation, asked, dagster=records)
+            return {}
+    finally:
+        installation.state.close()
 
 
 def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
@@ -168,9 +159,7 @@ def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
     ended = follow(dagster, run_id, clock=clock, title="forgetting", stack=stack)
     if not ended.succeeded:
         cause = ended.failures[-1] if ended.failures else f"the run ended as {ended.run.status}"
-        raise retold(cause) or TwinError(
-            "forget", found=cause, next_step="run the same command again: it goes on"
-        )
+        raise TwinError("forget", found=cause, next_step="run the same command again: it goes on")
 
 
 def _tell(said: dict[str, Any], path: str, *, as_json: bool, console: Console) -> None:

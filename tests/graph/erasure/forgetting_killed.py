@@ -78,7 +78,8 @@ def main() -> None:
     with pytest.MonkeyPatch.context() as patch:
         die_in_front_of(wanted, kill_itself, patch)
         instance = Installation.of(load_settings())
-        erasing.forget(instance, number, dagster=opened_records(instance))
+        with opened_records(instance) as records:
+            erasing.forget(instance, number, dagster=records)
 
 
 if __name__ == "__main__":
