@@ -3,9 +3,10 @@
 Belongs here: running `python -m …` with the stack's environment, its lines as they come, its end.
 Does not belong here: supervised programs (`processes/supervisor.py`); what the modules do.
 
-They are processes because they load what the command line must not (torch, trafilatura, openvino),
-and so that their memory is given back. By convention standard output is their answer and standard
-error what they say meanwhile.
+Three are left: preparing the base model, the embedder and an answer model, while `twin up` goes on,
+and an export. They load torch, PEFT and llama.cpp, which take their switches from the environment
+at import, write to standard output and keep gigabytes; what needs none of that is a function call.
+By convention standard output is their answer and standard error what they say meanwhile.
 """
 # pyright: strict
 
@@ -15,7 +16,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -73,19 +74,12 @@ class RunningModule:
                 self._report(line.rstrip())
 
 
-def run_module(settings: Settings, *arguments: str, instance: str = "") -> Finished:
-    """Run `python -m <arguments>` to its end; see `running_module`."""
-    with running_module(settings, *arguments, instance=instance) as module:
-        return module.wait()
-
-
 @contextmanager
 def running_module(
     settings: Settings,
     *arguments: str,
     instance: str = "",
     report: Callable[[str], object] | None = None,
-    environ: Mapping[str, str] = os.environ,
 ) -> Generator[RunningModule]:
     """Start `python -m <arguments>`; whatever ends the block ends every process of it.
 
@@ -96,7 +90,7 @@ def running_module(
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         cwd=working_folder(),
-        env=child_environment(settings, instance=instance, environ=environ),
+        env=child_environment(settings, instance=instance, environ=os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from twin_cli.commands.subprocesses import run_module, running_module
+from twin_cli.commands.subprocesses import running_module
 
 from twin_resources.processes.process_identity import marked_processes
 from twin_resources.settings import Settings
@@ -24,7 +24,8 @@ def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
     assert finished.errors
     assert said == finished.errors.splitlines()
     assert "weights prepare" in finished.errors
-    assert run_module(home, "json.tool", "--help").output.startswith("usage:")
+    with running_module(home, "json.tool", "--help") as module:
+        assert module.wait().output.startswith("usage:")
 
 
 def test_an_interrupt_ends_the_module_and_what_it_started(home: Settings) -> None:
