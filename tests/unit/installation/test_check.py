@@ -308,4 +308,5 @@ def test_an_installed_package_has_no_checks(
 ) -> None:
     monkeypatch.setattr(operating, "__file__", str(tmp_path / "twin_cli" / "operating.py"))
     assert run(["check"]) == 1
-    assert "run deploy/check.sh in a checkout" in capsys.readouterr().err
+    said = "`twin check` belongs to a checkout: run deploy/check.sh in one\n"
+    assert capsys.readouterr() == ("", said)
