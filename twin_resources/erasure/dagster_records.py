@@ -35,9 +35,11 @@ from twin_resources.errors import TwinError
 PARTITIONS, PARTITION_TAG = "authors", "dagster/partition"
 CANCEL_S = 60.0
 # Rows that go when they hold it; in the others the columns named here are emptied.
-_ROWS_GO = ("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs",
-            "asset_check_executions", "run_tags", "bulk_actions", "backfill_tags",
-            "asset_daemon_asset_evaluations")  # fmt: skip
+_ROWS_GO = (
+    *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
+    *("asset_check_executions", "run_tags", "bulk_actions"),
+    *("backfill_tags", "asset_daemon_asset_evaluations"),
+)
 _EMPTIED = {"asset_keys": ("last_materialization", "asset_details", "cached_status_data", "tags")}
 
 

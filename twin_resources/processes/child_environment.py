@@ -15,22 +15,24 @@ from collections.abc import Iterable, Mapping
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import EMBEDDED_BASE_MODEL, EMBEDDED_EMBEDDER, Settings
 
-_NAMES = frozenset((
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP",
-    "TMP", "TERM", "COLUMNS", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH",
-    "DYLD_FALLBACK_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS",
-    "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "SSL_CERT_FILE",
-    "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
-    "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy", "CC", "CXX",
-    "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT",
-    "HF_XET_CACHE", "LANGFUSE_HOST", "LANGFUSE_BASE_URL", "LANGFUSE_PUBLIC_KEY",
-    "LANGFUSE_SECRET_KEY",
-))  # fmt: skip
+_NAMES = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP"),
+        *("TMP", "TERM", "COLUMNS", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH"),
+        *("DYLD_FALLBACK_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS"),
+        *("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "SSL_CERT_FILE"),
+        *("SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY"),
+        *("ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy", "CC"),
+        *("CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "HF_HOME", "HF_HUB_CACHE"),
+        *("HF_ENDPOINT", "HF_XET_CACHE", "LANGFUSE_HOST", "LANGFUSE_BASE_URL"),
+        *("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
+    )
+)
 _PREFIXES = (
-    "LC_", "XDG_", "TWIN_", "PIP_", "UV_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "NCCL_", "GLOO_",
-    "OMP_", "MKL_", "KMP_", "OPENBLAS_", "TORCH_", "PYTORCH_", "TRITON_", "DS_", "DEEPSPEED_",
-    "GLIBC_", "MALLOC_", "ONEDNN_",
-)  # fmt: skip
+    *("LC_", "XDG_", "TWIN_", "PIP_", "UV_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "NCCL_", "GLOO_"),
+    *("OMP_", "MKL_", "KMP_", "OPENBLAS_", "TORCH_", "PYTORCH_", "TRITON_", "DS_", "DEEPSPEED_"),
+    *("GLIBC_", "MALLOC_", "ONEDNN_"),
+)
 # S3 tables, S3 logs and Bedrock read the same variables.
 _CLOUD_PREFIXES = ("AWS_",)
 

@@ -36,8 +36,14 @@ from twin_resources.router.gain import GainModel
 SCHEMA_NUMBER = 1
 SUFFIX = ".npz"
 _UNREADABLE = (
-    zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+)
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,21 @@ def _jekyll_path(
     categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in named))
     slug = front_matter.text_field(fields, "slug") or match[1]
     values = {
-        "categories": "/".join(categories), "year": f"{day:%Y}", "month": f"{day:%m}",
-        "day": f"{day:%d}", "i_month": str(day.month), "i_day": str(day.day),
-        "short_year": f"{day:%y}", "y_day": f"{day:%j}", "hour": f"{day:%H}",
-        "minute": f"{day:%M}", "second": f"{day:%S}", "title": slug, "slug": slug.lower(),
+        "categories": "/".join(categories),
+        "year": f"{day:%Y}",
+        "month": f"{day:%m}",
+        "day": f"{day:%d}",
+        "i_month": str(day.month),
+        "i_day": str(day.day),
+        "short_year": f"{day:%y}",
+        "y_day": f"{day:%j}",
+        "hour": f"{day:%H}",
+        "minute": f"{day:%M}",
+        "second": f"{day:%S}",
+        "title": slug,
+        "slug": slug.lower(),
         "output_ext": ".html",
-    }  # fmt: skip
+    }
     template = front_matter.text_field(fields, "permalink") or site.permalink or "date"
     template = _STYLES.get(template, template)
     if not template.startswith("/"):

@@ -32,23 +32,40 @@ _DECLARED = re.compile(
 # First the one that is meant when nothing speaks against it.
 _LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2", "mac_roman", "cp850")
 _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
-_OTHER_SCRIPTS = ("cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256", "gb18030", "big5",
-                  "euc_kr")  # fmt: skip
+_OTHER_SCRIPTS = (
+    *("cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256", "gb18030", "big5", "euc_kr"),
+)
 _NAMES = {
-    "cp1252": "windows-1252", "cp1250": "windows-1250", "cp1251": "windows-1251",
-    "cp1253": "windows-1253", "cp1254": "windows-1254", "cp1255": "windows-1255",
-    "cp1256": "windows-1256", "iso8859_2": "iso-8859-2", "koi8_r": "koi8-r",
-    "mac_roman": "mac-roman", "shift_jis": "shift_jis", "euc_jp": "euc-jp", "euc_kr": "euc-kr",
-    "utf_16_le": "utf-16", "utf_16_be": "utf-16", "utf-8-sig": UTF_8, "latin-1": "windows-1252",
-    "iso8859-1": "windows-1252", "cp932": "shift_jis", "cp949": "euc-kr",
-}  # fmt: skip
+    "cp1252": "windows-1252",
+    "cp1250": "windows-1250",
+    "cp1251": "windows-1251",
+    "cp1253": "windows-1253",
+    "cp1254": "windows-1254",
+    "cp1255": "windows-1255",
+    "cp1256": "windows-1256",
+    "iso8859_2": "iso-8859-2",
+    "koi8_r": "koi8-r",
+    "mac_roman": "mac-roman",
+    "shift_jis": "shift_jis",
+    "euc_jp": "euc-jp",
+    "euc_kr": "euc-kr",
+    "utf_16_le": "utf-16",
+    "utf_16_be": "utf-16",
+    "utf-8-sig": UTF_8,
+    "latin-1": "windows-1252",
+    "iso8859-1": "windows-1252",
+    "cp932": "shift_jis",
+    "cp949": "euc-kr",
+}
 _IN_WORD = frozenset("’‘'·-\u00ad\u2010\u2011")  # what stands inside words in their own right
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _KANA_SHARE = 0.2  # of what is not ASCII: Japanese prose has half or more, Korean as Japanese none
 _LOOKED_AT = 20_000
 _CENTRAL = ("cp1250", "iso8859_2")
-_USUAL = {**dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), _CENTRAL),
-          **dict.fromkeys(("az", "tr"), ("cp1254",))}  # fmt: skip
+_USUAL = {
+    **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), _CENTRAL),
+    **dict.fromkeys(("az", "tr"), ("cp1254",)),
+}
 _CLEARLY = 0.3  # of the language: a Czech sentence with wrong accents has .93, one word .2
 _MOST_PASTED = 200  # bytes; with more of them it is no file of UTF-8
 

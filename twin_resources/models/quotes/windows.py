@@ -104,10 +104,16 @@ def _runs(text: str) -> Iterator[list[tuple[int, int]]]:
 
 _INSIDE_PROSE = frozenset(
     {
-        "paragraph_close", "inline", "list_item_open", "list_item_close",
-        "bullet_list_open", "bullet_list_close", "ordered_list_open", "ordered_list_close",
+        "paragraph_close",
+        "inline",
+        "list_item_open",
+        "list_item_close",
+        "bullet_list_open",
+        "bullet_list_close",
+        "ordered_list_open",
+        "ordered_list_close",
     }
-)  # fmt: skip
+)
 
 
 @cache

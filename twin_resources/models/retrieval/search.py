@@ -29,9 +29,17 @@ MOST_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
 INDEXED = "indexed_text"
 """Column that the words are searched in: what was embedded, title and text."""
 _COLUMNS = [
-    "chunk_id", "document_id", "title", "url", "published_at", "text", "token_count", "position",
-    "start", "end",
-]  # fmt: skip
+    "chunk_id",
+    "document_id",
+    "title",
+    "url",
+    "published_at",
+    "text",
+    "token_count",
+    "position",
+    "start",
+    "end",
+]
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,23 @@ _OPENINGS = (
     "It depends, but usually ",
 )
 _CONTRACTED = {
-    "do not": "don't", "does not": "doesn't", "did not": "didn't", "is not": "isn't",
-    "are not": "aren't", "was not": "wasn't", "cannot": "can't", "it is": "it's",
-    "I have": "I've", "that is": "that's", "will not": "won't", "would not": "wouldn't",
-    "could not": "couldn't", "had not": "hadn't", "has not": "hasn't", "have not": "haven't",
-}  # fmt: skip
+    "do not": "don't",
+    "does not": "doesn't",
+    "did not": "didn't",
+    "is not": "isn't",
+    "are not": "aren't",
+    "was not": "wasn't",
+    "cannot": "can't",
+    "it is": "it's",
+    "I have": "I've",
+    "that is": "that's",
+    "will not": "won't",
+    "would not": "wouldn't",
+    "could not": "couldn't",
+    "had not": "hadn't",
+    "has not": "hasn't",
+    "have not": "haven't",
+}
 _WRITTEN_OUT = {short: long for long, short in _CONTRACTED.items()}
 _NEGATIVE = re.compile(r"(?i)\b(?:not|never|cannot|no|nothing|nobody|none)\b|n['’]t\b")
 _AUXILIARY = re.compile(
@@ -115,8 +127,13 @@ def negated(sentence: str) -> str | None:
     None: there is neither."""
     if (found := _NEGATIVE.search(sentence)) is not None:
         kept = "can" if found[0].casefold() == "cannot" else ""
-        put = {"no": "some", "nothing": "everything", "nobody": "everybody", "none": "all",
-               "never": "always"}.get(found[0].casefold(), kept)  # fmt: skip
+        put = {
+            "no": "some",
+            "nothing": "everything",
+            "nobody": "everybody",
+            "none": "all",
+            "never": "always",
+        }.get(found[0].casefold(), kept)
         parts = (sentence[: found.start()].rstrip() if not put else sentence[: found.start()], put)
         return "".join((*parts, sentence[found.end() :]))
     if (found := _AUXILIARY.search(sentence)) is not None:

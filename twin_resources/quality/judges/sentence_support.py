@@ -69,9 +69,15 @@ class SentenceSupport:
 
     def __init__(self, embed: Embed, *, embedder: str) -> None:
         self.revision = digest(
-            VERSION, SUPPORT_VERSION, embedder, UNRELATED, PARAPHRASE, LEXICAL,
-            FOREIGN_PART, OTHER_POLARITY,
-        )  # fmt: skip
+            VERSION,
+            SUPPORT_VERSION,
+            embedder,
+            UNRELATED,
+            PARAPHRASE,
+            LEXICAL,
+            FOREIGN_PART,
+            OTHER_POLARITY,
+        )
         self._embed = embed
 
     def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:

@@ -131,10 +131,17 @@ def frame(connection: sa.Connection, author: str, *, since: datetime | None = No
 
 def _nothing() -> dict[str, Any]:
     return {
-        "vote": None, "votes": 0, "voters": [], "judged": None, "judgements": 0,
-        "edit": None, "edit_role": None, "edit_reader": None,
-        "rejections": 0, "rejection_voters": [],
-    }  # fmt: skip
+        "vote": None,
+        "votes": 0,
+        "voters": [],
+        "judged": None,
+        "judgements": 0,
+        "edit": None,
+        "edit_role": None,
+        "edit_reader": None,
+        "rejections": 0,
+        "rejection_voters": [],
+    }
 
 
 def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:

@@ -130,9 +130,15 @@ def write_adapter(
     config = read_config(base_config)
     lora = json.loads((adapter_folder / "adapter_config.json").read_text(encoding="utf-8"))
     expressible = {
-        "peft_type": "LORA", "use_dora": False, "fan_in_fan_out": False, "bias": "none",
-        "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, "lora_bias": False,
-    }  # fmt: skip
+        "peft_type": "LORA",
+        "use_dora": False,
+        "fan_in_fan_out": False,
+        "bias": "none",
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "modules_to_save": None,
+        "lora_bias": False,
+    }
     for name, plain in expressible.items():
         if lora.get(name, plain) not in (plain, None, []):
             raise _refusal(adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json")

@@ -95,8 +95,11 @@ class Bill:
         """Write one request down."""
         nano = prompt * behaviour.prompt_nano + answer * behaviour.answer_nano
         line = {
-            "outcome": outcome, "prompt_tokens": prompt, "answer_tokens": answer, "nano": nano,
-        }  # fmt: skip
+            "outcome": outcome,
+            "prompt_tokens": prompt,
+            "answer_tokens": answer,
+            "nano": nano,
+        }
         with self._lock:
             self.nano += nano
             self.requests += 1
