@@ -6,9 +6,13 @@ and an exit code. Does not belong here: the commands (a module a group).
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
+import tempfile
+import time
+import traceback
 from importlib import metadata
 from typing import Annotated
 
@@ -16,7 +20,6 @@ import typer
 
 from twin_cli import answers, keys, operating, posts, stack, versions
 from twin_cli.arguments import say
-from twin_cli.commands import failures
 from twin_resources.errors import TwinError
 
 PROJECT = "llm-twin"
@@ -87,10 +90,10 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         _complain(
             "finish the command",
-            found=failures.words_of(error),
-            next_step=failures.next_step_of(error),
+            found=_words_of(error),
+            next_step=_next_step_of(error),
         )
-        say(f"details: {failures.save_traceback()}", to_error=True)
+        say(f"details: {_save_traceback()}", to_error=True)
         return 1
     except typer.Abort:
         return 130
@@ -102,7 +105,7 @@ def run(arguments: list[str]) -> int:
         _complain(
             "finish the command",
             found=f"{type(error).__name__}: {error}",
-            next_step=f"report this with {failures.save_traceback()}",
+            next_step=f"report this with {_save_traceback()}",
         )
         return 1
     return code if isinstance(code, int) else 0
@@ -117,3 +120,32 @@ def _complain(tried: str, *, found: str, next_step: str) -> None:
     typer.secho(f"Could not {tried}.", err=True, fg="red", bold=True)
     typer.echo(f"  found: {found}", err=True)
     typer.echo(f"  next:  {next_step}", err=True)
+
+
+def _words_of(error: OSError) -> str:
+    """What the system says, and of which file."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}"
+
+
+def _next_step_of(error: OSError) -> str:
+    """What a person can do about it."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free space on that disk, or name another folder with TWIN_HOME, and try again"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "make the folder writable, or name another with TWIN_HOME"
+    return "see the details"
+
+
+def _save_traceback() -> str:
+    """Where the traceback was saved; the temporary folder, since the home may be what failed."""
+    text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} twin {' '.join(sys.argv[1:])}\n"
+    text += traceback.format_exc()
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="twin-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as stream:
+            stream.write(text)
+    except OSError as error:
+        return f"(the traceback could not be saved: {error})\n{text}"
+    return stream.name
