@@ -1,23 +1,16 @@
 """What a folder of posts holds, before anything is prepared, trained or stored.
 
-Belongs here: `python -m twin_assets.corpus.preview PATH … --author NAME [--embedder ID] [--json]`;
-the import and the cleaning of the assets, run in memory. Does not belong here: Dagster, writing
-anything.
-
-Exit codes: 0; 2 when there is nothing to import (with `--json`: `{"error": {tried, found,
-next_step}}`).
+Belongs here: the import and the cleaning of the assets, run in memory. Does not belong here:
+Dagster, writing anything, showing it (`deploy/twin_cli/commands/preview.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,13 +20,12 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, imported_sources, importing
 from twin_assets.corpus.cures import CURES
-from twin_assets.corpus.importers.record import OPT_INS
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import counted
-from twin_resources.settings import EMBEDDED_EMBEDDER, Settings, load_settings
+from twin_resources.settings import EMBEDDED_EMBEDDER, Settings
 from twin_resources.slugs import slug_of
 
 if TYPE_CHECKING:
@@ -179,67 +171,6 @@ def known_languages(settings: Settings) -> tuple[str, ...]:
         return ("en",) if settings.embedder == EMBEDDED_EMBEDDER else ()
 
 
-def as_text(found: Preview) -> str:
-    """The preview as lines for a terminal."""
-    lines = [
-        f"{found.author or 'unnamed author'}: {counted(found.found, 'post')} "
-        f"({', '.join(dict.fromkeys(found.layouts))}), "
-        f"{found.kept:,} usable, {counted(found.words, 'word')}",
-        f"dates: {' to '.join(date[:10] for date in found.dates) or 'none'}"
-        + (f" ({found.dated:,} of {found.kept:,} posts)" if found.dated < found.kept else ""),
-        f"languages: {_listed(found.languages) or 'unknown'}",
-        f"bylines: {_listed(found.bylines) or 'none'}",
-    ]
-    lines += [
-        f"converted {count:,} from {encoding} to UTF-8"
-        for encoding, count in found.converted.items()
-    ]
-    lines += [
-        f"dropped {count:,}: {_words(why)}"
-        + (f" ({', '.join(found.named[why])})" if why in found.named else "")
-        + (f": {found.cures[why]}" if why in found.cures else "")
-        for why, count in found.dropped.items()
-    ]
-    lines += [f"failed source: {failed}" for failed in found.failed]
-    lines += [f"not a post {count:,}: {why}" for why, count in found.skipped.items()]
-    if found.changes is not None:
-        lines.append(f"since the last import: {_listed(found.changes)}")
-    lines += [f"  · {title}" for title in found.titles]
-    lines += [f"  ? {question}" for question in found.questions]
-    lines += [f"warning: {warning}" for warning in found.warnings]
-    return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the preview; see the module for the exit codes."""
-    parser = argparse.ArgumentParser(prog="python -m twin_assets.corpus.preview")
-    parser.add_argument("path", nargs="+", help="folder of posts, one file, or an export")
-    parser.add_argument("--author", default="", help="display name")
-    parser.add_argument(
-        "--include", nargs="*", default=[], choices=sorted(OPT_INS), help="take these too"
-    )
-    parser.add_argument("--embedder", default="", help="default: TWIN_EMBEDDER, else the embedded")
-    parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    options = parser.parse_args(arguments)
-    settings = load_settings(options.home)
-    if options.embedder:
-        settings = settings.model_copy(update={"embedder": options.embedder})
-    try:
-        found = preview(
-            options.path, author=options.author, settings=settings, include=options.include
-        )
-    except TwinError as error:
-        if options.json:
-            facts = {"tried": error.tried, "found": error.found, "next_step": error.next_step}
-            _say(json.dumps({"error": facts}, ensure_ascii=False))
-        else:
-            print(error, file=sys.stderr)  # noqa: T201 - this is a command
-        return 2
-    _say(json.dumps(asdict(found), ensure_ascii=False) if options.json else as_text(found))
-    return 0
-
-
 @contextmanager
 def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
     """The tables of a home that has some of this author."""
@@ -315,17 +246,3 @@ def _counted(values: pl.Series) -> dict[str, int]:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
-
-
-def _words(reason: str) -> str:
-    return reason.replace("_", " ")
-
-
-def _say(text: str) -> None:
-    """Print text that a terminal of any encoding can take."""
-    sys.stdout.buffer.write((text + "\n").encode("utf-8"))
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -47,7 +47,7 @@ def run_import(
     if as_json:
         clock.console.print_json(json.dumps(asdict(preview), ensure_ascii=False))
     else:
-        show_preview(clock, preview, subject)
+        show_preview(clock, preview)
     if dry_run:
         return 0 if preview.kept else NOTHING_USABLE
     stack = stack_in_use(settings)

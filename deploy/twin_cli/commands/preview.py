@@ -45,12 +45,12 @@ def too_small(preview: Preview) -> str:
     return ""
 
 
-def show_preview(clock: StageClock, preview: Preview, subject: AuthorToServe) -> None:
+def show_preview(clock: StageClock, preview: Preview) -> None:
     """Print what was found, what was dropped and why, and warnings."""
     dates = " to ".join(date[:10] for date in preview.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in preview.languages.items())
     clock.say(
-        f"{subject.author.name or 'these posts'}: {counted(preview.found, 'post')} found, "
+        f"{preview.author or 'these posts'}: {counted(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
         f"{counted(preview.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )

@@ -329,7 +329,7 @@ class _Up:
             self.clock.say(changes_line({}))
             return subject, progress, True
         preview = run_preview(self.settings, subject)
-        show_preview(self.clock, preview, subject)
+        show_preview(self.clock, preview)
         if why := too_small(preview):
             self.clock.say(f"too small to train on: {why}", style="yellow")
         progress = replace(

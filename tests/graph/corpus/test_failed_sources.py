@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from rich.console import Console
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.preview import show_preview
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
 from tests.graph.corpus.test_exports import feed_of
 from tests.unit.corpus.exports_by_hand import SENTENCE, as_folder
-from twin_assets.corpus.preview import as_text, preview
+from twin_assets.corpus.preview import preview
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -152,6 +156,8 @@ def test_the_preview_names_what_failed_and_counts_what_is_stored(
     assert found.found == 3
     assert "unreadable" not in found.dropped
     [line] = found.failed
-    assert f"failed source: {line}" in as_text(found)
+    said = io.StringIO()
+    show_preview(StageClock(Console(file=said, width=1000)), found)
+    assert f"failed source: {line}" in said.getvalue()
     assert "HTTP 503" in line
-    assert PASSWORD not in as_text(found)
+    assert PASSWORD not in said.getvalue()

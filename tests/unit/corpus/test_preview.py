@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
+from rich.console import Console
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.preview import show_preview
 
 from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of
 from twin_assets.corpus.cures import CURES
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.preview import as_text, main, preview
+from twin_assets.corpus.preview import Preview, preview
 from twin_resources.authors import Author, write_author
+from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -39,6 +44,13 @@ def sentences(seed: int) -> str:
 
 
 SENTENCES = sentences(0)
+
+
+def as_shown(found: Preview) -> str:
+    """What the command prints of it."""
+    said = io.StringIO()
+    show_preview(StageClock(Console(file=said, width=1000)), found)
+    return said.getvalue()
 
 
 @pytest.fixture
@@ -63,7 +75,7 @@ def test_old_encodings_are_converted_and_counted(posts: Path, home: Settings) ->
     (posts / "_posts" / "2005-01-01-old.md").write_bytes(text.encode("cp1252"))
     found = preview([posts], author="José", settings=home)
     assert (found.kept, found.converted) == (4, {"windows-1252": 1})
-    assert "converted 1 from windows-1252 to UTF-8" in as_text(found)
+    assert "converted 1 post from windows-1252 to UTF-8" in as_shown(found)
 
 
 def test_a_dropped_file_is_named_with_its_cure(posts: Path, home: Settings) -> None:
@@ -73,8 +85,8 @@ def test_a_dropped_file_is_named_with_its_cure(posts: Path, home: Settings) -> N
     assert found.named["not_utf8"] == ["_posts/2004-01-02-latin.md"]
     assert found.named["too_short"][-1] == "2 more"
     assert len(found.named["too_short"]) == 4
-    text = as_text(found)
-    assert "dropped 1: not utf8 (_posts/2004-01-02-latin.md): save it as UTF-8" in text
+    text = as_shown(found)
+    assert "dropped 1: not utf8 (_posts/2004-01-02-latin.md); save it as UTF-8" in text
 
 
 def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
@@ -100,8 +112,8 @@ def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:
     assert found.warnings == []
     assert found.changes is None
     assert list(home.home.iterdir()) == []  # it wrote nothing
-    text = as_text(found)
-    for part in ("5 posts (jekyll), 3 usable", "dropped 1: not utf8", "2001-01-01 to 2003-01-01"):
+    text = as_shown(found)
+    for part in ("5 posts found, 3 usable", "dropped 1: not utf8", "2001-01-01 to 2003-01-01"):
         assert part in text
 
 
@@ -156,31 +168,24 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
     assert found.found == 5
 
 
-def test_json_for_programs(
-    posts: Path, home: Settings, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    assert main([str(posts), "--author", "José", "--json"]) == 0
-    document = json.loads(capfdbinary.readouterr().out)
+def test_json_for_programs(posts: Path, home: Settings) -> None:
+    found = preview([posts], author="José", settings=home)
+    document = json.loads(json.dumps(asdict(found)))
     assert document["author"] == "José"
     assert document["kept"] == 3
     assert len(document["questions"]) == 3
 
 
 @pytest.mark.parametrize("name", ["missing", "empty folder", "export.zip"])
-def test_unusable_input_is_exit_2_and_says_what_to_do(
-    name: str, tmp_path: Path, home: Settings, capfdbinary: pytest.CaptureFixture[bytes]
+def test_unusable_input_is_refused_and_says_what_to_do(
+    name: str, tmp_path: Path, home: Settings
 ) -> None:
     (tmp_path / "empty folder").mkdir()
     (tmp_path / "export.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
-    path = str(tmp_path / name)
-    assert main([path, "--author", "A", "--json"]) == 2
-    error: dict[str, Any] = json.loads(capfdbinary.readouterr().out)["error"]
-    assert set(error) == {"tried", "found", "next_step"}
-    assert main([path, "--author", "A"]) == 2
-    captured = capfdbinary.readouterr()
-    assert captured.out == b""
-    assert error["next_step"].encode() in captured.err
-    assert b"Traceback" not in captured.err
+    with pytest.raises(TwinError) as refused:
+        preview([tmp_path / name], author="A", settings=home)
+    assert name in str(refused.value)
+    assert refused.value.next_step
 
 
 def test_no_post_left_is_said(tmp_path: Path, home: Settings) -> None:
@@ -195,10 +200,11 @@ HEAVY = ("dagster", "torch", "transformers", "lancedb", "lance", "openvino", "li
 
 def test_it_loads_nothing_heavy(posts: Path, home: Settings) -> None:
     program = (
-        "import sys\nfrom twin_assets.corpus.preview import main\n"
-        f"code = main([{str(posts)!r}, '--author', 'José'])\n"
+        "import sys\nfrom twin_assets.corpus.preview import preview\n"
+        "from twin_resources.settings import load_settings\n"
+        f"preview([{str(posts)!r}], author='José', settings=load_settings())\n"
         f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
-        "sys.exit(f'loaded {loaded}' if loaded else code)"
+        "sys.exit(f'loaded {loaded}' if loaded else 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -231,12 +237,9 @@ def test_an_export_is_counted_with_dates_and_every_reason(
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_malformed_export_is_counted_too(
-    name: str, tmp_path: Path, home: Settings, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
+def test_a_malformed_export_is_counted_too(name: str, tmp_path: Path, home: Settings) -> None:
     path = as_zip(MALFORMED[name], tmp_path / "export.zip")
-    assert main([str(path), "--json", "--include", "drafts", "paid"]) == 0
-    document = json.loads(capfdbinary.readouterr().out)
-    assert document["found"] == document["kept"] + sum(document["dropped"].values())
-    assert "paid" not in document["dropped"]
+    found = preview([path], author="", settings=home, include=("drafts", "paid"))
+    assert found.found == found.kept + sum(found.dropped.values())
+    assert "paid" not in found.dropped
     assert list(home.home.iterdir()) == []
