@@ -30,9 +30,14 @@ def frontier_plot(
     axes.axhline(-margin, linestyle="--", color="tab:red", label=f"margin {margin:g}")
     if in_force is not None:
         axes.plot(
-            [1_000 * in_force.usd], [in_force.value], marker="o", markersize=9, label="in force",
-            linestyle="", color="tab:green",
-        )  # fmt: skip
+            [1_000 * in_force.usd],
+            [in_force.value],
+            marker="o",
+            markersize=9,
+            label="in force",
+            linestyle="",
+            color="tab:green",
+        )
     axes.set_xlabel("US dollars for 1,000 answers")
     axes.set_ylabel("score against all paid")
     axes.legend(loc="lower right", fontsize="small")

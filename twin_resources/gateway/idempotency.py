@@ -113,9 +113,11 @@ class Idempotency:
         """
         if not 1 <= len(header) <= MOST_CHARACTERS or not header.isprintable():
             raise _refused(
-                400, "bad_idempotency_key", f"a header of {len(header)} characters",
+                400,
+                "bad_idempotency_key",
+                f"a header of {len(header)} characters",
                 f"send 1 to {MOST_CHARACTERS} printable characters, as a UUID",
-            )  # fmt: skip
+            )
         once = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
         sorted_body = json.dumps(json.loads(body), sort_keys=True).encode()
         body_hash = hashlib.sha256(path.encode() + b"\n" + sorted_body).hexdigest()
@@ -125,10 +127,11 @@ class Idempotency:
             if isinstance(error, Refused):
                 raise
             raise _refused(
-                503, "idempotency_unreadable",
+                503,
+                "idempotency_unreadable",
                 f"the state store does not answer ({type(error).__name__})",
                 "try again, or send no Idempotency-Key",
-            ) from error  # fmt: skip
+            ) from error
 
     def finish(self, once: IdempotentRequest, answer: StoredAnswer | None) -> None:
         """Keep the answer, or forget the request (None). Never raises: the answer has gone out."""
@@ -139,8 +142,10 @@ class Idempotency:
                 if answer is None:
                     connection.execute(sa.delete(table).where(mine))
                     return
-                told = [[name.decode("latin-1"), value.decode("latin-1")]
-                        for name, value in answer.headers]  # fmt: skip
+                told = [
+                    [name.decode("latin-1"), value.decode("latin-1")]
+                    for name, value in answer.headers
+                ]
                 connection.execute(
                     sa.update(table)
                     .where(mine)
@@ -181,14 +186,19 @@ class Idempotency:
                 return once
         if row.body_hash != body_hash:
             raise _refused(
-                422, "idempotency_key_reused", "another request that had this Idempotency-Key",
+                422,
+                "idempotency_key_reused",
+                "another request that had this Idempotency-Key",
                 "send the same body again, or a new key with a new question",
-            )  # fmt: skip
+            )
         if row.status is None:
             raise _refused(
-                409, "idempotency_in_flight", "the first request with this Idempotency-Key "
-                "under way", "ask again in some seconds for its answer", retry_after_s=2,
-            )  # fmt: skip
+                409,
+                "idempotency_in_flight",
+                "the first request with this Idempotency-Key under way",
+                "ask again in some seconds for its answer",
+                retry_after_s=2,
+            )
         headers = [
             (str(name).encode("latin-1"), str(value).encode("latin-1"))
             for name, value in json.loads(row.headers)
@@ -265,6 +275,10 @@ def _refused(
     status: int, code: str, found: str, next_step: str, *, retry_after_s: int | None = None
 ) -> Refused:
     return Refused(
-        status, code, tried="answer the request once", found=found, next_step=next_step,
+        status,
+        code,
+        tried="answer the request once",
+        found=found,
+        next_step=next_step,
         retry_after_s=retry_after_s,
-    )  # fmt: skip
+    )

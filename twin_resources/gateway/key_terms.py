@@ -138,9 +138,15 @@ class UnderKeyTerms:
             first = await receive()  # the door hands the whole body on in one message
             body = bytes(first.get("body", b""))
             await self.terms.run_once(
-                key, answer, idempotency_key=once, path=scope["path"], body=body,
-                author=_author_of(body), receive=_first(first, receive), send=send,
-            )  # fmt: skip
+                key,
+                answer,
+                idempotency_key=once,
+                path=scope["path"],
+                body=body,
+                author=_author_of(body),
+                receive=_first(first, receive),
+                send=send,
+            )
         except Refused as error:
             await _refuse(send, error)
 

@@ -41,10 +41,10 @@ _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 # sentence.
 _ABBREVIATIONS = frozenset(
     {
-        "al", "approx", "bzw", "ca", "cf", "co", "dr", "e.g", "eg", "etc", "fig", "i.e", "ie",
-        "inc", "jr", "ltd", "mr", "mrs", "ms", "nr", "prof", "sr", "st", "usw", "vs", "z.b",
+        *("al", "approx", "bzw", "ca", "cf", "co", "dr", "e.g", "eg", "etc", "fig", "i.e", "ie"),
+        *("inc", "jr", "ltd", "mr", "mrs", "ms", "nr", "prof", "sr", "st", "usw", "vs", "z.b"),
     }
-)  # fmt: skip
+)
 _BEFORE_POINT = re.compile(r"(\S+)\.$")
 
 

@@ -255,8 +255,11 @@ class RequestRecord:
             raise ValueError("no cascade was prepared")
         cascade = self.cascade
         chosen, template, routing, degraded = (
-            self.chosen, self.template, self.routing, self.degraded
-        )  # fmt: skip
+            self.chosen,
+            self.template,
+            self.routing,
+            self.degraded,
+        )
         if self.meter is not None:
             self.meter.end(tokens)
             self.tokens_per_second = self.meter.tokens_per_second

@@ -144,9 +144,11 @@ class ProviderBatches:
 
     async def _submit_new(self, file: BatchFile) -> str:
         author = file.rows[0].author
-        price = "the price of batches" if file.discounted else (
-            "the price of single answers: LiteLLM's map has none of batches"
-        )  # fmt: skip
+        price = (
+            "the price of batches"
+            if file.discounted
+            else ("the price of single answers: LiteLLM's map has none of batches")
+        )
         self.say(
             f"{counted(len(file.rows), 'row')} for {self.model}, by {self.provider}'s batch "
             f"endpoint: at most {dollars(file.most_usd)}, by {price}; within 24 hours"
@@ -248,9 +250,13 @@ class ProviderBatches:
                 for name in ("output_file_id", "error_file_id")
             ]
             ends, usd = read_ends(
-                found.status, output=output, errors=errors, rows=rows, model=self.model,
+                found.status,
+                output=output,
+                errors=errors,
+                rows=rows,
+                model=self.model,
                 said=_said(found),
-            )  # fmt: skip
+            )
         try:
             self.account.settle(_reservation(batch), usd)
         except TwinError as error:
@@ -314,8 +320,10 @@ class ProviderBatches:
     def _called(self) -> Mapping[str, Any]:
         # a second attempt by the client below could submit a second batch
         return {
-            "custom_llm_provider": self.provider, "max_retries": 0, "timeout": _TIMEOUT_S,
-        }  # fmt: skip
+            "custom_llm_provider": self.provider,
+            "max_retries": 0,
+            "timeout": _TIMEOUT_S,
+        }
 
     def _failed(self, what: str, error: Exception) -> TwinError:
         return TwinError(
@@ -347,9 +355,7 @@ def is_passing(error: Exception) -> bool:
 
 
 def _reservation(batch: ProviderBatch) -> Reservation:
-    return Reservation(
-        batch.reservation, "answer", batch.author, batch.key, "", batch.most_usd
-    )  # fmt: skip
+    return Reservation(batch.reservation, "answer", batch.author, batch.key, "", batch.most_usd)
 
 
 def _progress(found: Any) -> str:
